@@ -1,4 +1,4 @@
-"""The architecture is a test: imports go arena -> gather -> vckg; serve stands alone; heavy libraries stay in their rooms."""
+"""The architecture is a test: arena -> gather -> vckg, serve alone, heavy libraries each in its room."""
 
 import ast
 from collections.abc import Iterator

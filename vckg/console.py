@@ -1,6 +1,7 @@
 """The one way every command starts, reports progress and fails.
 
-`run` turns a `KnownError` into one line on stderr and exit code 2. Progress goes to stderr, results to stdout.
+`run` turns a `KnownError` into one line on stderr and exit code 2.
+Progress goes to stderr, results to stdout.
 """
 
 from __future__ import annotations
