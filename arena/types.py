@@ -1,0 +1,207 @@
+"""What flows through the arena: `Sample` -> `Answer` -> `Score`, and the manifest of the run they belong to.
+
+The types know nothing of the run engine. A task makes samples, a contestant answers, metrics and judges give
+scores, the leaderboard counts. Everything is keyed by ``sample_id``; nothing is ever paired by position.
+
+The keys of ``Sample.fields`` (what metrics, judges and non-LLM contestants may read besides the prompt), of
+``Sample.gold`` (hidden from contestants) and of ``Answer.parsed``, by task:
+
+annotation
+    fields: genes [ranked], tissue, species · gold: cell_type, cl_id · parsed: cell_type
+captioning
+    fields: genes [ranked], tissue, species · gold: cell_type, cl_id, caption · parsed: caption
+generation
+    fields: cell_type, cl_id, description, tissue, species, length · gold: cell_type, cl_id, markers [genes],
+    sentences [[ranked genes], ...] (may be []) · parsed: genes [ranked]
+perturbation
+    fields: perturbed [genes], effect, candidates [genes], control [ranked genes] (may be []), context ·
+    gold: up [genes], down [genes], sentence [ranked genes] (may be []) · parsed: up, down, sentence (may be [])
+qa
+    fields: question, kind, title, abstract, passage, publications ["PMID:..."] · gold: answer, claims [str] ·
+    parsed: answer
+
+Missing values are the empty string or the empty list, never an absent key. ``effect`` of a perturbation is
+``"activation"``, ``"knockdown"`` or the free words of its source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal, Protocol
+
+TaskName = Literal["annotation", "captioning", "generation", "perturbation", "qa"]
+TASKS: Final[tuple[TaskName, ...]] = ("annotation", "captioning", "generation", "perturbation", "qa")
+
+RUN_FORMAT: Final = "vckg-arena-run"
+RUN_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One question put to a contestant, with what is needed to judge the answer."""
+
+    id: str
+    """Stable and unique within a data set and task, e.g. ``"sc-arena/annotation/CL:0000895"``."""
+    task: TaskName
+    variables: Mapping[str, str]
+    """Fills the task's prompt; all the contestant sees is the prompt made of these."""
+    gold: Mapping[str, Any]
+    """The reference, by task (see the module); JSON values only."""
+    fields: Mapping[str, Any]
+    """What metrics, judges and non-LLM contestants may read, by task (see the module); JSON values only."""
+    cluster: str
+    """Unit of the cluster bootstrap: paper (QA), CL lineage (cells), perturbed gene (perturbation)."""
+    strata: Mapping[str, str]
+    """Breakdowns of the leaderboard, the same keys on every sample of a task; e.g. ``{"tissue": "lung"}``."""
+    provenance: Mapping[str, Any]
+    """Where it came from: data set, file, row, release, publications, seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens and money of one answer or judgement. A cached call spends nothing but keeps its list price."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached: bool = False
+    """The reply came from the cache: the tokens are those of the original call."""
+    cost_usd: float | None = None
+    """List price of the call; None where no price is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a contestant replied to one sample in one epoch."""
+
+    sample_id: str
+    contestant: str
+    task: TaskName
+    text: str
+    """The reply without the model's thinking; "" where the call failed (`error` says why)."""
+    parsed: Mapping[str, Any] | None
+    """The bound answer by task (see the module); None where the reply has none (`format_ok` is False)."""
+    format_ok: bool
+    refused: bool
+    usage: Usage = field(default_factory=Usage)
+    latency_s: float = 0.0
+    epoch: int = 1
+    model: str = ""
+    """The id the endpoint says it served."""
+    error: str = ""
+    prompt: str = ""
+    """The prompt exactly as sent, for the drill-down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One value of one dimension, given to one answer by one scorer (a metric or a judge)."""
+
+    sample_id: str
+    contestant: str
+    task: TaskName
+    scorer: str
+    """``"metrics"`` (deterministic columns), ``"knowledge"`` (deterministic judge), or the judge's model."""
+    dimension: str
+    """Name of the metric or of the rubric's dimension; ``"total"`` for a judge's weighted total, in 0..1."""
+    value: float | None
+    """None is *unscored* (unreadable judge, a metric that does not apply) and is never counted as 0."""
+    reason: str = ""
+    epoch: int = 1
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Prompt id, judge's served id, cited evidence ...; JSON values only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a judge's model returned to one call."""
+
+    text: str
+    model: str
+    """The id the endpoint says it served."""
+    usage: Usage = field(default_factory=Usage)
+
+
+class Generate(Protocol):
+    """How a judge reaches a model: the run engine gives one to it, a test a function of its own.
+
+    A call that fails for good raises `JudgeCallError`; the judge then leaves its dimensions unscored.
+    """
+
+    async def __call__(self, system: str, prompt: str, schema: Mapping[str, Any] | None) -> Reply:
+        """Return the model's reply at temperature 0; `schema` is the JSON schema asked of it."""
+        ...
+
+
+class JudgeCallError(Exception):
+    """A judge's model did not reply (time-out, refusal, endpoint gone)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunManifest:
+    """What was run: enough to run it again, and to refuse comparing what cannot be compared."""
+
+    contestant: str
+    tasks: tuple[TaskName, ...]
+    dataset: str
+    """``"fresh"`` or ``"sc-arena"`` or ``"sc-arena-compat"``."""
+    seed: int
+    limit: int | None
+    epochs: int
+    samples_sha256: Mapping[str, str]
+    """Hash of the samples by task (ids, prompts, gold, fields)."""
+    prompts: Mapping[str, str]
+    """Prompt id by task, ``name@sha256[:8]``."""
+    graph_hash: str
+    judges: tuple[str, ...] = ()
+    arena_version: str = ""
+    engine: str = ""
+    """Name and version of the run engine."""
+    git_sha: str = ""
+    command: str = ""
+    created: str = ""
+    """UTC, ISO 8601; the only field that two runs of one command do not share."""
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    """Of the contestant: base URL without credentials, temperature, revision ..."""
+
+    def fingerprint(self, task: TaskName) -> str:
+        """Sixteen hex digits that two runs must share before their answers to `task` stand in one table.
+
+        It covers the samples with their gold, the prompt and the graph that metrics read; not the contestant.
+        """
+        parts = [
+            self.dataset,
+            task,
+            self.samples_sha256.get(task, ""),
+            self.prompts.get(task, ""),
+            self.graph_hash,
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished (or partly finished) run as read back from its folder; see `arena.record`."""
+
+    folder: str
+    manifest: RunManifest
+    samples: Mapping[str, Sample]
+    """By sample id."""
+    answers: tuple[Answer, ...]
+    scores: tuple[Score, ...]
+
+
+def canonical_json(value: object) -> str:
+    """JSON text of plain values with sorted keys: equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def samples_sha256(samples: list[Sample]) -> str:
+    """Hash of samples regardless of their order."""
+    digest = hashlib.sha256()
+    for sample in sorted(samples, key=lambda s: s.id):
+        digest.update(canonical_json(asdict(sample)).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
