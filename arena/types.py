@@ -15,7 +15,8 @@ generation
     sentences [[ranked genes], ...] (may be []) · parsed: genes [ranked]
 perturbation
     fields: perturbed [genes], effect, candidates [genes], control [ranked genes] (may be []), context ·
-    gold: up [genes], down [genes], sentence [ranked genes] (may be []) · parsed: up, down, sentence (may be [])
+    gold: up [genes], down [genes], sentence [ranked genes] (may be []) ·
+    parsed: up [genes], down [genes], sentence [ranked genes] (may be [])
 qa
     fields: question, kind, title, abstract, passage, publications ["PMID:..."] · gold: answer, claims [str] ·
     parsed: answer
