@@ -1,0 +1,216 @@
+"""What is answered: a label with the evidence for it. The JSON, the h5ad tables, the terminal and the page show these types.
+
+Annotation                      one cell set's answer
+├── candidates: Candidate       the best cell types, with score, p, FDR and confidence
+├── evidence: EvidenceItem      for each shown candidate: supporting genes and best walks
+│   ├── genes: GeneSupport
+│   └── walks: Walk             nodes, and for each step every parallel edge (EdgeRef) with its provenance
+├── convergence: EvidenceItem   hyper-entities: nodes of other categories where the query genes meet
+├── contradictions: Contradiction
+└── coverage: CoverageWarning
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Status = Literal["named", "backed_off", "unknown", "ungrounded"]
+DecidedBy = Literal["retrieval", "llm", "fallback"]
+ContradictionKind = Literal["expected_absent", "negative_present"]
+
+FORMAT = "gather-annotation"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeRef:
+    """One edge of the graph, with where it comes from.
+
+    `subject` and `object` are CURIEs as the graph stores the edge; a walk may cross it backwards.
+    """
+
+    subject: str
+    subject_name: str
+    relation: str
+    predicate: str
+    object: str
+    object_name: str
+    source: str
+    source_title: str
+    release: str
+    licence: str
+    publications: tuple[str, ...]
+    evidence_count: int
+    knowledge_level: str
+    agent_type: str
+    sign: int
+    tissues: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """One walk from a query gene to a node; `steps[i]` are all edges between `nodes[i]` and `nodes[i + 1]`, best first.
+
+    `weight` is the product of the degree-damped weights of its steps (Hetionet's path-degree product), so a walk
+    through a hub weighs little.
+    """
+
+    gene: str
+    nodes: tuple[str, ...]
+    names: tuple[str, ...]
+    steps: tuple[tuple[EdgeRef, ...], ...]
+    weight: float
+
+    @property
+    def hops(self) -> int:
+        """Number of steps."""
+        return len(self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class GeneSupport:
+    """A query gene that reaches the node: its rank in the query (from 0), its weight, and its share of the score."""
+
+    curie: str
+    symbol: str
+    name_in_file: str
+    rank: int
+    weight: float
+    contribution: float
+    hops: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceItem:
+    """Why a node is where the query genes converge. `id` is unique within its annotation ("E1", "E2", ...)."""
+
+    id: str
+    curie: str
+    name: str
+    category: str
+    description: str
+    score: float
+    p: float
+    fdr: float
+    n_genes: int
+    genes: tuple[GeneSupport, ...]
+    walks: tuple[Walk, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A cell type in the running. `confidence` is the calibrated chance that the truth is this type or below it."""
+
+    rank: int
+    curie: str
+    label: str
+    score: float
+    p: float
+    fdr: float
+    confidence: float
+    n_genes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """A measured gene that speaks against `curie`: an expected marker that is absent, or a negative marker that is present."""
+
+    curie: str
+    gene: str
+    symbol: str
+    kind: ContradictionKind
+    fraction_in_set: float
+    fraction_in_file: float
+    edges: tuple[EdgeRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageWarning:
+    """Markers of a cell type that the file never measured: where too few are left the type is not decidable."""
+
+    curie: str
+    label: str
+    missing: tuple[str, ...]
+    n_missing: int
+    n_markers: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """The answer for one cell set.
+
+    `status` is ``named`` (the best candidate passed), ``backed_off`` (an ancestor of the competitors), ``unknown``
+    (nothing passed) or ``ungrounded`` (no gene of the set is in the graph). `label` is ``unknown`` and `curie` empty for
+    the last two. `closed` says whether the candidates were restricted. `reasons` are ids of evidence items an LLM named.
+    """
+
+    cell_set: str
+    n_cells: int
+    status: Status
+    label: str
+    curie: str
+    confidence: float
+    fdr: float
+    candidates: tuple[Candidate, ...] = ()
+    evidence: tuple[EvidenceItem, ...] = ()
+    convergence: tuple[EvidenceItem, ...] = ()
+    contradictions: tuple[Contradiction, ...] = ()
+    coverage: tuple[CoverageWarning, ...] = ()
+    query_genes: tuple[str, ...] = ()
+    ambiguous_genes: tuple[str, ...] = ()
+    ungrounded_genes: tuple[str, ...] = ()
+    closed: bool = False
+    score: str = "calibrated"
+    decided_by: DecidedBy = "retrieval"
+    reasons: tuple[str, ...] = ()
+    note: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dictionaries, lists, strings and numbers, ready for ``json.dumps``."""
+        return {"format": FORMAT, "format_version": FORMAT_VERSION} | asdict(self)
+
+    def item(self, curie: str) -> EvidenceItem | None:
+        """Return the evidence for a candidate or convergence node, or None where it was not kept."""
+        return next((item for item in (*self.evidence, *self.convergence) if item.curie == curie), None)
+
+
+def evidence_item_from_dict(value: Mapping[str, Any]) -> EvidenceItem:
+    """Rebuild an `EvidenceItem` from what `Annotation.to_dict` wrote."""
+    genes = tuple(GeneSupport(**{**g, "hops": tuple(g["hops"])}) for g in value["genes"])
+    walks = tuple(
+        Walk(
+            w["gene"],
+            tuple(w["nodes"]),
+            tuple(w["names"]),
+            tuple(tuple(_edge(e) for e in step) for step in w["steps"]),
+            w["weight"],
+        )
+        for w in value["walks"]
+    )
+    return EvidenceItem(**{**value, "genes": genes, "walks": walks})
+
+
+def annotation_from_dict(value: Mapping[str, Any]) -> Annotation:
+    """Rebuild an `Annotation` from `Annotation.to_dict`, e.g. from the JSON kept in ``uns['gather']``."""
+    fields = {k: v for k, v in value.items() if k not in ("format", "format_version")}
+    fields["candidates"] = tuple(Candidate(**c) for c in value["candidates"])
+    fields["evidence"] = tuple(evidence_item_from_dict(e) for e in value["evidence"])
+    fields["convergence"] = tuple(evidence_item_from_dict(e) for e in value["convergence"])
+    fields["contradictions"] = tuple(
+        Contradiction(**{**c, "edges": tuple(_edge(e) for e in c["edges"])}) for c in value["contradictions"]
+    )
+    fields["coverage"] = tuple(
+        CoverageWarning(**{**c, "missing": tuple(c["missing"])}) for c in value["coverage"]
+    )
+    for name in ("query_genes", "ambiguous_genes", "ungrounded_genes", "reasons"):
+        fields[name] = tuple(value[name])
+    return Annotation(**fields)
+
+
+def _edge(value: Mapping[str, Any]) -> EdgeRef:
+    return EdgeRef(
+        **{**value, "publications": tuple(value["publications"]), "tissues": tuple(value["tissues"])}
+    )
