@@ -1,6 +1,7 @@
 """Name cells with evidence: query genes walk the graph at once, and where their walks meet is the answer.
 
-``gather.annotate(adata)`` works in place, like scanpy's tools; ``gather.explain(["CD3D", "CD3E"])`` needs genes only.
+``gather.annotate(adata)`` works in place, like scanpy's tools;
+``gather.explain(["CD3D", "CD3E"])`` needs genes only.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gather.annotate_adata import annotate
-    from gather.explain import explain
+    from gather.explanation import explain
 
 __all__ = ["annotate", "explain"]
 
-_HOME = {"annotate": "gather.annotate_adata", "explain": "gather.explain"}
+_HOME = {"annotate": "gather.annotate_adata", "explain": "gather.explanation"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What is answered: a label with the evidence for it. The JSON, the h5ad tables, the terminal and the page show these types.
+"""What is answered: a label with its evidence. JSON, h5ad tables, terminal and page all show these types.
 
 Annotation                      one cell set's answer
 ├── candidates: Candidate       the best cell types, with score, p, FDR and confidence
@@ -51,9 +51,10 @@ class EdgeRef:
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """One walk from a query gene to a node; `steps[i]` are all edges between `nodes[i]` and `nodes[i + 1]`, best first.
+    """One walk from a query gene to a node; `steps[i]` are all edges between nodes i and i + 1, best first.
 
-    `weight` is the product of the degree-damped weights of its steps (Hetionet's path-degree product), so a walk
+    `weight` is the product of the degree-damped weights of its steps (Hetionet's path-degree product), so a
+    walk
     through a hub weighs little.
     """
 
@@ -71,7 +72,7 @@ class Walk:
 
 @dataclass(frozen=True, slots=True)
 class GeneSupport:
-    """A query gene that reaches the node: its rank in the query (from 0), its weight, and its share of the score."""
+    """A query gene that reaches the node: its rank (from 0), its weight, and its share of the score."""
 
     curie: str
     symbol: str
@@ -84,7 +85,7 @@ class GeneSupport:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceItem:
-    """Why a node is where the query genes converge. `id` is unique within its annotation ("E1", "E2", ...)."""
+    """Why query genes converge on a node. `id` is unique within its annotation ("E1", "E2", ...)."""
 
     id: str
     curie: str
@@ -101,7 +102,7 @@ class EvidenceItem:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A cell type in the running. `confidence` is the calibrated chance that the truth is this type or below it."""
+    """A cell type in the running; `confidence` is the calibrated chance that the truth is it or below it."""
 
     rank: int
     curie: str
@@ -115,7 +116,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """A measured gene that speaks against `curie`: an expected marker that is absent, or a negative marker that is present."""
+    """A measured gene against `curie`: an expected marker that is absent, or a negative one that is there."""
 
     curie: str
     gene: str
@@ -128,7 +129,7 @@ class Contradiction:
 
 @dataclass(frozen=True, slots=True)
 class CoverageWarning:
-    """Markers of a cell type that the file never measured: where too few are left the type is not decidable."""
+    """Markers of a cell type that the file never measured: with too few left it is not decidable."""
 
     curie: str
     label: str
@@ -142,9 +143,12 @@ class CoverageWarning:
 class Annotation:
     """The answer for one cell set.
 
-    `status` is ``named`` (the best candidate passed), ``backed_off`` (an ancestor of the competitors), ``unknown``
-    (nothing passed) or ``ungrounded`` (no gene of the set is in the graph). `label` is ``unknown`` and `curie` empty for
-    the last two. `closed` says whether the candidates were restricted. `reasons` are ids of evidence items an LLM named.
+    `status` is ``named`` (the best candidate passed), ``backed_off`` (an ancestor of the competitors),
+    ``unknown``
+    (nothing passed) or ``ungrounded`` (no gene of the set is in the graph). `label` is ``unknown`` and
+    `curie` empty for
+    the last two. `closed` says whether the candidates were restricted. `reasons` are ids of evidence items
+    an LLM named.
     """
 
     cell_set: str

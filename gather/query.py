@@ -1,6 +1,7 @@
 """What is asked: the ranked genes of a cell set, grounded to nodes of the graph.
 
-A `CellSet` speaks the file's gene names, a `GeneQuery` the graph's node indices. Both keep what could not be grounded.
+A `CellSet` speaks the file's gene names, a `GeneQuery` the graph's node indices. Both keep what could not
+be grounded.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Panel:
     names
         As the file prints them.
     nodes
-        Graph node of each name, int32[len(names)]; -1 where it does not ground, is ambiguous, is a technical gene,
+        Graph node of each name, int32[len(names)]; -1 where it does not ground, is ambiguous, is a
+        technical gene,
         or where an earlier column already stands for the same gene.
     detected
         Fraction of the file's cells in which each gene is detected, float64[len(names)]; None where unknown.
@@ -64,7 +66,7 @@ class Panel:
         return np.unique(self.nodes[self.nodes >= 0])
 
     def background(self, n_nodes: int) -> Floats:
-        """Detection frequency by node, float64[n_nodes]; 0 where the gene was not measured, 1 where it is unknown."""
+        """Detection frequency by node, float64[n_nodes]; 0 for genes not measured, 1 where it is unknown."""
         background = np.zeros(n_nodes)
         grounded = self.nodes >= 0
         background[self.nodes[grounded]] = 1.0 if self.detected is None else self.detected[grounded]
@@ -86,7 +88,8 @@ class CellSet:
     strengths
         The ranking statistic of each gene, descending; empty where only the order is known.
     detected
-        Fraction of the set's cells that express each gene of the file's panel, float64[panel]; None where unknown.
+        Fraction of the set's cells that express each gene of the file's panel, float64[panel]; None where
+        unknown.
     """
 
     name: str
@@ -129,16 +132,17 @@ class GeneQuery:
 
 
 def rank_weights(n: int) -> Floats:
-    """Return ``1 / log2(rank + 2)`` for ranks 0 to n - 1, the published weight of a query gene; float64[n]."""
+    """Return ``1 / log2(rank + 2)`` for ranks 0 to n - 1, the published gene weight; float64[n]."""
     return 1.0 / np.log2(np.arange(n) + 2.0)
 
 
 @lru_cache(maxsize=1)
 def technical_genes() -> frozenset[str]:
-    """Symbols of housekeeping and technical genes, upper case.
+    r"""Symbols of housekeeping and technical genes, upper case.
 
-    An explicit list (`data/gene_families.tsv`), because prefixes delete real markers: ``^ATP\\d`` takes ATP1A2 of
-    astrocytes and ``^EEF\\d`` EEF1A2 of neurons.
+    An explicit list (`data/gene_families.tsv`), because prefixes delete real markers: ``^ATP\d`` takes
+    ATP1A2 of
+    astrocytes and ``^EEF\d`` EEF1A2 of neurons.
     """
     path = resource("data", "gene_families.tsv")
     rows = path.read_text(encoding="utf-8").splitlines()
@@ -174,7 +178,7 @@ def ground_panel(
 
 
 def make_query(panel: Panel, cell_set: CellSet, *, top: int = DEFAULT_TOP) -> GeneQuery:
-    """Take the first `top` grounded genes of a cell set; names on the way that are left out are kept by reason.
+    """Take the first `top` grounded genes of a cell set; the names passed over are kept by reason.
 
     Raises
     ------
@@ -242,7 +246,7 @@ def query_genes(
     top: int = DEFAULT_TOP,
     keep_technical: bool = False,
 ) -> GeneQuery:
-    """Make a query from ranked gene names alone, e.g. a cell sentence or the arguments of ``gather explain``."""
+    """Make a query from ranked names alone, e.g. a cell sentence or the arguments of ``gather explain``."""
     ranked = tuple(dict.fromkeys(names))
     panel = ground_panel(graph, ranked, keep_technical=keep_technical)
     return make_query(panel, CellSet(name, ranked), top=top)
