@@ -1,0 +1,39 @@
+"""What can go wrong in serving in a way the user can mend.
+
+KnownError            a failure whose one-line message is enough; the commands print it and exit with 2
+├── ModelError        a model folder or file is missing, damaged, or of a family the engine does not run
+├── RequestError      a request asks for something malformed or over a limit; the server answers 4xx
+├── OverloadedError   the server is full or draining; the client may try again later
+└── InputError        an argument or an input file of the user's
+
+Anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class KnownError(Exception):
+    """A failure whose message is enough for the user; the commands print it without a traceback."""
+
+
+class ModelError(KnownError):
+    """A model is missing, damaged, or of a family the engine does not run."""
+
+
+class RequestError(KnownError):
+    """A request is malformed or over a limit.
+
+    `param` names the offending field of the request's body, as OpenAI's error form has it.
+    """
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class OverloadedError(KnownError):
+    """The server is full or draining; nothing of the request was started."""
+
+
+class InputError(KnownError):
+    """An argument or an input file is not usable as given."""

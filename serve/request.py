@@ -1,0 +1,160 @@
+"""What a client asks for and what became of it: `Request`, `SamplingParams`, `Timeline`, `TokenEvent`.
+
+Nothing here knows a tensor; the scheduler, the KV accounting and the simulator share these types.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from serve.errors import RequestError
+
+
+class Priority(enum.IntEnum):
+    """Class of a request: interactive work goes before batch work. Lower runs first."""
+
+    ONLINE = 0
+    OFFLINE = 1
+
+
+class FinishReason(enum.StrEnum):
+    """Why a request ended, in OpenAI's words where it has one."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How the next token is chosen.
+
+    `temperature` 0 is greedy. `top_k` 0 and `top_p` 1 switch that filter off. `logprobs` is the number of
+    alternatives reported beside the chosen token (None: no log-probabilities at all). `stop` strings end
+    the text and are not part of it. `json_schema` constrains the output to that schema ({} is any JSON).
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int | None = None
+    max_tokens: int = 256
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    json_schema: dict[str, Any] | None = None
+    ignore_eos: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (
+            ("temperature", self.temperature, 0.0, 2.0),
+            ("top_k", self.top_k, 0, 2**31),
+            ("top_p", self.top_p, 0.0, 1.0),
+            ("max_tokens", self.max_tokens, 1, 2**31),
+            ("logprobs", self.logprobs or 0, 0, 20),
+        ):
+            if not low <= value <= high:  # NaN fails too
+                raise RequestError(f"{name} is {value}, must be between {low} and {high}", param=name)
+        if self.top_p == 0:
+            raise RequestError("top_p is 0, must be greater", param="top_p")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the most probable token is always taken."""
+        return self.temperature == 0.0
+
+
+@dataclass(slots=True)
+class Timeline:
+    """When one request moved through the server; seconds on one monotonic clock (`time.perf_counter`)."""
+
+    arrived_s: float
+    token_s: list[float] = field(default_factory=list)
+    scheduled_s: float | None = None
+    finished_s: float | None = None
+
+    @property
+    def ttft_s(self) -> float | None:
+        """Seconds from arrival to the first token, None before it."""
+        return self.token_s[0] - self.arrived_s if self.token_s else None
+
+    @property
+    def tpot_s(self) -> float | None:
+        """Seconds per output token after the first, None with fewer than two."""
+        if len(self.token_s) < 2:
+            return None
+        return (self.token_s[-1] - self.token_s[0]) / (len(self.token_s) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """Log-probability of a chosen token under the model's raw distribution, and of the best alternatives."""
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """What one engine step brought a request: tokens, the text they released, and perhaps the end.
+
+    `text` can be shorter or longer than `tokens`: bytes of an unfinished character and a possible start of a
+    stop string are held back until they are decided.
+    """
+
+    request_id: str
+    tokens: tuple[int, ...]
+    text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: FinishReason | None = None
+    error: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One request and its progress. Only the engine thread changes it after submission.
+
+    `tokens` is the prompt followed by the committed output. `computed` counts the leading tokens whose keys
+    and values lie in the cache; the last committed output token is never among them until its forward pass.
+    `blocks` is the block table.
+    """
+
+    id: str
+    prompt: tuple[int, ...]
+    params: SamplingParams
+    priority: Priority = Priority.ONLINE
+    timeline: Timeline = field(default_factory=lambda: Timeline(time.perf_counter()))
+    order: int = 0
+    tokens: list[int] = field(init=False)
+    computed: int = 0
+    cached_prompt_tokens: int = 0
+    blocks: list[int] = field(default_factory=list)
+    preemptions: int = 0
+    forwards: int = 0
+    finish_reason: FinishReason | None = None
+    rng: np.random.Generator = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tokens = list(self.prompt)
+        self.rng = np.random.default_rng(self.params.seed)
+
+    @property
+    def output(self) -> list[int]:
+        """Committed output tokens."""
+        return self.tokens[len(self.prompt) :]
+
+    @property
+    def n_output(self) -> int:
+        """Number of committed output tokens."""
+        return len(self.tokens) - len(self.prompt)
+
+    @property
+    def decoding(self) -> bool:
+        """Whether all but the last token are in the cache, so that the next pass yields a new token."""
+        return self.computed == len(self.tokens) - 1 and self.n_output > 0
