@@ -90,7 +90,8 @@ def score_label(ontology: Ontology, prediction: str | None, truth: str) -> Label
 
 def hierarchical_f1(ontology: Ontology, prediction: int, truth: int) -> float:
     """F1 of the two ancestor closures, the root left out (Kiritchenko 2005): punishes too general and too
-    specific."""
+    specific.
+    """
     if ontology.same(prediction, truth):
         return 1.0
     keep = np.ones(len(ontology), bool)
@@ -112,10 +113,12 @@ def adjusted(score: float, expected: float) -> float:
     return (score - expected) / (1.0 - expected) if expected < 1.0 else 0.0
 
 
-def rank_of_truth(ontology: Ontology, ranked: Sequence[str], truth: str, *, ancestors: bool = False) -> int
-| None:
+def rank_of_truth(
+    ontology: Ontology, ranked: Sequence[str], truth: str, *, ancestors: bool = False
+) -> int | None:
     """Rank (from 1) of the truth, or with `ancestors` of the truth or a term above it; None where it is
-    absent."""
+    absent.
+    """
     t = ontology.position(truth)
     for rank, curie in enumerate(ranked, start=1):
         if curie not in ontology:
@@ -140,7 +143,8 @@ def mean_reciprocal_rank(ranks: Iterable[int | None]) -> float:
 
 def expected_calibration_error(confidence: FloatsLike, correct: FloatsLike, *, bins: int = 10) -> float:
     """Mean distance of confidence and accuracy over equal-width bins, weighted by their size (Naeini
-    2015)."""
+    2015).
+    """
     error = 0.0
     for row in reliability(confidence, correct, bins=bins):
         error += row[0] * abs(row[1] - row[2])
@@ -152,7 +156,8 @@ def reliability(
     confidence: FloatsLike, correct: FloatsLike, *, bins: int = 10
 ) -> list[tuple[int, float, float]]:
     """Return (items, mean confidence, accuracy) of every non-empty equal-width bin: the reliability
-    diagram."""
+    diagram.
+    """
     c, y = np.asarray(confidence, float), np.asarray(correct, float)
     which = np.minimum((c * bins).astype(int), bins - 1)
     return [
@@ -328,8 +333,9 @@ def benjamini_hochberg(p: FloatsLike, *, n_tests: int | None = None) -> Floats:
     return fdr
 
 
-def macro(values: FloatsLike, groups: Sequence[object], statistic: Callable[[Floats], float] = np.mean) ->
-float:
+def macro(
+    values: FloatsLike, groups: Sequence[object], statistic: Callable[[Floats], float] = np.mean
+) -> float:
     """Mean over groups of a statistic of each group's values (macro over types or data sets)."""
     v, codes = np.asarray(values, float), _strata(groups, len(groups))
     return float(np.mean([statistic(v[codes == g]) for g in np.unique(codes)]))

@@ -219,7 +219,8 @@ class Ontology:
 
     def lin_to_all(self, i: int) -> Floats:
         """Lin similarity (1998) of `i` to every term, float64[t] in [0, 1]; equivalent terms count as
-        identical."""
+        identical.
+        """
         top = self.common_information(i)
         total = self.information[i] + self.information
         lin = np.divide(2.0 * top, total, out=np.zeros(len(self)), where=total > 0)
@@ -247,7 +248,8 @@ class Ontology:
 
     def lineage(self, i: int) -> str | None:
         """The first lineage of `data/lineages.tsv` that `i` belongs to; the file lists the narrower ones
-        first."""
+        first.
+        """
         for name, root in self._lineages:
             if self.closure[i, root]:
                 return name
