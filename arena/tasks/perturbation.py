@@ -1,0 +1,46 @@
+"""Perturbation: say which genes rise and which fall when a regulator is switched.
+
+One real instance (SC-Arena, shortened): K562 cells under CRISPR activation of AHR and KLF1; of twenty candidates TMSB10,
+HBZ, HBG2, PNMT ... rise and SDC2 falls. The published prompt calls it a CRISPRi knockdown, which is the opposite.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from arena.tasks.answers import gene_list, last_tagged
+from arena.tasks.task import Task
+from arena.types import Sample
+
+_PLACEHOLDERS = {"gene, gene, ...", "gene gene gene ..."}
+
+
+def prompt_of(sample: Sample) -> str:
+    """Ask for the new cell sentence only where the expression before is shown."""
+    return "arena/perturbation" if "sentence" in sample.variables else "arena/perturbation-direction"
+
+
+def parse(text: str) -> dict[str, Any] | None:
+    """Return ``{"up": names, "down": names, "sentence": names}``; None where neither direction is given."""
+    up, down = last_tagged(text, "Up", _PLACEHOLDERS), last_tagged(text, "Down", _PLACEHOLDERS)
+    if up is None and down is None:
+        return None
+    sentence = last_tagged(text, "Cell_Sentence", _PLACEHOLDERS)
+    return {"up": gene_list(up or ""), "down": gene_list(down or ""), "sentence": gene_list(sentence or "")}
+
+
+def wrap(answer: dict[str, Any]) -> str:
+    """Return the reply that says so; an empty direction is said to be so."""
+    up, down = (", ".join(answer[way]) or "none" for way in ("up", "down"))
+    sentence = f"[Cell_Sentence: {' '.join(answer['sentence'])}]" if answer.get("sentence") else ""
+    return f"[Up: {up}][Down: {down}]{sentence}"
+
+
+TASK = Task(
+    name="perturbation",
+    title="say which genes rise and which fall when a regulator is switched",
+    prompts=("arena/perturbation", "arena/perturbation-direction"),
+    prompt_of=prompt_of,
+    parse=parse,
+    wrap=wrap,
+)
