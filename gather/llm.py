@@ -1,0 +1,310 @@
+"""Language models behind an endpoint: one way to ask, cached, bounded, nothing paid for twice.
+
+`Client` speaks to any OpenAI-compatible server; `concurrently` asks many prompts at once and survives
+Ctrl-C. The
+rest of the interface (`Model`, `Counted`, `Scripted`, ...) is `gather.model`'s and is exported here too.
+
+A prompt that gets no answer after all attempts raises `ModelFailure`. A key or an address that cannot be
+right is an
+`InputError` and ends the run. Keys come from the environment only and are written nowhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gather.model import (
+    Counted,
+    Counters,
+    Message,
+    Model,
+    ModelFailure,
+    Reply,
+    Schema,
+    Scripted,
+    Usage,
+    as_messages,
+    estimate_prompt_tokens,
+    estimate_tokens,
+)
+from vckg.errors import InputError
+
+if TYPE_CHECKING:
+    from openai import APIStatusError
+
+    from gather.llm_cache import ReplyCache
+
+__all__ = [
+    "Client",
+    "Counted",
+    "Counters",
+    "Message",
+    "Model",
+    "ModelFailure",
+    "Reply",
+    "Schema",
+    "Scripted",
+    "Usage",
+    "concurrently",
+    "estimate_tokens",
+]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_GIVE_UP_AFTER = 8
+"""Prompts in a row without an answer, after which an endpoint counts as dead and is not asked again."""
+
+
+class Client:
+    """An OpenAI-compatible chat endpoint.
+
+    Parameters
+    ----------
+    model, base_url
+        As the endpoint names them; without `base_url` the OpenAI API. The key is the environment's
+        ``OPENAI_API_KEY``.
+    cache
+        Where replies are kept as soon as they arrive; None keeps them for the life of this object only.
+    temperature, seed, max_tokens
+        Sampling; part of the cache key.
+    timeout_s, attempts, backoff_s
+        Each prompt is tried `attempts` times, `timeout_s` each; waits double from `backoff_s`, or are what
+        the endpoint asks for (``Retry-After``, at most a minute). Retried: 408, 409, 429, 5xx, timeouts,
+        dropped connections, replies that are no chat completion.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str | None = None,
+        cache: ReplyCache | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+        max_tokens: int = 1024,
+        timeout_s: float = 120.0,
+        attempts: int = 5,
+        backoff_s: float = 1.0,
+    ) -> None:
+        from openai import OpenAI
+
+        key = os.environ.get("OPENAI_API_KEY", "")
+        if not key and base_url is None:
+            raise InputError(
+                "no OPENAI_API_KEY in the environment; "
+                "set it, or name a local server with --base-url http://127.0.0.1:8000/v1"
+            )
+        self.name = model
+        self.timeout_s, self.attempts, self.backoff_s = timeout_s, attempts, backoff_s
+        self._secret = key
+        self._api = OpenAI(api_key=key or "none", base_url=base_url, timeout=timeout_s, max_retries=0)
+        self.base_url = str(self._api.base_url).rstrip("/")
+        self._cache = cache
+        self._settings: dict[str, Any] = {
+            "model": model,
+            "temperature": temperature,
+            "seed": seed,
+            "max_tokens": max_tokens,
+        }
+        self._under_way: dict[str, Future[Reply]] = {}
+        self._lock = threading.Lock()
+        self._probing = threading.Lock()
+        self._schema_works: bool | None = None  # None: not tried yet
+        self._failed_in_a_row = 0
+        self._stop = threading.Event()
+
+    def complete(
+        self, prompt: str | Sequence[Message], *, schema: Schema | None = None, max_tokens: int | None = None
+    ) -> Reply:
+        """Answer from the cache, from the same prompt under way in another thread, or from the endpoint.
+
+        Raises
+        ------
+        ModelFailure
+            No usable answer after all attempts, or the endpoint was given up on, or `stop` was called.
+        InputError
+            The endpoint refuses the key or does not know the model or the address.
+        """
+        request = self._settings | {"messages": as_messages(prompt)}
+        if max_tokens is not None:
+            request["max_tokens"] = max_tokens
+        key = self._key(request, schema)
+        if self._cache is not None and (reply := self._cache.get(key)):
+            return reply
+        with self._lock:
+            shared = self._under_way.get(key)
+            if shared is None:
+                mine = self._under_way[key] = Future()
+        if shared is not None:
+            return replace(shared.result(), cached=True, attempts=1)
+        try:
+            reply = self._settle(request, schema)
+        except BaseException as error:
+            with self._lock:  # a failure is not kept: the same prompt may be tried again later
+                del self._under_way[key]
+            mine.set_exception(error)
+            raise
+        if self._cache is not None:
+            self._cache.put(key, reply, model=self.name)
+        mine.set_result(reply)
+        return reply
+
+    def cached(
+        self, prompt: str | Sequence[Message], *, schema: Schema | None = None, max_tokens: int | None = None
+    ) -> bool:
+        """Whether the reply to a prompt is already here; nothing is sent."""
+        request = self._settings | {"messages": as_messages(prompt)}
+        if max_tokens is not None:
+            request["max_tokens"] = max_tokens
+        return self._cache is not None and self._cache.get(self._key(request, schema)) is not None
+
+    def stop(self) -> None:
+        """Send nothing any more; a request under way is still read and kept."""
+        self._stop.set()
+
+    def _key(self, request: Mapping[str, Any], schema: Schema | None) -> str:
+        text = json.dumps([self.base_url, request, schema], sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _settle(self, request: dict[str, Any], schema: Schema | None) -> Reply:
+        """Ask with the schema where the endpoint takes one; find out once whether it does."""
+        if schema is None or self._schema_works is False:
+            return self._persist(request)
+        constrained = request | {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "strict": True, "schema": schema},
+            }
+        }
+        if self._schema_works:
+            return self._persist(constrained)
+        with self._probing:  # one thread tries, so that a refusal is met once
+            if not self._probed():
+                return self._probe(request, constrained)
+        return self._settle(request, schema)
+
+    def _probed(self) -> bool:
+        return self._schema_works is not None
+
+    def _probe(self, request: dict[str, Any], constrained: dict[str, Any]) -> Reply:
+        from openai import BadRequestError, UnprocessableEntityError
+
+        try:
+            reply = self._persist(constrained)
+        except (BadRequestError, UnprocessableEntityError):
+            reply = self._persist(request)  # where this fails too, the schema was not the reason
+            self._schema_works = False
+            return replace(reply, attempts=reply.attempts + 1)
+        self._schema_works = True
+        return reply
+
+    def _persist(self, request: dict[str, Any]) -> Reply:
+        """Send a request until it is answered; a 400 or 422 while probing goes to the caller."""
+        last = "stopped before it was sent"
+        for attempt in range(1, self.attempts + 1):
+            if self._stop.is_set():
+                raise ModelFailure(f"{self.base_url}: {last}; stopped", attempts=attempt)
+            if self._failed_in_a_row >= _GIVE_UP_AFTER:
+                raise ModelFailure(
+                    f"{self.base_url}: not asked, the last {_GIVE_UP_AFTER} prompts had no answer", attempts=0
+                )
+            outcome = self._send(request)
+            if isinstance(outcome, Reply):
+                self._failed_in_a_row = 0
+                return replace(outcome, attempts=attempt)
+            last, delay_s = outcome
+            if attempt < self.attempts:
+                self._stop.wait(self.backoff_s * 2 ** (attempt - 1) if delay_s is None else delay_s)
+        self._failed_in_a_row += 1
+        raise ModelFailure(f"{self.base_url}: {last}, {self.attempts} times", attempts=self.attempts)
+
+    def _send(self, request: dict[str, Any]) -> Reply | tuple[str, float | None]:
+        """One request: a reply, or what went wrong and how long the endpoint wants to be left alone."""
+        import openai
+
+        try:
+            completion = self._api.chat.completions.create(**request)
+            message = completion.choices[0].message.content or ""
+            usage = completion.usage
+        except openai.APITimeoutError:
+            return f"no answer within {self.timeout_s:g} s", None
+        except openai.APIConnectionError as error:
+            return f"connection failed ({error.__cause__ or error})", None
+        except openai.APIStatusError as error:
+            return self._status(error, probing="response_format" in request and not self._probed())
+        except (openai.APIError, AttributeError, IndexError, TypeError, ValueError) as error:
+            return f"the reply is no chat completion ({type(error).__name__})", None
+        if usage is None:
+            prompt_tokens = estimate_prompt_tokens(request["messages"])
+            return Reply(message, Usage(prompt_tokens, estimate_tokens(message), estimated=True))
+        return Reply(message, Usage(usage.prompt_tokens, usage.completion_tokens))
+
+    def _status(self, error: APIStatusError, *, probing: bool) -> tuple[str, float | None]:
+        said = str(error.message).replace(self._secret or "\0", "***")[:200]
+        status = error.status_code
+        if status in (401, 403, 404):
+            fix = "check OPENAI_API_KEY" if status != 404 else f"check --base-url and --model {self.name}"
+            raise InputError(f"{self.base_url}: {status} {said}; {fix}") from error
+        if status in (408, 409, 429) or status >= 500:
+            return f"{status} {said}", _retry_after_s(error.response.headers.get("retry-after"))
+        if probing and status in (400, 422):
+            raise error
+        raise ModelFailure(f"{self.base_url}: {status} {said}") from error
+
+
+def _retry_after_s(header: str | None) -> float | None:
+    """Seconds an endpoint asks to be left alone, at most 60; None where it does not say a number."""
+    try:
+        return min(max(float(header or "nan"), 0.0), 60.0) if header else None
+    except ValueError:  # an HTTP date: our own back-off does
+        return None
+
+
+def concurrently(
+    function: Callable[[T], R],
+    work: Iterable[T],
+    *,
+    workers: int,
+    model: Model,
+    done: Callable[[float], None] = lambda _steps: None,
+) -> list[R]:
+    """Apply a function that asks a model to each piece of work, `workers` at a time; results in that order.
+
+    On Ctrl-C nothing new is sent, what is under way is waited for (its reply is paid for and goes to the
+    cache), and the interrupt is raised again. The first error of a piece ends the run in the same way.
+    """
+    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="ask") as pool:
+        futures = [pool.submit(function, piece) for piece in work]
+        for future in futures:
+            future.add_done_callback(lambda f: None if f.cancelled() else done(1))
+        try:
+            return [_result(future) for future in futures]
+        except BaseException:
+            stop_asking(model)
+            for future in futures:
+                future.cancel()
+            wait([future for future in futures if not future.cancelled()])
+            raise
+
+
+def _result(future: Future[R]) -> R:
+    """Wait in short steps: a wait without limit would not see Ctrl-C on every platform."""
+    while True:
+        finished, _ = wait([future], timeout=0.2)
+        if finished:
+            return future.result()
+
+
+def stop_asking(model: Model) -> None:
+    """Stop the client inside a model, if there is one."""
+    inner = model.model if isinstance(model, Counted) else model
+    if isinstance(inner, Client):
+        inner.stop()

@@ -1,0 +1,392 @@
+"""The counted, cached client against a real local server that answers well, badly, late or never."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gather.llm import Client, Counted, Counters, ModelFailure, Scripted, concurrently, estimate_tokens
+from gather.llm_cache import ReplyCache
+from vckg.errors import InputError
+
+Action = tuple[Any, ...]  # ("say", text) | ("status", code, headers) | ("raw", bytes) | ("hang",) | ("drop",)
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+
+
+class Endpoint:
+    """An OpenAI-compatible server on 127.0.0.1 whose every answer a function decides."""
+
+    def __init__(self, script: Callable[[dict[str, Any], int], Action]) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.most_at_once = 0
+        self.freed = threading.Event()
+        self._at_once = 0
+        self._lock = threading.Lock()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                with outer._lock:
+                    outer.requests.append(body)
+                    outer.keys.append(self.headers["authorization"])
+                    outer._at_once += 1
+                    outer.most_at_once = max(outer.most_at_once, outer._at_once)
+                    number = len(outer.requests)
+                try:
+                    self._act(script(body, number))
+                finally:
+                    with outer._lock:
+                        outer._at_once -= 1
+
+            def _act(self, action: Action) -> None:
+                what, *rest = action
+                if what == "hang":
+                    outer.freed.wait(30)
+                elif what == "drop":
+                    self.send_response(200)
+                    self.send_header("content-length", "1000")
+                    self.end_headers()
+                    self.wfile.write(b'{"choices"')
+                elif what == "raw":
+                    self._answer(200, rest[0], {})
+                elif what == "status":
+                    self._answer(rest[0], b'{"error": {"message": "no luck"}}', rest[1] if rest[1:] else {})
+                else:
+                    self._answer(200, completion(rest[0]), {})
+
+            def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+                self.send_response(status)
+                for name, value in {"content-type": "application/json", **headers}.items():
+                    self.send_header(name, value)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
+        self.thread.start()
+
+    def close(self) -> None:
+        self.freed.set()
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+def completion(text: str) -> bytes:
+    """The body of a chat completion: 7 tokens in, 3 out."""
+    return json.dumps(
+        {
+            "id": "x",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "m",
+            "choices": [
+                {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+            ],
+            "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+        }
+    ).encode()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Callable[..., Endpoint]]:
+    """A function that starts a server with a script; all are closed at the end."""
+    started: list[Endpoint] = []
+
+    def start(script: Callable[[dict[str, Any], int], Action]) -> Endpoint:
+        started.append(Endpoint(script))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[ReplyCache]:
+    replies = ReplyCache(tmp_path / "replies.sqlite3")
+    yield replies
+    replies.close()
+
+
+def client(server: Endpoint, **settings: Any) -> Client:
+    return Client(
+        "m", base_url=server.url, **{"timeout_s": 0.4, "backoff_s": 0.01, "attempts": 3, **settings}
+    )
+
+
+def test_a_reply_comes_with_the_tokens_the_endpoint_counted(endpoint) -> None:
+    server = endpoint(lambda *_: ("say", "hello"))
+    model = Counted(client(server))
+    reply = model.complete("hi")
+    assert (reply.text, reply.usage.prompt_tokens, reply.usage.completion_tokens) == ("hello", 7, 3)
+    assert model.counters == Counters(
+        asked=1, calls=1, prompt_tokens=7, completion_tokens=3, paid_prompt_tokens=7, paid_completion_tokens=3
+    )
+    assert server.requests[0] == {
+        "model": "m",
+        "temperature": 0.0,
+        "seed": 0,
+        "max_tokens": 1024,
+        "messages": [{"role": "user", "content": "hi"}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        (("status", 429), "429"),
+        (("status", 500), "500"),
+        (("status", 503), "503"),
+        (("drop",), "connection failed"),
+        (("hang",), "no answer within 0.4 s"),
+        (("raw", b"<html>gateway</html>"), "no chat completion"),
+        (("raw", b'{"choices": []}'), "no chat completion"),
+    ],
+)
+def test_trouble_is_retried_then_told(endpoint, trouble: Action, said: str) -> None:
+    server = endpoint(lambda _body, n: trouble if n < 3 else ("say", "at last"))
+    model = Counted(client(server))
+    assert model.complete("hi").text == "at last"
+    assert (model.counters.retries, model.counters.calls) == (2, 1)
+
+    model = Counted(client(endpoint(lambda *_: trouble)))
+    with pytest.raises(ModelFailure, match=said):
+        model.complete("hi")
+    assert (model.counters.failures, model.counters.retries, model.counters.calls) == (1, 2, 0)
+
+
+def test_the_endpoint_says_how_long_to_wait(endpoint) -> None:
+    server = endpoint(lambda _b, n: ("status", 429, {"retry-after": "0.3"}) if n == 1 else ("say", "x"))
+    start = time.monotonic()
+    client(server, backoff_s=0.0).complete("hi")
+    assert time.monotonic() - start >= 0.3
+
+
+@pytest.mark.parametrize(
+    ("status", "fix"), [(401, "OPENAI_API_KEY"), (403, "OPENAI_API_KEY"), (404, "--model m")]
+)
+def test_what_no_retry_can_mend_ends_the_run_with_the_fix(endpoint, status: int, fix: str) -> None:
+    server = endpoint(lambda *_: ("status", status))
+    with pytest.raises(InputError, match=fix):
+        client(server).complete("hi")
+    assert len(server.requests) == 1
+
+
+def test_a_bad_request_is_a_failure_of_its_prompt_and_not_retried(endpoint) -> None:
+    server = endpoint(lambda *_: ("status", 400))
+    with pytest.raises(ModelFailure, match=r"400 .*no luck"):
+        client(server).complete("hi")
+    assert len(server.requests) == 1
+
+
+def test_identical_prompts_are_asked_once_also_while_the_first_is_under_way(
+    endpoint, cache: ReplyCache
+) -> None:
+    server = endpoint(lambda *_: (time.sleep(0.1), ("say", "x"))[1])
+    model = Counted(client(server, cache=cache))
+    replies = concurrently(model.complete, ["same"] * 20 + ["other"], workers=8, model=model)
+    assert len(server.requests) == 2
+    assert [r.text for r in replies] == ["x"] * 21
+    assert (model.counters.asked, model.counters.calls, model.counters.cached) == (21, 2, 19)
+    assert (model.counters.prompt_tokens, model.counters.paid_prompt_tokens) == (21 * 7, 2 * 7)
+
+
+def test_a_second_run_asks_nothing(endpoint, tmp_path: Path) -> None:
+    server = endpoint(lambda *_: ("say", "x"))
+    for _ in range(2):
+        replies = ReplyCache(tmp_path / "replies.sqlite3")
+        model = client(server, cache=replies)
+        model.complete("hi")
+        assert model.cached("hi")
+        assert not model.cached("ho")
+        replies.close()
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"temperature": 0.5}, {"seed": 1}, {"max_tokens": 5}], ids=lambda change: next(iter(change))
+)
+def test_another_parameter_is_another_reply(endpoint, cache: ReplyCache, change: dict[str, Any]) -> None:
+    server = endpoint(lambda *_: ("say", "x"))
+    client(server, cache=cache).complete("hi")
+    client(server, cache=cache, **change).complete("hi")
+    assert len(server.requests) == len(cache) == 2
+
+
+def test_a_schema_is_sent_in_the_form_servers_know(endpoint) -> None:
+    server = endpoint(lambda *_: ("say", "{}"))
+    client(server).complete("hi", schema=SCHEMA)
+    form = server.requests[0]["response_format"]
+    assert form == {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "strict": True, "schema": SCHEMA},
+    }
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_an_endpoint_that_refuses_schemas_is_found_out_once(endpoint, status: int) -> None:
+    server = endpoint(lambda body, _n: ("status", status) if "response_format" in body else ("say", "{}"))
+    model = client(server)
+    ask = lambda prompt: model.complete(prompt, schema=SCHEMA).text
+    assert concurrently(ask, [f"hi {i}" for i in range(12)], workers=6, model=model) == ["{}"] * 12
+    assert sum("response_format" in body for body in server.requests) == 1
+    assert len(server.requests) == 13
+
+
+def test_a_prompt_that_is_refused_in_any_form_does_not_blame_the_schema(endpoint) -> None:
+    server = endpoint(
+        lambda body, _n: ("status", 400) if body["messages"][0]["content"] == "too long" else ("say", "{}")
+    )
+    model = client(server)
+    with pytest.raises(ModelFailure):
+        model.complete("too long", schema=SCHEMA)
+    model.complete("hi", schema=SCHEMA)
+    assert "response_format" in server.requests[-1]
+
+
+def test_concurrency_is_bounded_and_results_keep_their_order(endpoint) -> None:
+    server = endpoint(lambda body, _n: (time.sleep(0.02), ("say", body["messages"][0]["content"]))[1])
+    model = client(server)
+    replies = concurrently(model.complete, [str(i) for i in range(30)], workers=3, model=model)
+    assert [r.text for r in replies] == [str(i) for i in range(30)]
+    assert server.most_at_once <= 3
+
+
+def test_a_dead_endpoint_is_given_up_on_instead_of_waited_for_a_thousand_times(endpoint) -> None:
+    server = endpoint(lambda *_: ("status", 500))
+    model = Counted(client(server, attempts=2))
+
+    def ask(prompt: str) -> None:
+        with pytest.raises(ModelFailure):
+            model.complete(prompt)
+
+    concurrently(ask, [str(i) for i in range(100)], workers=1, model=model)
+    assert model.counters.failures == 100
+    assert len(server.requests) == 16
+
+
+def test_without_a_key_and_without_an_address_the_fix_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(InputError, match=r"OPENAI_API_KEY .*--base-url"):
+        Client("m")
+
+
+def test_the_key_comes_from_the_environment_and_is_written_nowhere(
+    endpoint, cache: ReplyCache, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    caplog.set_level("DEBUG")
+    server = endpoint(lambda *_: ("say", "x"))
+    client(server, cache=cache).complete("hi")
+    assert server.keys == ["Bearer sk-very-secret"]
+    assert "sk-very-secret" not in caplog.text
+    assert b"sk-very-secret" not in cache.path.read_bytes()
+
+
+def test_a_message_that_echoes_the_key_is_masked(endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "luck")  # the scripted error message says "no luck"
+    with pytest.raises(ModelFailure) as failure:
+        client(endpoint(lambda *_: ("status", 400))).complete("hi")
+    assert "no ***" in str(failure.value)
+
+
+def test_a_file_that_is_no_cache_is_refused_and_left_alone(tmp_path: Path) -> None:
+    foreign = tmp_path / "notes.txt"
+    foreign.write_text("important" * 200)
+    with pytest.raises(InputError, match="not a cache"):
+        ReplyCache(foreign)
+    assert foreign.read_text() == "important" * 200
+
+
+def test_two_processes_may_share_a_cache(endpoint, tmp_path: Path) -> None:
+    server = endpoint(lambda *_: ("say", "x"))
+    run = [sys.executable, "-c", RUN, server.url, str(tmp_path / "replies.sqlite3"), "40"]
+    both = [subprocess.Popen(run, stdout=subprocess.PIPE) for _ in range(2)]
+    assert [process.communicate(timeout=60)[0].split()[-1] for process in both] == [b"40", b"40"]
+    with sqlite3.connect(tmp_path / "replies.sqlite3") as rows:
+        assert rows.execute("select count(*) from reply").fetchone() == (40,)
+    rows.close()
+
+
+RUN = """
+import sys
+from gather.llm import Client, concurrently
+from gather.llm_cache import ReplyCache
+url, path, n = sys.argv[1:]
+model = Client("m", base_url=url, cache=ReplyCache(path), timeout_s=20)
+print("started", flush=True)
+print(len(concurrently(model.complete, [f"prompt {i}" for i in range(int(n))], workers=4, model=model)))
+"""
+
+
+def test_ctrl_c_loses_nothing_that_was_paid_for(endpoint, tmp_path: Path) -> None:
+    answered = []
+
+    def script(body: dict[str, Any], n: int) -> Action:
+        if n > 6:
+            time.sleep(0.5)  # under way when Ctrl-C comes
+        answered.append(body["messages"][0]["content"])
+        return "say", "x"
+
+    server = endpoint(script)
+    path = tmp_path / "replies.sqlite3"
+    run = [sys.executable, "-c", RUN, server.url, str(path), "100"]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path.cwd()) as process:
+        while len(server.requests) < 8:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert b"KeyboardInterrupt" in stderr
+    paid = len(server.requests)
+    assert paid < 20
+    kept = ReplyCache(path)
+    assert len(kept) == len(answered) == paid
+    model = Counted(Client("m", base_url=server.url, cache=kept))
+    for prompt in answered:
+        model.complete(prompt)
+    kept.close()
+    assert (model.counters.cached, model.counters.calls) == (paid, 0)
+
+
+def test_a_scripted_model_answers_from_a_mapping_or_a_function_and_remembers() -> None:
+    model = Scripted({"CD3D": "T cell", "MS4A1": "B cell"})
+    assert model.complete([{"role": "user", "content": "genes: MS4A1"}]).text == "B cell"
+    assert model.prompts == ["genes: MS4A1"]
+    with pytest.raises(ModelFailure, match="no scripted answer"):
+        model.complete("nothing known")
+    assert Scripted(str.upper).complete("abc").text == "ABC"
+
+
+def test_counters_differ_by_what_happened_between() -> None:
+    model = Counted(Scripted(str.upper))
+    model.complete("a")
+    before = model.counters
+    model.complete("bc")
+    assert (model.counters - before).asked == 1
+
+
+@given(st.text())
+def test_more_text_is_never_fewer_tokens(text: str) -> None:
+    assert estimate_tokens(text + "x") >= estimate_tokens(text) >= 0
