@@ -1,9 +1,10 @@
 """One virtual cell, five views of it.
 
-SC-Arena's idea (Zhao et al. 2026) that unifies its tasks is a type here: a `VirtualCell` holds what a cell is (type,
-tissue, species, ranked expression, description, markers) and what its genes do (interventions with the direction of
-change, questions with their papers). Annotation, captioning, generation, perturbation and QA are views of it: each
-view hides one part of the cell and asks for it, so a new data set gives every task that its fields allow.
+SC-Arena's idea that unifies its tasks is a type here: a `VirtualCell` holds what a cell is (type,
+tissue, species, ranked expression, description, markers) and what its genes do (interventions with the
+direction of change, questions with their papers). Annotation, captioning, generation, perturbation and QA
+are views of it: each view hides one part of the cell and asks for it, so a new data set gives every task
+that its fields allow.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +28,9 @@ SENTENCE_LENGTH = 200
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
-    """What happens to genes when others are switched: a perturbation screen's row, or a regulator with its targets."""
+    """What happens to genes when others are switched: a perturbation screen's row, or a regulator with its
+    targets.
+    """
 
     regulators: tuple[str, ...]
     """The perturbed genes."""
@@ -174,7 +178,7 @@ def view_all(cells: Iterable[VirtualCell], task: TaskName, *, seed: int) -> list
         Two samples carry one id.
     """
     samples = sorted((s for cell in cells for s in VIEWS[task](cell, seed)), key=lambda s: s.id)
-    for one, next_one in zip(samples, samples[1:], strict=False):
+    for one, next_one in pairwise(samples):
         if one.id == next_one.id:
             raise InputError(f"two {task} samples have the id {one.id!r}; give every cell its own id")
     return samples
@@ -323,7 +327,7 @@ def _part(kind: type[Part], row: Mapping[str, Any], where: str) -> Part:
     known = {f.name for f in fields(kind)}
     for key in row.keys() - known:
         raise InputError(f"{where}: {kind.__name__} has no {key!r}{did_you_mean(key, known)}")
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
     try:
         return kind(**values)
     except TypeError as error:

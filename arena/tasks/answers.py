@@ -1,7 +1,7 @@
-"""How an answer is found in a reply: the last one counts, thinking does not, brackets may nest.
+r"""How an answer is found in a reply: the last one counts, thinking does not, brackets may nest.
 
-The public SC-Arena code takes the first match of ``\\[Tag:\\s*([^\\]]+)\\]``, so a draft in the reasoning wins over the
-answer and an answer is cut at its first ``]`` ("CD4[+] T cell"). Neither can happen here.
+The public SC-Arena code takes the first match of ``\[Tag:\s*([^\]]+)\]``, so a draft in the reasoning wins
+over the answer and an answer is cut at its first ``]`` ("CD4[+] T cell"). Neither can happen here.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ _REFUSAL = re.compile(
 
 
 def without_thinking(text: str) -> str:
-    """The reply without ``<think>`` blocks; one that is never closed swallows the rest, as it does in the model."""
+    """The reply without ``<think>`` blocks; one that is never closed swallows the rest, as it does in the
+    model.
+    """
     return _THINKING_END.sub("", _THINKING.sub("", text)).strip()
 
 
 def last_tagged(text: str, tag: str, placeholders: Collection[str] = ()) -> str | None:
     """Content of the last ``[tag: ...]`` of a text whose thinking is already gone, or None.
 
-    Brackets inside the content may nest. A tag that is never closed (a reply cut by the token limit) reaches to the
-    next tag or the end. A content that only repeats the prompt's placeholder is no answer.
+    Brackets inside the content may nest. A tag that is never closed (a reply cut by the token limit) reaches
+    to the next tag or the end. A content that only repeats the prompt's placeholder is no answer.
     """
     opening = re.compile(rf"\[\s*\**\s*{tag.replace('_', '[_ ]?')}\s*\**\s*:\**", re.IGNORECASE)
     for found in reversed(list(opening.finditer(text))):
@@ -54,7 +56,8 @@ def _to_closing_bracket(text: str, start: int) -> str:
 
 
 def gene_list(content: str) -> list[str]:
-    """Gene names of a list as models write it: commas, blanks, bullets, numbers and quotes between; order is kept.
+    """Gene names of a list as models write it: commas, blanks, bullets, numbers and quotes between; order is
+    kept.
 
     Names are kept as written, repeats too: whether a list is valid is for the metric to say.
     """

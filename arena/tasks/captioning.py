@@ -1,7 +1,7 @@
 """Captioning: describe a cell from its ranked genes.
 
-One real instance (SC-Arena, shortened): a human blood cell ``MALAT1 RPLP1 RPS12 TPT1 FOS ...``; its reference is the
-Cell Ontology's definition of ``central memory CD4-positive, alpha-beta T cell``.
+One real instance (SC-Arena, shortened): a human blood cell ``MALAT1 RPLP1 RPS12 TPT1 FOS ...``; its
+reference is the Cell Ontology's definition of ``central memory CD4-positive, alpha-beta T cell``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Generation: write the cell sentence of a named cell type.
 
-One real instance (SC-Arena, shortened): ``plasmacytoid dendritic cell`` with its definition asks for 200 genes, highest
-first; the reference is one real cell's sentence and the type's marker genes.
+One real instance (SC-Arena, shortened): ``plasmacytoid dendritic cell`` with its definition asks for 200
+genes, highest first; the reference is one real cell's sentence and the type's marker genes.
 """
 
 from __future__ import annotations

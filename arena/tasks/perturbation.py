@@ -1,7 +1,8 @@
 """Perturbation: say which genes rise and which fall when a regulator is switched.
 
-One real instance (SC-Arena, shortened): K562 cells under CRISPR activation of AHR and KLF1; of twenty candidates TMSB10,
-HBZ, HBG2, PNMT ... rise and SDC2 falls. The published prompt calls it a CRISPRi knockdown, which is the opposite.
+One real instance (SC-Arena, shortened): K562 cells under CRISPR activation of AHR and KLF1; of twenty
+candidates TMSB10, HBZ, HBG2, PNMT ... rise and SDC2 falls. The published prompt calls it a CRISPRi
+knockdown, which is the opposite.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Scientific QA: answer a question that a paper, or a sourced edge of the graph, settles.
 
-One real instance (SC-Arena, PMID 19429910, shortened): "How does the disruption of PAX9's ability to bind DNA or
-interact with MSX1 affect tooth development ...?"
+One real instance (SC-Arena, PMID 19429910, shortened): "How does the disruption of PAX9's ability to bind
+DNA or interact with MSX1 affect tooth development ...?"
 """
 
 from __future__ import annotations

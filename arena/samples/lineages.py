@@ -1,0 +1,54 @@
+"""What the graph says of a Cell Ontology term, as samples need it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from gather.ontology import Ontology
+from vckg.graph import Graph
+
+
+class Term(NamedTuple):
+    """A cell type in the words of the graph; all empty where the graph does not know it."""
+
+    cl_id: str
+    name: str
+    description: str
+    lineage: str
+    parent: str
+    """The first direct parent (lowest CURIE): siblings are not independent, so they share a bootstrap
+    cluster."""
+
+
+class CellTerms:
+    """Looks cell types and genes up in a graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._ontology = Ontology.of_cells(graph)
+
+    def describe(self, cl_id: str) -> Term:
+        """Name, definition, lineage and first parent of a term; an obsolete id is followed to its
+        successor.
+        """
+        found = self.graph.cells.ground([cl_id])[0].curie
+        if found is None or found not in self._ontology:
+            return Term(cl_id, "", "", "", "")
+        node = self.graph.node(self.graph.index(found))
+        position = self._ontology.position(found)
+        parents = sorted(self._ontology.terms[p] for p in self._ontology.parents(position))
+        lineage = self._ontology.lineage(position) or ""
+        return Term(found, node.name, node.description, lineage, parents[0] if parents else found)
+
+    def approved_symbols(self, names: Sequence[str]) -> list[str]:
+        """Approved symbols of the names that are human genes, each once, in order."""
+        curies = [g.curie for g in self.graph.genes.ground(names) if g.curie]
+        return list(dict.fromkeys(self.graph.names[self.graph.index(c)] for c in curies))
+
+    def symbols_of_ensembl(self, names: Iterable[str]) -> list[str]:
+        """The names with Ensembl gene ids replaced by symbols where the graph knows them."""
+        listed = list(names)
+        ensembl = [name for name in listed if name.startswith("ENSG")]
+        found = {g.name: g.curie for g in self.graph.genes.ground(ensembl) if g.curie}
+        return [self.graph.names[self.graph.index(found[n])] if n in found else n for n in listed]
