@@ -1,0 +1,252 @@
+"""How the forest's nodes are cut into tasks and how the partial results are merged: flat integer arrays.
+
+A task is a run of one node's blocks attended by a tile of its rows (PAC); a row's output is the merge of its
+partials over its path (POR). The division balances the tasks over `workers` thread blocks: cutting a node
+shortens the longest task but adds partials to merge.
+
+    need(c)  = sum_i b_i(c) * C(n_q[i], ceil(n[i] / b_i(c))),  b_i(c) = least b with C(n_q[i], ceil(n[i] / b)) <= c
+    lower    = least c with need(c) <= workers * c              (need does not rise with c: bisection)
+    b_max[i] = ceil(C(n_q[i], n[i]) / lower)
+
+The best of a few targets c in [lower, 2 * lower] under longest-task-first scheduling wins. The estimator, the
+bound by bisection and the cap on b_i follow the FlashForge paper; how they are put together is our reconstruction.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from serve.forest_attention.forest import Forest, Ints
+
+TARGETS = np.geomspace(1.0, 2.0, 6)
+"""Multiples of the lower bound that are tried as the longest task's cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class CostModel:
+    """Time of one PAC task: ``c0 + ceil(n_q * group / tile_rows) * (c1 + c2 * n)``, in one unit throughout.
+
+    `group` is the number of query heads per key-value head; a task's query heads are stacked in one tile of
+    `tile_rows` rows, so keys and values are read once per tile. `merge` is the cost of merging one partial.
+    """
+
+    c0: float = 8.0
+    c1: float = 2.0
+    c2: float = 0.05
+    merge: float = 0.5
+    tile_rows: int = 64
+    group: int = 1
+
+    def task(self, n_rows: npt.ArrayLike, n_tokens: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Cost of tasks of `n_rows` query rows over `n_tokens` tokens, elementwise."""
+        tiles = -(-np.asarray(n_rows) * self.group // self.tile_rows)
+        return np.asarray(self.c0 + tiles * (self.c1 + self.c2 * np.asarray(n_tokens)), np.float64)
+
+    @property
+    def rows_per_tile(self) -> int:
+        """Query rows whose stacked heads fit one tile."""
+        return max(1, self.tile_rows // self.group)
+
+    def fitted(self, n_rows: Ints, n_tokens: Ints, seconds: npt.NDArray[np.float64]) -> CostModel:
+        """Return the model whose c0, c1, c2 fit measured tasks best (non-negative least squares)."""
+        from scipy.optimize import nnls
+
+        tiles = -(-np.asarray(n_rows) * self.group // self.tile_rows)
+        design = np.column_stack([np.ones(len(tiles)), tiles, tiles * np.asarray(n_tokens)])
+        scale = 1.0 / np.asarray(seconds)  # relative errors: small tasks count as much as large ones
+        (c0, c1, c2), _ = nnls(design * scale[:, None], np.ones(len(scale)))
+        return replace(self, c0=float(c0), c1=float(c1), c2=float(c2))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """T tasks over P partials for R rows. The arrays serve every layer until a row comes, goes or fills a block.
+
+    Attributes
+    ----------
+    row_indptr, rows
+        Query rows of task t: ``rows[row_indptr[t]:row_indptr[t + 1]]``; int64[T + 1], int64[P]. The position in
+        `rows` is also the index of the partial result.
+    block_indptr, blocks
+        Cache blocks of task t in the same form; int64[T + 1], int64[...].
+    n_tokens
+        Tokens of each task, int64[T].
+    merge_indptr, merge
+        Partials of row r: ``merge[merge_indptr[r]:merge_indptr[r + 1]]``, root first; int64[R + 1], int64[P].
+    tail
+        Whether task t ends where its rows' contexts end, bool[T]; those grow by one token a step.
+    block_tokens
+        Tokens a full block holds.
+    """
+
+    row_indptr: Ints
+    rows: Ints
+    block_indptr: Ints
+    blocks: Ints
+    n_tokens: Ints
+    merge_indptr: Ints
+    merge: Ints
+    tail: npt.NDArray[np.bool_]
+    block_tokens: int
+
+    @property
+    def n_tasks(self) -> int:
+        """Number of tasks."""
+        return len(self.n_tokens)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of query rows."""
+        return len(self.merge_indptr) - 1
+
+    def slots(self, task: int) -> Ints:
+        """Cache slots of a task's tokens."""
+        blocks = self.blocks[self.block_indptr[task] : self.block_indptr[task + 1]]
+        slots = (blocks[:, None] * self.block_tokens + np.arange(self.block_tokens)).ravel()
+        return slots[: self.n_tokens[task]]
+
+    def grown(self, by: int = 1) -> Plan | None:
+        """The plan after every row's context grew by `by` tokens inside its last block; None if it overflows.
+
+        None also where rows of different requests end in one task: their next tokens differ.
+        """
+        room = np.diff(self.block_indptr) * self.block_tokens - self.n_tokens
+        rows = np.diff(self.row_indptr)
+        if (room[self.tail] < by).any() or (rows[self.tail] > 1).any() or self.tail.sum() != self.n_rows:
+            return None
+        return replace(self, n_tokens=self.n_tokens + by * self.tail)
+
+    def tokens_read(self) -> int:
+        """Keys (and as many values) read per key-value head."""
+        return int(self.n_tokens.sum())
+
+
+def divide(forest: Forest, cost: CostModel, workers: int) -> Ints:
+    """Return into how many runs each (node, tile) unit's blocks are cut, in the order of `_units`; int64[U]."""
+    n_rows, n_tokens, n_blocks = _units(forest, cost)
+    if workers <= 1 or not len(n_rows):
+        return np.ones(len(n_rows), np.int64)
+    lower = lower_bound(forest, cost, workers)
+    caps = np.minimum(n_blocks, np.ceil(cost.task(n_rows, n_tokens) / lower)).astype(np.int64)
+    best, best_span = np.ones(len(n_rows), np.int64), np.inf
+    for target in lower * TARGETS:
+        cuts = np.minimum(_least_cuts(n_rows, n_tokens, n_blocks, cost, target), caps)
+        span = makespan(_task_costs(n_rows, n_tokens, cuts, cost), workers)
+        span += cost.merge * float((cuts * n_rows).sum()) / workers
+        if span < best_span:
+            best, best_span = cuts, span
+    return best
+
+
+def lower_bound(forest: Forest, cost: CostModel, workers: int) -> float:
+    """Least cost c such that the work, cut into tasks of at most c, fits `workers` times c."""
+    n_rows, n_tokens, n_blocks = _units(forest, cost)
+    if not len(n_rows):
+        return 0.0
+    low, high = 0.0, float(cost.task(n_rows, n_tokens).sum())
+    for _ in range(60):
+        middle = (low + high) / 2
+        cuts = _least_cuts(n_rows, n_tokens, n_blocks, cost, middle)
+        need = float(_task_costs(n_rows, n_tokens, cuts, cost).sum())
+        low, high = (low, middle) if need <= workers * middle else (middle, high)
+    return high
+
+
+def makespan(costs: npt.NDArray[np.float64], workers: int) -> float:
+    """Time until all tasks are done when the longest goes first to the least loaded worker."""
+    loads = [0.0] * workers
+    for task in np.sort(costs)[::-1]:
+        heapq.heapreplace(loads, loads[0] + float(task))
+    return max(loads)
+
+
+def make_plan(
+    forest: Forest, cost: CostModel | None = None, *, workers: int = 1, cuts: Sequence[int] | None = None
+) -> Plan:
+    """Return the tasks and the merge program of a forest.
+
+    `cuts` overrides the division (one number per (node, tile) unit, at most the node's blocks); the output of
+    every division is the same up to rounding.
+    """
+    cost = cost or CostModel()
+    division = divide(forest, cost, workers) if cuts is None else np.asarray(cuts, np.int64)
+    ends = np.zeros(forest.n_nodes, np.bool_)
+    ends[forest.leaf[forest.leaf >= 0]] = True
+    rows: list[Ints] = []
+    blocks: list[Ints] = []
+    n_tokens: list[int] = []
+    tail: list[bool] = []
+    for unit, (node, tile) in enumerate(_tiles(forest, cost)):
+        own = forest.blocks[forest.block_indptr[node] : forest.block_indptr[node + 1]]
+        left = int(forest.n_tokens[node])
+        pieces = np.array_split(own, min(int(division[unit]), len(own)))
+        for i, piece in enumerate(pieces):
+            rows.append(tile)
+            blocks.append(piece)
+            n_tokens.append(min(left, len(piece) * forest.block_tokens))
+            left -= n_tokens[-1]
+            tail.append(bool(ends[node]) and i == len(pieces) - 1)
+    flat_rows = np.concatenate(rows) if rows else np.zeros(0, np.int64)
+    return Plan(
+        row_indptr=_indptr(rows),
+        rows=flat_rows,
+        block_indptr=_indptr(blocks),
+        blocks=np.concatenate(blocks) if blocks else np.zeros(0, np.int64),
+        n_tokens=np.array(n_tokens, np.int64),
+        merge_indptr=np.concatenate(([0], np.cumsum(np.bincount(flat_rows, minlength=forest.n_rows)))).astype(
+            np.int64
+        ),
+        merge=np.argsort(flat_rows, kind="stable"),
+        tail=np.array(tail, np.bool_),
+        block_tokens=forest.block_tokens,
+    )
+
+
+def unshared_tokens(forest: Forest) -> int:
+    """Keys read per key-value head when every row reads its own context."""
+    return int((forest.n_sharing * forest.n_tokens).sum())
+
+
+def cascade_tokens(forest: Forest) -> int:
+    """Keys read when only the prefix common to *all* rows is shared (one-level cascade attention)."""
+    common = forest.n_sharing == forest.n_rows
+    return int(forest.n_tokens[common].sum() + (forest.n_sharing * forest.n_tokens)[~common].sum())
+
+
+def _tiles(forest: Forest, cost: CostModel) -> Iterator[tuple[int, Ints]]:
+    """Every node with its rows in tiles that fit `cost.tile_rows` once the group's heads are stacked."""
+    for node in range(forest.n_nodes):
+        rows = forest.rows[forest.row_indptr[node] : forest.row_indptr[node + 1]]
+        for start in range(0, len(rows), cost.rows_per_tile):
+            yield node, rows[start : start + cost.rows_per_tile]
+
+
+def _units(forest: Forest, cost: CostModel) -> tuple[Ints, Ints, Ints]:
+    """Rows, tokens and blocks of every (node, tile) unit; three int64[U]."""
+    units = [(len(tile), node) for node, tile in _tiles(forest, cost)]
+    n_rows = np.array([n for n, _ in units], np.int64)
+    nodes = np.array([node for _, node in units], np.int64)
+    return n_rows, forest.n_tokens[nodes], np.diff(forest.block_indptr)[nodes]
+
+
+def _task_costs(n_rows: Ints, n_tokens: Ints, cuts: Ints, cost: CostModel) -> npt.NDArray[np.float64]:
+    """Cost of every subtask after cutting unit u into cuts[u] equal runs."""
+    return np.repeat(cost.task(n_rows, -(-n_tokens // cuts)), cuts)
+
+
+def _least_cuts(n_rows: Ints, n_tokens: Ints, n_blocks: Ints, cost: CostModel, target: float) -> Ints:
+    """Least number of runs per unit so that none costs more than `target`; its blocks if that cannot be."""
+    fixed = cost.task(n_rows, 0)
+    per_token = np.maximum(cost.task(n_rows, 1) - fixed, 1e-30)
+    affordable = np.maximum(np.floor((target - fixed) / per_token), 0)
+    cuts = np.where(affordable >= 1, np.ceil(n_tokens / np.maximum(affordable, 1)), n_blocks)
+    return np.clip(cuts, 1, n_blocks).astype(np.int64)
+
+
+def _indptr(pieces: list[Ints]) -> Ints:
+    return np.concatenate(([0], np.cumsum([len(p) for p in pieces]))).astype(np.int64)
