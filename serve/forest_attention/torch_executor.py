@@ -1,0 +1,166 @@
+"""The plan carried out in torch: one matrix product per shared task, private tasks in padded batches.
+
+Tasks of about the same length and the same number of rows go through one batched product; keys and values of a
+task are gathered from the cache once, whatever the number of its rows. Scores, softmax and the merge are float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from serve.forest_attention.forest import Ints
+from serve.forest_attention.plan import Plan
+
+PADDING = 1.25
+"""Tasks share a batch while the longest is at most this many times the shortest."""
+BATCH_TOKENS = 1 << 16
+"""Gathered tokens a batch may hold: it bounds the memory of keys, values and scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskBatch:
+    """Tasks run as one batched product: b tasks of `rows` query rows, padded to n tokens.
+
+    `rows` int64[b, r] (query rows), `partials` int64[b * r] (where their results go), `slots` int64[b, n] (padding
+    repeats slot 0), `n_tokens` int64[b], `mask` bool[b, n] of the padding or None where there is none.
+    """
+
+    rows: torch.Tensor
+    partials: torch.Tensor
+    slots: torch.Tensor
+    mask: torch.Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class TorchPlan:
+    """A `Plan` as tensors on one device; made once, used by every layer of a step.
+
+    `merge` int64[R, w] lists each row's partials, padded with the index P, a partial that is empty.
+    """
+
+    batches: tuple[TaskBatch, ...]
+    merge: torch.Tensor
+    n_partials: int
+
+
+def to_torch(plan: Plan, device: torch.device | str = "cpu") -> TorchPlan:
+    """Return the plan's tasks in batches and its merge program as a padded table."""
+    counts = np.diff(plan.row_indptr)
+    order = np.lexsort((plan.n_tokens, counts))
+    batches: list[TaskBatch] = []
+    start = 0
+    while start < len(order):
+        stop = _batch_end(plan.n_tokens[order], counts[order], start)
+        if plan.n_tokens[order[start]] or stop - start > 1:
+            batches.append(_batch(plan, order[start:stop], device))
+        start = stop
+    widths = np.diff(plan.merge_indptr)
+    merge = np.full((plan.n_rows, max(int(widths.max(initial=0)), 1)), len(plan.rows), np.int64)
+    merge[np.arange(merge.shape[1]) < widths[:, None]] = plan.merge
+    return TorchPlan(tuple(batches), torch.from_numpy(merge).to(device), len(plan.rows))
+
+
+def _batch_end(n_tokens: Ints, counts: Ints, start: int) -> int:
+    """End of the run of tasks from `start` that one batch takes; both arrays are in batch order."""
+    stop = start + 1
+    while (
+        stop < len(n_tokens)
+        and counts[stop] == counts[start]
+        and n_tokens[stop] <= PADDING * n_tokens[start] + 1
+        and (stop + 1 - start) * n_tokens[stop] <= BATCH_TOKENS
+    ):
+        stop += 1
+    return stop
+
+
+def _batch(plan: Plan, tasks: Ints, device: torch.device | str) -> TaskBatch:
+    lengths = plan.n_tokens[tasks]
+    slots = np.zeros((len(tasks), int(lengths.max())), np.int64)
+    for i, task in enumerate(tasks):
+        slots[i, : lengths[i]] = plan.slots(int(task))
+    partials = plan.row_indptr[tasks][:, None] + np.arange(
+        plan.row_indptr[tasks[0] + 1] - plan.row_indptr[tasks[0]]
+    )
+    padded = bool((lengths != lengths[0]).any())
+    mask = np.arange(slots.shape[1]) >= lengths[:, None] if padded else None
+    return TaskBatch(
+        rows=torch.from_numpy(plan.rows[partials]).to(device),
+        partials=torch.from_numpy(partials.ravel()).to(device),
+        slots=torch.from_numpy(slots).to(device),
+        mask=None if mask is None else torch.from_numpy(mask).to(device),
+    )
+
+
+def execute(
+    plan: TorchPlan, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention of every row over its context.
+
+    Parameters
+    ----------
+    plan
+        From `to_torch`.
+    query
+        [rows, heads, d].
+    keys, values
+        One layer of the cache, [slots, kv_heads, d].
+    scale
+        Factor on the scores.
+
+    Returns
+    -------
+    The output [rows, heads, d] and its log-sum-exp [rows, heads], both of the precision of the sums (float32, or
+    float64 for float64 queries); 0 and -inf for a row without context.
+    """
+    sums = torch.float64 if query.dtype == torch.float64 else torch.float32
+    heads, d = query.shape[1:]
+    out = query.new_zeros((plan.n_partials + 1, heads, d), dtype=sums)
+    lse = query.new_full((plan.n_partials + 1, heads), -torch.inf, dtype=sums)
+    for batch in plan.batches:
+        out[batch.partials], lse[batch.partials] = _pac(batch, query, keys, values, scale, sums)
+    return _por(out[plan.merge], lse[plan.merge])
+
+
+def _pac(
+    batch: TaskBatch,
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    scale: float,
+    sums: torch.dtype,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Partial attention of a batch of tasks; [b * r, heads, d] and [b * r, heads]."""
+    (b, r), kv_heads, d = batch.rows.shape, keys.shape[1], query.shape[2]
+    group = query.shape[1] // kv_heads
+    # the group's heads of all rows are stacked, so that the product is a matrix times a matrix
+    stacked = (
+        query[batch.rows].view(b, r, kv_heads, group, d).transpose(1, 2).reshape(b, kv_heads, r * group, d)
+    )
+    k = keys[batch.slots].transpose(1, 2).to(sums)  # [b, kv_heads, n, d]
+    v = values[batch.slots].transpose(1, 2).to(sums)
+    scores = (stacked.to(sums) * scale) @ k.transpose(2, 3)
+    if batch.mask is not None:
+        scores.masked_fill_(batch.mask[:, None, None, :], -torch.inf)
+    lse = scores.logsumexp(dim=3)
+    out = scores.sub_(lse[..., None]).exp_() @ v
+    unstacked = out.view(b, kv_heads, r, group, d).transpose(1, 2).reshape(b * r, -1, d)
+    return unstacked, lse.view(b, kv_heads, r, group).transpose(1, 2).reshape(b * r, -1)
+
+
+def _por(out: torch.Tensor, lse: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Merge the partials of each row: [R, w, heads, d] and [R, w, heads] over w."""
+    if out.shape[1] == 1:
+        return out[:, 0], lse[:, 0]
+    total = lse.logsumexp(dim=1)
+    weights = (lse - total.masked_fill(total.isneginf(), 0.0)[:, None]).exp()
+    return torch.einsum("rwh,rwhd->rhd", weights, out), total
+
+
+def merge(
+    out_a: torch.Tensor, lse_a: torch.Tensor, out_b: torch.Tensor, lse_b: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Merge two partials of the same rows, e.g. committed context and draft tree."""
+    return _por(torch.stack((out_a, out_b), 1), torch.stack((lse_a, lse_b), 1))
