@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from gather.llm import Client, Counted, Counters, ModelFailure, Scripted, concurrently, estimate_tokens
 from gather.llm_cache import ReplyCache
+from gather.llm_label import label_with_llm
 from vckg.errors import InputError
 
 Action = tuple[Any, ...]  # ("say", text) | ("status", code, headers) | ("raw", bytes) | ("hang",) | ("drop",)
@@ -248,8 +250,9 @@ def test_a_schema_is_sent_in_the_form_servers_know(endpoint) -> None:
 def test_an_endpoint_that_refuses_schemas_is_found_out_once(endpoint, status: int) -> None:
     server = endpoint(lambda body, _n: ("status", status) if "response_format" in body else ("say", "{}"))
     model = client(server)
-    ask = lambda prompt: model.complete(prompt, schema=SCHEMA).text
-    assert concurrently(ask, [f"hi {i}" for i in range(12)], workers=6, model=model) == ["{}"] * 12
+    ask = partial(model.complete, schema=SCHEMA)
+    replies = concurrently(ask, [f"hi {i}" for i in range(12)], workers=6, model=model)
+    assert [r.text for r in replies] == ["{}"] * 12
     assert sum("response_format" in body for body in server.requests) == 1
     assert len(server.requests) == 13
 
@@ -333,6 +336,7 @@ RUN = """
 import sys
 from gather.llm import Client, concurrently
 from gather.llm_cache import ReplyCache
+from gather.llm_label import label_with_llm
 url, path, n = sys.argv[1:]
 model = Client("m", base_url=url, cache=ReplyCache(path), timeout_s=20)
 print("started", flush=True)
@@ -390,3 +394,49 @@ def test_counters_differ_by_what_happened_between() -> None:
 @given(st.text())
 def test_more_text_is_never_fewer_tokens(text: str) -> None:
     assert estimate_tokens(text + "x") >= estimate_tokens(text) >= 0
+
+
+def test_every_cell_set_gets_a_label_whatever_the_endpoint_does(
+    endpoint, cache: ReplyCache, make_annotation
+) -> None:
+    right = '{"cell_type_ontology_term_id": "CL:0000236", "reasons": ["E2"]}'
+    by_gene: dict[str, Action] = {
+        "GOOD": ("say", right),
+        "PROSE": ("say", "A T cell, surely."),
+        "BROKEN": ("say", right[:-5]),
+        "OUTSIDE": ("say", right.replace("236", "999")),
+        "LIMIT": ("status", 429),
+        "FAIL": ("status", 500),
+        "HANG": ("hang",),
+        "DROP": ("drop",),
+    }
+
+    def script(body: dict[str, Any], _n: int) -> Action:
+        if "response_format" in body:
+            return "status", 400
+        asked = body["messages"][1]["content"]
+        return next(action for gene, action in by_gene.items() if gene in asked)
+
+    server = endpoint(script)
+    sets = [make_annotation(gene, query_genes=(gene,)) for gene in (*by_gene, "GOOD", "PROSE")]
+    model = Counted(client(server, cache=cache, attempts=2, timeout_s=0.8))
+    run = label_with_llm(sets, model, workers=4)
+
+    assert [a.cell_set for a in run.annotations] == [a.cell_set for a in sets]
+    for before, after in zip(sets, run.annotations, strict=True):
+        if before.cell_set == "GOOD":
+            assert (after.curie, after.decided_by) == ("CL:0000236", "llm")
+        else:
+            assert (after.curie, after.label, after.decided_by) == (before.curie, before.label, "fallback")
+    assert run.fallbacks == {"no_reply": 4, "not_json": 3, "outside_candidates": 1}
+    paid, failed = 4, 4
+    assert (run.counters.asked, run.counters.calls, run.counters.cached) == (10, paid, 2)
+    assert (run.counters.failures, len(cache)) == (failed, paid)
+    bodies = [json.dumps(body, sort_keys=True) for body in server.requests]
+    answered = [body for body in bodies if not any(g in body for g in ("LIMIT", "FAIL", "HANG", "DROP"))]
+    assert len(answered) - len(set(answered)) == 0  # nothing that was answered is asked again
+    assert sum("response_format" in body for body in bodies) == 1
+
+    again = label_with_llm(sets, Counted(client(server, cache=cache, attempts=1, timeout_s=0.8)), workers=4)
+    assert again.counters.calls == 0
+    assert again.annotations[0] == run.annotations[0]
