@@ -1,0 +1,253 @@
+"""Names to nodes: gene symbols and ids to HGNC, cell type labels to the Cell Ontology. Nothing is guessed.
+
+Every name a graph knows lies in one ascending table (`NameTable`); a name leads to (kind, node) pairs and the
+kinds are asked in a fixed order. Where the first kind that answers gives several nodes, the name is ambiguous
+and stays so.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from vckg.schema import CATEGORY_CODE
+from vckg.strings import Strings
+
+if TYPE_CHECKING:
+    from vckg.graph import Graph
+
+#: Kinds of name, with the namespace they are asked in. The order within a namespace is the order of asking.
+GENE_KINDS = ("id", "symbol", "ensembl", "entrez", "uniprot", "previous", "alias", "excel", "case")
+LABEL_KINDS = ("id", "label", "exact_synonym", "replaced", "normalised", "abbreviation")
+NAME_KINDS = tuple(
+    [f"genes.{k}" for k in GENE_KINDS]
+    + [f"{space}.{k}" for space in ("cells", "anatomy", "diseases") for k in LABEL_KINDS]
+)
+_KIND_CODE = {kind: code for code, kind in enumerate(NAME_KINDS)}
+_SPACES = {"Cell": "cells", "AnatomicalEntity": "anatomy", "Disease": "diseases"}
+_XREF_KINDS = {"ENSEMBL": "ensembl", "NCBIGene": "entrez", "UniProtKB": "uniprot"}
+_VERSION = re.compile(r"^(ENS[A-Z]*G\d{11})\.\d+(_PAR_Y)?$")
+
+
+class Grounded(NamedTuple):
+    """What became of a name."""
+
+    name: str
+    curie: str | None
+    """None where the name is ambiguous or unknown."""
+    how: str
+    """The kind of name that decided, or ``ambiguous`` or ``unknown``."""
+    candidates: tuple[str, ...] = ()
+    """The nodes an ambiguous name could mean, ascending."""
+
+
+@dataclass(frozen=True, slots=True)
+class NameTable:
+    """All names of a graph: ``keys[i]`` leads to ``(kind, node)[indptr[i]:indptr[i + 1]]``."""
+
+    keys: Strings
+    indptr: npt.NDArray[np.int32]
+    kind: npt.NDArray[np.uint8]
+    node: npt.NDArray[np.int32]
+
+    @classmethod
+    def build(cls, names: pd.DataFrame, ids: Strings) -> NameTable:
+        """Return the table of a frame with columns ``name``, ``kind`` (see `NAME_KINDS`) and ``id``."""
+        node = ids.positions(pa.array(names["id"].to_numpy(dtype=object), type=pa.string()))
+        kind = names["kind"].map(_KIND_CODE).to_numpy(dtype=np.int64)
+        frame = pd.DataFrame({"name": names["name"].to_numpy(), "kind": kind, "node": node})
+        frame = frame[(frame["node"] >= 0) & (frame["name"] != "")]
+        frame = frame.drop_duplicates().sort_values(["name", "kind", "node"], ignore_index=True)
+        keys, counts = np.unique(frame["name"].to_numpy(dtype=str), return_counts=True)
+        return cls(
+            Strings(pa.array(keys.tolist(), type=pa.string())),
+            np.concatenate(([0], np.cumsum(counts))).astype(np.int32),
+            frame["kind"].to_numpy(dtype=np.uint8),
+            frame["node"].to_numpy(dtype=np.int32),
+        )
+
+    @classmethod
+    def of(cls, graph: Graph) -> NameTable:
+        """Return the table a graph carries."""
+        arrays = graph._arrays
+        keys = Strings(graph._dictionaries["names"])
+        return cls(keys, arrays["name_indptr"], arrays["name_kind"], arrays["name_node"])
+
+    def candidates(self, keys: Sequence[str]) -> list[list[tuple[str, int]]]:
+        """(kind, node) pairs of each key, in kind order; an empty list for an unknown key."""
+        if len(keys) > 50:
+            at = self.keys.positions(keys).tolist()
+        else:
+            at = [-1 if (p := self.keys.position(k)) is None else p for k in keys]
+        return [[] if a < 0 else self._pairs(a) for a in at]
+
+    def _pairs(self, at: int) -> list[tuple[str, int]]:
+        span = slice(self.indptr[at], self.indptr[at + 1])
+        return [(NAME_KINDS[k], int(i)) for k, i in zip(self.kind[span], self.node[span], strict=True)]
+
+
+class GeneGrounder:
+    """Gene names of any kind to the genes of one graph."""
+
+    def __init__(self, table: NameTable, ids: Strings) -> None:
+        self._table, self._ids = table, ids
+
+    @classmethod
+    def of(cls, graph: Graph) -> GeneGrounder:
+        """Return the grounder of a graph."""
+        return cls(NameTable.of(graph), graph.ids)
+
+    def ground(self, names: Iterable[str]) -> list[Grounded]:
+        """What became of each name, in order.
+
+        Asked in turn: CURIE, approved symbol, Ensembl id (its version is ignored), NCBI Gene id, UniProt id,
+        previous symbol, alias, the table of names that spreadsheets turn into dates, and last the same names
+        without regard to case (``how`` is then ``case``: mouse symbols look like that).
+        """
+        names = list(names)
+        exact = self._table.candidates([gene_key(name) for name in names])
+        folded = self._table.candidates([case_key(name) for name in names])
+        return [
+            resolve(name, [*first, *later], "genes", self._ids)
+            for name, first, later in zip(names, exact, folded, strict=True)
+        ]
+
+
+class LabelGrounder:
+    """Labels and ids of one kind of ontology term to the terms of one graph."""
+
+    def __init__(self, table: NameTable, ids: Strings, space: str) -> None:
+        self._table, self._ids, self._space = table, ids, space
+
+    @classmethod
+    def of(cls, graph: Graph, space: str) -> LabelGrounder:
+        """Return the grounder of a graph for ``cells``, ``anatomy`` or ``diseases``."""
+        return cls(NameTable.of(graph), graph.ids, space)
+
+    def ground(self, names: Iterable[str]) -> list[Grounded]:
+        """What became of each name, in order.
+
+        Asked in turn: CURIE (also ``CL_0000084``), label, exact synonym, CURIE of a term that was replaced,
+        normalised label, abbreviation. Never by a part of the name.
+        """
+        names = list(names)
+        exact = self._table.candidates([label_key(name) for name in names])
+        loose = self._table.candidates([normal_key(name) for name in names])
+        return [
+            resolve(name, [*first, *later], self._space, self._ids)
+            for name, first, later in zip(names, exact, loose, strict=True)
+        ]
+
+
+def resolve(name: str, pairs: list[tuple[str, int]], space: str, ids: Strings) -> Grounded:
+    """Decide one name from its (kind, node) pairs: the first kind that answers decides or stays ambiguous."""
+    mine = [(k.partition(".")[2], i) for k, i in pairs if k.startswith(f"{space}.")]
+    if not mine:
+        return Grounded(name, None, "unknown")
+    kind = mine[0][0]
+    nodes = sorted({i for k, i in mine if k == kind})
+    if len(nodes) == 1:
+        return Grounded(name, ids[nodes[0]], kind)
+    return Grounded(name, None, "ambiguous", tuple(ids[i] for i in nodes))
+
+
+def gene_key(name: str) -> str:
+    """The text a gene name is looked up by: stripped, an Ensembl version cut off."""
+    text = str(name).strip()
+    versioned = _VERSION.match(text)
+    return versioned.group(1) if versioned else text
+
+
+def case_key(name: str) -> str:
+    """The text a gene name is looked up by when its case is not trusted."""
+    return "~" + gene_key(name).upper()
+
+
+_CURIE = re.compile(r"^([A-Za-z]+)[_:](\d+)$")
+
+
+def label_key(name: str) -> str:
+    """The text a label is looked up by: whitespace collapsed, case folded, ``CL_1`` written ``CL:1``."""
+    text = " ".join(str(name).split())
+    curie = _CURIE.match(text)
+    return f"{curie.group(1).upper()}:{curie.group(2)}" if curie else text.casefold()
+
+
+_GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε"}
+_LETTERS = {letter: word for word, letter in _GREEK.items()}
+
+
+def normal_key(name: str) -> str:
+    """The text of the normalised comparison: ``~`` and lower-case words without punctuation, Greek spelt out,
+    the last word in the singular.
+
+    ``CD4+ T cells`` and ``CD4-positive T cell`` differ still: a sign is part of a name and is kept (``+`` as
+    ``positive``, ``-`` before a space or at the end as ``negative``).
+    """
+    text = unicodedata.normalize("NFKC", str(name)).casefold()
+    text = "".join(_LETTERS.get(letter, letter) for letter in text)
+    text = re.sub(r"(?<=[a-z0-9])\+", " positive ", text)
+    text = re.sub(r"(?<=[a-z0-9])-(?=\s|$|,)", " negative ", text)
+    words = re.findall(r"[a-z0-9]+", text)
+    if words and len(words[-1]) > 3 and words[-1].endswith("s") and not words[-1].endswith("ss"):
+        words[-1] = words[-1][:-1]
+    return "~" + " ".join(words)
+
+
+def names_of_nodes(table: pa.Table, category: npt.NDArray[np.uint8]) -> pd.DataFrame:
+    """The names that nodes themselves carry, as rows (name, kind, id).
+
+    Genes: CURIE, symbol, synonyms as aliases, xrefs with the prefixes ENSEMBL, NCBIGene and UniProtKB. Cells,
+    anatomy and diseases: CURIE, label, synonyms as exact synonyms.
+    """
+    frames = [_gene_names(_of(table, category, "Gene"))]
+    frames += [_label_names(_of(table, category, c), space) for c, space in _SPACES.items()]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _of(table: pa.Table, category: npt.NDArray[np.uint8], name: str) -> pd.DataFrame:
+    mask = pa.array(category == CATEGORY_CODE[name])
+    frame: pd.DataFrame = table.select(["id", "name", "synonyms", "xrefs"]).filter(mask).to_pandas()
+    return frame
+
+
+def _gene_names(genes: pd.DataFrame) -> pd.DataFrame:
+    aliases = genes[["id", "synonyms"]].explode("synonyms").dropna()
+    xrefs = genes[["id", "xrefs"]].explode("xrefs").dropna()
+    prefix, local = xrefs["xrefs"].str.split(":", n=1).str[0], xrefs["xrefs"].str.split(":", n=1).str[1]
+    kind = prefix.map(_XREF_KINDS)
+    known = kind.notna()
+    parts = [
+        _names(genes["id"], "genes.id", genes["id"]),
+        _names(genes["name"], "genes.symbol", genes["id"]),
+        _names(aliases["synonyms"], "genes.alias", aliases["id"]),
+        _names(local[known], "genes." + kind[known].astype(str), xrefs["id"][known]),
+        _names(xrefs["xrefs"][known], "genes." + kind[known].astype(str), xrefs["id"][known]),
+        _names("~" + genes["name"].str.upper(), "genes.case", genes["id"]),
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _label_names(terms: pd.DataFrame, space: str) -> pd.DataFrame:
+    synonyms = terms[["id", "synonyms"]].explode("synonyms").dropna()
+    parts = [
+        _names(terms["id"], f"{space}.id", terms["id"]),
+        _names(terms["name"].map(label_key), f"{space}.label", terms["id"]),
+        _names(synonyms["synonyms"].map(label_key), f"{space}.exact_synonym", synonyms["id"]),
+        _names(terms["name"].map(normal_key), f"{space}.normalised", terms["id"]),
+        _names(synonyms["synonyms"].map(normal_key), f"{space}.normalised", synonyms["id"]),
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _names(names: pd.Series[str], kind: str | pd.Series[str], ids: pd.Series[str]) -> pd.DataFrame:
+    kinds = kind if isinstance(kind, str) else kind.to_numpy()
+    return pd.DataFrame({"name": names.to_numpy(), "kind": kinds, "id": ids.to_numpy()})
