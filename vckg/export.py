@@ -1,0 +1,130 @@
+"""Exports: a folder in a format other tools read, with a manifest, written whole or not at all.
+
+What a licence forbids to pass on is left out and named in the manifest, unless the caller says that he has the right.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vckg.errors import GraphError, InputError, did_you_mean
+from vckg.formats import FORMATS, Selection
+from vckg.graph import Graph
+from vckg.store import MANIFEST, replace_folder, sha256_of
+
+FORMAT = "vckg-export"
+FORMAT_VERSION = 1
+_SAID = ("title", "infores", "release", "licence", "redistribute", "citation")
+
+
+def export(graph: Graph, form: str, folder: Path | str, *, i_have_the_right: bool = False) -> dict[str, Any]:
+    """Write a graph in another format and return the manifest of what was written and what was left out.
+
+    Parameters
+    ----------
+    graph
+        What to write.
+    form
+        One of `vckg.formats.FORMATS`.
+    folder
+        Where to; an earlier export there is replaced, anything else is refused.
+    i_have_the_right
+        Also write the statements of sources whose licence forbids passing them on (or that state no licence).
+
+    Raises
+    ------
+    InputError
+        The format is unknown, or nothing may be written.
+    GraphError
+        The folder holds something that is not an export.
+    """
+    folder = Path(folder).absolute()
+    if form not in FORMATS:
+        raise InputError(
+            f"--format {form}: unknown{did_you_mean(form, FORMATS)}; known: {', '.join(FORMATS)}"
+        )
+    _refuse_foreign(folder)
+    closed = np.zeros(len(graph.sources), dtype=bool) if i_have_the_right else _closed_sources(graph)
+    selection = _selection(graph, closed)
+    if graph.m and not selection.rows.size:
+        raise InputError(
+            "no source of this graph states a licence that allows redistribution, so nothing would be exported; "
+            "pass --i-have-the-right if you have it"
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        FORMATS[form](selection, scratch)
+        manifest = _manifest(selection, form, closed, scratch)
+        (scratch / MANIFEST).write_text(
+            json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        replace_folder(scratch, folder)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    return manifest
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """An export replaces an export or an empty folder, never a graph or somebody's files."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("format")
+    except (OSError, ValueError, AttributeError):
+        found = None
+    if found != FORMAT:
+        what = f"holds a {found}" if found else "is not an export of this program"
+        raise GraphError(f"{folder}: exists and {what}; name another output folder")
+
+
+def _closed_sources(graph: Graph) -> npt.NDArray[np.bool_]:
+    """Which sources may not be passed on: bool[sources]; one that does not say counts as closed."""
+    said = graph.manifest["sources"]
+    return np.array(
+        [said.get(name, {}).get("redistribute") is not True for name in graph.sources], dtype=bool
+    )
+
+
+def _selection(graph: Graph, closed: npt.NDArray[np.bool_]) -> Selection:
+    """The edges of open sources, and the nodes but those that only edges of closed sources touch.
+
+    A node that nothing else mentions (a pathway of a closed database) would give away the closed source's own words.
+    """
+    kept = ~closed[graph.source] if graph.m else np.zeros(0, dtype=bool)
+    ends = np.zeros((2, graph.n), dtype=bool)
+    for at, rows in enumerate((kept, ~kept)):
+        ends[at, graph.subject[rows]] = True
+        ends[at, graph.object[rows]] = True
+    return Selection(graph, np.flatnonzero(ends[0] | ~ends[1]), np.flatnonzero(kept))
+
+
+def _manifest(selection: Selection, form: str, closed: npt.NDArray[np.bool_], folder: Path) -> dict[str, Any]:
+    graph = selection.graph
+    said = graph.manifest["sources"]
+    per_source = np.bincount(graph.source, minlength=len(graph.sources))
+    described = {
+        name: {"edges": int(per_source[code])} | {k: said.get(name, {}).get(k) for k in _SAID}
+        for code, name in enumerate(graph.sources)
+    }
+    files = sorted(p for p in folder.iterdir())
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "kind": form,
+        "graph_content_hash": graph.content_hash,
+        "nodes": int(selection.nodes.size),
+        "edges": int(selection.rows.size),
+        "nodes_left_out": graph.n - int(selection.nodes.size),
+        "sources": {n: d for code, (n, d) in enumerate(described.items()) if not closed[code]},
+        "left_out": {n: d for code, (n, d) in enumerate(described.items()) if closed[code]},
+        "files": {p.name: {"bytes": p.stat().st_size, "sha256": sha256_of(p)} for p in files},
+    }
