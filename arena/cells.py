@@ -111,7 +111,8 @@ def captioning(cell: VirtualCell, seed: int = 0) -> list[Sample]:
     """Hide the description: what is this cell and what does it do?"""
     if not (cell.expression and cell.cell_type and cell.description):
         return []
-    gold = {"cell_type": cell.cell_type, "cl_id": cell.cl_id, "caption": cell.description}
+    caption = f"{cell.cell_type}: {cell.description}"  # the type is part of what a caption has to say
+    gold = {"cell_type": cell.cell_type, "cl_id": cell.cl_id, "caption": caption}
     return [_expression_sample(cell, "captioning", gold)]
 
 

@@ -1,0 +1,362 @@
+"""What the run engine knows of the arena: its tasks, its solvers, its baselines as a model provider.
+
+The functions have to live in the package that the entry point ``inspect_ai`` names; re-exported ones stay
+unknown to ``inspect eval`` and ``inspect eval-retry``. Everything here is thin: prompts, parsers, baselines
+and judges are pure functions elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from inspect_ai import Epochs, Task, task
+from inspect_ai.dataset import MemoryDataset
+from inspect_ai.dataset import Sample as EngineSample
+from inspect_ai.model import (
+    ChatCompletionChoice,
+    ChatMessage,
+    ChatMessageAssistant,
+    ChatMessageSystem,
+    ChatMessageUser,
+    GenerateConfig,
+    ModelAPI,
+    ModelOutput,
+    ModelUsage,
+    ResponseSchema,
+    get_model,
+    modelapi,
+)
+from inspect_ai.solver import Generate as EngineGenerate
+from inspect_ai.solver import Solver, TaskState, solver
+from inspect_ai.tool import ToolChoice, ToolInfo
+from pydantic import TypeAdapter
+
+from arena import baselines
+from arena.record import read_answer_texts, read_samples
+from arena.tasks import render
+from arena.types import Answer, JudgeCallError, Reply, Sample, Score, TaskName, Usage, samples_sha256
+from gather.model import Reply as CachedReply
+from gather.model import Usage as CachedUsage
+from vckg.errors import InputError
+from vckg.prompts import load_prompt
+
+if TYPE_CHECKING:
+    from gather.llm_cache import ReplyCache
+    from vckg.graph import Graph
+
+Judge = Callable[..., Any]
+
+
+@dataclass
+class Questions:
+    """Samples that are being asked, with what contestants and solvers need beside the prompt."""
+
+    samples: Mapping[str, Sample]
+    load_graph: Callable[[], Graph]
+    fingerprint: str = ""
+    """Of the contestant: model, arguments, URL, sampling. Part of every cache key, so that two models never
+    share.
+    """
+    cache: ReplyCache | None = None
+    advance: Callable[[float], None] = lambda _steps: None
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The graph, loaded when first asked for."""
+        return self.load_graph()
+
+    @cached_property
+    def _peers(self) -> dict[TaskName, baselines.Peers]:
+        return {}
+
+    def peers(self, name: TaskName) -> baselines.Peers:
+        """All samples of a task, for baselines that count over them."""
+        if name not in self._peers:
+            mine = {i: s for i, s in self.samples.items() if s.task == name}
+            self._peers[name] = baselines.Peers(mine, lambda: marker_table(self.graph))
+        return self._peers[name]
+
+
+def marker_table(graph: Graph) -> Mapping[str, baselines.Markers]:
+    """Markers of the graph by cell type, for the marker-overlap baseline."""
+    from arena.retrieval import markers_by_type
+
+    return markers_by_type(graph)
+
+
+class JudgeCall(Protocol):
+    """`arena.judge.judge` with the graph and the judge's name bound."""
+
+    async def __call__(self, sample: Sample, answer: Answer, generate: Any) -> list[Score]:
+        """Return the scores of one answer."""
+        ...
+
+
+@dataclass
+class Verdicts:
+    """Answers that are being judged."""
+
+    samples: Mapping[str, Sample]
+    answers: Mapping[str, Answer]
+    """By ``sample_id#epoch``."""
+    judge: JudgeCall
+    advance: Callable[[float], None] = field(default=lambda _steps: None)
+
+
+_QUESTIONS: dict[str, Questions] = {}
+_VERDICTS: dict[str, Verdicts] = {}
+
+
+def register_questions(questions: Questions) -> str:
+    """Make samples known to the tasks of this process and return the name they take as ``samples``."""
+    key = samples_sha256(list(questions.samples.values()))[:16]
+    _QUESTIONS[key] = questions
+    return key
+
+
+def register_verdicts(verdicts: Verdicts, key: str) -> str:
+    """Make answers known to the judging task of this process under `key`."""
+    _VERDICTS[key] = verdicts
+    return key
+
+
+def questions_of(samples: str) -> Questions:
+    """Registered samples by name, or those of a run's ``samples.jsonl``."""
+    if samples not in _QUESTIONS:
+        path = Path(samples)
+        if not path.is_file():
+            raise InputError(f"samples={samples!r}: give the samples.jsonl of a run that `arena run` made")
+        import vckg
+
+        _QUESTIONS[samples] = Questions(read_samples(path), vckg.load)
+    return _QUESTIONS[samples]
+
+
+# ---- tasks ------------------------------------------------------------------------------------------------
+
+
+@task
+def annotation(samples: str, evidence: bool = False, epochs: int = 1) -> Task:
+    """Name the cell type of a ranked gene list."""
+    return _ask("annotation", samples, evidence, epochs)
+
+
+@task
+def captioning(samples: str, evidence: bool = False, epochs: int = 1) -> Task:
+    """Describe a cell from its ranked genes."""
+    return _ask("captioning", samples, evidence, epochs)
+
+
+@task
+def generation(samples: str, evidence: bool = False, epochs: int = 1) -> Task:
+    """Write the ranked genes of a named cell type."""
+    return _ask("generation", samples, evidence, epochs)
+
+
+@task
+def perturbation(samples: str, evidence: bool = False, epochs: int = 1) -> Task:
+    """Say which genes rise and which fall when a regulator is switched."""
+    return _ask("perturbation", samples, evidence, epochs)
+
+
+@task
+def qa(samples: str, evidence: bool = False, epochs: int = 1) -> Task:
+    """Answer a question that a paper or a sourced edge settles."""
+    return _ask("qa", samples, evidence, epochs)
+
+
+@task
+def judging(answers: str, judge: str) -> Task:
+    """Judge answers: the judge is the model here, one sample is one answer of one epoch."""
+    verdicts = _VERDICTS[answers]
+    rows = [
+        EngineSample(id=key, input="(the judge's prompt is made from sample, answer and graph)")
+        for key in verdicts.answers
+    ]
+    return Task(
+        dataset=MemoryDataset(rows, name=f"answers-{answers}"), solver=weigh(answers), name=f"judging-{judge}"
+    )
+
+
+def _ask(name: TaskName, samples: str, evidence: bool, epochs: int) -> Task:
+    chosen = [s for s in questions_of(samples).samples.values() if s.task == name]
+    rows = [
+        EngineSample(
+            id=sample.id,
+            input=[
+                ChatMessageUser(content=render(sample), metadata={"samples": samples, "sample": sample.id})
+            ],
+        )
+        for sample in chosen
+    ]
+    dataset = MemoryDataset(rows, name=f"{name}-{samples}")
+    return Task(dataset=dataset, solver=ask(samples, evidence), epochs=Epochs(epochs), name=name)
+
+
+# ---- solvers ----------------------------------------------------------------------------------------------
+
+
+@solver
+def ask(samples: str, evidence: bool = False) -> Solver:
+    """Put the prompt to the model, with retrieved evidence before it where asked; replies may come from a
+    cache.
+    """
+
+    async def solve(state: TaskState, generate: EngineGenerate) -> TaskState:
+        questions = questions_of(samples)
+        sample = questions.samples[str(state.sample_id)]
+        if evidence:
+            from arena.retrieval import evidence_for
+
+            found = evidence_for(sample, questions.graph)
+            prompt = load_prompt("arena/with-evidence").render(
+                evidence=found, question=state.user_prompt.text
+            )
+            state.user_prompt.text = prompt
+        key = cache_key(questions.fingerprint, [m.text for m in state.messages], state.epoch)
+        kept = questions.cache.get(key) if questions.cache else None
+        started = time.monotonic()
+        if kept is not None:
+            state.output = _output(
+                state.model.name, kept.text, kept.usage.prompt_tokens, kept.usage.completion_tokens
+            )
+            state.messages.append(state.output.message)
+        else:
+            state = await generate(state)
+            if questions.cache is not None and state.output.completion:
+                questions.cache.put(key, _to_cache(state.output), model=str(state.model))
+        state.store.set("cached", kept is not None)
+        state.store.set("latency_s", time.monotonic() - started)
+        questions.advance(1)
+        return state
+
+    return solve
+
+
+def cache_key(fingerprint: str, messages: list[str], epoch: int) -> str:
+    """Key of one call: the contestant with all its arguments, the messages, the epoch."""
+    return hashlib.sha256("\x00".join([fingerprint, str(epoch), *messages]).encode()).hexdigest()
+
+
+def _to_cache(output: ModelOutput) -> CachedReply:
+    usage = output.usage or ModelUsage()
+    return CachedReply(
+        output.completion, CachedUsage(_input_tokens(usage), usage.output_tokens, estimated=False)
+    )
+
+
+def _input_tokens(usage: ModelUsage) -> int:
+    return usage.input_tokens + (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0)
+
+
+@solver
+def weigh(answers: str) -> Solver:
+    """Let the judge see one answer; its scores go into the sample's store.
+
+    A call that fails for good makes the sample an error, so that the same command tries it again; a reply
+    that cannot be read leaves the answer unscored.
+    """
+
+    async def solve(state: TaskState, generate: EngineGenerate) -> TaskState:
+        verdicts = _VERDICTS[answers]
+        answer = verdicts.answers[str(state.sample_id)]
+        caller = _JudgeModel()
+        scores = await verdicts.judge(verdicts.samples[answer.sample_id], answer, caller)
+        if caller.failure is not None:
+            raise caller.failure
+        state.output = _output("judge", "", caller.usage.input_tokens, caller.usage.output_tokens)
+        state.store.set("scores", [asdict(score) for score in scores])
+        verdicts.advance(1)
+        return state
+
+    return solve
+
+
+class _JudgeModel:
+    """`arena.types.Generate` over the engine's model."""
+
+    def __init__(self) -> None:
+        self.failure: JudgeCallError | None = None
+        self.usage = Usage()
+
+    async def __call__(self, system: str, prompt: str, schema: Mapping[str, Any] | None) -> Reply:
+        messages: list[ChatMessage] = [ChatMessageSystem(content=system)] if system else []
+        messages.append(ChatMessageUser(content=prompt))
+        asked = None if schema is None else ResponseSchema(name="verdict", json_schema=_json_schema(schema))
+        try:
+            output = await get_model().generate(messages, config=GenerateConfig(response_schema=asked))
+        except Exception as error:
+            self.failure = JudgeCallError(f"{type(error).__name__}: {error}")
+            raise self.failure from error
+        usage = output.usage or ModelUsage()
+        spent = Usage(_input_tokens(usage), usage.output_tokens)
+        self.usage = Usage(
+            self.usage.input_tokens + spent.input_tokens, self.usage.output_tokens + spent.output_tokens
+        )
+        return Reply(output.completion, output.model, spent)
+
+
+def _json_schema(schema: Mapping[str, Any]) -> Any:
+    hint = ResponseSchema.model_fields["json_schema"].annotation
+    return TypeAdapter(hint).validate_python(schema)
+
+
+# ---- baselines and retrieval, as models -------------------------------------------------------------------
+
+
+@modelapi(name="arena")
+def arena_provider() -> type[ModelAPI]:
+    """The provider behind ``arena/majority``, ``arena/gather``, ``arena/replay`` ..."""
+    return ArenaModel
+
+
+class ArenaModel(ModelAPI):
+    """A contestant that is a function of the sample; usage is always set, so nothing asks for a tokenizer."""
+
+    def __init__(
+        self,
+        model_name: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        config: GenerateConfig = GenerateConfig(),
+        answers: str = "",
+    ) -> None:
+        super().__init__(model_name, base_url, api_key, [], config)
+        self.answers = read_answer_texts(Path(answers)) if answers else {}
+
+    async def generate(
+        self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
+    ) -> ModelOutput:
+        """Return the contestant's reply to the sample that the message names."""
+        asked = next(m for m in reversed(input) if m.role == "user")
+        named = asked.metadata or {}
+        if "sample" not in named:
+            raise InputError(f"arena/{self.model_name} answers samples of the arena only, not free prompts")
+        questions = questions_of(named["samples"])
+        text = self.reply(questions.samples[named["sample"]], questions)
+        return _output(f"arena/{self.model_name}", text, len(asked.text.split()), len(text.split()))
+
+    def reply(self, sample: Sample, questions: Questions) -> str:
+        """The text of the answer."""
+        if self.model_name == "replay":
+            return self.answers.get(sample.id, "")
+        if self.model_name == "gather":
+            from arena.retrieval import answer_by_retrieval
+
+            return answer_by_retrieval(sample, questions.graph)
+        return baselines.reply(self.model_name, sample, questions.peers(sample.task))
+
+
+def _output(model: str, text: str, input_tokens: int, output_tokens: int) -> ModelOutput:
+    message = ChatMessageAssistant(content=text, model=model, source="generate")
+    usage = ModelUsage(
+        input_tokens=input_tokens, output_tokens=output_tokens, total_tokens=input_tokens + output_tokens
+    )
+    choice = ChatCompletionChoice(message=message, stop_reason="stop")
+    return ModelOutput(model=model, choices=[choice], usage=usage)
