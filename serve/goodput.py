@@ -1,0 +1,379 @@
+"""Smooth goodput, and the measures it is compared with, from the times at which tokens reached the client.
+
+Smooth goodput is defined in "Revisiting SLOs and goodput metrics in LLM serving" (arXiv 2410.14257 v2); Eq.
+n below is the paper's. Times are seconds after the request was committed unless a name ends in `_s` and says
+otherwise. The paper leaves f of Eq. 10 open; the choices here are `Penalty`'s subclasses, and results state
+which was used.
+
+Two rules are ours, because the literal definition rewards giving up:
+
+- **Censoring.** A request that ended early counts one more token, delivered when it was given up: its idle
+time is
+  at least what the user waited for nothing. Then truncating a request never raises the sum.
+- **Fixed window.** The sum over all requests committed in the window is divided by the window, which is
+chosen before
+  the run; dropping slow requests cannot shorten it.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from serve.errors import InputError
+
+Float64 = npt.NDArray[np.float64]
+
+
+class Ending(enum.StrEnum):
+    """Why no more tokens came."""
+
+    FINISHED = "finished"  # the answer was complete
+    UNFINISHED = "unfinished"  # the measurement ended first
+    DROPPED = "dropped"  # the server gave it up
+    REJECTED = "rejected"  # the server never took it
+    CANCELLED = "cancelled"  # the user went away
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """One request as its client saw it; seconds on the client's monotonic clock.
+
+    Attributes
+    ----------
+    request_id
+        Name of the request.
+    committed_s
+        When the user committed it.
+    token_s
+        When each output token was received, ascending. All tokens of a chunk have the chunk's time.
+    ended_s
+        When the request ended: the last token, the cancellation, the drop, or the end of the measurement.
+    ending
+        Why it ended.
+    """
+
+    request_id: str
+    committed_s: float
+    token_s: tuple[float, ...]
+    ended_s: float
+    ending: Ending = Ending.FINISHED
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "token_s", tuple(map(float, self.token_s)))
+        times = (self.committed_s, *self.token_s, self.ended_s)
+        if not all(map(math.isfinite, times)):
+            raise InputError(f"request {self.request_id}: a time is not a finite number, must be seconds")
+        for earlier, later in itertools.pairwise(times):
+            if later < earlier:
+                raise InputError(
+                    f"request {self.request_id}: time {later} comes after {earlier}; "
+                    "commitment, tokens and end must be in order"
+                )
+        if self.ending is Ending.FINISHED and not self.token_s:
+            raise InputError(f"request {self.request_id}: finished without a token; call it dropped")
+
+    @classmethod
+    def of(
+        cls, times: Sequence[float], *, ended: float | None = None, ending: Ending = Ending.FINISHED
+    ) -> Timeline:
+        """Build a timeline committed at 0, for arithmetic and tests."""
+        last = times[-1] if times else 0.0
+        return cls("", 0.0, tuple(times), last if ended is None else ended, ending)
+
+    @property
+    def n(self) -> int:
+        """Number of output tokens, n_r."""
+        return len(self.token_s)
+
+    @property
+    def times(self) -> Float64:
+        """t_i: seconds from commitment to each token, float64[n]."""
+        return np.asarray(self.token_s, dtype=np.float64) - self.committed_s
+
+    @property
+    def censored(self) -> bool:
+        """Whether the answer is incomplete."""
+        return self.ending is not Ending.FINISHED
+
+    def awaited(self) -> Float64:
+        """t_i with the virtual token of a censored request: float64[n] or float64[n + 1]."""
+        if not self.censored:
+            return self.times
+        return np.append(self.times, self.ended_s - self.committed_s)
+
+
+class Slo(Protocol):
+    """A rule that gives each token its deadline."""
+
+    def deadlines(self, times: Float64) -> Float64:
+        """Return d_i in seconds after commitment for tokens at `times`; infinity where a token has none."""
+        ...
+
+
+def _positive(**values: float) -> None:
+    for name, value in values.items():
+        if not (math.isfinite(value) and value > 0):
+            raise InputError(f"{name} is {value}, must be a positive number")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingSlo:
+    """Eq. 5: ``d_i = A + V i``, what a user who reads a token every V seconds needs.
+
+    `pace` is V in seconds a token (5 tokens a second is 0.2); `allowance` is A, the response delay tolerated
+    beyond it. `from_first_token` counts from the first token instead of the commitment, as version 1 of the
+    paper did.
+    """
+
+    pace: float = 0.2
+    allowance: float = 0.0
+    from_first_token: bool = False
+
+    def __post_init__(self) -> None:
+        _positive(pace=self.pace)
+        if not (math.isfinite(self.allowance) and self.allowance >= 0):
+            raise InputError(f"allowance is {self.allowance}, must be 0 or more seconds")
+
+    @classmethod
+    def at_speed(cls, tokens_per_second: float, allowance: float = 0.0) -> ReadingSlo:
+        """Build it from a reading speed."""
+        _positive(tokens_per_second=tokens_per_second)
+        return cls(1.0 / tokens_per_second, allowance)
+
+    def deadlines(self, times: Float64) -> Float64:
+        """Return d_i, float64[n]."""
+        i = np.arange(1, len(times) + 1)
+        if self.from_first_token and len(times):
+            return np.asarray(times[0] + self.allowance + self.pace * (i - 1))
+        return np.asarray(self.allowance + self.pace * i)
+
+
+@dataclass(frozen=True, slots=True)
+class TbtSlo:
+    """Eq. 2: ``d_1 = TTFT``, ``d_i = t_{i-1} + TBT``: chained to the actual previous token."""
+
+    ttft: float
+    tbt: float
+
+    def deadlines(self, times: Float64) -> Float64:
+        """Return d_i, float64[n]."""
+        return np.concatenate([[self.ttft], times[:-1] + self.tbt])[: len(times)]
+
+
+@dataclass(frozen=True, slots=True)
+class TpotSlo:
+    """Eq. 3: ``d_1 = TTFT``, ``d_n = t_1 + (n - 1) TPOT``: only the first and the last token have a deadline."""
+
+    ttft: float
+    tpot: float
+
+    def deadlines(self, times: Float64) -> Float64:
+        """Return d_i, float64[n]."""
+        due = np.full(len(times), np.inf)
+        if len(times) > 1:
+            due[-1] = times[0] + (len(times) - 1) * self.tpot
+        due[:1] = self.ttft
+        return due
+
+
+@dataclass(frozen=True, slots=True)
+class E2eSlo:
+    """Eq. 4: every token by ``E2E``."""
+
+    e2e: float
+
+    def deadlines(self, times: Float64) -> Float64:
+        """Return d_i, float64[n]."""
+        return np.full(len(times), self.e2e)
+
+
+def met(timeline: Timeline, slo: Slo) -> bool:
+    """Eq. 1: every token by its deadline. What the server dropped, rejected or left unfinished never met it."""
+    if timeline.ending in (Ending.DROPPED, Ending.REJECTED, Ending.UNFINISHED):
+        return False
+    awaited = timeline.awaited()
+    return bool(np.all(awaited <= slo.deadlines(awaited)))
+
+
+def attainment(timelines: Sequence[Timeline], slo: Slo) -> float:
+    """Eq. 6: the share of requests that met the SLO."""
+    if not timelines:
+        raise InputError("no timelines: attainment of nothing is undefined")
+    return sum(met(t, slo) for t in timelines) / len(timelines)
+
+
+def goodput(timelines: Iterable[Timeline], slo: Slo, window_s: float) -> float:
+    """Eq. 7: tokens a second, of the requests that met the SLO."""
+    _positive(window_s=window_s)
+    return sum(t.n for t in timelines if met(t, slo)) / window_s
+
+
+def throughput(timelines: Iterable[Timeline], window_s: float) -> float:
+    """Tokens a second, however late."""
+    _positive(window_s=window_s)
+    return sum(t.n for t in timelines) / window_s
+
+
+def idle_latency(timeline: Timeline, slo: ReadingSlo) -> float:
+    """Eq. 9: ``max(0, max_i (t_i - d_i))``, seconds; the virtual token of a censored request included.
+
+    For a reader who takes one token every V seconds from the commitment on this is the sum of all stalls.
+    """
+    awaited = timeline.awaited()
+    return max(0.0, float(np.max(awaited - slo.deadlines(awaited), initial=0.0)))
+
+
+class Penalty(Protocol):
+    """alpha times f of Eq. 10: the benefit that an idle time takes away, in tokens."""
+
+    def tokens(self, n: int, idle: float, alpha: float) -> float:
+        """Return the tokens lost by a request of `n` tokens whose reader was idle for `idle` seconds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LinearPenalty:
+    """``f(l) = max(0, l - grace) / V``: the tokens the user could have read while idle. Seconds a token: `pace`."""
+
+    pace: float = 0.2
+    grace: float = 0.0
+
+    def tokens(self, n: int, idle: float, alpha: float) -> float:
+        """Return the tokens lost."""
+        return alpha * max(0.0, idle - self.grace) / self.pace
+
+
+@dataclass(frozen=True, slots=True)
+class SaturatingPenalty:
+    """``f(l) = n (1 - exp(-l / tau)) / alpha``: at most the whole answer is lost, so alpha > 0 plays no part."""
+
+    tau: float = 5.0
+
+    def tokens(self, n: int, idle: float, alpha: float) -> float:
+        """Return the tokens lost."""
+        return n * -math.expm1(-idle / self.tau) if alpha > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StepPenalty:
+    """``f(l) = n [l > 0] / alpha``: all or nothing, which makes smooth goodput the goodput of Eq. 7."""
+
+    def tokens(self, n: int, idle: float, alpha: float) -> float:
+        """Return the tokens lost."""
+        return float(n) if idle > 0 and alpha > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SmoothGoodput:
+    """Eq. 10 and 11 with every choice they leave open. Defaults: 5 tokens a second, linear f, alpha 2.5."""
+
+    slo: ReadingSlo = field(default_factory=ReadingSlo)
+    penalty: Penalty = field(default_factory=LinearPenalty)
+    alpha: float = 2.5
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.alpha) and self.alpha >= 0):
+            raise InputError(f"alpha is {self.alpha}, must be 0 or more")
+
+    def benefit(self, timeline: Timeline) -> float:
+        """Eq. 10: ``n_r - alpha f(l_r)``, in tokens; negative where waiting cost more than the answer gave."""
+        return timeline.n - self.penalty.tokens(timeline.n, idle_latency(timeline, self.slo), self.alpha)
+
+    def __call__(self, timelines: Iterable[Timeline], window_s: float) -> float:
+        """Eq. 11: the sum of the benefits over the window, tokens a second."""
+        _positive(window_s=window_s)
+        return math.fsum(map(self.benefit, timelines)) / window_s
+
+
+def andes_qoe(timeline: Timeline, *, ttft: float, speed: float) -> float:
+    """Quality of experience of Andes (arXiv 2404.16283): 1 - S_delay / S_whole, in [0, 1].
+
+    The expected curve delivers token i at ``ttft + (i - 1) / speed``; the actual one is what the user can
+    digest at `speed` tokens a second. Areas are taken until both curves are through, each token as wide as
+    its reading time, so that the last token counts too. A request without tokens has 0.
+    """
+    _positive(speed=speed)
+    if not timeline.n:
+        return 0.0
+    i = np.arange(timeline.n)
+    expected = ttft + i / speed
+    # digested_i = max(t_i, digested_{i-1} + 1/speed), written as a running maximum
+    digested = np.maximum.accumulate(np.maximum(timeline.times, expected) - i / speed) + i / speed
+    end = digested[-1] + 1 / speed
+    return float(np.sum(end - digested) / np.sum(end - expected))
+
+
+def fluidity_index(timeline: Timeline, *, prefill: float, decode: float) -> float:
+    """Fluidity index of Etalon (arXiv 2407.07000): deadlines met over all deadlines, in [0, 1].
+
+    Token i (from 0) is due ``prefill + i * decode`` seconds after commitment. A miss at token s moves the
+    later deadlines to ``t_s + (i - s) * decode`` and counts ``floor(late / decode) + 1`` missed deadlines,
+    all of which are deadlines. A censored request misses every deadline that passed before it ended.
+    """
+    _positive(prefill=prefill, decode=decode)
+    kept = missed = 0
+    due = prefill
+    for time in timeline.times:
+        if time <= due:
+            kept += 1
+            due += decode
+        else:
+            missed += math.floor((time - due) / decode) + 1
+            due = time + decode
+    waited = timeline.ended_s - timeline.committed_s
+    if timeline.censored and waited > due:
+        missed += math.floor((waited - due) / decode) + 1
+    return kept / (kept + missed) if kept + missed else 0.0
+
+
+def fluid_token_rate(
+    timelines: Sequence[Timeline], *, prefill: float, share: float = 0.99, index: float = 0.9
+) -> float:
+    """Fluid token rate of Etalon: the largest 1 / decode at which `share` of the requests reach `index`; 0
+    if none.
+
+    Bisected over 0.001 to 1,000 tokens a second to 0.1 %.
+    """
+    if not timelines:
+        raise InputError("no timelines: the fluid token rate of nothing is undefined")
+
+    def enough(rate: float) -> bool:
+        fine = sum(fluidity_index(t, prefill=prefill, decode=1 / rate) >= index for t in timelines)
+        return fine >= share * len(timelines)
+
+    low, high = 1e-3, 1e3
+    if not enough(low):
+        return 0.0
+    while high / low > 1.001:
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if enough(middle) else (low, middle)
+    return low
+
+
+def distserve_goodput(
+    loads: Sequence[float], measure: Callable[[int], Sequence[Timeline]], slo: TpotSlo, target: float = 0.9
+) -> float:
+    """Goodput of DistServe (arXiv 2401.09670): the largest request rate at which `target` of them meet TTFT
+    and TPOT.
+
+    `loads` are the measured request rates, ascending, and `measure(k)` the timelines at the k-th. Between
+    the last rate that holds and the first that does not the crossing is interpolated linearly; 0 if none
+    holds.
+    """
+    if list(loads) != sorted(set(loads)):
+        raise InputError("loads must ascend")
+    best, last = 0.0, 1.0
+    for k, load in enumerate(loads):
+        share = attainment(measure(k), slo)
+        if share < target:
+            return best + (load - best) * (last - target) / (last - share) if best else 0.0
+        best, last = load, share
+    return best
