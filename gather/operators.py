@@ -25,6 +25,7 @@ import scipy.sparse as sp
 
 from gather.metapath import DAMPING, MAX_HOPS, Blocks, Target, blocks, target_named
 from vckg.errors import InputError
+from vckg.store import sha256_of
 
 if TYPE_CHECKING:
     from vckg.graph import Graph
@@ -285,6 +286,7 @@ def _write(made: Operators, parent: Path, key: str) -> bool:
             "format_version": FORMAT_VERSION,
             "key": key,
             "shapes": shapes,
+            "sha256": {p.name: sha256_of(p) for p in sorted(partial.glob("*.npy"))},
         }
         (partial / "manifest.json").write_text(
             json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8"

@@ -59,9 +59,16 @@ def write_files(graph: Graph, folder: Path) -> None:
         "relations": list(RELATION_NAMES),
         "files": {name: {"bytes": p.stat().st_size, "sha256": sha256_of(p)} for name, p in files.items()},
     }
+    manifest["seal"] = manifest_seal(manifest)
     (folder / MANIFEST).write_text(
         json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
+
+
+def manifest_seal(manifest: dict[str, Any]) -> str:
+    """Return the sha256 over everything else a manifest says, so that a change of it is noticed too."""
+    said = {key: value for key, value in manifest.items() if key != "seal"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def replace_folder(scratch: Path, folder: Path) -> None:
@@ -92,6 +99,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if manifest.get("format_version") != FORMAT_VERSION:
         found = manifest.get("format_version")
         raise GraphError(f"{path}: format version {found!r}, this program reads {FORMAT_VERSION}; {_REBUILD}")
+    if manifest.get("seal") != manifest_seal(manifest):
+        raise GraphError(f"{path}: not as it was written; {_REBUILD}")
     return manifest
 
 
