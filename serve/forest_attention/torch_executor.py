@@ -16,8 +16,8 @@ from serve.forest_attention.plan import Plan
 
 PADDING = 1.25
 """Tasks share a batch while the longest is at most this many times the shortest."""
-BATCH_TOKENS = 1 << 16
-"""Gathered tokens a batch may hold: it bounds the memory of keys, values and scores."""
+BATCH_TOKENS = 1 << 13
+"""Gathered tokens a batch may hold, so that its keys and values stay in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +139,30 @@ def _pac(
     stacked = (
         query[batch.rows].view(b, r, kv_heads, group, d).transpose(1, 2).reshape(b, kv_heads, r * group, d)
     )
-    k = keys[batch.slots].transpose(1, 2).to(sums)  # [b, kv_heads, n, d]
-    v = values[batch.slots].transpose(1, 2).to(sums)
-    scores = (stacked.to(sums) * scale) @ k.transpose(2, 3)
-    if batch.mask is not None:
-        scores.masked_fill_(batch.mask[:, None, None, :], -torch.inf)
-    lse = scores.logsumexp(dim=3)
-    out = scores.sub_(lse[..., None]).exp_() @ v
+    flat = batch.slots.view(-1)
+    k, v = (
+        cache.index_select(0, flat).view(b, -1, kv_heads, d).transpose(1, 2).to(sums)
+        for cache in (keys, values)
+    )
+    out, lse = _softmax_attention(stacked.to(sums), k, v, batch.mask, scale)
     unstacked = out.view(b, kv_heads, r, group, d).transpose(1, 2).reshape(b * r, -1, d)
     return unstacked, lse.view(b, kv_heads, r, group).transpose(1, 2).reshape(b * r, -1)
+
+
+def _softmax_attention(
+    query: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention with its log-sum-exp; [b, kv_heads, rows, d] queries over [b, kv_heads, n, d], bool[b, n] padding."""
+    if query.device.type == "cpu" and mask is None:
+        fused: tuple[torch.Tensor, torch.Tensor] = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            query, k, v, 0.0, False, scale=scale
+        )
+        return fused[0].contiguous(), fused[1].contiguous()
+    scores = (query * scale) @ k.transpose(2, 3)
+    if mask is not None:
+        scores.masked_fill_(mask[:, None, None, :], -torch.inf)
+    lse = scores.logsumexp(dim=3)
+    return scores.sub_(lse[..., None]).exp_() @ v, lse
 
 
 def _por(out: torch.Tensor, lse: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
