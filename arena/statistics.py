@@ -209,41 +209,78 @@ POWER = 0.8
 FLIPS = 10_000
 
 
-def paired_tests(
-    scores: Floats, clusters: Clusters, *, resamples: int = 2000, seed: int = 0, level: float = 0.95
-) -> Paired:
-    """Compare every two rows of ``scores[m, n]``: difference, interval, sign-flip p, Holm over all pairs.
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One task's part of a comparison: a mean over its samples that enters with a weight."""
 
-    The number of flips grows with the number of pairs so that Holm's smallest threshold stays reachable.
+    scores: Floats
+    """float64[m, n]; NaN where unscored."""
+    clusters: Clusters
+    weight: float = 1.0
+    seed: int = 0
+
+
+def block_means(blocks: Sequence[Block]) -> Floats:
+    """Weighted sum over blocks of each contestant's mean, float64[m]; NaN where a block has nothing of it."""
+    parts = [block.weight * means(block.scores) for block in blocks]
+    return np.asarray(np.sum(parts, axis=0), dtype=np.float64)
+
+
+def block_draws(blocks: Sequence[Block], *, resamples: int) -> Floats:
+    """The same under resampling of the clusters within each block, float64[m, resamples]."""
+    parts = [
+        b.weight * bootstrap_means(b.scores, b.clusters, resamples=resamples, seed=b.seed) for b in blocks
+    ]
+    return np.asarray(np.sum(parts, axis=0), dtype=np.float64)
+
+
+def effective_clusters(blocks: Sequence[Block]) -> float:
+    """Effective number of clusters of all blocks together."""
+    return sum(block.clusters.effective() for block in blocks)
+
+
+def paired_tests(
+    blocks: Sequence[Block], *, resamples: int = 2000, seed: int = 0, level: float = 0.95
+) -> Paired:
+    """Compare every two contestants: difference, interval, sign-flip p, Holm over all pairs.
+
+    With several blocks the statistic is the weighted sum of the blocks' mean differences, each over the
+    samples that both have scored; clusters keep to their block. The number of flips grows with the number
+    of pairs so that Holm's smallest threshold stays reachable.
     """
-    which = pairs(len(scores))
+    which = pairs(len(blocks[0].scores))
     if not which:
         none = np.empty(0)
         return Paired((), none, none, none, none, none, none, np.empty(0, dtype=np.int64))
-    first, second = np.array(which).T
-    gaps = scores[first] - scores[second]
-    scored = np.isfinite(gaps)
-    totals = clusters.sums(np.where(scored, gaps, 0.0))
-    counts = clusters.sums(scored.astype(float))
-    weights = clusters.weights(resamples, seed)
-    draws = _ratio(totals @ weights, counts @ weights)
-    common = scored.sum(axis=1)
-    difference = _ratio(totals.sum(axis=1), common)
-    limits = intervals(difference, draws, clusters.effective(), level=level)
-    p = sign_flip_p(totals, flips=max(FLIPS, 100 * len(which)), seed=seed)
-    p = np.where(common > 0, p, np.nan)
+    parts = [_gaps(block, which, resamples) for block in blocks]
+    table = np.concatenate([totals for totals, _, _ in parts], axis=1)
+    draws = np.sum([drawn for _, drawn, _ in parts], axis=0)
+    common = np.sum([n for _, _, n in parts], axis=0)
+    # A pair without a common sample in some block has no overall difference.
+    possible = np.all([n > 0 for _, _, n in parts], axis=0)
+    difference = np.where(possible, table.sum(axis=1), np.nan)
+    limits = intervals(difference, draws, effective_clusters(blocks), level=level)
+    p = sign_flip_p(table, flips=max(FLIPS, 100 * len(which)), seed=seed)
+    p = np.where(possible, p, np.nan)
     spread = np.array([row[np.isfinite(row)].std() if np.isfinite(row).any() else np.nan for row in draws])
     reach = stats.norm.ppf(1 - (1 - level) / 2) + stats.norm.ppf(POWER)
-    return Paired(
-        tuple(which),
-        difference,
-        np.array([limit.low for limit in limits]),
-        np.array([limit.high for limit in limits]),
-        p,
-        holm(p),
-        reach * spread,
-        common.astype(np.int64),
-    )
+    low, high = (np.array([getattr(limit, end) for limit in limits]) for end in ("low", "high"))
+    return Paired(tuple(which), difference, low, high, p, holm(p), reach * spread, common)
+
+
+def _gaps(block: Block, which: Sequence[tuple[int, int]], resamples: int) -> tuple[Floats, Floats, Ints]:
+    """Per pair: cluster shares of the weighted mean difference [P, G], its draws [P, resamples], common
+    samples.
+    """
+    first, second = np.array(which).T
+    gaps = block.scores[first] - block.scores[second]
+    scored = np.isfinite(gaps)
+    totals = block.clusters.sums(np.where(scored, gaps, 0.0))
+    counts = block.clusters.sums(scored.astype(float))
+    weights = block.clusters.weights(resamples, block.seed)
+    draws = block.weight * _ratio(totals @ weights, counts @ weights)
+    common = scored.sum(axis=1).astype(np.int64)
+    return block.weight * totals / np.maximum(common, 1)[:, None], draws, common
 
 
 def rank_intervals(paired: Paired, contestants: int, *, alpha: float = 0.05) -> list[tuple[int, int]]:

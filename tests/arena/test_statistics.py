@@ -100,7 +100,7 @@ def test_pairing_shortens_the_interval_of_a_difference() -> None:
     hardness = rng.normal(0, 1, 300)
     scores = np.stack([hardness + rng.normal(0, 0.3, 300), hardness + 0.1 + rng.normal(0, 0.3, 300)])
     clusters = s.Clusters.of([str(i) for i in range(300)])
-    paired = s.paired_tests(scores, clusters, resamples=500)
+    paired = s.paired_tests([s.Block(scores, clusters)], resamples=500)
     alone = s.mean_intervals(scores, clusters, resamples=500)
     assert paired.high[0] - paired.low[0] < 0.5 * (alone[0].high - alone[0].low)
     assert paired.p_holm[0] < 0.01
@@ -111,7 +111,7 @@ def test_a_difference_of_the_detectable_size_is_found_four_times_in_five() -> No
     rng = np.random.default_rng(6)
     clusters = s.Clusters.of([f"{i:03d}" for i in range(150)])
     base = rng.normal(0, 1, (400, 150))
-    detectable = s.paired_tests(base[:2], clusters, resamples=800).detectable[0] / np.sqrt(2)
+    detectable = s.paired_tests([s.Block(base[:2], clusters)], resamples=800).detectable[0] / np.sqrt(2)
     p = s.sign_flip_p(clusters.sums(base + detectable), flips=1000)
     assert 0.7 <= np.mean(p <= 0.05) <= 0.9
 
@@ -124,7 +124,7 @@ def test_holm_by_hand() -> None:
 def test_many_contestants_can_still_differ_significantly_after_holm() -> None:
     rng = np.random.default_rng(0)
     scores = np.linspace(0, 3, 30)[:, None] + rng.normal(0, 0.5, (30, 80))
-    paired = s.paired_tests(scores, s.Clusters.of([str(i) for i in range(80)]), resamples=100)
+    paired = s.paired_tests([s.Block(scores, s.Clusters.of([str(i) for i in range(80)]))], resamples=100)
     assert len(paired.pairs) == 435
     assert paired.p_holm[s.pairs(30).index((0, 29))] < 0.05
 
@@ -132,12 +132,12 @@ def test_many_contestants_can_still_differ_significantly_after_holm() -> None:
 def test_ranks_are_intervals_and_ties_share_them() -> None:
     rng = np.random.default_rng(0)
     scores = np.array([1.0, 1.0, 0.0])[:, None] + rng.normal(0, 0.3, (3, 100))
-    paired = s.paired_tests(scores, s.Clusters.of([str(i) for i in range(100)]), resamples=200)
+    paired = s.paired_tests([s.Block(scores, s.Clusters.of([str(i) for i in range(100)]))], resamples=200)
     assert s.rank_intervals(paired, 3) == [(1, 2), (1, 2), (3, 3)]
 
 
 def test_one_contestant_has_rank_one_and_no_pairs() -> None:
-    paired = s.paired_tests(np.ones((1, 4)), s.Clusters.of(list("abcd")))
+    paired = s.paired_tests([s.Block(np.ones((1, 4)), s.Clusters.of(list("abcd")))])
     assert paired.pairs == ()
     assert s.rank_intervals(paired, 1) == [(1, 1)]
 
@@ -190,3 +190,25 @@ def test_reliability_is_high_where_contestants_differ_and_low_where_they_do_not(
     assert s.split_half_reliability(apart, clusters) > 0.9
     assert s.split_half_reliability(rng.normal(0, 1, (8, 200)), clusters) < 0.75
     assert np.isnan(s.split_half_reliability(apart[:2], clusters))
+
+
+def test_blocks_enter_with_their_weight_and_keep_their_samples_apart() -> None:
+    rng = np.random.default_rng(4)
+    one = s.Block(rng.normal(0, 1, (2, 40)), s.Clusters.of([str(i) for i in range(40)]), 0.5, seed=1)
+    two = s.Block(rng.normal(0, 1, (2, 9)), s.Clusters.of([str(i // 3) for i in range(9)]), 1.5, seed=2)
+    paired = s.paired_tests([one, two], resamples=300)
+    expected = 0.5 * np.diff(one.scores.mean(axis=1))[0] + 1.5 * np.diff(two.scores.mean(axis=1))[0]
+    assert paired.difference[0] == pytest.approx(-expected)
+    assert s.block_means([one, two])[0] - s.block_means([one, two])[1] == pytest.approx(-expected)
+    draws = s.block_draws([one, two], resamples=300)
+    low = np.quantile(draws[0] - draws[1], s.expanded_tail(0.95, s.effective_clusters([one, two])))
+    assert paired.low[0] == pytest.approx(low)
+
+
+def test_a_pair_without_a_common_sample_is_not_compared() -> None:
+    scores = np.array([[1.0, NAN, 0.5], [NAN, 1.0, NAN], [0.0, 0.0, 0.2]])
+    paired = s.paired_tests([s.Block(scores, s.Clusters.of(list("abc")))], resamples=50)
+    assert np.isnan(paired.difference[0])
+    assert np.isnan(paired.p[0])
+    assert paired.common.tolist() == [0, 2, 1]
+    assert s.rank_intervals(paired, 3) == [(1, 3)] * 3
