@@ -25,6 +25,7 @@ from inspect_ai.model import (
     ChatMessageSystem,
     ChatMessageUser,
     GenerateConfig,
+    Model,
     ModelAPI,
     ModelOutput,
     ModelUsage,
@@ -87,7 +88,8 @@ def marker_table(graph: Graph) -> Mapping[str, baselines.Markers]:
     """Markers of the graph by cell type, for the marker-overlap baseline."""
     from arena.retrieval import markers_by_type
 
-    return markers_by_type(graph)
+    table: Mapping[str, baselines.Markers] = markers_by_type(graph)
+    return table
 
 
 class JudgeCall(Protocol):
@@ -252,7 +254,8 @@ def _to_cache(output: ModelOutput) -> CachedReply:
 
 
 def _input_tokens(usage: ModelUsage) -> int:
-    return usage.input_tokens + (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0)
+    cached = (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0)
+    return int(usage.input_tokens + cached)
 
 
 @solver
@@ -266,7 +269,7 @@ def weigh(answers: str) -> Solver:
     async def solve(state: TaskState, generate: EngineGenerate) -> TaskState:
         verdicts = _VERDICTS[answers]
         answer = verdicts.answers[str(state.sample_id)]
-        caller = _JudgeModel()
+        caller = JudgeModel(get_model)
         scores = await verdicts.judge(verdicts.samples[answer.sample_id], answer, caller)
         if caller.failure is not None:
             raise caller.failure
@@ -278,10 +281,11 @@ def weigh(answers: str) -> Solver:
     return solve
 
 
-class _JudgeModel:
-    """`arena.types.Generate` over the engine's model."""
+class JudgeModel:
+    """`arena.types.Generate` over a model of the engine; `model` gives it when called."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: Callable[[], Model]) -> None:
+        self._model = model
         self.failure: JudgeCallError | None = None
         self.usage = Usage()
 
@@ -290,7 +294,9 @@ class _JudgeModel:
         messages.append(ChatMessageUser(content=prompt))
         asked = None if schema is None else ResponseSchema(name="verdict", json_schema=_json_schema(schema))
         try:
-            output = await get_model().generate(messages, config=GenerateConfig(response_schema=asked))
+            output = await self._model().generate(
+                messages, config=GenerateConfig(response_schema=asked, temperature=0.0)
+            )
         except Exception as error:
             self.failure = JudgeCallError(f"{type(error).__name__}: {error}")
             raise self.failure from error

@@ -75,6 +75,10 @@ class VirtualCell:
     species: str = ""
     expression: tuple[str, ...] = ()
     """Genes by descending expression."""
+    partial: bool = False
+    """The expression covers a panel of genes, not the transcriptome, so it is no reference for a generated
+    cell.
+    """
     description: str = ""
     markers: tuple[str, ...] = ()
     lineage: str = ""
@@ -118,7 +122,8 @@ def captioning(cell: VirtualCell, seed: int = 0) -> list[Sample]:
 
 def generation(cell: VirtualCell, seed: int = 0) -> list[Sample]:
     """Hide the expression: which genes does this type express, highest first?"""
-    if not (cell.cell_type and (cell.markers or cell.expression)):
+    sentences = [list(cell.expression)] if cell.expression and not cell.partial else []
+    if not (cell.cell_type and (cell.markers or sentences)):
         return []
     shown = {
         "cell_type": cell.cell_type,
@@ -138,7 +143,7 @@ def generation(cell: VirtualCell, seed: int = 0) -> list[Sample]:
         "cell_type": cell.cell_type,
         "cl_id": cell.cl_id,
         "markers": list(cell.markers),
-        "sentences": [list(cell.expression)] if cell.expression else [],
+        "sentences": sentences,
     }
     return [_cell_sample(cell, "generation", shown, gold, fields_)]
 
@@ -291,7 +296,7 @@ Part = TypeVar("Part", Interaction, Question, VirtualCell)
 
 def write_cells(cells: Iterable[VirtualCell]) -> str:
     """The cells as JSON lines, empty fields left out."""
-    rows = ({k: v for k, v in asdict(cell).items() if v not in ("", (), [], {})} for cell in cells)
+    rows = ({k: v for k, v in asdict(cell).items() if v not in ("", (), [], {}, False)} for cell in cells)
     return "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
 
 

@@ -31,6 +31,7 @@ from arena.contestants import Contestant
 from arena.tasks import prompt_id, read_reply
 from arena.types import (
     Answer,
+    Generate,
     RunManifest,
     Sample,
     Score,
@@ -191,7 +192,7 @@ def judge(
 
 def write_scores(folder: Path, load_graph: Callable[[], Graph]) -> None:
     """Compute the deterministic scores of a run's answers and write them with those of its judges."""
-    from arena.judge import knowledge_scores
+    from arena.knowledge_judge import knowledge_scores
     from arena.metrics import score
 
     run_ = record.read_answers(folder)
@@ -286,6 +287,28 @@ def _answers(base_url: str) -> None:
     except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise InputError(f"{base_url}: no server answers ({reason}); start it, or mend --base-url") from None
+
+
+def open_generate(judge_model: Contestant) -> Generate:
+    """A judge's model as a plain async function, outside any run."""
+    model = open_model(judge_model, Sampling())
+    return _registry.JudgeModel(lambda: model)
+
+
+def check_graph(folder: Path, graph: Graph) -> None:
+    """Refuse to score a run with another graph than its samples were made with: the scores would not compare.
+
+    Raises
+    ------
+    InputError
+        The hashes differ.
+    """
+    made_with = record.read_manifest(folder).graph_hash
+    if made_with != graph.content_hash:
+        raise InputError(
+            f"{folder}: made with graph {made_with[:12]}, this one is {graph.content_hash[:12]}; name that graph with "
+            "--graph, or run again"
+        )
 
 
 @contextmanager
