@@ -1,0 +1,159 @@
+"""Tree search against the definition in dictionaries; best-first trees; unions."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serve.dart.ngram import Trie
+from serve.dart.tree import (
+    Candidates,
+    SearchSettings,
+    TreeSearch,
+    best_first,
+    keep,
+    path_chances,
+    union,
+)
+
+END = 0
+
+
+def paths_of(c: Candidates) -> list[tuple[int, ...]]:
+    paths: list[tuple[int, ...]] = []
+    for token, parent in zip(c.tokens.tolist(), c.parents.tolist(), strict=True):
+        paths.append((*(paths[parent] if parent >= 0 else ()), token))
+    return paths
+
+
+def by_definition(
+    tokens: npt.NDArray[np.int64],
+    chance: npt.NDArray[np.float64],
+    root: tuple[int, int],
+    trie: Trie | None,
+    s: SearchSettings,
+) -> list[tuple[int, ...]]:
+    """The paper's search, with dictionaries."""
+    beam: dict[tuple[int, ...], float] = {(): 0.0}
+    everything: dict[tuple[int, ...], float] = {}
+    for level in range(len(tokens)):
+        share = chance[level] / chance[level].sum()
+        weight, decay = (level + 1) ** -s.depth_power, s.level_decay**level
+        following = {}
+        for path, score in beam.items():
+            context = [*root, *path][-2:]
+            q = trie.query(context, tokens[level].tolist())[0] if trie else np.zeros(len(share))
+            for token, p, n in zip(tokens[level].tolist(), share, q, strict=True):
+                gain = weight * decay * min(0.0, math.log(p + 1e-10))
+                if trie and level:
+                    gain += weight * s.beta * min(0.0, math.log(n + 1e-10))
+                following[(*path, token)] = score + gain
+        everything |= following
+        alive = {path: x for path, x in following.items() if path[-1] != END}
+        beam = dict(sorted(alive.items(), key=lambda item: (-item[1], item[0]))[: s.beam])
+    return sorted(everything, key=lambda path: (-round(everything[path], 9), len(path), path))[: s.nodes]
+
+
+def random_levels(
+    rng: np.random.Generator, depth: int, k: int, vocabulary: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    tokens = np.stack([rng.choice(vocabulary, k, replace=False) for _ in range(depth)])
+    return tokens, rng.dirichlet(np.full(k, 0.4), size=depth) * 0.9 + 1e-6
+
+
+def random_trie(rng: np.random.Generator, vocabulary: int) -> Trie:
+    texts = [rng.integers(1, vocabulary, size=30).tolist() for _ in range(8)]
+    return Trie.build(texts, 3, vocabulary, END)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_search_is_the_papers(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    vocabulary = int(rng.integers(4, 12))
+    tokens, chance = random_levels(rng, int(rng.integers(1, 6)), int(rng.integers(1, vocabulary)), vocabulary)
+    s = SearchSettings(beam=int(rng.integers(1, 6)), nodes=int(rng.integers(1, 40)))
+    trie = random_trie(rng, vocabulary) if seed % 2 else None
+    root = (int(rng.integers(vocabulary)), int(rng.integers(vocabulary)))
+    found = TreeSearch(s, trie, END)(tokens, chance, root)
+    assert set(paths_of(found)) == set(by_definition(tokens, chance, root, trie, s))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.booleans())
+def test_a_tree_is_sound(seed: int, sure: bool) -> None:
+    """Closed under prefixes, of the size asked for, no twin siblings, parents first, nothing after the end token."""
+    rng = np.random.default_rng(seed)
+    tokens, chance = random_levels(rng, 5, 4, 9)
+    if sure:
+        chance[:] = [
+            1.0,
+            0.0,
+            0.0,
+            0.0,
+        ]  # gains of exactly 0: only the tie rule keeps parents before children
+    s = SearchSettings(beam=3, nodes=int(rng.integers(1, 60)))
+    found = TreeSearch(s, random_trie(rng, 9), END)(tokens, chance, (1, 2))
+    paths = paths_of(found)
+    assert len(found) == min(s.nodes, len(paths)) <= s.nodes
+    assert len(set(paths)) == len(paths)
+    assert all(-1 <= p < i for i, p in enumerate(found.parents.tolist()))
+    assert all(END not in path[:-1] and len(path) <= 5 for path in paths)
+    assert paths_of(TreeSearch(s, None, END)(tokens, chance, (1, 2))) == paths_of(
+        TreeSearch(s, None, END)(tokens[:, ::-1].copy(), chance[:, ::-1].copy(), (5, 6))
+    )
+
+
+def test_one_node_is_a_chain_of_one() -> None:
+    tokens, chance = np.array([[3, 4], [5, 6]]), np.array([[0.3, 0.6], [0.5, 0.5]])
+    found = TreeSearch(SearchSettings(nodes=1), None, END)(tokens, chance, (1, 2))
+    assert paths_of(found) == [(4,)]
+    assert found.chance.tolist() == [0.6]
+
+
+def test_n_grams_decide_from_the_second_level_on() -> None:
+    trie = Trie.build([[7, 3, 6], [7, 4, 5]] * 3, 3, 9, END)
+    tokens, chance = np.array([[3, 4], [5, 6]]), np.array([[0.6, 0.4], [0.55, 0.45]])
+    s = SearchSettings(nodes=3)
+    assert paths_of(TreeSearch(s, trie, END)(tokens, chance, (1, 7))) == [(3,), (4,), (3, 6)]
+    without = SearchSettings(nodes=3, beta=0.0)
+    assert paths_of(TreeSearch(without, trie, END)(tokens, chance, (1, 7))) == [(3,), (4,), (3, 5)]
+
+
+def bigram(text: Sequence[int]) -> list[tuple[int, float]]:
+    return {1: [(2, 0.5), (3, 0.25)], 2: [(1, 0.9)], 3: [(END, 0.8)]}.get(text[-1], [])
+
+
+def test_best_first_takes_the_likeliest_paths_in_order() -> None:
+    found = best_first(bigram, [1], nodes=5, depth=3, end=END)
+    assert paths_of(found) == [(2,), (2, 1), (3,), (2, 1, 2), (3, END)]
+    assert path_chances(found).tolist() == pytest.approx([0.5, 0.45, 0.25, 0.225, 0.2])
+    assert len(best_first(bigram, [1], nodes=50, depth=3, end=END)) == 6
+    assert len(best_first(lambda path: [], [1], nodes=5, depth=3, end=END)) == 0
+
+
+@given(st.integers(0, 1000))
+def test_a_union_has_every_path_of_both_once(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    trees = []
+    for _ in range(2):
+        tokens, chance = random_levels(rng, 3, 3, 6)
+        trees.append(TreeSearch(SearchSettings(beam=2, nodes=8), None, END)(tokens, chance, (1, 2)))
+    a, b = trees
+    both = union(a, b)
+    assert sorted(paths_of(both)) == sorted(set(paths_of(a)) | set(paths_of(b)))
+    assert both.tree.parents.tolist() == both.parents.tolist()
+    best = {
+        path: max(c for t in trees for p, c in zip(paths_of(t), t.chance, strict=True) if p == path)
+        for path in paths_of(both)
+    }
+    assert dict(zip(paths_of(both), both.chance, strict=True)) == best
+
+
+def test_keeping_some_nodes_moves_their_parents() -> None:
+    found = best_first(bigram, [1], nodes=5, depth=3, end=END)
+    kept = keep(found, np.array([True, False, True, False, True]))
+    assert paths_of(kept) == [(2,), (3,), (3, END)]
