@@ -29,6 +29,8 @@ class EdgeRef:
     """One edge of the graph, with where it comes from.
 
     `subject` and `object` are CURIEs as the graph stores the edge; a walk may cross it backwards.
+    `publications` holds
+    the first ten of `n_publications`.
     """
 
     subject: str
@@ -47,15 +49,15 @@ class EdgeRef:
     agent_type: str
     sign: int
     tissues: tuple[str, ...] = ()
+    n_publications: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
     """One walk from a query gene to a node; `steps[i]` are all edges between nodes i and i + 1, best first.
 
-    `weight` is the product of the degree-damped weights of its steps (Hetionet's path-degree product), so a
-    walk
-    through a hub weighs little.
+    `weight` is the gene's rank weight times the product of the degree-damped weights of the steps (Hetionet's
+    path-degree product), so a walk through a hub weighs little.
     """
 
     gene: str
@@ -102,7 +104,11 @@ class EvidenceItem:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A cell type in the running; `confidence` is the calibrated chance that the truth is it or below it."""
+    """A cell type in the running.
+
+    `confidence` is the calibrated chance that the label is right: the truth itself, or a term above or
+    below it.
+    """
 
     rank: int
     curie: str

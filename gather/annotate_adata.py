@@ -1,0 +1,265 @@
+"""``gather.annotate(adata)``: in place, like scanpy's tools."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from gather.annotate_input import RANKINGS, Expression, Ranking, rank_cell_sets, read_expression
+from gather.annotator import Annotator, Parameters
+from gather.candidates import candidates_of_tissue, ground_cell_types
+from gather.evidence import FORMAT, FORMAT_VERSION, Annotation
+from gather.label import UNKNOWN
+from gather.tables import tables, to_json
+from vckg.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+    from vckg.graph import Graph
+
+AUTO, CELL = "auto", "cell"
+DEFAULT_KEY = "gather"
+SUFFIXES = ("cell_type", "cell_type_ontology_term_id", "confidence", "fdr", "status")
+_PACKAGES = ("vckg", "anndata", "scanpy", "numpy", "scipy")
+
+
+def annotate(
+    adata: ad.AnnData,
+    *,
+    groupby: str = AUTO,
+    graph: Graph | None = None,
+    score: str = "calibrated",
+    hops: int = 2,
+    top: int = 50,
+    ranking: Ranking = "specific",
+    layer: str | None = None,
+    tissue: str | None = None,
+    candidates: Sequence[str] | None = None,
+    candidates_from_obs: str | None = None,
+    exclude_source: Sequence[str] = (),
+    threshold: float | None = None,
+    key_added: str = DEFAULT_KEY,
+    seed: int = 0,
+) -> list[Annotation]:
+    """Name the cell sets of an AnnData, in place.
+
+    Parameters
+    ----------
+    adata
+        Cells by genes: counts or log-normalised values in ``.raw``, ``.X`` or a layer.
+    groupby
+        A column of ``obs``; ``auto`` for Leiden clusters; ``cell`` for every cell on its own.
+    graph
+        ``vckg.load()`` by default.
+    score, hops, top
+        See `gather.score`; the number of query genes.
+    ranking
+        How genes of a set are ranked (`gather.annotate_input.rank_cell_sets`).
+    layer
+        Where the values are, if not in ``.raw`` or ``.X``.
+    tissue
+        UBERON id or name: only cell types known there are candidates.
+    candidates, candidates_from_obs
+        CL ids or labels the answer must be one of, or a column of ``obs`` that holds such: a closed set.
+    exclude_source
+        Sources whose edges do not count, e.g. ``accordion:CELLxGENE`` where the data may be in the Census.
+    threshold
+        Least confidence of an answer; the shipped calibration's by default.
+    key_added
+        Prefix of the ``obs`` columns and name of the ``uns`` entry.
+
+    Returns
+    -------
+    list of Annotation
+        What was written: ``obs[f'{key_added}_cell_type']``, ``..._cell_type_ontology_term_id``,
+        ``..._confidence``,
+        ``..._fdr``, ``..._status``, and ``uns[key_added]`` with parameters, versions, and the evidence as
+        frames.
+
+    Raises
+    ------
+    InputError
+        For anything about the file or the arguments that can be mended; nothing is written then.
+    """
+    import vckg
+
+    graph = graph or vckg.load()
+    check_key(adata, key_added)
+    parameters = make_parameters(
+        score=score, hops=hops, top=top, exclude_source=exclude_source, threshold=threshold
+    )
+    if ranking not in RANKINGS:
+        raise InputError(
+            f"no ranking {ranking!r}{did_you_mean(ranking, RANKINGS)}; one of {', '.join(RANKINGS)}"
+        )
+    allowed = allowed_candidates(graph, adata, tissue, candidates, candidates_from_obs)
+    if groupby == CELL:
+        from gather.annotate_cells import annotate_each_cell
+
+        columns, about = annotate_each_cell(adata, graph, parameters, layer=layer, candidates=allowed)
+        annotations: list[Annotation] = []
+    else:
+        check_groupby(adata, groupby)
+        expression = read_expression(adata, graph, layer=layer)
+        groups = cell_groups(adata, expression, groupby, seed)
+        sets = rank_cell_sets(expression, groups.tolist(), ranking=ranking)
+        annotations = Annotator(graph, expression.panel, parameters, candidates=allowed).annotate(sets)
+        columns = obs_columns(annotations, groups)
+        about = {"values": expression.origin, "gene_names": expression.names_from}
+        if groupby == AUTO:
+            columns["cell_set"] = pd.Categorical(groups.tolist())
+    about |= {
+        "groupby": groupby,
+        "ranking": ranking,
+        "seed": seed,
+        "tissue": tissue or "",
+        "closed": allowed is not None,
+    }
+    write_results(adata, key_added, columns, summary(annotations, graph, parameters, about))
+    return annotations
+
+
+def make_parameters(
+    *, score: str, hops: int, top: int, exclude_source: Sequence[str], threshold: float | None
+) -> Parameters:
+    """Return checked parameters."""
+    if threshold is not None and not 0.0 <= threshold <= 1.0:
+        raise InputError(f"threshold is {threshold}; a confidence lies between 0 and 1")
+    chosen: dict[str, Any] = {} if threshold is None else {"threshold": threshold}
+    return Parameters(score=score, hops=hops, top=top, exclude_source=tuple(sorted(exclude_source)), **chosen)
+
+
+def allowed_candidates(
+    graph: Graph,
+    adata: ad.AnnData | None,
+    tissue: str | None,
+    candidates: Sequence[str] | None,
+    column: str | None,
+) -> list[int] | None:
+    """Return the candidate nodes of at most one kind of restriction, None for an open set."""
+    if sum(x is not None for x in (tissue, candidates, column)) > 1:
+        raise InputError("give only one of a tissue, a candidate list and a column of candidates")
+    if tissue is not None:
+        return candidates_of_tissue(graph, tissue)
+    if candidates is not None:
+        return ground_cell_types(graph, list(candidates), where="candidates")
+    if column is not None and adata is not None:
+        if column not in adata.obs:
+            raise InputError(f"no column {column!r} in obs{did_you_mean(column, adata.obs.columns)}")
+        names = sorted({str(v) for v in adata.obs[column].dropna().unique()})
+        return ground_cell_types(graph, names, where=f"obs[{column!r}]")
+    return None
+
+
+def check_key(adata: ad.AnnData, key: str) -> None:
+    """Refuse to overwrite columns or an entry that gather did not write."""
+    ours = key in adata.uns and isinstance(adata.uns[key], dict) and adata.uns[key].get("format") == FORMAT
+    taken = [c for c in (f"{key}_{suffix}" for suffix in SUFFIXES) if c in adata.obs]
+    taken += [f"uns[{key!r}]"] if key in adata.uns else []
+    if taken and not ours:
+        raise InputError(
+            f"{taken[0]} exists and was not written by gather; choose another name with --key-added"
+        )
+
+
+def check_groupby(adata: ad.AnnData, groupby: str) -> None:
+    """Refuse a column that does not exist, naming the nearest."""
+    if groupby not in (AUTO, CELL) and groupby not in adata.obs:
+        columns = [str(c) for c in adata.obs.columns]
+        shown = ", ".join(columns[:12]) or "none"
+        raise InputError(
+            f"no column {groupby!r} in obs{did_you_mean(groupby, columns)}; columns: {shown}; or auto, or cell"
+        )
+
+
+def cell_groups(
+    adata: ad.AnnData, expression: Expression, groupby: str, seed: int
+) -> npt.NDArray[np.object_]:
+    """Group of every cell as text; "" for cells without a group or without any expression."""
+    empty = np.asarray(expression.matrix.sum(axis=1)).ravel() == 0
+    if groupby == AUTO:
+        groups = _leiden(expression, ~empty, seed)
+    else:
+        column = adata.obs[groupby]
+        groups = np.where(column.isna(), "", column.astype(str)).astype(object)
+    groups[empty] = ""
+    if not (groups != "").any():
+        raise InputError(
+            f"no cell has both expression and a group in {groupby!r}; there is nothing to annotate"
+        )
+    return groups
+
+
+def _leiden(expression: Expression, inside: npt.NDArray[np.bool_], seed: int) -> npt.NDArray[np.object_]:
+    """Leiden clusters of the cells with expression: principal components, neighbours, igraph's Leiden, all
+    seeded.
+    """
+    import anndata as ad
+    import scanpy as sc
+
+    groups = np.full(expression.matrix.shape[0], "", dtype=object)
+    columns = np.flatnonzero(expression.panel.nodes >= 0)
+    view = ad.AnnData(X=expression.matrix[np.flatnonzero(inside)][:, columns].copy())
+    components = min(50, view.n_obs - 1, view.n_vars - 1)
+    if components < 2 or view.n_obs < 10:
+        groups[inside] = "0"
+        return groups
+    if view.n_vars > 3000:
+        sc.pp.highly_variable_genes(view, n_top_genes=2000)
+    sc.pp.pca(view, n_comps=components, random_state=seed)
+    sc.pp.neighbors(view, random_state=seed)
+    sc.tl.leiden(view, flavor="igraph", n_iterations=2, directed=False, random_state=seed)
+    groups[inside] = view.obs["leiden"].astype(str).to_numpy()
+    return groups
+
+
+def obs_columns(annotations: Sequence[Annotation], groups: npt.NDArray[np.object_]) -> dict[str, Any]:
+    """Columns of ``obs`` by suffix; cells without a group are ``unknown`` with status ``ungrounded``."""
+    by_name = {a.cell_set: a for a in annotations}
+    of_cell = [by_name.get(g) for g in groups.tolist()]
+    return {
+        "cell_type": pd.Categorical([a.label if a else UNKNOWN for a in of_cell]),
+        "cell_type_ontology_term_id": pd.Categorical(
+            [(a.curie or UNKNOWN) if a else UNKNOWN for a in of_cell]
+        ),
+        "confidence": np.array([a.confidence if a else 0.0 for a in of_cell]),
+        "fdr": np.array([a.fdr if a else 1.0 for a in of_cell]),
+        "status": pd.Categorical([a.status if a else "ungrounded" for a in of_cell]),
+    }
+
+
+def summary(
+    annotations: Sequence[Annotation], graph: Graph, parameters: Parameters, about: dict[str, Any]
+) -> dict[str, Any]:
+    """What ``uns`` keeps: plain strings, numbers and frames, so that h5ad and zarr round-trip it."""
+    plain = {k: "|".join(v) if isinstance(v, tuple) else v for k, v in asdict(parameters).items()}
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "graph": graph.content_hash,
+        "parameters": plain | about,
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "tables": tables(annotations),
+        "annotations": to_json(annotations),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def write_results(adata: ad.AnnData, key: str, columns: dict[str, Any], kept: dict[str, Any]) -> None:
+    """Add columns and the ``uns`` entry; nothing else of the AnnData is touched."""
+    for suffix, values in columns.items():
+        adata.obs[f"{key}_{suffix}"] = values
+    adata.uns[key] = kept

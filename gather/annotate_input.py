@@ -1,0 +1,292 @@
+"""AnnData as people have it, to what a query needs: gene names that ground, log-normalised expression,
+ranked cell sets.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from gather.query import CellSet, Panel, ground_panel
+from vckg.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+    from vckg.graph import Graph
+
+Matrix = npt.NDArray[Any] | sp.csr_matrix | sp.csr_array | sp.csc_matrix | sp.csc_array
+Ranking = Literal["specific", "t-test", "t-test_overestim_var", "wilcoxon", "logreg"]
+RANKINGS: tuple[Ranking, ...] = ("specific", "t-test", "t-test_overestim_var", "wilcoxon", "logreg")
+
+NAME_COLUMNS = (
+    "feature_name", "gene_symbols", "gene_symbol", "gene_name", "gene_names", "symbol", "hgnc_symbol",
+    "gene_ids", "gene_id", "ensembl_id", "ensembl", "feature_id", "hgnc_id",
+)  # fmt: skip
+MIN_GROUNDED = 5
+RANKED_GENES = 400
+"""How many genes of a cell set's ranking are kept: enough to fill a query after unknown and technical
+names."""
+TARGET_SUM = 1e4
+_MAX_LOG2FC = 5.0
+_SAMPLE = 200_000
+
+
+@dataclass(frozen=True)
+class Expression:
+    """Log-normalised expression with grounded genes.
+
+    Attributes
+    ----------
+    matrix
+        ``log1p`` of counts per 10,000 (or what the file had in that form), [cells, genes]; dense or CSR.
+    panel
+        The measured genes.
+    origin
+        Where the values come from: ``X``, ``raw``, or ``layers/NAME``.
+    names_from
+        ``var_names`` or the column of ``var`` that grounded best.
+    was_counts
+        Whether counts were normalised here.
+    """
+
+    matrix: Matrix
+    panel: Panel
+    origin: str
+    names_from: str
+    was_counts: bool
+
+
+def read_expression(adata: ad.AnnData, graph: Graph, *, layer: str | None = None) -> Expression:
+    """Choose the values and the gene names of a file.
+
+    Raises
+    ------
+    InputError
+        No cells, no usable values (scaled X without raw), too few genes that ground, or genes of another
+        species.
+    """
+    if adata.n_obs == 0 or adata.n_vars == 0:
+        raise InputError(
+            f"the file holds {adata.n_obs} cells and {adata.n_vars} genes; there is nothing to annotate"
+        )
+    origin, values, var = _values(adata, layer)
+    names_from, panel = _names(graph, var)
+    counts = looks_like_counts(values)
+    matrix = normalise(values) if counts else _as_rows(values)
+    detected = detection(matrix)
+    panel = Panel(panel.names, panel.nodes, detected, panel.ambiguous, panel.ungrounded, panel.technical)
+    return Expression(matrix, panel, origin, names_from, counts)
+
+
+def _values(adata: ad.AnnData, layer: str | None) -> tuple[str, Matrix, Any]:
+    if layer is not None:
+        if layer not in adata.layers:
+            raise InputError(
+                f"no layer {layer!r}{did_you_mean(layer, adata.layers)}; layers: {sorted(adata.layers)}"
+            )
+        return f"layers/{layer}", _checked(adata.layers[layer], f"layers/{layer}"), adata.var
+    raw = adata.raw
+    if raw is not None and (raw.n_vars >= adata.n_vars or adata.X is None or is_scaled(adata.X)):
+        return "raw", _checked(raw.X, "raw"), raw.var
+    if adata.X is not None and not is_scaled(adata.X):
+        return "X", _checked(adata.X, "X"), adata.var
+    for name in ("counts", "raw_counts", "data", "logcounts", "lognorm", "log1p_norm"):
+        if name in adata.layers and not is_scaled(adata.layers[name]):
+            return f"layers/{name}", _checked(adata.layers[name], f"layers/{name}"), adata.var
+    found = "is empty" if adata.X is None else "has negative values (it was scaled)"
+    raise InputError(
+        f"X {found} and there is no .raw; keep log-normalised values or counts in .raw or a layer and name it by --layer"
+    )
+
+
+def _checked(values: Any, where: str) -> Matrix:
+    if hasattr(values, "to_memory"):
+        values = values.to_memory()
+    if is_scaled(values):
+        raise InputError(
+            f"{where} has negative values (it was scaled); give counts or log-normalised values by --layer"
+        )
+    numbers = values.data if sp.issparse(values) else np.asarray(values)
+    if not np.isfinite(numbers).all():
+        raise InputError(f"{where} holds NaN or infinite values; remove or fill them first")
+    return values  # type: ignore[no-any-return]
+
+
+def _sample(values: Any) -> npt.NDArray[Any]:
+    """Some stored values, enough to see their kind."""
+    if hasattr(values, "to_memory") or (not sp.issparse(values) and not isinstance(values, np.ndarray)):
+        values = values[: min(200, values.shape[0])]
+        values = values.to_memory() if hasattr(values, "to_memory") else values
+    numbers = values.data if sp.issparse(values) else np.asarray(values)
+    return numbers.ravel()[:_SAMPLE] if sp.issparse(values) else numbers[:2000].ravel()
+
+
+def is_scaled(values: Any) -> bool:
+    """Whether a matrix has negative values, as z-scores do."""
+    return bool((_sample(values) < 0).any())
+
+
+def looks_like_counts(values: Any) -> bool:
+    """Whether all stored values are whole numbers and some exceed what a logarithm gives."""
+    numbers = _sample(values)
+    return bool(len(numbers)) and bool((numbers == np.round(numbers)).all()) and bool(numbers.max() > 1)
+
+
+def _as_rows(values: Matrix) -> Matrix:
+    return sp.csr_matrix(values) if sp.issparse(values) else np.asarray(values)
+
+
+def normalise(counts: Matrix) -> Matrix:
+    """Return ``log1p`` of counts per 10,000, rows of empty cells left at zero; float32."""
+    rows = sp.csr_matrix(counts, dtype=np.float32)
+    totals = np.asarray(rows.sum(axis=1)).ravel()
+    scale = np.divide(TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
+    rows = sp.csr_matrix(sp.diags(scale) @ rows, dtype=np.float32)
+    return rows.log1p()
+
+
+def detection(matrix: Matrix) -> npt.NDArray[np.float64]:
+    """Fraction of the rows in which each column is above zero, float64[columns]."""
+    n = max(matrix.shape[0], 1)
+    counts = (matrix > 0).sum(axis=0)
+    return np.asarray(counts, dtype=np.float64).ravel() / n
+
+
+def _names(graph: Graph, var: Any) -> tuple[str, Panel]:
+    """The names of `var` that ground best: its index or a known column."""
+    choices = {"var_names": [str(n) for n in var.index]}
+    choices |= {c: ["" if v is None else str(v) for v in var[c]] for c in NAME_COLUMNS if c in var.columns}
+    panels = {where: ground_panel(graph, names) for where, names in choices.items()}
+    best = max(
+        panels,
+        key=lambda where: (panels[where].n_grounded + len(panels[where].technical), where == "var_names"),
+    )
+    panel = panels[best]
+    _refuse_other_species(graph, panel)
+    if panel.n_grounded < MIN_GROUNDED:
+        shown = ", ".join(choices["var_names"][:3])
+        raise InputError(
+            f"{panel.n_grounded} of {len(panel.names)} gene names are known ({shown}, ...); give human gene symbols or "
+            f"Ensembl ids in var_names or in a column such as {NAME_COLUMNS[0]!r}"
+        )
+    return best, panel
+
+
+def _refuse_other_species(graph: Graph, panel: Panel) -> None:
+    names = [n for n in panel.names if n]
+    ensembl = [n for n in names if n.startswith("ENS")]
+    foreign = [n for n in ensembl if not n.startswith("ENSG")]
+    if len(foreign) > 0.5 * max(len(names), 1):
+        raise InputError(
+            f"gene ids such as {foreign[0]!r} are not human; map them to human orthologues first"
+        )
+    how = [g.how for g in graph.genes.ground(names)]
+    by_case = [n for n, h in zip(names, how, strict=True) if h == "case"]
+    mouse_like = [n for n in by_case if n[:1].isupper() and n[1:] == n[1:].lower()]
+    grounded = sum(h not in ("unknown", "ambiguous") for h in how)
+    if len(mouse_like) > 0.5 * max(grounded, 1):
+        raise InputError(
+            f"gene symbols such as {mouse_like[0]!r} look like mouse; map them to human orthologues first"
+        )
+
+
+def rank_cell_sets(
+    expression: Expression, groups: Sequence[str], *, ranking: Ranking = "specific"
+) -> list[CellSet]:
+    """Rank the genes of every group against all other cells.
+
+    Parameters
+    ----------
+    groups
+        Group of every cell; cells of the group "" (no group, or empty cells) take no part.
+    ranking
+        ``specific``: ``min(log2 fold change, 5) * fraction of the set's cells that express the gene``,
+        among genes with
+        a positive Welch t statistic; otherwise the name of a method of scanpy's ``rank_genes_groups``,
+        ordered by its
+        score.
+
+    Returns
+    -------
+    list of CellSet
+        In ascending order of group name.
+    """
+    labels = np.asarray(groups, dtype=object)
+    named = sorted({str(g) for g in labels if g != ""})
+    sizes = {g: int((labels == g).sum()) for g in named}
+    contrasted = [g for g in named if sizes[g] > 1] if len(named) > 1 else []
+    ranked = _ranked_by_scanpy(expression, labels, contrasted, ranking) if contrasted else {}
+    made = []
+    for group in named:
+        inside = labels == group
+        rows = expression.matrix[np.flatnonzero(inside)]
+        detected = detection(rows)
+        names, strengths = ranked[group] if group in ranked else _ranked_alone(expression, rows)
+        made.append(CellSet(group, names, sizes[group], strengths, detected))
+    return made
+
+
+def _ranked_by_scanpy(
+    expression: Expression, labels: npt.NDArray[Any], groups: list[str], ranking: Ranking
+) -> dict[str, tuple[tuple[str, ...], tuple[float, ...]]]:
+    import anndata as ad
+    import pandas as pd
+    import scanpy as sc
+
+    inside = np.flatnonzero(labels != "")
+    columns = np.flatnonzero(expression.panel.nodes >= 0)
+    matrix = expression.matrix[inside][:, columns]
+    view = ad.AnnData(X=matrix, obs=pd.DataFrame({"group": pd.Categorical(labels[inside].astype(str))}))
+    view.var_names = [str(c) for c in columns]
+    view.obs_names = [str(i) for i in range(len(inside))]
+    view.uns["log1p"] = {"base": None}
+    method = "t-test" if ranking == "specific" else ranking
+    with warnings.catch_warnings():
+        # scanpy divides by zero variances of genes that are nowhere expressed, and fragments its own frames
+        warnings.simplefilter("ignore")
+        sc.tl.rank_genes_groups(
+            view, "group", groups=groups, reference="rest", method=method, pts=True, use_raw=False
+        )
+    found = view.uns["rank_genes_groups"]
+    result = {}
+    for group in groups:
+        order = np.array([int(n) for n in found["names"][group]])
+        scores = np.nan_to_num(np.asarray(found["scores"][group], dtype=float))
+        strength = scores
+        if ranking == "specific":
+            fold = np.nan_to_num(np.asarray(found["logfoldchanges"][group], dtype=float))
+            fraction = found["pts"].loc[[str(c) for c in order], group].to_numpy(dtype=float)
+            strength = np.where(scores > 0, np.minimum(fold, _MAX_LOG2FC) * fraction, 0.0)
+        result[group] = _best(expression.panel.names, order, strength)
+    return result
+
+
+def _ranked_alone(expression: Expression, rows: Matrix) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """Rank without a contrast (one group, or one cell): mean expression times inverse detection in the
+    file.
+    """
+    mean = np.asarray(rows.mean(axis=0), dtype=float).ravel()
+    n = expression.matrix.shape[0]
+    detected = expression.panel.detected
+    assert detected is not None
+    strength = mean * np.log(n / (detected * n + 1.0)) if n > 1 else mean
+    if not (strength > 0).any():  # one group of equal cells: what is expressed is all there is
+        strength = mean
+    order = np.flatnonzero(expression.panel.nodes >= 0)
+    return _best(expression.panel.names, order, strength[order])
+
+
+def _best(
+    names: tuple[str, ...], columns: npt.NDArray[np.intp], strength: npt.NDArray[np.float64]
+) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """The strongest genes with positive strength; equals in the order of the file's columns."""
+    order = np.lexsort((columns, -strength))
+    order = order[strength[order] > 0][:RANKED_GENES]
+    return tuple(names[int(columns[i])] for i in order), tuple(float(strength[i]) for i in order)

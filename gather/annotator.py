@@ -1,0 +1,259 @@
+"""Cell sets in, annotations out: retrieval, label, evidence, contradictions and coverage, in one place.
+
+Knows nothing of files; `gather.annotate_adata` and `gather.annotate_cells` bring the cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gather.evidence import Annotation, Contradiction, CoverageWarning, EvidenceItem
+from gather.label import Decision, Labeller, default_calibration
+from gather.ontology import Ontology
+from gather.paths import edges_between, evidence_item
+from gather.query import DEFAULT_TOP, CellSet, GeneQuery, Panel, make_query
+from gather.score import Convergence, Retriever
+
+if TYPE_CHECKING:
+    from vckg.graph import Graph
+
+HYPER_ENTITIES = ("BiologicalProcess", "Pathway", "AnatomicalEntity", "Disease", "Regulon")
+SHOWN_EVIDENCE = 5
+SHOWN_CONVERGENCE = 3
+SHOWN_WARNINGS = 5
+SHOWN_CONTRADICTIONS = 8
+DEFINING_MARKERS = 5
+_ABSENT, _PRESENT = 0.05, 0.25
+_MIN_SUPPORT = 3.0
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What decides an annotation, besides the graph and the cells; written with every result."""
+
+    score: str = "calibrated"
+    hops: int = 2
+    top: int = DEFAULT_TOP
+    threshold: float = field(default_factory=lambda: default_calibration().threshold)
+    exclude_source: tuple[str, ...] = ()
+    hyper_entities: tuple[str, ...] = HYPER_ENTITIES
+    evidence: int = SHOWN_EVIDENCE
+
+
+class Annotator:
+    """Annotates the cell sets of one file.
+
+    Parameters
+    ----------
+    graph
+        Where the evidence is.
+    panel
+        The genes the file measured.
+    candidates
+        Graph nodes the answer must come from; None for the whole Cell branch (an open set).
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        panel: Panel,
+        parameters: Parameters | None = None,
+        *,
+        candidates: Iterable[int] | None = None,
+    ) -> None:
+        self.graph, self.panel = graph, panel
+        self.parameters = parameters or Parameters()
+        self.closed = candidates is not None
+        self.retriever = self._retriever("Cell", candidates, self.parameters.score)
+        self.ontology = Ontology.of_cells(graph)
+        from dataclasses import replace
+
+        calibration = replace(default_calibration(), threshold=self.parameters.threshold)
+        self.labeller = Labeller(self.ontology, calibration, back_off=not self.closed)
+
+    def _retriever(self, target: str, candidates: Iterable[int] | None, score: str) -> Retriever:
+        return Retriever(
+            self.graph,
+            target=target,
+            score=score,
+            hops=self.parameters.hops,
+            panel=self.panel,
+            candidates=candidates,
+            exclude=self.parameters.exclude_source,
+        )
+
+    @cached_property
+    def _hyper(self) -> tuple[Retriever, ...]:
+        made = (self._retriever(target, None, "calibrated") for target in self.parameters.hyper_entities)
+        return tuple(retriever for retriever in made if len(retriever.nodes))
+
+    def annotate(self, cell_sets: Sequence[CellSet]) -> list[Annotation]:
+        """Annotate cell sets, in order."""
+        return [self.annotate_one(cell_set) for cell_set in cell_sets]
+
+    def annotate_one(self, cell_set: CellSet) -> Annotation:
+        """Annotate one cell set, with all its evidence."""
+        query = make_query(self.panel, cell_set, top=self.parameters.top)
+        convergence = self.retriever.converge([query])[0]
+        decision = self.labeller.decide(convergence, *self.retriever.support(query))
+        evidence, hyper = self._evidence(convergence, decision)
+        return Annotation(
+            cell_set=cell_set.name,
+            n_cells=cell_set.n_cells,
+            status=decision.status,
+            label=decision.label,
+            curie=decision.curie,
+            confidence=decision.confidence,
+            fdr=decision.fdr,
+            candidates=decision.candidates,
+            evidence=evidence,
+            convergence=hyper,
+            contradictions=self._contradictions(decision, cell_set),
+            coverage=self._coverage(decision),
+            query_genes=query.names,
+            ambiguous_genes=query.ambiguous,
+            ungrounded_genes=query.ungrounded,
+            closed=self.closed,
+            score=self.parameters.score,
+            note=_note(query),
+        )
+
+    def _evidence(
+        self, convergence: Convergence, decision: Decision
+    ) -> tuple[tuple[EvidenceItem, ...], tuple[EvidenceItem, ...]]:
+        """Evidence for the best candidates, and the hyper-entities, numbered E1, E2, ... through both."""
+        position = {self.graph.ids[int(n)]: i for i, n in enumerate(convergence.nodes)}
+        shown = [c.curie for c in decision.candidates[: self.parameters.evidence]]
+        items = [
+            evidence_item(self.retriever, convergence, position[curie], f"E{number}")
+            for number, curie in enumerate(shown, start=1)
+        ]
+        hyper: list[EvidenceItem] = []
+        for retriever in self._hyper if len(convergence.query) else ():
+            found = retriever.converge([convergence.query])[0]
+            for i in found.best(SHOWN_CONVERGENCE):
+                number = f"E{len(items) + len(hyper) + 1}"
+                hyper.append(evidence_item(retriever, found, int(i), number, walks=3))
+        return tuple(items), tuple(hyper)
+
+    # ---- what speaks against -------------------------------------------------------------------------------
+
+    def _markers(self, curie: str) -> list[tuple[int, float]]:
+        """Genes that define a type (graph node, support), by descending weight; only what is well
+        attested.
+        """
+        weights = self.retriever.weights
+        column = weights.column_of.get(self.graph.index(curie))
+        if column is None:
+            return []
+        start, stop = self._by_column.indptr[column], self._by_column.indptr[column + 1]
+        genes = self._by_column.indices[start:stop]
+        weight, support = self._by_column.data[start:stop], self._support_by_column.data[start:stop]
+        order = np.lexsort((genes, -weight))
+        return [(int(genes[i]), float(support[i])) for i in order if support[i] >= _MIN_SUPPORT]
+
+    @cached_property
+    def _by_column(self) -> Any:
+        return self.retriever.weights.matrix.tocsc()
+
+    @cached_property
+    def _support_by_column(self) -> Any:
+        return self.retriever.weights.support.tocsc()
+
+    @cached_property
+    def _panel_column(self) -> dict[int, int]:
+        return {int(node): column for column, node in enumerate(self.panel.nodes) if node >= 0}
+
+    def _contradictions(self, decision: Decision, cell_set: CellSet) -> tuple[Contradiction, ...]:
+        """Expected markers that are measured and absent, and negative markers that are present."""
+        if not decision.curie or cell_set.detected is None or self.panel.detected is None:
+            return ()
+        node = self.graph.index(decision.curie)
+        negative = self.graph.in_edges(node, "is_negative_marker_for")
+        questions = [
+            (gene, "expected_absent") for gene, _ in self._markers(decision.curie)[: 2 * DEFINING_MARKERS]
+        ]
+        questions += [(int(g), "negative_present") for g in np.unique(self.graph.subject[negative])]
+        found = []
+        for gene, kind in questions:
+            column = self._panel_column.get(gene)
+            if column is None:
+                continue
+            inside, overall = float(cell_set.detected[column]), float(self.panel.detected[column])
+            absent = kind == "expected_absent" and inside < _ABSENT
+            present = kind == "negative_present" and inside > _PRESENT and inside > overall
+            if not absent and not present:
+                continue
+            relation = "is_marker_for" if absent else "is_negative_marker_for"
+            edges = edges_between(
+                self.graph, gene, node, exclude=self.parameters.exclude_source, relations=(relation,)
+            )
+            found.append(
+                Contradiction(
+                    decision.curie,
+                    self.graph.ids[gene],
+                    self.graph.names[gene],
+                    "expected_absent" if absent else "negative_present",
+                    inside,
+                    overall,
+                    edges,
+                )
+            )
+        return tuple(found[:SHOWN_CONTRADICTIONS])
+
+    def _coverage(self, decision: Decision) -> tuple[CoverageWarning, ...]:
+        """Types near the answer whose defining markers the file lacks: the answer, its children, siblings,
+        competitors.
+        """
+        if not decision.candidates:
+            return ()
+        measured = self._panel_column
+        warnings = []
+        for curie in self._near(decision):
+            markers = self._markers(curie)[:DEFINING_MARKERS]
+            missing = [gene for gene, _ in markers if gene not in measured]
+            if len(markers) < 3 or 2 * len(missing) <= len(markers):
+                continue
+            label = self.graph.names[self.graph.index(curie)]
+            symbols = tuple(self.graph.names[gene] for gene in missing)
+            warnings.append(
+                CoverageWarning(
+                    curie,
+                    label,
+                    symbols,
+                    len(missing),
+                    len(markers),
+                    f"{', '.join(symbols)} not measured: {label} not decidable",
+                )
+            )
+        return tuple(warnings[:SHOWN_WARNINGS])
+
+    def _near(self, decision: Decision) -> list[str]:
+        """The answer, the competitors on its line or beside it, then its siblings and children; each once."""
+        answer = decision.curie or decision.candidates[0].curie
+        i = self.ontology.position(answer)
+        children = [j for j in self.ontology.descendants(i).tolist() if i in self.ontology.parents(j)]
+        siblings = {
+            int(j)
+            for parent in self.ontology.parents(i)
+            for j in self.ontology.descendants(parent)
+            if parent in self.ontology.parents(int(j))
+        }
+        related = [*children, *sorted(siblings)]
+        competitors = [c.curie for c in decision.candidates]
+        return list(dict.fromkeys([answer, *competitors, *(self.ontology.terms[j] for j in related)]))
+
+
+def _note(query: GeneQuery) -> str:
+    passed = (
+        ("ambiguous", query.ambiguous),
+        ("unknown to the graph", query.ungrounded),
+        ("technical", query.technical),
+    )
+    said = [f"{len(names)} {reason}" for reason, names in passed if names]
+    return f"{len(query)} genes asked" + (f"; passed over: {', '.join(said)}" if said else "")

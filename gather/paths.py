@@ -1,0 +1,219 @@
+"""Evidence for a node: which query genes speak for it, by which walks, and where every edge comes from.
+
+Made only for what is shown: scoring needs none of it, and it is what a single query spends its time on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from gather.evidence import EdgeRef, EvidenceItem, GeneSupport, Walk
+from gather.metapath import DENYING
+from gather.score import Convergence, Retriever
+
+if TYPE_CHECKING:
+    from vckg.graph import Graph
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int32]
+
+SHOWN_WALKS = 5
+SHOWN_PUBLICATIONS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A walk as node indices, with its weight."""
+
+    weight: float
+    rank: int
+    nodes: tuple[int, ...]
+
+
+def evidence_item(
+    retriever: Retriever, convergence: Convergence, position: int, item_id: str, *, walks: int = SHOWN_WALKS
+) -> EvidenceItem:
+    """Return the evidence for one candidate of a convergence; walks come best first."""
+    graph, node = retriever.graph, int(convergence.nodes[position])
+    about = graph.node(node)
+    found = best_walks(retriever, convergence, node, walks)
+    genes = _supports(retriever, convergence, position)
+    return EvidenceItem(
+        id=item_id,
+        curie=about.id,
+        name=about.name,
+        category=about.category,
+        description=about.description,
+        score=float(convergence.score[position]),
+        p=float(convergence.p[position]),
+        fdr=float(convergence.fdr[position]),
+        n_genes=len(genes),
+        genes=genes,
+        walks=tuple(_walk(graph, w, retriever.exclude) for w in found),
+    )
+
+
+def _supports(retriever: Retriever, convergence: Convergence, position: int) -> tuple[GeneSupport, ...]:
+    """Query genes that reach the node, by descending share; the share of genes without direct evidence is
+    0.
+    """
+    query, operators = convergence.query, retriever.operators
+    direct = query.weights * _column(retriever.matrix, query.genes, position)
+    share = direct / direct.sum() if direct.sum() > 0 else direct
+    column = operators.column_of[int(convergence.nodes[position])]
+    rows = operators.rows(query.genes)
+    reached = np.stack([_column(w, rows, column) > 0 for w in operators.weights], axis=1)
+    supporting = np.flatnonzero(reached.any(axis=1))
+    order = supporting[np.lexsort((supporting, -share[supporting]))]
+    return tuple(
+        GeneSupport(
+            curie=retriever.graph.ids[int(query.genes[i])],
+            symbol=retriever.graph.names[int(query.genes[i])],
+            name_in_file=query.names[i],
+            rank=int(i),
+            weight=float(query.weights[i]),
+            contribution=float(share[i]),
+            hops=tuple(int(h) + 1 for h in np.flatnonzero(reached[i])),
+        )
+        for i in order
+    )
+
+
+def _column(matrix: sp.csr_array, rows: npt.NDArray[np.intp] | Ints, column: int) -> Floats:
+    """Entries ``matrix[rows, column]``; bisection in each row, columns are sorted."""
+    values = np.zeros(len(rows))
+    for i, row in enumerate(np.asarray(rows).tolist()):
+        low, high = int(matrix.indptr[row]), int(matrix.indptr[row + 1])
+        at = low + int(np.searchsorted(matrix.indices[low:high], column))
+        if at < high and matrix.indices[at] == column:
+            values[i] = matrix.data[at]
+    return values
+
+
+def best_walks(retriever: Retriever, convergence: Convergence, node: int, top: int) -> list[_Found]:
+    """Return the walks of greatest weight from the query genes to a node.
+
+    The weight is the gene's rank weight times the product of the steps' damped weights. Ties go to the
+    better gene,
+    then to the lower nodes.
+    """
+    query, operators = convergence.query, retriever.operators
+    column = operators.column_of[node]
+    rows = operators.rows(query.genes)
+    direct = query.weights * _column(operators.weights[0], rows, column)
+    found = [
+        _Found(float(direct[i]), int(i), (int(query.genes[i]), node))
+        for i in np.flatnonzero(direct > 0).tolist()
+    ]
+    if operators.hops >= 2:
+        last = _dense_row(operators.last, column)
+        found += _longer(retriever, convergence, node, last, None, top)
+    if operators.hops >= 3:
+        onward, via = _best_between(operators.between, operators.last, column)
+        found += _longer(retriever, convergence, node, onward, via, top)
+    return sorted(found, key=lambda w: (-w.weight, w.rank, w.nodes))[:top]
+
+
+def _dense_row(matrix: sp.csr_array, row: int) -> Floats:
+    dense = np.zeros(matrix.shape[1])
+    span = slice(int(matrix.indptr[row]), int(matrix.indptr[row + 1]))
+    dense[matrix.indices[span]] = matrix.data[span]
+    return dense
+
+
+def _best_between(between: sp.csr_array, last: sp.csr_array, column: int) -> tuple[Floats, Ints]:
+    """For every inner node the best weight to the target over one more inner node, and that node."""
+    best, via = np.zeros(between.shape[0]), np.full(between.shape[0], -1, np.int32)
+    span = slice(int(last.indptr[column]), int(last.indptr[column + 1]))
+    for inner, weight in zip(last.indices[span].tolist(), last.data[span].tolist(), strict=True):
+        near = slice(int(between.indptr[inner]), int(between.indptr[inner + 1]))
+        nodes, weights = between.indices[near], between.data[near] * weight
+        better = weights > best[nodes]
+        best[nodes[better]] = weights[better]
+        via[nodes[better]] = inner
+    return best, via
+
+
+def _longer(
+    retriever: Retriever, convergence: Convergence, node: int, onward: Floats, via: Ints | None, top: int
+) -> list[_Found]:
+    """Best walks over inner nodes; `onward` is the weight from each inner node to the target."""
+    query, first = convergence.query, retriever.operators.first
+    rows = retriever.operators.rows(query.genes)
+    spans = [slice(int(first.indptr[r]), int(first.indptr[r + 1])) for r in rows.tolist()]
+    lengths = np.array([s.stop - s.start for s in spans])
+    if not lengths.sum():
+        return []
+    inner = np.concatenate([first.indices[s] for s in spans])
+    rank = np.repeat(np.arange(len(rows)), lengths)
+    weights = np.concatenate([first.data[s] for s in spans]) * onward[inner] * query.weights[rank]
+    kept = np.flatnonzero(weights > 0)
+    kept = kept[np.lexsort((inner[kept], rank[kept], -weights[kept]))][:top]
+    found = []
+    for i in kept.tolist():
+        middle = (int(inner[i]),) if via is None else (int(inner[i]), int(via[inner[i]]))
+        found.append(_Found(float(weights[i]), int(rank[i]), (int(query.genes[rank[i]]), *middle, node)))
+    return found
+
+
+def _walk(graph: Graph, found: _Found, exclude: Iterable[str]) -> Walk:
+    steps = zip(found.nodes, found.nodes[1:], strict=False)
+    return Walk(
+        gene=graph.ids[found.nodes[0]],
+        nodes=tuple(graph.ids[i] for i in found.nodes),
+        names=tuple(graph.names[i] for i in found.nodes),
+        steps=tuple(edges_between(graph, a, b, exclude=exclude) for a, b in steps),
+        weight=found.weight,
+    )
+
+
+def edges_between(
+    graph: Graph, a: int, b: int, *, exclude: Iterable[str] = (), relations: Iterable[str] | None = None
+) -> tuple[EdgeRef, ...]:
+    """Every edge between two nodes that may carry a walk, or of the given `relations`; the best attested
+    first.
+    """
+    outgoing, incoming = graph.out_edges(a), graph.in_edges(a)
+    rows = np.concatenate([outgoing[graph.object[outgoing] == b], incoming[graph.subject[incoming] == b]])
+    excluded = {graph.sources[c] for c in graph.source_codes(exclude)} if exclude else set()
+    wanted = None if relations is None else set(relations)
+    refs = [
+        ref
+        for ref in (edge_ref(graph, int(row)) for row in rows)
+        if ref.source not in excluded
+        and (ref.relation not in DENYING if wanted is None else ref.relation in wanted)
+    ]
+    return tuple(sorted(refs, key=lambda r: (-r.n_publications, -r.evidence_count, r.source, r.relation)))
+
+
+def edge_ref(graph: Graph, row: int) -> EdgeRef:
+    """One edge with names and provenance; of many publications the first `SHOWN_PUBLICATIONS` are kept, and
+    their number.
+    """
+    edge = graph.edge(row)
+    said = graph.manifest["sources"].get(edge.source, {})
+    return EdgeRef(
+        subject=edge.subject,
+        subject_name=graph.names[int(graph.subject[row])],
+        relation=edge.relation,
+        predicate=edge.predicate,
+        object=edge.object,
+        object_name=graph.names[int(graph.object[row])],
+        source=edge.source,
+        source_title=str(said.get("title", edge.source)),
+        release=str(said.get("release", "")),
+        licence=str(said.get("licence", "")),
+        publications=edge.publications[:SHOWN_PUBLICATIONS],
+        evidence_count=edge.evidence_count,
+        knowledge_level=edge.knowledge_level,
+        agent_type=edge.agent_type,
+        sign=edge.sign,
+        tissues=edge.tissues,
+        n_publications=len(edge.publications),
+    )

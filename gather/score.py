@@ -1,0 +1,288 @@
+"""Scores: how strongly the genes of a query converge on each candidate. One flag, `--score`, chooses.
+
+paper            the published score of the reference implementation
+dwpc             degree-weighted path counts times the candidate's information content
+ppr              personalised PageRank from the weighted genes with node specificity
+hypergeometric   over-representation of the query among the candidate's genes
+calibrated       evidence weights over the length of the candidate's measured marker list (the default)
+
+p-values and false discovery rates are always those of the closed-form null of the evidence weights
+(`gather.weights.Null`),
+except for `hypergeometric`, which brings its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from gather.evaluate import benjamini_hochberg
+from gather.metapath import Target, target_named
+from gather.operators import HOP_CODES, Operators, Table, operators
+from gather.query import GeneQuery, Panel
+from gather.walk import TIE_DECIMALS
+from gather.weights import Null, Weights, evidence_weights
+from vckg.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from vckg.graph import Graph
+
+Ints = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float64]
+Score = Literal["calibrated", "paper", "dwpc", "ppr", "hypergeometric"]
+SCORES: tuple[Score, ...] = ("calibrated", "paper", "dwpc", "ppr", "hypergeometric")
+
+LENGTH_EXPONENT = 0.7
+"""Of the norm of a candidate's measured marker list: 0 favours hubs, 1 favours tiny lists."""
+RESTART = 0.5
+"""Chance that the walk of `ppr` returns to the query (HippoRAG's value)."""
+_PPR_STEPS = 30
+
+
+@dataclass(frozen=True, eq=False)
+class Convergence:
+    """Where one query converges.
+
+    Attributes
+    ----------
+    nodes
+        Candidates, graph nodes, int32[c], ascending.
+    score, p, fdr
+        float64[c]; a score of 0 means that no query gene reaches the candidate.
+    """
+
+    query: GeneQuery
+    target: str
+    nodes: Ints
+    score: Floats
+    p: Floats
+    fdr: Floats
+
+    def best(self, top: int) -> npt.NDArray[np.intp]:
+        """Positions of the best candidates with a positive score; ties, to nine decimals, by CURIE."""
+        reached = np.flatnonzero(self.score > 0)
+        order = np.lexsort((reached, -np.round(self.score[reached], TIE_DECIMALS)))
+        return reached[order[:top]]
+
+
+class Retriever:
+    """Scores queries against one target of one graph, for the genes one file measured.
+
+    Parameters
+    ----------
+    graph
+        Where the evidence is.
+    target
+        Name of the category to converge on.
+    score
+        One of `SCORES`.
+    hops
+        Longest walk of `paper` and `dwpc`; `calibrated` and `hypergeometric` use direct evidence, which is
+        what named
+        cells best on data that were not used for choosing (docs/results/ablation.md).
+    panel
+        The measured genes; None where every gene counts as measured (cell sentences, gene lists).
+    candidates
+        Graph nodes the answer must come from; None for every node that a gene speaks for.
+    exclude
+        Sources to leave out.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        target: str = "Cell",
+        score: str = "calibrated",
+        hops: int = 2,
+        panel: Panel | None = None,
+        candidates: Iterable[int] | None = None,
+        exclude: Iterable[str] = (),
+        weights: Weights | None = None,
+    ) -> None:
+        if score not in SCORES:
+            raise InputError(f"no score {score!r}{did_you_mean(score, SCORES)}; one of {', '.join(SCORES)}")
+        self.graph, self.score, self.hops, self.panel = graph, score, hops, panel
+        self.target: Target = target_named(target)
+        self.exclude = tuple(sorted(exclude))
+        self.weights = weights or evidence_weights(graph, self.target, exclude=self.exclude)
+        self.nodes = self._candidate_nodes(candidates)
+
+    def _candidate_nodes(self, candidates: Iterable[int] | None) -> Ints:
+        if candidates is None:
+            return self.weights.nodes
+        known = np.intersect1d(np.fromiter(candidates, np.int32), self.weights.nodes)
+        return known.astype(np.int32)
+
+    def with_panel(self, panel: Panel | None) -> Retriever:
+        """Return the same retriever for another file."""
+        return Retriever(
+            self.graph,
+            target=self.target.name,
+            score=self.score,
+            hops=self.hops,
+            panel=panel,
+            candidates=self.nodes.tolist(),
+            exclude=self.exclude,
+            weights=self.weights,
+        )
+
+    @cached_property
+    def genes(self) -> Ints:
+        """Measured gene nodes, ascending, int32."""
+        if self.panel is not None:
+            return self.panel.genes
+        return np.flatnonzero(np.diff(self.weights.matrix.indptr) > 0).astype(np.int32)
+
+    @cached_property
+    def matrix(self) -> sp.csr_array:
+        """Evidence weights of the measured genes for the candidates, float64 CSR [graph nodes, c]."""
+        columns = np.searchsorted(self.weights.nodes, self.nodes)
+        measured = np.zeros(self.graph.n)
+        measured[self.genes] = 1.0
+        kept = sp.csr_array(sp.diags_array(measured) @ self.weights.matrix)
+        kept.eliminate_zeros()
+        return sp.csr_array(kept[:, columns])
+
+    @cached_property
+    def length(self) -> Floats:
+        """Euclidean norm of each candidate's measured weights, float64[c]."""
+        squares = self.matrix.power(2).sum(axis=0)
+        return np.sqrt(np.asarray(squares, dtype=np.float64).ravel())
+
+    @cached_property
+    def null(self) -> Null:
+        """Moments of the evidence weights over the file's background."""
+        known = self.panel is not None and self.panel.detected is not None
+        background = self.panel.background(self.graph.n) if self.panel is not None and known else None
+        return Null.of(self.matrix, self.genes, background)
+
+    @cached_property
+    def operators(self) -> Operators:
+        """Reach and path weights, memory-mapped."""
+        return operators(self.graph, self.target, hops=self.hops, exclude=self.exclude)
+
+    @cached_property
+    def _table(self) -> Table:
+        keep = np.searchsorted(self.operators.targets, self.nodes).astype(np.int32)
+        return Table.of(self.operators, min(self.hops, self.operators.hops), keep)
+
+    # ---- scoring ------------------------------------------------------------------------------------------
+
+    def converge(self, queries: Sequence[GeneQuery]) -> list[Convergence]:
+        """Score every candidate for every query."""
+        formula = getattr(self, f"_{self.score}")
+        return [self._converge(query, formula(query)) for query in queries]
+
+    def _converge(self, query: GeneQuery, score: Floats) -> Convergence:
+        testable = self.length > 0
+        p = np.ones(len(self.nodes))
+        if len(query):
+            p = self._hypergeometric_p(query) if self.score == "hypergeometric" else self.p_values(query)
+        fdr = np.ones(len(p))
+        fdr[testable] = benjamini_hochberg(p[testable])
+        return Convergence(query, self.target.name, self.nodes, score, p, fdr)
+
+    def statistic(self, query: GeneQuery) -> Floats:
+        """``sum_g w_g W[g, c]``, float64[c]."""
+        return np.asarray(query.weights @ self.matrix[query.genes], dtype=np.float64).ravel()
+
+    def support(self, query: GeneQuery) -> tuple[Floats, npt.NDArray[np.intp]]:
+        """Share of the query's weight that speaks for each candidate, float64[c], and by how many genes,
+        int[c].
+        """
+        speaks = self.matrix[query.genes] > 0
+        share = np.asarray(query.weights @ speaks, dtype=np.float64).ravel() / max(
+            float(query.weights.sum()), 1e-12
+        )
+        return share, np.asarray(speaks.sum(axis=0)).ravel()
+
+    def p_values(self, query: GeneQuery) -> Floats:
+        """Upper-tail p of the statistic under the closed-form null, float64[c]."""
+        return self.null.p_values(self.statistic(query), query.weights)
+
+    def _calibrated(self, query: GeneQuery) -> Floats:
+        """Statistic over the damped length of the candidate's marker list."""
+        length = self.length
+        score = np.zeros(len(length))
+        np.divide(self.statistic(query), length**LENGTH_EXPONENT, out=score, where=length > 0)
+        return score
+
+    def _paper(self, query: GeneQuery) -> Floats:
+        """Published score, hub bias and all."""
+        table, score = self._table, np.zeros(len(self.nodes))
+        rows = table.row[self.operators.rows(query.genes)]
+        inside = rows >= 0
+        rows = rows[inside]
+        if not len(rows):
+            return score
+        union = np.bitwise_or.reduce(table.bits[rows], axis=0)
+        n_reached = int.from_bytes(union.tobytes(), "little").bit_count()
+        weights = query.weights[inside] * np.log(n_reached / table.df[rows] + 1.0)
+        total = weights @ (table.codes[rows] / HOP_CODES[0])
+        at = np.searchsorted(self.nodes, self.operators.targets[table.columns])
+        score[at] = total[: len(table.columns)]
+        return score
+
+    def _dwpc(self, query: GeneQuery) -> Floats:
+        """Degree-weighted path counts times information content ``1 - ln(reaching genes) / ln(genes)``."""
+        rows = self.operators.rows(query.genes)
+        columns = np.searchsorted(self.operators.targets, self.nodes)
+        total = np.zeros(len(self.operators.targets))
+        for weights in self.operators.weights:
+            total += query.weights @ weights[rows]
+        score: Floats = total[columns] * self._information
+        return score
+
+    @cached_property
+    def _information(self) -> Floats:
+        columns = np.searchsorted(self.operators.targets, self.nodes)
+        reaching = np.zeros(len(self.operators.targets))
+        for weights in self.operators.weights:
+            reaching = np.maximum(reaching, np.bincount(weights.indices, minlength=len(reaching)))
+        return 1.0 - np.log(np.maximum(reaching[columns], 1.0)) / np.log(max(len(self.operators.genes), 2))
+
+    def _ppr(self, query: GeneQuery) -> Floats:
+        """Stationary mass of a walk that restarts at the query genes, each seeded by weight over degree."""
+        step, degree, offset = self._transition
+        seed = np.zeros(step.shape[0])
+        rows = self.operators.rows(query.genes)
+        seed[rows] = query.weights / np.maximum(degree[rows], 1.0)
+        if seed.sum() == 0:
+            return np.zeros(len(self.nodes))
+        seed /= seed.sum()
+        mass = seed.copy()
+        for _step in range(_PPR_STEPS):
+            mass = RESTART * seed + (1.0 - RESTART) * (step @ mass)
+        return mass[offset + np.searchsorted(self.operators.targets, self.nodes)]
+
+    @cached_property
+    def _transition(self) -> tuple[sp.csr_array, Floats, int]:
+        """Column-stochastic transitions over genes, inner nodes and targets; degrees; where targets begin."""
+        direct, first, last = self.operators.weights[0], self.operators.first, self.operators.last
+        half = sp.block_array(
+            [[None, first, direct], [None, self.operators.between * 0.5, last.T], [None, None, None]]
+        ) if first.shape[0] else direct  # fmt: skip
+        links = sp.csr_array(half != 0, dtype=np.float64)
+        links = sp.csr_array(links + links.T)
+        degree = np.asarray(links.sum(axis=0)).ravel()
+        inverse = np.divide(1.0, degree, out=np.zeros_like(degree), where=degree > 0)
+        return sp.csr_array(links @ sp.diags_array(inverse)), degree, first.shape[0] + first.shape[1]
+
+    def _hypergeometric_p(self, query: GeneQuery) -> Floats:
+        from scipy.stats import hypergeom
+
+        overlap = np.asarray((self.matrix[query.genes] > 0).sum(axis=0)).ravel()
+        marked = np.asarray((self.matrix > 0).sum(axis=0)).ravel()
+        p = hypergeom.sf(overlap - 1, len(self.genes), marked, len(query))
+        return np.where(overlap > 0, p, 1.0)
+
+    def _hypergeometric(self, query: GeneQuery) -> Floats:
+        """``-log10 p``."""
+        return np.maximum(-np.log10(np.maximum(self._hypergeometric_p(query), 1e-300)), 0.0)
