@@ -186,7 +186,10 @@ class PrefixForest:
 
         A child never has a user or a younger access than its parent, so the oldest entry is a leaf.
         """
-        block = next(b for b in self._cached.values() if not b.children)
+        self._evict(next(b for b in self._cached.values() if not b.children))
+
+    def _evict(self, block: Block) -> None:
+        """Free a cached leaf."""
         del self._cached[block.id]
         del self._registered[block.hash]
         if block.parent is not None:
