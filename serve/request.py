@@ -122,7 +122,8 @@ class Request:
 
     `tokens` is the prompt followed by the committed output. `computed` counts the leading tokens whose keys
     and values lie in the cache; the last committed output token is never among them until its forward pass.
-    `blocks` is the block table.
+    `blocks` is the block table, `chain` the chained hashes of the full blocks of `tokens` (`serve.kv`), and the
+    first `registered` blocks are in the prefix forest.
     """
 
     id: str
@@ -135,6 +136,8 @@ class Request:
     computed: int = 0
     cached_prompt_tokens: int = 0
     blocks: list[int] = field(default_factory=list)
+    chain: list[int] = field(default_factory=list)
+    registered: int = 0
     preemptions: int = 0
     forwards: int = 0
     finish_reason: FinishReason | None = None
@@ -155,6 +158,11 @@ class Request:
         return len(self.tokens) - len(self.prompt)
 
     @property
+    def pending(self) -> int:
+        """Committed tokens that are not in the cache yet; at least one while the request runs."""
+        return len(self.tokens) - self.computed
+
+    @property
     def decoding(self) -> bool:
         """Whether all but the last token are in the cache, so that the next pass yields a new token."""
-        return self.computed == len(self.tokens) - 1 and self.n_output > 0
+        return self.pending == 1 and self.n_output > 0

