@@ -1,8 +1,14 @@
 """A graph of a few blood cells that the arena's scoring tests share."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
 import pandas as pd
 import pytest
 
+from arena import metrics
+from arena.types import Answer, Run, RunManifest, Sample, Score, TaskName, Usage, samples_sha256
 from vckg.graph import Graph
 
 CELLS = {  # id -> (label, parent, synonyms, definition)
@@ -74,3 +80,102 @@ def blood() -> Graph:
     ]
     columns = ["subject", "relation", "object", "source", "sign", "publications"]
     return Graph.from_frames(nodes, pd.DataFrame(edges, columns=columns))
+
+
+def synthetic_runs(
+    contestants: Mapping[str, float],
+    *,
+    tasks: Sequence[TaskName] = ("annotation", "qa"),
+    n: int = 40,
+    judges: Sequence[str] = ("knowledge",),
+    seed: int = 0,
+) -> list[Run]:
+    """Runs whose main scores are hits with the given chance, on samples of ten clusters; texts are
+    hostile."""
+    samples = {
+        f"t/{task}/{i:05d}": Sample(
+            f"t/{task}/{i:05d}",
+            task,
+            {},
+            _GOLD[task],
+            _FIELDS[task],
+            f"c{i % 10}",
+            {"tissue": f"tissue {i % 3}"},
+            {},
+        )
+        for task in tasks
+        for i in range(n)
+    }
+    digests = {task: samples_sha256([s for s in samples.values() if s.task == task]) for task in tasks}
+    runs = []
+    for number, (name, chance) in enumerate(contestants.items()):
+        rng = np.random.default_rng([seed, number])
+        answers, scores = [], []
+        for sample in samples.values():
+            hit = float(rng.random() < chance)
+            text = f"<script>alert({number})</script> {name} says {sample.id}"
+            usage = Usage(100, 10, False, 0.001 * (number + 1))
+            answers.append(
+                Answer(
+                    sample.id,
+                    name,
+                    sample.task,
+                    text,
+                    _PARSED[sample.task],
+                    True,
+                    False,
+                    usage,
+                    0.1,
+                    prompt=f"Q {sample.id}",
+                )
+            )
+            for dimension in metrics.DIMENSIONS[sample.task]:
+                scores.append(Score(sample.id, name, sample.task, "metrics", dimension, hit, "why"))
+            for judge in judges:
+                scores.append(
+                    Score(
+                        sample.id,
+                        name,
+                        sample.task,
+                        judge,
+                        "total",
+                        None if rng.random() < 0.05 else 0.8 * hit,
+                        "it <b>is</b>",
+                    )
+                )
+        manifest = RunManifest(
+            name,
+            tuple(tasks),
+            "fresh",
+            1,
+            None,
+            1,
+            digests,
+            {t: f"{t}@1" for t in tasks},
+            "abc",
+            tuple(judges),
+            "0.1",
+            "inspect",
+            "deadbeef",
+            f"arena run {name}",
+            "2026-11-22T00:00:00Z",
+        )
+        runs.append(Run(f"/runs/{name}", manifest, samples, tuple(answers), tuple(scores)))
+    return runs
+
+
+_GOLD: dict[str, dict[str, Any]] = {
+    "annotation": {"cell_type": "T cell", "cl_id": "CL:0000084"},
+    "qa": {"answer": "yes", "claims": ["yes"]},
+}
+_FIELDS: dict[str, dict[str, Any]] = {
+    "annotation": {"genes": ["CD3D"], "tissue": "", "species": ""},
+    "qa": {},
+}
+_PARSED: dict[str, dict[str, Any]] = {"annotation": {"cell_type": "T cell"}, "qa": {"answer": "yes it is"}}
+
+
+@pytest.fixture(scope="session")
+def make_runs() -> Callable[..., list[Run]]:
+    """The function `synthetic_runs`."""
+    return synthetic_runs

@@ -1,0 +1,339 @@
+"""From runs to the leaderboard: estimates, ranks, comparisons and breakdowns, all counted once, here.
+
+Every number on the page, in the Markdown and in the JSON comes out of `build`. The same runs and seed give the
+same bytes. What the numbers mean is in docs/arena.md.
+"""
+
+from __future__ import annotations
+
+import statistics as plain
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+
+from arena import board, metrics
+from arena import statistics as st
+from arena.columns import Column, Table, fingerprints, tables, task_seed
+from arena.drilldown import sample_views, score_lists
+from arena.ranking import CEILING, TRIVIAL, Overall, Tests, floor, ranked_tests, scaled
+from arena.statistics import Floats
+from arena.trust import agreements, estimate, finite, trusts
+from arena.types import TASKS, Answer, Run, Score, TaskName
+from gather import evaluate
+
+BASELINES: Final = frozenset({"marker-overlap"})
+EXACT: Final = ("exact", "type_exact")
+"""Dimensions that are hits or misses; McNemar's test is made on them."""
+TIE_MARGIN: Final = 0.01
+"""Scores that differ by no more are a tie in win rates and Bradley-Terry."""
+RESAMPLES: Final = 2000
+
+
+def kind_of(name: str) -> board.Kind:
+    """What sort of contestant a name is."""
+    if name == CEILING:
+        return "ceiling"
+    if name in TRIVIAL:
+        return "trivial"
+    if name in BASELINES:
+        return "baseline"
+    if name == "gather":
+        return "retrieval"
+    if name.startswith("gather+"):
+        return "retrieval+model"
+    return "replay" if name.startswith("replay ") else "model"
+
+
+def build(
+    runs: Sequence[Run], *, seed: int = 0, resamples: int = RESAMPLES, graph_name: str = ""
+) -> board.Leaderboard:
+    """Count runs into a leaderboard; runs that must not be compared stand in groups of their own.
+
+    Raises
+    ------
+    InputError
+        No run, or one contestant twice on the same samples.
+    """
+    groups = [_group(table, number, seed, resamples) for number, table in enumerate(tables(runs), start=1)]
+    return board.Leaderboard(seed=seed, resamples=resamples, graph=graph_name, groups=tuple(groups))
+
+
+def _group(table: Table, number: int, seed: int, resamples: int) -> board.Group:
+    columns = {task: Column(task, table.runs, seed) for task in TASKS if task in table.fingerprints}
+    scaling = {task: floor(column) for task, column in columns.items()}
+    tests = {task: ranked_tests(column, resamples) for task, column in columns.items()}
+    overall = Overall(columns, scaling, resamples, task_seed(seed, "overall"))
+    rows = _rows(columns, scaling, tests, overall, resamples)
+    views, shown, total = sample_views(columns, [row.name for row in rows])
+    return board.Group(
+        id=f"g{number}",
+        dataset=table.dataset,
+        graph_hash=table.graph_hash,
+        rows=tuple(rows),
+        tasks=tuple(
+            _task_board(column, table, scaling[task], tests[task], resamples)
+            for task, column in columns.items()
+        ),
+        overall_pairs=overall.pair_list(),
+        judges=tuple(
+            sorted({j for c in columns.values() for j in c.scorers}, key=lambda j: (j != "knowledge", j))
+        ),
+        notes=tuple(_notes(table, columns, scaling)),
+        runs=tuple(
+            _provenance(run) for run in sorted(table.runs, key=lambda r: (r.manifest.contestant, r.folder))
+        ),
+        scores=score_lists(columns),
+        samples=views,
+        samples_shown=shown,
+        samples_total=total,
+    )
+
+
+# ---- rows -------------------------------------------------------------------------------------------------
+
+
+def _rows(
+    columns: dict[TaskName, Column],
+    scaling: dict[TaskName, tuple[float, str]],
+    tests: dict[TaskName, Tests | None],
+    overall: Overall,
+    resamples: int,
+) -> list[board.Row]:
+    cells: dict[str, dict[TaskName, board.Cell]] = {}
+    for task, column in columns.items():
+        for name, cell in _cells(column, scaling[task][1], tests[task], resamples).items():
+            cells.setdefault(name, {})[task] = cell
+    order = sorted(cells, key=lambda name: _place(name, cells[name], overall.estimates.get(name)))
+    costs = _costs(columns, order, {n: _standing(cells[n], overall.estimates.get(n)) for n in order})
+    rows, above = [], ""
+    for name in order:
+        ranked = overall.tests is not None and name in overall.tests.rank
+        tied = bool(ranked and above and overall.tests and overall.tests.tied(above, name))
+        rows.append(
+            board.Row(
+                name=name,
+                kind=kind_of(name),
+                served=tuple(
+                    sorted({a.model for c in columns.values() for a in _answers(c, name) if a.model})
+                ),
+                overall=overall.estimates.get(name),
+                rank=overall.tests.rank[name] if ranked and overall.tests else None,
+                tied_with_above=tied,
+                tasks=cells[name],
+                cost=costs[name],
+            )
+        )
+        above = name if ranked else above
+    return rows
+
+
+def _standing(cells: dict[TaskName, board.Cell], overall: board.Estimate | None) -> float:
+    if overall is not None and overall.value is not None:
+        return overall.value
+    scaled = [c.scaled.value for c in cells.values() if c.scaled.value is not None]
+    return plain.fmean(scaled) if scaled else float("-inf")
+
+
+def _place(
+    name: str, cells: dict[TaskName, board.Cell], overall: board.Estimate | None
+) -> tuple[object, ...]:
+    """The ceiling first, then by overall score, then those without one by tasks taken and mean score."""
+    return (name != CEILING, overall is None, -len(cells), -_standing(cells, overall), name)
+
+
+def _cells(column: Column, floor_of: str, tests: Tests | None, resamples: int) -> dict[str, board.Cell]:
+    def estimates(matrix: Floats) -> list[board.Estimate]:
+        found = st.mean_intervals(matrix, column.clusters, resamples=resamples, seed=column.seed)
+        return [estimate(i, int(np.isfinite(row).sum())) for i, row in zip(found, matrix, strict=True)]
+
+    scaled_means, scaled_draws = scaled(column, floor_of, resamples)
+    on_scale = st.intervals(scaled_means, scaled_draws, column.clusters.effective())
+    dimensions = {d: estimates(column.matrix(metrics.SCORER, d)) for d in metrics.DIMENSIONS[column.task]}
+    judged = {j: estimates(column.matrix(j, "total")) for j in column.scorers}
+    unscored = {j: _count(column, j, lambda s: s.value is None) for j in column.scorers}
+    repaired = {j: _count(column, j, lambda s: bool(s.metadata.get("repaired"))) for j in column.scorers}
+    found = {}
+    for i, name in enumerate(column.contestants):
+        answers = _answers(column, name)
+        asked = [a for a in answers if not a.error]
+        found[name] = board.Cell(
+            score=dimensions[column.headline][i],
+            scaled=estimate(on_scale[i], dimensions[column.headline][i].n),
+            rank=tests.rank.get(name) if tests else None,
+            metrics={d: e[i] for d, e in dimensions.items()},
+            judges={
+                j: board.JudgeCell(
+                    total=e[i], unscored=unscored[j].get(name, 0), repaired=repaired[j].get(name, 0)
+                )
+                for j, e in judged.items()
+                if e[i].n or unscored[j].get(name)
+            },
+            answered=len({a.sample_id for a in asked}),
+            format_failures=_rate([not a.format_ok and not a.refused for a in asked]),
+            refusals=_rate([a.refused for a in asked]),
+            failed_calls=len(answers) - len(asked),
+        )
+    return found
+
+
+def _answers(column: Column, name: str) -> list[Answer]:
+    return [a for answers in column.answers.get(name, {}).values() for a in answers]
+
+
+def _count(column: Column, judge: str, test: Callable[[Score], bool]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for score in column.records(judge, "total"):
+        if test(score):
+            found[score.contestant] = found.get(score.contestant, 0) + 1
+    return found
+
+
+def _rate(hits: Sequence[bool]) -> board.Rate:
+    interval = st.wilson(sum(hits), len(hits))
+    return board.Rate(
+        count=sum(hits),
+        n=len(hits),
+        share=finite(interval.value),
+        low=finite(interval.low),
+        high=finite(interval.high),
+    )
+
+
+def _costs(
+    columns: dict[TaskName, Column], names: Sequence[str], standing: dict[str, float]
+) -> dict[str, board.Cost]:
+    raw = {name: _cost([a for c in columns.values() for a in _answers(c, name)]) for name in names}
+    paid = {n: c for n, c in raw.items() if kind_of(n) in ("model", "retrieval", "retrieval+model")}
+
+    def price(cost: board.Cost) -> tuple[float, float]:
+        return (cost.list_usd or 0.0, cost.input_tokens + cost.output_tokens)
+
+    def beaten(name: str) -> bool:
+        return any(
+            (price(c) <= price(paid[name]) and standing[other] > standing[name])
+            or (price(c) < price(paid[name]) and standing[other] >= standing[name])
+            for other, c in paid.items()
+            if other != name
+        )
+
+    return {n: c.model_copy(update={"frontier": n in paid and not beaten(n)}) for n, c in raw.items()}
+
+
+def _cost(answers: Sequence[Answer]) -> board.Cost:
+    hundred = 100 / max(1, len(answers))
+    prices = [a.usage.cost_usd for a in answers if a.usage.cost_usd is not None]
+    fresh = [a.usage.cost_usd for a in answers if a.usage.cost_usd is not None and not a.usage.cached]
+    waits = [a.latency_s for a in answers if not a.usage.cached and not a.error and a.latency_s > 0]
+    return board.Cost(
+        input_tokens=round(sum(a.usage.input_tokens for a in answers) * hundred, 1),
+        output_tokens=round(sum(a.usage.output_tokens for a in answers) * hundred, 1),
+        list_usd=finite(sum(prices) * hundred) if prices else None,
+        fresh_usd=finite(sum(fresh) * hundred) if prices else None,
+        latency_median_s=finite(plain.median(waits)) if waits else None,
+    )
+
+
+# ---- one task ---------------------------------------------------------------------------------------------
+
+
+def _task_board(
+    column: Column, table: Table, zero: tuple[float, str], tests: Tests | None, resamples: int
+) -> board.TaskBoard:
+    ranked = list(tests.names) if tests else []
+    scores = column.main[[column.row[name] for name in ranked]] if ranked else np.empty((0, 0))
+    fit = st.bradley_terry(scores, margin=TIE_MARGIN)
+    exact = next((d for d in EXACT if d in metrics.DIMENSIONS[column.task]), None)
+    hits = column.matrix(metrics.SCORER, exact) if exact else None
+    pairs = []
+    for at, (i, j) in enumerate(tests.paired.pairs if tests else ()):
+        mcnemar = None
+        if hits is not None:
+            first, second = hits[column.row[ranked[i]]], hits[column.row[ranked[j]]]
+            both = np.isfinite(first) & np.isfinite(second)
+            mcnemar = evaluate.mcnemar(first[both], second[both])
+        assert tests is not None
+        pairs.append(tests.pair(at, float(fit.win_rate[i, j]), mcnemar))
+    detectable = [p.detectable for p in pairs if p.detectable is not None]
+    return board.TaskBoard(
+        task=column.task,
+        headline=column.headline,
+        fingerprint=table.fingerprints[column.task],
+        prompt=table.runs[0].manifest.prompts.get(column.task, ""),
+        n=len(column.samples),
+        clusters=len(column.clusters.names),
+        effective_clusters=round(column.clusters.effective(), 1),
+        floor=round(zero[0], 6),
+        floor_of=zero[1],
+        reliability=finite(st.split_half_reliability(scores, column.clusters, seed=column.seed)),
+        detectable=finite(plain.median(detectable)) if detectable else None,
+        pairs=tuple(pairs),
+        strength={name: round(float(s), 6) for name, s in zip(ranked, fit.strength, strict=True)},
+        strata=_strata(column, resamples),
+        agreement=agreements(column),
+        trust=trusts(column, column.scorers, resamples=resamples),
+    )
+
+
+def _strata(column: Column, resamples: int) -> tuple[board.Stratum, ...]:
+    """The main score by every level of every breakdown, with its own interval."""
+    keys = sorted({key for s in column.samples for key in s.strata})
+    found = []
+    for key in keys:
+        levels = [s.strata.get(key, "") for s in column.samples]
+        for level in sorted(set(levels)):
+            at = [i for i, own in enumerate(levels) if own == level]
+            part = column.main[:, at]
+            clusters = st.Clusters.of([column.samples[i].cluster for i in at])
+            found_here = st.mean_intervals(part, clusters, resamples=resamples, seed=column.seed)
+            scores = {
+                name: estimate(interval, int(np.isfinite(row).sum()))
+                for name, interval, row in zip(column.contestants, found_here, part, strict=True)
+            }
+            found.append(board.Stratum(key=key, level=level, n=len(at), scores=scores))
+    return tuple(found)
+
+
+# ---- what was run -----------------------------------------------------------------------------------------
+
+
+def _notes(
+    table: Table, columns: dict[TaskName, Column], scaling: dict[TaskName, tuple[float, str]]
+) -> list[str]:
+    notes = []
+    if table.dataset.startswith("sc-arena"):
+        notes.append("These samples have been public since 2026; a model may have seen them in training.")
+    for task, column in columns.items():
+        if not scaling[task][1]:
+            notes.append(f"{task}: no trivial baseline was run, so its scale starts at 0.")
+        for name in column.contestants:
+            missing = len(column.samples) - len(column.answers[name])
+            if missing:
+                notes.append(f"{task}: {name} has not answered {missing} of {len(column.samples)} samples.")
+        if column.clusters.effective() < 20:
+            notes.append(
+                f"{task}: the samples count as {column.clusters.effective():.0f} independent ones; intervals are rough."
+            )
+    return notes
+
+
+def _provenance(run: Run) -> board.Provenance:
+    m = run.manifest
+    return board.Provenance(
+        contestant=m.contestant,
+        folder=run.folder.rstrip("/").rpartition("/")[2],
+        tasks=tuple(fingerprints(run)),
+        dataset=m.dataset,
+        seed=m.seed,
+        limit=m.limit,
+        epochs=m.epochs,
+        arena_version=m.arena_version,
+        engine=m.engine,
+        git_sha=m.git_sha,
+        command=m.command,
+        created=m.created,
+        judges=tuple(sorted(m.judges)),
+        prompts=dict(sorted(m.prompts.items())),
+        samples_sha256=dict(sorted(m.samples_sha256.items())),
+        model_args=dict(sorted(m.model_args.items())),
+    )

@@ -1,0 +1,169 @@
+"""The leaderboard counts what the runs hold, keeps apart what must not be compared, and repeats itself."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from arena import board
+from arena.leaderboard import build
+from arena.types import Run
+from vckg.errors import InputError
+
+MakeRuns = Callable[..., list[Run]]
+FIELD = {"gold": 1.0, "strong": 0.9, "weak": 0.5, "weak twin": 0.5, "majority": 0.3, "random": 0.1}
+
+
+@pytest.fixture(scope="module")
+def group(make_runs: MakeRuns) -> board.Group:
+    return build(make_runs(FIELD, n=120), resamples=400).groups[0]
+
+
+def test_the_best_trivial_baseline_is_0_the_reference_1_and_not_ranked(group: board.Group) -> None:
+    rows = {row.name: row for row in group.rows}
+    assert group.rows[0].name == "gold"
+    assert rows["gold"].rank is None
+    for task in group.tasks:
+        assert task.floor_of == "majority"
+        assert rows["gold"].tasks[task.task].scaled.value == pytest.approx(1)
+        assert rows["majority"].tasks[task.task].scaled.value == pytest.approx(0)
+        assert (rows["random"].tasks[task.task].scaled.value or 0) < 0
+        raw = rows["strong"].tasks[task.task].score.value
+        assert rows["strong"].tasks[task.task].scaled.value == pytest.approx(
+            (raw - task.floor) / (1 - task.floor), abs=1e-5
+        )
+
+
+def test_overall_is_the_mean_over_tasks_of_the_scaled_scores_within_its_interval(group: board.Group) -> None:
+    for row in group.rows:
+        assert row.overall is not None
+        scaled = [cell.scaled.value for cell in row.tasks.values()]
+        assert row.overall.value == pytest.approx(np.mean(scaled), abs=1e-5)
+        assert row.overall.low <= row.overall.value <= row.overall.high
+
+
+def test_ranks_are_intervals_and_twins_are_tied(group: board.Group) -> None:
+    rows = {row.name: row for row in group.rows}
+    assert rows["strong"].rank == board.Rank(best=1, worst=1)
+    assert rows["weak"].rank == rows["weak twin"].rank == board.Rank(best=2, worst=3)
+    assert [row.tied_with_above for row in group.rows if row.name in ("weak", "weak twin")] == [False, True]
+
+
+def test_pairs_carry_their_test_and_win_rate(group: board.Group) -> None:
+    pair = next(p for p in group.tasks[0].pairs if (p.first, p.second) == ("random", "strong"))
+    assert pair.difference < 0
+    assert pair.low < pair.difference < pair.high < 0
+    assert pair.p_holm < 0.05
+    assert pair.win_rate < 0.5
+    assert pair.mcnemar_p < 0.05
+    assert {p.first for p in group.tasks[0].pairs} | {p.second for p in group.tasks[0].pairs} == set(
+        FIELD
+    ) - {"gold"}
+
+
+def test_judge_columns_stand_beside_and_count_what_is_unscored(group: board.Group) -> None:
+    cell = next(row for row in group.rows if row.name == "strong").tasks["annotation"]
+    judged = cell.judges["knowledge"]
+    assert judged.unscored == 120 - judged.total.n > 0
+    assert judged.total.value == pytest.approx(0.8 * cell.score.value, abs=0.05)
+    trust = group.tasks[0].trust[0]
+    assert (trust.judge, trust.rated + trust.unscored) == ("knowledge", 6 * 120)
+    agreement = group.tasks[0].agreement[0]
+    assert (agreement.first, agreement.second) == ("deterministic", "knowledge")
+    assert agreement.spearman == pytest.approx(1)
+
+
+def test_breakdowns_cover_every_sample_once(group: board.Group) -> None:
+    strata = group.tasks[0].strata
+    assert [s.level for s in strata] == ["tissue 0", "tissue 1", "tissue 2"]
+    assert sum(s.n for s in strata) == 120
+
+
+def test_the_same_runs_in_any_order_give_the_same_bytes(make_runs: MakeRuns) -> None:
+    runs = make_runs(FIELD)
+    first = build(runs, resamples=100).to_json()
+    assert build(runs[::-1], resamples=100).to_json() == first
+    assert build(runs, resamples=100, seed=1).to_json() != first
+    assert "NaN" not in first
+    assert board.Leaderboard.model_validate_json(first).to_json() == first
+    assert json.loads(first)["format"] == "vckg-arena-leaderboard"
+
+
+def test_runs_on_other_samples_prompts_or_graphs_are_kept_apart(make_runs: MakeRuns) -> None:
+    runs = make_runs({"a": 0.5, "b": 0.5})
+    for change in (
+        {"graph_hash": "other"},
+        {"prompts": {"annotation": "x", "qa": "qa@1"}},
+        {"dataset": "sc-arena"},
+    ):
+        other = replace(runs[1], manifest=replace(runs[1].manifest, **change))  # type: ignore[arg-type]
+        groups = build([runs[0], other], resamples=50).groups
+        assert [[row.name for row in g.rows] for g in groups] in ([["a"], ["b"]], [["b"], ["a"]])
+
+
+def test_one_contestant_twice_on_the_same_samples_is_refused_by_folder(make_runs: MakeRuns) -> None:
+    runs = make_runs({"a": 0.5})
+    with pytest.raises(
+        InputError, match=r"/runs/a and /runs/copy are both runs of 'a' on the same annotation samples"
+    ):
+        build([runs[0], replace(runs[0], folder="/runs/copy")])
+    with pytest.raises(InputError, match="no runs"):
+        build([])
+
+
+def test_tasks_of_one_contestant_may_come_from_several_runs(make_runs: MakeRuns) -> None:
+    both = make_runs({"a": 0.5, "b": 0.6})
+    parts = [
+        replace(
+            both[0],
+            folder=f"/runs/{task}",
+            answers=tuple(x for x in both[0].answers if x.task == task),
+            scores=tuple(x for x in both[0].scores if x.task == task),
+        )
+        for task in ("annotation", "qa")
+    ]
+    whole, split = build(both, resamples=50).groups, build([*parts, both[1]], resamples=50).groups
+    assert len(split) == 1
+    assert split[0].rows == whole[0].rows
+
+
+def test_who_did_not_take_every_task_has_no_overall_score(make_runs: MakeRuns) -> None:
+    runs = [*make_runs({"a": 0.5, "b": 0.6}), *make_runs({"part": 0.9}, tasks=("annotation",))]
+    rows = {row.name: row for row in build(runs, resamples=50).groups[0].rows}
+    assert rows["part"].overall is None
+    assert rows["part"].rank is None
+    assert list(rows["part"].tasks) == ["annotation"]
+    assert rows["a"].overall is not None
+
+
+def test_an_unfinished_run_is_said_to_be_and_failures_are_not_wrong_answers(make_runs: MakeRuns) -> None:
+    runs = make_runs({"a": 1.0, "b": 1.0}, tasks=("qa",))
+    failed = replace(runs[0].answers[0], error="503", parsed=None, format_ok=False)
+    scores = tuple(replace(s, value=None) if s.sample_id == failed.sample_id else s for s in runs[0].scores)
+    unfinished = replace(runs[0], answers=(failed, *runs[0].answers[1:30]), scores=scores)
+    found = build([unfinished, runs[1]], resamples=50).groups[0]
+    cell = next(r for r in found.rows if r.name == "a").tasks["qa"]
+    assert cell.failed_calls == 1
+    assert cell.format_failures.count == 0
+    assert cell.score.value == 1
+    assert any("a has not answered 10 of 40" in note for note in found.notes)
+
+
+def test_epochs_are_averaged_within_the_sample_before_anything_is_counted(make_runs: MakeRuns) -> None:
+    run = make_runs({"a": 0.5}, tasks=("qa",))[0]
+    again = replace(
+        run,
+        answers=(*run.answers, *(replace(a, epoch=2) for a in run.answers)),
+        scores=(*run.scores, *(replace(s, epoch=2, value=0.0) for s in run.scores)),
+    )
+    once, twice = (build([r], resamples=50).groups[0].rows[0].tasks["qa"].score for r in (run, again))
+    assert twice.value == pytest.approx(once.value / 2)
+    assert twice.n == once.n == 40
+
+
+def test_the_frontier_holds_the_cheaper_and_the_better(make_runs: MakeRuns) -> None:
+    runs = make_runs({"cheap": 0.5, "waste": 0.2, "best": 0.9})
+    frontier = {row.name for row in build(runs, resamples=50).groups[0].rows if row.cost.frontier}
+    assert frontier == {"cheap", "best"}
