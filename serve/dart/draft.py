@@ -1,0 +1,240 @@
+"""Drafting with a head: DART's one pass with masks, and the EAGLE-style head's d passes.
+
+The head's keys and values lie at the same cache slots as the target's, so a prefix that the engine reuses is
+there for the head too. (Where two requests share a prefix and go on differently, the last shared row was
+made with the first one's next token: a small loss for the draft, none for the answer.) Masks are never
+stored.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from serve.attention import slots_of
+from serve.dart.head import DraftHead, rotate
+from serve.dart.ngram import Trie
+from serve.dart.propose import NgramProposer
+from serve.dart.tree import Candidates, SearchSettings, TreeSearch
+from serve.propose import Observed
+from serve.request import Request
+
+Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class _LastRow:
+    """A request's newest real row: its position, features g [H] and attention input z [2H]."""
+
+    position: int
+    g: Tensor
+    z: Tensor
+
+
+class HeadCache:
+    """Keys and values of the head's one layer by cache slot; grows with the highest slot seen."""
+
+    def __init__(self, kv_heads: int, width: int) -> None:
+        self.keys, self.values = torch.zeros(0, kv_heads, width), torch.zeros(0, kv_heads, width)
+
+    def write(self, slots: Int64, keys: Tensor, values: Tensor) -> None:
+        """Store rows at slots."""
+        most = int(slots.max()) + 1
+        if most > len(self.keys):
+            more = torch.zeros(max(most, 2 * len(self.keys)) - len(self.keys), *self.keys.shape[1:])
+            self.keys, self.values = torch.cat([self.keys, more]), torch.cat([self.values, more])
+        at = torch.as_tensor(slots)
+        self.keys[at], self.values[at] = keys, values
+
+    def read(self, slots: Int64) -> tuple[Tensor, Tensor]:
+        """Rows at slots, [n, kv_heads, width] each."""
+        at = torch.as_tensor(slots)
+        return self.keys[at], self.values[at]
+
+
+class DartProposer(NgramProposer):
+    """The head's tree, united with the n-gram tree unless `grams` is off.
+
+    Parameters
+    ----------
+    head
+        A trained head of the served model.
+    embedding
+        The target's embedding table [V, H].
+    trie
+        Static n-grams, for the search's pruning and for the n-gram tree.
+    end
+        The token that ends a text.
+    block_tokens
+        Tokens in one block of the engine's cache.
+    nodes
+        Draft nodes per request; None: as many as pay.
+    grams
+        Whether n-grams bring candidates of their own.
+    settings
+        Constants of the search.
+    """
+
+    wants_taps = True
+
+    def __init__(
+        self,
+        head: DraftHead,
+        embedding: Tensor,
+        trie: Trie | None,
+        end: int,
+        *,
+        block_tokens: int,
+        nodes: int | None = None,
+        grams: bool = True,
+        settings: SearchSettings | None = None,
+    ) -> None:
+        self.sources = 2 if grams else 1
+        super().__init__(trie, end, nodes=nodes, depth=head.config.depth)
+        # The arithmetic of the draft is float32 whatever the target's precision: it decides no answer.
+        self.head, self.embedding, self.block_tokens, self.with_grams = (
+            head.float().eval(),
+            embedding,
+            block_tokens,
+            grams,
+        )
+        limit = self.most if nodes is None else nodes
+        self.search = TreeSearch(settings or SearchSettings(nodes=limit), trie, end)
+        c = head.config
+        self.cache = HeadCache(c.kv_heads, c.head_width)
+        self._last: dict[str, _LastRow] = {}
+        with torch.inference_mode():
+            mask = self.head.mask[None]
+            self._mask_q = self.head.q(mask).view(1, c.heads, c.head_width)
+            self._mask_k = self.head.k(mask).view(1, c.kv_heads, c.head_width)
+            self._mask_v = self.head.v(mask).view(1, c.kv_heads, c.head_width)
+
+    @torch.inference_mode()
+    def observe(self, observed: Sequence[Observed]) -> None:
+        """Learn from the last drafts, and take in the rows that were committed."""
+        super().observe(observed)
+        began = time.perf_counter()
+        rows = [seen for seen in observed if seen.taps is not None and len(seen.slots)]
+        if rows:
+            taps = torch.cat([seen.taps for seen in rows if seen.taps is not None]).float()
+            following = [
+                t
+                for seen in rows
+                for t in seen.request.tokens[seen.start + 1 : seen.start + 1 + len(seen.slots)]
+            ]
+            positions = torch.cat([torch.arange(seen.start, seen.start + len(seen.slots)) for seen in rows])
+            g = self.head.fc(taps)
+            z = self.head.real_rows(g, self.embedding[torch.tensor(following)].float())
+            keys, values = self.head.keys_values(z, positions)
+            self.cache.write(np.concatenate([seen.slots for seen in rows]), keys, values)
+            at = -1
+            for seen in rows:
+                at += len(seen.slots)
+                self._last[seen.request.id] = _LastRow(seen.start + len(seen.slots) - 1, g[at], z[at])
+        self.stats.observe_ms += 1e3 * (time.perf_counter() - began)
+
+    def release(self, request: Request) -> None:
+        """Forget a request."""
+        super().release(request)
+        self._last.pop(request.id, None)
+
+    def candidates(self, requests: Sequence[Request], budgets: Sequence[int]) -> list[tuple[Candidates, ...]]:
+        """The head's tree and the n-gram tree of every request."""
+        drafted: dict[str, Candidates] = {}
+        ready = [(r, b) for r, b in zip(requests, budgets, strict=True) if b > 0 and r.id in self._last]
+        if ready:
+            drafted = dict(zip((r.id for r, _ in ready), self.head_trees([r for r, _ in ready]), strict=True))
+        heads = [drafted.get(r.id, Candidates.empty()) for r in requests]
+        if not self.with_grams:
+            return [(tree,) for tree in heads]
+        grams = super().candidates(requests, budgets)
+        return [(head, *gram) for head, gram in zip(heads, grams, strict=True)]
+
+    def head_trees(self, requests: Sequence[Request]) -> list[Candidates]:
+        """One pass of the head for all requests, then one search each."""
+        began = time.perf_counter()
+        tokens, chance = self.distributions([self._last[r.id] for r in requests], requests)
+        drawn = time.perf_counter()
+        roots = [(r.tokens[-2] if len(r.tokens) > 1 else -1, r.tokens[-1]) for r in requests]
+        trees = [self.search(t, c, root) for t, c, root in zip(tokens, chance, roots, strict=True)]
+        self.stats.head_ms += 1e3 * (drawn - began)
+        self.stats.search_ms += 1e3 * (time.perf_counter() - drawn)
+        return trees
+
+    @torch.inference_mode()
+    def distributions(self, last: Sequence[_LastRow], requests: Sequence[Request]) -> tuple[Int64, Float64]:
+        """Likeliest tokens int64[B, d, K] of each depth and their chances float64[B, d, K]."""
+        head, c = self.head, self.head.config
+        masks = c.depth - 1
+        where = torch.tensor([row.position for row in last])
+        ahead = (where[:, None] + torch.arange(1, c.depth)).flatten()
+        q_real = head.queries(torch.stack([row.z for row in last]), where)
+        q_mask = rotate(self._mask_q.expand(len(ahead), -1, -1), ahead, c.rope_theta)
+        k_mask = rotate(self._mask_k.expand(len(ahead), -1, -1), ahead, c.rope_theta)
+        v_mask = self._mask_v.expand(masks, -1, -1)
+        attended = []
+        for i, (row, request) in enumerate(zip(last, requests, strict=True)):
+            n = row.position + 1
+            keys, values = self.cache.read(slots_of(request.blocks, 0, n, self.block_tokens))
+            own = slice(i * masks, (i + 1) * masks)
+            visible = torch.ones(c.depth, n + masks, dtype=torch.bool)
+            visible[:, n:] = torch.ones(c.depth, masks, dtype=torch.bool).tril(-1)
+            q = torch.cat([q_real[i : i + 1], q_mask[own]])
+            attended.append(
+                head.attend(q, torch.cat([keys, k_mask[own]]), torch.cat([values, v_mask]), visible)
+            )
+        half = head.mask[: c.hidden].expand(masks, c.hidden)
+        residual = torch.cat([part for row in last for part in (row.g[None], half)])
+        logits = head.logits(head.finish(residual, torch.cat(attended)))
+        return self._best(logits, len(last))
+
+    def _best(self, logits: Tensor, requests: int) -> tuple[Int64, Float64]:
+        """The K likeliest tokens of logits [B d, V_draft], as target ids."""
+        k = min(self.search.settings.candidates, logits.shape[1])
+        chance, places = logits.softmax(-1).topk(k, sorted=False)
+        ids = self.head.draft_ids[places].view(requests, -1, k).numpy()
+        return ids, chance.view(requests, -1, k).double().numpy()
+
+
+class EagleProposer(DartProposer):
+    """The autoregressive head: a chain of its likeliest tokens, then a tree over the same levels.
+
+    Each step runs the layer on its own last output and the likeliest token, so the levels are those of one
+    path; the siblings of that path complete the tree (EAGLE-3 grows every branch; on a CPU a pass per level
+    is what it can pay).
+    """
+
+    @torch.inference_mode()
+    def distributions(self, last: Sequence[_LastRow], requests: Sequence[Request]) -> tuple[Int64, Float64]:
+        """Likeliest tokens and chances of each depth along the likeliest path, as `DartProposer.distributions`."""
+        head, c = self.head, self.head.config
+        cached = [
+            self.cache.read(slots_of(r.blocks, 0, row.position + 1, self.block_tokens))
+            for row, r in zip(last, requests, strict=True)
+        ]
+        position = torch.tensor([row.position for row in last])
+        z, state = torch.stack([row.z for row in last]), torch.stack([row.g for row in last])
+        levels: list[tuple[Int64, Float64]] = []
+        for step in range(c.depth):
+            if step:
+                chosen = [
+                    int(tokens[0, chance[0].argmax()]) for tokens, chance in zip(*levels[-1], strict=True)
+                ]
+                z = head.real_rows(state, self.embedding[torch.tensor(chosen)].float())
+                keys, values = head.keys_values(z, position + step)
+                cached = [
+                    (torch.cat([k, keys[i : i + 1]]), torch.cat([v, values[i : i + 1]]))
+                    for i, (k, v) in enumerate(cached)
+                ]
+            q = head.queries(z, position + step)
+            attended = [head.attend(q[i : i + 1], k, v, None) for i, (k, v) in enumerate(cached)]
+            state = head.finish(state, torch.cat(attended))
+            levels.append(self._best(head.logits(state), len(last)))
+        return np.concatenate([t for t, _ in levels], 1), np.concatenate([p for _, p in levels], 1)

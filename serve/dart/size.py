@@ -1,0 +1,133 @@
+"""How large this round's trees should be: measured costs against measured acceptance.
+
+A node is worth verifying while the tokens it brings per millisecond are above those of the round without it.
+The cost of a forward pass by its number of rows is learned from the engine's own rounds; the chance that a
+node is accepted from what became of nodes that were drafted with the same confidence. Nothing worth drafting
+is an empty tree: the round is then plain decoding. Now and then a small tree is tried all the same, so that
+both estimates stay fresh.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from serve.dart.tree import Candidates, keep, path_chances
+
+Float64 = npt.NDArray[np.float64]
+
+# Shape of the cost curve before anything is measured: rows -> cost over one row (float16 weights, a 2-core
+# CPU).
+_PRIOR = {1: 1.0, 2: 1.1, 4: 1.2, 8: 1.6, 16: 2.2, 32: 3.8, 64: 6.5, 128: 12.0, 512: 45.0}
+
+
+class CostCurve:
+    """Milliseconds of a forward pass by its rows: a running mean per bucket, interpolated between them."""
+
+    def __init__(self, memory: float = 0.9) -> None:
+        self.memory = memory
+        self.ms: dict[int, float] = {}
+
+    @staticmethod
+    def bucket(rows: int) -> int:
+        """Rows are told apart exactly up to 8, then in steps of about a fifth."""
+        return rows if rows <= 8 else round(8 * 1.2 ** round(math.log(rows / 8, 1.2)))
+
+    def add(self, rows: int, ms: float) -> None:
+        """Take in one measured pass. An outlier (a busy machine) counts as at most twice the mean so far."""
+        key = self.bucket(rows)
+        old = self.ms.get(key)
+        self.ms[key] = ms if old is None else self.memory * old + (1 - self.memory) * min(ms, 2 * old)
+
+    def __call__(self, rows: npt.NDArray[np.int64]) -> Float64:
+        """Milliseconds for each number of rows; never falling. The prior's shape fills in for what was not measured."""
+        known = sorted(self.ms)
+        prior = np.interp(rows, list(_PRIOR), list(_PRIOR.values()))
+        if not known:
+            return prior
+        at = np.interp(known, list(_PRIOR), list(_PRIOR.values()))
+        # Interpolating the ratio to the prior keeps its curvature between measured points and beyond them.
+        ratio = np.interp(rows, known, [self.ms[k] / p for k, p in zip(known, at, strict=True)])
+        rising: Float64 = np.maximum.accumulate(ratio * prior)
+        return rising
+
+
+class Calibration:
+    """Chance that a drafted node is accepted once its parent was, by the confidence it was drafted with.
+
+    Ten bins of confidence, each beginning at its own middle with the weight of `prior` observations.
+    """
+
+    bins = 10
+
+    def __init__(self, prior: float = 10.0, memory: float = 0.995) -> None:
+        middle = (np.arange(self.bins) + 0.5) / self.bins
+        self.memory = memory
+        self.hits, self.seen = prior * middle, np.full(self.bins, prior)
+
+    def _bin(self, confidence: Float64) -> npt.NDArray[np.int64]:
+        return np.minimum((confidence * self.bins).astype(np.int64), self.bins - 1)
+
+    def __call__(self, confidence: Float64) -> Float64:
+        """Calibrated chances, float64[n]: the confidence scaled by its bin's hit rate over the bin's middle."""
+        which = self._bin(confidence)
+        rate = self.hits / self.seen
+        middle = (which + 0.5) / self.bins
+        calibrated: Float64 = np.clip(confidence * rate[which] / middle, 1e-4, 0.999)
+        return calibrated
+
+    def add(self, confidence: Float64, accepted: npt.NDArray[np.bool_]) -> None:
+        """Take in nodes whose parent was accepted."""
+        for which, hit in zip(self._bin(confidence), accepted, strict=True):
+            self.hits[which] = self.memory * self.hits[which] + hit
+            self.seen[which] = self.memory * self.seen[which] + 1
+
+
+def choose(
+    candidates: Sequence[Candidates],
+    budgets: Sequence[int],
+    cost: CostCurve,
+    overhead_ms: float,
+    *,
+    nodes: int | None = None,
+    least: int = 0,
+) -> list[Candidates]:
+    """Cut every request's tree to what is worth verifying together in one pass.
+
+    Parameters
+    ----------
+    candidates
+        One tree per request with calibrated chances.
+    budgets
+        The most nodes each may have.
+    cost
+        Milliseconds by rows.
+    overhead_ms
+        Milliseconds of a round that do not depend on the tree (choosing, reporting).
+    nodes
+        A fixed number of nodes per request instead of a measured one.
+    least
+        Draft at least this many nodes in all, to keep the estimates fresh.
+    """
+    values = [path_chances(c) for c in candidates]
+    # A child is never worth more than its parent; equal worth keeps the tree's order, parents first.
+    rows = [
+        (-v, r, i)
+        for r, (value, budget) in enumerate(zip(values, budgets, strict=True))
+        for v, i in sorted(((float(x), i) for i, x in enumerate(value)), key=lambda t: (-t[0], t[1]))[
+            : budget if nodes is None else min(budget, nodes)
+        ]
+    ]
+    rows.sort()
+    count = len(rows)
+    if nodes is None and count:
+        gain = np.cumsum([0.0, *(-v for v, _, _ in rows)]) + len(candidates)
+        ms = cost(np.arange(len(candidates), len(candidates) + count + 1)) + overhead_ms
+        count = max(int(np.argmax(gain / ms)), min(least, count))
+    chosen = [np.zeros(len(c), np.bool_) for c in candidates]
+    for _, r, i in rows[:count]:
+        chosen[r][i] = True
+    return [keep(c, mask) for c, mask in zip(candidates, chosen, strict=True)]
