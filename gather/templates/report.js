@@ -1,0 +1,178 @@
+/* The chosen cell set: its answer, warnings, drawing, and evidence that unfolds to single walks and publications.
+   A set's JSON is parsed when the set is opened, an item's inside is made when it is unfolded. */
+"use strict";
+(() => {
+  const report = page.data("report");
+  const words = page.data("words");
+  const word = (at) => words[at];
+  const { el } = page;
+  let chosen = -1;
+
+  // --- small things ------------------------------------------------------------------------------------------
+  const number = (value, digits = 3) => (value === null ? "–" : Number(value.toPrecision(digits)).toLocaleString("en", { maximumSignificantDigits: digits }));
+  const tiny = (value) => (value === null ? "–" : value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(1) : number(value, 2));
+  const share = (value) => (value === null ? "–" : value.toFixed(2));
+  const bdi = (text, name) => el("bdi", { class: name }, text);
+  const link = (href, text) => el("a", { href, rel: "noreferrer noopener" }, text);
+  const readable = (relation) => relation.replaceAll("_", " ");
+  const counted = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
+
+  const PLACES = [  // only ids of a known form become addresses
+    [/^(CL|UBERON|GO|MONDO|HP|PR|CHEBI):\d+$/, (id) => `http://purl.obolibrary.org/obo/${id.replace(":", "_")}`],
+    [/^HGNC:\d+$/, (id) => `https://www.genenames.org/data/gene-symbol-report/#!/hgnc_id/${id}`],
+    [/^(REACT|Reactome):R-HSA-\d+$/, (id) => `https://reactome.org/content/detail/${id.split(":")[1]}`],
+    [/^PMID:\d+$/, (id) => `https://pubmed.ncbi.nlm.nih.gov/${id.slice(5)}/`],
+    [/^PMC:?(PMC)?\d+$/, (id) => `https://pmc.ncbi.nlm.nih.gov/articles/PMC${id.match(/\d+$/)[0]}/`],
+    [/^doi:10\.[\w.\-/();:]+$/i, (id) => `https://doi.org/${id.slice(4)}`],
+  ];
+  function curie(id) {
+    const place = PLACES.find(([form]) => form.test(id));
+    return place ? link(place[1](id), id) : bdi(id, "mono");
+  }
+
+  function table(caption, heads, rows) {
+    return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+      el("table", { class: "data" }, el("caption", { class: "visually-hidden" }, caption),
+        el("thead", {}, el("tr", {}, heads.map(([text, numeric]) => el("th", { scope: "col", class: numeric ? "number" : null }, text)))),
+        el("tbody", {}, rows.map((cells) => el("tr", {}, cells.map((cell, i) => el(i ? "td" : "th", { scope: i ? null : "row", class: heads[i][1] ? "number" : null }, cell)))))));
+  }
+
+  function unfold(name, summary, make) {
+    const box = el("details", { class: name }, el("summary", {}, summary));
+    box.addEventListener("toggle", () => {
+      if (box.open && !box.querySelector(":scope > .inside")) box.append(el("div", { class: "inside" }, make()));
+    });
+    return box;
+  }
+
+  // --- one walk ----------------------------------------------------------------------------------------------
+  function edges(step) {
+    const [list, more] = step;
+    const rows = list.map(([, relation, predicate, source, release, licence, level, count, sign, publications, n, tissues]) => [
+      [readable(word(relation)), sign ? ` (${sign > 0 ? "activates" : "represses"})` : null, el("div", { class: "mono muted small" }, word(predicate))],
+      [bdi(word(source)), el("div", { class: "muted small" }, [word(release), word(licence)].filter(Boolean).join(" · "))],
+      [readable(word(level)), tissues.length ? el("div", { class: "muted small" }, `in ${tissues.map(word).join(", ")}`) : null],
+      counted(count, "row"),
+      n ? [publications.map((id, i) => [i ? ", " : null, curie(id)]), n > publications.length ? ` and ${n - publications.length} more` : null] : el("span", { class: "muted" }, "none given"),
+    ]);
+    return [table("Edges of this step", [["Relation"], ["Source"], ["Kind of knowledge"], ["Support", true], ["Publications"]], rows),
+      more ? el("p", { class: "muted small" }, `${counted(more, "further edge")} in the annotated file.`) : null];
+  }
+
+  function walk([path, steps, weight]) {
+    const summary = [bdi(word(path[0][1]))];
+    steps.forEach(([list], i) => {
+      const forwards = list.length === 0 || list[0][0] === path[i][0];
+      const relation = list.length ? readable(word(list[0][1])) : "";
+      summary.push(el("span", { class: "arrow" }, forwards ? ` –${relation}→ ` : ` ←${relation}– `), bdi(word(path[i + 1][1])));
+    });
+    summary.push(el("span", { class: "muted small" }, ` weight ${tiny(weight)}`));
+    return unfold("walk", summary, () => steps.map((step, i) => [
+      steps.length > 1 ? el("h4", {}, "Step ", String(i + 1), ": ", bdi(word(path[i][1])), " and ", bdi(word(path[i + 1][1]))) : null, edges(step)]));
+  }
+
+  // --- one item ----------------------------------------------------------------------------------------------
+  function inside(item) {
+    const most = Math.max(...item.genes.map((g) => g[4] || 0), 1e-12);
+    const genes = item.genes.map(([id, symbol, rank, weight, part, hops]) => [
+      bdi(word(symbol)), curie(id), String(rank + 1), share(weight),
+      [page.meter((part || 0) / most, `share ${share(part)}`), ` ${share(part)}`], hops.join(", ")]);
+    return [
+      word(item.about) ? el("p", { class: "muted" }, bdi(word(item.about))) : null,
+      genes.length ? table(`Genes that support ${word(item.name).slice(0, 100)}`,
+        [["Gene"], ["Id"], ["Rank", true], ["Weight", true], ["Share of the score", true], ["Hops", true]], genes) : null,
+      item.n > item.genes.length ? el("p", { class: "muted small" }, `${counted(item.n - item.genes.length, "further gene")} in the annotated file.`) : null,
+      item.walks.length ? el("div", {}, el("h4", {}, "Best walks"), item.walks.map(walk)) : el("p", { class: "muted" }, "No walk was kept for this node."),
+    ];
+  }
+
+  function items(list, more, set) {
+    return [el("div", {}, list.map((item) => unfold("item", [
+      el("span", { class: "name" }, bdi(word(item.name))), " ",
+      el("span", { class: "muted small" }, `${item.curie} · ${readable(word(item.category))} · ${counted(item.n, "gene")} · score ${number(item.score)} · FDR ${tiny(item.fdr)} `),
+      set.reasons.includes(item.id) ? el("span", { class: "badge", "data-tone": "info" }, "named by the model") : null,
+    ], () => inside(item)))),
+    more ? el("p", { class: "muted small" }, `${counted(more, "further item")} in the annotated file.`) : null];
+  }
+
+  // --- one cell set ------------------------------------------------------------------------------------------
+  function remarks(set) {
+    const notes = [];
+    if (set.by === "llm") notes.push(el("div", { class: "note", "data-tone": "info" }, `A language model chose among the candidates${set.reasons.length ? `; it named ${set.reasons.join(", ")} as reasons` : ""}. `, bdi(set.note)));
+    else if (set.note) notes.push(el("div", { class: "note" }, bdi(set.note)));
+    for (const [label, id, message] of set.coverage) {
+      notes.push(el("div", { class: "note", "data-tone": "warn" }, el("strong", {}, "Coverage: "), bdi(message || word(label)), " ", el("span", { class: "small" }, curie(id))));
+    }
+    for (const [symbol, id, kind, inSet, inFile] of set.contradictions) {
+      const said = kind === "expected_absent" ? "is expected but hardly there" : "speaks against the label and is there";
+      notes.push(el("div", { class: "note", "data-tone": "bad" }, el("strong", {}, "Against: "), bdi(word(symbol)), ` ${said}: in ${percent(inSet)} of the set's cells, ${percent(inFile)} of the file's. `, el("span", { class: "small" }, curie(id))));
+    }
+    return notes.length ? el("div", { class: "notes" }, notes) : null;
+  }
+  const percent = (share) => (share === null ? "an unknown share" : `${number(100 * share, 2)} %`);
+
+  function answer(set) {
+    const facts = [["Confidence", share(set.confidence)], ["FDR", tiny(set.fdr)], ["Cells", set.cells.toLocaleString("en")]];
+    return el("div", { class: "card answer" },
+      el("div", {}, el("p", { class: "label" }, bdi(set.label || "(no label)")),
+        el("div", { class: "line" }, el("span", { class: "badge", "data-tone": set.tone }, set.status), set.curie ? curie(set.curie) : null,
+          el("span", { class: "muted small" }, `${set.score} score, ${set.closed ? "closed list of candidates" : "open set of candidates"}`))),
+      el("dl", { class: "facts" }, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))));
+  }
+
+  function candidates(set) {
+    return table("Candidates", [["Candidate"], ["Id"], ["Score", true], ["Confidence", true], ["p", true], ["FDR", true], ["Genes", true]],
+      set.candidates.map(([id, label, score, p, fdr, confidence, n]) => [bdi(word(label)), curie(id), number(score),
+        [page.meter(confidence || 0, `confidence ${share(confidence)}`), ` ${share(confidence)}`], tiny(p), tiny(fdr), String(n)]));
+  }
+
+  function genes(title, list) {
+    return list.length ? [el("h3", {}, title), el("ol", { class: "genes" }, list.map((gene) => el("li", {}, bdi(gene))))] : null;
+  }
+
+  function detail(set) {
+    const picture = convergence.draw(set, word);
+    return [
+      answer(set), remarks(set),
+      picture ? [el("h3", {}, "Where the genes meet"), el("div", { class: "card scroll picture", tabindex: "0", role: "region", "aria-label": "Convergence graph" }, picture)] : null,
+      set.candidates.length ? [el("h3", {}, "Candidates"), candidates(set)] : null,
+      set.evidence.length ? [el("h3", {}, "Evidence for the candidates"), items(set.evidence, set.more[0], set)] : null,
+      set.convergence.length ? [el("h3", {}, "Convergence nodes of other kinds"), items(set.convergence, set.more[1], set)] : null,
+      genes("Query genes, most distinctive first", set.genes),
+      genes("Ambiguous names, left out", set.ambiguous), genes("Names the graph does not know", set.ungrounded),
+    ].flat(Infinity).filter(Boolean);
+  }
+
+  function choose(at, focus = true) {
+    if (at < 0 || at >= report.sets) return;
+    const set = page.data(`set-${at}`);
+    const before = document.getElementById(`row-${chosen}`);
+    if (before) before.classList.remove("chosen");
+    chosen = at;
+    document.getElementById(`row-${at}`).classList.add("chosen");
+    const title = document.getElementById("chosen");
+    title.replaceChildren("Evidence for ", bdi(set.cell_set.length > 200 ? `${set.cell_set.slice(0, 200)}…` : set.cell_set || "(no name)"));
+    document.getElementById("detail").replaceChildren(...detail(set));
+    for (const [id, step] of [["previous", -1], ["next", 1]]) {
+      const button = document.getElementById(id);
+      button.hidden = report.sets < 2;
+      button.disabled = at + step < 0 || at + step >= report.sets;
+    }
+    if (focus) {
+      title.focus({ preventScroll: true });
+      title.scrollIntoView({ block: "start" });
+    }
+  }
+
+  document.getElementById("table").addEventListener("click", (event) => {
+    const button = event.target.closest("button.open");
+    if (button) choose(Number(button.dataset.set));
+  });
+  document.getElementById("previous").addEventListener("click", () => choose(chosen - 1, false));
+  document.getElementById("next").addEventListener("click", () => choose(chosen + 1, false));
+  if (report.embedding) {
+    const row = (at) => document.getElementById(`row-${at}`).cells;
+    embedding.start(report, choose, (at) => `${row(at)[0].textContent.trim().slice(0, 60)}: ${row(at)[1].querySelector("bdi").textContent.slice(0, 80)}, confidence ${row(at)[3].textContent.trim()}`);
+  }
+  choose(0, false);
+})();
