@@ -8,6 +8,7 @@ and judges are pure functions elsewhere.
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from inspect_ai import Epochs, Task, task
 from inspect_ai.dataset import MemoryDataset
 from inspect_ai.dataset import Sample as EngineSample
+from inspect_ai.log import transcript
 from inspect_ai.model import (
     ChatCompletionChoice,
     ChatMessage,
@@ -41,7 +43,17 @@ from pydantic import TypeAdapter
 from arena import baselines
 from arena.record import read_answer_texts, read_samples
 from arena.tasks import render
-from arena.types import Answer, JudgeCallError, Reply, Sample, Score, TaskName, Usage, samples_sha256
+from arena.types import (
+    Answer,
+    JudgeCallError,
+    Reply,
+    Sample,
+    Score,
+    TaskName,
+    Usage,
+    canonical_json,
+    samples_sha256,
+)
 from gather.model import Reply as CachedReply
 from gather.model import Usage as CachedUsage
 from vckg.errors import InputError
@@ -233,8 +245,15 @@ def ask(samples: str, evidence: bool = False) -> Solver:
             state = await generate(state)
             if questions.cache is not None and state.output.completion:
                 questions.cache.put(key, _to_cache(state.output), model=str(state.model))
-        state.store.set("cached", kept is not None)
-        state.store.set("latency_s", time.monotonic() - started)
+        _note(
+            text=state.output.completion,
+            model=state.output.model,
+            tokens=list(_tokens(state.output)),
+            stopped=state.output.stop_reason,
+            cached=kept is not None,
+            latency_s=round(time.monotonic() - started, 4),
+            prompt=state.user_prompt.text,
+        )
         questions.advance(1)
         return state
 
@@ -246,21 +265,32 @@ def cache_key(fingerprint: str, messages: list[str], epoch: int) -> str:
     return hashlib.sha256("\x00".join([fingerprint, str(epoch), *messages]).encode()).hexdigest()
 
 
+NOTE = "arena"
+"""Source of the event that carries what a sample came to."""
+
+
+def _note(**facts: Any) -> None:
+    """Write what a sample came to as an event of its transcript.
+
+    Events are all that the engine recovers of a sample after a kill: its store and a changed output are lost.
+    """
+    transcript().info(facts, source=NOTE)
+
+
 def _to_cache(output: ModelOutput) -> CachedReply:
+    return CachedReply(output.completion, CachedUsage(*_tokens(output), estimated=False))
+
+
+def _tokens(output: ModelOutput) -> tuple[int, int]:
+    """Tokens in and out, those read from or written to a provider's prompt cache included."""
     usage = output.usage or ModelUsage()
-    return CachedReply(
-        output.completion, CachedUsage(_input_tokens(usage), usage.output_tokens, estimated=False)
-    )
-
-
-def _input_tokens(usage: ModelUsage) -> int:
     cached = (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0)
-    return int(usage.input_tokens + cached)
+    return int(usage.input_tokens + cached), int(usage.output_tokens)
 
 
 @solver
 def weigh(answers: str) -> Solver:
-    """Let the judge see one answer; its scores go into the sample's store.
+    """Let the judge see one answer; its scores go into the sample's transcript.
 
     A call that fails for good makes the sample an error, so that the same command tries it again; a reply
     that cannot be read leaves the answer unscored.
@@ -273,8 +303,7 @@ def weigh(answers: str) -> Solver:
         scores = await verdicts.judge(verdicts.samples[answer.sample_id], answer, caller)
         if caller.failure is not None:
             raise caller.failure
-        state.output = _output("judge", "", caller.usage.input_tokens, caller.usage.output_tokens)
-        state.store.set("scores", [asdict(score) for score in scores])
+        _note(scores=json.loads(canonical_json([asdict(score) for score in scores])))
         verdicts.advance(1)
         return state
 
@@ -300,8 +329,7 @@ class JudgeModel:
         except Exception as error:
             self.failure = JudgeCallError(f"{type(error).__name__}: {error}")
             raise self.failure from error
-        usage = output.usage or ModelUsage()
-        spent = Usage(_input_tokens(usage), usage.output_tokens)
+        spent = Usage(*_tokens(output))
         self.usage = Usage(
             self.usage.input_tokens + spent.input_tokens, self.usage.output_tokens + spent.output_tokens
         )

@@ -178,7 +178,7 @@ def judge(
                 sampling,
             )
         samples = [s for log in logs for s in log.samples or []]
-        if samples and all(s.error for s in samples):
+        if samples and all(_error(s) for s in samples):
             raise RunFailed(
                 f"{folder}: {judge_model.name} judged nothing; the first error: {_error(samples[0])}"
             )
@@ -236,6 +236,7 @@ def evaluate(tasks: list[Any], model: Model, log_dir: Path, sampling: Sampling) 
             log_dir_allow_dirty=True,
             display="none",
             score=False,
+            max_tasks=1,  # a kill then loses the calls in flight of one task only
             max_samples=sampling.connections,
             max_connections=sampling.connections,
             max_retries=sampling.retries,
@@ -393,14 +394,11 @@ def _task_of(log: EvalLog) -> TaskName:
 
 
 def _answer(sample: EvalSample, task: TaskName, contestant: str, prices: Sequence[float] | None) -> Answer:
-    text = sample.output.completion if sample.output else ""
-    error = _error(sample)
+    facts, error = _facts(sample), _error(sample)
+    text = str(facts.get("text", ""))
     parsed, refused = (None, False) if error else read_reply(task, text)
-    if sample.output and sample.output.stop_reason == "content_filter":
-        refused = parsed is None
-    tokens = _tokens(sample)
-    cost = None if prices is None else (tokens[0] * prices[0] + tokens[1] * prices[1]) / 1e6
-    prompt = next((m.text for m in sample.messages if m.role == "user"), "")
+    tokens_in, tokens_out = facts.get("tokens", (0, 0))
+    cost = None if prices is None else (tokens_in * prices[0] + tokens_out * prices[1]) / 1e6
     return Answer(
         sample_id=str(sample.id),
         contestant=contestant,
@@ -408,26 +406,26 @@ def _answer(sample: EvalSample, task: TaskName, contestant: str, prices: Sequenc
         text=text,
         parsed=parsed,
         format_ok=parsed is not None,
-        refused=refused,
-        usage=Usage(*tokens, cached=bool(sample.store.get("cached")), cost_usd=cost),
-        latency_s=round(float(sample.store.get("latency_s", 0.0)), 4),
+        refused=refused or (parsed is None and facts.get("stopped") == "content_filter"),
+        usage=Usage(tokens_in, tokens_out, cached=bool(facts.get("cached")), cost_usd=cost),
+        latency_s=float(facts.get("latency_s", 0.0)),
         epoch=sample.epoch,
-        model=sample.output.model if sample.output else "",
+        model=str(facts.get("model", "")),
         error=error,
-        prompt=prompt,
+        prompt=str(facts.get("prompt", "")),
     )
 
 
-def _tokens(sample: EvalSample) -> tuple[int, int]:
-    usage = sample.output.usage if sample.output else None
-    if usage is None:
-        return 0, 0
-    read, written = usage.input_tokens_cache_read or 0, usage.input_tokens_cache_write or 0
-    return usage.input_tokens + read + written, usage.output_tokens
+def _facts(sample: EvalSample) -> dict[str, Any]:
+    """What the solver noted last; empty for a sample that failed."""
+    notes = [e.data for e in sample.events if e.event == "info" and e.source == _registry.NOTE]
+    return dict(notes[-1]) if notes else {}
 
 
 def _error(sample: EvalSample) -> str:
-    return "" if sample.error is None else " ".join(sample.error.message.split())[:500]
+    if sample.error is not None:
+        return " ".join(sample.error.message.split())[:500] or "the engine gives no reason"
+    return "" if _facts(sample) else "the log holds no reply"
 
 
 def verdicts_of(
@@ -436,8 +434,8 @@ def verdicts_of(
     """Scores of one judge, in the order of the answers; an answer it could not be asked about is unscored."""
     for sample in sorted(samples, key=lambda s: str(s.id)):
         answer = answers[str(sample.id)]
-        if sample.error is None:
-            yield from (Score(**value) for value in sample.store.get("scores", []))
+        if not _error(sample):
+            yield from (Score(**value) for value in _facts(sample)["scores"])
         else:
             yield Score(
                 answer.sample_id,
