@@ -41,10 +41,10 @@ class Settings:
     depth: int = 8
     draft_vocabulary: int = 6144
     gamma: float = 0.6
-    anchors: int = 32  # mask blocks per answer
-    learning_rate: float = 4e-4
-    warmup: int = 50  # optimizer steps
-    batch: int = 8  # answers per optimizer step
+    anchors: int = 16  # mask blocks per answer
+    learning_rate: float = 1e-3
+    warmup: int = 30  # optimizer steps
+    batch: int = 4  # answers per optimizer step
     seed: int = 0
     heldout_every: int = 25  # prompts whose number divides by it are for validation
 
@@ -250,7 +250,7 @@ class Trainer:
         if weights.exists():
             self._restore(weights)
         else:
-            self.head.warm_start(tensors, config.num_hidden_layers)
+            self.head.warm_start(tensors)
 
     @staticmethod
     def _tensors(path: Path) -> dict[str, Tensor]:
