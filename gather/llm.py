@@ -59,6 +59,7 @@ __all__ = [
 T = TypeVar("T")
 R = TypeVar("R")
 
+OPENAI_URL = "https://api.openai.com/v1"
 _GIVE_UP_AFTER = 8
 """Prompts in a row without an answer, after which an endpoint counts as dead and is not asked again."""
 

@@ -24,6 +24,7 @@ MOST_CANDIDATES = 200
 """Of an open run: the prefix stays short enough for small models, and schemas with more are refused by some."""
 COMPLETION_TOKENS = 60
 """Of an answer, for the estimate of a dry run: one id, five reasons and the frame."""
+_UNSUPPORTED = "chosen by the model without support from retrieval"
 _CURIE = re.compile(r"[A-Za-z]+[:_]\d+")
 
 Fallback = Literal["no_reply", "not_json", "no_id", "outside_candidates"]
@@ -281,11 +282,16 @@ def _heard(
             fdr=fdr,
             decided_by="llm",
             reasons=tuple(r for r in reasons if r in known),
-            note="" if own or curie == annotation.curie else "chosen without support from retrieval",
+            note=annotation.note if own or curie == annotation.curie else _noted(annotation, _UNSUPPORTED),
         ),
         None,
     )
 
 
 def _fallen_back(annotation: Annotation, reason: Fallback, said: str) -> tuple[Annotation, Fallback]:
-    return replace(annotation, decided_by="fallback", note=f"the model gave no answer: {said}"), reason
+    note = _noted(annotation, f"the model gave no answer: {said}")
+    return replace(annotation, decided_by="fallback", note=note), reason
+
+
+def _noted(annotation: Annotation, remark: str) -> str:
+    return f"{annotation.note}; {remark}" if annotation.note else remark

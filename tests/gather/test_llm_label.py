@@ -159,6 +159,11 @@ def test_a_name_without_support_is_accepted_from_a_declared_list_and_marked(make
     assert "without support" in after.note
 
 
+def test_remarks_are_added_to_what_was_noted_before(make_annotation) -> None:
+    run = label_with_llm([make_annotation(note="50 genes asked")], Counted(Scripted(lambda _: "no")))
+    assert run.annotations[0].note.startswith("50 genes asked; the model gave no answer: no JSON object")
+
+
 def test_agreeing_with_a_backed_off_answer_keeps_its_status_and_confidence(make_annotation) -> None:
     before = make_annotation(status="backed_off", curie="CL:0000542", label="lymphocyte", confidence=0.7)
     run = label_with_llm([before], Counted(Scripted(lambda _: answer("CL:0000542"))))
