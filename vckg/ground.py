@@ -24,13 +24,25 @@ from vckg.strings import Strings
 if TYPE_CHECKING:
     from vckg.graph import Graph
 
-#: Kinds of name, with the namespace they are asked in. The order within a namespace is the order of asking.
-GENE_KINDS = ("id", "symbol", "ensembl", "entrez", "uniprot", "previous", "alias", "excel", "case")
-LABEL_KINDS = ("id", "label", "exact_synonym", "replaced", "normalised", "abbreviation")
-NAME_KINDS = tuple(
-    [f"genes.{k}" for k in GENE_KINDS]
-    + [f"{space}.{k}" for space in ("cells", "anatomy", "diseases") for k in LABEL_KINDS]
+#: Kinds of name, by namespace, in the order they are asked.
+GENE_KINDS = (
+    "id",
+    "symbol",
+    "ensembl",
+    "entrez",
+    "uniprot",
+    "replaced",
+    "previous",
+    "alias",
+    "excel",
+    "case",
 )
+LABEL_KINDS = ("id", "label", "exact_synonym", "replaced", "xref", "normalised", "abbreviation", "mapped")
+LABEL_SPACES = ("cells", "anatomy", "diseases", "terms")
+NAME_KINDS = tuple(
+    [f"genes.{k}" for k in GENE_KINDS] + [f"{space}.{k}" for space in LABEL_SPACES for k in LABEL_KINDS]
+)
+UNKNOWN, AMBIGUOUS, OBSOLETE, ABSENT = -1, -2, -3, -4
 _KIND_CODE = {kind: code for code, kind in enumerate(NAME_KINDS)}
 _SPACES = {"Cell": "cells", "AnatomicalEntity": "anatomy", "Disease": "diseases"}
 _XREF_KINDS = {"ENSEMBL": "ensembl", "NCBIGene": "entrez", "UniProtKB": "uniprot"}
@@ -89,6 +101,23 @@ class NameTable:
             at = [-1 if (p := self.keys.position(k)) is None else p for k in keys]
         return [[] if a < 0 else self._pairs(a) for a in at]
 
+    def resolved(self, space: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+        """For every key the node it means in a namespace, or UNKNOWN or AMBIGUOUS, and the kind that decided."""
+        owner = np.repeat(np.arange(len(self.keys)), np.diff(self.indptr))
+        codes = [c for c, kind in enumerate(NAME_KINDS) if kind.startswith(f"{space}.")]
+        mine = np.isin(self.kind, codes)
+        owner, kind, node = owner[mine], self.kind[mine], self.node[mine]
+        answer = np.full(len(self.keys), UNKNOWN, dtype=np.int32)
+        decided = np.zeros(len(self.keys), dtype=np.uint8)
+        first = np.full(len(self.keys), 255, dtype=np.uint8)
+        np.minimum.at(first, owner, kind)
+        deciding = kind == first[owner]
+        owner, kind, node = owner[deciding], kind[deciding], node[deciding]
+        answer[owner[::-1]] = node[::-1]
+        decided[owner] = kind
+        answer[owner[node != answer[owner]]] = AMBIGUOUS
+        return answer, decided
+
     def _pairs(self, at: int) -> list[tuple[str, int]]:
         span = slice(self.indptr[at], self.indptr[at + 1])
         return [(NAME_KINDS[k], int(i)) for k, i in zip(self.kind[span], self.node[span], strict=True)]
@@ -145,6 +174,53 @@ class LabelGrounder:
             resolve(name, [*first, *later], self._space, self._ids)
             for name, first, later in zip(names, exact, loose, strict=True)
         ]
+
+
+class BulkGrounder:
+    """Whole columns of names to node indices, for the build: the same rules as the grounders of one graph."""
+
+    def __init__(self, table: NameTable, ids: Strings, obsolete: set[str]) -> None:
+        self._table, self._ids, self._obsolete = table, ids, obsolete
+        self._resolved = {space: table.resolved(space) for space in ("genes", *LABEL_SPACES)}
+
+    def ground(self, space: str, names: pa.Array) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+        """Return (node or a negative code, kind) per row of a text column, looking each distinct name up once."""
+        encoded = names.dictionary_encode() if not pa.types.is_dictionary(names.type) else names
+        words = encoded.dictionary.to_pylist()
+        node, kind = self._curies(words) if space == "curie" else self._words(space, words)
+        empty = np.array([not w.strip() for w in words], dtype=bool)
+        node[empty] = ABSENT
+        at = encoded.indices.to_numpy(zero_copy_only=False)
+        return node[at], kind[at]
+
+    def _words(self, space: str, words: list[str]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+        keys = (gene_key, case_key) if space == "genes" else (label_key, normal_key)
+        answer, decided = self._resolved[space]
+        node = np.full(len(words), UNKNOWN, dtype=np.int32)
+        kind = np.zeros(len(words), dtype=np.uint8)
+        for key in keys:
+            open_ = np.flatnonzero(node == UNKNOWN)
+            at = self._table.keys.positions([key(words[i]) for i in open_])
+            found = at >= 0
+            node[open_[found]] = answer[at[found]]
+            kind[open_[found]] = decided[at[found]]
+        self._mark_obsolete(words, node)
+        return node, kind
+
+    def _curies(self, words: list[str]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+        node = self._ids.positions(words)
+        kind = np.full(len(words), _KIND_CODE["terms.id"], dtype=np.uint8)
+        for i in np.flatnonzero(node < 0):
+            for name, index in self._table.candidates([words[i]])[0]:
+                if name.endswith(".replaced"):
+                    node[i], kind[i] = index, _KIND_CODE[name]
+        self._mark_obsolete(words, node)
+        return node, kind
+
+    def _mark_obsolete(self, words: list[str], node: npt.NDArray[np.int32]) -> None:
+        for i in np.flatnonzero(node == UNKNOWN):
+            if words[i] in self._obsolete:
+                node[i] = OBSOLETE
 
 
 def resolve(name: str, pairs: list[tuple[str, int]], space: str, ids: Strings) -> Grounded:

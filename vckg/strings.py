@@ -54,7 +54,7 @@ class Strings(Sequence[str]):
             values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(list(values), pa.string())
         )
         found = pc.fill_null(pc.index_in(wanted, value_set=self.arrow), -1)
-        return np.asarray(found.to_numpy(), dtype=np.int32)
+        return np.array(found.to_numpy(), dtype=np.int32)
 
     def pick(self, indices: npt.ArrayLike) -> list[str]:
         """The strings at the given positions."""

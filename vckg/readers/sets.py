@@ -1,0 +1,125 @@
+"""Gene sets and annotations: GMT files, GAF, and plain tables of gene and term."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vckg.errors import SourceError
+from vckg.readers._csv import read_columns, read_text
+from vckg.statements import End, Reading, Statements, equals, exploded, keep, pmids, term_frame
+
+Parts = Mapping[str, Path]
+
+_ASPECT = {
+    "P": "participates_in",
+    "F": "enables",
+    "C": "located_in",
+    "Process": "participates_in",
+    "Function": "enables",
+    "Component": "located_in",
+}
+#: GAF 2.1 and 2.2: 17 columns, no header.
+GAF_COLUMNS = (
+    "db db_id symbol qualifier go_id reference evidence with_from aspect name synonym type taxon date by extension form"
+).split()
+
+
+def read_gmt(parts: Parts, *, prefix: str, category: str = "Pathway", id_column: int = 0) -> Reading:
+    """Read gene sets, one a line: name, description, genes, separated by tabs.
+
+    `id_column` 0 takes the set's id from the first column and its name from the second where that is not a
+    link; 1 the other way round.
+    """
+    path = parts["main"]
+    reading = Reading()
+    ids: list[str] = []
+    nodes, members = [], []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        fields = line.split("\t")
+        if len(fields) < 3 or not fields[id_column].strip():
+            raise SourceError(path, f"{len(fields)} columns, name, description and genes expected", line=number)
+        reading.rows += 1
+        local, other = fields[id_column].strip(), fields[1 - id_column].strip()
+        described = other if other and "://" not in other else local
+        ids.append(f"{prefix}:{local}")
+        nodes.append({"id": ids[-1], "category": category, "name": described.replace("_", " ")})
+        members.append(sorted({g.strip() for g in fields[2:]} - {""}))
+    if repeated := {i for i in ids if ids.count(i) > 1}:
+        raise SourceError(path, f"the set {min(repeated)} stands there twice")
+    owner, genes = exploded(members)
+    reading.nodes.append(term_frame(nodes))
+    sets = pa.array(ids, type=pa.string()).take(pa.array(owner))
+    reading.statements.append(Statements("participates_in", (End("genes", genes),), (End("curie", sets),)))
+    return reading
+
+
+def read_gaf(parts: Parts) -> Reading:
+    """Read a GO annotation file (GAF 2.1 or 2.2): NOT rows and other species are turned away, codes are kept."""
+    wanted = ["db_id", "symbol", "qualifier", "go_id", "reference", "evidence", "aspect", "taxon"]
+    table = read_columns(parts["main"], wanted, header=GAF_COLUMNS, comment=b"!")
+    reading = Reading(rows=table.num_rows)
+    negated = np.asarray(pc.match_substring_regex(table["qualifier"], r"(^|\|)NOT(\||$)").to_numpy(False), dtype=bool)
+    table = keep(table, ~negated, "NOT annotation", reading.rejected, "symbol")
+    human = np.asarray(pc.starts_with(table["taxon"], "taxon:9606").to_numpy(False), dtype=bool)
+    table = keep(table, human, "not human", reading.rejected, "symbol")
+    code = np.array(table["evidence"].to_pylist(), dtype=object)
+    part = np.where(code == "IEA", "electronic", "")
+    aspect = np.array(table["aspect"].to_pylist(), dtype=object)
+    references = pmids(table["reference"], "|")
+    evidence = pc.binary_join_element_wise(pa.scalar("ECO"), table["evidence"], ":")
+    known = np.isin(aspect, ["P", "F", "C"])
+    reading.rejected.add("aspect is none of P, F, C", int((~known).sum()))
+    for letter in ("P", "F", "C"):
+        at = pa.array(np.flatnonzero(aspect == letter))
+        reading.statements.append(
+            Statements(
+                _ASPECT[letter],
+                (End("genes", table["symbol"].take(at)), End("genes", table["db_id"].take(at))),
+                (End("curie", table["go_id"].take(at)),),
+                publications=references.take(at),
+                evidence=evidence.take(at),
+                part=pa.array(part, pa.string()).take(at),
+            )
+        )
+    return reading
+
+
+def read_gene_terms(parts: Parts, *, gene: str, term: str, aspect: str) -> Reading:
+    """Read a table of gene and GO term with the term's aspect."""
+    table = read_columns(parts["main"], [gene, term, aspect])
+    reading = Reading(rows=table.num_rows)
+    known = np.isin(np.array(table[aspect].to_pylist(), dtype=object), list(_ASPECT))
+    table = keep(table, known, "aspect unknown", reading.rejected, aspect)
+    for value, relation in _ASPECT.items():
+        rows = table.filter(pa.array(equals(table[aspect], value)))
+        if rows.num_rows:
+            reading.statements.append(
+                Statements(relation, (End("genes", rows[gene]),), (End("curie", rows[term]),))
+            )
+    return reading
+
+
+def read_diseases(parts: Parts) -> Reading:
+    """Read a channel of JensenLab DISEASES: no header; protein, gene, disease, name, source, evidence, stars."""
+    header = ["protein", "gene", "disease", "disease_name", "source", "evidence", "confidence"]
+    table = read_columns(parts["main"], header, header=header)
+    reading = Reading(rows=table.num_rows)
+    confidence = pd.to_numeric(pd.Series(table["confidence"].to_pandas()), errors="coerce")
+    reading.statements.append(
+        Statements(
+            "associated_with",
+            (End("genes", table["gene"]),),
+            (End("diseases", table["disease"]),),
+            weight=confidence.to_numpy(dtype=np.float32),
+            evidence=table["source"],
+        )
+    )
+    return reading

@@ -1,0 +1,138 @@
+"""What a reader hands over: terms, names and statements, not yet grounded, and the rows it turned away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Column = Any  # pa.Array | pa.ChunkedArray of strings: pyarrow carries no types
+Mask = npt.NDArray[np.bool_]
+EXAMPLES = 3
+
+
+class End(NamedTuple):
+    """One way to name the subject or object of every row: where to look and the names, empty where absent."""
+
+    space: str
+    """``genes``, ``cells``, ``anatomy``, ``diseases`` for names of any kind; ``curie`` for ids alone."""
+    names: Column
+
+
+@dataclass(slots=True)
+class Rejections:
+    """Rows turned away, counted by reason, with the first few of each."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, reason: str, count: int, examples: Iterable[str] = ()) -> None:
+        """Count rows under a reason; of the examples the alphabetically first are kept."""
+        if count:
+            self.counts[reason] = self.counts.get(reason, 0) + count
+            kept = {*self.examples.get(reason, []), *(str(e)[:120] for e in examples)}
+            self.examples[reason] = sorted(kept)[:EXAMPLES]
+
+    def merge(self, other: Rejections) -> None:
+        """Add the counts of another."""
+        for reason, count in other.counts.items():
+            self.add(reason, count, other.examples[reason])
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """Rows of one relation. An end is named in several ways where the source does; the first that answers counts."""
+
+    relation: str
+    subject: tuple[End, ...]
+    object: tuple[End, ...]
+    sign: npt.NDArray[np.int8] | None = None
+    weight: npt.NDArray[np.float32] | None = None
+    specificity: npt.NDArray[np.float32] | None = None
+    publications: pa.Array | None = None
+    """list<string> of CURIEs, one list per row."""
+    tissue: End | None = None
+    evidence: Column | None = None
+    """One kind of evidence per row, empty where not stated."""
+    part: Column | str = ""
+    """Which part of the source a row belongs to; it becomes the source ``name:part``."""
+
+    def __len__(self) -> int:
+        return len(self.subject[0].names)
+
+
+@dataclass(slots=True)
+class Reading:
+    """All that one source file says."""
+
+    rows: int = 0
+    """Data rows of the file (terms of an ontology)."""
+    nodes: list[pd.DataFrame] = field(default_factory=list)
+    """Columns id, category, name, description, synonyms, xrefs."""
+    names: list[pd.DataFrame] = field(default_factory=list)
+    """Columns name, kind, id: what grounding learns beside the nodes' own texts."""
+    mapped: list[pd.DataFrame] = field(default_factory=list)
+    """Columns label, id: cell type labels that the source itself maps to the Cell Ontology."""
+    obsolete: set[str] = field(default_factory=set)
+    """CURIEs of obsolete terms, so that a row naming one can be told from a row naming nothing known."""
+    statements: list[Statements] = field(default_factory=list)
+    rejected: Rejections = field(default_factory=Rejections)
+    """Statements turned away by the reader: another species, a NOT annotation."""
+    rejected_terms: Rejections = field(default_factory=Rejections)
+
+
+def keep(table: pa.Table, mask: Mask, reason: str, rejected: Rejections, example: str) -> pa.Table:
+    """Return the rows where `mask` holds and count the others; `example` names the column to quote."""
+    lost = int((~mask).sum())
+    if not lost:
+        return table
+    quoted = pc.unique(table[example].filter(pa.array(~mask))).slice(0, 200).to_pylist()
+    rejected.add(reason, lost, (str(q) for q in quoted))
+    return table.filter(pa.array(mask))
+
+
+def as_mask(values: Column) -> Mask:
+    """Return an Arrow boolean column as bool[m]; null counts as False."""
+    return np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def equals(column: Column, value: str) -> Mask:
+    """Return where a column has exactly this text: bool[m]."""
+    return as_mask(pc.equal(column, value))
+
+
+def pmids(column: Column, separator: str = ";") -> pa.Array:
+    """Return the PubMed ids of each cell as ``PMID:`` CURIEs; what is not a number is left out."""
+    texts = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    encoded = texts.dictionary_encode()
+    words = pc.split_pattern(encoded.dictionary, separator)
+    lists = [
+        sorted({f"PMID:{w}" for w in (p.strip().removeprefix("PMID:") for p in cell or []) if w.isdigit()})
+        for cell in words.to_pylist()
+    ]
+    return pa.array(lists, type=pa.list_(pa.string())).take(encoded.indices)
+
+
+def numbers(column: Column) -> npt.NDArray[np.float32]:
+    """Return a text column as float32[m]; NaN where it is empty or ``NA``."""
+    series = pd.to_numeric(pd.Series(column.to_pandas()), errors="coerce")
+    return series.to_numpy(dtype=np.float32)
+
+
+def exploded(lists: list[list[str]]) -> tuple[npt.NDArray[np.int64], pa.Array]:
+    """Return (owner row of each word, words) of a list per row."""
+    owner = np.repeat(np.arange(len(lists)), [len(words) for words in lists])
+    return owner, pa.array([w for words in lists for w in words], type=pa.string())
+
+
+def term_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return a node frame of dictionaries with the keys id, category, name and optional texts."""
+    columns = ["id", "category", "name", "description", "synonyms", "xrefs"]
+    frame = pd.DataFrame.from_records(list(rows), columns=None)
+    return frame.reindex(columns=columns)
