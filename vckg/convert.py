@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from vckg.edges import LIST_NAMES, EdgeTable, Lists
 from vckg.errors import GraphError, did_you_mean
-from vckg.formats import Selection, link_tables
+from vckg.formats import batches, link_edges, link_nodes
 from vckg.ground import NAME_KINDS, NameTable
 from vckg.schema import CATEGORIES, CATEGORY_CODE, RELATION_NAMES
 
@@ -33,12 +33,11 @@ def to_networkx(graph: Graph) -> nx.MultiDiGraph[str]:
     """
     import networkx as nx
 
-    whole = Selection(graph, np.arange(graph.n), np.arange(graph.m))
-    nodes, edges = link_tables(whole)
     found: nx.MultiDiGraph[str] = nx.MultiDiGraph(content_hash=graph.content_hash)
-    found.add_nodes_from((node.pop("id"), _stated(node)) for node in nodes.to_pylist())
-    for batch in edges.to_batches(max_chunksize=100_000):
-        for edge in batch.to_pylist():
+    for part in batches(np.arange(graph.n)):
+        found.add_nodes_from((node.pop("id"), _stated(node)) for node in link_nodes(graph, part).to_pylist())
+    for part in batches(np.arange(graph.m)):
+        for edge in link_edges(graph, part).to_pylist():
             found.add_edge(edge.pop("subject"), edge.pop("object"), key=edge.pop("key"), **_stated(edge))
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vckg.graph import Graph
-from vckg.kgx import edge_table, node_table
+from vckg.kgx import EDGE_COLUMNS, NODE_COLUMNS, edge_table, node_table
 from vckg.lines import (
     Column,
     Columns,
@@ -28,6 +28,8 @@ from vckg.lines import (
 )
 from vckg.schema import CATEGORIES, RELATION_NAMES
 
+BATCH_ROWS = 100_000
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -40,22 +42,29 @@ class Selection:
 
 def write_kgx(selection: Selection, folder: Path) -> None:
     """KGX in TSV: ``nodes.tsv``, ``edges.tsv``; multi-valued fields are joined by ``|``."""
-    for name, table in _kgx_tables(selection):
+    for name, columns, tables in _kgx_tables(selection):
         with (folder / f"{name}.tsv").open("wb") as file:
-            file.write(("\t".join(table.column_names) + "\n").encode())
-            write_lines(file, table, lambda c: join(*map(tsv_text, c.values()), "\t"))
+            file.write(("\t".join(columns) + "\n").encode())
+            write_lines(file, tables, lambda c: join(*map(tsv_text, c.values()), "\t"))
 
 
 def write_kgx_jsonl(selection: Selection, folder: Path) -> None:
     """KGX in JSON Lines: ``nodes.jsonl``, ``edges.jsonl``; a field without a value is left out."""
-    for name, table in _kgx_tables(selection):
+    for name, _, tables in _kgx_tables(selection):
         with (folder / f"{name}.jsonl").open("wb") as file:
-            write_lines(file, table, json_objects)
+            write_lines(file, tables, json_objects)
 
 
-def _kgx_tables(selection: Selection) -> Iterable[tuple[str, pa.Table]]:
-    yield "nodes", node_table(selection.graph, selection.nodes)
-    yield "edges", edge_table(selection.graph, selection.rows)
+def _kgx_tables(selection: Selection) -> Iterable[tuple[str, Sequence[str], Iterable[pa.Table]]]:
+    graph = selection.graph
+    yield "nodes", NODE_COLUMNS, (node_table(graph, part) for part in batches(selection.nodes))
+    yield "edges", EDGE_COLUMNS, (edge_table(graph, part) for part in batches(selection.rows))
+
+
+def batches(indices: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+    """The indices in parts, so that a table of all of them is never in memory."""
+    for start in range(0, indices.size, BATCH_ROWS):
+        yield indices[start : start + BATCH_ROWS]
 
 
 # ---- neo4j ------------------------------------------------------------------------------------------------
@@ -105,26 +114,26 @@ def write_neo4j(selection: Selection, folder: Path) -> None:
     for code, category in enumerate(CATEGORIES):
         nodes = selection.nodes[graph.category[selection.nodes] == code]
         if nodes.size:
-            table = node_table(graph, nodes)
-            name = _write_neo4j_file(folder, f"nodes-{category}", table, NODE_FIELDS, ":LABEL", category)
+            tables = (node_table(graph, part) for part in batches(nodes))
+            name = _write_neo4j_file(folder, f"nodes-{category}", tables, NODE_FIELDS, ":LABEL", category)
             arguments.append(f"--nodes={name}-header.csv,{name}.csv")
     for code, relation in enumerate(RELATION_NAMES):
         rows = selection.rows[graph.relation[selection.rows] == code]
         if rows.size:
-            table = edge_table(graph, rows)
+            tables = (edge_table(graph, part) for part in batches(rows))
             name = _write_neo4j_file(
-                folder, f"edges-{relation}", table, EDGE_FIELDS, ":TYPE", relation.upper()
+                folder, f"edges-{relation}", tables, EDGE_FIELDS, ":TYPE", relation.upper()
             )
             arguments.append(f"--relationships={name}-header.csv,{name}.csv")
     (folder / "import.args").write_text("\n".join(arguments) + "\n", encoding="utf-8")
 
 
 def _write_neo4j_file(
-    folder: Path, name: str, table: pa.Table, fields: Sequence[Neo4jField], kind: str, value: str
+    folder: Path, name: str, tables: Iterable[pa.Table], fields: Sequence[Neo4jField], kind: str, value: str
 ) -> str:
     header = ",".join([*(f.header for f in fields), kind])
     (folder / f"{name}-header.csv").write_text(header + "\n", encoding="utf-8")
-    picked = table.select([f.column for f in fields])
+    picked = (table.select([f.column for f in fields]) for table in tables)
     with (folder / f"{name}.csv").open("wb") as file:
         write_lines(file, picked, lambda c: join(*_csv(c), f'"{value}"', ","))
     return name
@@ -143,10 +152,11 @@ def write_csv(selection: Selection, folder: Path) -> None:
     As in PrimeKG the ``x_`` end is the subject, ``x_source`` the vocabulary its id is from; unlike PrimeKG each
     edge stands once, in its direction.
     """
+    columns = flat_table(selection.graph, selection.rows[:0]).column_names
     with (folder / "kg.csv").open("wb") as file:
-        table = flat_table(selection.graph, selection.rows)
-        file.write((",".join(table.column_names) + "\n").encode())
-        write_lines(file, table, lambda c: join(*_csv(c), ","))
+        file.write((",".join(columns) + "\n").encode())
+        tables = (flat_table(selection.graph, part) for part in batches(selection.rows))
+        write_lines(file, tables, lambda c: join(*_csv(c), ","))
 
 
 def flat_table(graph: Graph, rows: npt.NDArray[np.int64]) -> pa.Table:
@@ -176,21 +186,24 @@ def flat_table(graph: Graph, rows: npt.NDArray[np.int64]) -> pa.Table:
 # ---- networkx and GraphML ----------------------------------------------------------------------------------
 
 
-def link_tables(selection: Selection) -> tuple[pa.Table, pa.Table]:
-    """Nodes and edges with the attributes of `vckg.convert.to_networkx`; an edge's begin with its ends and its key."""
-    graph, rows = selection.graph, selection.rows
-    nodes = {
-        "id": graph.ids.arrow.take(pa.array(selection.nodes)),
-        "category": pa.array(CATEGORIES).take(pa.array(graph.category[selection.nodes])),
-        "name": graph.names.arrow.take(pa.array(selection.nodes)),
+def link_nodes(graph: Graph, nodes: npt.NDArray[np.int64]) -> pa.Table:
+    """Nodes with the attributes of `vckg.convert.to_networkx`, the CURIE first."""
+    columns = {
+        "id": graph.ids.arrow.take(pa.array(nodes)),
+        "category": pa.array(CATEGORIES).take(pa.array(graph.category[nodes])),
+        "name": graph.names.arrow.take(pa.array(nodes)),
     }
+    return pa.table(columns)
+
+
+def link_edges(graph: Graph, rows: npt.NDArray[np.int64]) -> pa.Table:
+    """Edges with the attributes of `vckg.convert.to_networkx`, their ends and key first."""
     kgx = edge_table(graph, rows)
-    relation = pa.array(RELATION_NAMES).take(pa.array(graph.relation[rows]))
-    edges = {
+    columns = {
         "subject": kgx["subject"],
         "object": kgx["object"],
         "key": kgx["id"],
-        "relation": relation,
+        "relation": pa.array(RELATION_NAMES).take(pa.array(graph.relation[rows])),
         "predicate": kgx["predicate"],
         "source_name": pa.array(list(graph.sources), pa.string()).take(pa.array(graph.source[rows])),
         "sign": pa.array(graph.sign[rows]),
@@ -201,13 +214,19 @@ def link_tables(selection: Selection) -> tuple[pa.Table, pa.Table]:
         "knowledge_level": kgx["knowledge_level"],
         "agent_type": kgx["agent_type"],
     }
-    return pa.table(nodes), pa.table(edges)
+    return pa.table(columns)
+
+
+def _link_tables(selection: Selection) -> tuple[Iterable[pa.Table], Iterable[pa.Table]]:
+    graph = selection.graph
+    nodes = (link_nodes(graph, part) for part in batches(selection.nodes))
+    return nodes, (link_edges(graph, part) for part in batches(selection.rows))
 
 
 def write_networkx(selection: Selection, folder: Path) -> None:
     """``graph.json``: node-link JSON; read it with ``networkx.node_link_graph(json.load(file), edges="edges")``."""
-    nodes, edges = link_tables(selection)
-    renamed = edges.rename_columns(["source", "target", *edges.column_names[2:]])
+    nodes, edges = _link_tables(selection)
+    renamed = (e.rename_columns(["source", "target", *e.column_names[2:]]) for e in edges)
     head = {"content_hash": selection.graph.content_hash}
     with (folder / "graph.json").open("wb") as file:
         file.write(
@@ -222,20 +241,22 @@ def write_networkx(selection: Selection, folder: Path) -> None:
 _GRAPHML_HEAD = """<?xml version="1.0" encoding="UTF-8"?>
 <graphml xmlns="http://graphml.graphdrawing.org/xmlns">
 """
+_GRAPHML_KEY = '<key id="{0}_{1}" for="{2}" attr.name="{1}" attr.type="{3}"/>\n'
 _EDGE_HEAD = ("key", "subject", "object")
 _GRAPHML_TYPES = {"sign": "int", "evidence_count": "int", "weight": "float"}
 
 
 def write_graphml(selection: Selection, folder: Path) -> None:
     """``graph.graphml``, for Gephi, Cytoscape, igraph and networkx; lists are joined by ``|``."""
-    nodes, edges = link_tables(selection)
+    nodes, edges = _link_tables(selection)
+    none = selection.rows[:0]
+    kinds = (("node", link_nodes(selection.graph, none), 1), ("edge", link_edges(selection.graph, none), 3))
     with (folder / "graph.graphml").open("wb") as file:
         file.write(_GRAPHML_HEAD.encode())
-        for kind, table, first in (("node", nodes, 1), ("edge", edges, 3)):
+        for kind, table, first in kinds:
             for name in table.column_names[first:]:
-                typed = _GRAPHML_TYPES.get(name, "string")
                 file.write(
-                    f'<key id="{kind[0]}_{name}" for="{kind}" attr.name="{name}" attr.type="{typed}"/>\n'.encode()
+                    _GRAPHML_KEY.format(kind[0], name, kind, _GRAPHML_TYPES.get(name, "string")).encode()
                 )
         file.write(b'<graph edgedefault="directed">\n')
         write_lines(file, nodes, _graphml_node)

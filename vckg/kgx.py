@@ -28,7 +28,7 @@ _DIRECTION = {"positively_regulates_process": "upregulated", "negatively_regulat
 _DIRECTION_OF_SIGN = {1: "upregulated", -1: "downregulated"}
 #: Statements about genes are about human ones: the build keeps no other species.
 _SPECIES = [HUMAN if "Gene" in (*r.subjects, *r.objects) else None for r in RELATIONS]
-_SIGN_MARK = {1: "/+", -1: "/-"}
+_SIGN_MARKS = ("/-", "", "/+")
 
 NODE_COLUMNS = ("id", "category", "name", "description", "synonym", "xref", "in_taxon")
 EDGE_COLUMNS = (
@@ -82,7 +82,6 @@ def edge_table(graph: Graph, rows: npt.NDArray[np.integer] | None = None) -> pa.
     at = np.arange(graph.m) if rows is None else np.asarray(rows)
     relation, source, sign = graph.relation[at], graph.source[at], graph.sign[at]
     subject, target = _ids(graph, graph.subject[at]), _ids(graph, graph.object[at])
-    names = _by_code([r.name for r in RELATIONS], relation)
     columns = {
         "id": edge_ids(graph, at),
         "subject": subject,
@@ -95,7 +94,7 @@ def edge_table(graph: Graph, rows: npt.NDArray[np.integer] | None = None) -> pa.
         "agent_type": _of_source(graph, source, "agent_type", "not_provided"),
         "primary_knowledge_source": _of_source(graph, source, "infores", None),
         "aggregator_knowledge_source": _aggregators(graph).take(pa.array(source)),
-        "original_predicate": pc.binary_join_element_wise("vckg", names, ":"),
+        "original_predicate": _by_code([f"vckg:{r.name}" for r in RELATIONS], relation),
         "object_direction_qualifier": _direction(relation, sign),
         "anatomical_context_qualifier": graph.lists("tissues", at),
         "species_context_qualifier": _by_code(_SPECIES, relation),
@@ -110,11 +109,12 @@ def edge_table(graph: Graph, rows: npt.NDArray[np.integer] | None = None) -> pa.
 
 def edge_ids(graph: Graph, rows: npt.NDArray[np.integer]) -> pa.Array:
     """A stable name of each edge: ``vckg:is_marker_for/HGNC:3603/CL:0000084/panglaodb``, a sign as ``/+``."""
-    names = _by_code([r.name for r in RELATIONS], graph.relation[rows])
-    sources = _by_code(graph.sources, graph.source[rows])
-    parts = (names, _ids(graph, graph.subject[rows]), _ids(graph, graph.object[rows]), sources)
-    marks = pa.array([_SIGN_MARK.get(s, "") for s in (-1, 0, 1)]).take(pa.array(graph.sign[rows] + 1))
-    return pc.binary_join_element_wise("vckg:", pc.binary_join_element_wise(*parts, "/"), marks, "")
+    relation = pa.array([f"vckg:{r.name}/" for r in RELATIONS]).take(pa.array(graph.relation[rows]))
+    ends = [f"/{name}{mark}" for name in graph.sources for mark in _SIGN_MARKS]
+    at = graph.source[rows].astype(np.int64) * len(_SIGN_MARKS) + graph.sign[rows] + 1
+    subject, target = _ids(graph, graph.subject[rows]), _ids(graph, graph.object[rows])
+    tail = pa.array(ends, pa.string()).take(pa.array(at))
+    return pc.binary_join_element_wise(relation, subject, "/", target, tail, "")
 
 
 def _ids(graph: Graph, nodes: npt.NDArray[np.integer]) -> pa.Array:
@@ -122,13 +122,15 @@ def _ids(graph: Graph, nodes: npt.NDArray[np.integer]) -> pa.Array:
 
 
 def _by_code(words: Sequence[str | None], codes: npt.NDArray[np.integer]) -> pa.Array:
-    return pa.array(list(words), pa.string()).take(pa.array(codes))
+    """A column of few different words, as an Arrow dictionary; None becomes null."""
+    distinct = [w for w in dict.fromkeys(words) if w is not None]
+    place = np.array([-1 if w is None else distinct.index(w) for w in words], dtype=np.int16)[codes]
+    return pa.DictionaryArray.from_arrays(pa.array(place, mask=place < 0), pa.array(distinct, pa.string()))
 
 
 def _of_source(graph: Graph, source: npt.NDArray[np.integer], key: str, default: str | None) -> pa.Array:
     said = graph.manifest["sources"]
-    words = [said.get(name, {}).get(key) or default for name in graph.sources]
-    return pa.array(words, pa.string()).take(pa.array(source))
+    return _by_code([said.get(name, {}).get(key) or default for name in graph.sources], source)
 
 
 def _aggregators(graph: Graph) -> pa.Array:
@@ -137,11 +139,8 @@ def _aggregators(graph: Graph) -> pa.Array:
 
 
 def _direction(relation: npt.NDArray[np.uint8], sign: npt.NDArray[np.int8]) -> pa.Array:
-    table = np.empty((len(RELATIONS), 3), dtype=object)
-    for (name, code), s in ((item, s) for item in RELATION_CODE.items() for s in (-1, 0, 1)):
-        table[code, s + 1] = _DIRECTION.get(name) or _DIRECTION_OF_SIGN.get(s)
-    words = pa.array(table.ravel().tolist(), pa.string())
-    return words.take(pa.array(relation.astype(np.int64) * 3 + sign + 1))
+    words = [_DIRECTION.get(name) or _DIRECTION_OF_SIGN.get(s) for name in RELATION_CODE for s in (-1, 0, 1)]
+    return _by_code(words, relation.astype(np.int64) * 3 + sign + 1)
 
 
 def _blank_as_null(texts: pa.ChunkedArray) -> pa.ChunkedArray:

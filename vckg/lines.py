@@ -6,13 +6,12 @@ memory. Each function that ends in ``_text`` gives one column in one notation, n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import BinaryIO, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-BATCH_ROWS = 200_000
 Column: TypeAlias = pa.Array
 Columns: TypeAlias = Mapping[str, Column]
 Format: TypeAlias = Callable[[Columns], Column]
@@ -22,15 +21,23 @@ _XML = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 _NOT_XML = "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x{fffe}\\x{ffff}]"
 
 
-def write_lines(file: BinaryIO, table: pa.Table, line: Format, *, between: str = "") -> None:
-    """Write one line per row; `line` gives them as a text column, `between` ends every line but the last."""
-    for start in range(0, table.num_rows, BATCH_ROWS):
-        text = line(columns_of(table.slice(start, BATCH_ROWS).combine_chunks()))
+def write_lines(file: BinaryIO, tables: Iterable[pa.Table], line: Format, *, between: str = "") -> None:
+    """Write one line per row; `line` gives them as a text column, `between` ends every line but the last.
+
+    The tables come one after the other, so that a large file needs little memory.
+    """
+    separator = f"{between}\n"
+    begun = False
+    for table in tables:
+        if not table.num_rows:
+            continue
+        text = line(columns_of(table))
         whole = pa.ListArray.from_arrays([0, len(text)], text)
-        if start:
-            file.write(f"{between}\n".encode())
-        file.write(pc.binary_join(whole, f"{between}\n")[0].as_buffer())
-    if table.num_rows:
+        if begun:
+            file.write(separator.encode())
+        file.write(pc.binary_join(whole, separator)[0].as_buffer())
+        begun = True
+    if begun:
         file.write(b"\n")
 
 
@@ -42,22 +49,24 @@ def join(*parts: Column | str) -> Column:
 def tsv_text(column: Column) -> Column:
     """A column as KGX writes it in TSV: no quoting, so tabs and line breaks become blanks; lists joined by ``|``."""
     if pa.types.is_list(column.type):
-        inner = pc.replace_substring(_one_line(column.flatten()), "|", " ")
+        inner = _swap(_one_line(column.flatten()), "|", " ")
         return pc.binary_join(_with_values(column, inner), "|")
-    return _one_line(_text(column))
+    return _words(column, lambda words: _one_line(_text(words)))
 
 
 def csv_text(column: Column, *, list_separator: str) -> Column:
     """A column as CSV: text in double quotes, doubled inside; numbers bare; null is nothing, not ``""``."""
     if pa.types.is_list(column.type):
-        inner = pc.replace_substring(column.flatten(), list_separator, ",")
+        inner = _swap(column.flatten(), list_separator, ",")
         joined = pc.binary_join(_with_values(column, inner), list_separator)
-        return csv_text(
-            pc.if_else(pc.equal(joined, ""), pa.scalar(None, pa.string()), joined), list_separator=""
-        )
-    if not pa.types.is_string(column.type):
-        return _text(column)
-    quoted = pc.binary_join_element_wise('"', pc.replace_substring(_one_line(column), '"', '""'), '"', "")
+        return _quoted(pc.if_else(pc.equal(joined, ""), pa.scalar(None, pa.string()), joined))
+    if pa.types.is_string(column.type) or pa.types.is_dictionary(column.type):
+        return _words(column, _quoted)
+    return _text(column)
+
+
+def _quoted(text: Column) -> Column:
+    quoted = pc.binary_join_element_wise('"', _swap(_one_line(text), '"', '""'), '"', "")
     return pc.fill_null(quoted, "")
 
 
@@ -66,9 +75,13 @@ def json_text(column: Column) -> Column:
     if pa.types.is_list(column.type):
         values = _with_values(column, json_text(column.flatten()))
         return pc.binary_join_element_wise("[", pc.binary_join(values, ","), "]", "")
-    if not pa.types.is_string(column.type):
-        return column.cast(pa.string())
-    text = pc.replace_substring(pc.replace_substring(column, "\\", "\\\\"), '"', '\\"')
+    if pa.types.is_string(column.type) or pa.types.is_dictionary(column.type):
+        return _words(column, _json_string)
+    return column.cast(pa.string())
+
+
+def _json_string(text: Column) -> Column:
+    text = _swap(_swap(text, "\\", "\\\\"), '"', '\\"')
     for code in _controls(text):
         text = pc.replace_substring(text, chr(code), f"\\u{code:04x}")
     return pc.binary_join_element_wise('"', text, '"', "")
@@ -93,10 +106,15 @@ def xml_text(column: Column) -> Column:
     """A column as XML character data; lists joined by ``|``."""
     if pa.types.is_list(column.type):
         return xml_text(pc.binary_join(column, "|"))
+    return _words(column, _xml_string)
+
+
+def _xml_string(column: Column) -> Column:
     text = _text(column)
     for plain, escaped in _XML.items():
-        text = pc.replace_substring(text, plain, escaped)
-    return pc.replace_substring_regex(text, _NOT_XML, " ")
+        text = _swap(text, plain, escaped)
+    odd = pc.any(pc.match_substring_regex(text, _NOT_XML)).as_py()
+    return pc.replace_substring_regex(text, _NOT_XML, " ") if odd else text
 
 
 def columns_of(table: pa.Table, names: Sequence[str] | None = None) -> dict[str, Column]:
@@ -119,8 +137,23 @@ def _text(column: Column) -> Column:
     return pc.fill_null(column.cast(pa.string()), "")
 
 
+def _words(column: Column, change: Callable[[Column], Column]) -> Column:
+    """Change a text column; of a dictionary column only the words themselves, however often they occur."""
+    if not pa.types.is_dictionary(column.type):
+        return change(column)
+    with_null = pa.concat_arrays([column.dictionary, pa.nulls(1, column.dictionary.type)])
+    return change(with_null).take(pc.fill_null(column.indices.cast(pa.int32()), len(column.dictionary)))
+
+
+def _swap(text: Column, old: str, new: str) -> Column:
+    """Replace where it occurs at all: looking is several times cheaper than copying."""
+    return pc.replace_substring(text, old, new) if pc.any(pc.match_substring(text, old)).as_py() else text
+
+
 def _one_line(text: Column) -> Column:
-    return pc.replace_substring_regex(text, "[\\t\\r\\n]+", " ")
+    if any(pc.any(pc.match_substring(text, c)).as_py() for c in "\t\r\n"):
+        return pc.replace_substring_regex(text, "[\\t\\r\\n]+", " ")
+    return text
 
 
 def _with_values(column: Column, values: Column) -> Column:

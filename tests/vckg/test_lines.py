@@ -20,7 +20,8 @@ LISTS = st.lists(st.lists(TEXT, max_size=3), min_size=1, max_size=6)
 
 def written(table, line, **options):
     file = io.BytesIO()
-    lines.write_lines(file, table, line, **options)
+    tables = table if isinstance(table, list) else [table]
+    lines.write_lines(file, tables, line, **options)
     return file.getvalue().decode()
 
 
@@ -77,11 +78,19 @@ def test_xml_reads_back_but_for_what_xml_cannot_say(texts):
         assert found == said.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def test_batches_join_without_a_seam(monkeypatch):
-    monkeypatch.setattr(lines, "BATCH_ROWS", 2)
+def test_batches_join_without_a_seam():
     table = pa.table({"a": ["1", "2", "3", "4", "5"], "b": [["x"], [], ["y", "z"], [], ["w"]]})
-    text = written(table, lines.json_objects, between=",")
+    parts = [table.slice(0, 2), table.slice(2, 0), table.slice(2, 2), table.slice(4)]
+    text = written(parts, lines.json_objects, between=",")
     assert [d.get("b") for d in json.loads(f"[{text}]")] == [["x"], None, ["y", "z"], None, ["w"]]
+
+
+@pytest.mark.parametrize("text", [lines.tsv_text, lines.json_text, lines.xml_text])
+def test_a_dictionary_column_reads_as_its_words(text):
+    plain = pa.array(["a", None, 'b "&', "a"])
+    assert text(plain.dictionary_encode()).to_pylist() == text(plain).to_pylist()
+    quoted = lines.csv_text(plain.dictionary_encode(), list_separator=";")
+    assert quoted.to_pylist() == lines.csv_text(plain, list_separator=";").to_pylist()
 
 
 def test_no_rows_write_nothing():
