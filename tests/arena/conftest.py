@@ -1,6 +1,13 @@
 """A graph of a few blood cells that the arena's scoring tests share."""
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -164,18 +171,219 @@ def synthetic_runs(
     return runs
 
 
+_CELL = {"cell_type": "T cell", "cl_id": "CL:0000084"}
 _GOLD: dict[str, dict[str, Any]] = {
-    "annotation": {"cell_type": "T cell", "cl_id": "CL:0000084"},
+    "annotation": _CELL,
+    "captioning": {**_CELL, "caption": "A lymphocyte."},
+    "generation": {**_CELL, "markers": ["CD3D"], "sentences": []},
+    "perturbation": {"up": ["HBG1"], "down": ["SPI1"], "sentence": []},
     "qa": {"answer": "yes", "claims": ["yes"]},
 }
-_FIELDS: dict[str, dict[str, Any]] = {
-    "annotation": {"genes": ["CD3D"], "tissue": "", "species": ""},
-    "qa": {},
+_FIELDS: dict[str, dict[str, Any]] = {task: {} for task in _GOLD}
+_PARSED: dict[str, dict[str, Any]] = {
+    "annotation": {"cell_type": "T cell"},
+    "captioning": {"caption": "a T cell"},
+    "generation": {"genes": ["CD3D"]},
+    "perturbation": {"up": ["HBG1"], "down": []},
+    "qa": {"answer": "yes it is"},
 }
-_PARSED: dict[str, dict[str, Any]] = {"annotation": {"cell_type": "T cell"}, "qa": {"answer": "yes it is"}}
 
 
 @pytest.fixture(scope="session")
 def make_runs() -> Callable[..., list[Run]]:
     """The function `synthetic_runs`."""
     return synthetic_runs
+
+
+# --- an OpenAI-compatible server, and no other network
+# -------------------------------------------------------
+
+Reply = Callable[[str], str]
+
+
+class OpenAIServer:
+    """Serves ``/v1/chat/completions``; `reply` maps the last user message to the answer, or raises
+    `Refuse`."""
+
+    def __init__(self, reply: Reply, *, latency_s: float = 0.0, model: str = "toy-2026-01-01") -> None:
+        self.reply, self.latency_s, self.model = reply, latency_s, model
+        self.prompts: list[str] = []
+        self.bodies: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                self._send(200, {"object": "list", "data": [{"id": "toy", "object": "model"}]})
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                prompt = body["messages"][-1]["content"]
+                prompt = (
+                    prompt if isinstance(prompt, str) else "".join(part.get("text", "") for part in prompt)
+                )
+                with outer._lock:
+                    outer.prompts.append(prompt)
+                    outer.bodies.append(body)
+                time.sleep(outer.latency_s)
+                try:
+                    text = outer.reply(prompt)
+                except Refuse as refusal:
+                    self._send(refusal.status, {"error": {"message": str(refusal), "type": "test"}})
+                    return
+                self._send(
+                    200,
+                    {
+                        "id": "x",
+                        "object": "chat.completion",
+                        "created": 0,
+                        "model": outer.model,
+                        "choices": [
+                            {
+                                "index": 0,
+                                "finish_reason": "stop",
+                                "message": {"role": "assistant", "content": text},
+                            }
+                        ],
+                        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
+                    },
+                )
+
+            def _send(self, status: int, value: dict[str, Any]) -> None:
+                data = json.dumps(value).encode()
+                try:
+                    self.send_response(status)
+                    self.send_header("Content-Type", "application/json")
+                    self.send_header("Content-Length", str(len(data)))
+                    self.end_headers()
+                    self.wfile.write(data)
+                except (BrokenPipeError, ConnectionResetError):
+                    pass  # the client was killed, which is what the test is about
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._server.handle_error = lambda *_args: None  # clients are killed on purpose
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def __enter__(self) -> "OpenAIServer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Refuse(Exception):
+    """Makes the server answer with an HTTP status."""
+
+    def __init__(self, status: int, message: str = "no") -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@pytest.fixture
+def openai_server() -> Iterator[Callable[..., OpenAIServer]]:
+    """A function that starts a server answering by a function; all of them stop with the test."""
+    with ExitStack() as stack:
+        yield lambda reply, **options: stack.enter_context(OpenAIServer(reply, **options))
+
+
+@pytest.fixture
+def refuse() -> type[Refuse]:
+    """The exception that makes the server answer with an HTTP status."""
+    return Refuse
+
+
+@pytest.fixture(autouse=True)
+def only_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every connection that leaves 127.0.0.1 fails the test that makes it."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1"):
+            pytest.fail(f"a test of the arena opened a connection to {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+# --- a graph from which a small fresh set can be made
+# ------------------------------------------------------------
+
+FRESH_CELLS = {
+    "CL:0000000": ("cell", None),
+    "CL:0000738": ("leukocyte", "CL:0000000"),
+    "CL:0000542": ("lymphocyte", "CL:0000738"),
+    "CL:0000084": ("T cell", "CL:0000542"),
+    "CL:0000236": ("B cell", "CL:0000542"),
+    "CL:0000623": ("natural killer cell", "CL:0000542"),
+    "CL:0000576": ("monocyte", "CL:0000738"),
+    "CL:0001054": ("CD14-positive monocyte", "CL:0000576"),
+    "CL:0000451": ("dendritic cell", "CL:0000738"),
+}
+FRESH_MARKERS = {
+    "CL:0000084": [
+        "CD3D",
+        "CD3E",
+        "IL7R",
+        "CD8A",
+        "TRAC",
+        "CD2",
+        "CD27",
+        "LCK",
+        "LTB",
+        "TCF7",
+        "CCR7",
+        "SELL",
+        "CD5",
+    ],
+    "CL:0000236": ["MS4A1", "CD79A", "CD79B", "CD19", "PAX5"],
+    "CL:0000576": ["LYZ", "CD14", "S100A9", "CST3"],
+    "CL:0000623": ["GNLY", "NKG7", "CCL5", "CD3E"],
+}
+FRESH_REGULONS = {
+    "GATA1": (["KLF1", "HBG1", "HBG2", "TAL1", "CD74"], ["SPI1", "MYC", "CDKN1A", "TNF", "CCL5"]),
+    "MYC": (["CD74", "CCR5", "TAL1", "KLF1"], ["CDKN1A", "HBG1", "HBG2", "LYZ"]),
+    "SPI1": (["CD14", "LYZ"], ["GATA1"]),  # too few targets of either direction for a sample
+}
+
+
+@pytest.fixture(scope="session")
+def fresh_graph() -> Graph:
+    """Nine cell types, four with markers that cite papers, two usable signed regulons, a ligand with its
+    receptor."""
+    symbols = {g for genes in FRESH_MARKERS.values() for g in genes} | {"CCR5"}
+    for regulator, (up, down) in FRESH_REGULONS.items():
+        symbols |= {regulator, *up, *down}
+    curie = {gene: f"HGNC:{number}" for number, gene in enumerate(sorted(symbols), start=1)}
+    nodes = [(i, "Cell", name, f"A {name} of the blood.") for i, (name, _parent) in FRESH_CELLS.items()]
+    nodes += [(curie[gene], "Gene", gene, "") for gene in sorted(symbols)]
+    edges = [(i, "subclass_of", parent, "cl", 0, []) for i, (_n, parent) in FRESH_CELLS.items() if parent]
+    for cell, genes in FRESH_MARKERS.items():
+        edges += [(curie[g], "is_marker_for", cell, "cellmarker", 0, ["PMID:1", "PMID:2"]) for g in genes]
+    for regulator, targets in FRESH_REGULONS.items():
+        for sign, listed in zip((1, -1), targets, strict=True):
+            edges += [
+                (curie[regulator], "regulates", curie[t], "collectri", sign, ["PMID:3"]) for t in listed
+            ]
+    edges.append((curie["CCL5"], "ligand_receptor", curie["CCR5"], "cellphonedb", 0, ["PMID:5"]))
+    return Graph.from_frames(
+        pd.DataFrame(nodes, columns=["id", "category", "name", "description"]),
+        pd.DataFrame(edges, columns=["subject", "relation", "object", "source", "sign", "publications"]),
+    )
+
+
+@pytest.fixture(scope="session")
+def fresh_folder(fresh_graph: Graph, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same graph as a folder."""
+    return fresh_graph.save(tmp_path_factory.mktemp("graph") / "fresh")
