@@ -1,10 +1,13 @@
-"""Fixtures that several packages' tests share: the mirror of real files, and a browser for the pages."""
+"""Fixtures that several packages' tests share: the mirror of real files, a browser, a scripted LLM server."""
 
+import json
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -97,3 +100,106 @@ def axe() -> Callable[["Page"], list[str]]:
         ]
 
     return findings
+
+
+# --- a language model's server, scripted ---
+
+Action = tuple[Any, ...]
+"""``("say", text)``, ``("status", code, headers)``, ``("raw", bytes)``, ``("hang",)`` or ``("drop",)``."""
+
+
+class Endpoint:
+    """An OpenAI-compatible server on 127.0.0.1 whose every answer a function decides."""
+
+    def __init__(self, script: Callable[[dict[str, Any], int], Action]) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.most_at_once = 0
+        self.freed = threading.Event()
+        self._at_once = 0
+        self._lock = threading.Lock()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                with outer._lock:
+                    outer.requests.append(body)
+                    outer.keys.append(self.headers["authorization"])
+                    outer._at_once += 1
+                    outer.most_at_once = max(outer.most_at_once, outer._at_once)
+                    number = len(outer.requests)
+                try:
+                    self._act(script(body, number))
+                finally:
+                    with outer._lock:
+                        outer._at_once -= 1
+
+            def _act(self, action: Action) -> None:
+                what, *rest = action
+                if what == "hang":
+                    outer.freed.wait(30)
+                elif what == "drop":
+                    self.send_response(200)
+                    self.send_header("content-length", "1000")
+                    self.end_headers()
+                    self.wfile.write(b'{"choices"')
+                elif what == "raw":
+                    self._answer(200, rest[0], {})
+                elif what == "status":
+                    self._answer(rest[0], b'{"error": {"message": "no luck"}}', rest[1] if rest[1:] else {})
+                else:
+                    self._answer(200, completion(rest[0]), {})
+
+            def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+                self.send_response(status)
+                for name, value in {"content-type": "application/json", **headers}.items():
+                    self.send_header(name, value)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
+        self.thread.start()
+
+    def close(self) -> None:
+        self.freed.set()
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+def completion(text: str) -> bytes:
+    """The body of a chat completion: 7 tokens in, 3 out."""
+    return json.dumps(
+        {
+            "id": "x",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "m",
+            "choices": [
+                {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+            ],
+            "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+        }
+    ).encode()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Callable[..., Endpoint]]:
+    """A function that starts a server with a script; all are closed at the end."""
+    started: list[Endpoint] = []
+
+    def start(script: Callable[[dict[str, Any], int], Action]) -> Endpoint:
+        started.append(Endpoint(script))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()

@@ -99,7 +99,7 @@
   function remarks(set) {
     const notes = [];
     if (set.by === "llm") notes.push(el("div", { class: "note", "data-tone": "info" }, `A language model chose among the candidates${set.reasons.length ? `; it named ${set.reasons.join(", ")} as reasons` : ""}. `, bdi(set.note)));
-    else if (set.note) notes.push(el("div", { class: "note" }, bdi(set.note)));
+    else if (set.note) notes.push(set.by === "fallback" ? el("div", { class: "note", "data-tone": "warn" }, bdi(set.note)) : el("p", { class: "muted small" }, bdi(set.note)));
     for (const [label, id, message] of set.coverage) {
       notes.push(el("div", { class: "note", "data-tone": "warn" }, el("strong", {}, "Coverage: "), bdi(message || word(label)), " ", el("span", { class: "small" }, curie(id))));
     }
