@@ -1,0 +1,172 @@
+"""What a step will cost: time from the work in it, memory from how long answers get and how bursty users are.
+
+The time model is linear in six features with non-negative coefficients; its own recent errors give the margin
+that the scheduler adds (a conformal quantile). Nothing here knows a tensor or reads a clock.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from serve.schedule import Schedule
+
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class StepWork:
+    """The work of one step, in tokens. `prefill_context` sums rows x context length over prompt chunks."""
+
+    prefill_tokens: int = 0
+    prefill_context: int = 0
+    decodes: int = 0
+    decode_context: int = 0
+    prefills: int = 0
+
+    def __add__(self, other: StepWork) -> StepWork:
+        return StepWork(
+            self.prefill_tokens + other.prefill_tokens,
+            self.prefill_context + other.prefill_context,
+            self.decodes + other.decodes,
+            self.decode_context + other.decode_context,
+            self.prefills + other.prefills,
+        )
+
+    @classmethod
+    def decode(cls, context: int) -> StepWork:
+        """One decoding request with `context` tokens in the cache."""
+        return cls(decodes=1, decode_context=context)
+
+    @classmethod
+    def chunk(cls, rows: int, context: int) -> StepWork:
+        """`rows` prompt tokens after `context` computed ones; each row sees half of its own chunk on average."""
+        return cls(prefill_tokens=rows, prefill_context=rows * (context + (rows + 1) // 2), prefills=1)
+
+    @property
+    def features(self) -> Float64:
+        """The regressors, the constant first; float64[6]."""
+        parts = (self.prefill_tokens, self.prefill_context, self.decodes, self.decode_context, self.prefills)
+        return np.array([1.0 if any(parts) else 0.0, *parts], np.float64)
+
+
+def work_of(schedule: Schedule) -> StepWork:
+    """The work of a schedule, before it is carried out."""
+    total = StepWork()
+    for request in schedule.decodes:
+        total += StepWork.decode(request.computed)
+    for chunk in schedule.chunks:
+        total += StepWork.chunk(chunk.rows, chunk.request.computed)
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class TimeModel:
+    """Seconds of a step: ``coefficients . features``, float64[6] and none negative, so more work never costs less."""
+
+    coefficients: Float64
+    margin: float = 0.0
+    """Relative: `upper` is ``(1 + margin)`` times the prediction."""
+
+    @classmethod
+    def fit(cls, works: Sequence[StepWork], seconds: Sequence[float], *, quantile: float = 0.95) -> TimeModel:
+        """Fit measured steps by non-negative least squares on relative errors; the margin is their quantile."""
+        from scipy.optimize import nnls
+
+        design = np.array([work.features for work in works])
+        measured = np.asarray(seconds, np.float64)
+        weighted = design / measured[:, None]
+        scale = np.maximum(np.abs(weighted).max(axis=0), 1e-300)  # columns differ by orders of magnitude
+        solution, _ = nnls(weighted / scale, np.ones(len(measured)))
+        coefficients = solution / scale
+        over = measured / np.maximum(design @ coefficients, 1e-12) - 1.0
+        return cls(coefficients, max(0.0, float(np.quantile(over, quantile))))
+
+    def seconds(self, work: StepWork) -> float:
+        """Expected duration."""
+        return float(self.coefficients @ work.features)
+
+    def upper(self, work: StepWork) -> float:
+        """Duration that is exceeded as rarely as the quantile of the fit says."""
+        return self.seconds(work) * (1.0 + self.margin)
+
+
+@dataclass(slots=True)
+class LearningTimeModel:
+    """A `TimeModel` that refits itself on the last `window` measured steps, every `every` of them."""
+
+    model: TimeModel
+    window: int = 512
+    every: int = 64
+    _seen: deque[tuple[StepWork, float]] = field(default_factory=deque)
+    _since: int = 0
+
+    def observe(self, work: StepWork, seconds: float) -> None:
+        """Take in a measured step."""
+        self._seen.append((work, seconds))
+        while len(self._seen) > self.window:
+            self._seen.popleft()
+        self._since += 1
+        if self._since >= self.every and len(self._seen) >= self.every:
+            works, measured = zip(*self._seen, strict=True)
+            self.model = TimeModel.fit(works, measured)
+            self._since = 0
+
+    def seconds(self, work: StepWork) -> float:
+        """Expected duration of a step."""
+        return self.model.seconds(work)
+
+    def upper(self, work: StepWork) -> float:
+        """Duration with its margin."""
+        return self.model.upper(work)
+
+
+class OutputLengths:
+    """How many more tokens an answer will have, given how many it has: an empirical survival curve."""
+
+    def __init__(self, seen: Iterable[int] = (), *, prior: int = 64) -> None:
+        self._seen = sorted(seen)
+        self._prior = prior
+
+    def observe(self, length: int) -> None:
+        """Take in the length of a finished answer, in tokens."""
+        bisect.insort(self._seen, length)
+
+    def expected_more(self, produced: int) -> float:
+        """Mean of the remaining tokens over answers that got further than `produced`; the prior where none did."""
+        longer = self._seen[bisect.bisect_right(self._seen, produced) :]
+        return sum(longer) / len(longer) - produced if longer else float(self._prior)
+
+
+class OnlineDemand:
+    """Blocks to hold back for interactive requests: mean plus `z` standard deviations of their recent peaks."""
+
+    def __init__(self, *, z: float = 2.0, window: int = 256) -> None:
+        self.z = z
+        self._blocks: deque[int] = deque(maxlen=window)
+
+    def observe(self, blocks: int) -> None:
+        """Take in how many blocks interactive requests hold at a step."""
+        self._blocks.append(blocks)
+
+    @property
+    def expected_peak(self) -> float:
+        """Blocks that interactive requests are expected to hold at most."""
+        if not self._blocks:
+            return 0.0
+        held = np.asarray(self._blocks, np.float64)
+        return float(held.mean() + self.z * held.std())
+
+
+def percentage_errors(
+    model: TimeModel, works: Sequence[StepWork], seconds: Sequence[float]
+) -> tuple[float, float]:
+    """Mean and 95th percentile of the absolute relative error of predictions, in percent."""
+    predicted = np.array([model.seconds(work) for work in works])
+    errors = 100 * np.abs(predicted / np.asarray(seconds, np.float64) - 1.0)
+    return float(errors.mean()), float(np.quantile(errors, 0.95))
