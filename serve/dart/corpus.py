@@ -13,6 +13,7 @@ shards name.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import os
@@ -156,7 +157,10 @@ class Writer:
         from transformers import AttentionInterface
 
         AttentionInterface.register("grouped", grouped_attention)
-        model.config._attn_implementation = "grouped"
+        for layer in model.model.layers:
+            # A copy: the configuration may be shared with models that attend in their own way.
+            layer.self_attn.config = copy.copy(layer.self_attn.config)
+            layer.self_attn.config._attn_implementation = "grouped"
         self.model, self.stop, self.length = model, stop, length
         self.cache = SlotCache(model, slots, length)
         self.slots: list[Slot | None] = [None] * slots

@@ -75,6 +75,14 @@ def rotate(x: Tensor, positions: Tensor, theta: float) -> Tensor:
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
 
+class Norm(nn.RMSNorm):
+    """Root mean square norm in float32, also where the products around it run in bfloat16."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise the last axis."""
+        return super().forward(x.float())
+
+
 class DraftHead(nn.Module):
     """Weights and arithmetic of the head. `draft_ids` int64[V_draft] are the target ids of its reduced vocabulary."""
 
@@ -85,17 +93,17 @@ class DraftHead(nn.Module):
         self.config = config
         h, kv = config.hidden, config.kv_heads * config.head_width
         self.fc = nn.Linear(3 * h, h, bias=False)
-        self.embedding_norm = nn.RMSNorm(h, config.eps)
-        self.hidden_norm = nn.RMSNorm(h, config.eps)
+        self.embedding_norm = Norm(h, config.eps)
+        self.hidden_norm = Norm(h, config.eps)
         self.q = nn.Linear(2 * h, config.heads * config.head_width, bias=False)
         self.k = nn.Linear(2 * h, kv, bias=False)
         self.v = nn.Linear(2 * h, kv, bias=False)
         self.o = nn.Linear(config.heads * config.head_width, h, bias=False)
-        self.mlp_norm = nn.RMSNorm(h, config.eps)
+        self.mlp_norm = Norm(h, config.eps)
         self.gate = nn.Linear(h, config.intermediate, bias=False)
         self.up = nn.Linear(h, config.intermediate, bias=False)
         self.down = nn.Linear(config.intermediate, h, bias=False)
-        self.final_norm = nn.RMSNorm(h, config.eps)
+        self.final_norm = Norm(h, config.eps)
         self.lm_head = nn.Linear(h, config.draft_vocabulary, bias=False)
         self.mask = nn.Parameter(torch.randn(2 * h) * 0.02)
         self.register_buffer("draft_ids", draft_ids.long())

@@ -266,6 +266,8 @@ class Trainer:
         self.progress = Progress(**state)
         moments = self._tensors(self.folder / "moments.safetensors")
         for name, parameter in self.head.named_parameters():
+            if f"{name}.first" not in moments:  # the autoregressive head has no use for the mask vector
+                continue
             self.optimizer.state[parameter] = {
                 "step": torch.tensor(float(self.progress.steps)),
                 "exp_avg": moments[f"{name}.first"],

@@ -1,5 +1,6 @@
 """Drafting in the engine: whatever is drafted, the answer is the plain one."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -7,10 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import chi2_contingency
 
 from serve.dart.draft import DartProposer, EagleProposer
 from serve.dart.head import DraftHead, HeadConfig
-from serve.dart.lookup import LookupProposer
+from serve.dart.lookup import LookupProposer, lookup
 from serve.dart.ngram import Trie
 from serve.dart.propose import NgramProposer, Sized
 from serve.dart.tree import Candidates
@@ -124,3 +126,107 @@ def test_no_draft_however_bad_changes_a_greedy_answer(
         seed, checkpoint.config.vocab_size, {tuple(p): a for p, a in zip(prompts, plain, strict=True)}
     )
     assert answer(model, checkpoint, adversary, prompts, params) == plain
+
+
+@pytest.mark.parametrize("name", ["ngram", "dart"])
+def test_sampled_answers_have_the_plain_distribution(name: str, model: Model, checkpoint: Checkpoint) -> None:
+    """Two-token answers, drafted and plain: one contingency table, tested for independence."""
+    prompt = [1, 2, 3, 50, 1, 2, 3]
+
+    def draws(proposer: Proposer | None) -> Counter[tuple[int, ...]]:
+        params = [SamplingParams(temperature=0.7, top_k=4, max_tokens=3, seed=s) for s in range(600)]
+        engine = Engine(model, checkpoint, TINY, proposer)
+        return Counter(tuple(c.tokens[:2]) for c in engine.generate([prompt] * len(params), params))
+
+    plain, drafted = draws(None), draws(proposers(checkpoint, 8)[name])
+    common = [key for key, n in (plain + drafted).items() if n >= 20]
+    table = np.array([[plain[key] for key in common], [drafted[key] for key in common]])
+    assert chi2_contingency(table).pvalue > 1e-3
+
+
+def test_what_the_head_drafts_from_its_cache_is_what_it_computes_afresh(
+    model: Model, checkpoint: Checkpoint
+) -> None:
+    """Rows taken in round by round, compacted trees and thrown-away masks included, against one pass over the text."""
+    proposer = proposers(checkpoint, 6)["dart"]
+    assert isinstance(proposer, DartProposer)
+    engine = Engine(model, checkpoint, TINY, proposer)
+    requests = [
+        Request(f"r{i}", tuple(p), SamplingParams(max_tokens=20)) for i, p in enumerate(([1, 2, 3], [50] * 9))
+    ]
+    for request in requests:
+        engine.add(request)
+    compared = 0
+    for _ in range(12):
+        engine.step()
+        for request in requests:
+            last = proposer._last.get(request.id)
+            if request.finish_reason is None and last is not None and request.decoding:
+                assert last.position == len(request.tokens) - 2
+                tokens, chance = proposer.distributions([last], [request])
+                compared += 1
+                check_levels(proposer.head, checkpoint, model, request.tokens, tokens[0], chance[0])
+    assert compared > 8
+
+
+def check_levels(
+    head: DraftHead,
+    checkpoint: Checkpoint,
+    model: Model,
+    text: list[int],
+    tokens: np.ndarray,
+    chance: np.ndarray,
+) -> None:
+    from serve.attention import Segment, plan_attention
+
+    n, c = len(text) - 1, head.config
+    cache = model.new_cache(200, BLOCK)
+    plan = plan_attention([Segment(list(range(200)), 0, n)], BLOCK)
+    _, taps = model.forward(np.asarray(text[:n]), plan, cache, want_taps=True)
+    assert taps is not None
+    embedding = checkpoint.tensors["model.embed_tokens.weight"].float()
+    g = head.fc(taps.float())
+    z = torch.cat([head.real_rows(g, embedding[torch.tensor(text[1:])]), head.mask.expand(c.depth - 1, -1)])
+    residual = torch.cat([g, head.mask[: c.hidden].expand(c.depth - 1, -1)])
+    rows = len(z)
+    hidden = head(residual, z, torch.arange(rows), torch.ones(rows, rows, dtype=torch.bool).tril())
+    expected = head.logits(hidden[n - 1 :]).softmax(-1)
+    place = {int(t): i for i, t in enumerate(head.draft_ids)}
+    for level in range(c.depth):
+        columns = [place[int(t)] for t in tokens[level]]
+        np.testing.assert_allclose(expected[level, columns].numpy(), chance[level], atol=1e-4)
+        assert chance[level].min() >= np.sort(expected[level].numpy())[-len(columns)] - 1e-4
+
+
+def test_drafting_turns_itself_off_where_verification_is_dear(model: Model, checkpoint: Checkpoint) -> None:
+    proposer = NgramProposer(None, 0)
+    for rows in range(1, 9):
+        proposer.cost.add(rows, 10.0 * rows)  # every row costs as much as the first: no draft can pay
+    requests = [Request("r", (1, 2, 3, 1, 2), SamplingParams(max_tokens=20))]
+    sizes = [len(proposer.propose(requests, [8])[0]) for _ in range(60)]
+    assert sizes.count(0) > 50
+    assert any(sizes)  # it looks again now and then
+    cheap = NgramProposer(None, 0)
+    for rows in range(1, 30):
+        cheap.cost.add(rows, 10.0)
+    assert len(cheap.propose(requests, [8])[0]) >= 4
+
+
+def test_prompt_lookup_copies_what_stood_behind_the_latest_match() -> None:
+    assert lookup([1, 2, 3, 9, 1, 2, 3, 4, 5, 1, 2, 3], longest=3, length=4) == [4, 5, 1, 2]
+    assert lookup([7, 8, 7], longest=3, length=4) == [8, 7]
+    assert lookup([1, 2, 3], longest=3, length=4) == []
+
+
+def test_counters_add_up(model: Model, checkpoint: Checkpoint) -> None:
+    """Forward passes of a request are its rounds and its prefill; accepted nodes and rounds give its tokens."""
+    proposer = proposers(checkpoint, 5)["ngram"]
+    engine = Engine(model, checkpoint, TINY, proposer)
+    done = engine.generate([[1, 2, 3, 50, 1, 2, 3]], SamplingParams(max_tokens=30, ignore_eos=True))
+    stats = engine.stats
+    assert done[0].request.forwards == stats.decode_forwards + 1
+    assert len(done[0].tokens) == 30
+    assert (
+        stats.decode_forwards + stats.accepted + 1 >= 30
+    )  # the last round may have accepted past max_tokens
+    assert stats.decode_forwards <= 29
