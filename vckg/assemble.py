@@ -13,7 +13,7 @@ import pyarrow as pa
 from vckg.edges import EdgeRows, EdgeTable, Pairs, merge
 from vckg.errors import GraphError, did_you_mean
 from vckg.graph import Graph, content_hash
-from vckg.ground import NAME_KINDS, NameTable, names_of_nodes
+from vckg.ground import NameTable, names_of_nodes
 from vckg.schema import CATEGORIES, CATEGORY_CODE, RELATION_CODE, RELATION_NAMES, RELATIONS
 from vckg.strings import Strings
 
@@ -57,7 +57,7 @@ def graph_from_frames(
     if names is not None:
         known = pd.concat([known, names[["name", "kind", "id"]]], ignore_index=True)
     manifest = {"sources": {s: dict(sources.get(s, {})) for s in source_names}, "source_names": source_names}
-    return assemble(table, category, merge(oriented), dictionaries, known, manifest)
+    return assemble(table, category, merge(oriented), dictionaries, NameTable.build(known, ids), manifest)
 
 
 def assemble(
@@ -65,7 +65,7 @@ def assemble(
     category: npt.NDArray[np.uint8],
     edges: EdgeTable,
     dictionaries: Mapping[str, pa.Array],
-    names: pd.DataFrame,
+    names: NameTable,
     manifest: dict[str, Any],
 ) -> Graph:
     """Return the graph of sorted nodes and merged edges, with neighbour lists both ways and the name table."""
@@ -93,11 +93,9 @@ def assemble(
         arrays[f"{way}_rows"] = np.argsort(ends, kind="stable").astype(np.int32)
     for name, lists in edges.lists.items():
         arrays[f"{name}_indptr"], arrays[f"{name}_codes"] = lists
-    table = NameTable.build(names, Strings(nodes["id"]))
-    arrays |= {"name_indptr": table.indptr, "name_kind": table.kind, "name_node": table.node}
-    assert all(kind < len(NAME_KINDS) for kind in (table.kind.max(initial=0),))
+    arrays |= {"name_indptr": names.indptr, "name_kind": names.kind, "name_node": names.node}
     manifest = manifest | {"nodes": n, "edges": m}
-    graph = Graph(nodes, arrays, {**dictionaries, "names": table.keys.arrow}, manifest)
+    graph = Graph(nodes, arrays, {**dictionaries, "names": names.keys.arrow}, manifest)
     manifest["content_hash"] = content_hash(graph)
     return graph
 

@@ -78,9 +78,9 @@ def build_graph(taken: Sequence[Taken], excluded_parts: Collection[str] = ()) ->
     readings = read_all(taken)
     nodes, category = node_table(_nodes(readings))
     ids = Strings(nodes["id"])
-    names = _names(readings, nodes, category)
+    names = NameTable.build(_names(readings, nodes, category), ids)
     obsolete: set[str] = set().union(*(r.obsolete for r in readings.values()))
-    grounder = BulkGrounder(NameTable.build(names, ids), ids, obsolete)
+    grounder = BulkGrounder(names, ids, obsolete)
     work = Grounding(grounder, category, ids)
     for name in sorted(readings):
         work.add(name, readings[name], excluded_parts)
@@ -146,7 +146,8 @@ class _Batch:
     subject: Codes
     object: Codes
     relation: npt.NDArray[np.uint8]
-    source: npt.NDArray[np.object_]
+    source: npt.NDArray[np.int64]
+    """Code of the source or part, a position in `Grounding.labels`."""
     sign: npt.NDArray[np.int8]
     weight: npt.NDArray[np.float32]
     specificity: npt.NDArray[np.float32]
@@ -161,6 +162,7 @@ class Grounding:
     def __init__(self, grounder: BulkGrounder, category: npt.NDArray[np.uint8], ids: Strings) -> None:
         self._grounder, self._category, self._ids = grounder, category, ids
         self._batches: list[_Batch] = []
+        self.labels: list[str] = []
         self.mappings = Mappings(ids)
         self.rejected: dict[str, Rejections] = {}
         self.kept: dict[str, int] = {}
@@ -182,19 +184,22 @@ class Grounding:
         self, name: str, statements: Statements, rejected: Rejections, excluded_parts: Collection[str]
     ) -> None:
         relation = RELATIONS[RELATION_CODE[statements.relation]]
-        part = _part_names(name, statements)
-        good = ~np.isin(part, list(excluded_parts)) if excluded_parts else np.ones(len(part), dtype=bool)
-        rejected.add("part excluded", int((~good).sum()), sorted(set(part[~good]))[:3])
-        subject = self._end(name, statements.subject, good, rejected, relation.subjects)
+        part = self._parts(name, statements)
+        excluded = [i for i, label in enumerate(self.labels) if label in excluded_parts]
+        good = ~np.isin(part, excluded)
+        rejected.add("part excluded", int((~good).sum()), [self.labels[i] for i in excluded])
         target = self._end(name, statements.object, good, rejected, relation.objects)
+        subject = self._end(name, statements.subject, good, rejected, relation.subjects)
         if relation.subjects == relation.objects:
             itself = good & (subject == target)
             rejected.add("a node with itself", int(itself.sum()), self._ids.pick(np.unique(subject[itself])[:9]))
             good &= ~itself
         rows = np.flatnonzero(good)
         self.kept[name] += rows.size
-        for label, count in zip(*np.unique(part[rows], return_counts=True), strict=True):
-            self.kept_by_part[label] = self.kept_by_part.get(label, 0) + int(count)
+        for code, count in enumerate(np.bincount(part[rows])):
+            if count:
+                label = self.labels[code]
+                self.kept_by_part[label] = self.kept_by_part.get(label, 0) + int(count)
         batch = _Batch(
             subject=subject[rows],
             object=target[rows],
@@ -246,6 +251,17 @@ class Grounding:
                 self.mappings.add(name, end, mine, code, kind)
         return code
 
+    def _parts(self, name: str, statements: Statements) -> npt.NDArray[np.int64]:
+        """Code of the source or part of every row."""
+        if isinstance(statements.part, str):
+            words, at = [statements.part], np.zeros(len(statements), np.int64)
+        else:
+            encoded = _array(statements.part).dictionary_encode()
+            words, at = encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
+        labels = [f"{name}:{w}" if w else name for w in words]
+        self.labels += [label for label in labels if label not in self.labels]
+        return np.array([self.labels.index(label) for label in labels], dtype=np.int64)[at]
+
     def _tissue(self, name: str, statements: Statements, rows: npt.NDArray[np.int64]) -> Codes:
         """Anatomical node of every kept row; a tissue that is not known costs the row nothing but the tissue."""
         if statements.tissue is None:
@@ -274,12 +290,14 @@ class Grounding:
 
     def source_names(self) -> set[str]:
         """Names of the sources and parts that have rows."""
-        return {str(s) for b in self._batches for s in np.unique(b.source)}
+        return set(self.kept_by_part)
 
     def rows(self, source_names: Sequence[str]) -> tuple[EdgeRows, dict[str, pa.Array]]:
         """All rows of all sources, and the dictionaries their publications and evidence codes point into."""
         batches = [b for b in self._batches if b.subject.size]
-        position = {s: i for i, s in enumerate(source_names)}
+        if len(source_names) > 256:
+            raise BuildError(f"{len(source_names)} sources and parts; the format holds 256: leave some out")
+        code = np.array([source_names.index(s) if s in source_names else 0 for s in self.labels], np.uint8)
         offsets = np.cumsum([0, *(b.subject.size for b in batches)])[:-1]
         tissue = _concat([b.tissue for b in batches], np.int32)
         at = np.flatnonzero(tissue >= 0)
@@ -289,7 +307,7 @@ class Grounding:
             subject=_concat([b.subject for b in batches], np.int32),
             object=_concat([b.object for b in batches], np.int32),
             relation=_concat([b.relation for b in batches], np.uint8),
-            source=_concat([_source_codes(b.source, position) for b in batches], np.uint8),
+            source=_concat([code[b.source] for b in batches], np.uint8),
             sign=_concat([b.sign for b in batches], np.int8),
             evidence_count=np.ones(tissue.size, dtype=np.int32),
             weight=_concat([b.weight for b in batches], np.float32),
@@ -355,15 +373,6 @@ def _underlying(source: Source, part: str) -> str:
     return f"{source.name}:{part}" if part and source.parts and part not in source.parts else source.name
 
 
-def _part_names(name: str, statements: Statements) -> npt.NDArray[np.object_]:
-    if isinstance(statements.part, str):
-        label = f"{name}:{statements.part}" if statements.part else name
-        return np.full(len(statements), label, dtype=object)
-    encoded = _array(statements.part).dictionary_encode()
-    words = np.array([f"{name}:{w}" if w else name for w in encoded.dictionary.to_pylist()], dtype=object)
-    return words[encoded.indices.to_numpy(zero_copy_only=False)]
-
-
 def _expressed_in(batch: _Batch) -> _Batch:
     """What a marker observed in a tissue says besides: the gene is expressed there."""
     at = np.flatnonzero(batch.tissue >= 0)
@@ -400,12 +409,6 @@ def _coded(columns: Sequence[pa.Array | None], offsets: npt.NDArray[np.int64]) -
     rank[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
     codes = rank[every.indices.to_numpy(zero_copy_only=False)] if len(every) else np.zeros(0, np.int32)
     return every.dictionary.take(order), Pairs(np.concatenate(owners), codes)
-
-
-def _source_codes(names: npt.NDArray[np.object_], position: Mapping[str, int]) -> npt.NDArray[np.uint8]:
-    if len(position) > 256:
-        raise BuildError(f"{len(position)} sources and parts; the format holds 256: leave some out")
-    return pd.Series(names).map(position).to_numpy(dtype=np.uint8)
 
 
 def _array(column: Any) -> pa.Array:

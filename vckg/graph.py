@@ -408,9 +408,10 @@ def _hash_strings(digest: Any, values: pa.Array | pa.ChunkedArray) -> None:
     if pa.types.is_list(flat.type):
         digest.update(np.diff(flat.offsets.to_numpy()).astype("<i4").tobytes())
         flat = flat.flatten()
-    lengths = np.asarray(pa.compute.binary_length(flat).to_numpy(zero_copy_only=False), dtype="<i4")
-    digest.update(lengths.tobytes())
-    digest.update("".join(flat.to_pylist()).encode())
+    offsets = np.frombuffer(flat.buffers()[1], np.int32)[flat.offset : flat.offset + len(flat) + 1]
+    digest.update(np.diff(offsets).tobytes())
+    if len(flat) and (data := flat.buffers()[2]) is not None:
+        digest.update(data[int(offsets[0]) : int(offsets[-1])])
 
 
 __all__ = ["LIST_NAMES", "NODE_COLUMNS", "Edge", "EdgeTable", "Graph", "Node", "Sequence", "content_hash"]
