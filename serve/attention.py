@@ -116,10 +116,13 @@ def plan_attention(segments: Sequence[Segment], block_tokens: int) -> AttentionP
     )
 
 
-def _slots(segments: Sequence[Segment], tables: Int32, segment: Int32, starts: Int64, block_tokens: int) -> Int64:
+def _slots(
+    segments: Sequence[Segment], tables: Int32, segment: Int32, starts: Int64, block_tokens: int
+) -> Int64:
     context = np.array([s.context for s in segments])
     place = np.arange(starts[-1]) - starts[segment] + context[segment]  # cache position of each row
-    return tables[segment, place // block_tokens].astype(np.int64) * block_tokens + place % block_tokens
+    blocks: Int64 = tables[segment, place // block_tokens].astype(np.int64)
+    return blocks * block_tokens + place % block_tokens
 
 
 def _lineages(parents: Int64) -> list[list[int]]:

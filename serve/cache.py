@@ -37,7 +37,9 @@ class PagedKV:
         """Number of blocks."""
         return self.data.shape[2]
 
-    def read(self, layer: int, blocks: Sequence[int] | Int64, n_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def read(
+        self, layer: int, blocks: Sequence[int] | Int64, n_tokens: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Copy out the first `n_tokens` keys and values under a block table; [kv heads, n_tokens, d] each."""
         used = torch.as_tensor(blocks[: -(-n_tokens // self.block_tokens)], device=self.data.device)
         pages = self.data[layer][:, used]  # [2, blocks, kv heads, block tokens, d]

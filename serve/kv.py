@@ -219,4 +219,6 @@ class PrefixForest:
             and all(b.parent is None or b.parent.users >= b.users for b in self._registered.values())
         )
         if not sound:
-            raise AssertionError(f"{len(free)} free, {len(cached)} cached, {len(used)} in use of {len(self.blocks)}")
+            raise AssertionError(
+                f"{len(free)} free, {len(cached)} cached, {len(used)} in use of {len(self.blocks)}"
+            )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import cast
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
 from serve.errors import InputError
 
@@ -37,14 +37,16 @@ def check_precision(precision: str, device: torch.device) -> torch.dtype:
     return PRECISIONS[precision]
 
 
-def make_linear(weight: torch.Tensor, bias: torch.Tensor | None, precision: str, device: torch.device) -> Linear:
+def make_linear(
+    weight: torch.Tensor, bias: torch.Tensor | None, precision: str, device: torch.device
+) -> Linear:
     """Return ``x -> x @ weight.T + bias`` with the weight packed for the precision.
 
     `weight` float[out, in], `bias` float[out]; the product takes and returns contiguous float[rows, ...].
     """
     if precision == "float16":
         return _half_weights(weight.float(), None if bias is None else bias.float())
-    if precision == "float32" and device.type == "cpu" and torch.backends.mkldnn.is_available():
+    if precision == "float32" and device.type == "cpu" and torch._C._has_mkldnn:
         return _onednn(weight.float(), None if bias is None else bias.float())
     dtype = PRECISIONS[precision]
     own = weight.to(device, dtype)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
 from serve import torch_ops
 from serve.attention import AttentionPlan, Int64
@@ -215,7 +215,7 @@ class _TorchStep:
     def attention(self, index: int, layer: Layer, qkv: torch.Tensor) -> torch.Tensor:
         d = self.model.dims
         heads = qkv.view(len(qkv), d.heads + 2 * d.kv_heads, d.head_width)
-        q, k, v = heads.split([d.heads, d.kv_heads, d.kv_heads], 1)
+        q, k, v = torch.split(heads, [d.heads, d.kv_heads, d.kv_heads], 1)
         if len(layer.q_norm):
             q = torch_ops.rms_norm(q, layer.q_norm, d.eps)
             k = torch_ops.rms_norm(k, layer.k_norm, d.eps)
@@ -279,7 +279,9 @@ def _set_threads(work: int) -> None:
     """
     import numba
 
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS) if work > SERIAL_WORK else 1)
+    numba.set_num_threads(
+        min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS) if work > SERIAL_WORK else 1
+    )
 
 
 def _rotary(
@@ -291,7 +293,9 @@ def _rotary(
     scaling = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     kind = scaling.get("rope_type", "default")
     if kind in ("dynamic", "longrope"):
-        raise ModelError(f"rope type {kind!r} depends on the prompt's length, which a shared cache cannot have")
+        raise ModelError(
+            f"rope type {kind!r} depends on the prompt's length, which a shared cache cannot have"
+        )
     rope = LlamaRotaryEmbedding(config)
     angles = torch.arange(dims.longest).float()[:, None] * rope.inv_freq.float()[None]
     factor = rope.attention_scaling

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
 from serve.attention import AttentionPlan, Span
 from serve.cache import PagedKV
@@ -34,9 +34,7 @@ def visible(plan: AttentionPlan, span: Span, device: torch.device) -> torch.Tens
     return mask
 
 
-def attend_span(
-    q: torch.Tensor, span: Span, mask: torch.Tensor, cache: PagedKV, layer: int
-) -> torch.Tensor:
+def attend_span(q: torch.Tensor, span: Span, mask: torch.Tensor, cache: PagedKV, layer: int) -> torch.Tensor:
     """Attention of a segment's queries [rows, heads, d] over its cache under `mask`; [rows, heads, d]."""
     keys, values = cache.read(layer, span.blocks, mask.shape[1])
     out = F.scaled_dot_product_attention(

@@ -77,7 +77,9 @@ def load_checkpoint(model: str | Path | None = None) -> Checkpoint:
             raise ModelError(f"{path}: no config.json; wanted a Hugging Face model folder or a .gguf file")
         return _load(path, path, {}, path.resolve().name)
     if not path.is_file():
-        raise ModelError(f"{path}: no such file or folder; wanted a Hugging Face model folder or a .gguf file")
+        raise ModelError(
+            f"{path}: no such file or folder; wanted a Hugging Face model folder or a .gguf file"
+        )
     if path.suffix.lower() != ".gguf":
         raise ModelError(f"{path}: not a .gguf file; wanted a Hugging Face model folder or a .gguf file")
     name = EMBEDDED if path.name == _EMBEDDED_FILE[1] else path.stem
@@ -101,7 +103,9 @@ def _load(path: Path, folder: Path, where: dict[str, str], name: str) -> Checkpo
                 **where,
             )
         except (OSError, ValueError, KeyError, IndexError, RuntimeError, struct.error) as error:
-            raise ModelError(f"{path}: cannot be read as a model: {' '.join(str(error).split())[:300]}") from error
+            raise ModelError(
+                f"{path}: cannot be read as a model: {' '.join(str(error).split())[:300]}"
+            ) from error
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(f"{path}: has no fast tokenizer (tokenizer.json); wanted one")
     tensors = {key: tensor.detach() for key, tensor in model.state_dict().items()}

@@ -18,6 +18,7 @@ from serve.weights import Checkpoint, load_checkpoint
 
 torch.set_num_threads(2)
 
+
 def tiny_tokenizer():
     """One token a byte, with <eos> and a one-line chat template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -96,7 +97,9 @@ def tiny_engine(tiny, tiny_model) -> Callable[..., Engine]:
     engines: list[Engine] = []
 
     def make(family: str = "llama", proposer=None, **sizes) -> Engine:
-        config = EngineConfig(**({"cache_tokens": 1024, "block_tokens": 4, "max_running": 8, "step_tokens": 16} | sizes))
+        config = EngineConfig(
+            **({"cache_tokens": 1024, "block_tokens": 4, "max_running": 8, "step_tokens": 16} | sizes)
+        )
         engines.append(Engine(tiny_model(family), tiny(family), config, proposer))
         return engines[-1]
 

@@ -18,7 +18,9 @@ from serve.request import FinishReason, Priority, Request, SamplingParams
 def plain_greedy(model, prompt, n, eos=frozenset({0})):
     """The definition: one request alone, one token at a time, no engine."""
     cache, tokens = model.new_cache(256, 4), list(prompt)
-    logits, _ = model.forward(np.array(tokens), plan_attention([Segment(range(256), 0, len(tokens))], 4), cache)
+    logits, _ = model.forward(
+        np.array(tokens), plan_attention([Segment(range(256), 0, len(tokens))], 4), cache
+    )
     while True:
         tokens.append(int(logits[-1].argmax()))
         if len(tokens) - len(prompt) == n or tokens[-1] in eos:
@@ -79,7 +81,9 @@ def random_prompts(rng, n, longest=24):
     """Prompts with shared beginnings."""
     trunk = [int(t) for t in rng.integers(2, 60, longest)]
     return [
-        tuple(trunk[: int(rng.integers(0, longest))] + [int(t) for t in rng.integers(2, 60, rng.integers(1, 9))])
+        tuple(
+            trunk[: int(rng.integers(0, longest))] + [int(t) for t in rng.integers(2, 60, rng.integers(1, 9))]
+        )
         for _ in range(n)
     ]
 
@@ -153,7 +157,10 @@ def test_tokens_per_forward_count_every_accepted_draft(tiny_engine, tiny_model):
     (got,) = engine.generate([prompt], SamplingParams(max_tokens=30, ignore_eos=True))
     assert got.tokens == truth[prompt]
     stats = engine.stats
-    assert (stats.decode_forwards, stats.accepted) == (6, 23)  # 1 of prefill, 5 x 5, and a last budget of 3 + 1
+    assert (stats.decode_forwards, stats.accepted) == (
+        6,
+        23,
+    )  # 1 of prefill, 5 x 5, and a last budget of 3 + 1
     assert stats.output_tokens == 1 + stats.decode_forwards + stats.accepted
 
 
@@ -237,7 +244,11 @@ def test_what_cannot_be_served_is_refused_before_anything_is_kept(tiny_engine):
         ((), SamplingParams(), "no tokens"),
         ((2, 257), SamplingParams(), "outside 0..256"),
         (tuple(range(2, 40)), SamplingParams(max_tokens=30), "holds at most 64"),
-        ((2, 3), SamplingParams(max_tokens=4, json_schema={"type": "nonsense"}), "JSON schema cannot be used"),
+        (
+            (2, 3),
+            SamplingParams(max_tokens=4, json_schema={"type": "nonsense"}),
+            "JSON schema cannot be used",
+        ),
     ):
         with pytest.raises(RequestError, match=said):
             engine.add(Request("a", prompt, params))

@@ -69,7 +69,15 @@ def test_log_probabilities_are_the_raw_ones_best_first():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("temperature", -0.1), ("temperature", float("nan")), ("top_p", 0.0), ("top_p", 1.5), ("top_k", -1), ("max_tokens", 0), ("logprobs", 21)],
+    [
+        ("temperature", -0.1),
+        ("temperature", float("nan")),
+        ("top_p", 0.0),
+        ("top_p", 1.5),
+        ("top_k", -1),
+        ("max_tokens", 0),
+        ("logprobs", 21),
+    ],
 )
 def test_parameters_out_of_range_are_refused_by_name(field, value):
     with pytest.raises(RequestError, match=field) as caught:

@@ -1,0 +1,135 @@
+"""`vckg-serve`: serve a model over OpenAI's HTTP interface, or talk to it in the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serve.errors import InputError, KnownError
+
+if TYPE_CHECKING:
+    from serve.engine import Engine
+
+KEY_VARIABLE = "VCKG_SERVE_API_KEY"
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--model", help="Hugging Face folder or .gguf file; default: the embedded SmolLM2-135M-Instruct."
+    ),
+]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(help="float16 (weights; arithmetic in float32) or float32 on CPU; bfloat16, half on GPU."),
+]
+DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.")]
+CacheOption = Annotated[int, typer.Option("--cache-tokens", min=64, help="Tokens the KV cache holds.")]
+
+
+@app.callback()
+def _commands() -> None:
+    """Keep `start` a subcommand however many commands there are."""
+
+
+@app.command()
+def start(
+    model: ModelOption = None,
+    name: Annotated[str | None, typer.Option(help="Name the model is served under.")] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to bind; other than 127.0.0.1 needs an API key.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    precision: PrecisionOption = None,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+    cache_tokens: CacheOption = 16_384,
+    max_running: Annotated[int, typer.Option(min=1, help="Requests that run together.")] = 32,
+    step_tokens: Annotated[int, typer.Option(min=1, help="Tokens a step computes at most.")] = 256,
+    max_open: Annotated[int, typer.Option(min=1, help="Requests open at once; more get 429.")] = 256,
+    max_output: Annotated[int, typer.Option(min=1, help="Most tokens a request may generate.")] = 4_096,
+    max_prompt: Annotated[int, typer.Option(min=1, help="Most tokens a prompt may have.")] = 8_192,
+    max_body: Annotated[int, typer.Option(min=1, help="Most bytes a request's body may have.")] = 4_000_000,
+    drain: Annotated[int, typer.Option(min=0, help="Seconds open requests may go on after SIGTERM.")] = 120,
+) -> None:
+    """Serve a model at http://HOST:PORT/v1. An API key is read from VCKG_SERVE_API_KEY."""
+    key = os.environ.get(KEY_VARIABLE)
+    if not key and host not in ("127.0.0.1", "localhost", "::1"):
+        raise InputError(f"--host {host} is reachable from outside: set an API key in {KEY_VARIABLE}")
+    engine, model_name = load_engine(
+        model, precision, device, threads, cache_tokens, max_running, step_tokens
+    )
+    import uvicorn
+
+    from serve.http import Limits, Server
+
+    limits = Limits(max_body, 30.0, max_prompt, max_output, min(512, max_output), max_open)
+    server = Server(engine, name or model_name, limits, key)
+    sys.stderr.write(f"serving {server.model_name} at http://{host}:{port}/v1\n")
+    uvicorn.run(server.app(), host=host, port=port, log_level="warning", timeout_graceful_shutdown=drain)
+
+
+@app.command()
+def chat(
+    model: ModelOption = None,
+    precision: PrecisionOption = None,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+    cache_tokens: CacheOption = 8_192,
+    system: Annotated[str | None, typer.Option(help="System message.")] = None,
+    temperature: Annotated[float, typer.Option(min=0, max=2)] = 0.0,
+    max_tokens: Annotated[int, typer.Option(min=1)] = 512,
+) -> None:
+    """Talk to a model in the terminal; end with Ctrl-D. From a pipe, each line is a turn."""
+    from serve.chat import converse
+    from serve.request import SamplingParams
+
+    params = SamplingParams(temperature=temperature, max_tokens=max_tokens)
+    engine, _ = load_engine(model, precision, device, threads, cache_tokens, 1, 256)
+    converse(engine, params, system)
+
+
+def load_engine(
+    model: Path | None,
+    precision: str | None,
+    device: str,
+    threads: int | None,
+    cache_tokens: int,
+    max_running: int,
+    step_tokens: int,
+) -> tuple[Engine, str]:
+    """Read a model and set an engine up around it; the engine and the model's name."""
+    from serve.threads import use_threads
+
+    use_threads(threads)
+    from serve.engine import Engine, EngineConfig
+    from serve.model import Model
+    from serve.weights import load_checkpoint
+
+    config = EngineConfig(cache_tokens, 16, max_running, step_tokens)
+    sys.stderr.write(f"reading {model or 'the embedded model'} ...\n")
+    checkpoint = load_checkpoint(model)
+    chosen = precision or ("float16" if device == "cpu" else "bfloat16")
+    return Engine(Model.load(checkpoint, chosen, device), checkpoint, config), checkpoint.name
+
+
+def main() -> None:
+    """Run the command; a `KnownError` becomes one line on stderr and exit code 2."""
+    try:
+        app(prog_name="vckg-serve")
+    except KnownError as error:
+        sys.stderr.write(f"vckg-serve: error: {' '.join(str(error).split())}\n")
+        sys.exit(2)
+    except BrokenPipeError:  # the reader of our output went away (`| head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

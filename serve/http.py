@@ -1,0 +1,431 @@
+"""The OpenAI HTTP interface over a `Worker`.
+
+/v1/chat/completions, /v1/completions, /v1/models, /health, /metrics and /openapi.json. Every error is in OpenAI's
+form. A client that goes away cancels its request; nothing of a refused request is started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import itertools
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from serve.engine import Engine
+from serve.errors import OverloadedError, RequestError
+from serve.metrics import Metrics
+from serve.openapi import openapi_document
+from serve.protocol import ChatBody, CompletionBody, error_body, parse
+from serve.request import FinishReason, Request, TokenEvent, TokenLogprob
+from serve.worker import Worker
+
+OPEN_PATHS = ("/health", "/openapi.json")
+"""Paths that need no API key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may ask of the server."""
+
+    body_bytes: int = 4_000_000
+    body_s: float = 30.0
+    prompt_tokens: int = 8_192
+    output_tokens: int = 4_096
+    default_output_tokens: int = 512
+    open_requests: int = 256
+
+
+@dataclass(slots=True)
+class _Open:
+    """One request on its way through the server, seen from the HTTP side."""
+
+    request: Request
+    events: asyncio.Queue[TokenEvent]
+    chat: bool
+    body: ChatBody | CompletionBody
+    id: str
+    created: int = field(default_factory=lambda: int(time.time()))
+
+
+class Server:
+    """The application's state: worker, tokenizer, limits, key and counters."""
+
+    def __init__(
+        self, engine: Engine, model_name: str, limits: Limits | None = None, api_key: str | None = None
+    ) -> None:
+        self.engine = engine
+        self.worker = Worker(engine)
+        self.model_name = model_name
+        self.limits = limits or Limits()
+        self.metrics = Metrics()
+        self.started = int(time.time())
+        self._api_key = api_key.encode() if api_key else None
+        self._tokenize = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
+        self._ids = itertools.count()
+        self.n_open = 0
+
+    def app(self) -> Starlette:
+        """The ASGI application; the engine runs from its start-up to its shut-down."""
+
+        @asynccontextmanager
+        async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+            self.worker.start()
+            yield
+            await asyncio.to_thread(self.worker.stop)
+            self._tokenize.shutdown()
+
+        routes = [
+            Route(path, self._guarded(path, handler), methods=[method])
+            for path, method, handler in (
+                ("/v1/chat/completions", "POST", self._chat),
+                ("/v1/completions", "POST", self._complete),
+                ("/v1/models", "GET", self._models),
+                ("/health", "GET", self._health),
+                ("/metrics", "GET", self._metrics),
+                ("/openapi.json", "GET", self._openapi),
+            )
+        ]
+        return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
+
+    # --- routes ---
+
+    async def _chat(self, http: HttpRequest) -> Response:
+        body = parse(ChatBody, await self._body(http))
+        self._check_model(body.model)
+        ids = await self._in_tokenizer(self._chat_ids, body)
+        return await self._answer(http, body, ids, chat=True)
+
+    async def _complete(self, http: HttpRequest) -> Response:
+        body = parse(CompletionBody, await self._body(http))
+        self._check_model(body.model)
+        ids = await self._in_tokenizer(self._prompt_ids, body)
+        return await self._answer(http, body, ids, chat=False)
+
+    async def _models(self, _http: HttpRequest) -> Response:
+        one = {"id": self.model_name, "object": "model", "created": self.started, "owned_by": "vckg-serve"}
+        return JSONResponse({"object": "list", "data": [one | {"max_model_len": self.engine.longest}]})
+
+    async def _health(self, _http: HttpRequest) -> Response:
+        well = self.worker.alive
+        return JSONResponse({"status": "ok" if well else "failed"}, 200 if well else 503)
+
+    async def _metrics(self, _http: HttpRequest) -> Response:
+        text = self.metrics.text(self.engine, self.n_open)
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def _openapi(self, _http: HttpRequest) -> Response:
+        return JSONResponse(openapi_document())
+
+    # --- what every route passes ---
+
+    def _guarded(
+        self, path: str, handler: Callable[[HttpRequest], Awaitable[Response]]
+    ) -> Callable[[HttpRequest], Awaitable[Response]]:
+        async def guarded(http: HttpRequest) -> Response:
+            response = await self._checked(path, handler, http)
+            self.metrics.responded(path, response.status_code)
+            return response
+
+        return guarded
+
+    async def _checked(
+        self, path: str, handler: Callable[[HttpRequest], Awaitable[Response]], http: HttpRequest
+    ) -> Response:
+        if path not in OPEN_PATHS and not self._authorised(http):
+            body = error_body(
+                "missing or wrong API key; send it as 'Authorization: Bearer KEY'",
+                "invalid_request_error",
+                code="invalid_api_key",
+            )
+            return JSONResponse(body, 401, {"WWW-Authenticate": "Bearer"})
+        try:
+            return await handler(http)
+        except RequestError as error:
+            return JSONResponse(error_body(str(error), "invalid_request_error", param=error.param), 400)
+        except OverloadedError as error:
+            body = error_body(str(error), "server_error", code="overloaded")
+            return JSONResponse(body, 503, {"Retry-After": "1"})
+        except HTTPException as error:
+            return _http_error(http, error)
+        except ClientDisconnect:
+            return Response(status_code=499)  # nobody reads it; counted in the metrics
+
+    def _authorised(self, http: HttpRequest) -> bool:
+        if self._api_key is None:
+            return True
+        scheme, _, key = http.headers.get("authorization", "").partition(" ")
+        given = key.strip().encode("utf-8", "surrogateescape")
+        return scheme.lower() == "bearer" and hmac.compare_digest(given, self._api_key)
+
+    def _check_model(self, named: str | None) -> None:
+        if named not in (None, self.model_name):
+            message = f"the model {named[:100]!r} is not served here; this server has {self.model_name!r}"
+            raise HTTPException(404, message)
+
+    async def _body(self, http: HttpRequest) -> bytes:
+        limit, parts, size = self.limits.body_bytes, [], 0
+        try:
+            async with asyncio.timeout(self.limits.body_s):
+                async for part in http.stream():
+                    size += len(part)
+                    if size > limit:
+                        raise HTTPException(413, f"the body exceeds {limit} bytes")
+                    parts.append(part)
+        except TimeoutError as error:
+            raise HTTPException(408, f"the body did not arrive within {self.limits.body_s} s") from error
+        return b"".join(parts)
+
+    # --- tokens ---
+
+    async def _in_tokenizer(self, function: Callable[[Any], list[int]], body: Any) -> list[int]:
+        """Tokenise off the event loop, one at a time: a long prompt must not stall the streams."""
+        return await asyncio.get_running_loop().run_in_executor(self._tokenize, function, body)
+
+    def _chat_ids(self, body: ChatBody) -> list[int]:
+        from jinja2 import TemplateError
+
+        messages = [{"role": m.role, "content": m.text} for m in body.messages]
+        for message in messages:
+            if message["role"] == "developer":  # OpenAI's newer word
+                message["role"] = "system"
+        try:
+            text = self.engine.tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=False
+            )
+        except (TemplateError, ValueError) as error:
+            raise RequestError(
+                f"the model's chat template refuses this: {str(error)[:200]}", param="messages"
+            ) from error
+        return self._encode(text, special=False, param="messages")
+
+    def _prompt_ids(self, body: CompletionBody) -> list[int]:
+        if isinstance(body.prompt, str):
+            return self._encode(body.prompt, special=True, param="prompt")
+        first = body.prompt[:1]
+        if first and isinstance(first[0], str):
+            return self._encode(first[0], special=True, param="prompt")
+        return [int(t) for t in body.prompt]
+
+    def _encode(self, text: str, *, special: bool, param: str) -> list[int]:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise RequestError("the text is not valid Unicode (a lone surrogate)", param=param) from error
+        # The Rust tokenizer itself: unlike the wrapper's methods, it may be read from several threads.
+        encoding = self.engine.tokenizer.backend_tokenizer.encode(text, add_special_tokens=special)
+        return list(encoding.ids)
+
+    # --- answers ---
+
+    def _request(self, body: ChatBody | CompletionBody, ids: list[int], name: str) -> Request:
+        limits, param = self.limits, "messages" if isinstance(body, ChatBody) else "prompt"
+        if len(ids) > limits.prompt_tokens:
+            raise RequestError(f"{len(ids)} prompt tokens; at most {limits.prompt_tokens}", param=param)
+        room = self.engine.longest - len(ids)
+        if room < 1:
+            raise RequestError(
+                f"{len(ids)} prompt tokens leave no room; the model holds {self.engine.longest}", param=param
+            )
+        params = body.parameters(min(limits.default_output_tokens, limits.output_tokens, room))
+        if params.max_tokens > limits.output_tokens:
+            raise RequestError(
+                f"max_tokens is {params.max_tokens}; at most {limits.output_tokens}", param="max_tokens"
+            )
+        request = Request(name, tuple(ids), params, body.offline)
+        self.engine.check(request)
+        return request
+
+    async def _answer(
+        self, http: HttpRequest, body: ChatBody | CompletionBody, ids: list[int], *, chat: bool
+    ) -> Response:
+        if self.n_open >= self.limits.open_requests:
+            message = f"{self.n_open} requests are open; at most {self.limits.open_requests}"
+            return JSONResponse(
+                error_body(message, "rate_limit_error", code="rate_limit_exceeded"), 429, {"Retry-After": "1"}
+            )
+        name = f"{'chatcmpl' if chat else 'cmpl'}-{uuid.uuid4().hex}"
+        loop, events = asyncio.get_running_loop(), asyncio.Queue[TokenEvent]()
+        request = self._request(body, ids, name)
+        self.n_open += 1
+        try:
+            accepted = self.worker.submit(
+                request, lambda event: loop.call_soon_threadsafe(events.put_nowait, event)
+            )
+            await asyncio.wrap_future(accepted)
+        except BaseException:
+            self._close(request)
+            raise
+        one = _Open(request, events, chat, body, name)
+        if body.stream:
+            headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+            return _Stream(self._sse(one), lambda: self._close(request), headers)
+        return await self._whole(http, one)
+
+    def _close(self, request: Request) -> None:
+        """Count a request out; if it still runs, its client is gone."""
+        self.n_open -= 1
+        if request.finish_reason is None:
+            self.worker.cancel(request.id)
+        else:
+            self.metrics.finished(request.timeline)
+
+    async def _whole(self, http: HttpRequest, one: _Open) -> Response:
+        """The answer in one piece; a client that hangs up meanwhile cancels it."""
+        gone = asyncio.create_task(_until_gone(http))
+        collected = asyncio.create_task(_collect(one.events))
+        try:
+            await asyncio.wait({gone, collected}, return_when=asyncio.FIRST_COMPLETED)
+            if not collected.done():
+                return Response(status_code=499)
+            events = collected.result()
+        finally:
+            gone.cancel()
+            collected.cancel()
+            self._close(one.request)
+        last = events[-1]
+        if last.finish_reason in (FinishReason.ERROR, FinishReason.CANCELLED):
+            message = last.error or "the server stopped before the answer was complete"
+            return JSONResponse(error_body(message, "server_error"), 500 if last.error else 503)
+        text = "".join(event.text for event in events)
+        probabilities = [p for event in events for p in event.logprobs]
+        choice: dict[str, Any] = {"index": 0, "finish_reason": str(last.finish_reason)}
+        if one.chat:
+            choice["message"] = {"role": "assistant", "content": text, "refusal": None}
+        else:
+            choice["text"] = text
+        choice["logprobs"] = self._logprobs(one, probabilities)
+        kind = "chat.completion" if one.chat else "text_completion"
+        return JSONResponse(self._frame(one, kind) | {"choices": [choice], "usage": _usage(one.request)})
+
+    async def _sse(self, one: _Open) -> AsyncIterator[str]:
+        """The answer as server-sent events."""
+        kind = "chat.completion.chunk" if one.chat else "text_completion"
+        frame = self._frame(one, kind)
+        options = one.body.stream_options
+        with_usage = options is not None and options.include_usage
+        if with_usage:
+            frame["usage"] = None
+        if one.chat:
+            yield _sse_line(frame | {"choices": [_delta({"role": "assistant", "content": ""})]})
+        while True:
+            event = await one.events.get()
+            if event.finish_reason in (FinishReason.ERROR, FinishReason.CANCELLED):
+                message = event.error or "the server stopped before the answer was complete"
+                yield _sse_line(error_body(message, "server_error"))
+                return
+            if event.text or event.logprobs or event.finish_reason:
+                yield _sse_line(frame | {"choices": [self._chunk(one, event)]})
+            if event.finish_reason:
+                break
+        if with_usage:
+            yield _sse_line(frame | {"choices": [], "usage": _usage(one.request)})
+        yield "data: [DONE]\n\n"
+
+    def _chunk(self, one: _Open, event: TokenEvent) -> dict[str, Any]:
+        reason = None if event.finish_reason is None else str(event.finish_reason)
+        logprobs = self._logprobs(one, event.logprobs)
+        if one.chat:
+            return _delta({"content": event.text} if event.text else {}, reason, logprobs)
+        return {"index": 0, "text": event.text, "logprobs": logprobs, "finish_reason": reason}
+
+    def _frame(self, one: _Open, kind: str) -> dict[str, Any]:
+        return {"id": one.id, "object": kind, "created": one.created, "model": self.model_name}
+
+    def _logprobs(
+        self, one: _Open, given: list[TokenLogprob] | tuple[TokenLogprob, ...]
+    ) -> dict[str, Any] | None:
+        if one.request.params.logprobs is None:
+            return None
+        if one.chat:
+            return {
+                "content": [
+                    self._token(p.token, p.logprob)
+                    | {"top_logprobs": [self._token(t, lp) for t, lp in p.top]}
+                    for p in given
+                ],
+                "refusal": None,
+            }
+        names = [self._token(p.token, p.logprob)["token"] for p in given]
+        return {
+            "tokens": names,
+            "token_logprobs": [p.logprob for p in given],
+            "top_logprobs": [{self._token(t, lp)["token"]: lp for t, lp in p.top} for p in given],
+            "text_offset": list(itertools.accumulate((len(n) for n in names[:-1]), initial=0))
+            if names
+            else [],
+        }
+
+    def _token(self, token: int, logprob: float) -> dict[str, Any]:
+        text = self.engine.tokenizer.decode([token])
+        # -9999 is what OpenAI writes where the probability is 0; JSON has no infinity
+        return {"token": text, "logprob": max(logprob, -9999.0), "bytes": list(text.encode())}
+
+
+class _Stream(StreamingResponse):
+    """Server-sent events whose `close` runs once, however the stream ends, also before its first chunk."""
+
+    def __init__(
+        self, chunks: AsyncIterator[str], close: Callable[[], None], headers: dict[str, str]
+    ) -> None:
+        super().__init__(chunks, media_type="text/event-stream", headers=headers)
+        self._close_once = close
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._close_once()
+
+
+async def _collect(events: asyncio.Queue[TokenEvent]) -> list[TokenEvent]:
+    collected = [await events.get()]
+    while collected[-1].finish_reason is None:
+        collected.append(await events.get())
+    return collected
+
+
+async def _until_gone(http: HttpRequest) -> None:
+    """Return when the client has hung up (its body was read to the end before)."""
+    while (await http.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _delta(
+    content: dict[str, str], reason: str | None = None, logprobs: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    return {"index": 0, "delta": content, "logprobs": logprobs, "finish_reason": reason}
+
+
+def _sse_line(value: dict[str, Any]) -> str:
+    return f"data: {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}\n\n"
+
+
+def _usage(request: Request) -> dict[str, Any]:
+    return {
+        "prompt_tokens": len(request.prompt),
+        "completion_tokens": request.n_output,
+        "total_tokens": len(request.tokens),
+        "prompt_tokens_details": {"cached_tokens": request.cached_prompt_tokens},
+    }
+
+
+def _http_error(_http: HttpRequest, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    code = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}.get(error.status_code)
+    body = error_body(str(error.detail), "invalid_request_error", code=code)
+    return JSONResponse(body, error.status_code, error.headers)
