@@ -17,6 +17,7 @@ from vckg.graph import Graph
 from vckg.schema import CATEGORIES, RELATION_CODE, RELATIONS
 
 HUMAN = "NCBITaxon:9606"
+GATHERER = "infores:vckg"
 
 #: Where biolink's class has another name than our category. Biolink has no class for "a set of genes", and
 #: ``GeneFamily`` would claim common descent.
@@ -82,6 +83,7 @@ def edge_table(graph: Graph, rows: npt.NDArray[np.integer] | None = None) -> pa.
     at = np.arange(graph.m) if rows is None else np.asarray(rows)
     relation, source, sign = graph.relation[at], graph.source[at], graph.sign[at]
     subject, target = _ids(graph, graph.subject[at]), _ids(graph, graph.object[at])
+    primary, gathered = _knowledge_sources(graph)
     columns = {
         "id": edge_ids(graph, at),
         "subject": subject,
@@ -92,8 +94,8 @@ def edge_table(graph: Graph, rows: npt.NDArray[np.integer] | None = None) -> pa.
         ),
         "knowledge_level": _of_source(graph, source, "knowledge_level", "not_provided"),
         "agent_type": _of_source(graph, source, "agent_type", "not_provided"),
-        "primary_knowledge_source": _of_source(graph, source, "infores", None),
-        "aggregator_knowledge_source": _aggregators(graph).take(pa.array(source)),
+        "primary_knowledge_source": _by_code(primary, source),
+        "aggregator_knowledge_source": pa.array(gathered, pa.list_(pa.string())).take(pa.array(source)),
         "original_predicate": _by_code([f"vckg:{r.name}" for r in RELATIONS], relation),
         "object_direction_qualifier": _direction(relation, sign),
         "anatomical_context_qualifier": graph.lists("tissues", at),
@@ -128,14 +130,21 @@ def _by_code(words: Sequence[str | None], codes: npt.NDArray[np.integer]) -> pa.
     return pa.DictionaryArray.from_arrays(pa.array(place, mask=place < 0), pa.array(distinct, pa.string()))
 
 
-def _of_source(graph: Graph, source: npt.NDArray[np.integer], key: str, default: str | None) -> pa.Array:
+def _of_source(graph: Graph, source: npt.NDArray[np.integer], key: str, default: str) -> pa.Array:
     said = graph.manifest["sources"]
     return _by_code([said.get(name, {}).get(key) or default for name in graph.sources], source)
 
 
-def _aggregators(graph: Graph) -> pa.Array:
-    """Who gathered the statement: this graph, for every source."""
-    return pa.array([["infores:vckg"]] * len(graph.sources), pa.list_(pa.string()))
+def _knowledge_sources(graph: Graph) -> tuple[list[str | None], list[list[str]]]:
+    """Who stated and who gathered, by source: what another resource copied is the statement of the original."""
+    said = graph.manifest["sources"]
+    primary, gathered = [], []
+    for name in graph.sources:
+        own = said.get(name, {}).get("infores")
+        original = said.get(said.get(name, {}).get("underlying", name), {}).get("infores", own)
+        primary.append(original)
+        gathered.append([own, GATHERER] if own and own != original else [GATHERER])
+    return primary, gathered
 
 
 def _direction(relation: npt.NDArray[np.uint8], sign: npt.NDArray[np.int8]) -> pa.Array:
