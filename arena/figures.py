@@ -73,7 +73,7 @@ class Scatter(NamedTuple):
 
 WIDTH, HEIGHT = 720, 380
 LEFT, RIGHT, TOP, BOTTOM = 56, 24, 16, 52
-LABEL_HEIGHT, LETTER_WIDTH, LONGEST_LABEL = 15, 6.6, 30
+LABEL_HEIGHT, LETTER_WIDTH, LONGEST_LABEL = 15, 7.4, 30
 
 
 def scatter(
@@ -111,8 +111,8 @@ def scatter(
         corners = [(place(v, x_ends, *frame_x), place(v, y_ends, *frame_y)) for v in ends]
     return Scatter(
         placed,
-        [Tick(place(t, x_ends, *frame_x), f"{t:g}") for t in x_ticks],
-        [Tick(place(t, y_ends, *frame_y), f"{t:g}") for t in y_ticks],
+        [Tick(place(t, x_ends, *frame_x), f"{t:g}".replace("-", "−")) for t in x_ticks],
+        [Tick(place(t, y_ends, *frame_y), f"{t:g}".replace("-", "−")) for t in y_ticks],
         x_label,
         y_label,
         "M" + " L".join(f"{x} {y}" for x, y in corners) if len(corners) > 1 else "",
