@@ -66,7 +66,7 @@ class Detail:
     """How much evidence the page carries for each cell set; the rest stays in the annotated file."""
 
     candidates: int = 8
-    nodes: int = 8
+    nodes: int = 15
     genes: int = 20
     walks: int = 5
     edges: int = 6
@@ -408,6 +408,8 @@ def _graph_words(manifest: Mapping[str, Any]) -> dict[str, Any]:
                 "release": str(said.get("release") or ""),
                 "licence": str(said.get("licence") or ""),
                 "citation": str(said.get("citation") or ""),
+                "homepage": str(said.get("homepage") or ""),
+                "redistribute": said.get("redistribute"),
                 "kept": said.get("kept"),
             }
             for name, said in sorted(sources.items())

@@ -100,13 +100,12 @@
     const notes = [];
     if (set.by === "llm") notes.push(el("div", { class: "note", "data-tone": "info" }, `A language model chose among the candidates${set.reasons.length ? `; it named ${set.reasons.join(", ")} as reasons` : ""}. `, bdi(set.note)));
     else if (set.note) notes.push(set.by === "fallback" ? el("div", { class: "note", "data-tone": "warn" }, bdi(set.note)) : el("p", { class: "muted small" }, bdi(set.note)));
-    for (const [label, id, message] of set.coverage) {
-      notes.push(el("div", { class: "note", "data-tone": "warn" }, el("strong", {}, "Coverage: "), bdi(message || word(label)), " ", el("span", { class: "small" }, curie(id))));
-    }
-    for (const [symbol, id, kind, inSet, inFile] of set.contradictions) {
-      const said = kind === "expected_absent" ? "is expected but hardly there" : "speaks against the label and is there";
-      notes.push(el("div", { class: "note", "data-tone": "bad" }, el("strong", {}, "Against: "), bdi(word(symbol)), ` ${said}: in ${percent(inSet)} of the set's cells, ${percent(inFile)} of the file's. `, el("span", { class: "small" }, curie(id))));
-    }
+    const listed = (tone, title, lines) => {
+      if (lines.length) notes.push(el("div", { class: "note", "data-tone": tone }, el("strong", {}, title), el("ul", {}, lines.map((line) => el("li", {}, line)))));
+    };
+    listed("warn", "Coverage: what this file cannot decide", set.coverage.map(([label, id, message]) => [bdi(message || word(label)), " ", curie(id)]));
+    listed("bad", "Against the label", set.contradictions.map(([symbol, id, kind, inSet, inFile]) => [bdi(word(symbol)), " ", curie(id),
+      ` ${kind === "expected_absent" ? "is expected but hardly there" : "speaks against it and is there"}: in ${percent(inSet)} of the set's cells, ${percent(inFile)} of the file's`]));
     return notes.length ? el("div", { class: "notes" }, notes) : null;
   }
   const percent = (share) => (share === null ? "an unknown share" : `${number(100 * share, 2)} %`);

@@ -182,7 +182,7 @@ def test_warnings_contradictions_and_the_models_part_are_shown(make_annotation, 
     open_page(page, write(tmp_path, [chosen]))
     text = page.locator("#detail").inner_text()
     assert "FOXP3 not measured" in text
-    assert "CD4 is expected but hardly there: in 2 % of the set's cells, 40 % of the file's." in text
+    assert "CD4 HGNC:1678 is expected but hardly there: in 2 % of the set's cells, 40 % of the file's" in text
     assert "A language model chose among the candidates; it named E1, E3 as reasons" in text
     assert page.locator("summary .badge").all_inner_texts() == ["named by the model"] * 2
     assert "SEPT2" in text
