@@ -133,7 +133,7 @@ def _known(values: pd.Series[Any], codes: Mapping[str, int], what: str) -> npt.N
     if mapped.isna().any():
         odd = str(values[mapped.isna()].iloc[0])
         raise GraphError(f"no {what} {odd!r}{did_you_mean(odd, codes)}; known: {', '.join(codes)}")
-    return mapped.to_numpy(dtype=np.int64)
+    return np.asarray(mapped, dtype=np.int64)
 
 
 def _codes_of(ids: Strings, values: pd.Series[Any], what: str) -> npt.NDArray[np.int64]:

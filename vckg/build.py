@@ -46,7 +46,12 @@ _WHAT = {
     "curie": "id",
     "terms": "term",
 }
-_WHY = {UNKNOWN: "not known", AMBIGUOUS: "ambiguous", OBSOLETE: "obsolete, not replaced", ABSENT: "not stated"}
+_WHY = {
+    UNKNOWN: "not known",
+    AMBIGUOUS: "ambiguous",
+    OBSOLETE: "obsolete, not replaced",
+    ABSENT: "not stated",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +126,12 @@ def _nodes(readings: Mapping[str, Reading]) -> pd.DataFrame:
 def _names(readings: Mapping[str, Reading], nodes: pa.Table, category: npt.NDArray[np.uint8]) -> pd.DataFrame:
     """All names that lead to a node: the nodes' own, the sources', the labels that sources map themselves."""
     names = names_of_nodes(nodes, category)
-    aliases_given = any("genes.alias" in set(f["kind"]) for r in readings.values() for f in r.names if "kind" in f)
-    if aliases_given:  # the gene table tells previous symbols from aliases; its nodes' synonyms are both at once
+    aliases_given = any(
+        "genes.alias" in set(f["kind"]) for r in readings.values() for f in r.names if "kind" in f
+    )
+    if (
+        aliases_given
+    ):  # the gene table tells previous symbols from aliases; its nodes' synonyms are both at once
         names = names[names["kind"] != "genes.alias"]
     frames = [names]
     symbols = names[names["kind"] == "genes.symbol"].set_index("name")["id"]
@@ -192,7 +201,9 @@ class Grounding:
         subject = self._end(name, statements.subject, good, rejected, relation.subjects)
         if relation.subjects == relation.objects:
             itself = good & (subject == target)
-            rejected.add("a node with itself", int(itself.sum()), self._ids.pick(np.unique(subject[itself])[:9]))
+            rejected.add(
+                "a node with itself", int(itself.sum()), self._ids.pick(np.unique(subject[itself])[:9])
+            )
             good &= ~itself
         rows = np.flatnonzero(good)
         self.kept[name] += rows.size
@@ -359,7 +370,9 @@ def _credit(source: Source, part: str = "") -> dict[str, Any]:
         "infores": source.infores,
         "homepage": source.homepage,
         "licence": (said and said.licence) or source.licence,
-        "redistribute": source.redistribute if said is None or said.redistribute is None else said.redistribute,
+        "redistribute": source.redistribute
+        if said is None or said.redistribute is None
+        else said.redistribute,
         "citation": source.citation,
         "knowledge_level": source.knowledge_level,
         "agent_type": (said and said.agent_type) or source.agent_type,

@@ -15,6 +15,7 @@ from vckg.errors import GraphError, did_you_mean
 from vckg.formats import batches, link_edges, link_nodes
 from vckg.ground import NAME_KINDS, NameTable
 from vckg.schema import CATEGORIES, CATEGORY_CODE, RELATION_NAMES
+from vckg.strings import Strings
 
 _EDGE_COLUMNS = ("relation", "source", "sign", "evidence_count", "weight", "specificity")
 
@@ -119,9 +120,8 @@ def _cut(graph: Graph, inside: npt.NDArray[np.bool_], rows: npt.NDArray[np.int64
     manifest = {key: graph.manifest[key] for key in ("sources", "source_names")}
     manifest["cut_from"] = graph.content_hash
     nodes = graph.node_table.take(pa.array(at)).combine_chunks()
-    return assemble(
-        nodes, np.asarray(graph.category)[at], edges, dictionaries, _names_of(graph, inside), manifest
-    )
+    names = NameTable.build(_names_of(graph, inside), Strings(nodes["id"]))
+    return assemble(nodes, np.asarray(graph.category)[at], edges, dictionaries, names, manifest)
 
 
 def _only_inside(lists: Lists, inside: npt.NDArray[np.bool_], local: npt.NDArray[np.int32]) -> Lists:

@@ -1,20 +1,54 @@
-"""The graph a command uses when none is named."""
+"""The graph a command uses when none is named: built by itself, once, in the user's cache."""
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from vckg.errors import GraphError
+from vckg.fetch import Places, default_cache, default_mirrors, digest_of
 from vckg.graph import Graph
+from vckg.make import make
+from vckg.schema import FORMAT_VERSION
+from vckg.sources import Source, choose, shipped_sources
+
+PROFILE = "core"
 
 
 def load(path: Path | str | None = None) -> Graph:
     """Return the graph of a folder, or the default graph.
 
-    The default is the folder that ``VCKG_GRAPH`` names.
+    The default is the folder that VCKG_GRAPH names, else the profile ``core`` in the user's cache (VCKG_CACHE),
+    which is fetched and built with a progress display the first time. It is built again when the source table
+    or the format of the folder has changed.
+
+    Raises
+    ------
+    GraphError
+        The folder is missing, damaged, or of another format version.
+    SourceError
+        A file the default graph needs cannot be fetched.
     """
     named = path or os.environ.get("VCKG_GRAPH")
-    if not named:
-        raise GraphError("no graph folder named; set VCKG_GRAPH or build one with `vckg build`")
-    return Graph.load(named)
+    if named:
+        return Graph.load(named)
+    folder = default_folder()
+    try:
+        return Graph.load(folder)
+    except GraphError:
+        places = Places(default_cache(), default_mirrors(), offline=bool(os.environ.get("VCKG_OFFLINE")))
+        return make(folder, shipped_sources(), places, profile=PROFILE)
+
+
+def default_folder() -> Path:
+    """Return where the default graph lies: its name follows the rows of the source table it is built from."""
+    chosen, _ = choose(shipped_sources(), PROFILE)
+    return default_cache() / "graphs" / f"{PROFILE}-{_key(chosen)}"
+
+
+def _key(sources: Sequence[Source]) -> str:
+    rows = (json.dumps(asdict(s), sort_keys=True, default=dict) for s in sources)
+    return digest_of([str(FORMAT_VERSION), *rows])[:12]

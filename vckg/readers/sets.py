@@ -26,8 +26,24 @@ _ASPECT = {
 }
 #: GAF 2.1 and 2.2: 17 columns, no header.
 GAF_COLUMNS = (
-    "db db_id symbol qualifier go_id reference evidence with_from aspect name synonym type taxon date by extension form"
-).split()
+    "db",
+    "db_id",
+    "symbol",
+    "qualifier",
+    "go_id",
+    "reference",
+    "evidence",
+    "with_from",
+    "aspect",
+    "name",
+    "synonym",
+    "type",
+    "taxon",
+    "date",
+    "by",
+    "extension",
+    "form",
+)
 
 
 def read_gmt(parts: Parts, *, prefix: str, category: str = "Pathway", id_column: int = 0) -> Reading:
@@ -45,7 +61,9 @@ def read_gmt(parts: Parts, *, prefix: str, category: str = "Pathway", id_column:
             continue
         fields = line.split("\t")
         if len(fields) < 3 or not fields[id_column].strip():
-            raise SourceError(path, f"{len(fields)} columns, name, description and genes expected", line=number)
+            raise SourceError(
+                path, f"{len(fields)} columns, name, description and genes expected", line=number
+            )
         reading.rows += 1
         local, other = fields[id_column].strip(), fields[1 - id_column].strip()
         described = other if other and "://" not in other else local
@@ -66,7 +84,9 @@ def read_gaf(parts: Parts) -> Reading:
     wanted = ["db_id", "symbol", "qualifier", "go_id", "reference", "evidence", "aspect", "taxon"]
     table = read_columns(parts["main"], wanted, header=GAF_COLUMNS, comment=b"!")
     reading = Reading(rows=table.num_rows)
-    negated = np.asarray(pc.match_substring_regex(table["qualifier"], r"(^|\|)NOT(\||$)").to_numpy(False), dtype=bool)
+    negated = np.asarray(
+        pc.match_substring_regex(table["qualifier"], r"(^|\|)NOT(\||$)").to_numpy(False), dtype=bool
+    )
     table = keep(table, ~negated, "NOT annotation", reading.rejected, "symbol")
     human = np.asarray(pc.starts_with(table["taxon"], "taxon:9606").to_numpy(False), dtype=bool)
     table = keep(table, human, "not human", reading.rejected, "symbol")

@@ -1,0 +1,88 @@
+"""`build`: from a profile to a graph folder, under a lock, atomically."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from vckg.build import build_graph
+from vckg.console import progress
+from vckg.errors import InputError
+from vckg.fetch import Places, fetch
+from vckg.graph import Graph
+from vckg.kgx import edge_table, node_table
+from vckg.locks import locked
+from vckg.mappings import write_sssom
+from vckg.sources import Source, choose
+from vckg.store import MANIFEST, replace_folder, write_files
+
+PACKAGES = ("vckg", "numpy", "pandas", "pyarrow")
+
+
+def make(
+    folder: Path,
+    sources: Sequence[Source],
+    places: Places,
+    *,
+    profile: str,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+) -> Graph:
+    """Fetch, build and write a graph folder and return the graph, read back from it.
+
+    The folder appears at once and whole, by a rename; an older graph there is replaced. A second build of the
+    same folder waits for the first.
+    """
+    include, exclude = sorted(set(include)), sorted(set(exclude))
+    chosen, excluded_parts = choose(sources, profile, include, exclude)
+    folder = folder.absolute()
+    refuse_foreign(folder)
+    taken = fetch(chosen, places)
+    with locked(folder.parent / f".{folder.name}.lock", f"is building {folder}"):
+        _sweep(folder)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".building", dir=folder.parent))
+        try:
+            with progress(f"building {folder.name} from {len(taken)} sources"):
+                graph, mappings = build_graph(taken, excluded_parts)
+                graph.manifest |= _parameters(profile, include, exclude)
+                pq.write_table(node_table(graph), scratch / "nodes.parquet", compression="zstd")
+                pq.write_table(edge_table(graph), scratch / "edges.parquet", compression="zstd")
+                licence = "see the manifest: each source under its own licence"
+                write_sssom(mappings.table(graph.names), scratch / "mappings.sssom.tsv", licence=licence)
+                write_files(graph, scratch)
+            replace_folder(scratch, folder)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+    return Graph.load(folder)
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise InputError where the output exists and is not a graph folder: nothing of a user's is overwritten."""
+    if (
+        folder.exists()
+        and not (folder / MANIFEST).is_file()
+        and (not folder.is_dir() or any(folder.iterdir()))
+    ):
+        raise InputError(f"{folder}: exists and is not a graph folder; name another output folder")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed build of the same folder left; the lock is held, so none is at work."""
+    for left in folder.parent.glob(f".{folder.name}.*"):
+        if left.is_dir() and (left.name.endswith(".building") or ".old." in left.name):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _parameters(profile: str, include: Sequence[str], exclude: Sequence[str]) -> dict[str, Any]:
+    return {
+        "parameters": {"profile": profile, "source": list(include), "exclude_source": list(exclude)},
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+    }
