@@ -167,6 +167,14 @@ class Client:
             request["max_tokens"] = max_tokens
         return self._cache is not None and self._cache.get(self._key(request, schema)) is not None
 
+    @property
+    def sampling(self) -> str:
+        """Temperature, seed and longest reply, in words."""
+        at = self._settings
+        return (
+            f"temperature {at['temperature']:g}, seed {at['seed']}, at most {at['max_tokens']} tokens a reply"
+        )
+
     def stop(self) -> None:
         """Send nothing any more; a request under way is still read and kept."""
         self._stop.set()
