@@ -122,7 +122,8 @@ def _slots(
     context = np.array([s.context for s in segments])
     place = np.arange(starts[-1]) - starts[segment] + context[segment]  # cache position of each row
     blocks: Int64 = tables[segment, place // block_tokens].astype(np.int64)
-    return blocks * block_tokens + place % block_tokens
+    slots: Int64 = blocks * block_tokens + place % block_tokens
+    return slots
 
 
 def _lineages(parents: Int64) -> list[list[int]]:
@@ -138,4 +139,5 @@ def _lineages(parents: Int64) -> list[list[int]]:
 def slots_of(blocks: Sequence[int], start: int, stop: int, block_tokens: int) -> Int64:
     """Cache slots of positions ``start:stop`` of a request with this block table; int64[stop - start]."""
     place = np.arange(start, stop)
-    return np.asarray(blocks, np.int64)[place // block_tokens] * block_tokens + place % block_tokens
+    slots: Int64 = np.asarray(blocks, np.int64)[place // block_tokens] * block_tokens + place % block_tokens
+    return slots

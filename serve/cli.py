@@ -106,15 +106,16 @@ def load_engine(
 ) -> tuple[Engine, str]:
     """Read a model and set an engine up around it; the engine and the model's name."""
     from serve.threads import use_threads
+    from serve.weights import find_model, load_checkpoint
 
+    path = find_model(model)  # before torch is loaded: a typing error is answered at once
     use_threads(threads)
     from serve.engine import Engine, EngineConfig
     from serve.model import Model
-    from serve.weights import load_checkpoint
 
     config = EngineConfig(cache_tokens, 16, max_running, step_tokens)
     sys.stderr.write(f"reading {model or 'the embedded model'} ...\n")
-    checkpoint = load_checkpoint(model)
+    checkpoint = load_checkpoint(path)
     chosen = precision or ("float16" if device == "cpu" else "bfloat16")
     return Engine(Model.load(checkpoint, chosen, device), checkpoint, config), checkpoint.name
 

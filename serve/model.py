@@ -114,7 +114,7 @@ class Model:
         self.head = make_linear(self.head_weight, None, precision, self.device)
         self.final_norm = own["norm.weight"].to(self.device, self.dtype)
         self.layers = [self._layer(own, f"layers.{i}.") for i in range(self.dims.layers)]
-        self.cos, self.sin = _rotary(config, self.dims, self.device, self.dtype)
+        self.cos, self.sin = _rotary(config, self.dims, own.get("rope_freqs.weight"), self.device, self.dtype)
         self.forwards = 0
 
     @classmethod
@@ -285,9 +285,12 @@ def _set_threads(work: int) -> None:
 
 
 def _rotary(
-    config: Any, dims: Dimensions, device: torch.device, dtype: torch.dtype
+    config: Any, dims: Dimensions, stretch: torch.Tensor | None, device: torch.device, dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and sines for every position, [longest, d / 2], by transformers' own rope initialisation."""
+    """Cosines and sines for every position, [longest, d / 2], by transformers' own rope initialisation.
+
+    `stretch` [d / 2] divides the frequencies: what a GGUF file has of Llama 3's scaling.
+    """
     from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
     scaling = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
@@ -297,6 +300,7 @@ def _rotary(
             f"rope type {kind!r} depends on the prompt's length, which a shared cache cannot have"
         )
     rope = LlamaRotaryEmbedding(config)
-    angles = torch.arange(dims.longest).float()[:, None] * rope.inv_freq.float()[None]
+    frequencies = rope.inv_freq.float() if stretch is None else rope.inv_freq.float() / stretch.float()
+    angles = torch.arange(dims.longest).float()[:, None] * frequencies[None]
     factor = rope.attention_scaling
     return (angles.cos() * factor).to(device, dtype), (angles.sin() * factor).to(device, dtype)

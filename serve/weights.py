@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import logging
 import struct
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serve.errors import ModelError
+from serve.gguf import read_header
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger(__name__)
 
 FAMILIES = ("llama", "qwen2", "qwen3")
 EMBEDDED = "SmolLM2-135M-Instruct"
@@ -71,47 +75,104 @@ def load_checkpoint(model: str | Path | None = None) -> Checkpoint:
     ModelError
         if the path is missing or unreadable, or the family is not one of `FAMILIES`.
     """
+    path = find_model(model)
+    return _load_folder(path) if path.is_dir() else _load_gguf(path)
+
+
+def find_model(model: str | Path | None = None) -> Path:
+    """Path of a model that looks like one; None is the embedded model. Quick: nothing of it is read.
+
+    Raises
+    ------
+    ModelError
+        if there is no Hugging Face folder or .gguf file.
+    """
     path = embedded_model() if model is None else Path(model)
+    wanted = "wanted a Hugging Face model folder or a .gguf file"
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise ModelError(f"{path}: no config.json; wanted a Hugging Face model folder or a .gguf file")
-        return _load(path, path, {}, path.resolve().name)
+            raise ModelError(f"{path}: no config.json; {wanted}")
+        return path
     if not path.is_file():
-        raise ModelError(
-            f"{path}: no such file or folder; wanted a Hugging Face model folder or a .gguf file"
-        )
+        raise ModelError(f"{path}: no such file or folder; {wanted}")
     if path.suffix.lower() != ".gguf":
-        raise ModelError(f"{path}: not a .gguf file; wanted a Hugging Face model folder or a .gguf file")
-    name = EMBEDDED if path.name == _EMBEDDED_FILE[1] else path.stem
-    return _load(path, path.parent, {"gguf_file": path.name}, name)
+        raise ModelError(f"{path}: not a .gguf file; {wanted}")
+    return path
 
 
-def _load(path: Path, folder: Path, where: dict[str, str], name: str) -> Checkpoint:
-    import torch
+def _load_folder(path: Path) -> Checkpoint:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    with _quiet():
-        try:
-            config = AutoConfig.from_pretrained(folder, local_files_only=True, **where)
-            _check_family(path, config)
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, **where)
-            model = AutoModelForCausalLM.from_pretrained(
-                folder,
-                local_files_only=True,
-                dtype=torch.float32 if where else "auto",
-                **({} if where else {"use_safetensors": True}),
-                **where,
-            )
-        except (OSError, ValueError, KeyError, IndexError, RuntimeError, struct.error) as error:
-            raise ModelError(
-                f"{path}: cannot be read as a model: {' '.join(str(error).split())[:300]}"
-            ) from error
+    with _quiet(), _as_model_error(path):
+        config = AutoConfig.from_pretrained(path, local_files_only=True)
+        _check_family(path, config)
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            path, local_files_only=True, dtype="auto", use_safetensors=True
+        )
+    named = (model.generation_config.eos_token_id, config.eos_token_id, tokenizer.eos_token_id)
+    eos = {t for ids in named if ids is not None for t in (ids if isinstance(ids, list) else [ids])}
+    tensors = {key: tensor.detach() for key, tensor in model.state_dict().items()}
+    return _checkpoint(path.resolve().name, path, config, tokenizer, tensors, eos)
+
+
+def _load_gguf(path: Path) -> Checkpoint:
+    from transformers import AutoConfig
+
+    header = read_header(path)
+    if header.family not in FAMILIES:
+        raise ModelError(f"{path}: is a {header.family!r} model; the engine runs {', '.join(FAMILIES)}")
+    config = AutoConfig.for_model(header.family, **header.config())
+    tokenizer = _gguf_tokenizer(path)
+    eos = {t for t in (config.eos_token_id, tokenizer.eos_token_id) if t is not None}
+    name = EMBEDDED if path.name == _EMBEDDED_FILE[1] else path.stem
+    return _checkpoint(name, path, config, tokenizer, header.read_tensors(), eos)
+
+
+def _checkpoint(
+    name: str, path: Path, config: Any, tokenizer: Any, tensors: dict[str, torch.Tensor], eos: set[int]
+) -> Checkpoint:
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(f"{path}: has no fast tokenizer (tokenizer.json); wanted one")
-    tensors = {key: tensor.detach() for key, tensor in model.state_dict().items()}
-    named = (model.generation_config.eos_token_id, model.config.eos_token_id, tokenizer.eos_token_id)
-    eos = {t for ids in named if ids is not None for t in (ids if isinstance(ids, list) else [ids])}
-    return Checkpoint(name, path, model.config, tokenizer, tensors, frozenset(eos))
+    return Checkpoint(name, path, config, tokenizer, tensors, frozenset(eos))
+
+
+def _gguf_tokenizer(path: Path) -> Any:
+    """The tokenizer that transformers converts from a GGUF file; kept in the user's cache, it is slow to convert."""
+    import transformers
+    from platformdirs import user_cache_path
+    from transformers import AutoTokenizer
+
+    stat = path.stat()
+    identity = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {transformers.__version__}"
+    kept = user_cache_path("vckg") / "tokenizers" / hashlib.sha256(identity.encode()).hexdigest()[:16]
+    with _quiet(), _as_model_error(path):
+        if (kept / "tokenizer.json").is_file():
+            return AutoTokenizer.from_pretrained(kept, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
+    _keep(tokenizer, kept)
+    return tokenizer
+
+
+def _keep(tokenizer: Any, folder: Path) -> None:
+    """Save a tokenizer atomically; a cache that cannot be written costs time, not function."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            tokenizer.save_pretrained(Path(scratch) / "new")
+            (Path(scratch) / "new").rename(folder)
+    except OSError as error:
+        log.warning("the tokenizer was not kept in %s: %s", folder, error)
+
+
+@contextmanager
+def _as_model_error(path: Path) -> Iterator[None]:
+    """Failures of transformers to read `path`, as the error they are."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, IndexError, RuntimeError, struct.error) as error:
+        said = " ".join(str(error).split())[:300]
+        raise ModelError(f"{path}: cannot be read as a model: {said}") from error
 
 
 def _check_family(path: Path, config: Any) -> None:

@@ -202,7 +202,6 @@ def test_a_body_that_never_comes_times_out(served):
     with socket.create_connection((host, int(port))) as raw:
         head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}"
         raw.sendall(f"{head}\r\nContent-Length: 9\r\n\r\n{{".encode())
-        )
         assert b" 408 " in raw.recv(4096)
 
 

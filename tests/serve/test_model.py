@@ -141,12 +141,14 @@ def test_an_unknown_precision_is_refused(tiny):
 
 def test_what_is_not_a_model_is_refused_with_its_path(tmp_path):
     (tmp_path / "weights.bin").write_bytes(b"x")
-    (tmp_path / "broken.gguf").write_bytes(b"GGUF nonsense")
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF" + (3).to_bytes(4, "little") + b"nonsense")
+    (tmp_path / "other.gguf").write_bytes(b"PK nonsense")
     for path, said in (
         (tmp_path / "absent", "no such file"),
         (tmp_path, "no config.json"),
         (tmp_path / "weights.bin", "not a .gguf"),
-        (tmp_path / "broken.gguf", "cannot be read as a model"),
+        (tmp_path / "broken.gguf", "header is damaged"),
+        (tmp_path / "other.gguf", "does not begin with GGUF"),
     ):
         with pytest.raises(ModelError, match=said):
             load_checkpoint(path)

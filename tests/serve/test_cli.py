@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from serve.cli import app
+from serve.errors import InputError
+
+
+def test_help_loads_no_torch():
+    script = "import sys, serve.cli; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+    assert "chat" in CliRunner().invoke(app, ["--help"]).output
+
+
+def test_an_outside_address_needs_a_key(monkeypatch):
+    monkeypatch.delenv("VCKG_SERVE_API_KEY", raising=False)
+    result = CliRunner().invoke(app, ["start", "--host", "0.0.0.0"])
+    assert isinstance(result.exception, InputError)
+    assert "set an API key in VCKG_SERVE_API_KEY" in str(result.exception)
+
+
+def test_a_conversation_from_a_pipe(tiny, tiny_engine, monkeypatch, capsys):
+    import io
+
+    from serve.chat import converse
+    from serve.request import SamplingParams
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("hello\n\nagain\n"))
+    converse(tiny_engine(), SamplingParams(max_tokens=5), "be brief")
+    assert capsys.readouterr().out.count("\n") >= 2
+
+
+def test_a_missing_model_is_one_line_and_exit_code_2():
+    command = [sys.executable, "-m", "serve.cli", "chat", "--model", "/nowhere"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        "vckg-serve: error: /nowhere: no such file or folder; wanted"
+    )
+
+
+@pytest.mark.parametrize("size", ["--step-tokens", "--max-running"])
+def test_sizes_are_checked(size):
+    assert CliRunner().invoke(app, ["start", size, "0"]).exit_code == 2
