@@ -109,7 +109,7 @@ def card(graph: Graph) -> str:
     """The HTML of the card of a graph."""
     report = audit(graph)
     marked = marker_genes(graph)
-    profile = graph.manifest.get("profile")
+    profile = graph.manifest.get("parameters", {}).get("profile")
     return render(
         TEMPLATES / "card.html.j2",
         title=f"Knowledge graph, profile {profile}" if profile else "Knowledge graph",

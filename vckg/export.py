@@ -17,10 +17,12 @@ import numpy.typing as npt
 from vckg.errors import GraphError, InputError, did_you_mean
 from vckg.formats import FORMATS, Selection
 from vckg.graph import Graph
+from vckg.locks import locked
 from vckg.store import MANIFEST, replace_folder, sha256_of
 
 FORMAT = "vckg-export"
 FORMAT_VERSION = 1
+_UNFINISHED = ".exporting"
 _SAID = ("title", "infores", "release", "licence", "redistribute", "citation")
 
 
@@ -58,19 +60,26 @@ def export(graph: Graph, form: str, folder: Path | str, *, i_have_the_right: boo
             "no source of this graph states a licence that allows redistribution, so nothing would be exported; "
             "pass --i-have-the-right if you have it"
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        FORMATS[form](selection, scratch)
-        manifest = _manifest(selection, form, closed, scratch)
-        (scratch / MANIFEST).write_text(
-            json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        replace_folder(scratch, folder)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
+    with locked(folder.parent / f".{folder.name}.lock", f"is exporting to {folder}"):
+        _sweep(folder)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=_UNFINISHED, dir=folder.parent))
+        try:
+            FORMATS[form](selection, scratch)
+            manifest = _manifest(selection, form, closed, scratch)
+            text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+            (scratch / MANIFEST).write_text(text, encoding="utf-8")
+            replace_folder(scratch, folder)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
     return manifest
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed export to the same folder left; the lock is held, so none is at work."""
+    for pattern in (f".{folder.name}.*{_UNFINISHED}", f".{folder.name}.old.*"):
+        for left in folder.parent.glob(pattern):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _refuse_foreign(folder: Path) -> None:

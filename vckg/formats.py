@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vckg.graph import Graph
-from vckg.kgx import EDGE_COLUMNS, NODE_COLUMNS, edge_table, node_table
+from vckg.kgx import EDGE_COLUMNS, NODE_COLUMNS, PREFIX_IRIS, edge_table, node_table
 from vckg.lines import (
     Column,
     Columns,
@@ -46,6 +46,7 @@ def write_kgx(selection: Selection, folder: Path) -> None:
         with (folder / f"{name}.tsv").open("wb") as file:
             file.write(("\t".join(columns) + "\n").encode())
             write_lines(file, tables, lambda c: join(*map(tsv_text, c.values()), "\t"))
+    _write_prefixes(folder)
 
 
 def write_kgx_jsonl(selection: Selection, folder: Path) -> None:
@@ -53,6 +54,12 @@ def write_kgx_jsonl(selection: Selection, folder: Path) -> None:
     for name, _, tables in _kgx_tables(selection):
         with (folder / f"{name}.jsonl").open("wb") as file:
             write_lines(file, tables, json_objects)
+    _write_prefixes(folder)
+
+
+def _write_prefixes(folder: Path) -> None:
+    """``prefixes.json``: what kgx must be told beside biolink's own prefixes."""
+    (folder / "prefixes.json").write_text(json.dumps(PREFIX_IRIS, indent=1) + "\n", encoding="utf-8")
 
 
 def _kgx_tables(selection: Selection) -> Iterable[tuple[str, Sequence[str], Iterable[pa.Table]]]:
@@ -84,7 +91,7 @@ NODE_FIELDS = (
     Neo4jField("description:string", "description"),
     Neo4jField("synonym:string[]", "synonym"),
     Neo4jField("xref:string[]", "xref"),
-    Neo4jField("in_taxon:string", "in_taxon"),
+    Neo4jField("taxon:string", "taxon"),
 )
 EDGE_FIELDS = (
     Neo4jField(":START_ID", "subject"),
@@ -97,9 +104,11 @@ EDGE_FIELDS = (
     Neo4jField("anatomical_context_qualifier:string[]", "anatomical_context_qualifier"),
     Neo4jField("publications:string[]", "publications"),
     Neo4jField("evidence_count:int", "evidence_count"),
-    Neo4jField("evidence:string[]", "evidence"),
+    Neo4jField("has_evidence:string[]", "has_evidence"),
+    Neo4jField("sign:int", "sign"),
     Neo4jField("weight:float", "weight"),
     Neo4jField("specificity:float", "specificity"),
+    Neo4jField("source_name:string", "source_name"),
 )
 
 
@@ -176,9 +185,15 @@ def flat_table(graph: Graph, rows: npt.NDArray[np.int64]) -> pa.Table:
             f"{end}_source": pc.replace_substring_regex(ids, ":.*", ""),
         }
     kgx = edge_table(graph, rows)
-    columns["source"] = pa.array(list(graph.sources), pa.string()).take(pa.array(graph.source[rows]))
-    columns["sign"] = pa.array(graph.sign[rows])
-    picked = ("evidence_count", "publications", "anatomical_context_qualifier", "weight", "knowledge_level")
+    picked = (
+        "source_name",
+        "sign",
+        "evidence_count",
+        "publications",
+        "anatomical_context_qualifier",
+        "weight",
+        "knowledge_level",
+    )
     columns |= columns_of(kgx, picked)
     return pa.table(columns)
 
@@ -205,8 +220,8 @@ def link_edges(graph: Graph, rows: npt.NDArray[np.int64]) -> pa.Table:
         "key": kgx["id"],
         "relation": pa.array(RELATION_NAMES).take(pa.array(graph.relation[rows])),
         "predicate": kgx["predicate"],
-        "source_name": pa.array(list(graph.sources), pa.string()).take(pa.array(graph.source[rows])),
-        "sign": pa.array(graph.sign[rows]),
+        "source_name": kgx["source_name"],
+        "sign": kgx["sign"],
         "evidence_count": kgx["evidence_count"],
         "publications": kgx["publications"],
         "tissues": kgx["anatomical_context_qualifier"],

@@ -18,6 +18,12 @@ from vckg.schema import CATEGORIES, RELATION_CODE, RELATIONS
 
 HUMAN = "NCBITaxon:9606"
 GATHERER = "infores:vckg"
+#: What the prefixes stand for that biolink's own map does not hold.
+PREFIX_IRIS = {
+    "COMPLEX": "https://omnipathdb.org/complexes/",
+    "CPDB": "https://www.cellphonedb.org/complex/",
+    "vckg": "https://github.com/vckg/vckg#",
+}
 
 #: Where biolink's class has another name than our category. Biolink has no class for "a set of genes", and
 #: ``GeneFamily`` would claim common descent.
@@ -31,7 +37,9 @@ _DIRECTION_OF_SIGN = {1: "upregulated", -1: "downregulated"}
 _SPECIES = [HUMAN if "Gene" in (*r.subjects, *r.objects) else None for r in RELATIONS]
 _SIGN_MARKS = ("/-", "", "/+")
 
-NODE_COLUMNS = ("id", "category", "name", "description", "synonym", "xref", "in_taxon")
+#: ``taxon`` and not ``in_taxon``: the model's classes want a list of the latter, kgx's validator refuses one.
+NODE_COLUMNS = ("id", "category", "name", "description", "synonym", "xref", "taxon")
+#: The last five but ``has_evidence`` are ours, not biolink's.
 EDGE_COLUMNS = (
     "id",
     "subject",
@@ -48,9 +56,11 @@ EDGE_COLUMNS = (
     "species_context_qualifier",
     "publications",
     "evidence_count",
-    "evidence",
+    "has_evidence",
+    "sign",
     "weight",
     "specificity",
+    "source_name",
 )
 
 
@@ -73,7 +83,7 @@ def node_table(graph: Graph, nodes: npt.NDArray[np.integer] | None = None) -> pa
         "description": _blank_as_null(texts["description"]),
         "synonym": texts["synonyms"],
         "xref": texts["xrefs"],
-        "in_taxon": pa.array(taxon, pa.string()).take(pa.array(category)),
+        "taxon": pa.array(taxon, pa.string()).take(pa.array(category)),
     }
     return pa.table(columns).combine_chunks()
 
@@ -102,9 +112,11 @@ def edge_table(graph: Graph, rows: npt.NDArray[np.integer] | None = None) -> pa.
         "species_context_qualifier": _by_code(_SPECIES, relation),
         "publications": graph.lists("publications", at),
         "evidence_count": pa.array(graph.evidence_count[at]),
-        "evidence": graph.lists("evidence", at),
+        "has_evidence": graph.lists("evidence", at),
+        "sign": pa.array(sign),
         "weight": _nan_as_null(graph.weight[at]),
         "specificity": _nan_as_null(graph.specificity[at]),
+        "source_name": _by_code(graph.sources, source),
     }
     return pa.table(columns).combine_chunks()
 
