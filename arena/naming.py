@@ -11,17 +11,16 @@ import re
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from functools import cached_property, lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from arena.types import Sample
 from gather.ontology import Ontology
 from vckg.graph import Graph
 from vckg.ground import normal_key
 
-LONGEST_NAME: Final = 14
-"""Words of the longest name looked for in a text."""
 SHORTEST_NAME: Final = 4
 """Letters a name must have to be recognised inside a text."""
 TEXT_READ: Final = 2000
@@ -34,6 +33,15 @@ _GENE_WORD = re.compile(
     r"(?<![\w-])([A-Z][A-Z0-9]+(?:-[A-Z0-9]+)*|[A-Z]\d+orf\d+)(?!\w)"  # a symbol as approved ones are written
     r"(\s?[+]|-?(?:positive|negative|high|low|hi|lo|bright|dim)\b)?"  # ... that may be part of a phenotype
 )
+
+
+_TITLE = re.compile(r"\s*([^:\n]{3,120}):\s")
+_BEYOND = re.compile(
+    r"\b(?:giv\w+ rise to|develop\w* into|differentiat\w* (?:in)?to|becom\w+|precursors? (?:of|to)|progenitors? of"
+    r"|such as|includ\w+|e\.g\.|unlike|rather than|instead of|as opposed to|not)\b",
+    re.IGNORECASE,
+)
+"""After these words a text speaks of other types than the one it claims."""
 
 
 class Named(NamedTuple):
@@ -55,6 +63,7 @@ class Names:
         self.ontology = Ontology.of_cells(graph)
         self._resolved: dict[str, Named] = {}
         self._gene_of: dict[str, str] = {}
+        self._symbols: dict[str, str | None] = {}
 
     # ---- cell types ---------------------------------------------------------------------------------------
 
@@ -122,6 +131,15 @@ class Names:
         sure = {key: min(ids) for key, ids in synonyms.items() if len(ids) == 1}
         return {key: curie for key, curie in {**sure, **labels}.items() if len(key) >= SHORTEST_NAME}
 
+    @cached_property
+    def _longest_from(self) -> dict[str, int]:
+        """Words of the longest name that begins with a word."""
+        longest: dict[str, int] = {}
+        for key in self.type_of_key:
+            words = key.split()
+            longest[words[0]] = max(longest.get(words[0], 0), len(words))
+        return longest
+
     def mentions(self, text: str) -> list[str]:
         """Cell types named in a text, in order, the longest name at each place."""
         found: list[str] = []
@@ -135,9 +153,10 @@ class Names:
         return found
 
     def _longest_name(self, words: Sequence[str], at: int) -> tuple[int, str]:
-        for length in range(min(LONGEST_NAME, len(words) - at), 0, -1):
-            key = normal_key(" ".join(words[at : at + length]))[1:]
-            if curie := self.type_of_key.get(key):
+        longest = max(self._longest_from.get(words[at], 0), self._longest_from.get(singular(words[at]), 0))
+        for length in range(min(longest, len(words) - at), 0, -1):
+            *before, last = words[at : at + length]
+            if curie := self.type_of_key.get(" ".join((*before, singular(last)))):
                 return length, curie
         return 0, ""
 
@@ -145,10 +164,16 @@ class Names:
         """The type a text claims: the first one named, made more specific by any later one below it.
 
         So "a lymphocyte, most likely a naive B cell" claims naive B cell, and naming a second type beside the
-        first to be on the safe side gains nothing.
+        first to be on the safe side gains nothing. What a cell becomes, contains or is contrasted with is not
+        claimed; a name with a colon at the beginning is the claim alone.
         """
+        titled = _TITLE.match(text)
+        if titled and (found := self.graph.cells.ground([titled[1]])[0]).curie in self.ontology:
+            return Named(text, found.curie, "mention")
+        beyond = _BEYOND.search(text)
+        named = self.mentions(text[: beyond.start()]) if beyond else []
         claimed: int | None = None
-        for curie in self.mentions(text):
+        for curie in named or self.mentions(text):
             at = self.ontology.position(curie)
             if claimed is None or self.ontology.closure[at, claimed]:
                 claimed = at
@@ -181,12 +206,13 @@ class Names:
 
     def random_genes(self, n: int, rng: np.random.Generator) -> list[str]:
         """Keys of `n` distinct genes of the graph (all, shuffled, where it has fewer)."""
-        pool = self._gene_nodes
-        return [self.graph.ids[int(i)] for i in rng.choice(pool, size=min(n, len(pool)), replace=False)]
+        pool = self._gene_ids
+        return [pool[int(i)] for i in rng.choice(len(pool), size=min(n, len(pool)), replace=False)]
 
     @cached_property
-    def _gene_nodes(self) -> np.ndarray[Any, Any]:
-        return self.graph.nodes_of("Gene")
+    def _gene_ids(self) -> list[str]:
+        ids: list[str] = self.graph.ids.arrow.take(pa.array(self.graph.nodes_of("Gene"))).to_pylist()
+        return ids
 
     def claimed_genes(self, text: str) -> set[str]:
         """Genes a text names as expressed, by approved symbol in upper case.
@@ -194,8 +220,15 @@ class Names:
         A symbol that is part of a phenotype ("CD4-positive", "CD8+") belongs to the type's name.
         """
         words = {found[1] for found in _GENE_WORD.finditer(text) if not found[2]}
-        grounded = self.graph.genes.ground(sorted(words))
-        return {found.curie for found in grounded if found.curie and found.how == "symbol"}
+        if new := sorted(words - self._symbols.keys()):
+            for found in self.graph.genes.ground(new):
+                self._symbols[found.name] = found.curie if found.how == "symbol" else None
+        return {curie for word in words if (curie := self._symbols[word])}
+
+
+def singular(word: str) -> str:
+    """A word as `normal_key` writes a name's last one."""
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
 
 
 def _spelling_ratio(words: Sequence[str], key: Sequence[str]) -> float:

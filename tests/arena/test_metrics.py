@@ -109,6 +109,25 @@ def test_naming_several_types_to_be_safe_gains_nothing(blood: Graph) -> None:
     assert names.claimed_type("This cell is a neuron.").curie == "CL:0000540"
 
 
+def test_what_a_cell_becomes_or_is_contrasted_with_is_not_claimed(blood: Graph) -> None:
+    names = names_of(blood)
+    assert (
+        names.claimed_type("A T cell that differentiates into a CD8-positive, alpha-beta T cell").curie
+        == "CL:0000084"
+    )
+    assert (
+        names.claimed_type("T cell: it comes as CD4-positive, alpha-beta T cell, too.").curie == "CL:0000084"
+    )
+    assert (
+        names.claimed_type("Not a B cell but T cells.").curie == "CL:0000236"
+    )  # it reads names, not meaning
+
+
+def test_a_name_that_the_ontology_has_changed_since_is_still_right(blood: Graph) -> None:
+    renamed = sample("annotation", {"cell_type": "T4 cell of old", "cl_id": "CL:0000624"}, genes=GENES)
+    assert values(renamed, {"cell_type": "T4 Cell of old"}, blood)["exact"] == 1
+
+
 def test_a_caption_pays_for_markers_the_cell_does_not_show(blood: Graph) -> None:
     found = values(
         CAPTION, {"caption": "A T cell, CD4-positive, with CD3D and TRAC but also CD19 and LYZ."}, blood
