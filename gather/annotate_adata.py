@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,54 @@ SUFFIXES = ("cell_type", "cell_type_ontology_term_id", "confidence", "fdr", "sta
 _PACKAGES = ("vckg", "anndata", "scanpy", "numpy", "scipy")
 
 
+@dataclass(frozen=True)
+class Options:
+    """How to annotate; the parameters of `annotate` say what each means."""
+
+    groupby: str = AUTO
+    score: str = "calibrated"
+    hops: int = 2
+    top: int = 50
+    ranking: Ranking = "specific"
+    layer: str | None = None
+    tissue: str | None = None
+    candidates: tuple[str, ...] | None = None
+    candidates_from_obs: str | None = None
+    exclude_source: tuple[str, ...] = ()
+    threshold: float | None = None
+    key_added: str = DEFAULT_KEY
+    seed: int = 0
+
+    def parameters(self) -> Parameters:
+        """Return the checked parameters of the annotator."""
+        if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
+            raise InputError(f"threshold is {self.threshold}; a confidence lies between 0 and 1")
+        if self.ranking not in RANKINGS:
+            hint = did_you_mean(self.ranking, RANKINGS)
+            raise InputError(f"no ranking {self.ranking!r}{hint}; one of {', '.join(RANKINGS)}")
+        chosen: dict[str, Any] = {} if self.threshold is None else {"threshold": self.threshold}
+        return Parameters(
+            score=self.score,
+            hops=self.hops,
+            top=self.top,
+            exclude_source=tuple(sorted(self.exclude_source)),
+            **chosen,
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an annotation of a file gives: `columns` of ``obs`` by name, and the entry `kept` of ``uns``.
+
+    `cell_set` is the position in `annotations` of every cell's set, int32[cells], -1 for cells in none.
+    """
+
+    annotations: tuple[Annotation, ...]
+    columns: dict[str, Any]
+    kept: dict[str, Any]
+    cell_set: npt.NDArray[np.int32]
+
+
 def annotate(
     adata: ad.AnnData,
     *,
@@ -47,7 +95,7 @@ def annotate(
     threshold: float | None = None,
     key_added: str = DEFAULT_KEY,
     seed: int = 0,
-) -> list[Annotation]:
+) -> tuple[Annotation, ...]:
     """Name the cell sets of an AnnData, in place.
 
     Parameters
@@ -77,7 +125,7 @@ def annotate(
 
     Returns
     -------
-    list of Annotation
+    tuple of Annotation
         What was written: ``obs[f'{key_added}_cell_type']``, ``..._cell_type_ontology_term_id``,
         ``..._confidence``,
         ``..._fdr``, ``..._status``, and ``uns[key_added]`` with parameters, versions, and the evidence as
@@ -90,50 +138,74 @@ def annotate(
     """
     import vckg
 
-    graph = graph or vckg.load()
-    check_key(adata, key_added)
-    parameters = make_parameters(
-        score=score, hops=hops, top=top, exclude_source=exclude_source, threshold=threshold
-    )
-    if ranking not in RANKINGS:
-        raise InputError(
-            f"no ranking {ranking!r}{did_you_mean(ranking, RANKINGS)}; one of {', '.join(RANKINGS)}"
-        )
-    allowed = allowed_candidates(graph, adata, tissue, candidates, candidates_from_obs)
-    if groupby == CELL:
-        from gather.annotate_cells import annotate_each_cell
+    options = Options(
+        groupby, score, hops, top, ranking, layer, tissue, None if candidates is None else tuple(candidates),
+        candidates_from_obs, tuple(exclude_source), threshold, key_added, seed,
+    )  # fmt: skip
+    outcome = work_out(adata, graph or vckg.load(), options)
+    for name, values in outcome.columns.items():
+        adata.obs[name] = values
+    adata.uns[key_added] = outcome.kept
+    return outcome.annotations
 
-        columns, about = annotate_each_cell(adata, graph, parameters, layer=layer, candidates=allowed)
-        annotations: list[Annotation] = []
-    else:
-        check_groupby(adata, groupby)
-        expression = read_expression(adata, graph, layer=layer)
-        groups = cell_groups(adata, expression, groupby, seed)
-        sets = rank_cell_sets(expression, groups.tolist(), ranking=ranking)
-        annotations = Annotator(graph, expression.panel, parameters, candidates=allowed).annotate(sets)
-        columns = obs_columns(annotations, groups)
-        about = {"values": expression.origin, "gene_names": expression.names_from}
-        if groupby == AUTO:
-            columns["cell_set"] = pd.Categorical(groups.tolist())
-    about |= {
-        "groupby": groupby,
-        "ranking": ranking,
-        "seed": seed,
-        "tissue": tissue or "",
+
+def work_out(
+    adata: ad.AnnData,
+    graph: Graph,
+    options: Options,
+    *,
+    relabel: Callable[[tuple[Annotation, ...]], tuple[Annotation, ...]] = tuple,
+    done: Callable[[float], None] = lambda _steps: None,
+) -> Outcome:
+    """Return what `annotate` would write, without writing.
+
+    Parameters
+    ----------
+    relabel
+        Sees all annotations and may change their labels (the LLM step).
+    done
+        Called with the cells done, for a progress bar.
+    """
+    check_key(adata, options.key_added)
+    parameters = options.parameters()
+    allowed = allowed_candidates(
+        graph, adata, options.tissue, options.candidates, options.candidates_from_obs
+    )
+    about: dict[str, Any] = {
+        "groupby": options.groupby,
+        "ranking": options.ranking,
+        "seed": options.seed,
+        "tissue": options.tissue or "",
+        "candidates_from_obs": options.candidates_from_obs or "",
         "closed": allowed is not None,
     }
-    write_results(adata, key_added, columns, summary(annotations, graph, parameters, about))
-    return annotations
+    if options.groupby == CELL:
+        from gather.annotate_cells import annotate_each_cell
 
-
-def make_parameters(
-    *, score: str, hops: int, top: int, exclude_source: Sequence[str], threshold: float | None
-) -> Parameters:
-    """Return checked parameters."""
-    if threshold is not None and not 0.0 <= threshold <= 1.0:
-        raise InputError(f"threshold is {threshold}; a confidence lies between 0 and 1")
-    chosen: dict[str, Any] = {} if threshold is None else {"threshold": threshold}
-    return Parameters(score=score, hops=hops, top=top, exclude_source=tuple(sorted(exclude_source)), **chosen)
+        columns, read = annotate_each_cell(
+            adata, graph, parameters, layer=options.layer, candidates=allowed, done=done
+        )
+        annotations: tuple[Annotation, ...] = ()
+        cell_set = np.full(adata.n_obs, -1, np.int32)
+    else:
+        check_groupby(adata, options.groupby)
+        expression = read_expression(adata, graph, layer=options.layer)
+        groups = cell_groups(adata, expression, options.groupby, options.seed)
+        sets = rank_cell_sets(expression, groups.tolist(), ranking=options.ranking)
+        annotator = Annotator(graph, expression.panel, parameters, candidates=allowed)
+        found = []
+        for one in sets:
+            found.append(annotator.annotate_one(one))
+            done(one.n_cells)
+        annotations = relabel(tuple(found))
+        columns = obs_columns(annotations, groups)
+        read = {"values": expression.origin, "gene_names": expression.names_from}
+        position = {a.cell_set: i for i, a in enumerate(annotations)}
+        cell_set = np.array([position.get(g, -1) for g in groups.tolist()], np.int32)
+        if options.groupby == AUTO:
+            columns["cell_set"] = pd.Categorical(groups.tolist())
+    named = {f"{options.key_added}_{suffix}": values for suffix, values in columns.items()}
+    return Outcome(annotations, named, summary(annotations, graph, parameters, about | read), cell_set)
 
 
 def allowed_candidates(
@@ -206,7 +278,12 @@ def _leiden(expression: Expression, inside: npt.NDArray[np.bool_], seed: int) ->
 
     groups = np.full(expression.matrix.shape[0], "", dtype=object)
     columns = np.flatnonzero(expression.panel.nodes >= 0)
-    view = ad.AnnData(X=expression.matrix[np.flatnonzero(inside)][:, columns].copy())
+    cells = np.flatnonzero(inside)
+    view = ad.AnnData(
+        X=expression.matrix[cells][:, columns].copy(),
+        obs=pd.DataFrame(index=cells.astype(str)),
+        var=pd.DataFrame(index=columns.astype(str)),
+    )
     components = min(50, view.n_obs - 1, view.n_vars - 1)
     if components < 2 or view.n_obs < 10:
         groups[inside] = "0"
@@ -256,10 +333,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def write_results(adata: ad.AnnData, key: str, columns: dict[str, Any], kept: dict[str, Any]) -> None:
-    """Add columns and the ``uns`` entry; nothing else of the AnnData is touched."""
-    for suffix, values in columns.items():
-        adata.obs[f"{key}_{suffix}"] = values
-    adata.uns[key] = kept

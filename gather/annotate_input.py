@@ -4,6 +4,7 @@ ranked cell sets.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 Matrix = npt.NDArray[Any] | sp.csr_matrix | sp.csr_array | sp.csc_matrix | sp.csc_array
 Ranking = Literal["specific", "t-test", "t-test_overestim_var", "wilcoxon", "logreg"]
+Ranked = tuple[tuple[str, ...], tuple[float, ...]]
+"""Gene names and their strengths, best first."""
 RANKINGS: tuple[Ranking, ...] = ("specific", "t-test", "t-test_overestim_var", "wilcoxon", "logreg")
 
 NAME_COLUMNS = (
@@ -102,7 +105,7 @@ def _values(adata: ad.AnnData, layer: str | None) -> tuple[str, Matrix, Any]:
             return f"layers/{name}", _checked(adata.layers[name], f"layers/{name}"), adata.var
     found = "is empty" if adata.X is None else "has negative values (it was scaled)"
     raise InputError(
-        f"X {found} and there is no .raw; keep log-normalised values or counts in .raw or a layer and name it by --layer"
+        f"X {found} and there is no .raw; keep counts or log-normalised values in .raw or in a layer (--layer)"
     )
 
 
@@ -216,10 +219,10 @@ def rank_cell_sets(
     Returns
     -------
     list of CellSet
-        In ascending order of group name.
+        In ascending order of group name, numbers by their value.
     """
     labels = np.asarray(groups, dtype=object)
-    named = sorted({str(g) for g in labels if g != ""})
+    named = sorted({str(g) for g in labels if g != ""}, key=natural_order)
     sizes = {g: int((labels == g).sum()) for g in named}
     contrasted = [g for g in named if sizes[g] > 1] if len(named) > 1 else []
     ranked = _ranked_by_scanpy(expression, labels, contrasted, ranking) if contrasted else {}
@@ -228,14 +231,22 @@ def rank_cell_sets(
         inside = labels == group
         rows = expression.matrix[np.flatnonzero(inside)]
         detected = detection(rows)
-        names, strengths = ranked[group] if group in ranked else _ranked_alone(expression, rows)
+        names, strengths = (
+            ranked[group] if group in ranked else _ranked_alone(expression, rows, among_others=len(named) > 1)
+        )
         made.append(CellSet(group, names, sizes[group], strengths, detected))
     return made
 
 
+def natural_order(name: str) -> list[tuple[int, int, str]]:
+    """Sort key that puts "2" before "10"."""
+    parts = re.findall(r"\d+|\D+", name)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+
+
 def _ranked_by_scanpy(
     expression: Expression, labels: npt.NDArray[Any], groups: list[str], ranking: Ranking
-) -> dict[str, tuple[tuple[str, ...], tuple[float, ...]]]:
+) -> dict[str, Ranked]:
     import anndata as ad
     import pandas as pd
     import scanpy as sc
@@ -243,9 +254,8 @@ def _ranked_by_scanpy(
     inside = np.flatnonzero(labels != "")
     columns = np.flatnonzero(expression.panel.nodes >= 0)
     matrix = expression.matrix[inside][:, columns]
-    view = ad.AnnData(X=matrix, obs=pd.DataFrame({"group": pd.Categorical(labels[inside].astype(str))}))
-    view.var_names = [str(c) for c in columns]
-    view.obs_names = [str(i) for i in range(len(inside))]
+    obs = pd.DataFrame({"group": pd.Categorical(labels[inside].astype(str))}, index=inside.astype(str))
+    view = ad.AnnData(X=matrix, obs=obs, var=pd.DataFrame(index=columns.astype(str)))
     view.uns["log1p"] = {"base": None}
     method = "t-test" if ranking == "specific" else ranking
     with warnings.catch_warnings():
@@ -268,24 +278,19 @@ def _ranked_by_scanpy(
     return result
 
 
-def _ranked_alone(expression: Expression, rows: Matrix) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    """Rank without a contrast (one group, or one cell): mean expression times inverse detection in the
-    file.
+def _ranked_alone(expression: Expression, rows: Matrix, *, among_others: bool) -> Ranked:
+    """Rank without a contrast: one cell among others by TF-IDF, the only group of a file by mean
+    expression.
     """
-    mean = np.asarray(rows.mean(axis=0), dtype=float).ravel()
-    n = expression.matrix.shape[0]
-    detected = expression.panel.detected
-    assert detected is not None
-    strength = mean * np.log(n / (detected * n + 1.0)) if n > 1 else mean
-    if not (strength > 0).any():  # one group of equal cells: what is expressed is all there is
-        strength = mean
+    strength = np.asarray(rows.mean(axis=0), dtype=float).ravel()
+    detected, n = expression.panel.detected, expression.matrix.shape[0]
+    if among_others and detected is not None:
+        strength = strength * np.log(n / (detected * n + 1.0))
     order = np.flatnonzero(expression.panel.nodes >= 0)
     return _best(expression.panel.names, order, strength[order])
 
 
-def _best(
-    names: tuple[str, ...], columns: npt.NDArray[np.intp], strength: npt.NDArray[np.float64]
-) -> tuple[tuple[str, ...], tuple[float, ...]]:
+def _best(names: tuple[str, ...], columns: npt.NDArray[np.intp], strength: npt.NDArray[np.float64]) -> Ranked:
     """The strongest genes with positive strength; equals in the order of the file's columns."""
     order = np.lexsort((columns, -strength))
     order = order[strength[order] > 0][:RANKED_GENES]

@@ -35,8 +35,8 @@ def ground_cell_types(graph: Graph, names: Sequence[str], *, where: str) -> list
     return sorted({graph.index(found.curie) for found in grounded if found.curie})
 
 
-def candidates_from_file(graph: Graph, path: Path) -> list[int]:
-    """Read a declared candidate list: one CL id or label a line, text after a tab or # is ignored."""
+def read_candidate_names(path: Path) -> list[str]:
+    """Read a declared candidate list: one CL id or label a line; text after a tab or # is ignored."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -45,7 +45,7 @@ def candidates_from_file(graph: Graph, path: Path) -> list[int]:
     names = [name for name in names if name]
     if not names:
         raise InputError(f"{path}: holds no cell type; wanted one CL id or label a line")
-    return ground_cell_types(graph, names, where=str(path))
+    return names
 
 
 def tissue_node(graph: Graph, tissue: str) -> int:

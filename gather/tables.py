@@ -117,19 +117,14 @@ def from_json(text: str) -> list[Annotation]:
 
 
 def best_evidence(annotation: Annotation, top: int = 3) -> list[str]:
-    """The `top` genes that carry the label, each with the resources and publications behind it.
-
-    For a label that was backed off, those of the best candidate.
+    """Return the `top` best direct walks to the label in words; for a label that was backed off, to the
+    best candidate.
     """
     item = annotation.item(annotation.curie) or (annotation.evidence[0] if annotation.evidence else None)
     if item is None:
         return []
-    edges = {w.gene: w.steps[0] for w in item.walks if w.hops == 1}
-    said = []
-    for gene in item.genes[:top]:
-        attested = edges.get(gene.curie, ())
-        publications = sum(e.n_publications for e in attested)
-        sources = len({e.source for e in attested})
-        behind = f" ({sources} sources, {publications} publications)" if attested else ""
-        said.append(f"{gene.symbol} {gene.contribution:.0%}{behind}")
-    return said
+    direct = [walk for walk in item.walks if walk.hops == 1][:top]
+    return [
+        f"{walk.names[0]} ({len(walk.steps[0])} sources, {sum(e.n_publications for e in walk.steps[0])} papers)"
+        for walk in direct
+    ]

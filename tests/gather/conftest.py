@@ -166,3 +166,115 @@ def annotation_of(cell_set: str = "0", **changes: Any) -> Annotation:
 def make_annotation():
     """`annotation_of`, for tests of what is done with answers."""
     return annotation_of
+
+
+MARKERS = {
+    "CL:0000084": ("T cell", ["CD3D", "CD3E", "CD2", "IL7R", "LCK", "TRAC"]),
+    "CL:0000236": ("B cell", ["CD79A", "MS4A1", "CD19", "CD79B", "BLK", "BANK1"]),
+    "CL:0000576": ("monocyte", ["CD14", "LYZ", "FCN1", "S100A8", "VCAN", "CSF1R"]),
+}
+
+
+@pytest.fixture(scope="session")
+def blood_graph():
+    """Three cell types of blood with six markers each, two of them from two sources, below one parent."""
+    symbols = sorted({g for _, genes in MARKERS.values() for g in genes})
+    hgnc = {symbol: f"HGNC:{i}" for i, symbol in enumerate(symbols, start=1)}
+    nodes = [
+        {"id": hgnc[s], "category": "Gene", "name": s, "xrefs": [f"ENSEMBL:ENSG{i:011}"]}
+        for i, s in enumerate(symbols, 1)
+    ]
+    nodes += [
+        {"id": cell, "category": "Cell", "name": name, "xrefs": []} for cell, (name, _) in MARKERS.items()
+    ]
+    nodes += [
+        {"id": "CL:0000000", "category": "Cell", "name": "cell", "xrefs": []},
+        {"id": "CL:0000988", "category": "Cell", "name": "hematopoietic cell", "xrefs": []},
+        {"id": "CL:0000540", "category": "Cell", "name": "neuron", "xrefs": []},
+        {"id": "UBERON:0000178", "category": "AnatomicalEntity", "name": "blood", "xrefs": []},
+        {"id": "GO:0006955", "category": "BiologicalProcess", "name": "immune response", "xrefs": []},
+    ]
+    edges = []
+    for cell, (_, genes) in MARKERS.items():
+        edges.append(
+            {
+                "subject": cell,
+                "relation": "subclass_of",
+                "object": "CL:0000988",
+                "source": "toy",
+                "publications": [],
+            }
+        )
+        for rank, gene in enumerate(genes):
+            one = {
+                "subject": hgnc[gene],
+                "relation": "is_marker_for",
+                "object": cell,
+                "publications": [f"PMID:{rank + 1}"],
+            }
+            edges += [one | {"source": "toy"}] + [one | {"source": "other"}]
+            edges.append(
+                {
+                    "subject": hgnc[gene],
+                    "relation": "participates_in",
+                    "object": "GO:0006955",
+                    "source": "toy",
+                    "publications": [],
+                }
+            )
+    for child in ("CL:0000988", "CL:0000540"):
+        edges.append(
+            {
+                "subject": child,
+                "relation": "subclass_of",
+                "object": "CL:0000000",
+                "source": "toy",
+                "publications": [],
+            }
+        )
+    edges.append(
+        {
+            "subject": "CL:0000576",
+            "relation": "part_of",
+            "object": "UBERON:0000178",
+            "source": "toy",
+            "publications": [],
+        }
+    )
+    edges.append(
+        {
+            "subject": hgnc["CD19"],
+            "relation": "is_negative_marker_for",
+            "object": "CL:0000084",
+            "source": "toy",
+            "publications": ["PMID:9"],
+        }
+    )
+    return Graph.from_frames(pd.DataFrame(nodes), pd.DataFrame(edges), sources=SOURCES)
+
+
+@pytest.fixture
+def blood_cells(blood_graph):
+    """Ninety cells of three types as counts, thirty genes with twelve that no graph knows; obs['group']
+    names the truth."""
+    import anndata as ad
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    genes = [g for _, markers in MARKERS.values() for g in markers] + [f"unheard-of-{i}" for i in range(12)]
+    counts = rng.poisson(0.3, (90, len(genes)))
+    groups = np.repeat(["T cells", "B cells", "monocytes"], 30)
+    for i, (_, markers) in enumerate(MARKERS.values()):
+        columns = [genes.index(g) for g in markers]
+        counts[np.ix_(range(30 * i, 30 * i + 30), columns)] += rng.poisson(6, (30, len(markers)))
+    adata = ad.AnnData(
+        X=counts.astype(np.float32),
+        obs=pd.DataFrame(
+            {"group": pd.Categorical(groups, categories=["T cells", "B cells", "monocytes", "unused"])},
+            index=[f"c{i}" for i in range(90)],
+        ),
+        var=pd.DataFrame(index=genes),
+    )
+    adata.obsm["X_umap"] = rng.normal(size=(90, 2)).astype(np.float32)
+    adata.layers["counts"] = adata.X.copy()
+    return adata

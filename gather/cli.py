@@ -1,0 +1,212 @@
+"""The command ``gather``: parse, call, print."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gather.benchmark_llm_command import benchmark_llm
+from vckg.console import err, out, run
+
+if TYPE_CHECKING:
+    from gather.evidence import Annotation, EvidenceItem
+    from vckg.graph import Graph
+
+app = typer.Typer(
+    name="gather",
+    help="Name cells with evidence from a knowledge graph: where the genes of a cell set converge.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+GraphOption = Annotated[
+    Path | None,
+    typer.Option("--graph", help="Graph folder; by default the one `vckg` keeps.", show_default=False),
+]
+ScoreOption = Annotated[str, typer.Option(help="calibrated, paper, dwpc, ppr or hypergeometric.")]
+HopsOption = Annotated[int, typer.Option(help="Longest walk of the evidence (1 to 3).")]
+ExcludeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude-source", help="Source whose edges do not count; may be repeated.", show_default=False
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+app.command("benchmark-llm")(benchmark_llm)
+
+
+def main() -> None:
+    """Entry point of the script."""
+    run(app, "gather")
+
+
+@app.command()
+def annotate(
+    source: Annotated[Path, typer.Argument(metavar="IN.h5ad", help="Cells to annotate; never modified.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT.h5ad", help="Where the annotated copy goes.")
+    ],
+    groupby: Annotated[
+        str, typer.Option(help="Column of obs, or auto (Leiden clusters), or cell (every cell by itself).")
+    ] = "auto",
+    score: ScoreOption = "calibrated",
+    hops: HopsOption = 2,
+    top: Annotated[int, typer.Option(help="Query genes of a cell set.")] = 50,
+    ranking: Annotated[
+        str, typer.Option(help="specific, t-test, t-test_overestim_var, wilcoxon or logreg.")
+    ] = "specific",
+    layer: Annotated[str | None, typer.Option(help="Layer with counts or log-normalised values.")] = None,
+    tissue: Annotated[
+        str | None, typer.Option(help="UBERON id or name: only cell types known there.")
+    ] = None,
+    candidates: Annotated[
+        Path | None, typer.Option(help="File with one CL id or label a line: only these.")
+    ] = None,
+    candidates_from_obs: Annotated[
+        str | None,
+        typer.Option(help="Column of obs with CL ids or labels: only these (a closed set, said so)."),
+    ] = None,
+    exclude_source: ExcludeOption = None,
+    threshold: Annotated[float | None, typer.Option(help="Least confidence of an answer.")] = None,
+    key_added: Annotated[
+        str, typer.Option(help="Prefix of our obs columns, name of our uns entry.")
+    ] = "gather",
+    seed: Annotated[int, typer.Option(help="Of the clustering.")] = 0,
+    report: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML page.")] = None,
+    model: Annotated[str | None, typer.Option(help="LLM for at most one call a cell set.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint of the LLM.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="With --model: count calls and tokens, ask nothing.")] = False,
+    dask: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="With --groupby cell: a Dask scheduler, or local.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
+    graph: GraphOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Annotate an h5ad: labels with Cell Ontology ids, confidence, false discovery rate and evidence."""
+    from gather.annotate_adata import Options
+    from gather.annotate_command import LlmStep, annotate_file
+    from gather.candidates import read_candidate_names
+
+    names = None if candidates is None else tuple(read_candidate_names(candidates))
+    options = Options(
+        groupby, score, hops, top, ranking, layer, tissue, names, candidates_from_obs,  # type: ignore[arg-type]
+        tuple(exclude_source or ()), threshold, key_added, seed,
+    )  # fmt: skip
+    step = None if model is None else LlmStep(model, base_url, dry_run)
+    outcome = annotate_file(
+        source, output, _graph(graph), options, overwrite=overwrite, report=report, llm=step, dask=dask
+    )
+    if as_json:
+        typer.echo(json.dumps([a.to_dict() for a in outcome.annotations], sort_keys=True))
+    elif outcome.annotations:
+        print_annotations(outcome.annotations)
+    if not (dry_run and model):
+        err().print(f"wrote {output}" + (f" and {report}" if report else ""), highlight=False)
+
+
+@app.command()
+def explain(
+    genes: Annotated[list[str], typer.Argument(metavar="GENE...", help="Genes, best first.")],
+    target: Annotated[
+        str, typer.Option(help="Cell, BiologicalProcess, Pathway, AnatomicalEntity, Disease, Regulon, ...")
+    ] = "Cell",
+    score: ScoreOption = "calibrated",
+    hops: HopsOption = 2,
+    top: Annotated[int, typer.Option(help="How many nodes to show.")] = 5,
+    walks: Annotated[int, typer.Option(help="How many walks of each.")] = 5,
+    exclude_source: ExcludeOption = None,
+    graph: GraphOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show where genes converge in the graph, with the walks and where every edge comes from."""
+    from gather.explanation import explain as explain_genes
+
+    found = explain_genes(
+        genes,
+        graph=_graph(graph),
+        target=target,
+        score=score,
+        hops=hops,
+        top=top,
+        walks=walks,
+        exclude_source=tuple(exclude_source or ()),
+    )
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), sort_keys=True))
+        return
+    for reason, names in (("ambiguous", found.query.ambiguous), ("unknown", found.query.ungrounded)):
+        if names:
+            err().print(f"{reason}: {', '.join(names)}", highlight=False, markup=False)
+    for item in found.items:
+        _print_item(item)
+    if not found.items:
+        out().print(f"no {found.target} is reached by these genes")
+
+
+def _graph(folder: Path | None) -> Graph:
+    import vckg
+
+    return vckg.load(folder)
+
+
+def print_annotations(annotations: tuple[Annotation, ...] | list[Annotation]) -> None:
+    """Print the table of cell sets: label, CL id, confidence, the best evidence."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from gather.tables import best_evidence
+
+    table = Table(title=None, show_lines=False)
+    for name, justify in (("cell set", "left"), ("cells", "right"), ("label", "left"), ("id", "left")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table.add_column("confidence", justify="right")
+    table.add_column("FDR", justify="right")
+    table.add_column("status")
+    table.add_column("best evidence", overflow="fold")
+    for a in annotations:
+        table.add_row(
+            escape(a.cell_set),
+            f"{a.n_cells:,}",
+            escape(a.label),
+            a.curie or "-",
+            f"{a.confidence:.2f}",
+            f"{a.fdr:.1g}",
+            a.status.replace("_", " "),
+            escape("; ".join(best_evidence(a))),
+        )
+    console = out()
+    console.width = max(console.width, 140)
+    console.print(table)
+
+
+def _print_item(item: EvidenceItem) -> None:
+    """Print one convergence node: genes, walks, and each step's best edge."""
+    console = out()
+
+    def say(text: str, **style: Any) -> None:
+        console.print(text, highlight=False, markup=False, **style)
+
+    say(f"{item.id} {item.name} ({item.curie}, {item.category})", style="bold")
+    say(f"   score {item.score:.3f}  p {item.p:.2g}  FDR {item.fdr:.2g}  {item.n_genes} genes")
+    shown = ", ".join(f"{g.symbol} {g.contribution:.0%}" for g in item.genes[:8])
+    say(f"   genes: {shown}")
+    for walk in item.walks:
+        say(f"   {walk.weight:.4f}  {' - '.join(walk.names)}")
+        for step in walk.steps:
+            best = step[0]
+            cited = f", {', '.join(best.publications[:3])}" if best.publications else ""
+            more = f" (+{len(step) - 1} sources)" if len(step) > 1 else ""
+            say(
+                f"           {best.subject_name} {best.relation} {best.object_name}: {best.source_title} "
+                f"{best.release}, {best.licence}, {best.knowledge_level}{cited}{more}"
+            )
+
+
+if __name__ == "__main__":
+    main()
