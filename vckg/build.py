@@ -26,8 +26,8 @@ from vckg.ground import (
     UNKNOWN,
     BulkGrounder,
     NameTable,
-    label_key,
     names_of_nodes,
+    normal_key,
 )
 from vckg.mappings import Mappings
 from vckg.readers import reader
@@ -143,7 +143,7 @@ def _names(readings: Mapping[str, Reading], nodes: pa.Table, category: npt.NDArr
                 frame = frame[~frame["name"].isin(known)]
             frames.append(frame[["name", "kind", "id"]])
         for frame in readings[name].mapped:
-            keys = frame["label"].map(label_key)
+            keys = frame["label"].map(normal_key)
             frames.append(pd.DataFrame({"name": keys, "kind": "cells.mapped", "id": frame["id"]}))
     return pd.concat(frames, ignore_index=True)
 

@@ -38,6 +38,7 @@ GENE_KINDS = (
     "excel",
     "case",
 )
+#: Of the label kinds the first five are looked up by `label_key`, the others by `normal_key`.
 LABEL_KINDS = (
     "id",
     "label",

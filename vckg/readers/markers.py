@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vckg.errors import SourceError
+from vckg.ground import normal_key
 from vckg.readers._csv import read_columns, read_text
 from vckg.statements import End, Reading, Statements, equals, exploded, keep, numbers, pmids
 
@@ -261,6 +262,14 @@ def read_celltypist(parts: Parts) -> Reading:
         )
     )
     return reading
+
+
+def read_cell_labels(parts: Parts) -> Reading:
+    """Read the shipped table of customary cell type names: columns label, cl_id, cl_label."""
+    table = read_columns(parts["main"], ["label", "cl_id"], comment=b"#")
+    keys = [normal_key(label) for label in table["label"].to_pylist()]
+    names = pd.DataFrame({"name": keys, "kind": "cells.abbreviation", "id": table["cl_id"].to_pylist()})
+    return Reading(rows=table.num_rows, names=[names])
 
 
 def read_sctype(parts: Parts) -> Reading:
