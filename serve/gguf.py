@@ -147,13 +147,16 @@ class Gguf:
 
     def _own_order(self, name: str, values: torch.Tensor) -> torch.Tensor:
         """Undo llama.cpp's reordering of Llama's query and key rows (pairs side by side instead of halves)."""
+        import torch
+
         part = name.split(".")[2] if name.startswith("blk.") else ""
         if self.family != "llama" or part not in ("attn_q", "attn_k"):
             return values
         heads = self.metadata["llama.attention.head_count"]
         if part == "attn_k":
             heads = self.metadata.get("llama.attention.head_count_kv", heads)
-        return values.unflatten(0, (heads, -1, 2)).transpose(1, 2).flatten(0, 2)
+        pairs = torch.unflatten(values, 0, (heads, -1, 2))
+        return pairs.transpose(1, 2).flatten(0, 2)
 
 
 def read_header(path: Path) -> Gguf:

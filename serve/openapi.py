@@ -84,7 +84,7 @@ def _completion(body: str, summary: str) -> dict[str, Any]:
                 "description": "The answer, in one piece or as server-sent events (`stream: true`).",
                 "content": {
                     "application/json": {"schema": {"type": "object"}},
-                    "text/event-stream": {"schema": {"type": "string"}},
+                    "text/event-stream": {},  # a schema here would be that of one event
                 },
             },
             **_refused(*_REFUSALS),
