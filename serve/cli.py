@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from serve import commands
 from serve.errors import InputError, KnownError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 KEY_VARIABLE = "VCKG_SERVE_API_KEY"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+commands.register(app)
 
 ModelOption = Annotated[
     Path | None,
@@ -31,6 +33,14 @@ PrecisionOption = Annotated[
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.")]
 CacheOption = Annotated[int, typer.Option("--cache-tokens", min=64, help="Tokens the KV cache holds.")]
+DraftOption = Annotated[
+    str,
+    typer.Option(help="How tokens are drafted: off, lookup, ngram, head, dart (head and n-grams), eagle."),
+]
+FolderOption = Annotated[
+    Path | None,
+    typer.Option("--draft-folder", help="Folder of the draft files; the embedded model has its own."),
+]
 
 
 @app.callback()
@@ -50,6 +60,8 @@ def start(
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
     cache_tokens: CacheOption = 16_384,
+    draft: DraftOption = "off",
+    draft_folder: FolderOption = None,
     max_running: Annotated[int, typer.Option(min=1, help="Requests that run together.")] = 32,
     step_tokens: Annotated[int, typer.Option(min=1, help="Tokens a step computes at most.")] = 256,
     max_open: Annotated[int, typer.Option(min=1, help="Requests open at once; more get 429.")] = 256,
@@ -85,6 +97,8 @@ def chat(
     system: Annotated[str | None, typer.Option(help="System message.")] = None,
     temperature: Annotated[float, typer.Option(min=0, max=2)] = 0.0,
     max_tokens: Annotated[int, typer.Option(min=1)] = 512,
+    draft: DraftOption = "off",
+    draft_folder: FolderOption = None,
 ) -> None:
     """Talk to a model in the terminal; end with Ctrl-D. From a pipe, each line is a turn."""
     from serve.chat import converse
@@ -92,6 +106,7 @@ def chat(
 
     params = SamplingParams(temperature=temperature, max_tokens=max_tokens)
     engine, _ = load_engine(model, precision, device, threads, cache_tokens, 1, 256)
+    plug_draft(engine, draft, draft_folder)
     converse(engine, params, system)
 
 
@@ -118,6 +133,18 @@ def load_engine(
     checkpoint = load_checkpoint(path)
     chosen = precision or ("float16" if device == "cpu" else "bfloat16")
     return Engine(Model.load(checkpoint, chosen, device), checkpoint, config), checkpoint.name
+
+
+def plug_draft(engine: Engine, method: str, folder: Path | None) -> None:
+    """Plug a proposer into an engine; `off` leaves it plain."""
+    if method == "off":
+        return
+    from serve.dart.plug import draft_folder, make_proposer
+
+    where = folder or draft_folder(engine.checkpoint.name)
+    engine.proposer = make_proposer(
+        method, engine.checkpoint, engine.model, block_tokens=engine.config.block_tokens, folder=where
+    )
 
 
 def main() -> None:

@@ -114,7 +114,7 @@ class Engine:
         proposer: Proposer | None = None,
     ) -> None:
         self.model = model
-        self.tokenizer = checkpoint.tokenizer
+        self.checkpoint, self.tokenizer = checkpoint, checkpoint.tokenizer
         self.eos = checkpoint.eos
         self.config = config or EngineConfig()
         self.proposer = proposer

@@ -1,0 +1,352 @@
+"""`vckg-serve write-corpus`, `train-draft`, `build-ngrams` and `bench`: making draft heads and measuring servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from serve.errors import InputError
+
+bench = typer.Typer(no_args_is_help=True, help="Measure drafting, or a server under load.")
+
+ModelOption = Annotated[
+    Path | None,
+    typer.Option("--model", help="Hugging Face folder or .gguf file; default: the embedded model."),
+]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.")]
+CorpusOption = Annotated[Path, typer.Option("--corpus", help="Folder of shards, as write-corpus leaves it.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `vckg-serve`."""
+    app.command()(write_corpus)
+    app.command()(train_draft)
+    app.command()(build_ngrams)
+    app.add_typer(bench, name="bench")
+
+
+def note(text: str) -> None:
+    """One line of progress on stderr."""
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+    sys.stderr.flush()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def write_corpus(
+    prompts: Annotated[Path, typer.Argument(help="JSONL with `messages` and `workload`.")],
+    corpus: CorpusOption,
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+    minutes: Annotated[float, typer.Option(help="Stop after so long; a later run goes on.")] = 60.0,
+    slots: Annotated[int, typer.Option(min=1, help="Answers that are decoded together.")] = 56,
+    longest_prompt: Annotated[int, typer.Option(min=1)] = 288,
+    length: Annotated[int, typer.Option(min=2, help="Most tokens of prompt and answer.")] = 432,
+) -> None:
+    """Let the model answer prompts, and keep its answers with what its layers held: the corpus of train-draft."""
+    from serve.threads import use_threads
+
+    use_threads(threads)
+    from transformers import AutoModelForCausalLM
+
+    from serve.dart import corpus as writing
+    from serve.weights import load_checkpoint
+
+    if not prompts.is_file():
+        raise InputError(f"{prompts}: no such file; wanted JSONL with `messages` and `workload`")
+    checkpoint = load_checkpoint(model)
+    whole = AutoModelForCausalLM.from_config(checkpoint.config).eval().float()
+    whole.load_state_dict(checkpoint.tensors)
+    writing.halve(whole)
+    written = writing.write_corpus(
+        whole,
+        checkpoint.tokenizer,
+        prompts,
+        corpus,
+        slots=slots,
+        longest_prompt=longest_prompt,
+        length=length,
+        stop=set(checkpoint.eos),
+        until=time.time() + 60 * minutes,
+        report=note,
+    )
+    note(f"{corpus}: {written:,} answer tokens written")
+
+
+def train_draft(
+    corpus: CorpusOption,
+    state: Annotated[
+        Path, typer.Option(help="Folder of the run's state; a run that was stopped goes on from it.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for head.safetensors and its manifest.")],
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+    minutes: Annotated[
+        float, typer.Option(help="Time of this run; the learning rate falls to 0 over it.")
+    ] = 60.0,
+    epochs: Annotated[
+        int, typer.Option(min=1, help="Most passes over the corpus, earlier runs included.")
+    ] = 3,
+    autoregressive: Annotated[bool, typer.Option(help="Train the EAGLE-style head instead.")] = False,
+) -> None:
+    """Train a draft head on a corpus, and write it as float16 with a manifest."""
+    from serve.threads import use_threads
+
+    use_threads(threads)
+    from serve.dart.head import save_head
+    from serve.dart.plug import EAGLE, HEAD
+    from serve.dart.train import Settings, Trainer
+    from serve.weights import load_checkpoint, tokenizer_hash
+
+    checkpoint = load_checkpoint(model)
+    trainer = Trainer(
+        state,
+        checkpoint.config,
+        checkpoint.tensors,
+        corpus,
+        Settings(),
+        set(checkpoint.eos),
+        autoregressive=autoregressive,
+    )
+    if minutes > 0:
+        trainer.train(minutes, most_epochs=epochs, report=note)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / (EAGLE if autoregressive else HEAD)
+    save_head(trainer.head, path, tokenizer_hash(checkpoint.tokenizer))
+    manifest = manifest_of(trainer, corpus, checkpoint.name, path)
+    write_text(path.with_suffix(".json"), json.dumps(manifest, indent=1) + "\n")
+    note(f"{path}: {path.stat().st_size:,} bytes")
+
+
+def manifest_of(trainer: Any, corpus: Path, model: str, path: Path) -> dict[str, Any]:
+    """What a trained head is made of."""
+    import hashlib
+    from dataclasses import asdict
+
+    from serve.dart.train import tokens_in
+
+    answers, tokens = tokens_in(corpus)
+    return {
+        "target": model,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "parameters": sum(p.numel() for p in trainer.head.parameters()),
+        "head": asdict(trainer.head.config),
+        "training": asdict(trainer.settings),
+        "corpus": {
+            "answers": answers,
+            "answer_tokens": tokens,
+            "coverage_of_reduced_vocabulary": trainer.coverage,
+        },
+        "steps": trainer.progress.steps,
+        "answer_tokens_trained_on": trainer.progress.answer_tokens,
+        "epochs_completed": trainer.progress.epoch,
+        "seconds": round(trainer.progress.seconds),
+        "curve": trainer.progress.curve,
+        "commands": [
+            "python data/serve/make_prompts.py --mirror FOLDER --each 2500 --exclude cell_sentences_fixed.jsonl "
+            "--out prompts.jsonl --heldout data/serve/heldout.jsonl",
+            "vckg-serve write-corpus prompts.jsonl --corpus CORPUS",
+            "vckg-serve train-draft --corpus CORPUS --state STATE --out data/serve"
+            + (" --autoregressive" if trainer.autoregressive else ""),
+            "vckg-serve build-ngrams --corpus CORPUS --out data/serve/answers.ngram",
+        ],
+    }
+
+
+def build_ngrams(
+    out: Annotated[Path, typer.Option(help="File to write.")],
+    corpus: Annotated[Path | None, typer.Option(help="Folder of write-corpus: its training answers.")] = None,
+    text: Annotated[
+        list[Path] | None, typer.Option(help="Text files, a document each; may be repeated.")
+    ] = None,
+    model: ModelOption = None,
+    order: Annotated[int, typer.Option(min=1, max=8)] = 5,
+    least: Annotated[int, typer.Option(min=1, help="Drop n-grams seen fewer times.")] = 2,
+) -> None:
+    """Count the n-grams of a corpus of answers, of text files, or of both, into one file."""
+    from serve.dart.ngram import Trie
+    from serve.weights import load_checkpoint, tokenizer_hash
+
+    checkpoint = load_checkpoint(model)
+    documents: list[list[int]] = []
+    if corpus is not None:
+        from serve.dart.corpus import shard_paths
+        from serve.dart.train import Settings, read_shard
+
+        for shard in shard_paths(corpus):
+            for answer in read_shard(shard, heldout=False, every=Settings().heldout_every):
+                documents.append(answer.tokens[answer.prompt_length :].tolist())
+    for path in text or ():
+        content = path.read_text(encoding="utf-8")
+        documents.append(checkpoint.tokenizer(content, add_special_tokens=False)["input_ids"])
+    if not documents:
+        raise InputError("nothing to count: name --corpus or --text")
+    vocabulary = checkpoint.config.vocab_size
+    trie = Trie.build(documents, order, vocabulary, min(checkpoint.eos)).prune(least)
+    trie.save(out, tokenizer_hash(checkpoint.tokenizer))
+    note(
+        f"{out}: {trie.nodes:,} n-grams of {sum(map(len, documents)):,} tokens, {out.stat().st_size:,} bytes"
+    )
+
+
+@bench.command()
+def drafts(
+    prompts: Annotated[Path, typer.Argument(help="JSONL with `messages` and `workload`.")],
+    out: Annotated[Path, typer.Option(help="JSON file for the figures.")],
+    model: ModelOption = None,
+    draft: Annotated[Path | None, typer.Option(help="Folder with the draft files.")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="name:nodes, nodes a number or auto; may be repeated.")
+    ] = None,
+    precision: Annotated[str, typer.Option()] = "float16",
+    threads: ThreadsOption = None,
+    each: Annotated[int, typer.Option(min=1, help="Prompts per workload.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Prompts answered together.")] = 1,
+    max_tokens: Annotated[int, typer.Option(min=16)] = 128,
+) -> None:
+    """Measure draft methods against plain decoding, prompt by prompt, in the same engine."""
+    from serve.threads import use_threads
+
+    use_threads(threads)
+    from serve import bench as measuring
+    from serve.dart.plug import draft_folder
+    from serve.model import Model
+    from serve.weights import load_checkpoint
+
+    checkpoint = load_checkpoint(model)
+    folder = draft or draft_folder(checkpoint.name)
+    names = method or ["lookup:8", "ngram:8", "head:8", "dart:1", "dart:8", "dart:16", "dart:59", "dart:auto"]
+    result = measuring.measure_drafts(
+        checkpoint,
+        Model.load(checkpoint, precision),
+        measuring.read_prompts(prompts, checkpoint.tokenizer, each),
+        [parse_method(name) for name in names],
+        folder,
+        batch=batch,
+        max_tokens=max_tokens,
+        report=note,
+    )
+    write_text(out, json.dumps(result, indent=1) + "\n")
+    for workload in result["methods"]:
+        typer.echo(f"\n{workload}\n\n{measuring.table(result, workload)}")
+
+
+def parse_method(text: str) -> Any:
+    """Read ``name:nodes``."""
+    from serve.bench import Method
+
+    name, _, nodes = text.partition(":")
+    if nodes not in ("", "auto") and not (nodes.isdigit() and int(nodes) > 0):
+        raise InputError(f"--method {text!r}: nodes are a positive number or auto")
+    return Method(name, int(nodes) if nodes.isdigit() else None)
+
+
+@bench.command()
+def load(
+    out: Annotated[Path, typer.Option(help="JSONL file for the timelines.")],
+    prompts: Annotated[Path, typer.Argument(help="JSONL with `messages`.")],
+    url: Annotated[
+        str, typer.Option(help="Base URL of an OpenAI-compatible server.")
+    ] = "http://127.0.0.1:8000/v1",
+    name: Annotated[str, typer.Option(help="Model name to ask for.")] = "SmolLM2-135M-Instruct",
+    rate: Annotated[float | None, typer.Option(help="Poisson arrivals a second.")] = None,
+    seconds: Annotated[float, typer.Option(help="Window of the arrivals.")] = 60.0,
+    trace: Annotated[
+        Path | None, typer.Option(help="File of arrivals in seconds, one a line, instead of --rate.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=1)] = 128,
+    patience: Annotated[float | None, typer.Option(help="Seconds after which a user goes away.")] = None,
+    drain: Annotated[
+        float, typer.Option(help="Seconds the measurement goes on after the last arrival.")
+    ] = 30.0,
+    seed: Annotated[int, typer.Option()] = 0,
+    tokenizer: Annotated[
+        str, typer.Option(help="Model whose tokenizer counts (path; embedded; none: chunks count).")
+    ] = "embedded",
+    key_variable: Annotated[
+        str, typer.Option(help="Environment variable with the API key.")
+    ] = "OPENAI_API_KEY",
+) -> None:
+    """Send requests at their own times, whatever the server does, and write what each client saw."""
+    import asyncio
+
+    from serve import loadgen
+
+    if (rate is None) == (trace is None):
+        raise InputError("name one of --rate and --trace")
+    arrivals = loadgen.read_trace(trace) if trace else loadgen.poisson(rate or 0.0, seconds, seed)
+    if not len(arrivals):
+        raise InputError(f"no arrival in {seconds:g} s at {rate:g} a second; raise --seconds or --rate")
+    window = float(arrivals[-1]) if trace else seconds
+    rows = [json.loads(line)["messages"] for line in prompts.read_text(encoding="utf-8").splitlines()]
+    plan = loadgen.Load(url, name, rows, arrivals, max_tokens, patience=patience, drain=drain)
+    served = asyncio.run(loadgen.drive(plan, counter(tokenizer), os.environ.get(key_variable)))
+    settings = {
+        "url": url,
+        "model": name,
+        "rate": rate if rate is not None else len(arrivals) / window,
+        "window_s": window,
+        "trace": str(trace) if trace else None,
+        "seed": seed,
+        "max_tokens": max_tokens,
+        "patience": patience,
+        "drain": drain,
+        "tokenizer": tokenizer,
+    }
+    loadgen.write_served(out, served, settings)
+    done = sum(s.timeline.ending.value == "finished" for s in served)
+    late = max(s.late_s for s in served)
+    note(
+        f"{out}: {len(served)} requests, {done} finished; the generator was at most {1e3 * late:.0f} ms late"
+    )
+
+
+def counter(tokenizer: str) -> Callable[[str], int] | None:
+    """Token counter of a model's tokenizer."""
+    if tokenizer == "none":
+        return None
+    from serve.weights import load_checkpoint
+
+    known = load_checkpoint(None if tokenizer == "embedded" else tokenizer).tokenizer
+
+    def count(text: str) -> int:
+        return len(known(text, add_special_tokens=False)["input_ids"])
+
+    return count
+
+
+@bench.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="JSONL files of `bench load`, one a load.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the figures.")] = None,
+    pace: Annotated[float, typer.Option(help="V: seconds a token the user reads.")] = 0.2,
+    allowance: Annotated[float, typer.Option(help="A: response delay tolerated beyond V i.")] = 1.0,
+    ttft: Annotated[float, typer.Option(help="TTFT limit of the other measures.")] = 2.0,
+    tpot: Annotated[float, typer.Option(help="TPOT limit of the other measures.")] = 0.2,
+) -> None:
+    """Print smooth goodput and its relatives over loads as Markdown; draw the figures."""
+    from serve import report as reporting
+    from serve.loadgen import read_run
+
+    read = []
+    for path in runs:
+        timelines, settings = read_run(path)
+        read.append(reporting.Run(float(settings["rate"]), float(settings["window_s"]), tuple(timelines)))
+    choices = reporting.Choices(pace, allowance, ttft, tpot)
+    typer.echo(reporting.report(read, choices))
+    if out is not None:
+        for figure in reporting.figures(read, choices, out):
+            note(str(figure))
