@@ -14,6 +14,8 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+    from vckg.graph import Graph
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -34,6 +36,55 @@ def mirror() -> Path:
             pytest.fail(f"CI must not skip: {reason}")
         pytest.skip(reason)
     return folder
+
+
+# --- graphs of the real files, built once and kept until a module they depend on changes ---
+
+#: Neither is in the mirror; without them a graph builds with no network.
+ONLY_BY_PIP = ("singlecellbase", "marker_atlas")
+BUILD_MODULES = (
+    "readers/*.py",
+    *(f"{m}.py" for m in "assemble build edges fetch graph ground kgx make mappings schema".split()),
+    *(f"{m}.py" for m in "sources statements store strings".split()),
+)
+
+
+def _built(profile: str, mirror: Path, cache: Path) -> "Graph":
+    import hashlib
+
+    from vckg.errors import GraphError
+    from vckg.fetch import Places
+    from vckg.graph import Graph
+    from vckg.locks import locked
+    from vckg.make import make
+    from vckg.sources import shipped_sources
+
+    files = [p for pattern in BUILD_MODULES for p in sorted((ROOT / "vckg").glob(pattern))]
+    files += [ROOT / "data" / name for name in ("sources.toml", "cell_labels.tsv", "mangled_symbols.tsv")]
+    key = hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()[:12]
+    folder = cache / f"{profile}-{key}"
+    with locked(cache / f"{profile}.lock", "is building the graph of the tests"):
+        try:
+            return Graph.load(folder)
+        except GraphError:
+            for old in cache.glob(f"{profile}-*"):
+                shutil.rmtree(old)
+            places = Places(cache / "files", (mirror,), offline=True)
+            return make(folder, shipped_sources(), places, profile=profile, exclude=ONLY_BY_PIP)
+
+
+@pytest.fixture(scope="session")
+def full_graph(mirror: Path, pytestconfig: pytest.Config) -> "Graph":
+    """Profile `full` of the mirror's files."""
+    assert pytestconfig.cache is not None
+    return _built("full", mirror, pytestconfig.cache.mkdir("graphs"))
+
+
+@pytest.fixture(scope="session")
+def core_graph(mirror: Path, pytestconfig: pytest.Config) -> "Graph":
+    """Profile `core` of the mirror's files."""
+    assert pytestconfig.cache is not None
+    return _built("core", mirror, pytestconfig.cache.mkdir("graphs"))
 
 
 # --- pages, in Debian's chromium ---
