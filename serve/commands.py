@@ -69,7 +69,9 @@ def write_corpus(
         raise InputError(f"{prompts}: no such file; wanted JSONL with `messages` and `workload`")
     checkpoint = load_checkpoint(model)
     whole = AutoModelForCausalLM.from_config(checkpoint.config).eval().float()
-    whole.load_state_dict(checkpoint.tensors)
+    # A tied output layer may be missing among the tensors; anything else must be there.
+    whole.load_state_dict(checkpoint.tensors, strict=not checkpoint.config.tie_word_embeddings)
+    whole.tie_weights()
     writing.halve(whole)
     written = writing.write_corpus(
         whole,
