@@ -104,7 +104,19 @@ class _Round:
 
 
 class Engine:
-    """Continuous batching over one model, with or without a proposer."""
+    """Continuous batching over one model.
+
+    Parameters
+    ----------
+    model, checkpoint
+        The model, and what it was read from (tokenizer and end-of-answer tokens are used).
+    config
+        Sizes.
+    proposer
+        Drafts for speculative decoding; None decodes plainly.
+    scheduler
+        Chooses each step's work over its own `PrefixForest`; None is `Scheduler`, first come first served.
+    """
 
     def __init__(
         self,
@@ -112,16 +124,20 @@ class Engine:
         checkpoint: Checkpoint,
         config: EngineConfig | None = None,
         proposer: Proposer | None = None,
+        scheduler: Scheduler | None = None,
     ) -> None:
         self.model = model
         self.checkpoint, self.tokenizer = checkpoint, checkpoint.tokenizer
         self.eos = checkpoint.eos
         self.config = config or EngineConfig()
         self.proposer = proposer
-        n_blocks = self.config.cache_tokens // self.config.block_tokens
-        self.forest = PrefixForest(n_blocks, self.config.block_tokens)
-        self.cache = model.new_cache(n_blocks, self.config.block_tokens)
-        self.scheduler = Scheduler(self.forest, self.config.max_running, self.config.step_tokens)
+        if scheduler is None:
+            n_blocks = self.config.cache_tokens // self.config.block_tokens
+            forest = PrefixForest(n_blocks, self.config.block_tokens)
+            scheduler = Scheduler(forest, self.config.max_running, self.config.step_tokens)
+        self.scheduler = scheduler
+        self.forest = scheduler.forest
+        self.cache = model.new_cache(len(self.forest.blocks), self.forest.block_tokens)
         self.stats = EngineStats()
         self._requests: dict[str, Request] = {}
         self._answers: dict[str, _Answer] = {}
@@ -421,6 +437,7 @@ class Engine:
         stats.draft_s += drafted - began
         stats.forward_s += forwarded - drafted
         stats.choose_s += chosen - forwarded
+        self.scheduler.timed(chosen - began)
         if self.proposer is not None:
             self.proposer.timed(
                 RoundTiming(

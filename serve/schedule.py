@@ -82,6 +82,9 @@ class Scheduler:
             bisect.insort(self.waiting, request, key=urgency)
         return Schedule(decodes, chunks, preempted)
 
+    def timed(self, seconds: float) -> None:
+        """Take in how long the step that `schedule` chose last took; for schedulers that predict it."""
+
     def try_grow(self, request: Request, rows: int) -> int:
         """Blocks for up to `rows` more rows if they are to be had without preempting; return the rows that fit."""
         forest = self.forest
