@@ -56,7 +56,10 @@ def graph_from_frames(
     known = names_of_nodes(table, category)
     if names is not None:
         known = pd.concat([known, names[["name", "kind", "id"]]], ignore_index=True)
-    manifest = {"sources": {s: dict(sources.get(s, {})) for s in source_names}, "source_names": source_names}
+    manifest = {
+        "sources": {s: dict(sources.get(s, {})) for s in sorted({*sources, *source_names})},
+        "source_names": source_names,
+    }
     return assemble(table, category, merge(oriented), dictionaries, NameTable.build(known, ids), manifest)
 
 

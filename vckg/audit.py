@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vckg.checks import CHECKS, SEVERITIES, Hits, Severity
+from vckg.checks import CHECKS, EXAMPLES, SEVERITIES, Hits, Severity
 from vckg.graph import Graph
 from vckg.store import MANIFEST, read_manifest, sha256_of
 
@@ -33,6 +33,11 @@ class Finding:
     fix: str
     count: int
     examples: tuple[str, ...]
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the examples are not all: some checks sum up in fewer words than they have hits."""
+        return self.count > len(self.examples) == EXAMPLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +173,7 @@ def markdown(report: Report) -> str:
     if report.findings:
         lines += ["| severity | id | what | count | examples | what to do |", "|---|---|---|---:|---|---|"]
     for f in report.findings:
-        examples = "; ".join(f.examples) + (" ..." if f.count > len(f.examples) else "")
+        examples = "; ".join(f.examples) + (" ..." if f.truncated else "")
         cells = (f.severity, f"`{f.id}`", f.title, f"{f.count:,}", examples, f.fix)
         lines.append("| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |")
     if report.not_run:

@@ -194,17 +194,18 @@ def licence_rows(graph: Graph) -> list[dict[str, Any]]:
 
 
 def reject_rows(graph: Graph) -> list[dict[str, Any]]:
-    """Rows that the build turned away, by source and reason, most first."""
+    """Rows and terms that the build turned away, by source and reason, most first."""
     rows = [
         {
             "source": said.get("title") or name,
-            "reason": reason,
+            "reason": f"term {reason}" if kind == "rejected_terms" else reason,
             "rows": int(lost),
-            "read": int(said.get("read") or 0),
+            "read": int(said.get("rows" if kind == "rejected_terms" else "read") or 0),
             "examples": (said.get("examples") or {}).get(reason, []),
         }
         for name, said in graph.manifest["sources"].items()
-        for reason, lost in (said.get("rejected") or {}).items()
+        for kind in ("rejected", "rejected_terms")
+        for reason, lost in (said.get(kind) or {}).items()
     ]
     return sorted(rows, key=lambda r: (-r["rows"], r["source"], r["reason"]))
 

@@ -67,9 +67,11 @@ def _stored_hash_differs(graph: Graph) -> Hits:
 
 
 def _sources_with_edges(graph: Graph) -> list[tuple[str, dict[str, Any]]]:
+    """What the manifest says of the sources with edges; a part says what its source does, unless it differs."""
     counts = np.bincount(graph.source, minlength=len(graph.sources))
     said = graph.manifest["sources"]
-    return [(name, said.get(name, {})) for name, count in zip(graph.sources, counts, strict=True) if count]
+    own = [(name, said.get(name, {})) for name, count in zip(graph.sources, counts, strict=True) if count]
+    return [(name, said.get(mine.get("part_of"), {}) | mine) for name, mine in own]
 
 
 def _undescribed(graph: Graph) -> Hits:

@@ -33,6 +33,10 @@ CacheOption = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--cache", help="Folder for downloads; without it VCKG_CACHE, else the user's cache."),
 ]
+TableOption = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--table", help="Source table to use instead of the shipped data/sources.toml."),
+]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Use only what is at hand.")]
 ProfileOption = Annotated[str, typer.Option(help="core, full or paper.")]
 SourceOption = Annotated[
@@ -46,11 +50,12 @@ ExcludeOption = Annotated[
 
 
 @app.command()
-def sources(profile: ProfileOption = "", json: JsonOption = False) -> None:
+def sources(profile: ProfileOption = "", table: TableOption = None, json: JsonOption = False) -> None:
     """List the sources: licence, profiles, routes, what was tried on the full file."""
     from vckg.show import print_sources
+    from vckg.sources import source_table
 
-    print_sources(profile, as_json=json)
+    print_sources(source_table(table), profile, as_json=json)
 
 
 @app.command()
@@ -58,17 +63,22 @@ def fetch(
     profile: ProfileOption = "core",
     source: SourceOption = None,
     exclude_source: ExcludeOption = None,
+    table: TableOption = None,
     mirror: MirrorOption = None,
     cache: CacheOption = None,
-    offline: OfflineOption = False,
+    offline: TableOption = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--table", help="Source table to use instead of the shipped data/sources.toml."),
+]
+OfflineOption = False,
     json: JsonOption = False,
 ) -> None:
     """Fetch the files a profile needs and nothing else."""
     from vckg.fetch import fetch as fetch_files
     from vckg.show import print_fetched
-    from vckg.sources import choose, shipped_sources
+    from vckg.sources import choose, source_table
 
-    chosen, _ = choose(shipped_sources(), profile, source or (), exclude_source or ())
+    chosen, _ = choose(source_table(table), profile, source or (), exclude_source or ())
     print_fetched(fetch_files(chosen, _places(mirror, cache, offline)), as_json=json)
 
 
@@ -81,9 +91,14 @@ def build(
     profile: ProfileOption = "core",
     source: SourceOption = None,
     exclude_source: ExcludeOption = None,
+    table: TableOption = None,
     mirror: MirrorOption = None,
     cache: CacheOption = None,
-    offline: OfflineOption = False,
+    offline: TableOption = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--table", help="Source table to use instead of the shipped data/sources.toml."),
+]
+OfflineOption = False,
     json: JsonOption = False,
 ) -> None:
     """Build a graph folder from a profile's sources."""
@@ -91,13 +106,13 @@ def build(
     from vckg.errors import InputError
     from vckg.make import make
     from vckg.show import print_info
-    from vckg.sources import shipped_sources
+    from vckg.sources import source_table
 
-    if output is None and (profile != PROFILE or source or exclude_source):
+    if output is None and (profile != PROFILE or source or exclude_source or table):
         raise InputError("only the plain profile core has a place of its own; name a folder with --output")
     graph = make(
         output or default_folder(),
-        shipped_sources(),
+        source_table(table),
         _places(mirror, cache, offline),
         profile=profile,
         include=source or (),
@@ -142,6 +157,86 @@ def path(
     from vckg.show import print_paths
 
     print_paths(vckg.load(graph), start, end, limit=limit, as_json=json)
+
+
+@app.command()
+def audit(
+    graph: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(help="Graph folder; without it VCKG_GRAPH, else the default graph."),
+    ] = None,
+    json: JsonOption = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a CI summary.")] = False,
+) -> None:
+    """Check a graph for what must be known before it is passed on; exit 1 where there is an error."""
+    import vckg
+    from vckg.audit import audit as audit_graph
+    from vckg.audit import audit_folder
+    from vckg.tell import print_audit
+
+    report = audit_folder(graph) if graph else audit_graph(vckg.load())
+    print_audit(report, json=json, as_markdown=markdown)
+    if report.counts["error"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def diff(
+    old: Annotated[
+        str, typer.Argument(help="A graph folder, or an ontology release: CL@v2025-02-13 or a file.")
+    ],
+    new: Annotated[str, typer.Argument(help="Another of the same kind.")],
+    json: JsonOption = False,
+) -> None:
+    """Say what changed between two graphs, or between two releases of an ontology."""
+    from vckg.diff import diff_named
+    from vckg.tell import print_diff
+
+    print_diff(diff_named(old, new), json=json)
+
+
+@app.command()
+def export(
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder to write; an earlier export is replaced.")
+    ],
+    form: Annotated[
+        str, typer.Option("--format", help="kgx, kgx-jsonl, neo4j, graphml, csv or networkx.")
+    ] = "kgx",
+    graph: GraphOption = None,
+    i_have_the_right: Annotated[
+        bool, typer.Option("--i-have-the-right", help="Also what a licence forbids to pass on.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Write a graph in a format that other tools read."""
+    import vckg
+    from vckg.console import progress
+    from vckg.export import export as export_graph
+    from vckg.tell import print_exported
+
+    loaded = vckg.load(graph)
+    with progress(f"exporting {loaded.m:,} edges as {form}"):
+        manifest = export_graph(loaded, form, output, i_have_the_right=i_have_the_right)
+    print_exported(output, manifest, json=json)
+
+
+@app.command()
+def card(
+    output: Annotated[Path, typer.Option("-o", "--output", help="HTML file to write.")] = Path(
+        "graph-card.html"
+    ),
+    graph: GraphOption = None,
+) -> None:
+    """Write the graph card: one self-contained page that says what a graph holds."""
+    import vckg
+    from vckg.card import write_card
+    from vckg.console import out, progress
+
+    loaded = vckg.load(graph)
+    with progress("writing the graph card"):
+        path = write_card(loaded, output)
+    out().print(str(path), markup=False, highlight=False)
 
 
 def _places(mirror: list[Path] | None, cache: Path | None, offline: bool) -> Places:

@@ -327,6 +327,18 @@ def _source_changes(old: Graph, new: Graph) -> tuple[SourceChange, ...]:
     return tuple(found)
 
 
+def diff_named(old: str, new: str) -> TermDiff | GraphDiff:
+    """Compare two graph folders, or two ontology releases (`read_release` says how they are named)."""
+    folders = [Path(name).is_dir() for name in (old, new)]
+    if all(folders):
+        return diff_graphs(Graph.load(old), Graph.load(new))
+    if any(folders):
+        raise InputError(
+            f"{old} and {new}: one is a graph folder and the other is not; compare two of a kind"
+        )
+    return diff_terms(read_release(old), read_release(new))
+
+
 # ---- in words ------------------------------------------------------------------------------------------------
 
 

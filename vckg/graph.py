@@ -20,6 +20,10 @@ from vckg.schema import CATEGORIES, CATEGORY_CODE, RELATION_CODE, RELATION_NAMES
 from vckg.strings import Strings
 
 if TYPE_CHECKING:
+    import networkx as nx
+    import rustworkx as rx
+
+    from vckg.convert import Metapath
     from vckg.ground import GeneGrounder, LabelGrounder
 
 Ints = npt.NDArray[np.int32]
@@ -376,6 +380,41 @@ class Graph:
         from vckg.ground import LabelGrounder
 
         return LabelGrounder.of(self, "cells")
+
+    # ---- other forms, parts (vckg.convert) ------------------------------------------------------------------
+
+    def to_networkx(self) -> nx.MultiDiGraph[str]:
+        """A `networkx.MultiDiGraph` keyed by CURIE, with every edge's provenance."""
+        from vckg.convert import to_networkx
+
+        return to_networkx(self)
+
+    def to_rustworkx(self) -> rx.PyDiGraph[str, int]:
+        """A `rustworkx.PyDiGraph` with the same node indices; an edge's payload is its row."""
+        from vckg.convert import to_rustworkx
+
+        return to_rustworkx(self)
+
+    def subgraph(
+        self, nodes: Iterable[int], *, hops: int = 0, relations: Iterable[str] | None = None
+    ) -> Graph:
+        """The graph between the given nodes and all within `hops` edges of them (see `vckg.convert.subgraph`)."""
+        from vckg.convert import subgraph
+
+        return subgraph(self, nodes, hops=hops, relations=relations)
+
+    def neighbours(self, node: int, relation: str | None = None) -> Ints:
+        """Nodes an edge joins to a node, whatever its direction, ascending."""
+        ends = self.object[self.out_edges(node, relation)], self.subject[self.in_edges(node, relation)]
+        return np.unique(np.concatenate(ends))
+
+    def metapaths(
+        self, start: str, end: str, *, hops: int = 2, through: Iterable[str] | None = None
+    ) -> list[Metapath]:
+        """The metapaths of exactly `hops` edges between two categories (see `vckg.convert.metapaths`)."""
+        from vckg.convert import metapaths
+
+        return metapaths(self, start, end, hops=hops, through=through)
 
     # ---- identity -----------------------------------------------------------------------------------------
 

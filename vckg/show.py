@@ -12,7 +12,7 @@ import numpy as np
 from vckg.console import out
 from vckg.errors import GraphError, InputError
 from vckg.schema import CATEGORIES, RELATION_NAMES
-from vckg.sources import PROFILES, Source, choose, shipped_sources
+from vckg.sources import PROFILES, Source, choose
 
 if TYPE_CHECKING:
     from vckg.build import Taken
@@ -22,15 +22,19 @@ if TYPE_CHECKING:
 MAX_WALK = 4
 
 
-def _json(value: Any) -> None:
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
     sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = (), header: bool = True
+) -> None:
+    """Print rows under their columns; those named in `right` are numbers."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=header)
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
@@ -58,12 +62,12 @@ def source_facts(source: Source) -> dict[str, Any]:
     }
 
 
-def print_sources(profile: str, *, as_json: bool) -> None:
+def print_sources(sources: Sequence[Source], profile: str, *, as_json: bool) -> None:
     """Print the source table, or the rows of one profile."""
-    chosen = choose(shipped_sources(), profile)[0] if profile else shipped_sources()
+    chosen = choose(sources, profile)[0] if profile else sources
     facts = [source_facts(s) for s in chosen]
     if as_json:
-        _json(facts)
+        print_json(facts)
         return
     rows = [
         (
@@ -76,10 +80,10 @@ def print_sources(profile: str, *, as_json: bool) -> None:
         )
         for f in facts
     ]
-    _table(("source", "what", "licence", "profiles", "routes", "tried"), rows)
+    print_table(("source", "what", "licence", "profiles", "routes", "tried"), rows)
     if notes := [(f["name"], f["note"]) for f in facts if f["note"]]:
         out().print()
-        _table(("source", "to accept or supply"), notes)
+        print_table(("source", "to accept or supply"), notes)
 
 
 def print_fetched(taken: Sequence[Taken], *, as_json: bool) -> None:
@@ -97,9 +101,9 @@ def print_fetched(taken: Sequence[Taken], *, as_json: bool) -> None:
     ]
     columns = ("source", "release", "route", "checksum", "file")
     if as_json:
-        _json([dict(zip(columns, row, strict=True)) for row in rows])
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
     else:
-        _table(columns, rows)
+        print_table(columns, rows)
 
 
 # ---- info -------------------------------------------------------------------------------------------------
@@ -130,16 +134,20 @@ def print_info(graph: Graph, *, as_json: bool) -> None:
     """Print what a graph holds, where it comes from and what was turned away."""
     facts = graph_facts(graph)
     if as_json:
-        _json(facts)
+        print_json(facts)
         return
     console = out()
     console.print(f"{graph.folder or 'graph in memory'}", highlight=False)
     console.print(
         f"{graph.n:,} nodes, {graph.m:,} edges, content {graph.content_hash[:16]}\n", highlight=False
     )
-    _table(("category", "nodes"), ((c, f"{n:,}") for c, n in facts["categories"].items()), right=("nodes",))
+    print_table(
+        ("category", "nodes"), ((c, f"{n:,}") for c, n in facts["categories"].items()), right=("nodes",)
+    )
     console.print()
-    _table(("relation", "edges"), ((r, f"{n:,}") for r, n in facts["relations"].items()), right=("edges",))
+    print_table(
+        ("relation", "edges"), ((r, f"{n:,}") for r, n in facts["relations"].items()), right=("edges",)
+    )
     console.print()
     rows = [
         (
@@ -154,7 +162,7 @@ def print_info(graph: Graph, *, as_json: bool) -> None:
         if "rows" in d
     ]
     columns = ("source", "release", "read", "kept", "terms", "turned away")
-    _table(columns, rows, right=("read", "kept", "terms"))
+    print_table(columns, rows, right=("read", "kept", "terms"))
 
 
 def _reasons(counts: dict[str, int], most: int = 3) -> str:
@@ -197,7 +205,7 @@ def print_node(graph: Graph, name: str, *, limit: int, as_json: bool) -> None:
             {"direction": way, "relation": relation, "total": total, "edges": [e._asdict() for e in shown]}
             for way, relation, total, shown in groups
         ]
-        _json({"node": node._asdict(), "edges": edges})
+        print_json({"node": node._asdict(), "edges": edges})
         return
     console = out()
     console.print(f"{node.id}  {node.name}  ({node.category})", style="bold", markup=False, highlight=False)
@@ -208,7 +216,7 @@ def print_node(graph: Graph, name: str, *, limit: int, as_json: bool) -> None:
         console.print("xrefs: " + ", ".join(node.xrefs[:12]), markup=False, highlight=False)
     for way, relation, total, shown in groups:
         console.print(f"\n{relation} {way}  {total:,}", style="bold", highlight=False)
-        _table(("", "node", "source", "rows", "papers"), [_edge_cells(graph, e, way) for e in shown])
+        print_table(("", "node", "source", "rows", "papers"), [_edge_cells(graph, e, way) for e in shown])
 
 
 def _edge_groups(graph: Graph, index: int, limit: int) -> Iterable[tuple[str, str, int, list[Edge]]]:
@@ -287,7 +295,7 @@ def print_paths(graph: Graph, start: str, end: str, *, limit: int, as_json: bool
         raise InputError(f"{start!r} and {end!r} are the same node, {graph.ids[first]}")
     walks = shortest_walks(graph, first, last, limit)
     if as_json:
-        _json([[graph.edge(row)._asdict() for row, _ in walk] for walk in walks])
+        print_json([[graph.edge(row)._asdict() for row, _ in walk] for walk in walks])
         return
     if not walks:
         out().print(f"no walk of {MAX_WALK} steps or fewer joins {graph.ids[first]} and {graph.ids[last]}")

@@ -57,6 +57,13 @@ def test_missing_provenance_is_named_with_its_source(said, name, severity):
     assert finding.examples[0].startswith("go")
 
 
+def test_a_part_says_what_its_source_says_unless_it_differs():
+    edges = EDGES.assign(source=EDGES["source"].replace({"go": "go:part"}))
+    part = {"part_of": "go", "licence": "its own"}
+    report = audit(Graph.from_frames(NODES, edges, SOURCES | {"go:part": part}))
+    assert ids_of(report, "error") == set()
+
+
 def test_a_licence_that_forbids_redistribution_is_no_fault():
     assert "source-redistribution" in audit(toy()).passed
 
