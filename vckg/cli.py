@@ -66,11 +66,7 @@ def fetch(
     table: TableOption = None,
     mirror: MirrorOption = None,
     cache: CacheOption = None,
-    offline: TableOption = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--table", help="Source table to use instead of the shipped data/sources.toml."),
-]
-OfflineOption = False,
+    offline: OfflineOption = False,
     json: JsonOption = False,
 ) -> None:
     """Fetch the files a profile needs and nothing else."""
@@ -94,11 +90,7 @@ def build(
     table: TableOption = None,
     mirror: MirrorOption = None,
     cache: CacheOption = None,
-    offline: TableOption = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--table", help="Source table to use instead of the shipped data/sources.toml."),
-]
-OfflineOption = False,
+    offline: OfflineOption = False,
     json: JsonOption = False,
 ) -> None:
     """Build a graph folder from a profile's sources."""

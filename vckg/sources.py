@@ -91,6 +91,11 @@ def shipped_sources() -> tuple[Source, ...]:
     return read_sources(resource("data", "sources.toml"))
 
 
+def source_table(path: Path | None) -> tuple[Source, ...]:
+    """Return the sources of a table file, or the shipped ones."""
+    return read_sources(path) if path else shipped_sources()
+
+
 def read_sources(path: Path) -> tuple[Source, ...]:
     """Return the sources of a table file; InputError names the row and the key that is wrong."""
     try:
