@@ -62,6 +62,10 @@ _XREF_KINDS = {"ENSEMBL": "ensembl", "NCBIGene": "entrez", "UniProtKB": "uniprot
 _VERSION = re.compile(r"^(ENS[A-Z]*G\d{11})\.\d+(_PAR_Y)?$")
 
 
+#: So many names at once are worth hashing the whole table (half a second); fewer are found by bisection.
+HASHED_FROM = 2000
+
+
 class Grounded(NamedTuple):
     """What became of a name."""
 
@@ -113,7 +117,7 @@ class NameTable:
 
     def candidates(self, keys: Sequence[str]) -> list[list[tuple[str, int]]]:
         """(kind, node) pairs of each key, in kind order; an empty list for an unknown key."""
-        if len(keys) > 50:
+        if len(keys) > HASHED_FROM:
             at = self.keys.positions(keys).tolist()
         else:
             at = [-1 if (p := self.keys.position(k)) is None else p for k in keys]
