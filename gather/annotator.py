@@ -29,7 +29,7 @@ SHOWN_WARNINGS = 5
 SHOWN_CONTRADICTIONS = 8
 DEFINING_MARKERS = 5
 _ABSENT, _PRESENT = 0.05, 0.25
-_MIN_SUPPORT = 3.0
+_MIN_RESOURCES = 2
 
 
 @dataclass(frozen=True)
@@ -143,27 +143,26 @@ class Annotator:
 
     # ---- what speaks against -------------------------------------------------------------------------------
 
-    def _markers(self, curie: str) -> list[tuple[int, float]]:
-        """Genes that define a type (graph node, support), by descending weight; only what is well
-        attested.
+    def _markers(self, curie: str) -> list[int]:
+        """Genes that define a type by themselves (graph nodes), by descending weight, attested by two
+        resources.
         """
         weights = self.retriever.weights
         column = weights.column_of.get(self.graph.index(curie))
         if column is None:
             return []
-        start, stop = self._by_column.indptr[column], self._by_column.indptr[column + 1]
-        genes = self._by_column.indices[start:stop]
-        weight, support = self._by_column.data[start:stop], self._support_by_column.data[start:stop]
+        direct, resources = self._by_column
+        span = slice(int(direct.indptr[column]), int(direct.indptr[column + 1]))
+        genes, weight = direct.indices[span], direct.data[span]
         order = np.lexsort((genes, -weight))
-        return [(int(genes[i]), float(support[i])) for i in order if support[i] >= _MIN_SUPPORT]
+        return [int(genes[i]) for i in order if resources.data[span][i] >= _MIN_RESOURCES]
 
     @cached_property
-    def _by_column(self) -> Any:
-        return self.retriever.weights.matrix.tocsc()
-
-    @cached_property
-    def _support_by_column(self) -> Any:
-        return self.retriever.weights.support.tocsc()
+    def _by_column(self) -> tuple[Any, Any]:
+        made = (self.retriever.weights.direct.tocsc(), self.retriever.weights.resources.tocsc())
+        for matrix in made:
+            matrix.sort_indices()
+        return made
 
     @cached_property
     def _panel_column(self) -> dict[int, int]:
@@ -176,7 +175,7 @@ class Annotator:
         node = self.graph.index(decision.curie)
         negative = self.graph.in_edges(node, "is_negative_marker_for")
         questions = [
-            (gene, "expected_absent") for gene, _ in self._markers(decision.curie)[: 2 * DEFINING_MARKERS]
+            (gene, "expected_absent") for gene in self._markers(decision.curie)[: 2 * DEFINING_MARKERS]
         ]
         questions += [(int(g), "negative_present") for g in np.unique(self.graph.subject[negative])]
         found = []
@@ -216,7 +215,7 @@ class Annotator:
         warnings = []
         for curie in self._near(decision):
             markers = self._markers(curie)[:DEFINING_MARKERS]
-            missing = [gene for gene, _ in markers if gene not in measured]
+            missing = [gene for gene in markers if gene not in measured]
             if len(markers) < 3 or 2 * len(missing) <= len(markers):
                 continue
             label = self.graph.names[self.graph.index(curie)]

@@ -39,16 +39,21 @@ class Target:
     `back` names a relation by which the target points at genes, for targets that no edge leaves a gene for
     (a drug
     targets a gene); it is crossed backwards as the first step. `hops` is the longest walk that makes sense.
+    `inherits`: what speaks for a node speaks also for the kinds of it (cell types; not GO, where genes of
+    the narrow
+    term belong to the wide one).
     """
 
     name: str
     category: str
     back: str | None = None
     hops: int = MAX_HOPS
+    inherits: bool = False
 
 
 TARGETS = {
     **{c: Target(c, c) for c in CATEGORIES if c not in ("Gene", "Drug", "SmallMolecule", "ProteinComplex")},
+    "Cell": Target("Cell", "Cell", inherits=True),
     "Drug": Target("Drug", "Drug", back="targets"),
     "SmallMolecule": Target("SmallMolecule", "SmallMolecule", back="targets"),
     "ProteinComplex": Target("ProteinComplex", "ProteinComplex", back="has_component"),

@@ -15,7 +15,9 @@ import scipy.sparse as sp
 
 from gather.evidence import EdgeRef, EvidenceItem, GeneSupport, Walk
 from gather.metapath import DENYING
+from gather.query import GeneQuery
 from gather.score import Convergence, Retriever
+from gather.weights import GENERATIONS, INHERITANCE
 
 if TYPE_CHECKING:
     from vckg.graph import Graph
@@ -69,7 +71,7 @@ def _supports(retriever: Retriever, convergence: Convergence, position: int) -> 
     column = operators.column_of[int(convergence.nodes[position])]
     rows = operators.rows(query.genes)
     reached = np.stack([_column(w, rows, column) > 0 for w in operators.weights], axis=1)
-    supporting = np.flatnonzero(reached.any(axis=1))
+    supporting = np.flatnonzero(reached.any(axis=1) | (share > 0))
     order = supporting[np.lexsort((supporting, -share[supporting]))]
     return tuple(
         GeneSupport(
@@ -111,6 +113,8 @@ def best_walks(retriever: Retriever, convergence: Convergence, node: int, top: i
         _Found(float(direct[i]), int(i), (int(query.genes[i]), node))
         for i in np.flatnonzero(direct > 0).tolist()
     ]
+    if retriever.target.inherits:
+        found += _inherited(retriever, rows, query, node)
     if operators.hops >= 2:
         last = _dense_row(operators.last, column)
         found += _longer(retriever, convergence, node, last, None, top)
@@ -118,6 +122,32 @@ def best_walks(retriever: Retriever, convergence: Convergence, node: int, top: i
         onward, via = _best_between(operators.between, operators.last, column)
         found += _longer(retriever, convergence, node, onward, via, top)
     return sorted(found, key=lambda w: (-w.weight, w.rank, w.nodes))[:top]
+
+
+def _inherited(retriever: Retriever, rows: npt.NDArray[np.intp], query: GeneQuery, node: int) -> list[_Found]:
+    """Direct walks to an ancestor, carried down to the node; each generation costs the share that is
+    inherited.
+    """
+    graph, operators = retriever.graph, retriever.operators
+    found: list[_Found] = []
+    lines = {node: (node,)}
+    frontier = [node]
+    for generation in range(1, GENERATIONS + 1):
+        above = {
+            int(p): (int(p), *lines[i]) for i in frontier for p in graph.parents(i) if int(p) not in lines
+        }
+        for ancestor, line in above.items():
+            column = operators.column_of.get(ancestor)
+            if column is None:
+                continue
+            direct = query.weights * _column(operators.weights[0], rows, column) * INHERITANCE**generation
+            found += [
+                _Found(float(direct[i]), int(i), (int(query.genes[i]), *line))
+                for i in np.flatnonzero(direct > 0).tolist()
+            ]
+        lines |= above
+        frontier = sorted(above)
+    return found
 
 
 def _dense_row(matrix: sp.csr_array, row: int) -> Floats:

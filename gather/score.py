@@ -38,7 +38,7 @@ Floats = npt.NDArray[np.float64]
 Score = Literal["calibrated", "paper", "dwpc", "ppr", "hypergeometric"]
 SCORES: tuple[Score, ...] = ("calibrated", "paper", "dwpc", "ppr", "hypergeometric")
 
-LENGTH_EXPONENT = 0.7
+LENGTH_EXPONENT = 0.8
 """Of the norm of a candidate's measured marker list: 0 favours hubs, 1 favours tiny lists."""
 RESTART = 0.5
 """Chance that the walk of `ppr` returns to the query (HippoRAG's value)."""
@@ -89,7 +89,8 @@ class Retriever:
     panel
         The measured genes; None where every gene counts as measured (cell sentences, gene lists).
     candidates
-        Graph nodes the answer must come from; None for every node that a gene speaks for.
+        Graph nodes the answer must come from; None for every node that a gene speaks for directly. A declared
+        candidate may live on what it inherits.
     exclude
         Sources to leave out.
     """
@@ -116,7 +117,7 @@ class Retriever:
 
     def _candidate_nodes(self, candidates: Iterable[int] | None) -> Ints:
         if candidates is None:
-            return self.weights.nodes
+            return self.weights.nodes[self.weights.own]
         known = np.intersect1d(np.fromiter(candidates, np.int32), self.weights.nodes)
         return known.astype(np.int32)
 
@@ -138,17 +139,19 @@ class Retriever:
         """Measured gene nodes, ascending, int32."""
         if self.panel is not None:
             return self.panel.genes
-        return np.flatnonzero(np.diff(self.weights.matrix.indptr) > 0).astype(np.int32)
+        return np.flatnonzero(np.diff(self.weights.direct.indptr) > 0).astype(np.int32)
 
     @cached_property
     def matrix(self) -> sp.csr_array:
-        """Evidence weights of the measured genes for the candidates, float64 CSR [graph nodes, c]."""
+        """Evidence weights, inherited ones included, of the measured genes: float64 CSR [graph nodes, c]."""
         columns = np.searchsorted(self.weights.nodes, self.nodes)
         measured = np.zeros(self.graph.n)
         measured[self.genes] = 1.0
-        kept = sp.csr_array(sp.diags_array(measured) @ self.weights.matrix)
+        kept = sp.csr_array(sp.diags_array(measured) @ self.weights.direct)
         kept.eliminate_zeros()
-        return sp.csr_array(kept[:, columns])
+        inherited = sp.csr_array(kept @ self.weights.share.tocsc()[:, columns].tocsr())
+        inherited.sort_indices()
+        return inherited
 
     @cached_property
     def length(self) -> Floats:
@@ -208,7 +211,7 @@ class Retriever:
         return self.null.p_values(self.statistic(query), query.weights)
 
     def _calibrated(self, query: GeneQuery) -> Floats:
-        """Statistic over the damped length of the candidate's marker list."""
+        """Statistic over the damped length of the candidate's measured weights."""
         length = self.length
         score = np.zeros(len(length))
         np.divide(self.statistic(query), length**LENGTH_EXPONENT, out=score, where=length > 0)

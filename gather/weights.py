@@ -1,11 +1,12 @@
 """How strongly the graph says that a gene speaks for a node: evidence weights of direct edges, and their
 null.
 
-``W[g, c] = ln(1 + publications + resources) * ln(targets / df_g)``: publications that say so, plus the
-distinct resources
-that do, damped by the logarithm; times the gene's specificity among the targets. A resource that a
-collection only
-repeats counts once (`Graph.underlying`).
+``W[g, c] = resources * ln(targets / df_g)``: the number of independent resources that say so, times the
+gene's specificity
+among the targets. A resource that a collection only repeats counts once (`Graph.underlying`). Cell types
+inherit from what
+they are kinds of: ``W~_c = W_c + INHERITANCE * mean over parents of W~``, because a naive T cell is a T
+cell first.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
+Sparse = Any
+"""A scipy CSR array; its stubs lose the shape in products."""
+
+
+INHERITANCE = 0.35
+"""Share of its parents' evidence that a cell type takes over, again for each generation."""
+GENERATIONS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,17 +44,23 @@ class Weights:
     Attributes
     ----------
     nodes
-        Graph nodes that at least one gene speaks for, int32[t], ascending.
-    matrix
+        Graph nodes that at least one gene speaks for, directly or through an ancestor, int32[t], ascending.
+    own
+        Whether some gene speaks for the node directly, bool[t].
+    direct
         ``W``, float64 CSR [graph nodes, t]; rows of nodes that are not genes are empty.
-    support
-        Publications plus resources of the same entries, float64 CSR of the same pattern.
+    resources
+        How many resources say so, of the same pattern.
+    share
+        What each node takes over from each other one, float64 CSR [t from, t to]: ``W~ = W @ share``.
     """
 
     target: Target
     nodes: Ints
-    matrix: sp.csr_array
-    support: sp.csr_array
+    own: npt.NDArray[np.bool_]
+    direct: Sparse
+    resources: Sparse
+    share: Sparse
 
     @cached_property
     def column_of(self) -> dict[int, int]:
@@ -58,50 +72,73 @@ def evidence_weights(graph: Graph, target: Target, *, exclude: Iterable[str] = (
     """Return the weights of all direct edges from genes to a target, without those of the `exclude`d
     sources.
     """
-    gene, obj, support = _support(graph, target, tuple(exclude))
-    nodes = np.unique(obj).astype(np.int32)
-    columns = np.searchsorted(nodes, obj)
+    gene, node, resources = _resources(graph, target, tuple(exclude))
+    kinds = _parents(graph, target)
+    nodes = _with_descendants(node, kinds)
+    own = np.isin(nodes, node)
+    columns = np.searchsorted(nodes, node)
     df = np.bincount(gene, minlength=graph.n)
-    specificity = np.log(max(len(nodes), 2) / df[gene])
+    specificity = np.log(max(int(own.sum()), 2) / df[gene])
     shape = (graph.n, len(nodes))
-    weights = sp.csr_array((np.log1p(support) * specificity, (gene, columns)), shape=shape)
-    supports = sp.csr_array((support, (gene, columns)), shape=shape)
-    for matrix in (weights, supports):
+    direct = sp.csr_array((resources * specificity, (gene, columns)), shape=shape)
+    counts = sp.csr_array((resources, (gene, columns)), shape=shape)
+    for matrix in (direct, counts):
         matrix.sort_indices()
-    return Weights(target, nodes, weights, supports)
+    return Weights(target, nodes, own, direct, counts, _shares(nodes, kinds))
 
 
-def _support(graph: Graph, target: Target, exclude: tuple[str, ...]) -> tuple[Ints, Ints, Floats]:
-    """Gene, node and publications + resources of every distinct direct pair, ordered by (gene, node)."""
+def _parents(graph: Graph, target: Target) -> tuple[Ints, Ints]:
+    """Children and parents (graph nodes) of the hierarchy along which evidence is inherited, distinct
+    pairs.
+    """
+    rows = graph.rows("subclass_of")
+    child, parent = graph.subject[rows], graph.object[rows]
+    code = CATEGORIES.index(target.category)
+    inside = (graph.category[child] == code) & (graph.category[parent] == code) & target.inherits
+    pairs = np.unique(np.stack([child[inside], parent[inside]]), axis=1)
+    return pairs[0], pairs[1]
+
+
+def _with_descendants(nodes: Ints, kinds: tuple[Ints, Ints]) -> Ints:
+    """The nodes and all kinds of them within `GENERATIONS`, int32, ascending."""
+    child, parent = kinds
+    found = np.unique(nodes)
+    for _generation in range(GENERATIONS if len(child) else 0):
+        found = np.union1d(found, child[np.isin(parent, found)])
+    return found.astype(np.int32)
+
+
+def _shares(nodes: Ints, kinds: tuple[Ints, Ints]) -> Sparse:
+    """Identity plus ``INHERITANCE ** k`` spread over the ancestors of generation k."""
+    child, parent = kinds
+    keep = np.isin(child, nodes) & np.isin(parent, nodes)
+    low, high = np.searchsorted(nodes, child[keep]), np.searchsorted(nodes, parent[keep])
+    share = INHERITANCE / np.bincount(child, minlength=int(nodes.max(initial=0)) + 1)[child[keep]]
+    down = sp.csr_array((share, (high, low)), shape=(len(nodes), len(nodes)))
+    total = handed = sp.eye_array(len(nodes), format="csr")
+    for _generation in range(GENERATIONS if keep.any() else 0):
+        handed = handed @ down
+        total = total + handed
+    return sp.csr_array(total)
+
+
+def _resources(graph: Graph, target: Target, exclude: tuple[str, ...]) -> tuple[Ints, Ints, Floats]:
+    """Gene, node and number of resources of every distinct direct pair, ordered by (gene, node)."""
     is_gene = graph.category == CATEGORIES.index("Gene")
     is_target = graph.category == CATEGORIES.index(target.category)
     resource_code = {name: i for i, name in enumerate(sorted(set(graph.underlying)))}
     resource = np.array([resource_code[u] for u in graph.underlying], dtype=np.int64)
-    parts = []
+    pairs, by = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for relation, rows in walkable_rows(graph, target, exclude).items():
         subject, obj = graph.subject[rows], graph.object[rows]
         if relation == target.back:
             subject, obj = obj, subject
-        elif target.back and target.category == "Gene":
-            continue
         keep = is_gene[subject] & is_target[obj]
-        if not keep.any():
-            continue
-        parts.append(
-            (subject[keep], obj[keep], resource[graph.source[rows[keep]]], graph.n_publications[rows[keep]])
-        )
-    if not parts:
-        empty = np.zeros(0, np.int32)
-        return empty, empty, np.zeros(0)
-    gene, node, by, publications = (np.concatenate(column) for column in zip(*parts, strict=True))
-    # what one resource says of a pair: its publications, counted once although several sources repeat them
-    order = np.lexsort((by, node, gene))
-    gene, node, by, publications = gene[order], node[order], by[order], publications[order]
-    pair = gene.astype(np.int64) * graph.n + node
-    said = np.flatnonzero(np.r_[True, (pair[1:] != pair[:-1]) | (by[1:] != by[:-1])])
-    per_resource = np.maximum.reduceat(publications, said).astype(np.float64) + 1.0
-    first = np.flatnonzero(np.r_[True, pair[said][1:] != pair[said][:-1]])
-    return gene[said][first], node[said][first], np.add.reduceat(per_resource, first)
+        pairs.append(subject[keep].astype(np.int64) * graph.n + obj[keep])
+        by.append(resource[graph.source[rows[keep]]])
+    said = np.unique(np.concatenate(pairs) * len(resource_code) + np.concatenate(by))
+    pair, count = np.unique(said // max(len(resource_code), 1), return_counts=True)
+    return (pair // graph.n).astype(np.int32), (pair % graph.n).astype(np.int32), count.astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +167,7 @@ class Null:
     uniform: bool
 
     @classmethod
-    def of(cls, weights: sp.csr_array, genes: Ints, background: Floats | None = None) -> Null:
+    def of(cls, weights: Sparse, genes: Ints, background: Floats | None = None) -> Null:
         """Moments over the measured `genes` (graph nodes) with the probabilities ``background[genes]``."""
         rows = sp.csr_array(weights[genes])
         uniform = background is None or not background[genes].sum() > 0
