@@ -22,6 +22,7 @@ from vckg.errors import InputError, did_you_mean
 if TYPE_CHECKING:
     import anndata as ad
 
+    from gather.model import Model
     from vckg.graph import Graph
 
 AUTO, CELL = "auto", "cell"
@@ -95,6 +96,7 @@ def annotate(
     threshold: float | None = None,
     key_added: str = DEFAULT_KEY,
     seed: int = 0,
+    model: Model | None = None,
 ) -> tuple[Annotation, ...]:
     """Name the cell sets of an AnnData, in place.
 
@@ -122,6 +124,9 @@ def annotate(
         Least confidence of an answer; the shipped calibration's by default.
     key_added
         Prefix of the ``obs`` columns and name of the ``uns`` entry.
+    model
+        A language model (`gather.llm.Client`, or `Scripted` in tests) that chooses among the candidates of each
+        cell set, with one call at most; what it took is in ``uns[key_added]['llm']``.
 
     Returns
     -------
@@ -142,11 +147,41 @@ def annotate(
         groupby, score, hops, top, ranking, layer, tissue, None if candidates is None else tuple(candidates),
         candidates_from_obs, tuple(exclude_source), threshold, key_added, seed,
     )  # fmt: skip
-    outcome = work_out(adata, graph or vckg.load(), options)
+    graph = graph or vckg.load()
+    asked: dict[str, Any] = {}
+    relabel = tuple if model is None else asking(model, adata, graph, options, asked)
+    outcome = work_out(adata, graph, options, relabel=relabel)
+    if asked:
+        outcome.kept["llm"] = asked
     for name, values in outcome.columns.items():
         adata.obs[name] = values
     adata.uns[key_added] = outcome.kept
     return outcome.annotations
+
+
+def asking(
+    model: Model, adata: ad.AnnData, graph: Graph, options: Options, asked: dict[str, Any]
+) -> Callable[[tuple[Annotation, ...]], tuple[Annotation, ...]]:
+    """Return the LLM step for `work_out`; what it took is put into `asked`."""
+    from gather.llm import Counted
+    from gather.llm_label import label_with_llm
+
+    if options.groupby == CELL:
+        raise InputError("a model names cell sets, not single cells; choose another groupby than 'cell'")
+    terms = declared_terms(adata, graph, options)
+
+    def relabel(annotations: tuple[Annotation, ...]) -> tuple[Annotation, ...]:
+        run = label_with_llm(annotations, Counted(model), candidates=terms, tissue=options.tissue or "")
+        asked.update(run.summary(model.name))
+        return run.annotations
+
+    return relabel
+
+
+def declared_terms(adata: ad.AnnData, graph: Graph, options: Options) -> list[tuple[str, str]] | None:
+    """Return ids and names of the candidates of a closed run, None for an open one."""
+    closed = allowed_candidates(graph, adata, options.tissue, options.candidates, options.candidates_from_obs)
+    return None if closed is None else [(graph.ids[i], graph.names[i]) for i in closed]
 
 
 def work_out(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gather.annotate_adata import CELL, Options, Outcome, allowed_candidates, work_out
+from gather.annotate_adata import CELL, Options, Outcome, asking, declared_terms, work_out
 from gather.annotate_file import check_output, open_h5ad, write_annotated
 from gather.evidence import Annotation
 from vckg.console import err, progress
@@ -87,44 +87,29 @@ def _no_model(annotations: tuple[Annotation, ...]) -> tuple[Annotation, ...]:
 def _with_model(
     step: LlmStep, adata: ad.AnnData, graph: Graph, options: Options, asked: dict[str, Any]
 ) -> Callable[[tuple[Annotation, ...]], tuple[Annotation, ...]]:
-    """Return the LLM step; what it took is put into `asked`."""
-    from gather.llm import OPENAI_URL, Client, Counted
+    """Return the LLM step, or with a dry run one that counts and asks nothing."""
+    from gather.llm import OPENAI_URL, Client
     from gather.llm_cache import ReplyCache, default_cache_path
-    from gather.llm_label import dry_run, label_with_llm
 
-    closed = allowed_candidates(graph, adata, options.tissue, options.candidates, options.candidates_from_obs)
-    terms = None if closed is None else [(graph.ids[i], graph.names[i]) for i in closed]
+    cache = ReplyCache(default_cache_path())
+    if not step.dry_run:
+        return asking(Client(step.model, base_url=step.base_url, cache=cache), adata, graph, options, asked)
+    client = Client(step.model, base_url=step.base_url or OPENAI_URL, cache=cache)  # needs no key
 
-    def relabel(annotations: tuple[Annotation, ...]) -> tuple[Annotation, ...]:
-        cache = ReplyCache(default_cache_path())
-        if step.dry_run:
-            client = Client(step.model, base_url=step.base_url or OPENAI_URL, cache=cache)  # needs no key
-            plan = dry_run(annotations, client, candidates=terms, tissue=options.tissue or "")
-            err().print(
-                f"{plan.calls} calls for {plan.cell_sets} cell sets ({plan.cached} more are in the cache), "
-                f"about {plan.prompt_tokens:,} prompt tokens ({plan.shared_prefix_tokens:,} of each shared) "
-                f"and {plan.completion_tokens:,} completion tokens; nothing was asked and nothing written",
-                highlight=False,
-            )
-            return annotations
-        client = Client(step.model, base_url=step.base_url, cache=cache)
-        err().print(f"asking {step.model} about {len(annotations)} cell sets ...", highlight=False)
-        run = label_with_llm(annotations, Counted(client), candidates=terms, tissue=options.tissue or "")
-        counts = run.counters
-        asked.update(
-            model=step.model,
-            prompts="|".join(run.prompts),
-            calls=counts.calls,
-            cached=counts.cached,
-            failures=counts.failures,
-            prompt_tokens=counts.prompt_tokens,
-            completion_tokens=counts.completion_tokens,
-            fallbacks="|".join(f"{reason}:{n}" for reason, n in run.fallbacks.items()) or "none",
-            not_asked=run.not_asked,
+    def count(annotations: tuple[Annotation, ...]) -> tuple[Annotation, ...]:
+        from gather.llm_label import dry_run
+
+        terms = declared_terms(adata, graph, options)
+        plan = dry_run(annotations, client, candidates=terms, tissue=options.tissue or "")
+        err().print(
+            f"{plan.calls} calls for {plan.cell_sets} cell sets ({plan.cached} more are in the cache), "
+            f"about {plan.prompt_tokens:,} prompt tokens ({plan.shared_prefix_tokens:,} of each shared) "
+            f"and {plan.completion_tokens:,} completion tokens; nothing was asked and nothing written",
+            highlight=False,
         )
-        return run.annotations
+        return annotations
 
-    return relabel
+    return count
 
 
 def _write_report(

@@ -47,6 +47,23 @@ class LabelRun:
     fallbacks: Mapping[str, int] = field(default_factory=dict)
     not_asked: int = 0
 
+    def summary(self, model: str) -> dict[str, str | int]:
+        """Plain values for ``uns``, the page and JSON."""
+        counts = self.counters
+        return {
+            "model": model,
+            "prompts": "|".join(self.prompts),
+            "calls": counts.calls,
+            "cached": counts.cached,
+            "failures": counts.failures,
+            "retries": counts.retries,
+            "prompt_tokens": counts.prompt_tokens,
+            "completion_tokens": counts.completion_tokens,
+            "tokens_estimated": int(counts.estimated),
+            "fallbacks": "|".join(f"{reason}:{n}" for reason, n in self.fallbacks.items()) or "none",
+            "not_asked": self.not_asked,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
@@ -81,7 +98,8 @@ def label_with_llm(
     annotations
         What retrieval found, with evidence.
     candidates
-        The declared list of a closed run. In an open run: the best of every cell set, the same list for all.
+        The declared list of a closed run. In an open run, and where the list is longer than 200: the best of
+        every cell set, the same list for all.
     kind, budget_tokens, most_items
         Of the evidence in the prompt, see `gather.evidence_text.evidence_text`.
     workers
@@ -92,7 +110,7 @@ def label_with_llm(
     InputError
         The endpoint refuses the key, or knows no such model.
     """
-    terms = list(candidates) if candidates is not None else shared_candidates(annotations)
+    terms = offered(annotations, candidates)
     schema = answer_schema(terms)
     prompts = list(label_prompts(annotations, terms, tissue, kind, budget_tokens, most_items))
     before = model.counters
@@ -124,7 +142,7 @@ def dry_run(
     most_items: int | None = None,
 ) -> DryRun:
     """Count the calls and tokens that `label_with_llm` would need; nothing is sent."""
-    terms = list(candidates) if candidates is not None else shared_candidates(annotations)
+    terms = offered(annotations, candidates)
     schema = answer_schema(terms)
     prompts = [
         p for p in label_prompts(annotations, terms, tissue, kind, budget_tokens, most_items) if p is not None
@@ -139,6 +157,13 @@ def dry_run(
         shared_prefix_tokens=estimate_prompt_tokens(prompts[0][:1]) if prompts else 0,
         completion_tokens=COMPLETION_TOKENS * len(new),
     )
+
+
+def offered(annotations: Sequence[Annotation], declared: Sequence[Term] | None) -> list[Term]:
+    """Return what every prompt lists: a declared list of bearable length, else the shared candidates."""
+    if declared is not None and len(declared) <= MOST_CANDIDATES:
+        return list(declared)
+    return shared_candidates(annotations)
 
 
 def shared_candidates(annotations: Sequence[Annotation], *, most: int = MOST_CANDIDATES) -> list[Term]:

@@ -11,9 +11,12 @@ from pathlib import Path
 import anndata as ad
 import pytest
 
+import gather
 from gather.annotate_adata import Options
 from gather.annotate_command import LlmStep, annotate_file
+from gather.llm import Scripted
 from gather.tables import from_json
+from vckg.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:anndata.*")
 RIGHT = json.dumps({"cell_type_ontology_term_id": "CL:0000236", "reasons": ["E1"]})
@@ -106,6 +109,15 @@ def test_ctrl_c_keeps_what_was_paid_for_and_writes_no_half_file(
     again = run(source, blood_graph, server.url)
     assert again.kept["llm"]["cached"] == paid
     assert len(server.requests) == 3
+
+
+def test_from_python_any_model_may_choose(blood_cells, blood_graph) -> None:
+    found = gather.annotate(blood_cells, graph=blood_graph, groupby="group", model=Scripted(lambda _: RIGHT))
+    assert {(a.curie, a.decided_by) for a in found} == {("CL:0000236", "llm")}
+    assert set(blood_cells.obs["gather_cell_type"]) == {"B cell"}
+    assert blood_cells.uns["gather"]["llm"]["calls"] == 3
+    with pytest.raises(InputError, match="not single cells"):
+        gather.annotate(blood_cells, graph=blood_graph, groupby="cell", model=Scripted({}), key_added="again")
 
 
 @pytest.mark.browser

@@ -16,6 +16,7 @@ from gather.llm_label import (
     label_prompts,
     label_with_llm,
     last_json_object,
+    offered,
     read_answer,
     shared_candidates,
 )
@@ -124,6 +125,12 @@ def test_the_shared_list_shrinks_but_keeps_each_answer(make_annotation) -> None:
     assert kept == sorted(kept)
     assert len(kept) == 60
     assert len(shared_candidates(sets, most=5)) == 60
+
+
+def test_a_declared_list_is_offered_whole_unless_it_is_too_long(make_annotation) -> None:
+    assert offered([make_annotation()], TERMS[:1]) == TERMS[:1]
+    tissue = [(f"CL:{i:07}", f"type {i}") for i in range(500)]
+    assert offered([make_annotation()], tissue) == TERMS
 
 
 def test_answers_are_read_in_the_forms_models_give() -> None:
