@@ -85,6 +85,11 @@ class Questions:
         return self.load_graph()
 
     @cached_property
+    def measured(self) -> tuple[str, ...]:
+        """All genes of the cells that are shown, which is what retrieval takes as measured."""
+        return tuple(sorted({g for s in self.samples.values() for g in s.fields.get("genes", ())}))
+
+    @cached_property
     def _peers(self) -> dict[TaskName, baselines.Peers]:
         return {}
 
@@ -228,7 +233,7 @@ def ask(samples: str, evidence: bool = False) -> Solver:
         if evidence:
             from arena.retrieval import evidence_for
 
-            found = evidence_for(sample, questions.graph)
+            found = evidence_for(sample, questions.graph, questions.measured)
             prompt = load_prompt("arena/with-evidence").render(
                 evidence=found, question=state.user_prompt.text
             )
@@ -383,7 +388,7 @@ class ArenaModel(ModelAPI):
         if self.model_name == "gather":
             from arena.retrieval import answer_by_retrieval
 
-            return answer_by_retrieval(sample, questions.graph)
+            return answer_by_retrieval(sample, questions.graph, questions.measured)
         return baselines.reply(self.model_name, sample, questions.peers(sample.task))
 
 

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from arena.baselines import BASELINES
 from arena.types import TASKS, TaskName
@@ -107,11 +108,24 @@ def resolve(spec: str, *, base_url: str = "", name: str = "") -> Contestant:
         raise InputError(f"--model {spec!r} names no model; write gather, or gather+MODEL")
     kind = "retrieval+model" if evidence else "model"
     if base_url:
+        _plain_url(base_url)
         model = f"openai-api/{LOCAL_SERVICE}/{wanted}"
     else:
         _known_provider(wanted)
         model = wanted
     return Contestant(name or spec, model, kind, TASKS, evidence=evidence, base_url=base_url)
+
+
+def _plain_url(base_url: str) -> None:
+    """A URL is written into the run; what is secret in it would be too."""
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError(f"--base-url {base_url!r}: wanted http://HOST:PORT/v1")
+    if parts.username or parts.password or parts.query:
+        raise InputError(
+            f"--base-url of {parts.hostname}: it carries a user, a password or a query, which would be written "
+            "into the run; put the key into OPENAI_API_KEY"
+        )
 
 
 def _known_provider(model: str) -> None:

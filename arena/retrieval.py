@@ -20,6 +20,7 @@ from arena.types import Sample
 from gather.evidence_text import evidence_text, plain
 
 if TYPE_CHECKING:
+    from gather.annotator import Annotator
     from gather.evidence import Annotation
     from vckg.graph import Graph
 
@@ -42,16 +43,25 @@ class Fact(NamedTuple):
         return f"{plain(self.text)} ({self.source}{cited})"
 
 
-def answer_by_retrieval(sample: Sample, graph: Graph) -> str:
-    """The reply of the graph alone, in the task's format; empty where it has nothing to say."""
-    answer = _ANSWERS[sample.task](sample, graph)
+def answer_by_retrieval(sample: Sample, graph: Graph, measured: tuple[str, ...] = ()) -> str:
+    """The reply of the graph alone, in the task's format; empty where it has nothing to say.
+
+    Parameters
+    ----------
+    measured
+        Genes that the cells of the data set were measured for; the sample's own where it is empty.
+    """
+    if sample.task in _CELL_ANSWERS:
+        answer = _CELL_ANSWERS[sample.task](_walks(sample, graph, measured), graph)
+    else:
+        answer = _ANSWERS[sample.task](sample, graph)
     return "" if answer is None else TASK_TABLE[sample.task].wrap(answer)
 
 
-def evidence_for(sample: Sample, graph: Graph) -> str:
-    """What the graph holds about the genes of a sample, as text for a prompt."""
-    if sample.task in ("annotation", "captioning"):
-        return evidence_text(annotation_of(tuple(sample.fields["genes"]), graph)) or "(nothing was found)"
+def evidence_for(sample: Sample, graph: Graph, measured: tuple[str, ...] = ()) -> str:
+    """What the graph holds about the genes of a sample, as text for a prompt; `measured` as above."""
+    if sample.task in _CELL_ANSWERS:
+        return evidence_text(_walks(sample, graph, measured)) or "(nothing was found)"
     facts = _FACTS[sample.task](sample, graph)[:MAX_FACTS]
     return "\n".join(f"- {fact.line}" for fact in facts) or "(nothing was found)"
 
@@ -60,21 +70,32 @@ def evidence_for(sample: Sample, graph: Graph) -> str:
 # --------------------------------------------------------------------------------------
 
 
+def _walks(sample: Sample, graph: Graph, measured: tuple[str, ...]) -> Annotation:
+    genes = tuple(dict.fromkeys(sample.fields["genes"]))
+    return annotation_of(genes, measured or genes, graph)
+
+
 @lru_cache(maxsize=4096)
-def annotation_of(genes: tuple[str, ...], graph: Graph) -> Annotation:
+def annotation_of(genes: tuple[str, ...], measured: tuple[str, ...], graph: Graph) -> Annotation:
     """What gather says of a ranked gene list; kept, because two tasks ask about the same cells."""
-    from gather.explain import explain
+    from gather.query import CellSet
 
-    return explain(genes, graph=graph)
+    return _annotator(measured, graph).annotate_one(CellSet("cell", genes))
 
 
-def _annotation(sample: Sample, graph: Graph) -> dict[str, Any] | None:
-    found = annotation_of(tuple(sample.fields["genes"]), graph)
+@lru_cache(maxsize=4)
+def _annotator(measured: tuple[str, ...], graph: Graph) -> Annotator:
+    from gather.annotator import Annotator
+    from gather.query import ground_panel
+
+    return Annotator(graph, ground_panel(graph, measured))
+
+
+def _annotation(found: Annotation, graph: Graph) -> dict[str, Any] | None:
     return {"cell_type": found.label} if found.curie else None
 
 
-def _caption(sample: Sample, graph: Graph) -> dict[str, Any] | None:
-    found = annotation_of(tuple(sample.fields["genes"]), graph)
+def _caption(found: Annotation, graph: Graph) -> dict[str, Any] | None:
     if not found.curie:
         return None
     description = graph.node(graph.index(found.curie)).description
@@ -284,9 +305,8 @@ def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
+_CELL_ANSWERS = {"annotation": _annotation, "captioning": _caption}
 _ANSWERS = {
-    "annotation": _annotation,
-    "captioning": _caption,
     "generation": _generation,
     "perturbation": _perturbation,
     "qa": _question,

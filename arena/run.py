@@ -279,8 +279,6 @@ def _answers(base_url: str) -> None:
     import urllib.request
 
     request = urllib.request.Request(f"{base_url.rstrip('/')}/models")
-    if not base_url.startswith(("http://", "https://")):
-        raise InputError(f"--base-url {base_url!r}: wanted http://HOST:PORT/v1")
     try:
         urllib.request.urlopen(request, timeout=10).close()
     except urllib.error.HTTPError:
@@ -424,8 +422,14 @@ def _facts(sample: EvalSample) -> dict[str, Any]:
 
 def _error(sample: EvalSample) -> str:
     if sample.error is not None:
-        return " ".join(sample.error.message.split())[:500] or "the engine gives no reason"
+        return reason(sample.error.message)
     return "" if _facts(sample) else "the log holds no reply"
+
+
+def reason(message: str) -> str:
+    """What went wrong, without the request that the engine prints before it."""
+    last = message.replace("\\n", "\n").rsplit("\n\n", 1)[-1]
+    return " ".join(last.split())[:500].replace("\\'", "'").strip("')\"\\") or "the engine gives no reason"
 
 
 def verdicts_of(
@@ -476,7 +480,7 @@ def make_manifest(plan: Plan) -> RunManifest:
             "kind": contestant.kind,
             "evidence": contestant.evidence,
             "reads_graph": contestant.reads_graph,
-            "base_url": without_credentials(contestant.base_url),
+            "base_url": contestant.base_url,
             "temperature": sampling.temperature,
             "max_tokens": sampling.max_tokens,
             "seed": sampling.seed,
@@ -500,18 +504,6 @@ def run_name(manifest: RunManifest) -> str:
     digest = hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:10]
     slug = Contestant(manifest.contestant, "", "", ()).slug[:60]
     return f"{slug}--{manifest.dataset}--{digest}"
-
-
-def without_credentials(url: str) -> str:
-    """The URL without user, password and query."""
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(url)
-    return (
-        f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
-        if url
-        else ""
-    )
 
 
 def git_sha() -> str:

@@ -33,9 +33,9 @@ def make_cells(dataset: str, graph: Graph, *, seed: int) -> tuple[str, list[Virt
     """
     if dataset == FRESH:
         from arena.samples import fresh
-        from arena.samples.files import mirror_folder
+        from vckg.fetch import default_mirrors
 
-        return dataset, fresh.read_cells(graph, seed=seed, mirror=mirror_folder())
+        return dataset, fresh.read_cells(graph, seed=seed, mirrors=default_mirrors())
     if dataset in (SC_ARENA, SC_ARENA_COMPAT):
         from arena.samples import scarena
         from arena.samples.files import scarena_files

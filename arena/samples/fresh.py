@@ -29,12 +29,12 @@ PANEL = 4
 """Marker genes in a question."""
 
 
-def read_cells(graph: Graph, *, seed: int, mirror: Path | None = None) -> list[VirtualCell]:
+def read_cells(graph: Graph, *, seed: int, mirrors: Sequence[Path] = ()) -> list[VirtualCell]:
     """All virtual cells of the fresh set."""
     terms = CellTerms(graph)
     return [
-        *labelled_cells(terms, seed=seed, mirror=mirror),
-        *stimulated_cells(terms, mirror=mirror),
+        *labelled_cells(terms, seed=seed, mirrors=mirrors),
+        *stimulated_cells(terms, mirrors=mirrors),
         *marked_types(graph, terms, seed=seed),
         *regulons(graph, seed=seed),
         *questions(graph, seed=seed),

@@ -15,6 +15,7 @@ class Term(NamedTuple):
     cl_id: str
     name: str
     description: str
+    """The definition; where the ontology has none, what it is a kind of."""
     lineage: str
     parent: str
     """The first direct parent (lowest CURIE): siblings are not independent, so they share a bootstrap
@@ -39,7 +40,9 @@ class CellTerms:
         position = self._ontology.position(found)
         parents = sorted(self._ontology.terms[p] for p in self._ontology.parents(position))
         lineage = self._ontology.lineage(position) or ""
-        return Term(found, node.name, node.description, lineage, parents[0] if parents else found)
+        parent = parents[0] if parents else found
+        described = node.description or f"A kind of {self.graph.names[self.graph.index(parent)]}."
+        return Term(found, node.name, described, lineage, parent)
 
     def approved_symbols(self, names: Sequence[str]) -> list[str]:
         """Approved symbols of the names that are human genes, each once, in order."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,16 +77,16 @@ CELL_FILES = (
 )
 
 
-def labelled_cells(terms: CellTerms, *, seed: int, mirror: Path | None) -> Iterator[VirtualCell]:
+def labelled_cells(terms: CellTerms, *, seed: int, mirrors: Sequence[Path]) -> Iterator[VirtualCell]:
     """Yield virtual cells of every file at hand, by file, label and replicate."""
     labels = read_labels(resource("data", "arena", "cell_labels.tsv"))
     for source in CELL_FILES:
-        path = cell_file(source, mirror)
+        path = cell_file(source, mirrors)
         if path is not None:
             yield from _cells_of(source, path, labels[source.name], terms, seed)
 
 
-def cell_file(source: CellFile, mirror: Path | None) -> Path | None:
+def cell_file(source: CellFile, mirrors: Sequence[Path]) -> Path | None:
     """Where a file is; None where it is not at hand."""
     if not source.file:
         import importlib.util
@@ -95,8 +95,7 @@ def cell_file(source: CellFile, mirror: Path | None) -> Path | None:
         if spec is None or spec.origin is None:
             raise InputError("scanpy is not installed; pip install scanpy")
         return Path(spec.origin).parent / "datasets" / "10x_pbmc68k_reduced.h5ad"
-    path = mirror / source.file if mirror else None
-    return path if path is not None and path.is_file() else None
+    return next((path for folder in mirrors if (path := folder / source.file).is_file()), None)
 
 
 def read_labels(path: Path) -> dict[str, dict[str, str]]:
@@ -184,12 +183,12 @@ _STIMULATED = 10
 """Genes of each direction that a stimulation sample asks for."""
 
 
-def stimulated_cells(terms: CellTerms, *, mirror: Path | None) -> Iterator[VirtualCell]:
+def stimulated_cells(terms: CellTerms, *, mirrors: Sequence[Path]) -> Iterator[VirtualCell]:
     """Yield Kang et al.'s cell types before and after interferon beta: twenty genes each, ten of either
     direction.
     """
     source = next(f for f in CELL_FILES if f.name == "kang18")
-    path = cell_file(source, mirror)
+    path = cell_file(source, mirrors)
     if path is None:
         return
     data = read_h5ad(path)

@@ -29,8 +29,6 @@ from vckg.errors import SourceError
 from vckg.graph import Graph
 
 COMMIT = "f4480a220fa4872c4c747f52f8fc784401c592fc"
-SOURCES = ("scarena_cells", "scarena_perturbation", "scarena_qa", "scarena_markers")
-"""Rows of ``data/sources.toml``, in the order of `Files`."""
 
 KINDS = ("Cell-Environment Inference", "Marker Reasoning", "Experimental Design")
 _KIND_OF_STRAY = {

@@ -45,6 +45,13 @@ def test_an_unknown_contestant_is_named_with_the_nearest(spec: str, message: str
         resolve(spec)
 
 
+@pytest.mark.parametrize("url", ["http://user:secret@127.0.0.1/v1", "http://127.0.0.1/v1?key=secret"])
+def test_a_url_with_a_secret_in_it_is_refused_without_printing_it(url: str) -> None:
+    with pytest.raises(InputError, match="OPENAI_API_KEY") as caught:
+        resolve("toy", base_url=url)
+    assert "secret" not in str(caught.value)
+
+
 def test_a_name_becomes_a_folder_s_without_a_path() -> None:
     assert resolve("../../etc/passwd", base_url="http://127.0.0.1:1/v1").slug == "etc-passwd"
 

@@ -140,7 +140,7 @@ def untouched(mirror: Path, fresh_graph: Graph) -> list[VirtualCell]:
 
 
 def test_the_public_data_has_the_published_sizes(untouched: list[VirtualCell]) -> None:
-    # the toy graph defines few types, so captioning is counted by the cells that have expression
+    # the toy graph knows few types, so captioning is counted by the cells that have expression
     assert Counter(len(view_all(untouched, t, seed=0)) for t in ("annotation", "generation")) == {608: 2}
     assert sum(bool(c.expression) for c in untouched) == 608
     assert len(view_all(untouched, "perturbation", seed=0)) == 138
@@ -356,7 +356,7 @@ def test_every_label_of_the_table_is_a_file_s(mirror: Path, fresh_graph: Graph) 
     assert set(labels) == {f.name for f in CELL_FILES}
     from arena.samples.lineages import CellTerms
 
-    cells = list(labelled_cells(CellTerms(fresh_graph), seed=0, mirror=mirror))
+    cells = list(labelled_cells(CellTerms(fresh_graph), seed=0, mirrors=(mirror,)))
     assert {c.id.split("/")[0] for c in cells} == {
         "pbmc68k",
         "pbmc3k",
