@@ -88,6 +88,9 @@ def _types(sample: Sample, names: Names) -> Iterator[tuple[str, str, str]]:
     if siblings:
         yield "sibling", ontology.terms[siblings[0]], ontology.names[siblings[0]]
     far = np.flatnonzero((ontology.lin_to_all(at) < UNRELATED_LIN) & (ontology.n_descendants == 0))
+    far = far[
+        [normal_key(ontology.names[i])[1:] == ontology.names[i].lower() for i in far]
+    ]  # plain names only
     wrong = int(_rng(sample).choice(far))
     yield "wrong", ontology.terms[wrong], ontology.names[wrong]
 

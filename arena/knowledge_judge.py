@@ -12,8 +12,8 @@ generation
 perturbation
     Direction accuracy, and agreement with the signed regulations of the graph.
 qa
-    Agreement of the genes, cell types and direction words named, claim coverage, and the share of the answer's
-    words that the question, the reference or the paper holds.
+    Agreement of the genes, cell types, words and direction, claim coverage, and the share of the answer's words
+    that the question, the reference or the paper holds, never above the better of the other two.
 """
 
 from __future__ import annotations
@@ -80,11 +80,19 @@ def _annotation(sample: Sample, answer: Answer, values: metrics.Values, names: N
     if named is None:
         return {"identity": 0.0, "support": 0.0, "specificity": 0.0}
     identity = _identity(named, truth, names)
+    support = _support(sample, named, truth, names)
+    if support is not None and _above(named, truth, names):
+        support = max(support, identity)  # what marks a type marks all types above it
     return {
         "identity": identity,
-        "support": _support(sample, named, truth, names),
+        "support": support,
         "specificity": min(identity, TOP * _information_ratio(named, truth, names)),
     }
+
+
+def _above(named: str, truth: str, names: Names) -> bool:
+    ontology = names.ontology
+    return ontology.relation(ontology.position(named), ontology.position(truth)) == "ancestor"
 
 
 def _identity(named: str, truth: str, names: Names) -> float:
@@ -146,11 +154,13 @@ def _captioning(sample: Sample, answer: Answer, values: metrics.Values, names: N
 
 def _generation(sample: Sample, answer: Answer, values: metrics.Values, names: Names) -> Ratings:
     form = [v for name in ("validity", "uniqueness", "count") if (v := values[name]) is not None]
-    return {
+    ratings = {
         "markers": _times_top(values["marker_recall"]),
         "plausibility": _times_top(values["rbo_above_random"]),
-        "form": TOP * sum(form) / len(form),
     }
+    # A faultless list of any genes is not yet a cell: form earns little where nothing else does.
+    most = 1 + max(r or 0.0 for r in ratings.values())
+    return {**ratings, "form": min(most, TOP * sum(form) / len(form))}
 
 
 def _perturbation(sample: Sample, answer: Answer, values: metrics.Values, names: Names) -> Ratings:
@@ -196,15 +206,17 @@ def _qa(sample: Sample, answer: Answer, values: metrics.Values, names: Names) ->
         + reference
     )
     said = metrics.content_words(text)
-    agreement = _entity_f1(text, reference, names)
-    if agreement is None:
-        agreement = values["token_f1"]
-    if _direction(text) * _direction(reference) < 0 and agreement is not None:
-        agreement *= OPPOSITE_DIRECTION
+    agreed = [f1 for f1 in (_entity_f1(text, reference, names), values["token_f1"]) if f1 is not None]
+    correctness = TOP * sum(agreed) / len(agreed) if agreed else 0.0
+    if _direction(text) * _direction(reference) < 0:
+        correctness *= OPPOSITE_DIRECTION
+    completeness = TOP * (values["claim_coverage"] or 0.0)
+    # Words that any paper holds ground nothing: an answer is grounded no further than it answers.
+    grounding = TOP * len(said & known) / len(said) if said else 0.0
     return {
-        "correctness": _times_top(agreement),
-        "completeness": _times_top(values["claim_coverage"]),
-        "grounding": TOP * len(said & known) / len(said) if said else 0.0,
+        "correctness": correctness,
+        "completeness": completeness,
+        "grounding": min(grounding, max(correctness, completeness)),
     }
 
 
