@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +20,7 @@ from vckg.kgx import edge_table, node_table
 from vckg.locks import locked
 from vckg.mappings import write_sssom
 from vckg.sources import Source, choose
-from vckg.store import MANIFEST, replace_folder, write_files
+from vckg.store import MANIFEST, SCRATCH, new_folder, write_files
 
 PACKAGES = ("vckg", "numpy", "pandas", "pyarrow")
 
@@ -47,20 +46,15 @@ def make(
     taken = fetch(chosen, places)
     with locked(folder.parent / f".{folder.name}.lock", f"is building {folder}"):
         _sweep(folder)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".building", dir=folder.parent))
-        try:
-            with progress(f"building {folder.name} from {len(taken)} sources"):
-                graph, mappings = build_graph(taken, excluded_parts)
-                graph.manifest |= _parameters(profile, include, exclude)
+        with progress(f"building {folder.name} from {len(taken)} sources"):
+            graph, mappings = build_graph(taken, excluded_parts)
+            graph.manifest |= _parameters(profile, include, exclude)
+            with new_folder(folder) as scratch:
                 pq.write_table(node_table(graph), scratch / "nodes.parquet", compression="zstd")
                 pq.write_table(edge_table(graph), scratch / "edges.parquet", compression="zstd")
                 licence = "see the manifest: each source under its own licence"
                 write_sssom(mappings.table(graph.names), scratch / "mappings.sssom.tsv", licence=licence)
                 write_files(graph, scratch)
-            replace_folder(scratch, folder)
-        except BaseException:
-            shutil.rmtree(scratch, ignore_errors=True)
-            raise
     return Graph.load(folder)
 
 
@@ -77,7 +71,7 @@ def refuse_foreign(folder: Path) -> None:
 def _sweep(folder: Path) -> None:
     """Remove what a killed build of the same folder left; the lock is held, so none is at work."""
     for left in folder.parent.glob(f".{folder.name}.*"):
-        if left.is_dir() and (left.name.endswith(".building") or ".old." in left.name):
+        if left.is_dir() and (left.name.endswith(SCRATCH) or ".old." in left.name):
             shutil.rmtree(left, ignore_errors=True)
 
 

@@ -10,6 +10,8 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,21 +26,40 @@ if TYPE_CHECKING:
     from vckg.graph import Graph
 
 MANIFEST = "manifest.json"
+SCRATCH = ".building"
 _REBUILD = "build it again with `vckg build`"
 
 
 def write_folder(graph: Graph, folder: Path) -> Path:
     """Write a graph folder beside its place and rename it into it."""
-    folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with new_folder(folder) as scratch:
         write_files(graph, scratch)
-        replace_folder(scratch, folder)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
-    return folder
+    return folder.absolute()
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder`; it takes its place when the block ends well and is removed else.
+
+    Raises
+    ------
+    GraphError
+        The folder cannot be written (no space, no permission), or something else lies in its place.
+    """
+    folder = folder.absolute()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=SCRATCH, dir=folder.parent))
+        try:
+            yield scratch
+            replace_folder(scratch, folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    except OSError as error:
+        reason = error.strerror or str(error).split("\n")[0]
+        raise GraphError(
+            f"{folder}: cannot write it ({reason}); nothing was kept; make room or name another folder"
+        ) from error
 
 
 def write_files(graph: Graph, folder: Path) -> None:

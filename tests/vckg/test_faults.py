@@ -1,0 +1,124 @@
+"""Two builds at once, builds that are killed, disks that fill: the old graph or the new one, never a broken one."""
+
+import os
+import random
+import resource as limits
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vckg.graph import Graph
+from vckg.resources import resource
+from vckg.store import check_files
+
+TOY = resource("data", "toy")
+ROOT = Path(__file__).parents[2]
+
+
+def command(folder: Path, *more: str) -> list[str]:
+    arguments = [
+        "build",
+        "--table",
+        str(TOY / "sources.toml"),
+        "--mirror",
+        str(TOY),
+        "-o",
+        str(folder),
+        *more,
+    ]
+    code = f"import sys; sys.argv = ['vckg', *{arguments!r}]; from vckg.cli import main; main()"
+    return [sys.executable, "-c", code]
+
+
+def environment(tmp_path: Path) -> dict[str, str]:
+    return {**os.environ, "VCKG_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+
+
+def sound(folder: Path) -> str:
+    graph = Graph.load(folder, verify=True)
+    check_files(folder, graph.manifest, verify=True)
+    return graph.content_hash
+
+
+def test_two_builds_of_one_folder_at_once_agree(tmp_path: Path) -> None:
+    both = [
+        subprocess.Popen(command(tmp_path / "graph"), env=environment(tmp_path), stdout=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    assert [p.wait(120) for p in both] == [0, 0]
+    once = sound(tmp_path / "graph")
+    assert subprocess.run(
+        command(tmp_path / "other"), env=environment(tmp_path), check=True, capture_output=True
+    )
+    assert sound(tmp_path / "other") == once
+    left = sorted(p.name for p in tmp_path.iterdir())
+    assert left == [".graph.lock", ".other.lock", "cache", "graph", "other"]
+
+
+@pytest.mark.slow
+def test_a_build_killed_at_any_moment_leaves_the_old_graph_or_the_new(tmp_path: Path) -> None:
+    subprocess.run(command(tmp_path / "graph"), env=environment(tmp_path), check=True, capture_output=True)
+    old = sound(tmp_path / "graph")
+    started = time.monotonic()
+    subprocess.run(
+        command(tmp_path / "graph", "--exclude-source", "collectri"),
+        env=environment(tmp_path),
+        check=True,
+        capture_output=True,
+    )
+    whole = time.monotonic() - started
+    new = sound(tmp_path / "graph")
+    rng = random.Random(0)
+    for moment in range(20):
+        turn = ["--exclude-source", "collectri"] if moment % 2 else []
+        process = subprocess.Popen(
+            command(tmp_path / "graph", *turn),
+            env=environment(tmp_path),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(rng.uniform(0.3, 1.0) * whole)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if (tmp_path / "graph").exists():
+            assert sound(tmp_path / "graph") in (old, new)
+    subprocess.run(command(tmp_path / "graph"), env=environment(tmp_path), check=True, capture_output=True)
+    assert sound(tmp_path / "graph") == old
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".graph.lock", "cache", "graph"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    def little_room() -> None:
+        limits.setrlimit(limits.RLIMIT_FSIZE, (4096, 4096))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    done = subprocess.run(
+        command(tmp_path / "graph"),
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        preexec_fn=little_room,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "cannot write" in done.stderr
+    assert not (tmp_path / "graph").exists()
+    assert not list(tmp_path.glob(".graph.*.building"))
+
+
+def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = subprocess.run(
+        command(tmp_path / "file" / "graph"),
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
