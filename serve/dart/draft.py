@@ -117,7 +117,9 @@ class DartProposer(NgramProposer):
         grams: bool = True,
         settings: SearchSettings | None = None,
     ) -> None:
-        self.sources = 2 if grams else 1
+        # Where n-grams have their own candidates the head is one way more: it is asked only where it pays
+        # its pass.
+        self.sources, self.ways = (2, 3) if grams else (1, 2)
         super().__init__(trie, end, nodes=nodes, depth=head.config.depth)
         # The arithmetic of the draft is float32 whatever the target's precision: it decides no answer.
         self.head, self.embedding, self.block_tokens, self.with_grams = (
@@ -170,7 +172,7 @@ class DartProposer(NgramProposer):
         """The head's tree and the n-gram tree of every request."""
         drafted: dict[str, Candidates] = {}
         ready = [(r, b) for r, b in zip(requests, budgets, strict=True) if b > 0 and r.id in self._last]
-        if ready:
+        if ready and self.way == self.ways - 1:
             drafted = dict(zip((r.id for r, _ in ready), self.head_trees([r for r, _ in ready]), strict=True))
         heads = [drafted.get(r.id, Candidates.empty()) for r in requests]
         if not self.with_grams:

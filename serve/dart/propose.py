@@ -14,7 +14,7 @@ from functools import reduce
 import numpy as np
 
 from serve.dart.ngram import GrowingGrams, Trie
-from serve.dart.size import Calibration, CostCurve, choose
+from serve.dart.size import Arms, Calibration, CostCurve, choose
 from serve.dart.tree import Candidates, best_first, union
 from serve.propose import DraftTree, Observed, RoundTiming
 from serve.request import Request
@@ -46,14 +46,20 @@ class Sized:
 
     wants_taps = False
     sources = 1
+    ways = (
+        2  # 0: none, 1: from the first source that costs nothing to ask, and so on; the last is the richest
+    )
 
     def __init__(self, nodes: int | None = None, explore_every: int = 24) -> None:
         self.nodes, self.explore_every = nodes, explore_every
         self.cost = CostCurve()
         self.calibrations = [Calibration() for _ in range(self.sources)]
         self.stats = DraftStats()
+        self.arms = Arms(self.ways)
+        self.way = self.ways - 1
         self._overhead_ms = 1.0
         self._quiet = 0
+        self._brought = 0
         self._drafts: dict[str, _Draft] = {}
 
     def candidates(self, requests: Sequence[Request], budgets: Sequence[int]) -> list[tuple[Candidates, ...]]:
@@ -63,6 +69,10 @@ class Sized:
     def propose(self, requests: Sequence[Request], budgets: Sequence[int]) -> list[DraftTree]:
         """Draft for every request; an empty tree where nothing is worth its verification."""
         self.stats.rounds += 1
+        if self.nodes is None:
+            self.way = self.arms.pick(len(requests))
+        if self.way == 0:
+            return [DraftTree.empty()] * len(requests)
         raw = self.candidates(requests, budgets)
         judged = [
             reduce(
@@ -85,6 +95,7 @@ class Sized:
     def observe(self, observed: Sequence[Observed]) -> None:
         """Learn from what became of the last drafts."""
         for seen in observed:
+            self._brought += seen.accepted
             if draft := self._drafts.pop(seen.request.id, None):
                 self._judge(seen, draft)
 
@@ -119,6 +130,9 @@ class Sized:
         if not timing.prefill_rows and timing.decode_requests:
             self.cost.add(timing.rows, timing.forward_ms)
             self._overhead_ms += 0.1 * (timing.verify_ms + timing.draft_ms - self._overhead_ms)
+            spent = timing.draft_ms + timing.forward_ms + timing.verify_ms
+            self.arms.add(self.way, timing.decode_requests, timing.decode_requests + self._brought, spent)
+        self._brought = 0
 
     def release(self, request: Request) -> None:
         """Forget a request."""

@@ -15,6 +15,7 @@ from serve.dart.head import DraftHead, HeadConfig
 from serve.dart.lookup import LookupProposer, lookup
 from serve.dart.ngram import Trie
 from serve.dart.propose import NgramProposer, Sized
+from serve.dart.size import Arms
 from serve.dart.tree import Candidates
 from serve.engine import Engine, EngineConfig
 from serve.model import Model
@@ -210,6 +211,22 @@ def test_drafting_turns_itself_off_where_verification_is_dear(model: Model, chec
     for rows in range(1, 30):
         cheap.cost.add(rows, 10.0)
     assert len(cheap.propose(requests, [8])[0]) >= 4
+
+
+def test_the_way_that_brings_most_is_taken_and_the_others_are_tried_again() -> None:
+    arms = Arms(3, explore_every=10)
+    gains = {0: 1.0, 1: 2.0, 2: 1.5}
+    taken = []
+    for _ in range(200):
+        way = arms.pick(1)
+        taken.append(way)
+        arms.add(way, 1, 1, 1 / gains[way])
+    assert taken[:12] == [2] * 4 + [1] * 4 + [0] * 4
+    later = Counter(taken[12:])
+    assert later[1] > 160
+    assert later[0] > 3
+    assert later[2] > 3
+    assert arms.pick(16) == 2  # another number of requests is judged on its own
 
 
 def test_prompt_lookup_copies_what_stood_behind_the_latest_match() -> None:
