@@ -3,10 +3,13 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.vckg.toy import EDGES, NODES, SOURCES, toy
+from vckg.checks import CHECKS
+from vckg.formats import FORMATS
 from vckg.graph import Graph
 
 
@@ -85,3 +88,9 @@ def test_card_writes_one_page(folder, tmp_path):
 def test_help_names_every_option(command):
     out, _ = vckg(command, "--help")
     assert "--" in out
+
+
+def test_every_check_and_format_stands_in_the_documentation():
+    page = (Path(__file__).parents[2] / "docs" / "release.md").read_text(encoding="utf-8")
+    for name in (*(c.id for c in CHECKS), "file-missing", "file-damaged", "file-unlisted", *FORMATS):
+        assert f"`{name}`" in page, name
