@@ -102,14 +102,20 @@ _COMPAT = re.compile(r"\[\s*Score\s*:\s*(-?\d+(?:\.\d+)?)\s*(?:/\s*5)?\s*\]", re
 
 
 def parse_compat(text: str) -> float:
-    """The last ``[Score: N]`` of a reply, brought into 0..5.
+    """The last ``[Score: N]`` of a reply, from 0 to 5.
 
     Raises
     ------
     UnusableReplyError
-        There is none.
+        There is none, or it is off the scale: 99 read as 5 would make full marks of what may be an echoed
+        order.
     """
     found = _COMPAT.findall(text)
     if not found:
         raise UnusableReplyError("finish with [Score: N], N from 0 to 5")
-    return min(float(TOP), max(0.0, float(found[-1])))
+    score = float(found[-1])
+    if not 0 <= score <= TOP:
+        raise UnusableReplyError(
+            f"[Score: {found[-1]}] is off the scale; finish with [Score: N], N from 0 to 5"
+        )
+    return score

@@ -253,23 +253,24 @@ def test_no_text_at_all_makes_the_readers_fail_in_another_way(text: str) -> None
     [
         ("[Score: 4]", 4),
         ("A 5? [Score: 5] no: [Score: 2]", 2),
-        ("[Score: 9]", 5),
         ("[score: 4.5]", 4.5),
-        ("[Score: -1]", 0),
         ("[Score: 3/5]", 3),
     ],
 )
-def test_the_compatible_score_is_the_last_one_brought_onto_the_scale(
-    reply: str, score: float, blood: Graph
-) -> None:
+def test_the_compatible_score_is_the_last_one(reply: str, score: float, blood: Graph) -> None:
     assert parse_compat(reply) == score
     found = rate(Toy(lambda _: reply), answer("T cell"), blood, compat=True)
     assert found["total"].value == pytest.approx(score / 5)
     assert found["total"].scorer == "toy:sc-arena"
 
 
-def test_a_compatible_reply_without_a_score_is_unscored_not_0(blood: Graph) -> None:
-    assert rate(Toy(lambda _: "five of five"), answer("T cell"), blood, compat=True)["total"].value is None
+@pytest.mark.parametrize(
+    "reply", ["five of five", "", "[Score: 9]", "[Score: 5] or rather [Score: 99]", "[Score: -1]"]
+)
+def test_a_compatible_reply_without_a_score_on_the_scale_is_unscored_not_0(reply: str, blood: Graph) -> None:
+    toy = Toy(lambda _: reply)
+    assert rate(toy, answer("T cell"), blood, compat=True)["total"].value is None
+    assert len(toy.prompts) == 2
 
 
 def test_repeats_change_the_order_shown_and_are_averaged(blood: Graph) -> None:
