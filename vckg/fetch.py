@@ -30,6 +30,7 @@ from vckg.sources import Route, Source
 from vckg.store import sha256_of
 
 ATTEMPTS = 3
+_SCRATCH = ".download-"
 TIMEOUT_S = 60
 
 
@@ -87,6 +88,8 @@ def fetch(sources: Sequence[Source], places: Places) -> list[Taken]:
     """
     places.cache.mkdir(parents=True, exist_ok=True)
     with locked(places.cache / ".lock", "is fetching into the same cache"):
+        for left in places.cache.glob(f"{_SCRATCH}*"):  # of a killed run: the lock is held, so none is at work
+            shutil.rmtree(left, ignore_errors=True)
         wanted = [(source, part) for source in sources for part in source.needs]
         found: dict[tuple[str, str], Found] = {}
         failed: dict[tuple[str, str], _Attempts] = {}
@@ -211,10 +214,10 @@ def _job(
     import requests
 
     try:
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=places.cache) as scratch:
+        with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=places.cache) as scratch:
             first = files[0][1]
             got = _archive(first, Path(scratch)) if first.kind == "pypi" else _plain(first, Path(scratch))
-            return [(s, r, _keep(got, r, _cache_path(s, r, places))) for s, r in files]
+            return [(s, r, _keep(got, r, _cache_path(s, r, places), Path(scratch))) for s, r in files]
     except (requests.RequestException, _Absent) as error:
         reason = f"{files[0][1].kind}: {name}: {type(error).__name__ if not str(error) else str(error)[:200]}"
         return [(s, r, reason) for s, r in files]
@@ -263,10 +266,10 @@ def _pooch(url: str, target: Path) -> None:
                 raise
 
 
-def _keep(got: Path, route: Route, target: Path) -> Path:
+def _keep(got: Path, route: Route, target: Path, folder: Path) -> Path:
     """Put the file, or the named member of the archive, into the cache; nothing else of an archive is read."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".", dir=target.parent)
+    handle, name = tempfile.mkstemp(dir=folder)
     scratch = Path(name)
     try:
         with os.fdopen(handle, "wb") as sink:
