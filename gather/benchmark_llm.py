@@ -205,7 +205,7 @@ class ClaimRow:
     limit: str
     kind: EvidenceKind
     evidence_tokens: float
-    """Estimated, mean a query."""
+    """Of the evidence, estimated, mean a query."""
     items: float
     result: Result
 
@@ -317,8 +317,8 @@ def render(table: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def render_claim(table: Sequence[ClaimRow], cases: Sequence[Case], ontology: Ontology) -> Iterator[str]:
     """Yield the table of the central claim as lines of Markdown."""
     strata = [c.dataset for c in cases]
-    yield "| limit | evidence | tokens | items | exact | related | hierarchical F1 | p vs paths | no answer |"
-    yield "|---|---|---|---|---|---|---|---|---|"
+    yield "| limit | evidence | tokens | prompt | items | exact | related | hierarchical F1 | p vs paths | no answer |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     for limit in dict.fromkeys(row.limit for row in table):
         here = {row.kind: row for row in table if row.limit == limit}
         scored = {kind: scores(row.result, cases, ontology) for kind, row in here.items()}
@@ -329,8 +329,19 @@ def render_claim(table: Sequence[ClaimRow], cases: Sequence[Case], ontology: Ont
                 str(bootstrap([getattr(s, metric) for s in scored[kind]], strata=strata))
                 for metric in ("exact", "related", "hierarchical_f1")
             )
-            cells = [limit, kind, f"{row.evidence_tokens:.0f}", f"{row.items:.1f}", *metrics, p]
+            prompt = row.result.counters.prompt_tokens / max(row.result.counters.asked, 1)
+            cells = [
+                limit,
+                kind,
+                f"{row.evidence_tokens:.0f}",
+                f"{prompt:.0f}",
+                f"{row.items:.1f}",
+                *metrics,
+                p,
+            ]
             yield f"| {' | '.join([*cells, str(row.result.unanswered)])} |"
+    yield ""
+    yield "tokens: of the evidence, estimated; prompt: of the whole prompt, as the endpoint counts; means a query."
 
 
 def render_costs(seeds: Iterable[int] = SEED_CAPS) -> Iterator[str]:

@@ -119,13 +119,18 @@ def tables(
     from gather.llm_label import shared_candidates
     from gather.ontology import Ontology
 
-    ontology, cases = Ontology.of_cells(graph), load(graph)
+    known: dict[str, list[Case]] = {}
+
+    def once(of: Graph) -> list[Case]:
+        return known.get(of.content_hash) or known.setdefault(of.content_hash, load(of))
+
+    ontology, cases = Ontology.of_cells(graph), once(graph)
     terms = shared_candidates([case.annotation for case in cases])
     yield f"{len(cases)} cell sets, open set, {len(terms)} candidates offered to every method, {seeds} seed genes."
     yield ""
     with progress("asking", total=float(len(methods))) as done:
         results = compare(
-            load, graph, model, methods=methods, seeds=seeds, seed=seed, workers=workers, done=done
+            once, graph, model, methods=methods, seeds=seeds, seed=seed, workers=workers, done=done
         )
     yield from render(rows(results, cases, ontology, [curie for curie, _ in terms]))
     if with_claim:

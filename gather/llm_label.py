@@ -22,6 +22,7 @@ from vckg.prompts import load_prompt
 
 MOST_CANDIDATES = 200
 """Of an open run: the prefix stays short enough for small models, and schemas with more are refused by some."""
+MOST_REASONS = 5
 COMPLETION_TOKENS = 60
 """Of an answer, for the estimate of a dry run: one id, five reasons and the frame."""
 _UNSUPPORTED = "chosen by the model without support from retrieval"
@@ -213,7 +214,7 @@ def answer_schema(terms: Sequence[Term]) -> dict[str, Any]:
         "type": "object",
         "properties": {
             "cell_type_ontology_term_id": {"type": "string", "enum": [curie for curie, _ in terms]},
-            "reasons": {"type": "array", "items": {"type": "string"}},
+            "reasons": {"type": "array", "items": {"type": "string"}, "maxItems": MOST_REASONS},
         },
         "required": ["cell_type_ontology_term_id", "reasons"],
         "additionalProperties": False,
@@ -249,7 +250,7 @@ def read_answer(text: str, terms: Sequence[Term]) -> tuple[str, tuple[str, ...]]
         raise Unusable("outside_candidates", f"{plain(chosen)!r} was not offered")
     named = answer.get("reasons")
     reasons = [r for r in named if isinstance(r, str)] if isinstance(named, list) else []
-    return curie, tuple(dict.fromkeys(reasons))
+    return curie, tuple(dict.fromkeys(reasons))[:MOST_REASONS]
 
 
 def term_of(chosen: str, terms: Sequence[Term]) -> str | None:

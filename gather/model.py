@@ -11,6 +11,7 @@ A prompt that gets no answer raises `ModelFailure`; who asked decides what stand
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,8 +23,9 @@ Message = dict[str, str]
 """``{"role": "system" | "user" | "assistant", "content": text}``."""
 
 Schema = Mapping[str, Any]
-BYTES_PER_TOKEN = 2.8
-"""Of the estimate in `estimate_tokens`; `gather benchmark --tokens` prints what real tokenisers give."""
+_PIECE = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[^\S\n]+|.", re.DOTALL)
+_WORD, _CAPITALS = 7, 2
+"""Letters a token covers in ordinary words, and in capitals such as gene symbols."""
 
 
 class ModelFailure(KnownError):
@@ -72,11 +74,24 @@ def as_messages(prompt: str | Sequence[Message]) -> list[Message]:
 
 
 def estimate_tokens(text: str) -> int:
-    """Tokens of a text, estimated without a tokeniser: UTF-8 bytes / 2.8, rounded up.
+    """Tokens of a text, estimated without a tokeniser.
 
-    Gene symbols and CURIEs break into short tokens, so the usual 4 bytes would be too few.
+    A word is one token for every seven letters, capitals (gene symbols) one for every two, a digit or a mark one,
+    blanks none, a line end half a one. On our prompts that is within 5 % of the tokeniser of SmolLM2; bytes divided
+    by a constant would count convergence nodes 40 % shorter than paths and make comparisons at equal length unfair.
     """
-    return math.ceil(len(text.encode()) / BYTES_PER_TOKEN)
+    tokens = 0.0
+    for piece in _PIECE.findall(text):
+        last = piece[-1]
+        if "a" <= last <= "z":
+            tokens += 1 + (len(piece) - 1) // _WORD
+        elif "A" <= last <= "Z":
+            tokens += math.ceil(len(piece) / _CAPITALS)
+        elif piece.isspace():
+            tokens += 0.5 * (piece == "\n")
+        else:
+            tokens += 1 if piece.isascii() else len(piece.encode(errors="replace")) / 2
+    return math.ceil(tokens)
 
 
 def estimate_prompt_tokens(prompt: str | Sequence[Message]) -> int:

@@ -297,6 +297,19 @@ def test_more_text_is_never_fewer_tokens(text: str) -> None:
     assert estimate_tokens(text + "x") >= estimate_tokens(text) >= 0
 
 
+@pytest.mark.parametrize(
+    ("text", "tokens"),  # counted with the tokeniser of SmolLM2
+    [
+        ("Genes, most distinctive first: CD3D, IL7R, LTB, TRAC, LDHB, MALAT1", 29),
+        ("[E1] Cell: T cell (CL:0000084), score 3.86, FDR 3.9e-12; 36 genes: CD3D, CD3E", 48),
+        ("CD3D -is_marker_for-> T cell (14 sources)", 17),
+        ("A lymphocyte whose defining characteristic is the expression of a T cell receptor.", 15),
+    ],
+)
+def test_an_estimate_is_near_what_a_real_tokeniser_counts(text: str, tokens: int) -> None:
+    assert estimate_tokens(text) == pytest.approx(tokens, rel=0.3)
+
+
 def test_every_cell_set_gets_a_label_whatever_the_endpoint_does(
     endpoint, cache: ReplyCache, make_annotation
 ) -> None:
