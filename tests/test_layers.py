@@ -1,6 +1,7 @@
 """The architecture is a test: arena -> gather -> vckg, serve alone, heavy libraries each in its room."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,12 @@ ROOMS = {  # library -> the modules that may import it
 }
 
 
-def imports(path: Path) -> Iterator[str]:
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
+    return frozenset(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
@@ -29,12 +35,12 @@ def imports(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize("package", LAYERS)
 def test_a_package_imports_only_the_layers_below_it(package: str) -> None:
     for path in (ROOT / package).rglob("*.py"):
-        assert LAYERS.keys() & set(imports(path)) <= LAYERS[package] | {package}, path
+        assert LAYERS.keys() & imports(path) <= LAYERS[package] | {package}, path
 
 
 @pytest.mark.parametrize("library", ROOMS)
 def test_a_heavy_library_is_imported_only_in_its_room(library: str) -> None:
     for package in LAYERS:
         for path in (ROOT / package).rglob("*.py"):
-            if library in set(imports(path)):
+            if library in imports(path):
                 assert path.relative_to(ROOT).as_posix().startswith(ROOMS[library]), path
