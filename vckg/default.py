@@ -11,6 +11,7 @@ from pathlib import Path
 from vckg.errors import GraphError
 from vckg.fetch import Places, default_cache, default_mirrors, digest_of
 from vckg.graph import Graph
+from vckg.locks import locked
 from vckg.make import make
 from vckg.schema import FORMAT_VERSION
 from vckg.sources import Source, choose, shipped_sources
@@ -36,11 +37,20 @@ def load(path: Path | str | None = None) -> Graph:
     if named:
         return Graph.load(named)
     folder = default_folder()
-    try:
-        return Graph.load(folder)
-    except GraphError:
+    if (graph := _sound(folder)) is not None:
+        return graph
+    with locked(folder.parent / f".{folder.name}.default.lock", "is building the default graph"):
+        if (graph := _sound(folder)) is not None:
+            return graph
         places = Places(default_cache(), default_mirrors(), offline=bool(os.environ.get("VCKG_OFFLINE")))
         return make(folder, shipped_sources(), places, profile=PROFILE)
+
+
+def _sound(folder: Path) -> Graph | None:
+    try:
+        return Graph.load(folder)
+    except GraphError:  # absent, or damaged: either way it is built again
+        return None
 
 
 def default_folder() -> Path:
