@@ -125,7 +125,7 @@ def _rejected_many(graph: Graph) -> Hits:
 
 
 def _malformed(graph: Graph) -> Hits:
-    odd = pc.invert(pc.match_substring_regex(graph.ids.arrow, r"^[A-Za-z][\w.]*:[^\s|]+$"))
+    odd = pc.invert(pc.match_substring_regex(graph.ids.arrow, r"^[^\s<()>:|]+:[^\s/:|]+$"))
     return Hits.of(graph.ids.arrow.filter(odd).to_pylist())
 
 

@@ -123,6 +123,7 @@ def with_rows(nodes=(), edges=()):
         ),
         ([], [("HGNC:1", "regulates", "HGNC:1", "go")], "edge-self-loop", "HGNC:1 regulates HGNC:1 (go)"),
         ([("no colon", "Gene", "x")], [], "node-curie", "no colon"),
+        ([("CPDB:two:colons", "ProteinComplex", "x")], [], "node-curie", "CPDB:two:colons"),
         ([("ENSG:1", "Gene", "x")], [], "node-prefix", "Gene ENSG:1"),
         ([("CL:0000999", "Cell", "")], [], "node-name", "CL:0000999"),
         ([("CL:0000999", "Cell", "obsolete thing")], [], "node-obsolete", "CL:0000999 obsolete thing"),

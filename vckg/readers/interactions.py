@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,14 +103,14 @@ def read_cellphonedb(parts: Parts) -> Reading:
     reading = Reading(rows=rows.num_rows)
     reading.nodes.append(
         term_frame(
-            {"id": f"CPDB:{n}", "category": "ProteinComplex", "name": n.replace("_", " ")} for n in names
+            {"id": _complex_id(n), "category": "ProteinComplex", "name": n.replace("_", " ")} for n in names
         )
     )
     members = [
         [u for u in row if u] for row in zip(*(complexes[s].to_pylist() for s in subunits), strict=True)
     ]
     owner, proteins = exploded(members)
-    complex_ids = pa.array([f"CPDB:{names[i]}" for i in owner], pa.string())
+    complex_ids = pa.array([_complex_id(names[i]) for i in owner], pa.string())
     reading.statements.append(
         Statements("has_component", (End("curie", complex_ids),), _product(proteins, symbol))
     )
@@ -127,6 +128,11 @@ def read_cellphonedb(parts: Parts) -> Reading:
     return reading
 
 
+def _complex_id(name: str) -> str:
+    """A complex has no id but its name; what no CURIE may hold (``pL1:Ezrin``) becomes an underscore."""
+    return "CPDB:" + re.sub(r"[\s:/|()<>]", "_", name)
+
+
 def _csv(path: Path, columns: list[str]) -> pa.Table:
     return read_columns(path, columns, separator=",", quoted=True)
 
@@ -139,7 +145,7 @@ def _product(proteins: pa.Array, symbol: Mapping[str, str]) -> tuple[End, ...]:
 
 def _partner(column: Any, complexes: set[str], symbol: Mapping[str, str]) -> tuple[End, ...]:
     names = column.to_pylist()
-    as_complex = pa.array([f"CPDB:{n}" if n in complexes else "" for n in names], pa.string())
+    as_complex = pa.array([_complex_id(n) if n in complexes else "" for n in names], pa.string())
     as_protein = pa.array(["" if n in complexes else n for n in names], pa.string())
     return (End("curie", as_complex), *_product(as_protein, symbol))
 
