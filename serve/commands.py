@@ -246,6 +246,15 @@ def drafts(
         typer.echo(f"\n{workload}\n\n{measuring.table(result, workload)}")
 
 
+@bench.command()
+def search(ngrams: Annotated[Path, typer.Argument(help="N-gram file.")]) -> None:
+    """Time the tree search at the paper's sizes with an n-gram file."""
+    from serve.bench import time_search
+    from serve.dart.ngram import Trie
+
+    typer.echo(json.dumps(time_search(Trie.load(ngrams))))
+
+
 def parse_method(text: str) -> Any:
     """Read ``name:nodes``."""
     from serve.bench import Method
