@@ -271,7 +271,7 @@ class Engine:
         row = logit = 0
         for request, tree in zip(schedule.decodes, trees, strict=True):
             n = 1 + len(tree)
-            parents = np.concatenate([[-1], tree.parents + 1])
+            parents = np.concatenate([[-1], tree.parents + 1]) if n > 1 else None
             segments.append(Segment(request.blocks, request.computed, n, parents, ALL_LOGITS))
             tokens += [request.tokens[-1:], tree.tokens]
             rounds.append(_Round(request, tree, row, row + n, logit, decode=True))

@@ -74,7 +74,8 @@ class Gguf:
         ModelError
             if a setting is missing, or positions are scaled in a way that GGUF and transformers word differently.
         """
-        meta, prefix = self.metadata, self.family
+        prefix = self.family
+        meta = self.metadata
         scaling = meta.get(f"{prefix}.rope.scaling.type", "none")
         if scaling not in ("none", "linear") or meta.get(f"{prefix}.rope.scaling.factor", 1.0) not in (
             0.0,
@@ -84,25 +85,31 @@ class Gguf:
                 f"{self.path}: scales positions by {scaling!r}; use the Hugging Face folder of the model"
             )
         try:
-            heads = meta[f"{prefix}.attention.head_count"]
-            hidden = meta[f"{prefix}.embedding_length"]
+            heads = self._count(f"{prefix}.attention.head_count")
+            hidden = self._count(f"{prefix}.embedding_length")
             return {
                 "vocab_size": self.tensors["token_embd.weight"].shape[0],
                 "hidden_size": hidden,
-                "intermediate_size": meta[f"{prefix}.feed_forward_length"],
-                "num_hidden_layers": meta[f"{prefix}.block_count"],
+                "intermediate_size": self._count(f"{prefix}.feed_forward_length"),
+                "num_hidden_layers": self._count(f"{prefix}.block_count"),
                 "num_attention_heads": heads,
                 "num_key_value_heads": meta.get(f"{prefix}.attention.head_count_kv", heads),
                 "head_dim": meta.get(f"{prefix}.attention.key_length", hidden // heads),
                 "rms_norm_eps": meta[f"{prefix}.attention.layer_norm_rms_epsilon"],
                 "rope_theta": meta.get(f"{prefix}.rope.freq_base", 10_000.0),
-                "max_position_embeddings": meta[f"{prefix}.context_length"],
+                "max_position_embeddings": self._count(f"{prefix}.context_length"),
                 "tie_word_embeddings": "output.weight" not in self.tensors,
                 "bos_token_id": meta.get("tokenizer.ggml.bos_token_id"),
                 "eos_token_id": meta.get("tokenizer.ggml.eos_token_id"),
             }
         except KeyError as error:
             raise ModelError(f"{self.path}: the header has no {error.args[0]}") from error
+
+    def _count(self, key: str) -> int:
+        value = self.metadata[key]
+        if not isinstance(value, int) or value < 1:
+            raise ModelError(f"{self.path}: {key} is {str(value)[:40]!r}, wanted a positive number")
+        return value
 
     def read_tensors(self) -> dict[str, torch.Tensor]:
         """Every tensor by transformers' name, dequantised to float32.
@@ -124,16 +131,22 @@ class Gguf:
                 kind = GGMLQuantizationType(tensor.type)
                 per_block, block_bytes = GGML_QUANT_SIZES[kind]
                 size = prod(tensor.shape) // per_block * block_bytes
-                raw = blob[tensor.start : tensor.start + size].reshape(
-                    -1, tensor.shape[-1] // per_block * block_bytes
-                )
-                own = np.require(
-                    dequantize(raw, kind), requirements="W"
-                )  # plain floats come as a view of the file
-                values = torch.from_numpy(own).reshape(tensor.shape)
-            except (ValueError, KeyError, NotImplementedError) as error:
+                if tensor.start + size > len(blob):
+                    raise ValueError(f"its {size} bytes from byte {tensor.start} go beyond the file's end")
+                raw = blob[tensor.start : tensor.start + size]
+                values = dequantize(raw.reshape(-1, tensor.shape[-1] // per_block * block_bytes), kind)
+                # plain floats come as a read-only view of the file
+                own = torch.from_numpy(np.require(values, requirements="W")).reshape(tensor.shape)
+            except (
+                ValueError,
+                KeyError,
+                IndexError,
+                NotImplementedError,
+                OverflowError,
+                RuntimeError,
+            ) as error:
                 raise ModelError(f"{self.path}: tensor {name} cannot be read: {error}") from error
-            out[self._name(name)] = self._own_order(name, values)
+            out[self._name(name)] = self._own_order(name, own)
         return out
 
     def _name(self, name: str) -> str:
@@ -152,9 +165,13 @@ class Gguf:
         part = name.split(".")[2] if name.startswith("blk.") else ""
         if self.family != "llama" or part not in ("attn_q", "attn_k"):
             return values
-        heads = self.metadata["llama.attention.head_count"]
-        if part == "attn_k":
-            heads = self.metadata.get("llama.attention.head_count_kv", heads)
+        heads = self._count("llama.attention.head_count")
+        if part == "attn_k" and "llama.attention.head_count_kv" in self.metadata:
+            heads = self._count("llama.attention.head_count_kv")
+        if values.ndim == 0 or values.shape[0] % (2 * heads):
+            raise ModelError(
+                f"{self.path}: tensor {name} of shape {tuple(values.shape)} has not {heads} heads"
+            )
         pairs = torch.unflatten(values, 0, (heads, -1, 2))
         return pairs.transpose(1, 2).flatten(0, 2)
 
@@ -173,7 +190,7 @@ def read_header(path: Path) -> Gguf:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as blob:
             try:
                 return _parse(path, _Reader(blob))
-            except (struct.error, IndexError, UnicodeDecodeError, OverflowError) as error:
+            except (struct.error, IndexError, UnicodeDecodeError, OverflowError, RecursionError) as error:
                 raise ModelError(f"{path}: the GGUF header is damaged: {error}") from error
 
 
@@ -222,6 +239,8 @@ def _parse(path: Path, reader: _Reader) -> Gguf:
         sizes = [reader.scalar("Q") for _ in range(reader.scalar("I"))]
         entries.append((name, tuple(reversed(sizes)), reader.scalar("I"), reader.scalar("Q")))
     alignment = metadata.get("general.alignment", 32)
+    if not isinstance(alignment, int) or alignment < 1:
+        raise IndexError(f"general.alignment is {alignment!r}")
     base = -(-reader.at // alignment) * alignment
     return Gguf(
         path, metadata, {n: GgufTensor(shape, kind, base + offset) for n, shape, kind, offset in entries}
