@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from gather.annotate_input import RANKINGS, Expression, Ranking, rank_cell_sets, read_expression
+from gather.annotate_neighbours import leiden
 from gather.annotator import Annotator, Parameters
 from gather.candidates import candidates_of_tissue, ground_cell_types
 from gather.evidence import FORMAT, FORMAT_VERSION, Annotation
@@ -292,7 +293,7 @@ def cell_groups(
     """Group of every cell as text; "" for cells without a group or without any expression."""
     empty = np.asarray(expression.matrix.sum(axis=1)).ravel() == 0
     if groupby == AUTO:
-        groups = _leiden(expression, ~empty, seed)
+        groups = leiden(expression, ~empty, seed)
     else:
         column = adata.obs[groupby]
         groups = np.where(column.isna(), "", column.astype(str)).astype(object)
@@ -301,34 +302,6 @@ def cell_groups(
         raise InputError(
             f"no cell has both expression and a group in {groupby!r}; there is nothing to annotate"
         )
-    return groups
-
-
-def _leiden(expression: Expression, inside: npt.NDArray[np.bool_], seed: int) -> npt.NDArray[np.object_]:
-    """Leiden clusters of the cells with expression: principal components, neighbours, igraph's Leiden, all
-    seeded.
-    """
-    import anndata as ad
-    import scanpy as sc
-
-    groups = np.full(expression.matrix.shape[0], "", dtype=object)
-    columns = np.flatnonzero(expression.panel.nodes >= 0)
-    cells = np.flatnonzero(inside)
-    view = ad.AnnData(
-        X=expression.matrix[cells][:, columns].copy(),
-        obs=pd.DataFrame(index=cells.astype(str)),
-        var=pd.DataFrame(index=columns.astype(str)),
-    )
-    components = min(50, view.n_obs - 1, view.n_vars - 1)
-    if components < 2 or view.n_obs < 10:
-        groups[inside] = "0"
-        return groups
-    if view.n_vars > 3000:
-        sc.pp.highly_variable_genes(view, n_top_genes=2000)
-    sc.pp.pca(view, n_comps=components, random_state=seed)
-    sc.pp.neighbors(view, random_state=seed)
-    sc.tl.leiden(view, flavor="igraph", n_iterations=2, directed=False, random_state=seed)
-    groups[inside] = view.obs["leiden"].astype(str).to_numpy()
     return groups
 
 

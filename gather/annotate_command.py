@@ -16,6 +16,7 @@ from vckg.errors import InputError
 if TYPE_CHECKING:
     import anndata as ad
 
+    from gather.report import Embedding
     from vckg.graph import Graph
 
 
@@ -76,7 +77,7 @@ def annotate_file(
         outcome.kept["llm"] = asked
     write_annotated(source, out, outcome.columns, options.key_added, outcome.kept)
     if report is not None:
-        _write_report(report, source, adata, graph, outcome, asked)
+        _write_report(report, source, adata, graph, outcome, options, asked)
     return outcome
 
 
@@ -113,20 +114,45 @@ def _with_model(
 
 
 def _write_report(
-    path: Path, source: Path, adata: ad.AnnData, graph: Graph, outcome: Outcome, asked: dict[str, Any]
+    path: Path,
+    source: Path,
+    adata: ad.AnnData,
+    graph: Graph,
+    outcome: Outcome,
+    options: Options,
+    asked: dict[str, Any],
 ) -> None:
     from gather.report import embedding_of, write_report
 
+    embedding = embedding_of(adata, outcome.cell_set)
+    if embedding is None:
+        embedding = _computed_embedding(adata, graph, outcome, options)
     write_report(
         outcome.annotations,
         path,
         title=source.name,
         graph=graph.manifest,
-        embedding=embedding_of(adata, outcome.cell_set),
+        embedding=embedding,
         parameters=outcome.kept["parameters"],
         versions=outcome.kept["versions"],
         model=asked or None,
     )
+
+
+def _computed_embedding(
+    adata: ad.AnnData, graph: Graph, outcome: Outcome, options: Options
+) -> Embedding | None:
+    """Return a UMAP of the cells for a file that brings no embedding; None where the cells are too few."""
+    from gather.annotate_input import read_expression
+    from gather.annotate_neighbours import umap
+    from gather.report import Embedding
+
+    err().print("computing a UMAP for the page, the file has no embedding ...", highlight=False)
+    found = umap(read_expression(adata, graph, layer=options.layer), options.seed)
+    if found is None:
+        return None
+    cells, places = found
+    return Embedding("UMAP computed for this page", places, outcome.cell_set[cells])
 
 
 __all__ = ["LlmStep", "annotate_file"]

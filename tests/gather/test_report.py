@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gather.annotate_adata import Options
+from gather.annotate_command import annotate_file
 from gather.evidence import Annotation
 from gather.report import Embedding, embedding_of, sample_points, write_report
 from vckg.errors import InputError
@@ -120,6 +122,26 @@ def test_what_is_left_out_of_a_large_page_is_said(make_annotation, tmp_path: Pat
     page = write(tmp_path, sets)
     assert "The first 2,000 of 2,100 cell sets" in page.read_text()
     assert len([name for name in blocks(page) if name.startswith("set-")]) == 2000
+
+
+def test_a_file_without_an_embedding_gets_one(blood_cells, blood_graph, tmp_path: Path) -> None:
+    del blood_cells.obsm["X_umap"]
+    blood_cells.X[3] = 0
+    blood_cells.write_h5ad(tmp_path / "in.h5ad")
+    pages = []
+    for name in ("one.html", "two.html"):
+        annotate_file(
+            tmp_path / "in.h5ad",
+            tmp_path / "out.h5ad",
+            blood_graph,
+            Options("group"),
+            overwrite=True,
+            report=tmp_path / name,
+        )
+        pages.append((tmp_path / name).read_bytes())
+    assert pages[0] == pages[1]
+    assert "UMAP computed for this page, 89 cells" in pages[0].decode()
+    assert blocks(tmp_path / "one.html")["report"]["embedding"]["points"] == 89
 
 
 # --- in a browser ----------------------------------------------------------------------------------------------
