@@ -100,7 +100,7 @@ class Annotator:
         """Annotate one cell set, with all its evidence."""
         query = make_query(self.panel, cell_set, top=self.parameters.top)
         convergence = self.retriever.converge([query])[0]
-        decision = self.labeller.decide(convergence, *self.retriever.support(query))
+        decision = self.labeller.decide(convergence, self.retriever.support(query))
         evidence, hyper = self._evidence(convergence, decision)
         return Annotation(
             cell_set=cell_set.name,

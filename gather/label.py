@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from gather.evidence import Candidate, Status
 from gather.ontology import Ontology
-from gather.score import Convergence
+from gather.score import Convergence, Support
 from vckg.resources import resource
 
 Floats = npt.NDArray[np.float64]
@@ -33,33 +33,46 @@ SHOWN_CANDIDATES = 15
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Parameters of the confidence, fitted by ``gather benchmark --refit-confidence``.
+    """Parameters of the confidence, fitted by ``python -m gather.calibrate``.
 
     Attributes
     ----------
     sharpness
         Exponent that turns scores relative to the best into a distribution.
-    intercept, belief, support
-        Logistic map of the logit of belief, and of the share of the query's weight that speaks for the term.
+    intercept, belief, similarity, support
+        Logistic map of the logit of belief, the cosine of the query with the best candidate's evidence, and
+        the share
+        of the query's weight that speaks for it.
     threshold
-        Least confidence of an answer.
+        Least confidence of an answer: more likely right than wrong.
     vague
-        Terms with less information content than this say too little to be an answer ("cell", "leukocyte" is
-        fine).
+        Terms with less information content say too little to be an answer: "cell", "neural cell"; not
+        "leukocyte".
     """
 
     sharpness: float
     intercept: float
     belief: float
+    similarity: float
     support: float
     threshold: float
     vague: float
 
-    def confidence(self, belief: Floats, support: Floats) -> Floats:
-        """Chance of being right, float64 in (0, 1)."""
-        clipped = np.clip(belief, 1e-3, 1 - 1e-3)
-        x = self.intercept + self.belief * np.log(clipped / (1 - clipped)) + self.support * support
+    def confidence(self, belief: Floats, similarity: Floats, support: Floats) -> Floats:
+        """Chance of being related to the truth, float64 in (0, 1)."""
+        x = (
+            self.intercept
+            + self.belief * logit(belief)
+            + self.similarity * similarity
+            + self.support * support
+        )
         return np.asarray(1.0 / (1.0 + np.exp(-x)), dtype=np.float64)
+
+
+def logit(belief: Floats) -> Floats:
+    """Log odds of a belief, clipped to [0.001, 0.999]."""
+    clipped = np.clip(belief, 1e-3, 1 - 1e-3)
+    return np.asarray(np.log(clipped / (1 - clipped)), dtype=np.float64)
 
 
 @lru_cache(maxsize=1)
@@ -102,31 +115,17 @@ class Labeller:
         self.back_off = back_off
         self._position = {node: i for i, node in enumerate(ontology.nodes.tolist())}
 
-    def decide(
-        self,
-        convergence: Convergence,
-        support: Floats,
-        n_genes: npt.NDArray[Any],
-        *,
-        top: int = SHOWN_CANDIDATES,
-    ) -> Decision:
-        """Decide one cell set.
-
-        Parameters
-        ----------
-        support
-            Share of the query's weight whose genes speak for each candidate, float64[c].
-        n_genes
-            How many genes those are, int[c].
-        """
+    def decide(self, convergence: Convergence, support: Support, *, top: int = SHOWN_CANDIDATES) -> Decision:
+        """Decide one cell set from its scores and from how its genes support each candidate."""
         best = convergence.best(top)
         if not len(convergence.query):
             return Decision("ungrounded", "", UNKNOWN, 0.0, 1.0, ())
         if not len(best):
             return Decision("unknown", "", UNKNOWN, 0.0, 1.0, ())
-        positions = np.array([self._position[n] for n in convergence.nodes.tolist()])
+        positions = self.positions(convergence)
         spread = self.spread(convergence.score, positions)
-        confidence = self.calibration.confidence(self.on_line(spread, positions[best]), support[best])
+        belief = self.on_line(spread, positions[best])
+        confidence = self.calibration.confidence(belief, support.similarity[best], support.share[best])
         candidates = tuple(
             Candidate(
                 rank=rank,
@@ -136,14 +135,19 @@ class Labeller:
                 p=float(convergence.p[i]),
                 fdr=float(convergence.fdr[i]),
                 confidence=float(confidence[rank - 1]),
-                n_genes=int(n_genes[i]),
+                n_genes=int(support.genes[i]),
             )
             for rank, i in enumerate(best, start=1)
         )
-        return self._answer(candidates, spread, int(positions[best[0]]), support[best[0]])
+        of_best = (float(support.similarity[best[0]]), float(support.share[best[0]]))
+        return self._answer(candidates, spread, int(positions[best[0]]), of_best)
+
+    def positions(self, convergence: Convergence) -> npt.NDArray[np.intp]:
+        """Ontology position of every candidate."""
+        return np.array([self._position[n] for n in convergence.nodes.tolist()])
 
     def _answer(
-        self, candidates: tuple[Candidate, ...], spread: Floats, top: int, support: float
+        self, candidates: tuple[Candidate, ...], spread: Floats, top: int, of_best: tuple[float, float]
     ) -> Decision:
         first, limit = candidates[0], self.calibration.threshold
         vague = self.ontology.information[top] < self.calibration.vague
@@ -152,19 +156,18 @@ class Labeller:
         if self.back_off:
             above = self.ontology.ancestors(top)
             above = above[self.ontology.information[above] >= self.calibration.vague]
-            confidence = self.calibration.confidence(
-                self.on_line(spread, above), np.full(len(above), support)
-            )
-            passing = above[confidence >= limit]
+            similarity, share = (np.full(len(above), x) for x in of_best)
+            confidence = self.calibration.confidence(self.on_line(spread, above), similarity, share)
+            passing = np.flatnonzero(confidence >= limit)
             if len(passing):
-                order = np.lexsort((passing, -self.ontology.information[passing]))
-                chosen = int(passing[order[0]])
-                sure = float(confidence[above == chosen][0])
+                order = np.lexsort((above[passing], -self.ontology.information[above[passing]]))
+                at = int(passing[order[0]])
+                term = int(above[at])
                 return Decision(
                     "backed_off",
-                    self.ontology.terms[chosen],
-                    self.ontology.names[chosen],
-                    sure,
+                    self.ontology.terms[term],
+                    self.ontology.names[term],
+                    float(confidence[at]),
                     first.fdr,
                     candidates,
                 )

@@ -71,6 +71,25 @@ class Convergence:
         return reached[order[:top]]
 
 
+@dataclass(frozen=True, eq=False)
+class Support:
+    """How the genes of a query support each candidate.
+
+    Attributes
+    ----------
+    share
+        Share of the query's weight whose genes speak for it, float64[c].
+    similarity
+        Cosine of the query with its measured evidence weights, float64[c].
+    genes
+        How many genes speak for it, int[c].
+    """
+
+    share: Floats
+    similarity: Floats
+    genes: npt.NDArray[np.intp]
+
+
 class Retriever:
     """Scores queries against one target of one graph, for the genes one file measured.
 
@@ -196,15 +215,17 @@ class Retriever:
         """``sum_g w_g W[g, c]``, float64[c]."""
         return np.asarray(query.weights @ self.matrix[query.genes], dtype=np.float64).ravel()
 
-    def support(self, query: GeneQuery) -> tuple[Floats, npt.NDArray[np.intp]]:
-        """Share of the query's weight that speaks for each candidate, float64[c], and by how many genes,
-        int[c].
-        """
-        speaks = self.matrix[query.genes] > 0
+    def support(self, query: GeneQuery) -> Support:
+        """How the query's genes support each candidate."""
+        rows = self.matrix[query.genes]
+        speaks = rows > 0
         share = np.asarray(query.weights @ speaks, dtype=np.float64).ravel() / max(
             float(query.weights.sum()), 1e-12
         )
-        return share, np.asarray(speaks.sum(axis=0)).ravel()
+        scale = self.length * float(np.linalg.norm(query.weights))
+        similarity = np.zeros(len(scale))
+        np.divide(np.asarray(query.weights @ rows).ravel(), scale, out=similarity, where=scale > 0)
+        return Support(share, similarity, np.asarray(speaks.sum(axis=0)).ravel())
 
     def p_values(self, query: GeneQuery) -> Floats:
         """Upper-tail p of the statistic under the closed-form null, float64[c]."""

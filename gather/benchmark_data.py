@@ -1,0 +1,128 @@
+"""The questions of the benchmark: cell sets of labelled files, and SC-Arena's cell sentences.
+
+The files are not ours to ship; ``--data`` names a folder like the one `docs/sources.md` describes, with
+``h5ad/`` and
+``scarena/`` in it. `data/benchmark_sets.tsv` says which column holds the truth and what part a set plays:
+*development* sets
+chose the recipe, a *vote* guarded it against overfitting, *held out* ones were looked at last, and
+*abstention* has none of
+its types' markers.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from gather.annotate_adata import AUTO, cell_groups
+from gather.annotate_file import open_h5ad
+from gather.annotate_input import Ranking, rank_cell_sets, read_expression
+from gather.query import DEFAULT_TOP, CellSet, GeneQuery, Panel, ground_panel, make_query
+from vckg.errors import InputError
+from vckg.resources import resource
+
+if TYPE_CHECKING:
+    from vckg.graph import Graph
+
+Mode = Literal["label groups", "clusters", "sentences"]
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One cell set with its truth.
+
+    `closed` is the declared candidate list of its data set: the truths of all its labels.
+    """
+
+    data_set: str
+    role: str
+    mode: Mode
+    cell_set: CellSet
+    query: GeneQuery
+    panel: Panel | None
+    truth: str
+    closed: tuple[str, ...] = ()
+
+
+def file_questions(
+    graph: Graph, folder: Path, *, ranking: Ranking = "specific", top: int = DEFAULT_TOP, seed: int = 0
+) -> list[Question]:
+    """Return the label groups and the clusters of every labelled file.
+
+    A cluster's truth is the commonest truth of its cells, ties by CURIE.
+    """
+    with resource("data", "benchmark_sets.tsv").open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines, delimiter="\t"))
+    maps = _label_maps(folder / "h5ad" / "label_to_cl.tsv")
+    found: list[Question] = []
+    for row in rows:
+        found += _questions_of(graph, folder / "h5ad" / row["file"], row, maps, ranking, top, seed)
+    return found
+
+
+def _label_maps(path: Path) -> dict[str, dict[str, str]]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; --data names a folder with h5ad/label_to_cl.tsv in it")
+    maps: dict[str, dict[str, str]] = {}
+    with path.open(encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines, delimiter="\t"):
+            maps.setdefault(row["dataset"], {})[row["label"]] = row["cl_id"]
+    return maps
+
+
+def _questions_of(
+    graph: Graph,
+    path: Path,
+    row: dict[str, str],
+    maps: dict[str, dict[str, str]],
+    ranking: Ranking,
+    top: int,
+    seed: int,
+) -> list[Question]:
+    adata = open_h5ad(path)
+    expression = read_expression(adata, graph)
+    labels = cell_groups(adata, expression, row["truth"], seed)
+    known = maps.get(path.stem, {})
+    truths = np.array([row["truth_of_all"] or known.get(str(label), "") for label in labels], dtype=object)
+    clusters = cell_groups(adata, expression, row["clusters"] or AUTO, seed)
+    closed = tuple(sorted({t for t in truths.tolist() if t}))
+    found = []
+    groupings: tuple[tuple[Mode, Any], ...] = (("label groups", labels), ("clusters", clusters))
+    for mode, groups in groupings:
+        for cell_set in rank_cell_sets(expression, groups.tolist(), ranking=ranking):
+            truth = _commonest(truths[(groups == cell_set.name) & (truths != "")].tolist())
+            if truth:
+                query = make_query(expression.panel, cell_set, top=top)
+                found.append(
+                    Question(row["name"], row["role"], mode, cell_set, query, expression.panel, truth, closed)
+                )
+    return found
+
+
+def _commonest(truths: Sequence[str]) -> str:
+    return min(set(truths), key=lambda t: (-truths.count(t), t)) if truths else ""
+
+
+def sentence_questions(graph: Graph, folder: Path, *, top: int = DEFAULT_TOP) -> list[Question]:
+    """Return SC-Arena's 608 cell sentences, in file order; even positions are the half that may be used for
+    choosing.
+    """
+    path = folder / "scarena" / "cell_sentences_fixed.jsonl"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; --data names a folder with scarena/ in it")
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    sentences = [tuple(dict.fromkeys(row["cell_sentence"].split())) for row in rows]
+    panel = ground_panel(graph, sorted({gene for sentence in sentences for gene in sentence}))
+    found = []
+    for at, (row, genes) in enumerate(zip(rows, sentences, strict=True)):
+        cell_set = CellSet(str(at), genes)
+        role = "choosing half" if at % 2 == 0 else "held half"
+        query = make_query(panel, cell_set, top=top)
+        found.append(Question("scarena", role, "sentences", cell_set, query, None, row["cell_ontology_id"]))
+    return found
