@@ -80,7 +80,7 @@ def read_expression(adata: ad.AnnData, graph: Graph, *, layer: str | None = None
             f"the file holds {adata.n_obs} cells and {adata.n_vars} genes; there is nothing to annotate"
         )
     origin, values, var = _values(adata, layer)
-    names_from, panel = _names(graph, var)
+    names_from, panel = names_that_ground(graph, var)
     counts = looks_like_counts(values)
     matrix = normalise(values) if counts else _as_rows(values)
     detected = detection(matrix)
@@ -162,7 +162,7 @@ def detection(matrix: Matrix) -> npt.NDArray[np.float64]:
     return np.asarray(counts, dtype=np.float64).ravel() / n
 
 
-def _names(graph: Graph, var: Any) -> tuple[str, Panel]:
+def names_that_ground(graph: Graph, var: Any) -> tuple[str, Panel]:
     """The names of `var` that ground best: its index or a known column."""
     choices = {"var_names": [str(n) for n in var.index]}
     choices |= {c: ["" if v is None else str(v) for v in var[c]] for c in NAME_COLUMNS if c in var.columns}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gather.evidence import Annotation, Contradiction, CoverageWarning, EvidenceItem
-from gather.label import Decision, Labeller, default_calibration
+from gather.label import Decision, Labeller, calibration_with, default_calibration
 from gather.ontology import Ontology
 from gather.paths import edges_between, evidence_item
 from gather.query import DEFAULT_TOP, CellSet, GeneQuery, Panel, make_query
@@ -71,9 +71,7 @@ class Annotator:
         self.closed = candidates is not None
         self.retriever = self._retriever("Cell", candidates, self.parameters.score)
         self.ontology = Ontology.of_cells(graph)
-        from dataclasses import replace
-
-        calibration = replace(default_calibration(), threshold=self.parameters.threshold)
+        calibration = calibration_with(self.parameters.threshold)
         self.labeller = Labeller(self.ontology, calibration, back_off=not self.closed)
 
     def _retriever(self, target: str, candidates: Iterable[int] | None, score: str) -> Retriever:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -80,6 +80,11 @@ def default_calibration() -> Calibration:
     """Return the shipped parameters."""
     stored: Mapping[str, Any] = json.loads(resource("data", "confidence.json").read_text(encoding="utf-8"))
     return Calibration(**stored["parameters"])
+
+
+def calibration_with(threshold: float) -> Calibration:
+    """Return the shipped parameters with another threshold."""
+    return replace(default_calibration(), threshold=threshold)
 
 
 @dataclass(frozen=True, slots=True)

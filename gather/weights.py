@@ -198,34 +198,60 @@ class Null:
         mostly
         0, keep honest p-values, which a normal z would not.
         """
-        from scipy.special import gammaincc, gammaln, ndtr
+        return _upper_tail(statistic, self._some(len(w), self.hit), *self.moments(w))
 
-        mean, variance, third = self.moments(w)
-        q, n = len(w), self.n_genes
-        if self.uniform:
-            k = np.rint(self.hit * n)
-            room = n - k - q
-            log_none = (
-                gammaln(n - k + 1) + gammaln(n - q + 1) - gammaln(np.maximum(room, 0) + 1) - gammaln(n + 1)
-            )
-            some = np.where(room < 0, 1.0, -np.expm1(np.minimum(log_none, 0.0)))
-        else:
-            some = -np.expm1(q * np.log1p(-np.minimum(self.hit, 1 - 1e-15)))
-        p = np.ones(len(mean))
-        at = np.flatnonzero((statistic > 0) & (some > 0) & (variance > 0))
-        some, mean, variance, third = some[at], mean[at], variance[at], third[at]
-        c1 = mean / some
-        c2 = (variance + mean**2) / some
-        c3 = (third + 3 * mean * variance + mean**3) / some
-        spread = np.sqrt(np.maximum(c2 - c1**2, 1e-12 * c2))
-        skew = (c3 - 3 * c1 * c2 + 2 * c1**3) / spread**3
-        z = (statistic[at] - c1) / spread
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            shape = 4.0 / skew**2
-            tail = gammaincc(shape, np.maximum(shape + z * 2.0 / skew, 0.0))
-        tail = np.where(skew > 1e-3, tail, ndtr(-z))
-        p[at] = some * np.clip(np.nan_to_num(tail, nan=1.0), 0.0, 1.0)
+    def p_of_prefixes(
+        self, column: int, statistic: Floats, lengths: npt.NDArray[Any], ranks: Floats
+    ) -> Floats:
+        """Upper-tail p for one column and many queries, each with the first `lengths` of the weights
+        `ranks`.
+        """
+        p = np.ones(len(statistic))
+        one = Null(
+            self.n_genes,
+            self.mean[column : column + 1],
+            self.variance[column : column + 1],
+            self.third[column : column + 1],
+            self.hit[column : column + 1],
+            self.uniform,
+        )
+        for q in np.unique(lengths[lengths > 0]).tolist():
+            mine = lengths == q
+            some, moments = one._some(q, one.hit), one.moments(ranks[:q])
+            n = int(mine.sum())
+            p[mine] = _upper_tail(statistic[mine], np.repeat(some, n), *(np.repeat(m, n) for m in moments))
         return p
+
+    def _some(self, q: int, hit: Floats) -> Floats:
+        """Probability that at least one of q drawn genes speaks for c."""
+        from scipy.special import gammaln
+
+        if not self.uniform:
+            return np.asarray(-np.expm1(q * np.log1p(-np.minimum(hit, 1 - 1e-15))))
+        n, k = self.n_genes, np.rint(hit * self.n_genes)
+        room = n - k - q
+        log_none = gammaln(n - k + 1) + gammaln(n - q + 1) - gammaln(np.maximum(room, 0) + 1) - gammaln(n + 1)
+        return np.where(room < 0, 1.0, -np.expm1(np.minimum(log_none, 0.0)))
+
+
+def _upper_tail(statistic: Floats, some: Floats, mean: Floats, variance: Floats, third: Floats) -> Floats:
+    from scipy.special import gammaincc, ndtr
+
+    p = np.ones(len(mean))
+    at = np.flatnonzero((statistic > 0) & (some > 0) & (variance > 0))
+    some, mean, variance, third = some[at], mean[at], variance[at], third[at]
+    c1 = mean / some
+    c2 = (variance + mean**2) / some
+    c3 = (third + 3 * mean * variance + mean**3) / some
+    spread = np.sqrt(np.maximum(c2 - c1**2, 1e-12 * c2))
+    skew = (c3 - 3 * c1 * c2 + 2 * c1**3) / spread**3
+    z = (statistic[at] - c1) / spread
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        shape = 4.0 / skew**2
+        tail = gammaincc(shape, np.maximum(shape + z * 2.0 / skew, 0.0))
+    tail = np.where(skew > 1e-3, tail, ndtr(-z))
+    p[at] = some * np.clip(np.nan_to_num(tail, nan=1.0), 0.0, 1.0)
+    return p
 
 
 def _normalised(background: Floats | None, genes: Ints) -> Floats:

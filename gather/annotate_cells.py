@@ -1,0 +1,332 @@
+"""Every cell by itself, streamed: two passes over the file, blocks of rows, memory that does not grow with
+the cells.
+
+First pass: in how many cells each gene is detected. Second: each cell's top genes by TF-IDF, scores, label.
+Per-cell
+answers carry label, confidence, p-bound and status; evidence is for cell sets (``gather explain`` takes a
+cell's genes).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from gather._cell_kernels import best_candidates, rank_dense, rank_sparse
+from gather.annotate_input import TARGET_SUM, looks_like_counts, names_that_ground
+from gather.annotator import Parameters
+from gather.label import UNKNOWN, Calibration, calibration_with
+from gather.ontology import Ontology
+from gather.query import Panel, rank_weights
+from gather.score import Retriever
+from gather.stream import Block, Rows
+from gather.walk import TIE_DECIMALS
+from vckg.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+    from vckg.graph import Graph
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+Done = Callable[[float], None]
+
+STATUSES = ("ungrounded", "unknown", "backed_off", "named")
+
+
+@dataclass(frozen=True, eq=False)
+class CellAnswers:
+    """Answers for a run of cells; arrays of length cells.
+
+    Attributes
+    ----------
+    term
+        Position in the ontology, int32; -1 for unknown.
+    status
+        Position in `STATUSES`, uint8.
+    confidence, fdr
+        float64. `fdr` is the Bonferroni bound over the candidates: only the best one's p is computed.
+    """
+
+    term: Array
+    status: Array
+    confidence: Floats
+    fdr: Floats
+
+    @classmethod
+    def joined(cls, parts: Iterable[CellAnswers]) -> CellAnswers:
+        """Return the answers of consecutive runs as one."""
+        runs = list(parts)
+        return cls(
+            *(np.concatenate([getattr(r, f) for r in runs]) for f in ("term", "status", "confidence", "fdr"))
+        )
+
+
+class CellAnnotator:
+    """Annotates blocks of cells of one file.
+
+    Parameters
+    ----------
+    panel
+        The measured genes, with the fraction of cells that detect them.
+    n_cells
+        Of the file: inverse document frequencies need it.
+    counts
+        Whether the values are counts (to be normalised) or log-normalised already.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        panel: Panel,
+        n_cells: int,
+        parameters: Parameters,
+        *,
+        counts: bool,
+        candidates: Iterable[int] | None = None,
+    ) -> None:
+        if parameters.score != "calibrated":
+            raise InputError(
+                f"score {parameters.score!r} is not streamed; use calibrated, or annotate cell sets"
+            )
+        self.counts, self.top = counts, parameters.top
+        self.ontology = Ontology.of_cells(graph)
+        self.calibration: Calibration = calibration_with(parameters.threshold)
+        self.back_off = candidates is None
+        self.retriever = Retriever(
+            graph, panel=panel, candidates=candidates, exclude=parameters.exclude_source
+        )
+        assert panel.detected is not None
+        rare = (
+            np.log(n_cells / (panel.detected * n_cells + 1.0)) if n_cells > 1 else np.ones(len(panel.names))
+        )
+        self.idf = np.where(panel.nodes >= 0, np.maximum(rare, 1e-12), -1.0)
+        by_column = self.retriever.matrix[np.maximum(panel.nodes, 0)]
+        self._indptr = by_column.indptr.astype(np.int64)
+        self._indices, self._weights = by_column.indices.astype(np.int32), by_column.data
+        length = self.retriever.length
+        self._length = length
+        self._inverse = np.divide(1.0, length**0.8, out=np.zeros(len(length)), where=length > 0)
+        self._ranks = rank_weights(self.top)
+        self._lines()
+
+    def _lines(self) -> None:
+        """For every ontology term, which candidates lie on its line; for every candidate, its answerable
+        ancestors.
+        """
+        ontology = self.ontology
+        position = {node: i for i, node in enumerate(ontology.nodes.tolist())}
+        self._position = np.array([position[n] for n in self.retriever.nodes.tolist()], np.int32)
+        closure = ontology.closure
+        line = closure[:, self._position] | closure[self._position].T
+        for i in range(len(ontology)):
+            same = ontology.equivalents(i)
+            if len(same) > 1:
+                line[i] = closure[np.ix_(same, self._position)].any(0) | closure[
+                    np.ix_(self._position, same)
+                ].any(1)
+        self._line = line
+        answerable = ontology.information >= self.calibration.vague
+        self._vague = ~answerable[self._position]
+        self._above = []
+        for p in self._position.tolist():
+            above = ontology.ancestors(p)
+            above = above[answerable[above]]
+            self._above.append(above[np.lexsort((above, -ontology.information[above]))])
+
+    def annotate(self, block: Block) -> CellAnswers:
+        """Annotate the cells of one block of rows."""
+        n, m = block.shape[0], len(self._position)
+        columns, found = np.zeros((n, self.top), np.int32), np.zeros(n, np.int32)
+        if isinstance(block, np.ndarray):
+            rank_dense(block, self.counts, TARGET_SUM, self.idf, columns, found)
+        else:
+            rank_sparse(
+                block.indptr, block.indices, block.data, self.counts, TARGET_SUM, self.idf, columns, found
+            )
+        best, statistic, share = np.full(n, -1, np.int32), np.zeros(n), np.zeros(n)
+        answers = CellAnswers(np.full(n, -1, np.int32), np.zeros(n, np.uint8), np.zeros(n), np.ones(n))
+        step = max(1, 8_000_000 // max(m, 1))
+        for low in range(0, n, step):  # the distribution of a whole block would be hundreds of megabytes
+            part = slice(low, min(low + step, n))
+            spread = np.zeros((part.stop - part.start, m))
+            best_candidates(
+                columns[part], found[part], self._ranks, self._indptr, self._indices, self._weights, self._inverse,
+                best[part], statistic[part], share[part], spread, self.calibration.sharpness, TIE_DECIMALS,
+            )  # fmt: skip
+            self._decide(part, best, statistic, share, found, spread, answers)
+        return answers
+
+    def _decide(
+        self,
+        part: slice,
+        best: Array,
+        statistic: Floats,
+        share: Floats,
+        found: Array,
+        spread: Floats,
+        answers: CellAnswers,
+    ) -> None:
+        """Label the cells of a part, candidate by candidate: cells with the same best one are decided
+        together.
+        """
+        norms = np.sqrt(np.concatenate([[1.0], np.cumsum(self._ranks**2)]))
+        answers.status[part] = np.where(found[part] > 0, 1, 0)
+        winners = best[part]
+        for c in np.unique(winners[winners >= 0]).tolist():
+            inside = np.flatnonzero(winners == c)
+            cells = inside + part.start
+            similarity = statistic[cells] / (self._length[c] * norms[found[cells]])
+            mine = spread[inside]
+            p = int(self._position[c])
+            confidence = self.calibration.confidence(mine @ self._line[p], similarity, share[cells])
+            answers.confidence[cells] = confidence
+            p_values = self.retriever.null.p_of_prefixes(c, statistic[cells], found[cells], self._ranks)
+            answers.fdr[cells] = np.minimum(p_values * len(self._position), 1.0)
+            good = confidence >= self.calibration.threshold
+            named = good & (not (self._vague[c] and self.back_off))
+            answers.term[cells[named]], answers.status[cells[named]] = p, 3
+            open_ = np.flatnonzero(~named) if self.back_off else np.zeros(0, np.intp)
+            for above in self._above[c].tolist():
+                if not len(open_):
+                    break
+                sure = self.calibration.confidence(
+                    mine[open_] @ self._line[above], similarity[open_], share[cells[open_]]
+                )
+                passing = sure >= self.calibration.threshold
+                chosen = cells[open_[passing]]
+                answers.term[chosen], answers.status[chosen] = above, 2
+                answers.confidence[chosen] = sure[passing]
+                open_ = open_[~passing]
+
+
+def annotate_each_cell(
+    adata: ad.AnnData,
+    graph: Graph,
+    parameters: Parameters,
+    *,
+    layer: str | None = None,
+    candidates: Iterable[int] | None = None,
+    done: Done = lambda _steps: None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Annotate every cell of an AnnData, backed or in memory; return ``obs`` columns and what to say about
+    it.
+    """
+    with ExitStack() as stack:
+        matrix, where, var = _matrix_of(adata, layer, stack)
+        rows = stack.enter_context(Rows(matrix, where=where))
+        names_from, annotator = prepare(
+            rows, var, graph, parameters, candidates=candidates, done=lambda n: done(n / 2)
+        )
+        answers = CellAnswers.joined(stream(rows, annotator, done=lambda n: done(n / 2)))
+    return obs_of(answers, annotator.ontology), {"values": where, "gene_names": names_from}
+
+
+def prepare(
+    rows: Rows,
+    var: pd.DataFrame,
+    graph: Graph,
+    parameters: Parameters,
+    *,
+    candidates: Iterable[int] | None = None,
+    done: Done = lambda _steps: None,
+) -> tuple[str, CellAnnotator]:
+    """Ground the genes, count detections over the whole file (the first pass), and return the annotator."""
+    names_from, panel = names_that_ground(graph, var)
+    if not rows.shape[0]:
+        raise InputError("the file holds no cells; there is nothing to annotate")
+    counts = looks_like_counts(rows.block(*next(rows.spans())))
+    detected = np.zeros(rows.shape[1], np.int64)
+    for start, stop in rows.spans():
+        block = rows.block(start, stop)
+        _check_values(block, rows.where)
+        if isinstance(block, np.ndarray):
+            detected += (block > 0).sum(axis=0)
+        else:
+            detected += np.bincount(block.indices[block.data > 0], minlength=rows.shape[1])
+        done(stop - start)
+    panel = Panel(
+        panel.names, panel.nodes, detected / rows.shape[0], panel.ambiguous, panel.ungrounded, panel.technical
+    )
+    return names_from, CellAnnotator(
+        graph, panel, rows.shape[0], parameters, counts=counts, candidates=candidates
+    )
+
+
+def _check_values(block: Block, where: str) -> None:
+    values = block if isinstance(block, np.ndarray) else block.data
+    if values.size and not np.isfinite(values).all():
+        raise InputError(f"{where} holds NaN or infinite values; remove or fill them first")
+    if values.size and values.min() < 0:
+        raise InputError(
+            f"{where} has negative values (it was scaled); give counts or log-normalised values by --layer"
+        )
+
+
+def stream(
+    rows: Rows,
+    annotator: CellAnnotator,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    threads: int | None = None,
+    done: Done = lambda _steps: None,
+) -> Iterator[CellAnswers]:
+    """Yield the answers of consecutive blocks; one thread reads while the others work, a few blocks in
+    flight.
+    """
+    threads = threads or min(os.cpu_count() or 1, 8)
+    waiting: deque[tuple[int, Future[CellAnswers]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for low, high in rows.spans(start, stop):
+            waiting.append((high - low, pool.submit(annotator.annotate, rows.block(low, high))))
+            if len(waiting) > threads:
+                n, first = waiting.popleft()
+                yield first.result()
+                done(n)
+        while waiting:
+            n, first = waiting.popleft()
+            yield first.result()
+            done(n)
+
+
+def obs_of(answers: CellAnswers, ontology: Ontology) -> dict[str, Any]:
+    """Return the columns of ``obs`` by suffix."""
+    known, codes = np.unique(answers.term, return_inverse=True)
+    labels = [ontology.names[i] if i >= 0 else UNKNOWN for i in known.tolist()]
+    curies = [ontology.terms[i] if i >= 0 else UNKNOWN for i in known.tolist()]
+    return {
+        "cell_type": pd.Categorical.from_codes(codes, categories=labels),
+        "cell_type_ontology_term_id": pd.Categorical.from_codes(codes, categories=curies),
+        "confidence": answers.confidence,
+        "fdr": answers.fdr,
+        "status": pd.Categorical.from_codes(answers.status, categories=list(STATUSES)),
+    }
+
+
+def _matrix_of(adata: ad.AnnData, layer: str | None, stack: ExitStack) -> tuple[Any, str, pd.DataFrame]:
+    """The matrix to stream, where it is, and its genes: a layer, else raw, else X."""
+    if layer is not None and layer not in adata.layers:
+        raise InputError(
+            f"no layer {layer!r}{did_you_mean(layer, adata.layers)}; layers: {sorted(adata.layers)}"
+        )
+    raw = adata.raw
+    use_raw = layer is None and raw is not None and raw.n_vars >= adata.n_vars
+    where = f"layers/{layer}" if layer is not None else "raw/X" if use_raw else "X"
+    var = raw.var if use_raw else adata.var
+    if not adata.isbacked:
+        return (adata.layers[layer] if layer is not None else raw.X if use_raw else adata.X), where, var
+    import h5py
+
+    file = stack.enter_context(h5py.File(adata.filename, "r"))
+    return file[where], where, var
