@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -43,11 +44,6 @@ FolderOption = Annotated[
 ]
 
 
-@app.callback()
-def _commands() -> None:
-    """Keep `start` a subcommand however many commands there are."""
-
-
 @app.command()
 def start(
     model: ModelOption = None,
@@ -74,17 +70,37 @@ def start(
     key = os.environ.get(KEY_VARIABLE)
     if not key and host not in ("127.0.0.1", "localhost", "::1"):
         raise InputError(f"--host {host} is reachable from outside: set an API key in {KEY_VARIABLE}")
+    address = bind(host, port)  # before the model is read: a taken port is answered at once
     engine, model_name = load_engine(
         model, precision, device, threads, cache_tokens, max_running, step_tokens
     )
+    plug_draft(engine, draft, draft_folder)
+    engine.checkpoint.tensors.clear()  # the model has its own, packed
     import uvicorn
 
     from serve.http import Limits, Server
 
     limits = Limits(max_body, 30.0, max_prompt, max_output, min(512, max_output), max_open)
     server = Server(engine, name or model_name, limits, key)
-    sys.stderr.write(f"serving {server.model_name} at http://{host}:{port}/v1\n")
-    uvicorn.run(server.app(), host=host, port=port, log_level="warning", timeout_graceful_shutdown=drain)
+    where = f"[{host}]" if ":" in host else host
+    sys.stderr.write(f"serving {server.model_name} at http://{where}:{address.getsockname()[1]}/v1\n")
+    settings = uvicorn.Config(server.app(), log_level="warning", timeout_graceful_shutdown=drain)
+    uvicorn.Server(settings).run(sockets=[address])
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket on an address that is free, not listening yet; port 0 is any free one."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    address = socket.socket(family, socket.SOCK_STREAM)
+    address.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        address.bind((host, port))
+    except OSError as error:
+        address.close()
+        raise InputError(
+            f"cannot bind {host}:{port}: {error.strerror}; name another --host or --port"
+        ) from error
+    return address
 
 
 @app.command()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 
@@ -46,3 +47,11 @@ def test_a_missing_model_is_one_line_and_exit_code_2():
 @pytest.mark.parametrize("size", ["--step-tokens", "--max-running"])
 def test_sizes_are_checked(size):
     assert CliRunner().invoke(app, ["start", size, "0"]).exit_code == 2
+
+
+def test_a_taken_port_is_an_input_error_before_the_model_is_read():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = CliRunner().invoke(app, ["start", "--port", str(port)])
+    assert isinstance(result.exception, InputError)
+    assert f"cannot bind 127.0.0.1:{port}" in str(result.exception)
