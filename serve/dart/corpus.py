@@ -226,7 +226,7 @@ class Writer:
         for row, ((place, slot), token) in enumerate(zip(active, picked, strict=True)):
             slot.taps.append(taps[row].half())
             slot.final.append(final[row].half())
-            ended = slot.tokens[-1] in self.stop
+            ended = not self.stop.isdisjoint((slot.tokens[-1], token))
             slot.tokens.append(token)
             written = slot.tokens[len(slot.prompt.tokens) :]
             if ended or len(slot.tokens) >= self.length or loops(written):
