@@ -5,8 +5,11 @@
 "use strict";
 const embedding = (() => {
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
-  // Cividis at five stops: even in lightness, readable for colour-blind eyes on light and dark paper.
-  const STOPS = [[0, 46, 110], [76, 85, 108], [125, 124, 121], [180, 168, 110], [253, 231, 76]];
+  // From orange (doubtful, to be looked at) over grey to the accent (sure); told apart by colour-blind eyes too.
+  const RAMPS = {
+    light: [[189, 82, 22], [214, 156, 98], [188, 186, 178], [94, 150, 143], [15, 106, 99]],
+    dark: [[244, 152, 80], [196, 142, 98], [122, 126, 128], [86, 156, 148], [108, 199, 189]],
+  };
   const GOLDEN = 137.508;
 
   let data, points, mode = "label", lit = null, dark = false;
@@ -18,9 +21,10 @@ const embedding = (() => {
   }
 
   function ramp(share) {
-    const at = Math.min(Math.max(share, 0), 1) * (STOPS.length - 1);
-    const low = Math.min(Math.floor(at), STOPS.length - 2);
-    return `rgb(${STOPS[low].map((c, i) => Math.round(c + (STOPS[low + 1][i] - c) * (at - low))).join(" ")})`;
+    const stops = RAMPS[dark ? "dark" : "light"];
+    const at = Math.min(Math.max(share, 0), 1) * (stops.length - 1);
+    const low = Math.min(Math.floor(at), stops.length - 2);
+    return `rgb(${stops[low].map((c, i) => Math.round(c + (stops[low + 1][i] - c) * (at - low))).join(" ")})`;
   }
 
   const isUnknown = (label) => label === "unknown" || label === "";
