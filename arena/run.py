@@ -260,7 +260,9 @@ def newest_logs(log_dir: Path, names: set[str]) -> list[EvalLog]:
         if header.status in ("success", "error") and header.eval.task in names:
             found = (header.stats.completed_at or header.eval.created, info.name)
             newest[header.eval.task] = max(newest.get(header.eval.task, ("", "")), found)
-    return [read_eval_log(name, resolve_attachments="full") for _task, (_when, name) in sorted(newest.items())]
+    return [
+        read_eval_log(name, resolve_attachments="full") for _task, (_when, name) in sorted(newest.items())
+    ]
 
 
 def open_model(contestant: Contestant, sampling: Sampling) -> Model:

@@ -429,3 +429,15 @@ def test_answers_are_plain_json_lines(folder: Path) -> None:
         "input_tokens": 1,
         "output_tokens": 2,
     }
+
+
+def test_long_texts_come_back_whole(
+    plan: Callable[..., run.Plan], samples: dict[Any, list[Sample]], tmp_path: Path, openai_server: Server
+) -> None:
+    """The engine's log keeps long texts apart, as attachments."""
+    long = "[Predicted_Cell_Type: T cell] " + "because of CD3D " * 200
+    server = openai_server(lambda _prompt: long)
+    only = {"annotation": samples["annotation"][:2]}
+    answers = record.read_run(run.run(plan("toy", server.url, samples=only), tmp_path)).answers
+    assert {a.text for a in answers} == {long}
+    assert {a.prompt for a in answers} == set(server.prompts)

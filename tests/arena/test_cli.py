@@ -1,0 +1,227 @@
+"""The commands: what they print, and that every mistake of the user's is one line on stderr with exit code 2."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arena import cli
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The 'initial' parameter:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:[Uu]nclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"),
+]
+
+Arena = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def arena(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fresh_folder: Path, tmp_path: Path
+) -> Arena:
+    """A function that runs the command in an empty folder and returns exit code, stdout, stderr."""
+    monkeypatch.setenv("VCKG_GRAPH", str(fresh_folder))
+    monkeypatch.delenv("VCKG_MIRROR", raising=False)
+    monkeypatch.setenv("VCKG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["arena", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def finished(fresh_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two finished runs."""
+    from arena import run
+    from arena.contestants import resolve
+    from arena.samples import make_cells, make_samples
+    from arena.types import TASKS
+    from vckg.graph import Graph
+
+    root = tmp_path_factory.mktemp("runs")
+    graph = Graph.load(fresh_folder)
+    samples = make_samples(make_cells("fresh", graph, seed=0)[1], TASKS, seed=0, limit=4)
+    for name in ("gold", "majority"):
+        run.run(run.Plan(resolve(name), "fresh", samples, graph.content_hash, lambda: graph), root)
+    return root
+
+
+def test_help_is_quick_because_it_loads_nothing_heavy() -> None:
+    program = (
+        "import sys; from arena import cli; sys.argv = ['arena', '--help']\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'inspect_ai', 'pandas', 'pyarrow', 'scipy', 'numpy', 'anndata', 'scanpy', 'openai', 'torch'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "[]"
+
+
+def test_list_shows_tasks_data_sets_and_contestants(arena: Arena) -> None:
+    code, said, _ = arena("list", "--json")
+    listed = json.loads(said)
+    assert code == 0
+    assert set(listed["tasks"]) == {"annotation", "captioning", "generation", "perturbation", "qa"}
+    assert {"gather", "gather+MODEL", "gene-prior", "majority"} <= set(listed["contestants"])
+    assert "gather+MODEL" in arena("list")[1]
+
+
+def test_data_counts_a_set_and_writes_its_cells_for_the_next_command(arena: Arena, tmp_path: Path) -> None:
+    code, said, _ = arena("data", "--json", "--cells", "cells.jsonl")
+    summary = json.loads(said)
+    assert code == 0
+    assert summary["tasks"]["annotation"]["samples"] == 24
+    again = json.loads(arena("data", "--json", "-d", "cells.jsonl")[1])
+    counts = {t: row["samples"] for t, row in summary["tasks"].items()}
+    assert {t: row["samples"] for t, row in again["tasks"].items()} == counts
+    assert "[Predicted_Cell_Type:" in arena("data", "--example", "-t", "annotation")[1]
+
+
+def test_run_prints_a_line_a_task_and_the_report_and_the_comparison_follow(arena: Arena) -> None:
+    code, said, _ = arena("run", "-m", "gold", "-m", "majority", "-t", "qa,perturbation", "-n", "3")
+    assert code == 0
+    assert said.count("in format") == 4
+    assert "claim_coverage 1.000" in said
+    code, said, _ = arena("report", "runs", "-o", "page")
+    assert code == 0
+    assert {Path(line).suffix for line in said.split()} == {".html", ".md", ".json"}
+    gold, majority = sorted(Path("runs").iterdir())
+    code, said, _ = arena("compare", str(gold), str(majority))
+    assert code == 0
+    assert "gold" in said
+
+
+def test_score_computes_the_deterministic_scores_again(arena: Arena, finished: Path) -> None:
+    folder = next(iter(sorted(finished.glob("gold*"))))
+    before = (folder / "scores.jsonl").read_bytes()
+    (folder / "scores.jsonl").unlink()
+    assert arena("score", str(folder))[0] == 0
+    assert (folder / "scores.jsonl").read_bytes() == before
+
+
+def test_a_further_judge_scores_a_finished_run(
+    arena: Arena, finished: Path, openai_server: Callable[..., Any]
+) -> None:
+    server = openai_server(lambda _prompt: "[Score: 4]")
+    code, said, _ = arena(
+        "score",
+        str(next(finished.glob("majority*"))),
+        "-j",
+        "toy",
+        "--judge-base-url",
+        server.url,
+        "--compat-judge",
+    )
+    assert code == 0
+    assert "toy:sc-arena total 0.800" in said
+    assert all("Ignore" not in b["model"] for b in server.bodies)
+    assert {b["temperature"] for b in server.bodies} == {0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "-m", "gold", "-t", "anotation"), "no task 'anotation' (did you mean 'annotation'?)"),
+        (("run", "-m", "golt"), "no contestant 'golt' (did you mean 'gold'?)"),
+        (("run", "-m", "opanai/x"), "no model provider 'opanai' (did you mean 'openai'?)"),
+        (("run", "-m", "openai/gpt-4o-mini", "-n", "1"), "OPENAI_API_KEY"),
+        (("run", "-m", "toy", "--base-url", "http://127.0.0.1:9/v1", "-n", "1"), "no server answers"),
+        (("run", "-m", "toy", "--base-url", "127.0.0.1:9", "-n", "1"), "wanted http://HOST:PORT/v1"),
+        (("run", "-m", "gold", "-n", "0"), "--limit 0: nothing would be asked"),
+        (("run", "-m", "gold", "-d", "sc-arina"), "no data set 'sc-arina' (did you mean 'sc-arena'?)"),
+        (("run", "-m", "gold", "--compat", "gather"), "only 'sc-arena' has an untouched form"),
+        (("run", "-m", "gold", "-d", "absent.jsonl"), "no such file of virtual cells"),
+        (("run", "-m", "copy-control", "-t", "qa"), "copy-control takes part in perturbation only"),
+        (("run", "-m", "gold", "-m", "random", "--name", "x"), "--name fits one --model only"),
+        (("run", "-m", "gold", "--price", "cheap", "-n", "1"), "--price 'cheap': wanted two numbers"),
+        (("run", "-m", "gold", "-g", "nowhere"), "nowhere"),
+        (("report", "nowhere"), "nowhere: no such folder of runs"),
+        (("score", "nowhere"), "nowhere: no such folder of runs"),
+        (("compare", "nowhere", "nowhere"), "nowhere: no such folder of runs"),
+        (("judge-check", "-t", "q"), "no task 'q'"),
+    ],
+)
+def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    code, _said, complaint = arena(*arguments)
+    lines = [line for line in complaint.splitlines() if line.startswith("arena: error:")]
+    assert code == 2
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert "Traceback" not in complaint
+    assert not list(tmp_path.rglob("answers.jsonl"))
+
+
+def test_a_data_file_with_a_wrong_checksum_is_refused(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "mirror" / "scarena").mkdir(parents=True)
+    (tmp_path / "mirror" / "scarena" / "cell_sentences_fixed.jsonl").write_text("{}\n")
+    monkeypatch.setenv("VCKG_MIRROR", str(tmp_path / "mirror"))
+    code, _, complaint = arena("run", "-m", "gold", "-d", "sc-arena")
+    assert code == 2
+    assert "cell_sentences_fixed.jsonl" in complaint
+    assert "sha256" in complaint
+
+
+def test_a_run_of_another_graph_is_not_scored(
+    arena: Arena, finished: Path, blood: Any, tmp_path: Path
+) -> None:
+    other = blood.save(tmp_path / "other")
+    code, _, complaint = arena("score", str(finished), "-g", str(other))
+    assert code == 2
+    assert "made with graph" in complaint
+
+
+def test_duplicate_empty_and_foreign_runs_are_refused_by_the_report(
+    arena: Arena, finished: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    (gold,) = finished.glob("gold*")
+    shutil.copytree(gold, tmp_path / "twice" / "a")
+    shutil.copytree(gold, tmp_path / "twice" / "b")
+    code, _, complaint = arena("report", str(tmp_path / "twice"))
+    assert code == 2
+    assert "arena: error:" in complaint
+    shutil.copytree(gold, tmp_path / "empty" / "a")
+    (tmp_path / "empty" / "a" / "answers.jsonl").write_text("")
+    code, _, complaint = arena("report", str(tmp_path / "empty"))
+    assert code == 2
+    assert "an empty run" in complaint
+    manifest = tmp_path / "twice" / "a" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"version": 1', '"version": 2'))
+    code, _, complaint = arena("report", str(tmp_path / "twice" / "a"))
+    assert code == 2
+    assert "this arena reads version 1" in complaint
+
+
+def test_two_runs_in_one_folder_are_named_to_choose_from(arena: Arena, finished: Path) -> None:
+    code, _, complaint = arena("compare", str(finished), str(finished))
+    assert code == 2
+    assert "2 runs in it, name one" in complaint
+
+
+def test_the_engine_finds_the_arena_by_its_entry_point() -> None:
+    program = "from inspect_ai.model import get_model; print(get_model('arena/majority'))"
+    folder = Path(os.sep)
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=folder, check=False, timeout=120
+    )
+    assert found.stdout.strip() == "arena/majority", found.stderr[-500:]
