@@ -1,10 +1,13 @@
 """Language models and KG-RAG methods side by side: same genes, candidates, answer prompt and counted model.
 
-`compare` runs the methods, `render` makes the table: calls, tokens and seconds a query, metrics with intervals, and
-paired tests against GATHER. `claim` is the method's central claim as a table: the same step fed with convergence
+`compare` runs the methods, `render` makes the table: calls, tokens and seconds a query, metrics with
+intervals, and
+paired tests against GATHER. `claim` is the method's central claim as a table: the same step fed with
+convergence
 nodes, with multi-hop paths, with both and with neither, at equal tokens and at equal numbers of items.
 
-An answer that does not come is wrong everywhere. GATHER itself falls back to the label of retrieval, as it does for
+An answer that does not come is wrong everywhere. GATHER itself falls back to the label of retrieval, as it
+does for
 users; its other rows do not, so that retrieval cannot answer in the model's place.
 """
 
@@ -93,7 +96,8 @@ def make_cases(
     return cases
 
 
-# --- running ---------------------------------------------------------------------------------------------------
+# --- running
+# ---------------------------------------------------------------------------------------------------
 
 
 def compare(
@@ -142,15 +146,23 @@ def compare(
 
 def method_names() -> tuple[str, ...]:
     """Every method of the table, in its order."""
-    return ("retrieval", "llm alone", REFERENCE, "gather strict", "gather rewired", *KG_RAG)
+    return ("retrieval", "llm alone", "llm shuffled", REFERENCE, "gather strict", "gather rewired", *KG_RAG)
 
 
 def _fed(name: str, mine: list[Case], cases: Cases, graph: Graph, seed: int) -> list[Case]:
-    if name != "gather rewired":
-        return mine
-    from vckg.rewire import rewired
+    """The cases as a method sees them: as they are, from a rewired graph, or each with the next case's genes."""
+    if name == "gather rewired":
+        from vckg.rewire import rewired
 
-    return cases(rewired(graph, seed))
+        return cases(rewired(graph, seed))
+    if name == "llm shuffled":
+        genes = [c.annotation.query_genes for c in mine]
+        others = genes[1:] + genes[:1]
+        return [
+            replace(c, annotation=replace(c.annotation, query_genes=g))
+            for c, g in zip(mine, others, strict=True)
+        ]
+    return mine
 
 
 def _labels(
@@ -168,7 +180,7 @@ def _labels(
         [c.annotation for c in cases],
         model,
         candidates=terms,
-        kind=kind or ("neither" if name == "llm alone" else "both"),
+        kind=kind or ("neither" if name.startswith("llm") else "both"),
         budget_tokens=budget_tokens,
         most_items=most_items,
         workers=workers,
@@ -241,7 +253,8 @@ def claim(
     return rows
 
 
-# --- tables ----------------------------------------------------------------------------------------------------
+# --- tables
+# ----------------------------------------------------------------------------------------------------
 
 
 def scores(result: Result, cases: Sequence[Case], ontology: Ontology) -> list[LabelScores]:
@@ -254,7 +267,8 @@ def rows(
 ) -> list[dict[str, Any]]:
     """One dictionary a method: metrics with intervals, costs a query, and the paired test against GATHER.
 
-    The test is a sign-flip permutation of hierarchical F1 over the cases, Holm's adjustment over the methods; all
+    The test is a sign-flip permutation of hierarchical F1 over the cases, Holm's adjustment over the
+    methods; all
     means are macro means over the data sets.
     """
     strata = [c.dataset for c in cases]
