@@ -90,59 +90,134 @@ def rank_dense(values: Array, counts: bool, target: float, idf: Array, columns: 
 
 
 @njit(cache=True, nogil=True)
-def best_candidates(
+def _raised(x: float, power: int) -> float:
+    """Return ``x ** power`` by squaring; the library's pow would be half of the time."""
+    result = 1.0
+    while power:
+        if power & 1:
+            result *= x
+        x *= x
+        power >>= 1
+    return result
+
+
+@njit(cache=True, nogil=True)
+def _confidence(belief: float, similarity: float, share: float, map_: Array) -> float:
+    """The logistic map of `gather.label.Calibration`."""
+    clipped = min(max(belief, 1e-3), 1.0 - 1e-3)
+    x = map_[0] + map_[1] * np.log(clipped / (1.0 - clipped)) + map_[2] * similarity + map_[3] * share
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+@njit(cache=True, nogil=True)
+def _belief(spread: Array, total: float, line: Array) -> float:
+    """Share of the distribution on one line."""
+    belief = 0.0
+    for c in range(len(spread)):
+        belief += spread[c] * line[c]
+    return belief / total
+
+
+@njit(cache=True, nogil=True)
+def _add_up(genes: Array, ranks: Array, indptr: Array, indices: Array, weights: Array, sums: Array) -> None:
+    """The statistic of every candidate: sum over genes of rank weight times evidence weight."""
+    sums[:] = 0.0
+    for i in range(len(genes)):
+        weight = ranks[i]
+        for j in range(indptr[genes[i]], indptr[genes[i] + 1]):
+            sums[indices[j]] += weight * weights[j]
+
+
+@njit(cache=True, nogil=True)
+def _share(genes: Array, ranks: Array, indptr: Array, indices: Array, candidate: int) -> float:
+    """Share of the query's weight whose genes speak for a candidate; indices of a row ascend."""
+    speaking, total = 0.0, 0.0
+    for i in range(len(genes)):
+        total += ranks[i]
+        low, high = indptr[genes[i]], indptr[genes[i] + 1]
+        while low < high:
+            middle = (low + high) >> 1
+            if indices[middle] < candidate:
+                low = middle + 1
+            else:
+                high = middle
+        if low < indptr[genes[i] + 1] and indices[low] == candidate:
+            speaking += ranks[i]
+    return speaking / total
+
+
+@njit(cache=True, nogil=True)
+def _sharpened(sums: Array, inverse: Array, winner: int, power: int, spread: Array) -> float:
+    """Scores relative to the best, sharpened, into `spread`; return their sum."""
+    highest, total = sums[winner] * inverse[winner], 0.0
+    for c in range(len(sums)):
+        part = _raised(sums[c] * inverse[c] / highest, power)
+        spread[c] = part
+        total += part
+    return total
+
+
+@njit(cache=True, nogil=True)
+def label_cells(
     columns: Array,
     found: Array,
     ranks: Array,
-    indptr: Array,
-    indices: Array,
-    weights: Array,
-    inverse_length: Array,
+    evidence: tuple[Array, Array, Array],
+    inverse: Array,
+    length: Array,
+    norms: Array,
+    position: Array,
+    vague: Array,
+    line: Array,
+    above: tuple[Array, Array],
+    map_: Array,
+    threshold: float,
+    power: int,
+    scale: float,
+    back_off: bool,
     best: Array,
     statistic: Array,
-    share: Array,
-    spread: Array,
-    sharpness: float,
-    decimals: int,
+    term: Array,
+    status: Array,
+    confidence: Array,
 ) -> None:
-    """Score every candidate for every cell.
+    """Label every cell from its ranked genes (see `gather.label.Labeller`, which decides the same way).
 
-    Fills `best` (candidate, -1 for none), its `statistic`, the `share` of the query's weight that speaks
-    for it, and
-    `spread` [cells, candidates], the sharpened distribution. `weights` are CSR [panel columns, candidates].
+    `evidence` are CSR parts [panel columns, candidates]; `line` uint8 [terms, candidates] says which
+    candidates lie on
+    a term's line; `above` lists each candidate's answerable ancestors, the most informative first, as CSR
+    parts.
     """
-    n_candidates = len(inverse_length)
-    sums = np.empty(n_candidates, np.float64)
-    scale = 10.0**decimals
+    indptr, indices, weights = evidence
+    above_start, above_terms = above
+    sums, spread = np.empty(len(inverse), np.float64), np.empty(len(inverse), np.float64)
     for cell in range(len(found)):
-        sums[:] = 0.0
-        weight_sum = 0.0
-        for i in range(found[cell]):
-            gene, weight = columns[cell, i], ranks[i]
-            weight_sum += weight
-            for j in range(indptr[gene], indptr[gene + 1]):
-                sums[indices[j]] += weight * weights[j]
+        n = found[cell]
+        genes = columns[cell, :n]
+        _add_up(genes, ranks, indptr, indices, weights, sums)
         winner, top = -1, 0.0
-        for c in range(n_candidates):
-            score = np.rint(sums[c] * inverse_length[c] * scale)
+        for c in range(len(sums)):
+            score = np.rint(sums[c] * inverse[c] * scale)
             if score > top:
                 winner, top = c, score
         best[cell] = winner
+        status[cell] = 1 if n else 0
         if winner < 0:
             continue
         statistic[cell] = sums[winner]
-        highest = sums[winner] * inverse_length[winner]
-        total = 0.0
-        for c in range(n_candidates):
-            part = (sums[c] * inverse_length[c] / highest) ** sharpness if sums[c] > 0 else 0.0
-            spread[cell, c] = part
-            total += part
-        for c in range(n_candidates):
-            spread[cell, c] /= total
-        speaking = 0.0
-        for i in range(found[cell]):
-            gene = columns[cell, i]
-            for j in range(indptr[gene], indptr[gene + 1]):
-                if indices[j] == winner:
-                    speaking += ranks[i]
-        share[cell] = speaking / weight_sum
+        similarity = sums[winner] / (length[winner] * norms[n])
+        share = _share(genes, ranks, indptr, indices, winner)
+        total = _sharpened(sums, inverse, winner, power, spread)
+        here = position[winner]
+        confidence[cell] = _confidence(_belief(spread, total, line[here]), similarity, share, map_)
+        if confidence[cell] >= threshold and not (vague[winner] and back_off):
+            term[cell], status[cell] = here, 3
+            continue
+        if not back_off:
+            continue
+        for i in range(above_start[winner], above_start[winner + 1]):
+            higher = above_terms[i]
+            sure = _confidence(_belief(spread, total, line[higher]), similarity, share, map_)
+            if sure >= threshold:
+                term[cell], status[cell], confidence[cell] = higher, 2, sure
+                break

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gather._cell_kernels import best_candidates, rank_dense, rank_sparse
+from gather._cell_kernels import label_cells, rank_dense, rank_sparse
 from gather.annotate_input import TARGET_SUM, looks_like_counts, names_that_ground
 from gather.annotator import Parameters
 from gather.label import UNKNOWN, Calibration, calibration_with
@@ -112,12 +112,18 @@ class CellAnnotator:
         )
         self.idf = np.where(panel.nodes >= 0, np.maximum(rare, 1e-12), -1.0)
         by_column = self.retriever.matrix[np.maximum(panel.nodes, 0)]
-        self._indptr = by_column.indptr.astype(np.int64)
-        self._indices, self._weights = by_column.indices.astype(np.int32), by_column.data
-        length = self.retriever.length
-        self._length = length
-        self._inverse = np.divide(1.0, length**0.8, out=np.zeros(len(length)), where=length > 0)
+        by_column.sort_indices()
+        self._evidence = (
+            by_column.indptr.astype(np.int64),
+            by_column.indices.astype(np.int32),
+            by_column.data,
+        )
+        self._length = self.retriever.length
+        self._inverse = self.retriever.inverse_length
         self._ranks = rank_weights(self.top)
+        self._norms = np.sqrt(np.concatenate([[1.0], np.cumsum(self._ranks**2)]))
+        c = self.calibration
+        self._map = np.array([c.intercept, c.belief, c.similarity, c.support])
         self._lines()
 
     def _lines(self) -> None:
@@ -125,8 +131,8 @@ class CellAnnotator:
         ancestors.
         """
         ontology = self.ontology
-        position = {node: i for i, node in enumerate(ontology.nodes.tolist())}
-        self._position = np.array([position[n] for n in self.retriever.nodes.tolist()], np.int32)
+        at = {node: i for i, node in enumerate(ontology.nodes.tolist())}
+        self._position = np.array([at[n] for n in self.retriever.nodes.tolist()], np.int32)
         closure = ontology.closure
         line = closure[:, self._position] | closure[self._position].T
         for i in range(len(ontology)):
@@ -135,18 +141,23 @@ class CellAnnotator:
                 line[i] = closure[np.ix_(same, self._position)].any(0) | closure[
                     np.ix_(self._position, same)
                 ].any(1)
-        self._line = line
+        self._line = line.astype(np.uint8)
         answerable = ontology.information >= self.calibration.vague
         self._vague = ~answerable[self._position]
-        self._above = []
+        above = []
         for p in self._position.tolist():
-            above = ontology.ancestors(p)
-            above = above[answerable[above]]
-            self._above.append(above[np.lexsort((above, -ontology.information[above]))])
+            higher = ontology.ancestors(p)
+            higher = higher[answerable[higher]]
+            above.append(higher[np.lexsort((higher, -ontology.information[higher]))])
+        starts = np.cumsum([0, *(len(a) for a in above)])
+        self._above = (
+            starts.astype(np.int64),
+            np.concatenate([np.zeros(0, np.int32), *above]).astype(np.int32),
+        )
 
     def annotate(self, block: Block) -> CellAnswers:
         """Annotate the cells of one block of rows."""
-        n, m = block.shape[0], len(self._position)
+        n = block.shape[0]
         columns, found = np.zeros((n, self.top), np.int32), np.zeros(n, np.int32)
         if isinstance(block, np.ndarray):
             rank_dense(block, self.counts, TARGET_SUM, self.idf, columns, found)
@@ -154,60 +165,19 @@ class CellAnnotator:
             rank_sparse(
                 block.indptr, block.indices, block.data, self.counts, TARGET_SUM, self.idf, columns, found
             )
-        best, statistic, share = np.full(n, -1, np.int32), np.zeros(n), np.zeros(n)
+        best, statistic = np.full(n, -1, np.int32), np.zeros(n)
         answers = CellAnswers(np.full(n, -1, np.int32), np.zeros(n, np.uint8), np.zeros(n), np.ones(n))
-        step = max(1, 8_000_000 // max(m, 1))
-        for low in range(0, n, step):  # the distribution of a whole block would be hundreds of megabytes
-            part = slice(low, min(low + step, n))
-            spread = np.zeros((part.stop - part.start, m))
-            best_candidates(
-                columns[part], found[part], self._ranks, self._indptr, self._indices, self._weights, self._inverse,
-                best[part], statistic[part], share[part], spread, self.calibration.sharpness, TIE_DECIMALS,
-            )  # fmt: skip
-            self._decide(part, best, statistic, share, found, spread, answers)
+        label_cells(
+            columns, found, self._ranks, self._evidence, self._inverse, self._length, self._norms, self._position,
+            self._vague, self._line, self._above, self._map, self.calibration.threshold,
+            int(self.calibration.sharpness), 10.0**TIE_DECIMALS, self.back_off, best, statistic, answers.term,
+            answers.status, answers.confidence,
+        )  # fmt: skip
+        for c in np.unique(best[best >= 0]).tolist():
+            cells = np.flatnonzero(best == c)
+            p = self.retriever.null.p_of_prefixes(c, statistic[cells], found[cells], self._ranks)
+            answers.fdr[cells] = np.minimum(p * len(self._position), 1.0)
         return answers
-
-    def _decide(
-        self,
-        part: slice,
-        best: Array,
-        statistic: Floats,
-        share: Floats,
-        found: Array,
-        spread: Floats,
-        answers: CellAnswers,
-    ) -> None:
-        """Label the cells of a part, candidate by candidate: cells with the same best one are decided
-        together.
-        """
-        norms = np.sqrt(np.concatenate([[1.0], np.cumsum(self._ranks**2)]))
-        answers.status[part] = np.where(found[part] > 0, 1, 0)
-        winners = best[part]
-        for c in np.unique(winners[winners >= 0]).tolist():
-            inside = np.flatnonzero(winners == c)
-            cells = inside + part.start
-            similarity = statistic[cells] / (self._length[c] * norms[found[cells]])
-            mine = spread[inside]
-            p = int(self._position[c])
-            confidence = self.calibration.confidence(mine @ self._line[p], similarity, share[cells])
-            answers.confidence[cells] = confidence
-            p_values = self.retriever.null.p_of_prefixes(c, statistic[cells], found[cells], self._ranks)
-            answers.fdr[cells] = np.minimum(p_values * len(self._position), 1.0)
-            good = confidence >= self.calibration.threshold
-            named = good & (not (self._vague[c] and self.back_off))
-            answers.term[cells[named]], answers.status[cells[named]] = p, 3
-            open_ = np.flatnonzero(~named) if self.back_off else np.zeros(0, np.intp)
-            for above in self._above[c].tolist():
-                if not len(open_):
-                    break
-                sure = self.calibration.confidence(
-                    mine[open_] @ self._line[above], similarity[open_], share[cells[open_]]
-                )
-                passing = sure >= self.calibration.threshold
-                chosen = cells[open_[passing]]
-                answers.term[chosen], answers.status[chosen] = above, 2
-                answers.confidence[chosen] = sure[passing]
-                open_ = open_[~passing]
 
 
 def annotate_each_cell(

@@ -233,10 +233,15 @@ class Retriever:
 
     def _calibrated(self, query: GeneQuery) -> Floats:
         """Statistic over the damped length of the candidate's measured weights."""
+        return self.statistic(query) * self.inverse_length
+
+    @cached_property
+    def inverse_length(self) -> Floats:
+        """``1 / length ** LENGTH_EXPONENT``, 0 for candidates without measured evidence, float64[c]."""
         length = self.length
-        score = np.zeros(len(length))
-        np.divide(self.statistic(query), length**LENGTH_EXPONENT, out=score, where=length > 0)
-        return score
+        inverse = np.zeros(len(length))
+        inverse[length > 0] = length[length > 0] ** -LENGTH_EXPONENT
+        return inverse
 
     def _paper(self, query: GeneQuery) -> Floats:
         """Published score, hub bias and all."""
