@@ -123,7 +123,7 @@ class Verdicts:
 
     samples: Mapping[str, Sample]
     answers: Mapping[str, Answer]
-    """By ``sample_id#epoch``."""
+    """By `arena.run.judged_id`."""
     judge: JudgeCall
     advance: Callable[[float], None] = field(default=lambda _steps: None)
 

@@ -47,6 +47,9 @@ JudgeOption = Annotated[
     typer.Option("--judge", "-j", help="A model that judges every answer; repeat for a panel."),
 ]
 JudgeUrlOption = Annotated[str, typer.Option("--judge-base-url", help="OpenAI-compatible URL of the judges.")]
+RepeatsOption = Annotated[
+    int, typer.Option("--judge-repeats", min=1, help="Ratings of one answer by each judge, averaged.")
+]
 CompatJudgeOption = Annotated[
     bool, typer.Option("--compat-judge", help="The judges also give SC-Arena's 0-5 score, apart from ours.")
 ]
@@ -69,6 +72,7 @@ def run_command(
     ] = "",
     judge_base_url: JudgeUrlOption = "",
     compat_judge: CompatJudgeOption = False,
+    judge_repeats: RepeatsOption = 1,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of runs.")] = Path("runs"),
     graph: GraphOption = None,
     seed: SeedOption = 0,
@@ -116,7 +120,7 @@ def run_command(
             command=_command(),
         )
         folder = run_plan(plan, output)
-        _judge_all(folder, judges, loaded, sampling, compat_judge)
+        _judge_all(folder, judges, loaded, sampling, compat_judge, judge_repeats)
         _say(folder)
 
 
@@ -126,6 +130,7 @@ def score_command(
     judge: JudgeOption = None,
     judge_base_url: JudgeUrlOption = "",
     compat_judge: CompatJudgeOption = False,
+    judge_repeats: RepeatsOption = 1,
     graph: GraphOption = None,
     connections: Annotated[int, typer.Option("--connections", min=1, help="Calls in flight.")] = 10,
 ) -> None:
@@ -300,7 +305,16 @@ def judge_check_command(
 
 def main() -> None:
     """Run the command line."""
-    run(app, "arena")
+    from vckg.errors import InputError
+
+    try:
+        run(app, "arena")
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("inspect_ai", "evalica", "sklearn"):
+            raise
+        missing = InputError(f"{error.name} is not installed; pip install 'vckg[arena]'")
+        sys.stderr.write(f"arena: error: {missing}\n")
+        sys.exit(2)
 
 
 # ---- what the commands share
@@ -363,14 +377,14 @@ def _mine(samples: Mapping[TaskName, list[Sample]], contestant: Contestant) -> d
 
 
 def _judge_all(
-    folder: Path, judges: Sequence[Contestant], graph: Graph, sampling: Sampling, compat: bool
+    folder: Path, judges: Sequence[Contestant], graph: Graph, sampling: Sampling, compat: bool, repeats: int
 ) -> None:
     """Every judge of the panel, and where asked each of them once more on SC-Arena's scale."""
     from arena.run import judge
 
     for judge_model in judges:
         for scale in (False, True) if compat else (False,):
-            judge(folder, judge_model, lambda: graph, compat=scale, sampling=sampling)
+            judge(folder, judge_model, lambda: graph, compat=scale, repeats=repeats, sampling=sampling)
 
 
 def _prices(text: str) -> tuple[float, float] | None:

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -143,9 +143,12 @@ def judge(
     load_graph: Callable[[], Graph],
     *,
     compat: bool = False,
+    repeats: int = 1,
     sampling: Sampling | None = None,
 ) -> Path:
     """Let a model judge every answer of a run that it has not judged yet; return the folder.
+
+    `repeats` ratings of one answer differ in the order of what is shown and are averaged.
 
     Raises
     ------
@@ -157,27 +160,28 @@ def judge(
     sampling = replace(sampling or Sampling(), temperature=0.0)
     with locked(folder):
         run_ = record.read_run(folder)
-        answers = {f"{a.sample_id}#{a.epoch}": a for a in run_.answers if not a.error}
+        answers = {judged_id(a): a for a in run_.answers if not a.error}
         graph = load_graph()
 
         async def weigh(sample: Sample, answer: Answer, generate: Any) -> list[Score]:
             return list(
-                await judge_answer(sample, answer, graph, generate, judge_id=judge_model.name, compat=compat)
+                await judge_answer(
+                    sample, answer, graph, generate, judge_id=judge_model.name, compat=compat, repeats=repeats
+                )
             )
 
-        digest = hashlib.sha256(canonical_json([asdict(a) for a in answers.values()]).encode()).hexdigest()[
-            :16
-        ]
         with progress(f"{judge_model.name} judges", len(answers)) as advance:
-            _registry.register_verdicts(_registry.Verdicts(run_.samples, answers, weigh, advance), digest)
+            _registry.register_verdicts(
+                _registry.Verdicts(run_.samples, answers, weigh, advance), folder.name
+            )
             name = judge_model.slug + ("-compat" if compat else "")
             logs = evaluate(
-                [_registry.judging(answers=digest, judge=name)],
+                [_registry.judging(answers=folder.name, judge=name)],
                 open_model(judge_model, sampling),
-                folder / "logs" / "judges" / name,
+                folder / "logs" / "judges" / f"{name}-x{repeats}",
                 sampling,
             )
-        samples = [s for log in logs for s in log.samples or []]
+        samples = [s for log in logs for s in log.samples or [] if str(s.id) in answers]
         if samples and all(_error(s) for s in samples):
             raise RunFailed(
                 f"{folder}: {judge_model.name} judged nothing; the first error: {_error(samples[0])}"
@@ -188,6 +192,12 @@ def judge(
         record.write_manifest(folder, replace(run_.manifest, judges=judges))
         write_scores(folder, lambda: graph)
     return folder
+
+
+def judged_id(answer: Answer) -> str:
+    """Id of an answer for its judges; it holds the text's hash, so another answer is another thing to judge."""
+    digest = hashlib.sha256(answer.text.encode()).hexdigest()[:8]
+    return f"{answer.sample_id}#{answer.epoch}@{digest}"
 
 
 def write_scores(folder: Path, load_graph: Callable[[], Graph]) -> None:

@@ -122,6 +122,7 @@ def test_evidence_stands_in_the_prompt_and_gold_does_not(
 def test_a_failed_sample_shifts_no_other_and_only_it_is_asked_again(
     plan: Callable[..., run.Plan],
     samples: dict[Any, list[Sample]],
+    fresh_graph: Graph,
     tmp_path: Path,
     openai_server: Server,
     refuse: type[Exception],
@@ -143,11 +144,19 @@ def test_a_failed_sample_shifts_no_other_and_only_it_is_asked_again(
     assert not answered.error
     assert answered.parsed == {"up": [], "down": ["Y"], "sentence": []}
     assert all(s.value is None for s in first.scores if s.sample_id == failed.sample_id)
+    judge = openai_server(lambda _prompt: "[Score: 4]")
+    critic = resolve("critic", base_url=judge.url)
+    run.judge(Path(first.folder), critic, lambda: fresh_graph, compat=True)
+    assert len(judge.prompts) == 1
     broken = False
     before = len(server.prompts)
     second = record.read_run(run.run(asked, tmp_path))
     assert len(server.prompts) == before + 1
     assert not [a for a in second.answers if a.error]
+    run.judge(Path(first.folder), critic, lambda: fresh_graph, compat=True)
+    assert len(judge.prompts) == 2  # the answer that was judged before is not judged again
+    judged = [s for s in record.read_run(Path(first.folder)).scores if s.scorer.startswith("critic")]
+    assert {s.sample_id for s in judged if s.value == pytest.approx(0.8)} == set(second.samples)
 
 
 def test_a_run_that_gets_no_answer_at_all_says_why(
