@@ -25,7 +25,8 @@ Loader = Callable[["Graph"], "list[Case]"]
 def sentence_cases(path: Path, *, limit: int, seed: int) -> Loader:
     """Return a loader of cell sentences: JSON lines with `cell_sentence` and `cell_ontology_id`.
 
-    A random choice of `limit` where there are more. Types that the graph does not know are left out, and said.
+    A random choice of `limit` where there are more. Types that the graph does not know are left out, and
+    said.
     """
     import numpy as np
 
@@ -63,7 +64,8 @@ def _sentences(path: Path) -> list[tuple[list[str], str]]:
 def h5ad_cases(path: Path, column: str, labels: Path | None) -> Loader:
     """Return a loader of the groups of one column, each with its truth.
 
-    `labels` is a table with the columns dataset (the file's stem), label and cl_id; without it the groups must be
+    `labels` is a table with the columns dataset (the file's stem), label and cl_id; without it the groups
+    must be
     CL ids or labels. Groups without a truth are left out, and said.
     """
     truths = _label_table(labels, path.stem) if labels else {}
@@ -101,6 +103,21 @@ def _label_table(path: Path, dataset: str) -> dict[str, str]:
         raise InputError(
             f"{path}: wanted a table with the columns dataset, label, cl_id ({error!r})"
         ) from error
+
+
+def _loader(
+    sentences: Path | None, h5ad: Sequence[str], labels: Path | None, *, limit: int, seed: int
+) -> Loader:
+    """Return one loader of all data sets; means are macro means over them."""
+    loaders = [] if sentences is None else [sentence_cases(sentences, limit=limit, seed=seed)]
+    for given in h5ad:
+        file, equals, column = given.rpartition("=")
+        if not equals or not file or not column:
+            raise InputError(f"--h5ad {given}: wanted FILE=COLUMN, e.g. cells.h5ad=cell_type")
+        loaders.append(h5ad_cases(Path(file), column, labels))
+    if not loaders:
+        raise InputError("nothing to ask about; give --sentences, --h5ad, or both")
+    return lambda graph: [case for load in loaders for case in load(graph)]
 
 
 def tables(
@@ -147,13 +164,17 @@ def benchmark_llm(
     sentences: Annotated[
         Path | None, typer.Option(help="Cell sentences: JSON lines (SC-Arena's form).", show_default=False)
     ] = None,
-    h5ad: Annotated[Path | None, typer.Option(help="Labelled cells.", show_default=False)] = None,
-    groupby: Annotated[
-        str, typer.Option(help="With --h5ad: the column of obs with the labels.")
-    ] = "cell_type",
+    h5ad: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE=COLUMN",
+            help="Labelled cells and their column of obs; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(help="With --h5ad: table of dataset, label, cl_id.", show_default=False),
+        typer.Option(help="With --h5ad: table of dataset (file stem), label, cl_id.", show_default=False),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="With --sentences: how many.")] = 100,
     method: Annotated[
@@ -179,17 +200,11 @@ def benchmark_llm(
     from gather.llm import Client
     from gather.llm_cache import ReplyCache, default_cache_path
 
-    if (sentences is None) == (h5ad is None):
-        raise InputError("give either --sentences or --h5ad")
     for name in method or ():
         if name not in method_names():
             hint = did_you_mean(name, method_names())
             raise InputError(f"no method {name!r}{hint}; one of {', '.join(method_names())}")
-    if sentences is not None:
-        load = sentence_cases(sentences, limit=limit, seed=seed)
-    else:
-        assert h5ad is not None
-        load = h5ad_cases(h5ad, groupby, labels)
+    load = _loader(sentences, h5ad or (), labels, limit=limit, seed=seed)
     cache = ReplyCache(default_cache_path())
     client = Client(model, base_url=base_url, cache=cache, timeout_s=timeout, max_tokens=max_tokens)
     loaded = vckg.load(graph)

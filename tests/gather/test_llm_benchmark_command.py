@@ -68,18 +68,22 @@ def run(*arguments: str):
 
 
 def test_the_command_prints_and_writes_its_tables(
-    endpoint, sentences: Path, blood_graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    endpoint, sentences: Path, blood_cells, blood_graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     right = json.dumps({"sufficient": True, "cell_type_ontology_term_id": "CL:0000084", "chosen": [1]})
     server = endpoint(lambda *_: ("say", right))
+    blood_cells.write_h5ad(tmp_path / "blood.h5ad")
+    table = tmp_path / "labels.tsv"
+    table.write_text("dataset\tlabel\tcl_id\nblood\tmonocytes\tCL:0000576\n")
     folder, out = blood_graph.save(tmp_path / "graph"), tmp_path / "table.md"
     arguments = ["--base-url", server.url, "--sentences", str(sentences), "--seeds", "2", "-o", str(out)]
+    arguments += ["--h5ad", f"{tmp_path / 'blood.h5ad'}=group", "--labels", str(table)]
     result = run(*arguments, "--graph", str(folder))
     assert result.exit_code == 0, result.output
     text = out.read_text()
     assert text.startswith("model m, temperature 0, seed 0")
-    assert "2 cell sets, open set" in text
+    assert "3 cell sets, open set" in text
     for method in ("retrieval", "llm alone", "gather", "gather rewired", "tog", "tog2", "rog", "pog"):
         assert f"\n| {method} |" in text
     assert "\n| 400 tokens | paths |" in text
@@ -93,7 +97,8 @@ def test_the_command_prints_and_writes_its_tables(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "either --sentences or --h5ad"),
+        ([], "give --sentences, --h5ad, or both"),
+        (["--h5ad", "cells.h5ad"], "wanted FILE=COLUMN"),
         (["--sentences", "x.jsonl", "--method", "tag"], "did you mean 'tog'"),
         (["--sentences", "x.jsonl"], "x.jsonl"),
     ],
