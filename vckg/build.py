@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ from vckg.sources import Source
 from vckg.statements import End, Reading, Rejections, Statements
 from vckg.strings import Strings
 
+_RELATION_ID = re.compile(r"\b(?:RO|BFO):\d{7}\b")
 Codes = npt.NDArray[np.int32]
 
 _WHAT = {
@@ -86,7 +88,7 @@ def build_graph(taken: Sequence[Taken], excluded_parts: Collection[str] = ()) ->
     names = NameTable.build(_names(readings, nodes, category), ids)
     obsolete: set[str] = set().union(*(r.obsolete for r in readings.values()))
     grounder = BulkGrounder(names, ids, obsolete)
-    work = Grounding(grounder, category, ids)
+    work = Grounding(grounder, category, ids, _relation_labels(readings))
     for name in sorted(readings):
         work.add(name, readings[name], excluded_parts)
     said = {t.source.name: t for t in taken}
@@ -101,6 +103,12 @@ def build_graph(taken: Sequence[Taken], excluded_parts: Collection[str] = ()) ->
     }
     graph = assemble(nodes, category, edges, dictionaries, names, manifest)
     return graph, work.mappings
+
+
+def _relation_labels(readings: Mapping[str, Reading]) -> dict[str, str]:
+    return {
+        curie: label for name in sorted(readings) for curie, label in readings[name].relation_labels.items()
+    }
 
 
 def read_all(taken: Sequence[Taken]) -> dict[str, Reading]:
@@ -168,8 +176,15 @@ class _Batch:
 class Grounding:
     """The build's ledger: grounded rows, rejections and mappings, source by source."""
 
-    def __init__(self, grounder: BulkGrounder, category: npt.NDArray[np.uint8], ids: Strings) -> None:
+    def __init__(
+        self,
+        grounder: BulkGrounder,
+        category: npt.NDArray[np.uint8],
+        ids: Strings,
+        relation_labels: Mapping[str, str],
+    ) -> None:
         self._grounder, self._category, self._ids = grounder, category, ids
+        self._relation_labels = relation_labels
         self._batches: list[_Batch] = []
         self.labels: list[str] = []
         self.mappings = Mappings(ids)
@@ -181,13 +196,19 @@ class Grounding:
     def add(self, name: str, reading: Reading, excluded_parts: Collection[str]) -> None:
         """Ground all statements of one source."""
         rejected = Rejections()
-        rejected.merge(reading.rejected)
+        for reason, count in reading.rejected.counts.items():
+            worded = _RELATION_ID.sub(self._worded, reason)
+            rejected.add(worded, count, reading.rejected.examples[reason])
         self.rejected[name] = rejected
         self.read[name] = sum(map(len, reading.statements)) + sum(reading.rejected.counts.values())
         self.kept[name] = 0
         for statements in reading.statements:
             if len(statements):
                 self._ground(name, statements, rejected, excluded_parts)
+
+    def _worded(self, match: re.Match[str]) -> str:
+        label = self._relation_labels.get(match.group())
+        return f"{label} ({match.group()})" if label else match.group()
 
     def _ground(
         self, name: str, statements: Statements, rejected: Rejections, excluded_parts: Collection[str]

@@ -70,12 +70,15 @@ def fetch(
     json: JsonOption = False,
 ) -> None:
     """Fetch the files a profile needs and nothing else."""
+    from vckg.fetch import at_hand
     from vckg.fetch import fetch as fetch_files
     from vckg.show import print_fetched
     from vckg.sources import choose, source_table
 
     chosen, _ = choose(source_table(table), profile, source or (), exclude_source or ())
-    print_fetched(fetch_files(chosen, _places(mirror, cache, offline)), as_json=json)
+    places = _places(mirror, cache, offline)
+    present, absent = at_hand(chosen, places)
+    print_fetched(fetch_files(present, places), absent, as_json=json)
 
 
 @app.command()

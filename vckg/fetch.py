@@ -78,6 +78,19 @@ def default_mirrors() -> tuple[Path, ...]:
     return tuple(Path(p) for p in os.environ.get("VCKG_MIRROR", "").split(os.pathsep) if p)
 
 
+def at_hand(sources: Sequence[Source], places: Places) -> tuple[list[Source], dict[str, str]]:
+    """Return the sources to take and, by name, why an optional one whose files are not at hand is left out."""
+    taken, absent = [], {}
+    for source in sources:
+        attempts = _Attempts()
+        found = [_at_hand(source, part, places, attempts) for part in source.needs] if source.optional else []
+        if all(found):
+            taken.append(source)
+        else:
+            absent[source.name] = "; ".join(dict.fromkeys(attempts.said))
+    return taken, absent
+
+
 def fetch(sources: Sequence[Source], places: Places) -> list[Taken]:
     """Return the sources with their files, fetching what is not at hand.
 
@@ -88,7 +101,9 @@ def fetch(sources: Sequence[Source], places: Places) -> list[Taken]:
     """
     places.cache.mkdir(parents=True, exist_ok=True)
     with locked(places.cache / ".lock", "is fetching into the same cache"):
-        for left in places.cache.glob(f"{_SCRATCH}*"):  # of a killed run: the lock is held, so none is at work
+        for left in places.cache.glob(
+            f"{_SCRATCH}*"
+        ):  # of a killed run: the lock is held, so none is at work
             shutil.rmtree(left, ignore_errors=True)
         wanted = [(source, part) for source in sources for part in source.needs]
         found: dict[tuple[str, str], Found] = {}

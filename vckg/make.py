@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 from vckg.build import build_graph
 from vckg.console import progress
 from vckg.errors import InputError
-from vckg.fetch import Places, fetch
+from vckg.fetch import Places, at_hand, fetch
 from vckg.graph import Graph
 from vckg.kgx import edge_table, node_table
 from vckg.locks import locked
@@ -43,12 +44,14 @@ def make(
     chosen, excluded_parts = choose(sources, profile, include, exclude)
     folder = folder.absolute()
     refuse_foreign(folder)
-    taken = fetch(chosen, places)
+    required = [replace(s, optional=False) if s.name in include else s for s in chosen]
+    present, absent = at_hand(required, places)
+    taken = fetch(present, places)
     with locked(folder.parent / f".{folder.name}.lock", f"is building {folder}"):
         _sweep(folder)
         with progress(f"building {folder.name} from {len(taken)} sources"):
             graph, mappings = build_graph(taken, excluded_parts)
-            graph.manifest |= _parameters(profile, include, exclude)
+            graph.manifest |= _parameters(profile, include, exclude) | {"absent": absent}
             with new_folder(folder) as scratch:
                 pq.write_table(node_table(graph), scratch / "nodes.parquet", compression="zstd")
                 pq.write_table(edge_table(graph), scratch / "edges.parquet", compression="zstd")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,7 +86,7 @@ def print_sources(sources: Sequence[Source], profile: str, *, as_json: bool) -> 
         print_table(("source", "to accept or supply"), notes)
 
 
-def print_fetched(taken: Sequence[Taken], *, as_json: bool) -> None:
+def print_fetched(taken: Sequence[Taken], absent: Mapping[str, str], *, as_json: bool) -> None:
     """Print where each file of a profile came from and lies."""
     rows = [
         (
@@ -101,9 +101,13 @@ def print_fetched(taken: Sequence[Taken], *, as_json: bool) -> None:
     ]
     columns = ("source", "release", "route", "checksum", "file")
     if as_json:
-        print_json([dict(zip(columns, row, strict=True)) for row in rows])
-    else:
-        print_table(columns, rows)
+        files = [dict(zip(columns, row, strict=True)) for row in rows]
+        print_json({"files": files, "absent": absent})
+        return
+    print_table(columns, rows)
+    if absent:
+        out().print("\nnot at hand, so left out (optional):")
+        print_table(("source", "why"), absent.items())
 
 
 # ---- info -------------------------------------------------------------------------------------------------
@@ -163,6 +167,8 @@ def print_info(graph: Graph, *, as_json: bool) -> None:
     ]
     columns = ("source", "release", "read", "kept", "terms", "turned away")
     print_table(columns, rows, right=("read", "kept", "terms"))
+    if absent := graph.manifest.get("absent"):
+        console.print(f"\noptional sources that were not at hand: {', '.join(absent)}", highlight=False)
 
 
 def _reasons(counts: dict[str, int], most: int = 3) -> str:

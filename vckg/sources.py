@@ -75,6 +75,8 @@ class Source:
     """The resource its statements come from, where that is another source's."""
     tried: bool = True
     """Whether its reader has been run on the publisher's whole file; otherwise on a small file of that form."""
+    optional: bool = False
+    """Taken by its profiles only where its file is at hand; else the manifest lists it as absent."""
     note: str = ""
     """What the user must accept or supply."""
     parts: Mapping[str, Part] = field(default_factory=dict)

@@ -82,6 +82,8 @@ class Reading:
     obsolete: set[str] = field(default_factory=set)
     """CURIEs of obsolete terms, so that a row naming one can be told from a row naming nothing known."""
     statements: list[Statements] = field(default_factory=list)
+    relation_labels: dict[str, str] = field(default_factory=dict)
+    """Words for relation ids, so that a rejected relation is named as people say it."""
     rejected: Rejections = field(default_factory=Rejections)
     """Statements turned away by the reader: another species, a NOT annotation."""
     rejected_terms: Rejections = field(default_factory=Rejections)

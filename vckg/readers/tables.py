@@ -1,0 +1,159 @@
+"""Any delimited table whose rows are statements: what is in which column is said by the source's row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vckg.errors import BuildError, did_you_mean
+from vckg.readers._csv import read_columns
+from vckg.statements import End, Reading, Statements, as_mask, keep, numbers, pmids, term_frame
+
+Parts = Mapping[str, Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """A way to name an end of every row: a column, what is cut off its cells and put before them."""
+
+    space: str
+    column: str
+    prefix: str = ""
+    strip: str = ""
+    """Regular expression removed from the cells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Only:
+    """Rows to keep: those whose cell is one of `values` (or not empty), and what to call the others."""
+
+    column: str
+    reason: str
+    values: tuple[str, ...] = ()
+    at_least: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Nodes the table itself describes: a column of ids, one of names."""
+
+    column: str
+    category: str
+    name: str
+    prefix: str = ""
+    strip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A column that says whether a statement activates or represses."""
+
+    column: str
+    plus: tuple[str, ...]
+    minus: tuple[str, ...]
+
+
+def read_table(
+    parts: Parts,
+    *,
+    relation: str,
+    subject: Sequence[Mapping[str, Any]],
+    object: Sequence[Mapping[str, Any]],
+    separator: str = "\t",
+    header: Sequence[str] | None = None,
+    quoted: bool = False,
+    comment: str = "",
+    only: Sequence[Mapping[str, Any]] = (),
+    terms: Mapping[str, Any] | None = None,
+    sign: Mapping[str, Any] | None = None,
+    publications: str = "",
+    publication_separator: str = "|",
+    weight: str = "",
+    evidence: str = "",
+    tissue: Mapping[str, Any] | None = None,
+) -> Reading:
+    """Read a table of statements; the options are the keys of the source's row (docs/sources.md lists them)."""
+    subjects, objects = [_from(Names, s) for s in subject], [_from(Names, o) for o in object]
+    kept_if = [_from(Only, o) for o in only]
+    said = _from(Terms, terms) if terms else None
+    place = _from(Names, tissue) if tissue else None
+    signed = _from(Signed, sign) if sign else None
+    wanted = [n.column for n in (*subjects, *objects, *kept_if, place, signed) if n]
+    wanted += [c for c in (publications, weight, evidence) if c] + ([said.column, said.name] if said else [])
+    table = read_columns(
+        parts["main"],
+        list(dict.fromkeys(wanted)),
+        separator=separator,
+        header=header,
+        quoted=quoted,
+        comment=comment.encode(),
+    )
+    reading = Reading(rows=table.num_rows)
+    for rule in kept_if:
+        table = keep(table, _kept(table, rule), rule.reason, reading.rejected, rule.column)
+    if said:
+        ids = _cells(table, said.column, said.prefix, said.strip).to_pylist()
+        named = dict(sorted(zip(ids, table[said.name].to_pylist(), strict=True), reverse=True))
+        reading.nodes.append(
+            term_frame({"id": i, "category": said.category, "name": n} for i, n in named.items() if i)
+        )
+    reading.statements.append(
+        Statements(
+            relation,
+            tuple(_end(table, n) for n in subjects),
+            tuple(_end(table, n) for n in objects),
+            sign=_signs(table, signed) if signed else None,
+            weight=numbers(table[weight]) if weight else None,
+            publications=pmids(_pubmed(table[publications]), publication_separator) if publications else None,
+            tissue=_end(table, place) if place else None,
+            evidence=table[evidence] if evidence else None,
+        )
+    )
+    return reading
+
+
+def _from(cls: type[Any], options: Mapping[str, Any]) -> Any:
+    known = {f.name for f in fields(cls)}
+    if unknown := sorted(options.keys() - known):
+        raise BuildError(
+            f"source table: unknown key {unknown[0]!r}{did_you_mean(unknown[0], known)} of a table's columns"
+        )
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
+
+
+def _cells(table: pa.Table, column: str, prefix: str, strip: str) -> pa.Array:
+    cells = pc.utf8_trim_whitespace(table[column])
+    if strip:
+        cells = pc.replace_substring_regex(cells, strip, "")
+    if prefix:
+        cells = pc.if_else(pc.equal(cells, ""), "", pc.binary_join_element_wise(prefix, cells, ""))
+    return cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells
+
+
+def _end(table: pa.Table, names: Names) -> End:
+    return End(names.space, _cells(table, names.column, names.prefix, names.strip))
+
+
+def _kept(table: pa.Table, rule: Only) -> npt.NDArray[np.bool_]:
+    if rule.at_least is not None:
+        return np.asarray(numbers(table[rule.column]) >= rule.at_least, dtype=bool)
+    if rule.values:
+        return as_mask(pc.is_in(table[rule.column], value_set=pa.array(list(rule.values), pa.string())))
+    return as_mask(pc.not_equal(table[rule.column], ""))
+
+
+def _signs(table: pa.Table, signed: Signed) -> npt.NDArray[np.int8]:
+    cells = table[signed.column].to_pylist()
+    return np.array([int(c in signed.plus) - int(c in signed.minus) for c in cells], dtype=np.int8)
+
+
+def _pubmed(column: Any) -> Any:
+    """``PUBMED:1`` and ``pubmed:1`` as the number alone."""
+    return pc.replace_substring_regex(column, "(?i)pubmed:", "")
