@@ -1,8 +1,9 @@
 """Rough clients against a running server: `python -m serve.soak http://127.0.0.1:8000 --seconds 600`.
 
-Each client does, again and again, one of the things that clients do: reads a stream to its end, hangs up in the middle,
-reads slowly, sends too large a body, no JSON, a wrong key. Everything must end in an answer or a clean refusal. At
-the end the server must hold no request and no used cache block; its memory at the start and the end is printed.
+Each client does, again and again, one of the things that clients do: reads a stream to its end, hangs up in the
+middle, reads slowly, sends too large a body, no JSON, a wrong key. Everything must end in an answer or a clean
+refusal. At the end the server must hold no request and no used cache block; its memory over time is printed
+(it grows while the cache's pages are first touched).
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ _WORDS = (
     "low",
     "which",
 )
+
+
+PATIENCE_S = 900.0
+"""How long a client waits for a byte: on a slow or shared machine batch requests wait long behind interactive ones."""
+SAMPLE_S = 30.0
 
 
 @dataclass(slots=True)
@@ -146,7 +152,7 @@ async def soak(base: str, key: str | None, clients: int, seconds: float, seed: i
     report = SoakReport()
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients // 2)
-    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=120.0, limits=limits) as http:
+    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=PATIENCE_S, limits=limits) as http:
         until = time.monotonic() + seconds
         await asyncio.gather(*(_Client(http, report, seed * 1000 + i).run(until) for i in range(clients)))
     return report
@@ -160,6 +166,22 @@ def gauges(base: str, key: str | None) -> dict[str, float]:
     return {name: float(value) for name, value in pairs if "{" not in name}
 
 
+async def _soak_and_sample(arguments: argparse.Namespace, key: str | None) -> tuple[SoakReport, list[int]]:
+    """The soak, and the server's resident MiB every `SAMPLE_S`."""
+    memory: list[int] = []
+
+    async def sample() -> None:
+        while True:
+            now = await asyncio.to_thread(gauges, arguments.base, key)
+            memory.append(round(now["vckg_serve_resident_bytes"] / 2**20))
+            await asyncio.sleep(SAMPLE_S)
+
+    sampling = asyncio.create_task(sample())
+    report = await soak(arguments.base, key, arguments.clients, arguments.seconds, arguments.seed)
+    sampling.cancel()
+    return report, memory
+
+
 def main() -> int:
     """Run the soak from the command line; exit code 1 if anything was left behind or unexpected."""
     parser = argparse.ArgumentParser(prog="python -m serve.soak", description=__doc__)
@@ -169,14 +191,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     key = os.environ.get("VCKG_SERVE_API_KEY")
-    before = gauges(arguments.base, key)
-    report = asyncio.run(soak(arguments.base, key, arguments.clients, arguments.seconds, arguments.seed))
+    report, memory = asyncio.run(_soak_and_sample(arguments, key))
     end = time.monotonic() + 60.0
     while (after := gauges(arguments.base, key))["vckg_serve_open_requests"] and time.monotonic() < end:
         time.sleep(0.2)
     kept = ("open_requests", "running_requests", "waiting_requests", "cache_blocks_in_use")
     left = {name: after[f"vckg_serve_{name}"] for name in kept}
-    memory = [round(g["vckg_serve_resident_bytes"] / 2**20) for g in (before, after)]
     summary = {
         "clients": arguments.clients, "seconds": arguments.seconds, "done": dict(report.done),
         "finished": report.finished, "refused": report.refused, "tokens": report.tokens,
