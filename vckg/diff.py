@@ -18,6 +18,7 @@ import pandas as pd
 from vckg.errors import InputError, did_you_mean
 from vckg.graph import Graph
 from vckg.ground import LabelGrounder
+from vckg.readers.obo import read_obo
 from vckg.readers.ontologies import read_guide_json
 from vckg.schema import CATEGORIES, RELATION_NAMES
 from vckg.statements import Reading
@@ -103,6 +104,17 @@ def _gone(curie: str, before: Term, after: Term | None) -> tuple[str, Change]:
 # ---- releases of an ontology ---------------------------------------------------------------------------------
 
 
+#: Whose terms an OBO file is compared by; imports of other ontologies are not its own release.
+_OBO_CATEGORIES = {
+    "CL": "Cell",
+    "UBERON": "AnatomicalEntity",
+    "GO": "namespace",
+    "MONDO": "Disease",
+    "DOID": "Disease",
+    "HP": "PhenotypicFeature",
+}
+
+
 def read_release(name: str) -> dict[str, Term]:
     """The terms of an ontology release.
 
@@ -110,7 +122,7 @@ def read_release(name: str) -> dict[str, Term]:
     ----------
     name
         ``CL@v2026-03-26`` for a release that cellxgene-ontology-guide carries, or the path of a JSON file of that
-        package's form (may be compressed).
+        package's form or of an OBO file (either may be compressed).
 
     Raises
     ------
@@ -123,6 +135,8 @@ def read_release(name: str) -> dict[str, Term]:
         if not at:
             raise InputError(f"{name}: neither a graph folder, nor an ontology file, nor ONTOLOGY@RELEASE")
         path = _bundled(ontology, release)
+    if ".obo" in path.suffixes:
+        return terms_of(read_obo({"main": path}, categories=_OBO_CATEGORIES))
     return terms_of(read_guide_json({"main": path}, category="Cell", relation="subclass_of"))
 
 

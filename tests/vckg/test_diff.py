@@ -111,6 +111,34 @@ def test_an_unknown_release_lists_the_known_ones():
         read_release("nowhere.json")
 
 
+OBO = """format-version: 1.2
+
+[Term]
+id: CL:1
+name: cell one
+is_a: CL:3
+
+[Term]
+id: CL:2
+name: {two}
+{more}
+
+[Term]
+id: CL:3
+name: cell three
+"""
+
+
+def test_two_obo_files_are_compared_alike(tmp_path):
+    (tmp_path / "old.obo").write_text(OBO.format(two="cell two", more="is_a: CL:3"))
+    (tmp_path / "new.obo").write_text(
+        OBO.format(two="obsolete cell two", more="is_obsolete: true\nreplaced_by: CL:1")
+    )
+    change = diff_terms(*(read_release(str(tmp_path / f"{name}.obo")) for name in ("old", "new")))
+    assert change.merged == (Change("CL:2", "cell two", instead="CL:1"),)
+    assert not any(getattr(change, kind) for kind in TermDiff.__slots__ if kind != "merged")
+
+
 # ---- graphs ------------------------------------------------------------------------------------------------------
 
 
