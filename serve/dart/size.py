@@ -93,9 +93,10 @@ class Arms:
     tried a few times, the richest first; later each of the others gets one round in `explore_every`.
     """
 
-    def __init__(self, ways: int, explore_every: int = 32, tries: int = 4, memory: float = 0.9) -> None:
+    def __init__(self, ways: int, explore_every: int = 32, tries: int = 4, memory: float = 0.96) -> None:
         self.ways, self.explore_every, self.tries, self.memory = ways, explore_every, tries, memory
-        self._rate: dict[int, Float64] = {}
+        self._tokens: dict[int, Float64] = {}
+        self._ms: dict[int, Float64] = {}
         self._seen: dict[int, npt.NDArray[np.int64]] = {}
         self._rounds = 0
 
@@ -109,17 +110,19 @@ class Arms:
                 return way
         self._rounds += 1
         turn, at = divmod(self._rounds, self.explore_every)
-        best = int(np.argmax(self._rate[CostCurve.bucket(requests)]))
+        key = CostCurve.bucket(requests)
+        best = int(np.argmax(self._tokens[key] / self._ms[key]))
         others = [way for way in range(self.ways) if way != best]
         return others[turn % len(others)] if others and at == 0 else best
 
     def add(self, way: int, requests: int, tokens: int, ms: float) -> None:
         """Take in what one round of a way brought."""
         key = CostCurve.bucket(requests)
-        rate = self._rate.setdefault(key, np.zeros(self.ways))
         seen = self._seen.setdefault(key, np.zeros(self.ways, np.int64))
-        new = tokens / ms
-        rate[way] = new if not seen[way] else self.memory * rate[way] + (1 - self.memory) * new
+        total, spent = (x.setdefault(key, np.zeros(self.ways)) for x in (self._tokens, self._ms))
+        # A ratio of sums: the mean of per-round ratios would favour whatever had one lucky fast round.
+        total[way] = self.memory * total[way] + tokens
+        spent[way] = self.memory * spent[way] + ms
         seen[way] += 1
 
 
