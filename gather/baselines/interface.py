@@ -28,6 +28,26 @@ if TYPE_CHECKING:
 Way = Literal["out", "in"]
 
 
+STRING: Schema = {"type": "string"}
+INTEGER: Schema = {"type": "integer"}
+NUMBER: Schema = {"type": "number"}
+BOOLEAN: Schema = {"type": "boolean"}
+
+
+def list_of(item: Schema, *, most: int) -> Schema:
+    """Return the JSON schema of a list of at most `most` items."""
+    return {"type": "array", "items": item, "maxItems": most}
+
+
+def _object_of(form: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": dict(form),
+        "required": list(form),
+        "additionalProperties": False,
+    }
+
+
 class Hop(NamedTuple):
     """A relation and the way it is crossed: ``out`` from subject to object, ``in`` from object to subject."""
 
@@ -180,7 +200,10 @@ class Outcome:
 
 @dataclass
 class Dialogue:
-    """The calls of one question: every one is counted, every reply is JSON or misread."""
+    """The calls of one question: every one is counted, every reply is JSON or misread.
+
+    Every reply is held to a schema where the endpoint takes one, so that no method loses by its format.
+    """
 
     question: Question
     model: Model
@@ -188,19 +211,26 @@ class Dialogue:
     misread: int = 0
     evidence: list[str] = field(default_factory=list)
 
-    def ask(self, prompt: str, **values: str) -> dict[str, Any]:
-        """Ask one of the prompts of this package; an unreadable reply is an empty object."""
-        text = load_prompt(f"gather/baselines/{prompt}").render(question=self.question.text, **values)
-        return self._object(self._complete(text))
+    def ask(self, prompt: str, form: Mapping[str, Any], **values: str) -> dict[str, Any]:
+        """Ask one of the prompts of this package for an object of a form; an unreadable reply is an empty one.
 
-    def pick(self, prompt: str, options: Sequence[str], **values: str) -> list[tuple[int, float]]:
+        `form` maps the keys of the object to the JSON schemas of their values.
+        """
+        text = load_prompt(f"gather/baselines/{prompt}").render(question=self.question.text, **values)
+        return self._object(self._complete(text, schema=_object_of(form)))
+
+    def pick(
+        self, prompt: str, options: Sequence[str], *, scored: bool, **values: str
+    ) -> list[tuple[int, float]]:
         """Let the model choose among numbered options; (position, score), best first, ties by position.
 
-        The reply is ``{"chosen": [{"number": 1, "score": 0.7}, ...]}`` or, without scores, ``{"chosen": [1, 4]}``
-        (score 1 each). Numbers that were not offered are left out; where nothing is left the reply is misread.
+        The reply is ``{"chosen": [{"number": 1, "score": 0.7}, ...]}``, or ``{"chosen": [1, 4]}`` where no scores
+        are wanted (1 each). Numbers that were not offered are left out; where nothing is left the reply is misread.
         """
         listed = "\n".join(f"{number}. {option}" for number, option in enumerate(options, 1))
-        chosen = self.ask(prompt, options=listed, **values).get("chosen")
+        item = _object_of({"number": INTEGER, "score": NUMBER}) if scored else INTEGER
+        form = {"chosen": list_of(item, most=len(options))}
+        chosen = self.ask(prompt, form, options=listed, **values).get("chosen")
         scores: dict[int, float] = {}
         for entry in chosen if isinstance(chosen, list) else ():
             number, score = _numbered(entry)
@@ -210,8 +240,10 @@ class Dialogue:
             self.misread += 1
         return sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
 
-    def try_to_answer(self, evidence: Sequence[str], prompt: str = "enough", **values: str) -> dict[str, Any]:
-        """Ask whether the evidence is enough, and for the answer where it is.
+    def try_to_answer(
+        self, evidence: Sequence[str], prompt: str = "enough", *, also: str | None = None, **values: str
+    ) -> dict[str, Any]:
+        """Ask whether the evidence is enough, for the answer where it is, and for a text `also` where it is not.
 
         Returns the reply's object with ``curie`` added: the chosen candidate, or None (also where the reply says
         ``"sufficient": false``).
@@ -219,7 +251,11 @@ class Dialogue:
         text = load_prompt(f"gather/baselines/{prompt}").render(
             question=self.question.text, evidence="\n".join(evidence) or "(none)", **values
         )
-        reply = self._object(self._complete([self._rules(), {"role": "user", "content": text}]))
+        form: dict[str, Any] = {"sufficient": BOOLEAN}
+        form |= answer_schema(self.question.candidates)["properties"]
+        form |= {also: STRING} if also else {}
+        messages: list[Message] = [self._rules(), {"role": "user", "content": text}]
+        reply = self._object(self._complete(messages, schema=_object_of(form)))
         curie = None
         if reply.get("sufficient") in (True, "true", "yes", "Yes"):
             try:
@@ -343,6 +379,8 @@ def _sentences(text: str) -> str:
 
 
 __all__ = [
+    "BOOLEAN",
+    "STRING",
     "Dialogue",
     "GraphView",
     "Hop",
@@ -354,6 +392,7 @@ __all__ = [
     "attempt",
     "best_first",
     "bm25",
+    "list_of",
     "triple",
     "within_budget",
 ]

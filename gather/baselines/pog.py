@@ -10,15 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gather.baselines.interface import (
+    BOOLEAN,
+    STRING,
     Dialogue,
     Hop,
     KnowledgeGraph,
     Outcome,
     best_first,
     bm25,
+    list_of,
     triple,
 )
 from gather.evidence_text import plain
+
+_TEXTS = list_of(STRING, most=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,9 @@ def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings | None = None)
     """
     at = settings or Settings()
     state = _State(seen=dict.fromkeys(talk.question.topics))
-    state.objectives = _listed(talk.ask("pog-objectives").get("objectives")) or talk.question.text
+    state.objectives = (
+        _listed(talk.ask("pog-objectives", {"objectives": _TEXTS}).get("objectives")) or talk.question.text
+    )
     frontier = list(talk.question.topics)
     for depth in range(1, at.depth + 1):
         found = _explore(talk, kg, at, state, frontier)
@@ -81,10 +88,14 @@ def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings | None = None)
         new = [str(triple(kg, node, hop, other)) for node, hop, other in found]
         talk.evidence = list(dict.fromkeys([*talk.evidence, *new]))
         said = talk.ask(
-            "pog-memory", objectives=state.objectives, memory=state.memory, evidence="\n".join(new)
+            "pog-memory",
+            {"memory": _TEXTS},
+            objectives=state.objectives,
+            memory=state.memory,
+            evidence="\n".join(new),
         )
         state.memory = _listed(said.get("memory")) or state.memory
-        reply = talk.try_to_answer(talk.evidence, "pog-enough", memory=state.memory)
+        reply = talk.try_to_answer(talk.evidence, "pog-enough", also="reason", memory=state.memory)
         if reply["curie"] is not None:
             return talk.outcome(reply["curie"], stopped="sufficient")
         kept = list(dict.fromkeys(other for _, _, other in found))
@@ -106,7 +117,7 @@ def _explore(
             continue
         options = [str(hop) for hop in hops]
         for position, _ in talk.pick(
-            "pog-relations", options, objectives=state.objectives, entity=kg.name(node)
+            "pog-relations", options, scored=False, objectives=state.objectives, entity=kg.name(node)
         ):
             hop = hops[position]
             found += [(node, hop, other) for other in _entities(talk, kg, at, state, node, hop)]
@@ -123,7 +134,9 @@ def _entities(
     if len(others) == 1:
         return others
     names = [kg.name(other) for other in others]
-    picked = talk.pick("pog-entities", names, objectives=state.objectives, relation=f"{kg.name(node)} {hop}")
+    picked = talk.pick(
+        "pog-entities", names, scored=False, objectives=state.objectives, relation=f"{kg.name(node)} {hop}"
+    )
     return [others[position] for position, _ in picked]
 
 
@@ -135,13 +148,15 @@ def _revisited(
         return []
     known = {"memory": state.memory, "reason": reason or "(not said)"}
     names = ", ".join(kg.name(node) for node in kept)
-    if talk.ask("pog-reflect", frontier=names, **known).get("add") not in (True, "true", "yes", "Yes"):
+    if talk.ask("pog-reflect", {"add": BOOLEAN, "reason": STRING}, frontier=names, **known).get(
+        "add"
+    ) not in (True, "true", "yes", "Yes"):
         return []
     state.returns += 1
     earlier = [node for node in state.seen if node not in set(kept)]
     if not earlier:
         return []
-    picked = talk.pick("pog-revisit", [kg.name(node) for node in earlier], **known)
+    picked = talk.pick("pog-revisit", [kg.name(node) for node in earlier], scored=False, **known)
     return [earlier[position] for position, _ in picked]
 
 

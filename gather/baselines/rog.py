@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gather.baselines.interface import Dialogue, Hop, KnowledgeGraph, Outcome, within_budget
+from gather.baselines.interface import Dialogue, Hop, KnowledgeGraph, Outcome, list_of, within_budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,9 @@ def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings | None = None)
     rng = np.random.default_rng(talk.question.seed)
     kinds = kg.schema()
     shown = "\n".join(f"{subject} -{relation}-> {target}" for subject, relation, target in kinds)
-    reply = talk.ask("rog-plan", schema=shown, paths=str(at.paths))
+    names = {"type": "string", "enum": sorted({relation for _, relation, _ in kinds})}
+    form = {"paths": list_of(list_of(names, most=at.longest), most=at.paths)}
+    reply = talk.ask("rog-plan", form, schema=shown, paths=str(at.paths))
     plans = planned_paths(reply.get("paths"), kinds, at)
     lines = [
         line

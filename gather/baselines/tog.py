@@ -80,7 +80,9 @@ def _relations(
     hops = [hop for hop in kg.hops(node) if came_by is None or hop != came_by.back]
     if not hops:
         return []
-    picked = talk.pick("tog-relations", [str(h) for h in hops], entity=kg.name(node), width=str(at.width))
+    picked = talk.pick(
+        "tog-relations", [str(h) for h in hops], scored=True, entity=kg.name(node), width=str(at.width)
+    )
     return [(hops[position], score) for position, score in picked[: at.width]]
 
 
@@ -99,7 +101,9 @@ def _entities(
         others = sorted(rng.choice(others, size=at.sample, replace=False).tolist())
     if len(others) == 1:
         return [_Step(score, node, hop, others[0])]
-    picked = talk.pick("tog-entities", [kg.name(o) for o in others], relation=f"{kg.name(node)} {hop}")
+    picked = talk.pick(
+        "tog-entities", [kg.name(o) for o in others], scored=True, relation=f"{kg.name(node)} {hop}"
+    )
     if not picked:
         picked = [(position, 1.0 / len(others)) for position in range(len(others))]
     return [_Step(score * share, node, hop, others[position]) for position, share in picked]

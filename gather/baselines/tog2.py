@@ -69,7 +69,7 @@ def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings | None = None)
         steps = _best_entities(steps, bm25(query, texts), at)
         talk.evidence += [str(triple(kg, step.node, step.hop, step.other)) for step in steps]
         pool = _best_sentences([*pool, *texts], query, at.sentences)
-        reply = talk.try_to_answer(talk.evidence, "tog2-enough", sentences="\n".join(pool))
+        reply = talk.try_to_answer(talk.evidence, "tog2-enough", also="clue", sentences="\n".join(pool))
         if reply["curie"] is not None:
             return talk.outcome(reply["curie"], stopped="sufficient")
         query = f"{talk.question.text} {reply.get('clue') or ''}"
@@ -81,7 +81,7 @@ def _topics(talk: Dialogue, kg: KnowledgeGraph) -> list[int]:
     topics = list(talk.question.topics)
     if len(topics) <= 2:
         return topics
-    picked = talk.pick("tog2-topics", [kg.name(node) for node in topics])
+    picked = talk.pick("tog2-topics", [kg.name(node) for node in topics], scored=False)
     return [topics[position] for position in sorted(position for position, _ in picked)] or topics
 
 
@@ -94,7 +94,7 @@ def _relations(
         return []
     options = [f"{kg.name(node)} {hop}" for node, hop in offered]
     kept: dict[int, list[Hop]] = {}
-    for position, score in talk.pick("tog2-relations", options, width=str(at.width)):
+    for position, score in talk.pick("tog2-relations", options, scored=True, width=str(at.width)):
         node, hop = offered[position]
         if score >= at.least_score and len(kept.setdefault(node, [])) < at.width:
             kept[node].append(hop)

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 
+import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given
@@ -268,6 +269,31 @@ def test_wide_neighbourhoods_are_sampled() -> None:
     assert all("\n5. " in p and "\n6. " not in p for p in shown)
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_every_reply_is_held_to_a_strict_schema_that_admits_what_the_prompt_asks_for(name: str) -> None:
+    seen: list[str] = []
+
+    class Checking(Scripted):
+        def complete(self, prompt, *, schema=None, max_tokens=None):
+            reply = super().complete(prompt, schema=schema, max_tokens=max_tokens)
+            jsonschema.Draft202012Validator.check_schema(schema)
+            assert schema["required"] == list(schema["properties"])
+            assert schema["additionalProperties"] is False
+            seen.append(kind(self.prompts[-1]))
+            if seen[-1] in (
+                "tog-relations",
+                "tog-entities",
+                "tog2-relations",
+                "pog-memory",
+                "pog-objectives",
+            ):
+                jsonschema.validate(json.loads(reply.text), schema)
+            return reply
+
+    attempt(METHODS[name], question(), Tree(), Checking(reluctant))
+    assert seen
+
+
 # --- plans ---------------------------------------------------------------------------------------------------
 
 KINDS = [
@@ -378,5 +404,5 @@ def test_a_budget_keeps_a_beginning(lines: list[str], budget: int) -> None:
 )
 def test_choices_are_read_in_the_forms_models_give(reply: str, picked: list[tuple[int, float]]) -> None:
     talk = Dialogue(question(), Scripted(lambda _: reply))
-    assert talk.pick("tog2-topics", ["a", "b"]) == picked
+    assert talk.pick("tog2-topics", ["a", "b"], scored=False) == picked
     assert talk.misread == 0
