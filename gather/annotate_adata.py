@@ -126,8 +126,8 @@ def annotate(
     key_added
         Prefix of the ``obs`` columns and name of the ``uns`` entry.
     model
-        A language model (`gather.llm.Client`, or `Scripted` in tests) that chooses among the candidates of each
-        cell set, with one call at most; what it took is in ``uns[key_added]['llm']``.
+        A language model (`gather.llm.Client`, or `Scripted` in tests) that chooses among the candidates of
+        each cell set, with one call at most; what it took is in ``uns[key_added]['llm']``.
 
     Returns
     -------
@@ -207,14 +207,7 @@ def work_out(
     allowed = allowed_candidates(
         graph, adata, options.tissue, options.candidates, options.candidates_from_obs
     )
-    about: dict[str, Any] = {
-        "groupby": options.groupby,
-        "ranking": options.ranking,
-        "seed": options.seed,
-        "tissue": options.tissue or "",
-        "candidates_from_obs": options.candidates_from_obs or "",
-        "closed": allowed is not None,
-    }
+    about = describe(options, closed=allowed is not None)
     if options.groupby == CELL:
         from gather.annotate_cells import annotate_each_cell
 
@@ -242,6 +235,18 @@ def work_out(
             columns["cell_set"] = pd.Categorical(groups.tolist())
     named = {f"{options.key_added}_{suffix}": values for suffix, values in columns.items()}
     return Outcome(annotations, named, summary(annotations, graph, parameters, about | read), cell_set)
+
+
+def describe(options: Options, *, closed: bool) -> dict[str, Any]:
+    """What ``uns`` says about the options, as plain values."""
+    return {
+        "groupby": options.groupby,
+        "ranking": options.ranking,
+        "seed": options.seed,
+        "tissue": options.tissue or "",
+        "candidates_from_obs": options.candidates_from_obs or "",
+        "closed": closed,
+    }
 
 
 def allowed_candidates(

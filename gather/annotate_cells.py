@@ -193,7 +193,7 @@ def annotate_each_cell(
     it.
     """
     with ExitStack() as stack:
-        matrix, where, var = _matrix_of(adata, layer, stack)
+        matrix, where, var = matrix_of(adata, layer, stack)
         rows = stack.enter_context(Rows(matrix, where=where))
         names_from, annotator = prepare(
             rows, var, graph, parameters, candidates=candidates, done=lambda n: done(n / 2)
@@ -212,25 +212,46 @@ def prepare(
     done: Done = lambda _steps: None,
 ) -> tuple[str, CellAnnotator]:
     """Ground the genes, count detections over the whole file (the first pass), and return the annotator."""
-    names_from, panel = names_that_ground(graph, var)
     if not rows.shape[0]:
         raise InputError("the file holds no cells; there is nothing to annotate")
-    counts = looks_like_counts(rows.block(*next(rows.spans())))
+    names_from, panel = names_that_ground(graph, var)
+    detected = count_detected(rows, done=done)
+    return names_from, make_annotator(rows, panel, detected, graph, parameters, candidates=candidates)
+
+
+def count_detected(
+    rows: Rows, *, start: int = 0, stop: int | None = None, done: Done = lambda _steps: None
+) -> npt.NDArray[np.int64]:
+    """In how many of the cells each column is above zero, int64[columns]; refuses values that are no
+    expression.
+    """
     detected = np.zeros(rows.shape[1], np.int64)
-    for start, stop in rows.spans():
-        block = rows.block(start, stop)
+    for low, high in rows.spans(start, stop):
+        block = rows.block(low, high)
         _check_values(block, rows.where)
         if isinstance(block, np.ndarray):
             detected += (block > 0).sum(axis=0)
         else:
             detected += np.bincount(block.indices[block.data > 0], minlength=rows.shape[1])
-        done(stop - start)
+        done(high - low)
+    return detected
+
+
+def make_annotator(
+    rows: Rows,
+    panel: Panel,
+    detected: npt.NDArray[np.int64],
+    graph: Graph,
+    parameters: Parameters,
+    *,
+    candidates: Iterable[int] | None = None,
+) -> CellAnnotator:
+    """Return the annotator of a file whose detections are counted."""
+    counts = looks_like_counts(rows.block(*next(rows.spans())))
     panel = Panel(
         panel.names, panel.nodes, detected / rows.shape[0], panel.ambiguous, panel.ungrounded, panel.technical
     )
-    return names_from, CellAnnotator(
-        graph, panel, rows.shape[0], parameters, counts=counts, candidates=candidates
-    )
+    return CellAnnotator(graph, panel, rows.shape[0], parameters, counts=counts, candidates=candidates)
 
 
 def _check_values(block: Block, where: str) -> None:
@@ -284,7 +305,7 @@ def obs_of(answers: CellAnswers, ontology: Ontology) -> dict[str, Any]:
     }
 
 
-def _matrix_of(adata: ad.AnnData, layer: str | None, stack: ExitStack) -> tuple[Any, str, pd.DataFrame]:
+def matrix_of(adata: ad.AnnData, layer: str | None, stack: ExitStack) -> tuple[Any, str, pd.DataFrame]:
     """The matrix to stream, where it is, and its genes: a layer, else raw, else X."""
     if layer is not None and layer not in adata.layers:
         raise InputError(

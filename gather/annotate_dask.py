@@ -1,0 +1,195 @@
+"""``gather annotate --groupby cell --dask ADDRESS``: blocks of cells spread over a Dask cluster.
+
+Each task opens the file and the graph by path on its worker (a shared file system), so nothing large
+travels. A block's
+answer depends only on the block and the counts of the first pass: the result is the serial one, byte for
+byte, whichever
+worker did what and however often a lost one's blocks were done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gather.annotate_adata import Options, Outcome, allowed_candidates, check_key, describe, summary
+from gather.annotate_cells import (
+    CellAnnotator,
+    CellAnswers,
+    count_detected,
+    make_annotator,
+    matrix_of,
+    obs_of,
+    stream,
+)
+from gather.annotate_file import open_h5ad
+from gather.annotate_input import names_that_ground
+from gather.ontology import Ontology
+from gather.stream import Rows
+from vckg.errors import InputError
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+    from vckg.graph import Graph
+
+CELLS_PER_TASK = 20_000
+RETRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker needs to know; small and hashable."""
+
+    source: str
+    graph: str
+    options: Options
+    candidates: tuple[int, ...] | None
+
+
+def work_out_on_dask(
+    source: Path,
+    adata: ad.AnnData,
+    graph: Graph,
+    options: Options,
+    address: str,
+    *,
+    done: Callable[[float], None] = lambda _steps: None,
+    client: Any = None,
+) -> Outcome:
+    """Return what `gather.annotate_adata.work_out` returns for single cells, worked out by a cluster.
+
+    Parameters
+    ----------
+    address
+        Of a scheduler (``tcp://host:8786``), or ``local`` for two workers on this machine.
+    client
+        A connected client, used instead of `address`.
+
+    Raises
+    ------
+    InputError
+        Dask is not installed, the scheduler does not answer, or the graph has no folder that workers could
+        open.
+    """
+    check_key(adata, options.key_added)
+    parameters = options.parameters()
+    allowed = allowed_candidates(
+        graph, adata, options.tissue, options.candidates, options.candidates_from_obs
+    )
+    if graph.folder is None:
+        raise InputError(
+            "the graph is in memory only; save it with graph.save(folder) so that workers can open it"
+        )
+    job = Job(str(source.resolve()), str(graph.folder), options, None if allowed is None else tuple(allowed))
+    with ExitStack() as stack:
+        client = client or stack.enter_context(_connected(address))
+        matrix, where, var = matrix_of(adata, options.layer, stack)
+        names_from, _ = names_that_ground(graph, var)
+        n = int(matrix.attrs["shape"][0]) if hasattr(matrix, "keys") else int(matrix.shape[0])
+        spans = [(low, min(low + CELLS_PER_TASK, n)) for low in range(0, n, CELLS_PER_TASK)]
+        counted = _gathered(client, _count, [(job, low, high) for low, high in spans], spans, done)
+        detected = np.sum(counted, axis=0, dtype=np.int64)
+        shared = client.scatter(detected, broadcast=True)
+        parts = _gathered(client, _annotate, [(job, shared, low, high) for low, high in spans], spans, done)
+    answers = CellAnswers.joined(parts)
+    columns = obs_of(answers, Ontology.of_cells(graph))
+    named = {f"{options.key_added}_{suffix}": values for suffix, values in columns.items()}
+    about = describe(options, closed=allowed is not None) | {"values": where, "gene_names": names_from}
+    return Outcome((), named, summary((), graph, parameters, about), np.full(n, -1, np.int32))
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Any]:
+    try:
+        from dask.distributed import Client, LocalCluster
+    except ImportError as error:
+        raise InputError("--dask needs Dask; run `pip install 'vckg[dask]'`") from error
+    if address == "local":
+        with (
+            LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+        return
+    try:
+        client = Client(address, timeout="10s")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no Dask scheduler answers at {address!r} ({error}); start one, or use --dask local"
+        ) from error
+    with client:
+        yield client
+
+
+def _gathered(
+    client: Any,
+    task: Callable[..., Any],
+    calls: list[tuple[Any, ...]],
+    spans: list[tuple[int, int]],
+    done: Callable[[float], None],
+) -> list[Any]:
+    """Results in the order of the calls; lost ones are done again."""
+    from dask.distributed import as_completed
+
+    futures = [client.submit(task, *call, pure=False, retries=RETRIES) for call in calls]
+    place = {future.key: at for at, future in enumerate(futures)}
+    for future in as_completed(futures):
+        low, high = spans[place[future.key]]
+        done((high - low) / 2)
+    return list(client.gather(futures))
+
+
+@contextmanager
+def _opened(job: Job) -> Iterator[tuple[Rows, Any]]:
+    with ExitStack() as stack:
+        adata = open_h5ad(Path(job.source), backed=True)
+        stack.callback(adata.file.close)
+        matrix, where, var = matrix_of(adata, job.options.layer, stack)
+        yield stack.enter_context(Rows(matrix, where=where)), var
+
+
+def _count(job: Job, low: int, high: int) -> npt.NDArray[np.int64]:
+    with _opened(job) as (rows, _var):
+        return count_detected(rows, start=low, stop=high)
+
+
+def _annotate(job: Job, detected: npt.NDArray[np.int64], low: int, high: int) -> CellAnswers:
+    with _opened(job) as (rows, var):
+        annotator = _annotator(job, detected.tobytes(), rows, var)
+        return CellAnswers.joined(stream(rows, annotator, start=low, stop=high, threads=1))
+
+
+_kept: dict[tuple[Job, bytes], CellAnnotator] = {}
+
+
+def _annotator(job: Job, detected: bytes, rows: Rows, var: Any) -> CellAnnotator:
+    """The annotator of a job, made once a worker; a worker that serves another job forgets the last."""
+    key = (job, detected)
+    if key not in _kept:
+        _kept.clear()
+        graph = _graph(job.graph)
+        _, panel = names_that_ground(graph, var)
+        _kept[key] = make_annotator(
+            rows,
+            panel,
+            np.frombuffer(detected, np.int64),
+            graph,
+            job.options.parameters(),
+            candidates=job.candidates,
+        )
+    return _kept[key]
+
+
+@lru_cache(maxsize=1)
+def _graph(folder: str) -> Graph:
+    from vckg.graph import Graph
+
+    return Graph.load(folder)

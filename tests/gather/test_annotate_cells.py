@@ -1,0 +1,165 @@
+"""Single cells: the stream equals the plain way, whatever the file holds its matrix in, alone or on a
+cluster."""
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+import gather
+import gather.annotate_dask as annotate_dask
+from gather.annotate_adata import Options
+from gather.annotate_command import annotate_file
+from gather.annotate_input import read_expression
+from gather.annotator import Annotator
+from gather.query import CellSet
+from gather.stream import Rows
+from vckg.errors import InputError
+
+COLUMNS = ["cell_type_ontology_term_id", "confidence", "fdr", "status"]
+
+
+def plain(adata, graph, cells):
+    """The label step for cell sets, fed with each cell's genes by TF-IDF."""
+    expression = read_expression(adata, graph)
+    annotator = Annotator(graph, expression.panel)
+    values = expression.matrix.toarray()
+    n = len(values)
+    idf = np.maximum(np.log(n / (expression.panel.detected * n + 1)), 1e-12)
+    found = []
+    for cell in cells:
+        strength = np.where(expression.panel.nodes >= 0, values[cell] * idf, 0)
+        order = [i for i in np.lexsort((np.arange(len(strength)), -strength)) if strength[i] > 0]
+        found.append(
+            annotator.annotate_one(CellSet(str(cell), tuple(expression.panel.names[i] for i in order)))
+        )
+    return found
+
+
+def test_a_streamed_cell_gets_what_the_plain_way_gives(blood_graph, blood_cells):
+    gather.annotate(blood_cells, graph=blood_graph, groupby="cell")
+    for cell, expected in zip(range(0, 90, 7), plain(blood_cells, blood_graph, range(0, 90, 7)), strict=True):
+        row = blood_cells.obs.iloc[cell]
+        assert row["gather_status"] == expected.status
+        assert row["gather_cell_type_ontology_term_id"] == (expected.curie or "unknown")
+        assert row["gather_confidence"] == pytest.approx(expected.confidence, rel=1e-6)
+    right = blood_cells.obs["group"].map(
+        {"T cells": "CL:0000084", "B cells": "CL:0000236", "monocytes": "CL:0000576"}
+    )
+    assert (
+        blood_cells.obs["gather_cell_type_ontology_term_id"].astype(str) == right.astype(str)
+    ).mean() > 0.9
+
+
+@pytest.mark.parametrize("form", ["dense", "csr", "csc", "gzip", "layer", "raw"])
+def test_every_storage_gives_the_same_bytes(blood_graph, blood_cells, tmp_path, form):
+    expected = blood_cells.copy()
+    gather.annotate(expected, graph=blood_graph, groupby="cell")
+    if form in ("csr", "csc"):
+        blood_cells.X = getattr(sp, f"{form}_matrix")(blood_cells.X)
+    if form == "raw":
+        blood_cells.raw = blood_cells.copy()
+        blood_cells.X = blood_cells.X - 1
+    path = tmp_path / "in.h5ad"
+    blood_cells.write_h5ad(path, compression="gzip" if form == "gzip" else None)
+    options = Options(groupby="cell", layer="counts" if form == "layer" else None)
+    annotate_file(path, tmp_path / "out.h5ad", blood_graph, options)
+    found = ad.read_h5ad(tmp_path / "out.h5ad").obs
+    for column in COLUMNS:
+        pd.testing.assert_series_equal(found[f"gather_{column}"], expected.obs[f"gather_{column}"])
+
+
+def test_blocks_of_any_size_give_the_same(blood_graph, blood_cells, monkeypatch):
+    whole = blood_cells.copy()
+    gather.annotate(whole, graph=blood_graph, groupby="cell")
+    monkeypatch.setattr("gather.stream.ENTRIES", 100)
+    gather.annotate(blood_cells, graph=blood_graph, groupby="cell")
+    pd.testing.assert_frame_equal(blood_cells.obs, whole.obs)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("entries", [7, 10_000])
+def test_rows_come_out_of_every_storage_as_they_went_in(tmp_path, monkeypatch, entries):
+    import h5py
+    import zarr
+    from anndata.io import write_elem
+
+    monkeypatch.setattr("gather.stream.ENTRIES", entries)
+    dense = sp.random(40, 9, 0.3, format="csr", dtype=np.float32, random_state=0).toarray()
+    stores = {
+        "h5": h5py.File(tmp_path / "x.h5", "w"),
+        "zarr": zarr.open_group(str(tmp_path / "x.zarr"), mode="w"),
+    }
+    for store in stores.values():
+        for form in ("dense", "csr", "csc"):
+            write_elem(store, form, dense if form == "dense" else getattr(sp, f"{form}_matrix")(dense))
+            with Rows(store[form]) as rows:
+                blocks = [rows.block(*span) for span in rows.spans()]
+                got = np.vstack([b if isinstance(b, np.ndarray) else b.toarray() for b in blocks])
+            np.testing.assert_array_equal(got, dense)
+    stores["h5"].close()
+
+
+def test_scaled_or_broken_values_are_refused(blood_graph, blood_cells):
+    blood_cells.X[80, 0] = -1
+    with pytest.raises(InputError, match="negative"):
+        gather.annotate(blood_cells, graph=blood_graph, groupby="cell")
+    blood_cells.X[80, 0] = np.inf
+    with pytest.raises(InputError, match="infinite"):
+        gather.annotate(blood_cells, graph=blood_graph, groupby="cell")
+    assert not [c for c in blood_cells.obs if c.startswith("gather")]
+
+
+@pytest.mark.parametrize(
+    ("options", "more", "said"),
+    [
+        ({"groupby": "group"}, {"dask": "local"}, "--groupby cell"),
+        ({"groupby": "cell", "score": "paper"}, {}, "not streamed"),
+        ({"groupby": "cell"}, {"report": "page.html"}, "for cell sets"),
+    ],
+)
+def test_what_single_cells_cannot_have_is_said(blood_graph, blood_cells, tmp_path, options, more, said):
+    blood_cells.write_h5ad(tmp_path / "in.h5ad")
+    if "report" in more:
+        more = {"report": tmp_path / more["report"]}
+    with pytest.raises(InputError, match=said):
+        annotate_file(tmp_path / "in.h5ad", tmp_path / "out.h5ad", blood_graph, Options(**options), **more)
+    assert not (tmp_path / "out.h5ad").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_cluster_gives_the_serial_bytes_even_if_a_worker_dies(
+    blood_graph, blood_cells, tmp_path, monkeypatch, kill
+):
+    distributed = pytest.importorskip("dask.distributed", reason="the dask extra is not installed")
+    monkeypatch.setattr(annotate_dask, "CELLS_PER_TASK", 4)
+    blood_graph.save(tmp_path / "graph")
+    graph = type(blood_graph).load(tmp_path / "graph")
+    blood_cells.write_h5ad(tmp_path / "in.h5ad")
+    serial = blood_cells.copy()
+    gather.annotate(serial, graph=graph, groupby="cell")
+    backed = ad.read_h5ad(tmp_path / "in.h5ad", backed="r")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        steps = 0
+
+        def done(_n):
+            nonlocal steps
+            steps += 1
+            if kill and steps == 5:
+                next(iter(cluster.workers.values())).process.process.kill()
+
+        outcome = annotate_dask.work_out_on_dask(
+            tmp_path / "in.h5ad", backed, graph, Options(groupby="cell"), "", done=done, client=client
+        )
+    backed.file.close()
+    for column in COLUMNS:
+        values = pd.Series(
+            outcome.columns[f"gather_{column}"], index=serial.obs_names, name=f"gather_{column}"
+        )
+        pd.testing.assert_series_equal(values, serial.obs[f"gather_{column}"])
