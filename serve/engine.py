@@ -16,14 +16,15 @@ import numpy as np
 import torch
 
 from serve.attention import ALL_LOGITS, LAST_LOGITS, NO_LOGITS, Segment, plan_attention, slots_of
-from serve.dart.verify import Accepted, RandomCoins, accept_greedy, accept_sampled
+from serve.choose import choose
+from serve.dart.verify import Accepted
 from serve.errors import InputError, RequestError
 from serve.grammar import Constraint, Grammar
 from serve.kv import PrefixForest
 from serve.model import Model
 from serve.propose import DraftTree, Int64, Observed, Proposer, RoundTiming
 from serve.request import FinishReason, Priority, Request, SamplingParams, TokenEvent, TokenLogprob
-from serve.sampling import Float64, log_probabilities, processed
+from serve.sampling import log_probabilities
 from serve.schedule import Schedule, Scheduler
 from serve.text import TextStream
 from serve.weights import Checkpoint
@@ -308,7 +309,9 @@ class Engine:
                 self.scheduler.advance(request, request.computed + item.stop - item.start)
                 committed.append((item, Accepted((), ())))
                 continue
-            accepted = self._accept(item, scores, best)
+            rows = slice(item.logits, item.logits + 1 + len(item.tree))
+            constraint = self._answers[request.id].constraint
+            accepted = choose(request, item.tree, scores[rows], best[rows], constraint)
             if any(node != k for k, node in enumerate(accepted.nodes)):
                 base = request.computed + 1
                 slots = slots_of(request.blocks, base, base + len(item.tree), self.forest.block_tokens)
@@ -324,46 +327,6 @@ class Engine:
             if item.request.finish_reason is not None:
                 self._finish(item.request, item.request.finish_reason)
         return events
-
-    def _accept(self, item: _Round, scores: torch.Tensor, best: list[int]) -> Accepted:
-        """Walk the request's tree with the target's choice; a grammar follows along."""
-        params = item.request.params
-        constraint = self._answers[item.request.id].constraint
-        if constraint is not None:
-            return self._accept_constrained(item, scores, constraint)
-        if params.greedy:
-            return accept_greedy(item.tree, lambda row: best[item.logits + row])
-        return accept_sampled(
-            item.tree,
-            lambda row: processed(scores[item.logits + row].numpy(), params),
-            RandomCoins(item.request.rng),
-        )
-
-    def _accept_constrained(self, item: _Round, scores: torch.Tensor, constraint: Constraint) -> Accepted:
-        params = item.request.params
-        walked = [0]  # nodes stepped on so far, and where the grammar ended among them
-        ended: list[int] = []
-
-        def masked(row: int) -> Float64:
-            if row:  # the walk has just stepped on this node
-                constraint.consume(int(item.tree.tokens[row - 1]))
-                walked[0] += 1
-            z = scores[item.logits + row].numpy().astype(np.float64)
-            if constraint.finished:
-                ended.append(walked[0])
-            else:
-                z[~constraint.allowed()] = -np.inf
-            return z
-
-        if params.greedy:
-            accepted = accept_greedy(item.tree, lambda row: int(masked(row).argmax()))
-        else:
-            coins = RandomCoins(item.request.rng)
-            accepted = accept_sampled(item.tree, lambda row: processed(masked(row), params), coins)
-        if ended:  # the node that completed the answer is its last token, whatever was drawn after it
-            return Accepted(accepted.nodes[: ended[0] - 1], accepted.tokens[: ended[0]])
-        constraint.consume(accepted.tokens[-1])
-        return accepted
 
     def _commit(self, item: _Round, accepted: Accepted, scores: torch.Tensor, now: float) -> TokenEvent:
         """Append the accepted tokens up to the first that ends the answer."""

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import itertools
-import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
@@ -25,12 +23,13 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from serve.answers import Answer, sse
 from serve.engine import Engine
 from serve.errors import OverloadedError, RequestError
 from serve.metrics import Metrics
 from serve.openapi import openapi_document
 from serve.protocol import ChatBody, CompletionBody, error_body, parse
-from serve.request import FinishReason, Request, TokenEvent, TokenLogprob
+from serve.request import FinishReason, Request, TokenEvent
 from serve.worker import Worker
 
 OPEN_PATHS = ("/health", "/openapi.json")
@@ -49,18 +48,6 @@ class Limits:
     open_requests: int = 256
 
 
-@dataclass(slots=True)
-class _Open:
-    """One request on its way through the server, seen from the HTTP side."""
-
-    request: Request
-    events: asyncio.Queue[TokenEvent]
-    chat: bool
-    body: ChatBody | CompletionBody
-    id: str
-    created: int = field(default_factory=lambda: int(time.time()))
-
-
 class Server:
     """The application's state: worker, tokenizer, limits, key and counters."""
 
@@ -75,7 +62,6 @@ class Server:
         self.started = int(time.time())
         self._api_key = api_key.encode() if api_key else None
         self._tokenize = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
-        self._ids = itertools.count()
         self.n_open = 0
 
     def app(self) -> Starlette:
@@ -269,11 +255,13 @@ class Server:
         except BaseException:
             self._close(request)
             raise
-        one = _Open(request, events, chat, body, name)
+        options = body.stream_options
+        with_usage = options is not None and options.include_usage
+        answer = Answer(request, self.engine.tokenizer, self.model_name, chat, with_usage)
         if body.stream:
             headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-            return _Stream(self._sse(one), lambda: self._close(request), headers)
-        return await self._whole(http, one)
+            return _Stream(_sse(answer, events), lambda: self._close(request), headers)
+        return await self._whole(http, answer, events)
 
     def _close(self, request: Request) -> None:
         """Count a request out; if it still runs, its client is gone."""
@@ -283,10 +271,10 @@ class Server:
         else:
             self.metrics.finished(request.timeline)
 
-    async def _whole(self, http: HttpRequest, one: _Open) -> Response:
+    async def _whole(self, http: HttpRequest, answer: Answer, queue: asyncio.Queue[TokenEvent]) -> Response:
         """The answer in one piece; a client that hangs up meanwhile cancels it."""
         gone = asyncio.create_task(_until_gone(http))
-        collected = asyncio.create_task(_collect(one.events))
+        collected = asyncio.create_task(_collect(queue))
         try:
             await asyncio.wait({gone, collected}, return_when=asyncio.FIRST_COMPLETED)
             if not collected.done():
@@ -295,84 +283,35 @@ class Server:
         finally:
             gone.cancel()
             collected.cancel()
-            self._close(one.request)
-        last = events[-1]
-        if last.finish_reason in (FinishReason.ERROR, FinishReason.CANCELLED):
-            message = last.error or "the server stopped before the answer was complete"
-            return JSONResponse(error_body(message, "server_error"), 500 if last.error else 503)
-        text = "".join(event.text for event in events)
-        probabilities = [p for event in events for p in event.logprobs]
-        choice: dict[str, Any] = {"index": 0, "finish_reason": str(last.finish_reason)}
-        if one.chat:
-            choice["message"] = {"role": "assistant", "content": text, "refusal": None}
-        else:
-            choice["text"] = text
-        choice["logprobs"] = self._logprobs(one, probabilities)
-        kind = "chat.completion" if one.chat else "text_completion"
-        return JSONResponse(self._frame(one, kind) | {"choices": [choice], "usage": _usage(one.request)})
+            self._close(answer.request)
+        if problem := _problem(events[-1]):
+            return JSONResponse(error_body(problem, "server_error"), 500 if events[-1].error else 503)
+        return JSONResponse(answer.whole(events))
 
-    async def _sse(self, one: _Open) -> AsyncIterator[str]:
-        """The answer as server-sent events."""
-        kind = "chat.completion.chunk" if one.chat else "text_completion"
-        frame = self._frame(one, kind)
-        options = one.body.stream_options
-        with_usage = options is not None and options.include_usage
-        if with_usage:
-            frame["usage"] = None
-        if one.chat:
-            yield _sse_line(frame | {"choices": [_delta({"role": "assistant", "content": ""})]})
-        while True:
-            event = await one.events.get()
-            if event.finish_reason in (FinishReason.ERROR, FinishReason.CANCELLED):
-                message = event.error or "the server stopped before the answer was complete"
-                yield _sse_line(error_body(message, "server_error"))
-                return
-            if event.text or event.logprobs or event.finish_reason:
-                yield _sse_line(frame | {"choices": [self._chunk(one, event)]})
-            if event.finish_reason:
-                break
-        if with_usage:
-            yield _sse_line(frame | {"choices": [], "usage": _usage(one.request)})
-        yield "data: [DONE]\n\n"
 
-    def _chunk(self, one: _Open, event: TokenEvent) -> dict[str, Any]:
-        reason = None if event.finish_reason is None else str(event.finish_reason)
-        logprobs = self._logprobs(one, event.logprobs)
-        if one.chat:
-            return _delta({"content": event.text} if event.text else {}, reason, logprobs)
-        return {"index": 0, "text": event.text, "logprobs": logprobs, "finish_reason": reason}
+async def _sse(answer: Answer, events: asyncio.Queue[TokenEvent]) -> AsyncIterator[str]:
+    """The answer as server-sent events."""
+    for chunk in answer.opening():
+        yield sse(chunk)
+    finished = False
+    while not finished:
+        event = await events.get()
+        if problem := _problem(event):
+            yield sse(error_body(problem, "server_error"))
+            return
+        for chunk in answer.piece(event):
+            yield sse(chunk)
+        finished = event.finish_reason is not None
+    for chunk in answer.closing():
+        yield sse(chunk)
+    yield "data: [DONE]\n\n"
 
-    def _frame(self, one: _Open, kind: str) -> dict[str, Any]:
-        return {"id": one.id, "object": kind, "created": one.created, "model": self.model_name}
 
-    def _logprobs(
-        self, one: _Open, given: list[TokenLogprob] | tuple[TokenLogprob, ...]
-    ) -> dict[str, Any] | None:
-        if one.request.params.logprobs is None:
-            return None
-        if one.chat:
-            return {
-                "content": [
-                    self._token(p.token, p.logprob)
-                    | {"top_logprobs": [self._token(t, lp) for t, lp in p.top]}
-                    for p in given
-                ],
-                "refusal": None,
-            }
-        names = [self._token(p.token, p.logprob)["token"] for p in given]
-        return {
-            "tokens": names,
-            "token_logprobs": [p.logprob for p in given],
-            "top_logprobs": [{self._token(t, lp)["token"]: lp for t, lp in p.top} for p in given],
-            "text_offset": list(itertools.accumulate((len(n) for n in names[:-1]), initial=0))
-            if names
-            else [],
-        }
-
-    def _token(self, token: int, logprob: float) -> dict[str, Any]:
-        text = self.engine.tokenizer.decode([token])
-        # -9999 is what OpenAI writes where the probability is 0; JSON has no infinity
-        return {"token": text, "logprob": max(logprob, -9999.0), "bytes": list(text.encode())}
+def _problem(event: TokenEvent) -> str | None:
+    """What to tell the client of an answer that the server broke off."""
+    if event.finish_reason not in (FinishReason.ERROR, FinishReason.CANCELLED):
+        return None
+    return event.error or "the server stopped before the answer was complete"
 
 
 class _Stream(StreamingResponse):
@@ -402,25 +341,6 @@ async def _until_gone(http: HttpRequest) -> None:
     """Return when the client has hung up (its body was read to the end before)."""
     while (await http.receive())["type"] != "http.disconnect":
         pass
-
-
-def _delta(
-    content: dict[str, str], reason: str | None = None, logprobs: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    return {"index": 0, "delta": content, "logprobs": logprobs, "finish_reason": reason}
-
-
-def _sse_line(value: dict[str, Any]) -> str:
-    return f"data: {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}\n\n"
-
-
-def _usage(request: Request) -> dict[str, Any]:
-    return {
-        "prompt_tokens": len(request.prompt),
-        "completion_tokens": request.n_output,
-        "total_tokens": len(request.tokens),
-        "prompt_tokens_details": {"cached_tokens": request.cached_prompt_tokens},
-    }
 
 
 def _http_error(_http: HttpRequest, error: Exception) -> Response:
