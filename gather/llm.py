@@ -119,6 +119,7 @@ class Client:
         self._lock = threading.Lock()
         self._probing = threading.Lock()
         self._schema_works: bool | None = None  # None: not tried yet
+        self._refused: set[str] = set()
         self._failed_in_a_row = 0
         self._stop = threading.Event()
 
@@ -185,38 +186,43 @@ class Client:
 
     def _settle(self, request: dict[str, Any], schema: Schema | None) -> Reply:
         """Ask with the schema where the endpoint takes one; find out once whether it does."""
-        if schema is None or self._schema_works is False:
+        form = json.dumps(schema, sort_keys=True)
+        if schema is None or self._schema_works is False or form in self._refused:
             return self._persist(request)
-        constrained = request | {
-            "response_format": {
-                "type": "json_schema",
-                "json_schema": {"name": "answer", "strict": True, "schema": schema},
-            }
-        }
-        if self._schema_works:
-            return self._persist(constrained)
+        if self._probed():
+            return self._constrained(request, schema, form)
         with self._probing:  # one thread tries, so that a refusal is met once
             if not self._probed():
-                return self._probe(request, constrained)
+                return self._constrained(request, schema, form)
         return self._settle(request, schema)
 
     def _probed(self) -> bool:
         return self._schema_works is not None
 
-    def _probe(self, request: dict[str, Any], constrained: dict[str, Any]) -> Reply:
+    def _constrained(self, request: dict[str, Any], schema: Schema, form: str) -> Reply:
+        """Ask with a schema, and without where it is refused; remember which.
+
+        The first schema speaks for all: where it is refused none is sent again. A later one speaks for itself.
+        """
         from openai import BadRequestError, UnprocessableEntityError
 
+        described = {"name": "answer", "strict": True, "schema": schema}
         try:
-            reply = self._persist(constrained)
+            reply = self._persist(
+                request | {"response_format": {"type": "json_schema", "json_schema": described}}
+            )
         except (BadRequestError, UnprocessableEntityError):
             reply = self._persist(request)  # where this fails too, the schema was not the reason
-            self._schema_works = False
+            if self._schema_works:
+                self._refused.add(form)
+            else:
+                self._schema_works = False
             return replace(reply, attempts=reply.attempts + 1)
         self._schema_works = True
         return reply
 
     def _persist(self, request: dict[str, Any]) -> Reply:
-        """Send a request until it is answered; a 400 or 422 while probing goes to the caller."""
+        """Send a request until it is answered; a 400 or 422 to a schema goes to the caller."""
         last = "stopped before it was sent"
         for attempt in range(1, self.attempts + 1):
             if self._stop.is_set():
@@ -248,7 +254,7 @@ class Client:
         except openai.APIConnectionError as error:
             return f"connection failed ({error.__cause__ or error})", None
         except openai.APIStatusError as error:
-            return self._status(error, probing="response_format" in request and not self._probed())
+            return self._status(error, with_schema="response_format" in request)
         except (openai.APIError, AttributeError, IndexError, TypeError, ValueError) as error:
             return f"the reply is no chat completion ({type(error).__name__})", None
         if usage is None:
@@ -256,7 +262,7 @@ class Client:
             return Reply(message, Usage(prompt_tokens, estimate_tokens(message), estimated=True))
         return Reply(message, Usage(usage.prompt_tokens, usage.completion_tokens))
 
-    def _status(self, error: APIStatusError, *, probing: bool) -> tuple[str, float | None]:
+    def _status(self, error: APIStatusError, *, with_schema: bool) -> tuple[str, float | None]:
         said = str(error.message).replace(self._secret or "\0", "***")[:200]
         status = error.status_code
         if status in (401, 403, 404):
@@ -264,7 +270,7 @@ class Client:
             raise InputError(f"{self.base_url}: {status} {said}; {fix}") from error
         if status in (408, 409, 429) or status >= 500:
             return f"{status} {said}", _retry_after_s(error.response.headers.get("retry-after"))
-        if probing and status in (400, 422):
+        if with_schema and status in (400, 422):
             raise error
         raise ModelFailure(f"{self.base_url}: {status} {said}") from error
 

@@ -158,6 +158,16 @@ def test_an_endpoint_that_refuses_schemas_is_found_out_once(endpoint, status: in
     assert len(server.requests) == 13
 
 
+def test_an_endpoint_that_takes_schemas_but_not_this_one_is_asked_without_it(endpoint) -> None:
+    odd = {**SCHEMA, "title": "odd"}
+    server = endpoint(lambda body, _n: ("status", 400) if "odd" in json.dumps(body) else ("say", "{}"))
+    model = Counted(client(server))
+    for prompt, schema in (("a", SCHEMA), ("b", odd), ("c", odd), ("d", SCHEMA)):
+        assert model.complete(prompt, schema=schema).text == "{}"
+    assert ["response_format" in body for body in server.requests] == [True, True, False, False, True]
+    assert (model.counters.calls, model.counters.failures) == (4, 0)
+
+
 def test_a_prompt_that_is_refused_in_any_form_does_not_blame_the_schema(endpoint) -> None:
     server = endpoint(
         lambda body, _n: ("status", 400) if body["messages"][0]["content"] == "too long" else ("say", "{}")
