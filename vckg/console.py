@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import typer
     from rich.console import Console
 
+#: Columns of a table that goes to a file or a pipe, where no terminal says how wide it is.
+PIPE_WIDTH = 160
 Advance = Callable[[float], None]
 
 
@@ -38,7 +40,9 @@ def out() -> Console:
     """Console for results (stdout)."""
     from rich.console import Console
 
-    return Console(soft_wrap=not sys.stdout.isatty())
+    if sys.stdout.isatty():
+        return Console()
+    return Console(soft_wrap=True, width=PIPE_WIDTH)
 
 
 def err() -> Console:

@@ -25,7 +25,8 @@ class SourceError(KnownError):
 
     def __init__(self, path: Path | str, problem: str, *, line: int | None = None, fix: str = "") -> None:
         where = f"{path}:{line}" if line else str(path)
-        super().__init__(f"{where}: {problem}" + (f"; {fix}" if fix else ""))
+        said = " ".join(problem.split())  # parsers quote lines of the file, with their ends
+        super().__init__(f"{where}: {said}" + (f"; {fix}" if fix else ""))
 
 
 class BuildError(KnownError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -44,8 +43,7 @@ def make(
     chosen, excluded_parts = choose(sources, profile, include, exclude)
     folder = folder.absolute()
     refuse_foreign(folder)
-    required = [replace(s, optional=False) if s.name in include else s for s in chosen]
-    present, absent = at_hand(required, places)
+    present, absent = at_hand(chosen, places)
     taken = fetch(present, places)
     with locked(folder.parent / f".{folder.name}.lock", f"is building {folder}"):
         _sweep(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -144,7 +144,10 @@ def choose(
     include: Iterable[str] = (),
     exclude: Iterable[str] = (),
 ) -> tuple[tuple[Source, ...], frozenset[str]]:
-    """Return the sources a build takes, in the table's order, and the parts (``name:part``) it leaves out."""
+    """Return the sources a build takes, in the table's order, and the parts (``name:part``) it leaves out.
+
+    A source asked for by name is no longer optional.
+    """
     sources = tuple(sources)
     if profile not in PROFILES:
         raise InputError(
@@ -158,4 +161,5 @@ def choose(
     chosen = tuple(
         s for s in sources if (profile in s.profiles or s.name in include) and s.name not in exclude
     )
+    chosen = tuple(replace(s, optional=False) if s.name in include else s for s in chosen)
     return chosen, frozenset(e for e in exclude if ":" in e)

