@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gather.benchmark_command import benchmark
 from gather.benchmark_llm_command import benchmark_llm
 from vckg.console import err, out, run
 
@@ -37,6 +38,7 @@ ExcludeOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+app.command("benchmark")(benchmark)
 app.command("benchmark-llm")(benchmark_llm)
 
 

@@ -34,7 +34,7 @@ Ints = npt.NDArray[np.int32]
 Bytes = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint64]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 HOP_CODES = (4, 2, 1)
 """Byte value of reaching at hop 1, 2, 3: a sum of them is four times the published hop weight."""
 TABLE_LIMIT_BYTES = 256 << 20
@@ -264,7 +264,7 @@ def _arrays(made: Operators) -> dict[str, npt.NDArray[Any]]:
         arrays |= {
             f"{name}.data": matrix.data,
             f"{name}.indices": matrix.indices.astype(np.int32),
-            f"{name}.indptr": matrix.indptr.astype(np.int64),
+            f"{name}.indptr": matrix.indptr.astype(np.int32),  # scipy wants both index arrays alike
         }
     return arrays
 
