@@ -92,12 +92,12 @@ def _annotator(measured: tuple[str, ...], graph: Graph) -> Annotator:
 
 
 def _annotation(found: Annotation, graph: Graph) -> dict[str, Any] | None:
-    return {"cell_type": found.label} if found.curie else None
+    return {"cell_type": found.label}  # "unknown" where nothing passed: an abstention, not a broken format
 
 
 def _caption(found: Annotation, graph: Graph) -> dict[str, Any] | None:
     if not found.curie:
-        return None
+        return {"caption": "The cell type is unknown: no type's evidence is better than chance."}
     description = graph.node(graph.index(found.curie)).description
     item = found.item(found.curie)
     genes = [support.symbol for support in item.genes[:6]] if item else []

@@ -116,7 +116,7 @@ def run(plan: Plan, root: Path) -> Path:
     return folder
 
 
-def _ask(plan: Plan, manifest: RunManifest, folder: Path, samples: list[Sample]) -> list[EvalLog]:
+def _ask(plan: Plan, manifest: RunManifest, folder: Path, samples: list[Sample]) -> list[str]:
     from gather.llm_cache import ReplyCache
 
     with progress(f"asking {plan.contestant.name}", len(samples) * plan.epochs) as advance:
@@ -181,7 +181,7 @@ def judge(
                 folder / "logs" / "judges" / f"{name}-x{repeats}",
                 sampling,
             )
-        samples = [s for log in logs for s in log.samples or [] if str(s.id) in answers]
+        samples = [s for log in logs for s in samples_in(log) if str(s.id) in answers]
         if samples and all(_error(s) for s in samples):
             raise RunFailed(
                 f"{folder}: {judge_model.name} judged nothing; the first error: {_error(samples[0])}"
@@ -221,8 +221,8 @@ def write_scores(folder: Path, load_graph: Callable[[], Graph]) -> None:
 # ---- the engine -------------------------------------------------------------------------------------------
 
 
-def evaluate(tasks: list[Any], model: Model, log_dir: Path, sampling: Sampling) -> list[EvalLog]:
-    """Run tasks to the end, or to what the endpoint allows, and return their newest logs with samples.
+def evaluate(tasks: list[Any], model: Model, log_dir: Path, sampling: Sampling) -> list[str]:
+    """Run tasks to the end, or to what the endpoint allows, and return where their newest logs are.
 
     A sample that fails is tried again twice, then kept as an error; the log then counts as unfinished, so
     the same call tries those samples again and no others.
@@ -258,8 +258,8 @@ def evaluate(tasks: list[Any], model: Model, log_dir: Path, sampling: Sampling) 
     return newest_logs(log_dir, {task.name for task in tasks})
 
 
-def newest_logs(log_dir: Path, names: set[str]) -> list[EvalLog]:
-    """The newest finished log of each task, in the order of their names, with samples.
+def newest_logs(log_dir: Path, names: set[str]) -> list[str]:
+    """Where the newest finished log of each task is, in the order of their names.
 
     After a kill the dead ``started`` logs stay in the folder, and recovering one leaves a copy; neither
     counts.
@@ -270,9 +270,12 @@ def newest_logs(log_dir: Path, names: set[str]) -> list[EvalLog]:
         if header.status in ("success", "error") and header.eval.task in names:
             found = (header.stats.completed_at or header.eval.created, info.name)
             newest[header.eval.task] = max(newest.get(header.eval.task, ("", "")), found)
-    return [
-        read_eval_log(name, resolve_attachments="full") for _task, (_when, name) in sorted(newest.items())
-    ]
+    return [name for _task, (_when, name) in sorted(newest.items())]
+
+
+def samples_in(log: str) -> list[EvalSample]:
+    """Samples of a log, their long texts put back; one log at a time, for their transcripts are large."""
+    return read_eval_log(log, resolve_attachments="full").samples or []
 
 
 def open_model(contestant: Contestant, sampling: Sampling) -> Model:
@@ -387,14 +390,13 @@ def locked(folder: Path) -> Iterator[None]:
 # ---- what comes out of the logs ---------------------------------------------------------------------------
 
 
-def answers_of(logs: Sequence[EvalLog], manifest: RunManifest) -> list[Answer]:
+def answers_of(logs: Sequence[str], manifest: RunManifest) -> list[Answer]:
     """Answers of a run in the order of sample id and epoch."""
     prices = manifest.model_args.get("prices")
-    found = [
-        _answer(sample, _task_of(log), manifest.contestant, prices)
-        for log in logs
-        for sample in log.samples or []
-    ]
+    found = []
+    for log in logs:
+        task = _task_of(read_eval_log(log, header_only=True))
+        found += [_answer(sample, task, manifest.contestant, prices) for sample in samples_in(log)]
     return sorted(found, key=lambda a: (a.sample_id, a.epoch))
 
 

@@ -288,3 +288,13 @@ def test_evidence_lines_carry_source_and_publication_and_no_control_characters(f
     assert "PMID:" in text
     assert all(line.startswith("- ") for line in text.splitlines())
     assert "<" not in text
+
+
+def test_retrieval_that_finds_nothing_abstains_in_the_format(fresh_graph: Graph) -> None:
+    cell = VirtualCell("c", "toy", cell_type="T cell", expression=("NOGENE1", "NOGENE2"), description="d")
+    for task in ("annotation", "captioning"):
+        (sample,) = view_all([cell], task, seed=0)
+        parsed, refused = read_reply(task, retrieval.answer_by_retrieval(sample, fresh_graph))
+        assert parsed is not None
+        assert "unknown" in next(iter(parsed.values()))
+        assert not refused
