@@ -1,4 +1,4 @@
-"""Clusters and an embedding for files that bring none: principal components, neighbours, then Leiden or UMAP."""
+"""Clusters and an embedding for files that bring none: components, neighbours, then Leiden or UMAP."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_EMBEDDED = 20_000
 
 
 def leiden(expression: Expression, inside: npt.NDArray[np.bool_], seed: int) -> npt.NDArray[np.object_]:
-    """Cluster of every cell by igraph's Leiden, seeded; "" outside, one cluster where there are too few cells."""
+    """Return the Leiden cluster of every cell; "" outside, one cluster where the cells are too few."""
     import scanpy as sc
 
     groups = np.full(expression.matrix.shape[0], "", dtype=object)
@@ -37,9 +37,10 @@ def leiden(expression: Expression, inside: npt.NDArray[np.bool_], seed: int) -> 
 def umap(
     expression: Expression, seed: int, *, most: int = MOST_EMBEDDED
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]] | None:
-    """Return which cells were embedded, ascending, and their places, float32[embedded, 2]; None for too few cells.
+    """Return which cells were embedded, ascending, and their places, float32[embedded, 2].
 
-    Cells without expression are left out; of more than `most` a random choice is embedded.
+    Cells without expression are left out; of more than `most` a random choice is embedded. None where the
+    cells are too few.
     """
     import scanpy as sc
 

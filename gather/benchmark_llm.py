@@ -1,14 +1,12 @@
 """Language models and KG-RAG methods side by side: same genes, candidates, answer prompt and counted model.
 
 `compare` runs the methods, `render` makes the table: calls, tokens and seconds a query, metrics with
-intervals, and
-paired tests against GATHER. `claim` is the method's central claim as a table: the same step fed with
-convergence
-nodes, with multi-hop paths, with both and with neither, at equal tokens and at equal numbers of items.
+intervals, and paired tests against GATHER. `claim` is the method's central claim as a table: the same
+step fed with convergence nodes, with multi-hop paths, with both and with neither, at equal tokens and
+at equal numbers of items.
 
-An answer that does not come is wrong everywhere. GATHER itself falls back to the label of retrieval, as it
-does for
-users; its other rows do not, so that retrieval cannot answer in the model's place.
+An answer that does not come is wrong everywhere. GATHER itself falls back to the label of retrieval, as
+it does for users; its other rows do not, so that retrieval cannot answer in the model's place.
 """
 
 from __future__ import annotations
@@ -96,8 +94,7 @@ def make_cases(
     return cases
 
 
-# --- running
-# ---------------------------------------------------------------------------------------------------
+# --- running ----------------------------------------
 
 
 def compare(
@@ -150,7 +147,9 @@ def method_names() -> tuple[str, ...]:
 
 
 def _fed(name: str, mine: list[Case], cases: Cases, graph: Graph, seed: int) -> list[Case]:
-    """The cases as a method sees them: as they are, from a rewired graph, or each with the next case's genes."""
+    """The cases as a method sees them: as they are, from a rewired graph, or each with the next case's
+    genes.
+    """
     if name == "gather rewired":
         from vckg.rewire import rewired
 
@@ -253,8 +252,7 @@ def claim(
     return rows
 
 
-# --- tables
-# ----------------------------------------------------------------------------------------------------
+# --- tables ----------------------------------------
 
 
 def scores(result: Result, cases: Sequence[Case], ontology: Ontology) -> list[LabelScores]:
@@ -268,8 +266,7 @@ def rows(
     """One dictionary a method: metrics with intervals, costs a query, and the paired test against GATHER.
 
     The test is a sign-flip permutation of hierarchical F1 over the cases, Holm's adjustment over the
-    methods; all
-    means are macro means over the data sets.
+    methods; all means are macro means over the data sets.
     """
     strata = [c.dataset for c in cases]
     chance = lin_expected(ontology, [c.truth for c in cases], [c for c in candidates if c in ontology])

@@ -64,9 +64,8 @@ def _sentences(path: Path) -> list[tuple[list[str], str]]:
 def h5ad_cases(path: Path, column: str, labels: Path | None) -> Loader:
     """Return a loader of the groups of one column, each with its truth.
 
-    `labels` is a table with the columns dataset (the file's stem), label and cl_id; without it the groups
-    must be
-    CL ids or labels. Groups without a truth are left out, and said.
+    `labels` is a table with the columns dataset (the file's stem), label and cl_id; without it the
+    groups must be CL ids or labels. Groups without a truth are left out, and said.
     """
     truths = _label_table(labels, path.stem) if labels else {}
 

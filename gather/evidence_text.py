@@ -1,9 +1,10 @@
 """Evidence as text for a prompt, the best item first, within a budget of tokens.
 
-Four kinds, so that the claim of the method can be tested at equal length: ``convergence`` (the nodes where query
-genes meet, each with its genes), ``paths`` (the single walks, as multi-hop retrieval lists them), ``both`` and
-``neither``. Names come from files and from the graph's sources: they are cut and stripped of what could be
-mistaken for the prompt's own marks. The name of the cell set is never printed; it may give the truth away.
+Four kinds, so that the claim of the method can be tested at equal length: ``convergence`` (the nodes
+where query genes meet, each with its genes), ``paths`` (the single walks, as multi-hop retrieval lists
+them), ``both`` and ``neither``. Names come from files and from the graph's sources: they are cut and
+stripped of what could be mistaken for the prompt's own marks. The name of the cell set is never
+printed; it may give the truth away.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ def evidence_text(
     Parameters
     ----------
     budget_tokens
-        Estimated tokens that the text may have; lines that no longer fit are left out, shorter later ones too,
-        so that the order stays that of the ranking.
+        Estimated tokens that the text may have; lines that no longer fit are left out, shorter later
+        ones too, so that the order stays that of the ranking.
     most_items
         Lines at most; for comparisons at equal numbers of items.
     """

@@ -1,12 +1,12 @@
 """Language models behind an endpoint: one way to ask, cached, bounded, nothing paid for twice.
 
 `Client` speaks to any OpenAI-compatible server; `concurrently` asks many prompts at once and survives
-Ctrl-C. The
-rest of the interface (`Model`, `Counted`, `Scripted`, ...) is `gather.model`'s and is exported here too.
+Ctrl-C. The rest of the interface (`Model`, `Counted`, `Scripted`, ...) is `gather.model`'s and is
+exported here too.
 
-A prompt that gets no answer after all attempts raises `ModelFailure`. A key or an address that cannot be
-right is an
-`InputError` and ends the run. Keys come from the environment only and are written nowhere.
+A prompt that gets no answer after all attempts raises `ModelFailure`. A key or an address that cannot
+be right is an `InputError` and ends the run. Keys come from the environment only and are written
+nowhere.
 """
 
 from __future__ import annotations
@@ -202,7 +202,8 @@ class Client:
     def _constrained(self, request: dict[str, Any], schema: Schema, form: str) -> Reply:
         """Ask with a schema, and without where it is refused; remember which.
 
-        The first schema speaks for all: where it is refused none is sent again. A later one speaks for itself.
+        The first schema speaks for all: where it is refused none is sent again. A later one speaks for
+        itself.
         """
         from openai import BadRequestError, UnprocessableEntityError
 

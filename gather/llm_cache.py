@@ -1,10 +1,8 @@
 """Replies that were paid for, on disk: one SQLite file, one committed row a reply.
 
-A row is written before the reply is used, so a killed run finds everything it paid for; several runs may
-share
-the file. The key is a hash of endpoint, model, parameters, schema and prompt: neither prompts nor API keys
-are
-stored.
+A row is written before the reply is used, so a killed run finds everything it paid for; several runs
+may share the file. The key is a hash of endpoint, model, parameters, schema and prompt: neither prompts
+nor API keys are stored.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The label in one call: at most one prompt a cell set, after retrieval, never during it.
 
-Every prompt begins with the same bytes (instructions, then the candidates of the whole run), so that a server
-attends to them once; the evidence of the cell set comes last. A reply that is no answer (nothing, prose, an id
-that was not offered) leaves the label of retrieval in place and is counted by its reason.
+Every prompt begins with the same bytes (instructions, then the candidates of the whole run), so that a
+server attends to them once; the evidence of the cell set comes last. A reply that is no answer
+(nothing, prose, an id that was not offered) leaves the label of retrieval in place and is counted by
+its reason.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from gather.model import estimate_prompt_tokens
 from vckg.prompts import load_prompt
 
 MOST_CANDIDATES = 200
-"""Of an open run: the prefix stays short enough for small models, and schemas with more are refused by some."""
+"""Of an open run: the prefix stays short enough for small models, and schemas with more are refused by
+some."""
 MOST_REASONS = 5
 COMPLETION_TOKENS = 60
 """Of an answer, for the estimate of a dry run: one id, five reasons and the frame."""
@@ -170,7 +172,8 @@ def offered(annotations: Sequence[Annotation], declared: Sequence[Term] | None) 
 def shared_candidates(annotations: Sequence[Annotation], *, most: int = MOST_CANDIDATES) -> list[Term]:
     """Return the candidates all prompts of an open run list: the best of every cell set, by CURIE.
 
-    As many of each set as keep the whole within `most`; every set's answer and best candidate stay in any case.
+    As many of each set as keep the whole within `most`; every set's answer and best candidate stay in
+    any case.
     """
     deepest = max((len(a.candidates) for a in annotations), default=0)
     for depth in range(deepest, 0, -1):
@@ -232,7 +235,8 @@ class Unusable(Exception):
 def read_answer(text: str, terms: Sequence[Term]) -> tuple[str, tuple[str, ...]]:
     """Return the chosen CURIE and the reasons of a reply.
 
-    The last JSON object in the reply is the answer; a chosen name stands for its id where it is one of the list.
+    The last JSON object in the reply is the answer; a chosen name stands for its id where it is one of
+    the list.
 
     Raises
     ------

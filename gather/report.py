@@ -2,10 +2,8 @@
 publications.
 
 The page is made by `vckg.pages`: it fetches nothing and shows hostile labels as text. The table of cell
-sets is plain
-HTML and readable without a script; embedding, evidence and drawings are made by ``templates/report.js``
-from the JSON
-blocks written here, each cell set's block only when it is opened.
+sets is plain HTML and readable without a script; embedding, evidence and drawings are made by
+``templates/report.js`` from the JSON blocks written here, each cell set's block only when it is opened.
 """
 
 from __future__ import annotations
@@ -204,8 +202,7 @@ def _labels(annotations: Sequence[Annotation]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-# --- the embedding
-# -------------------------------------------------------------------------------------------
+# --- the embedding ----------------------------------------
 
 
 def _embedding_block(
@@ -237,8 +234,7 @@ def sample_points(embedding: Embedding, *, most: int = MOST_POINTS, seed: int = 
     """Return which cells are drawn, ascending: all, or a sample that keeps every cell set.
 
     Each set gets its share of `most`, and at least 20 of its cells; the choice depends on `seed` only.
-    Cells without
-    finite coordinates are left out.
+    Cells without finite coordinates are left out.
     """
     fine = np.flatnonzero(np.isfinite(embedding.coordinates).all(axis=1))
     if len(fine) <= most:
@@ -276,8 +272,7 @@ def _base64(array: Array) -> str:
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
 
 
-# --- the evidence of one cell set
-# ------------------------------------------------------------------------------
+# --- the evidence of one cell set ----------------------------------------
 
 
 class _Words:
@@ -391,8 +386,7 @@ def _finite(value: float) -> float | None:
     return float(f"{value:.4g}") if np.isfinite(value) else None
 
 
-# --- provenance
-# ------------------------------------------------------------------------------------------------
+# --- provenance ----------------------------------------
 
 
 def _graph_words(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The rewired control: the same degrees, other neighbours.
 
-Whoever says that the content of a graph helped must show that the same graph with its gene edges shuffled does not.
+Whoever says that the content of a graph helped must show that the same graph with its gene edges
+shuffled does not.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ DEFAULT_ROUNDS = 20
 def rewired(graph: Graph, seed: int, *, rounds: int = DEFAULT_ROUNDS) -> Graph:
     """Return a graph whose gene edges are shuffled by degree-preserving swaps; ontologies stay as they are.
 
-    Swaps (Maslov & Sneppen, Science 2002) happen within one relation and one pair of categories, between pairs of
-    nodes, so that every node keeps its number of neighbours by relation and category, and the edges by which several
-    sources agree on a pair move together. No edge is doubled and none begins where it ends. Each edge keeps its
-    sources, publications and weight.
+    Swaps (Maslov & Sneppen, Science 2002) happen within one relation and one pair of categories,
+    between pairs of nodes, so that every node keeps its number of neighbours by relation and category,
+    and the edges by which several sources agree on a pair move together. No edge is doubled and none
+    begins where it ends. Each edge keeps its sources, publications and weight.
     """
     rng = np.random.default_rng(seed)
     subject, target = graph.subject.astype(np.int64), graph.object.astype(np.int64)

@@ -1,7 +1,8 @@
 """What the methods share: how they see a graph, how they ask, what they return.
 
-A reply that cannot be read counts as misread and has the effect that each method documents; a model that does not
-answer ends the question without a label. Either way the question stays in the denominator, with a wrong answer.
+A reply that cannot be read counts as misread and has the effect that each method documents; a model
+that does not answer ends the question without a label. Either way the question stays in the
+denominator, with a wrong answer.
 """
 
 from __future__ import annotations
@@ -212,7 +213,8 @@ class Dialogue:
     evidence: list[str] = field(default_factory=list)
 
     def ask(self, prompt: str, form: Mapping[str, Any], **values: str) -> dict[str, Any]:
-        """Ask one of the prompts of this package for an object of a form; an unreadable reply is an empty one.
+        """Ask one of the prompts of this package for an object of a form; an unreadable reply is an
+        empty one.
 
         `form` maps the keys of the object to the JSON schemas of their values.
         """
@@ -224,8 +226,9 @@ class Dialogue:
     ) -> list[tuple[int, float]]:
         """Let the model choose among numbered options; (position, score), best first, ties by position.
 
-        The reply is ``{"chosen": [{"number": 1, "score": 0.7}, ...]}``, or ``{"chosen": [1, 4]}`` where no scores
-        are wanted (1 each). Numbers that were not offered are left out; where nothing is left the reply is misread.
+        The reply is ``{"chosen": [{"number": 1, "score": 0.7}, ...]}``, or ``{"chosen": [1, 4]}`` where
+        no scores are wanted (1 each). Numbers that were not offered are left out; where nothing is left
+        the reply is misread.
         """
         listed = "\n".join(f"{number}. {option}" for number, option in enumerate(options, 1))
         item = _object_of({"number": INTEGER, "score": NUMBER}) if scored else INTEGER
@@ -243,10 +246,11 @@ class Dialogue:
     def try_to_answer(
         self, evidence: Sequence[str], prompt: str = "enough", *, also: str | None = None, **values: str
     ) -> dict[str, Any]:
-        """Ask whether the evidence is enough, for the answer where it is, and for a text `also` where it is not.
+        """Ask whether the evidence is enough, for the answer where it is, and for a text `also` where
+        it is not.
 
-        Returns the reply's object with ``curie`` added: the chosen candidate, or None (also where the reply says
-        ``"sufficient": false``).
+        Returns the reply's object with ``curie`` added: the chosen candidate, or None (also where the
+        reply says ``"sufficient": false``).
         """
         text = load_prompt(f"gather/baselines/{prompt}").render(
             question=self.question.text, evidence="\n".join(evidence) or "(none)", **values
@@ -265,7 +269,7 @@ class Dialogue:
         return {**reply, "curie": curie}
 
     def answer(self, evidence: Sequence[str], *, stopped: str) -> Outcome:
-        """The final call of every method: the same prompt, candidates and schema, only the evidence differs."""
+        """The final call of every method: same prompt, candidates and schema, other evidence."""
         self.evidence = list(evidence)
         text = load_prompt("gather/label-user").render(
             tissue="not given",
@@ -336,7 +340,8 @@ _WORD = re.compile(r"[a-z0-9]+(?:[-+][a-z0-9+]+)*", re.IGNORECASE)
 def bm25(query: str, texts: Sequence[str], *, k1: float = 1.5, b: float = 0.75) -> list[float]:
     """Score texts against a query by Okapi BM25 (Robertson & Zaragoza 2009), one float per text.
 
-    It stands for the dense rankers of the papers, which need weights that cannot be taken for granted offline.
+    It stands for the dense rankers of the papers, which need weights that cannot be taken for granted
+    offline.
     """
     documents = [Counter(word.lower() for word in _WORD.findall(text)) for text in texts]
     lengths = [sum(words.values()) for words in documents]

@@ -1,8 +1,9 @@
 """Plan-on-Graph: sub-objectives, a memory, and going back (Chen et al., NeurIPS 2024).
 
-The model splits the question, chooses relations and entities without a fixed width, keeps a memory of what each
-sub-objective knows, and may return to entities seen earlier. BM25 stands for the sentence encoder that cuts long
-lists of neighbours. After the last depth nothing can be revisited, so nothing is asked about it.
+The model splits the question, chooses relations and entities without a fixed width, keeps a memory of
+what each sub-objective knows, and may return to entities seen earlier. BM25 stands for the sentence
+encoder that cuts long lists of neighbours. After the last depth nothing can be revisited, so nothing is
+asked about it.
 """
 
 from __future__ import annotations

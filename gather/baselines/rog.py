@@ -1,8 +1,8 @@
 """Reasoning on Graphs: plan relation paths, follow them, answer from what was found (Luo et al., ICLR 2024).
 
-Two calls a question. The paper's planner is a fine-tuned 7 B model; here the model is told the kinds of edges the
-graph has and asked for paths, which are checked against them. All edges of a pair of nodes may be followed (the
-paper's code keeps one relation a pair).
+Two calls a question. The paper's planner is a fine-tuned 7 B model; here the model is told the kinds of
+edges the graph has and asked for paths, which are checked against them. All edges of a pair of nodes
+may be followed (the paper's code keeps one relation a pair).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gather.baselines.interface import Dialogue, Hop, KnowledgeGraph, Outcome, l
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Paths to plan, their longest, and what is kept of the walks: a random choice, then a budget of tokens."""
+    """Paths to plan, their longest, and what is kept of the walks: a random choice, within a budget."""
 
     paths: int = 3
     longest: int = 3
@@ -56,8 +56,8 @@ def planned_paths(
 ) -> list[tuple[Hop, ...]]:
     """Return the paths of a plan that the graph's kinds of edges allow, each relation in its direction.
 
-    A path that could be walked in several directions gives several; one that no walk from a Gene to a Cell can
-    follow gives none.
+    A path that could be walked in several directions gives several; one that no walk from a Gene to a
+    Cell can follow gives none.
     """
     plans: dict[tuple[Hop, ...], None] = {}
     for path in said if isinstance(said, list) else ():

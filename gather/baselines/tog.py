@@ -1,8 +1,9 @@
 """Think-on-Graph: a beam of triples that the model prunes relation by relation (Sun et al., ICLR 2024).
 
-At each depth the model scores the relations of every topic entity, then the neighbours behind every relation it
-kept; the best triples form the beam, and the model says whether they are enough. Where after the last depth they
-are not, the answer comes from the collected triples, as in the paper (its code answers without them).
+At each depth the model scores the relations of every topic entity, then the neighbours behind every
+relation it kept; the best triples form the beam, and the model says whether they are enough. Where
+after the last depth they are not, the answer comes from the collected triples, as in the paper (its
+code answers without them).
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ def calls_at_most(seeds: int, settings: Settings | None = None) -> int:
 def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings | None = None) -> Outcome:
     """Answer a question by Think-on-Graph.
 
-    A misread choice of relations leaves its entity without any; misread scores of entities count as equal ones.
-    Entities without a relation, and single neighbours, cost no call.
+    A misread choice of relations leaves its entity without any; misread scores of entities count as
+    equal ones. Entities without a relation, and single neighbours, cost no call.
     """
     at = settings or Settings()
     rng = np.random.default_rng(talk.question.seed)

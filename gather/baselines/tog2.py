@@ -1,9 +1,9 @@
 """Think-on-Graph 2.0: graph and text in turns, one relation call a depth (Ma et al., ICLR 2025).
 
-The model prunes the topic entities once and, at each depth, the relations of all entities in one call. Neighbours
-are not shown to it: they are ranked by their texts. BM25, one of the paper's rankers, stands for its dense default;
-the texts are the descriptions of the graph's nodes. The self-consistency gate is left out: at temperature 0 all of
-its samples agree, and it would always skip the graph.
+The model prunes the topic entities once and, at each depth, the relations of all entities in one call.
+Neighbours are not shown to it: they are ranked by their texts. BM25, one of the paper's rankers, stands
+for its dense default; the texts are the descriptions of the graph's nodes. The self-consistency gate is
+left out: at temperature 0 all of its samples agree, and it would always skip the graph.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gather.baselines.interface import (
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The paper's values; `most_neighbours` of a relation are ranked, a random choice where there are more."""
+    """The paper's values; `most_neighbours` of a relation are ranked, chosen at random if more."""
 
     width: int = 3
     depth: int = 3
