@@ -12,7 +12,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from serve.attention import ALL_LOGITS, Segment, plan_attention
 from serve.dart.corpus import loops
 from serve.dart.ngram import Trie
 from serve.dart.plug import make_proposer
-from serve.dart.propose import Sized
+from serve.dart.propose import DraftStats, Sized
 from serve.dart.tree import SearchSettings, TreeSearch
 from serve.engine import Engine, EngineConfig
 from serve.errors import InputError
@@ -131,6 +131,33 @@ class Method:
         return f"{self.name} N={self.nodes or 'auto'}"
 
 
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Answers of one group, and what decoding them took once all prompts were read."""
+
+    answers: list[list[int]]
+    seconds: float
+    tokens: int
+    forwards: int
+    counters: dict[str, float]
+
+
+def counters(engine: Engine) -> dict[str, float]:
+    """An engine's and its proposer's counters so far, as `Tally` names them."""
+    stats, proposer = engine.stats, engine.proposer
+    own = proposer.stats if isinstance(proposer, Sized) else DraftStats()
+    return {
+        "drafted": stats.drafted,
+        "accepted": stats.accepted,
+        "draft_ms": 1e3 * stats.draft_s,
+        "forward_ms": 1e3 * stats.forward_s,
+        "choose_ms": 1e3 * stats.choose_s,
+        "head_ms": own.head_ms,
+        "search_ms": own.search_ms,
+        "ngram_ms": own.ngram_ms,
+    }
+
+
 class Course:
     """One engine per method over one model, and what each did."""
 
@@ -162,67 +189,64 @@ class Course:
         self.tallies: dict[tuple[Method, str], Tally] = {}
         self.cut: list[str] = []
 
-    def answer(self, engine: Engine, prompts: Sequence[Prompt]) -> tuple[list[list[int]], float, int]:
-        """Answer together; the answers, seconds after the prompts were read, and the passes of all requests
-        after it.
-
-        Prompts are prefilled first (the prefix cache is emptied), so that the time is that of decoding.
-        """
+    def answer(self, engine: Engine, prompts: Sequence[Prompt]) -> Decoded:
+        """Answer together. Prompts are read first (the prefix cache is emptied), and only what follows is measured."""
         engine.forest.drop_cached()
         requests = [Request(f"{p.id}-{time.perf_counter_ns()}", p.tokens, self.params) for p in prompts]
         for request in requests:
             engine.add(request)
         while any(not r.n_output and r.finish_reason is None for r in requests):
             engine.step()
-        passes = sum(r.forwards for r in requests)
+        # While the last prompts were read the first requests have decoded: those tokens are not measured.
+        tokens, passes, before = (
+            sum(r.n_output for r in requests),
+            sum(r.forwards for r in requests),
+            counters(engine),
+        )
         began = time.perf_counter()
         while engine.has_work:
             engine.step()
         seconds = time.perf_counter() - began
-        return [r.output for r in requests], seconds, sum(r.forwards for r in requests) - passes
+        return Decoded(
+            [r.output for r in requests],
+            seconds,
+            sum(r.n_output for r in requests) - tokens,
+            sum(r.forwards for r in requests) - passes,
+            {name: value - before[name] for name, value in counters(engine).items()},
+        )
 
     def run(self, prompts: Sequence[Prompt], turn: int) -> None:
         """One group of prompts through every method, beginning with another one each turn."""
-        wanted, plain_seconds, _ = self.answer(self.plain, prompts)
-        good = [i for i, tokens in enumerate(wanted) if not looping(tokens) and len(tokens) > 8]
+        plain = self.answer(self.plain, prompts)
+        good = [i for i, tokens in enumerate(plain.answers) if not looping(tokens) and len(tokens) > 8]
         if len(good) < len(prompts):
             self.cut += [prompts[i].id for i in range(len(prompts)) if i not in good]
             if not good:
                 return
             prompts = [prompts[i] for i in good]
-            wanted, plain_seconds, _ = self.answer(self.plain, prompts)
+            plain = self.answer(self.plain, prompts)
         methods = list(self.engines)
         turned = methods[turn % len(methods) :] + methods[: turn % len(methods)]
         for method in turned:
-            self.measure(method, prompts, wanted, plain_seconds)
+            self.measure(method, prompts, plain)
 
-    def measure(
-        self, method: Method, prompts: Sequence[Prompt], wanted: list[list[int]], plain_seconds: float
-    ) -> None:
+    def measure(self, method: Method, prompts: Sequence[Prompt], plain: Decoded) -> None:
         """One method on one group."""
-        engine = self.engines[method]
-        proposer = engine.proposer
-        assert isinstance(proposer, Sized)
-        stats, own = asdict(engine.stats), asdict(proposer.stats)
-        answers, seconds, forwards = self.answer(engine, prompts)
-        workload = prompts[0].workload if len({p.workload for p in prompts}) == 1 else "mixed"
-        for name in {workload, "all"}:
+        own = self.answer(self.engines[method], prompts)
+        # Plain decoding at the same number of tokens, so that what was decoded beside the prompts plays no
+        # part.
+        plain_seconds = plain.seconds * own.tokens / max(plain.tokens, 1)
+        for name in (prompts[0].workload, "all"):
             tally = self.tallies.setdefault((method, name), Tally())
             tally.answers += len(prompts)
-            tally.tokens += sum(map(len, answers)) - len(answers)
-            tally.forwards += forwards
-            tally.seconds += seconds
+            tally.tokens += own.tokens
+            tally.forwards += own.forwards
+            tally.seconds += own.seconds
             tally.plain_seconds += plain_seconds
-            tally.drafted += engine.stats.drafted - stats["drafted"]
-            tally.accepted += engine.stats.accepted - stats["accepted"]
-            tally.draft_ms += 1e3 * (engine.stats.draft_s - stats["draft_s"])
-            tally.forward_ms += 1e3 * (engine.stats.forward_s - stats["forward_s"])
-            tally.choose_ms += 1e3 * (engine.stats.choose_s - stats["choose_s"])
-            tally.head_ms += proposer.stats.head_ms - own["head_ms"]
-            tally.search_ms += proposer.stats.search_ms - own["search_ms"]
-            tally.ngram_ms += proposer.stats.ngram_ms - own["ngram_ms"]
-            tally.different += sum(a != w for a, w in zip(answers, wanted, strict=True))
-            tally.ratios.append(plain_seconds / seconds)
+            tally.different += sum(a != w for a, w in zip(own.answers, plain.answers, strict=True))
+            tally.ratios.append(plain_seconds / own.seconds)
+            for counter, value in own.counters.items():
+                setattr(tally, counter, getattr(tally, counter) + value)
 
 
 def looping(tokens: Sequence[int]) -> bool:
