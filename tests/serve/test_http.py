@@ -293,13 +293,19 @@ def test_the_openai_client_works_against_it(served):
         openai.OpenAI(base_url=served[0] + "/v1", api_key="no", max_retries=0).models.list()
 
 
-@pytest.mark.filterwarnings("ignore:The 'initial' parameter is deprecated:DeprecationWarning")  # inspect's own
+@pytest.mark.filterwarnings(
+    "ignore:The 'initial' parameter is deprecated:DeprecationWarning"
+)  # inspect's own
 def test_inspect_works_against_it(served):
     model = pytest.importorskip("inspect_ai.model")
-    config = model.GenerateConfig(max_tokens=7, temperature=0, seed=1, top_p=0.9, stop_seqs=["##"], logprobs=True)
+    config = model.GenerateConfig(
+        max_tokens=7, temperature=0, seed=1, top_p=0.9, stop_seqs=["##"], logprobs=True
+    )
 
     async def ask():
-        served_model = model.get_model("openai-api/vckg/tiny", base_url=served[0] + "/v1", api_key=KEY, config=config)
+        served_model = model.get_model(
+            "openai-api/vckg/tiny", base_url=served[0] + "/v1", api_key=KEY, config=config
+        )
         return await served_model.generate("hello")
 
     answer = asyncio.run(ask())
