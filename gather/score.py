@@ -295,9 +295,10 @@ class Retriever:
     def _transition(self) -> tuple[sp.csr_array, Floats, int]:
         """Column-stochastic transitions over genes, inner nodes and targets; degrees; where targets begin."""
         direct, first, last = self.operators.weights[0], self.operators.first, self.operators.last
-        half = sp.block_array(
-            [[None, first, direct], [None, self.operators.between * 0.5, last.T], [None, None, None]]
-        ) if first.shape[0] else direct  # fmt: skip
+        n_genes, n_targets = direct.shape
+        nothing, ends = sp.csr_array((n_genes, n_genes)), sp.csr_array((n_targets, n_targets))
+        inner = self.operators.between * 0.5  # each way is added below
+        half = sp.block_array([[nothing, first, direct], [None, inner, last.T.tocsr()], [None, None, ends]])
         links = sp.csr_array(half != 0, dtype=np.float64)
         links = sp.csr_array(links + links.T)
         degree = np.asarray(links.sum(axis=0)).ravel()
