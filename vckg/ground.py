@@ -280,8 +280,9 @@ def label_key(name: str) -> str:
     return f"{curie.group(1).upper()}:{curie.group(2)}" if curie else text.casefold()
 
 
-_GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε"}
-_LETTERS = {letter: word for word, letter in _GREEK.items()}
+_GREEK = str.maketrans({"α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon"})
+_PLUS, _MINUS = re.compile(r"(?<=[a-z0-9])\+"), re.compile(r"(?<=[a-z0-9])-(?=\s|$|,)")
+_WORD = re.compile(r"[a-z0-9]+")
 
 
 def normal_key(name: str) -> str:
@@ -291,11 +292,14 @@ def normal_key(name: str) -> str:
     ``CD4+ T cells`` and ``CD4-positive T cell`` differ still: a sign is part of a name and is kept (``+`` as
     ``positive``, ``-`` before a space or at the end as ``negative``).
     """
-    text = unicodedata.normalize("NFKC", str(name)).casefold()
-    text = "".join(_LETTERS.get(letter, letter) for letter in text)
-    text = re.sub(r"(?<=[a-z0-9])\+", " positive ", text)
-    text = re.sub(r"(?<=[a-z0-9])-(?=\s|$|,)", " negative ", text)
-    words = re.findall(r"[a-z0-9]+", text)
+    text = str(name).casefold()
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text).translate(_GREEK)
+    if "+" in text:
+        text = _PLUS.sub(" positive ", text)
+    if "-" in text:
+        text = _MINUS.sub(" negative ", text)
+    words = _WORD.findall(text)
     if words and len(words[-1]) > 3 and words[-1].endswith("s") and not words[-1].endswith("ss"):
         words[-1] = words[-1][:-1]
     return "~" + " ".join(words)
@@ -321,8 +325,9 @@ def _of(table: pa.Table, category: npt.NDArray[np.uint8], name: str) -> pd.DataF
 def _gene_names(genes: pd.DataFrame) -> pd.DataFrame:
     aliases = genes[["id", "synonyms"]].explode("synonyms").dropna()
     xrefs = genes[["id", "xrefs"]].explode("xrefs").dropna()
-    prefix, local = xrefs["xrefs"].str.split(":", n=1).str[0], xrefs["xrefs"].str.split(":", n=1).str[1]
-    kind = prefix.map(_XREF_KINDS)
+    parted = [x.partition(":") for x in xrefs["xrefs"]]
+    local = pd.Series([p[2] for p in parted], index=xrefs.index, dtype=object)
+    kind = pd.Series([_XREF_KINDS.get(p[0]) for p in parted], index=xrefs.index, dtype=object)
     known = kind.notna()
     parts = [
         _names(genes["id"], "genes.id", genes["id"]),

@@ -90,15 +90,13 @@ def read_gaf(parts: Parts) -> Reading:
     table = keep(table, ~negated, "NOT annotation", reading.rejected, "symbol")
     human = np.asarray(pc.starts_with(table["taxon"], "taxon:9606").to_numpy(False), dtype=bool)
     table = keep(table, human, "not human", reading.rejected, "symbol")
-    code = np.array(table["evidence"].to_pylist(), dtype=object)
-    part = np.where(code == "IEA", "electronic", "")
-    aspect = np.array(table["aspect"].to_pylist(), dtype=object)
+    part = pc.if_else(pc.equal(table["evidence"], "IEA"), "electronic", "")
     references = pmids(table["reference"], "|")
     evidence = pc.binary_join_element_wise(pa.scalar("ECO"), table["evidence"], ":")
-    known = np.isin(aspect, ["P", "F", "C"])
-    reading.rejected.add("aspect is none of P, F, C", int((~known).sum()))
-    for letter in ("P", "F", "C"):
-        at = pa.array(np.flatnonzero(aspect == letter))
+    of_aspect = {letter: np.flatnonzero(equals(table["aspect"], letter)) for letter in ("P", "F", "C")}
+    reading.rejected.add("aspect is none of P, F, C", table.num_rows - sum(map(len, of_aspect.values())))
+    for letter, rows in of_aspect.items():
+        at = pa.array(rows)
         reading.statements.append(
             Statements(
                 _ASPECT[letter],
@@ -106,7 +104,7 @@ def read_gaf(parts: Parts) -> Reading:
                 (End("curie", table["go_id"].take(at)),),
                 publications=references.take(at),
                 evidence=evidence.take(at),
-                part=pa.array(part, pa.string()).take(at),
+                part=part.take(at),
             )
         )
     return reading
