@@ -1,10 +1,11 @@
 """The commands: what they print, and that every mistake of the user's is one line on stderr with exit code 2."""
 
+import gc
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ pytestmark = [
 ]
 
 Arena = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def garbage_is_collected_where_it_was_made() -> Iterator[None]:
+    """Otherwise the engine's unclosed sockets fail whichever test comes next."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
