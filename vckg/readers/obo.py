@@ -12,7 +12,7 @@ import pandas as pd
 
 from vckg.errors import SourceError
 from vckg.readers._csv import read_text
-from vckg.readers.ontologies import GO_CATEGORY, RO_RELATIONS, links_of
+from vckg.readers._terms import GO_CATEGORY, RO_RELATIONS, links_of
 from vckg.statements import Reading, term_frame
 
 Parts = Mapping[str, Path]
@@ -72,6 +72,11 @@ def read_relation_names(parts: Parts) -> Reading:
             if curie.partition(":")[0] in ("RO", "BFO") and "name" in typedef:
                 reading.relation_labels[curie] = typedef["name"]
     return reading
+
+
+def read_labels(path: Path) -> dict[str, str]:
+    """Return the names of all terms of an OBO file, imported ones too."""
+    return {curie: term["name"] for curie, term in _graph(path).nodes(data=True) if "name" in term}
 
 
 def _graph(path: Path) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,39 +12,11 @@ import pyarrow as pa
 from vckg.errors import SourceError
 from vckg.readers._csv import read_columns
 from vckg.readers._json import GuideTerm, IndraTerm, IndraXref, read_json
+from vckg.readers._terms import GO_CATEGORY, RO_RELATIONS, links_of
+from vckg.readers.obo import read_labels
 from vckg.statements import End, Reading, Statements, equals, keep, term_frame
 
 Parts = Mapping[str, Path]
-
-#: RO and BFO ids, and the short names files use for them, to our relations.
-RO_RELATIONS = {
-    "rdfs:subClassOf": "subclass_of",
-    "is_a": "subclass_of",
-    "BFO:0000050": "part_of",
-    "part_of": "part_of",
-    "RO:0002202": "develops_from",
-    "develops_from": "develops_from",
-    "RO:0002215": "capable_of",
-    "capable_of": "capable_of",
-    "RO:0002100": "has_soma_location",
-    "RO:0002104": "has_surface_part",
-    "CL:4030046": "lacks_surface_part",
-    "regulates": "regulates_process",
-    "RO:0002211": "regulates_process",
-    "positively_regulates": "positively_regulates_process",
-    "RO:0002213": "positively_regulates_process",
-    "negatively_regulates": "negatively_regulates_process",
-    "RO:0002212": "negatively_regulates_process",
-    "has_part": "has_part",
-    "BFO:0000051": "has_part",
-    "occurs_in": "occurs_in",
-    "BFO:0000066": "occurs_in",
-}
-GO_CATEGORY = {
-    "biological_process": "BiologicalProcess",
-    "molecular_function": "MolecularActivity",
-    "cellular_component": "CellularComponent",
-}
 
 
 def read_guide_json(parts: Parts, *, category: str, relation: str, space: str = "") -> Reading:
@@ -136,7 +108,8 @@ def read_relation_table(parts: Parts) -> Reading:
     """Read typed relations: a table with the columns subject, predicate, predicate_label, object, axiom.
 
     The hierarchy in it is the asserted one; the graph's comes from the reasoned release, so those rows count as
-    rejected with that reason. Surface proteins get nodes of their own, named by their Protein Ontology id.
+    rejected with that reason. Surface proteins get nodes of their own, named by the OBO file of the part
+    ``labels`` where it has them, else by their Protein Ontology id.
     """
     path = parts["main"]
     table = read_columns(path, ["subject", "predicate", "object"])
@@ -155,7 +128,10 @@ def read_relation_table(parts: Parts) -> Reading:
         reading.rejected.add(f"relation {predicate} is not one of the graph's", int(lost.sum()))
     table = table.filter(pa.array(known))
     proteins = sorted({o for o in table["object"].to_pylist() if o.startswith("PR:")})
-    reading.nodes.append(term_frame({"id": p, "category": "Protein", "name": p} for p in proteins))
+    labels = read_labels(parts["labels"]) if "labels" in parts else {}
+    reading.nodes.append(
+        term_frame({"id": p, "category": "Protein", "name": labels.get(p, p)} for p in proteins)
+    )
     predicates = predicates[known]
     for predicate in sorted(set(predicates)):
         rows = table.filter(pa.array(predicates == predicate))
@@ -179,15 +155,3 @@ def _xref(xref: IndraXref) -> str:
 def _replaced(pairs: Iterable[tuple[str, str]], space: str) -> pd.DataFrame:
     frame = pd.DataFrame(sorted(set(pairs)), columns=["name", "id"])
     return frame.assign(kind=f"{space or 'terms'}.replaced")
-
-
-def links_of(relation: str, pairs: Iterable[tuple[str, str]]) -> Statements:
-    """Return pairs of CURIEs, subject and object, as statements of one relation."""
-    subjects, objects = _columns(pairs)
-    return Statements(relation, (End("curie", subjects),), (End("curie", objects),))
-
-
-def _columns(pairs: Iterable[tuple[str, str]]) -> Iterator[pa.Array]:
-    pairs = list(pairs)
-    for i in range(2):
-        yield pa.array([p[i] for p in pairs], type=pa.string())

@@ -1,0 +1,51 @@
+"""What readers of ontologies share: relation names, GO's namespaces, links as statements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+
+from vckg.statements import End, Statements
+
+#: RO and BFO ids, and the short names files use for them, to our relations.
+RO_RELATIONS = {
+    "rdfs:subClassOf": "subclass_of",
+    "is_a": "subclass_of",
+    "BFO:0000050": "part_of",
+    "part_of": "part_of",
+    "RO:0002202": "develops_from",
+    "develops_from": "develops_from",
+    "RO:0002215": "capable_of",
+    "capable_of": "capable_of",
+    "RO:0002100": "has_soma_location",
+    "RO:0002104": "has_surface_part",
+    "CL:4030046": "lacks_surface_part",
+    "regulates": "regulates_process",
+    "RO:0002211": "regulates_process",
+    "positively_regulates": "positively_regulates_process",
+    "RO:0002213": "positively_regulates_process",
+    "negatively_regulates": "negatively_regulates_process",
+    "RO:0002212": "negatively_regulates_process",
+    "has_part": "has_part",
+    "BFO:0000051": "has_part",
+    "occurs_in": "occurs_in",
+    "BFO:0000066": "occurs_in",
+}
+GO_CATEGORY = {
+    "biological_process": "BiologicalProcess",
+    "molecular_function": "MolecularActivity",
+    "cellular_component": "CellularComponent",
+}
+
+
+def links_of(relation: str, pairs: Iterable[tuple[str, str]]) -> Statements:
+    """Return pairs of CURIEs, subject and object, as statements of one relation."""
+    subjects, objects = _columns(pairs)
+    return Statements(relation, (End("curie", subjects),), (End("curie", objects),))
+
+
+def _columns(pairs: Iterable[tuple[str, str]]) -> Iterator[pa.Array]:
+    pairs = list(pairs)
+    for i in range(2):
+        yield pa.array([p[i] for p in pairs], type=pa.string())
