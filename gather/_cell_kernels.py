@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from gather._compiled import compiled
 
 Array = npt.NDArray[Any]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def file_entries(
     rows: Array, columns: Array, values: Array, place: Array, indices: Array, data: Array
 ) -> None:
@@ -25,7 +26,7 @@ def file_entries(
         place[rows[i]] = at + 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _insert(strength: float, column: int, n: int, strengths: Array, columns: Array) -> int:
     """Keep the strongest in descending order, equals by column; return how many are kept."""
     top = len(strengths)
@@ -41,7 +42,7 @@ def _insert(strength: float, column: int, n: int, strengths: Array, columns: Arr
     return min(n + 1, top)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def rank_sparse(
     indptr: Array,
     indices: Array,
@@ -72,7 +73,7 @@ def rank_sparse(
         found[cell] = n
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def rank_dense(values: Array, counts: bool, target: float, idf: Array, columns: Array, found: Array) -> None:
     """As `rank_sparse`, for a dense block."""
     strengths = np.empty(columns.shape[1], np.float64)
@@ -89,7 +90,7 @@ def rank_dense(values: Array, counts: bool, target: float, idf: Array, columns: 
         found[cell] = n
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _raised(x: float, power: int) -> float:
     """Return ``x ** power`` by squaring; the library's pow would be half of the time."""
     result = 1.0
@@ -101,15 +102,15 @@ def _raised(x: float, power: int) -> float:
     return result
 
 
-@njit(cache=True, nogil=True)
-def _confidence(belief: float, similarity: float, share: float, map_: Array) -> float:
+@compiled
+def _confidence(belief: float, similarity: float, share: float, map_: Array) -> Any:
     """The logistic map of `gather.label.Calibration`."""
     clipped = min(max(belief, 1e-3), 1.0 - 1e-3)
     x = map_[0] + map_[1] * np.log(clipped / (1.0 - clipped)) + map_[2] * similarity + map_[3] * share
     return 1.0 / (1.0 + np.exp(-x))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _belief(spread: Array, total: float, line: Array) -> float:
     """Share of the distribution on one line."""
     belief = 0.0
@@ -118,7 +119,7 @@ def _belief(spread: Array, total: float, line: Array) -> float:
     return belief / total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _add_up(genes: Array, ranks: Array, indptr: Array, indices: Array, weights: Array, sums: Array) -> None:
     """The statistic of every candidate: sum over genes of rank weight times evidence weight."""
     sums[:] = 0.0
@@ -128,7 +129,7 @@ def _add_up(genes: Array, ranks: Array, indptr: Array, indices: Array, weights: 
             sums[indices[j]] += weight * weights[j]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _share(genes: Array, ranks: Array, indptr: Array, indices: Array, candidate: int) -> float:
     """Share of the query's weight whose genes speak for a candidate; indices of a row ascend."""
     speaking, total = 0.0, 0.0
@@ -146,7 +147,7 @@ def _share(genes: Array, ranks: Array, indptr: Array, indices: Array, candidate:
     return speaking / total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _sharpened(sums: Array, inverse: Array, winner: int, power: int, spread: Array) -> float:
     """Scores relative to the best, sharpened, into `spread`; return their sum."""
     highest, total = sums[winner] * inverse[winner], 0.0
@@ -157,7 +158,7 @@ def _sharpened(sums: Array, inverse: Array, winner: int, power: int, spread: Arr
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def label_cells(
     columns: Array,
     found: Array,

@@ -8,20 +8,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from gather._compiled import compiled
 
 Array = npt.NDArray[Any]
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _popcount(word: np.uint64) -> int:
+@compiled
+def _popcount(word: Any) -> Any:
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
     word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
     word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
     return (word * np.uint64(0x0101010101010101)) >> np.uint64(56)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _add_rows(codes: Array, genes: Array, weights: Array, n: int, sums: Array) -> None:
     """Add ``weights[i] * codes[genes[i]]`` to `sums`, four rows at a time so that sums stay in registers."""
     width = codes.shape[1]
@@ -42,8 +43,8 @@ def _add_rows(codes: Array, genes: Array, weights: Array, n: int, sums: Array) -
         i += 1
 
 
-@njit(cache=True, nogil=True)
-def _kth_largest(sums: Array, n: int, k: int, best: Array) -> float:
+@compiled
+def _kth_largest(sums: Array, n: int, k: int, best: Array) -> Any:
     """The k-th largest of ``sums[:n]``; `best` is scratch of length k."""
     best[:k] = np.float32(-1.0)
     last = np.float32(-1.0)
@@ -59,7 +60,7 @@ def _kth_largest(sums: Array, n: int, k: int, best: Array) -> float:
     return last
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _union(bits: Array, genes: Array, n: int, union: Array) -> int:
     """How many targets the first `n` genes reach together; `union` is scratch."""
     union[:] = 0
@@ -73,7 +74,7 @@ def _union(bits: Array, genes: Array, n: int, union: Array) -> int:
     return reached
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _pick(
     rounded: Array, near: Array, exact: Array, m: int, column_of: Array, columns: Array, scores: Array
 ) -> None:
@@ -90,7 +91,7 @@ def _pick(
         rounded[winner] = -1.0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _sum_again(codes: Array, genes: Array, weights: Array, n: int, j: int) -> float:
     """The score of one candidate in float64, in the order of the query."""
     total = 0.0
@@ -99,7 +100,7 @@ def _sum_again(codes: Array, genes: Array, weights: Array, n: int, j: int) -> fl
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def paper_chunk(
     codes: Array,
     bits: Array,

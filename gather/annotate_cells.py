@@ -138,8 +138,8 @@ class CellAnnotator:
         for i in range(len(ontology)):
             same = ontology.equivalents(i)
             if len(same) > 1:
-                line[i] = closure[np.ix_(same, self._position)].any(0) | closure[
-                    np.ix_(self._position, same)
+                line[i] = closure[list(same)][:, self._position].any(0) | closure[self._position][
+                    :, list(same)
                 ].any(1)
         self._line = line.astype(np.uint8)
         answerable = ontology.information >= self.calibration.vague
@@ -294,14 +294,14 @@ def stream(
 def obs_of(answers: CellAnswers, ontology: Ontology) -> dict[str, Any]:
     """Return the columns of ``obs`` by suffix."""
     known, codes = np.unique(answers.term, return_inverse=True)
-    labels = [ontology.names[i] if i >= 0 else UNKNOWN for i in known.tolist()]
-    curies = [ontology.terms[i] if i >= 0 else UNKNOWN for i in known.tolist()]
+    labels = np.array([ontology.names[i] if i >= 0 else UNKNOWN for i in known.tolist()], dtype=object)
+    curies = np.array([ontology.terms[i] if i >= 0 else UNKNOWN for i in known.tolist()], dtype=object)
     return {
-        "cell_type": pd.Categorical.from_codes(codes, categories=labels),
-        "cell_type_ontology_term_id": pd.Categorical.from_codes(codes, categories=curies),
+        "cell_type": pd.Categorical(labels[codes]),
+        "cell_type_ontology_term_id": pd.Categorical(curies[codes]),
         "confidence": answers.confidence,
         "fdr": answers.fdr,
-        "status": pd.Categorical.from_codes(answers.status, categories=list(STATUSES)),
+        "status": pd.Categorical(np.array(STATUSES, dtype=object)[answers.status]),
     }
 
 

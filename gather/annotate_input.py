@@ -116,10 +116,16 @@ def _checked(values: Any, where: str) -> Matrix:
         raise InputError(
             f"{where} has negative values (it was scaled); give counts or log-normalised values by --layer"
         )
-    numbers = values.data if sp.issparse(values) else np.asarray(values)
+    numbers = _stored(values)
     if not np.isfinite(numbers).all():
         raise InputError(f"{where} holds NaN or infinite values; remove or fill them first")
     return values  # type: ignore[no-any-return]
+
+
+def _stored(values: Any) -> npt.NDArray[Any]:
+    """The stored values of a dense or sparse matrix."""
+    sparse: Any = values
+    return np.asarray(sparse.data if sp.issparse(values) else values)
 
 
 def _sample(values: Any) -> npt.NDArray[Any]:
@@ -127,7 +133,7 @@ def _sample(values: Any) -> npt.NDArray[Any]:
     if hasattr(values, "to_memory") or (not sp.issparse(values) and not isinstance(values, np.ndarray)):
         values = values[: min(200, values.shape[0])]
         values = values.to_memory() if hasattr(values, "to_memory") else values
-    numbers = values.data if sp.issparse(values) else np.asarray(values)
+    numbers = _stored(values)
     return numbers.ravel()[:_SAMPLE] if sp.issparse(values) else numbers[:2000].ravel()
 
 
@@ -152,7 +158,8 @@ def normalise(counts: Matrix) -> Matrix:
     totals = np.asarray(rows.sum(axis=1)).ravel()
     scale = np.divide(TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
     rows = sp.csr_matrix(sp.diags(scale) @ rows, dtype=np.float32)
-    return rows.log1p()
+    logged: Matrix = rows.log1p()
+    return logged
 
 
 def detection(matrix: Matrix) -> npt.NDArray[np.float64]:

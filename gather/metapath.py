@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int32]
+Sparse = Any
+"""A scipy CSR array; its stubs lose the shape in slices and products."""
 
 DENYING = ("is_negative_marker_for", "lacks_surface_part")
 MAX_HOPS = 3
@@ -89,10 +91,10 @@ class Blocks:
 
     genes: Ints
     targets: Ints
-    direct: sp.csr_array
-    first: sp.csr_array
-    between: sp.csr_array
-    last: sp.csr_array
+    direct: Sparse
+    first: Sparse
+    between: Sparse
+    last: Sparse
 
 
 def walkable_rows(
@@ -129,7 +131,7 @@ def blocks(graph: Graph, target: Target, *, exclude: Iterable[str] = (), damping
     is_gene = graph.category == CATEGORIES.index("Gene")
     is_target = graph.category == CATEGORIES.index(target.category)
     inner = ~is_gene & ~is_target
-    parts: dict[str, list[sp.coo_array]] = {"direct": [], "first": [], "between": [], "last": []}
+    parts: dict[str, list[Any]] = {"direct": [], "first": [], "between": [], "last": []}
 
     def add(part: str, rows: Ints, columns: Ints, weights: npt.NDArray[np.float32], keep: Bools) -> None:
         if keep.any():
@@ -172,7 +174,7 @@ def _damped(subject: Ints, obj: Ints, n: int, damping: float) -> npt.NDArray[np.
     return (degree.astype(np.float64) ** -damping).astype(np.float32)
 
 
-def _sum(matrices: list[sp.coo_array], n: int) -> sp.csr_array:
+def _sum(matrices: list[Any], n: int) -> Sparse:
     """Sum of the relations' blocks in a fixed order, duplicates added."""
     if not matrices:
         return sp.csr_array((n, n), dtype=np.float32)

@@ -136,7 +136,7 @@ class Ontology:
     @cached_property
     def n_descendants(self) -> Ints:
         """How many terms lie below each, itself excluded; int32[t]."""
-        return (self.closure.sum(axis=0) - 1).astype(np.int32)
+        return np.asarray(self.closure.sum(axis=0) - 1, dtype=np.int32)
 
     @cached_property
     def information(self) -> Floats:
@@ -144,7 +144,9 @@ class Ontology:
 
         ``1 - ln(descendants + 1) / ln(terms)`` (Seco, Veale and Hayes, ECAI 2004): needs no corpus.
         """
-        return 1.0 - np.log(self.n_descendants + 1.0) / np.log(max(len(self), 2))
+        return np.asarray(
+            1.0 - np.log(self.n_descendants + 1.0) / np.log(max(len(self), 2)), dtype=np.float64
+        )
 
     @cached_property
     def depth(self) -> Ints:
@@ -223,7 +225,8 @@ class Ontology:
         """
         top = self.common_information(i)
         total = self.information[i] + self.information
-        lin = np.divide(2.0 * top, total, out=np.zeros(len(self)), where=total > 0)
+        lin = np.zeros(len(self))
+        np.divide(2.0 * top, total, out=lin, where=total > 0)
         lin[list(self.equivalents(i))] = 1.0
         return lin
 

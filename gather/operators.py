@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from gather.metapath import DAMPING, MAX_HOPS, Blocks, Target, blocks, target_named
+from gather.metapath import DAMPING, MAX_HOPS, Blocks, Sparse, Target, blocks, target_named
 from vckg.errors import InputError
 from vckg.store import sha256_of
 
@@ -59,10 +59,10 @@ class Operators:
     hops: int
     genes: Ints
     targets: Ints
-    weights: tuple[sp.csr_array, ...]
-    first: sp.csr_array
-    between: sp.csr_array
-    last: sp.csr_array
+    weights: tuple[Sparse, ...]
+    first: Sparse
+    between: Sparse
+    last: Sparse
     key: str = ""
     _tables: dict[int, Table] = field(default_factory=dict, repr=False)
 
@@ -82,7 +82,7 @@ class Operators:
         assert np.array_equal(self.genes[found], gene_nodes), "a query holds a node that is not a gene"
         return found
 
-    def reach(self, hop: int) -> sp.csr_array:
+    def reach(self, hop: int) -> Sparse:
         """Boolean ``R_hop`` [genes, targets]."""
         weights = self.weights[hop - 1]
         ones = np.ones(len(weights.data), bool)
@@ -148,9 +148,9 @@ class Table:
         return cls(row, used_columns.astype(np.int32), dense, np.ascontiguousarray(bits), df)
 
 
-def _coded(weights: tuple[sp.csr_array, ...]) -> sp.csr_array:
+def _coded(weights: tuple[Sparse, ...]) -> Sparse:
     """Sum over hops of the hop's code where it is reached, uint8."""
-    total: sp.csr_array | None = None
+    total: Sparse = None
     for code, matrix in zip(HOP_CODES, weights, strict=False):
         codes = np.full(len(matrix.data), code, np.uint8)
         part = sp.csr_array((codes, matrix.indices, matrix.indptr), shape=matrix.shape)
@@ -184,7 +184,7 @@ def build(
     return _from_blocks(goal, hops, typed, tuple(_sorted(m) for m in matrices))
 
 
-def _from_blocks(goal: Target, hops: int, typed: Blocks, matrices: tuple[sp.csr_array, ...]) -> Operators:
+def _from_blocks(goal: Target, hops: int, typed: Blocks, matrices: tuple[Sparse, ...]) -> Operators:
     return Operators(
         goal,
         hops,
@@ -197,7 +197,7 @@ def _from_blocks(goal: Target, hops: int, typed: Blocks, matrices: tuple[sp.csr_
     )
 
 
-def _sorted(matrix: sp.csr_array) -> sp.csr_array:
+def _sorted(matrix: Sparse) -> Sparse:
     matrix = sp.csr_array(matrix, dtype=np.float32)
     matrix.sort_indices()
     return matrix
@@ -306,7 +306,7 @@ def _read(folder: Path, target: Target, hops: int, key: str) -> Operators:
 
     genes, targets = load("genes"), load("targets")
 
-    def matrix(name: str, columns: int | None = None) -> sp.csr_array:
+    def matrix(name: str, columns: int | None = None) -> Sparse:
         indptr = load(f"{name}.indptr")
         parts = (load(f"{name}.data"), load(f"{name}.indices"), indptr)
         n_columns = len(targets) if columns is None else columns

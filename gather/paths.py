@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
 from gather.evidence import EdgeRef, EvidenceItem, GeneSupport, Walk
-from gather.metapath import DENYING
+from gather.metapath import DENYING, Sparse
 from gather.query import GeneQuery
 from gather.score import Convergence, Retriever
 from gather.weights import GENERATIONS, INHERITANCE
@@ -87,7 +86,7 @@ def _supports(retriever: Retriever, convergence: Convergence, position: int) -> 
     )
 
 
-def _column(matrix: sp.csr_array, rows: npt.NDArray[np.intp] | Ints, column: int) -> Floats:
+def _column(matrix: Sparse, rows: npt.NDArray[np.intp] | Ints, column: int) -> Floats:
     """Entries ``matrix[rows, column]``; bisection in each row, columns are sorted."""
     values = np.zeros(len(rows))
     for i, row in enumerate(np.asarray(rows).tolist()):
@@ -130,7 +129,7 @@ def _inherited(retriever: Retriever, rows: npt.NDArray[np.intp], query: GeneQuer
     """
     graph, operators = retriever.graph, retriever.operators
     found: list[_Found] = []
-    lines = {node: (node,)}
+    lines: dict[int, tuple[int, ...]] = {node: (node,)}
     frontier = [node]
     for generation in range(1, GENERATIONS + 1):
         above = {
@@ -150,14 +149,14 @@ def _inherited(retriever: Retriever, rows: npt.NDArray[np.intp], query: GeneQuer
     return found
 
 
-def _dense_row(matrix: sp.csr_array, row: int) -> Floats:
+def _dense_row(matrix: Sparse, row: int) -> Floats:
     dense = np.zeros(matrix.shape[1])
     span = slice(int(matrix.indptr[row]), int(matrix.indptr[row + 1]))
     dense[matrix.indices[span]] = matrix.data[span]
     return dense
 
 
-def _best_between(between: sp.csr_array, last: sp.csr_array, column: int) -> tuple[Floats, Ints]:
+def _best_between(between: Sparse, last: Sparse, column: int) -> tuple[Floats, Ints]:
     """For every inner node the best weight to the target over one more inner node, and that node."""
     best, via = np.zeros(between.shape[0]), np.full(between.shape[0], -1, np.int32)
     span = slice(int(last.indptr[column]), int(last.indptr[column + 1]))

@@ -133,7 +133,7 @@ class GeneQuery:
 
 def rank_weights(n: int) -> Floats:
     """Return ``1 / log2(rank + 2)`` for ranks 0 to n - 1, the published gene weight; float64[n]."""
-    return 1.0 / np.log2(np.arange(n) + 2.0)
+    return np.asarray(1.0 / np.log2(np.arange(n) + 2.0), dtype=np.float64)
 
 
 @lru_cache(maxsize=1)

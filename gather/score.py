@@ -16,14 +16,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
 from gather.evaluate import benjamini_hochberg
-from gather.metapath import Target, target_named
+from gather.metapath import Sparse, Target, target_named
 from gather.operators import HOP_CODES, Operators, Table, operators
 from gather.query import GeneQuery, Panel
 from gather.walk import TIE_DECIMALS
@@ -161,7 +161,7 @@ class Retriever:
         return np.flatnonzero(np.diff(self.weights.direct.indptr) > 0).astype(np.int32)
 
     @cached_property
-    def matrix(self) -> sp.csr_array:
+    def matrix(self) -> Sparse:
         """Evidence weights, inherited ones included, of the measured genes: float64 CSR [graph nodes, c]."""
         columns = np.searchsorted(self.weights.nodes, self.nodes)
         measured = np.zeros(self.graph.n)
@@ -275,7 +275,8 @@ class Retriever:
         reaching = np.zeros(len(self.operators.targets))
         for weights in self.operators.weights:
             reaching = np.maximum(reaching, np.bincount(weights.indices, minlength=len(reaching)))
-        return 1.0 - np.log(np.maximum(reaching[columns], 1.0)) / np.log(max(len(self.operators.genes), 2))
+        genes = max(len(self.operators.genes), 2)
+        return np.asarray(1.0 - np.log(np.maximum(reaching[columns], 1.0)) / np.log(genes), dtype=np.float64)
 
     def _ppr(self, query: GeneQuery) -> Floats:
         """Stationary mass of a walk that restarts at the query genes, each seeded by weight over degree."""
@@ -292,16 +293,19 @@ class Retriever:
         return mass[offset + np.searchsorted(self.operators.targets, self.nodes)]
 
     @cached_property
-    def _transition(self) -> tuple[sp.csr_array, Floats, int]:
+    def _transition(self) -> tuple[Sparse, Floats, int]:
         """Column-stochastic transitions over genes, inner nodes and targets; degrees; where targets begin."""
         direct, first, last = self.operators.weights[0], self.operators.first, self.operators.last
         n_genes, n_targets = direct.shape
         nothing, ends = sp.csr_array((n_genes, n_genes)), sp.csr_array((n_targets, n_targets))
-        inner = self.operators.between * 0.5  # each way is added below
-        half = sp.block_array([[nothing, first, direct], [None, inner, last.T.tocsr()], [None, None, ends]])
-        links = sp.csr_array(half != 0, dtype=np.float64)
-        links = sp.csr_array(links + links.T)
-        degree = np.asarray(links.sum(axis=0)).ravel()
+        parts: list[list[Any]] = [
+            [nothing, first, direct],
+            [None, self.operators.between, last.T.tocsr()],
+            [None, None, ends],
+        ]
+        half: Sparse = sp.block_array(parts)
+        links: Sparse = sp.csr_array((half + half.T) != 0, dtype=np.float64)
+        degree = np.asarray(links.sum(axis=0), dtype=np.float64).ravel()
         inverse = np.divide(1.0, degree, out=np.zeros_like(degree), where=degree > 0)
         return sp.csr_array(links @ sp.diags_array(inverse)), degree, first.shape[0] + first.shape[1]
 

@@ -43,7 +43,7 @@ class Rows:
         self._indices: Any = None
         self._data: Any = None
         if sp.issparse(matrix):
-            rows = matrix.tocsr()
+            rows: Any = matrix.tocsr()  # type: ignore[attr-defined]
             self.shape = (int(rows.shape[0]), int(rows.shape[1]))
             self._take(rows.indptr, rows.indices, rows.data)
         elif hasattr(matrix, "keys") and "indptr" in matrix:
@@ -98,11 +98,9 @@ class Rows:
         if self._dense is not None:
             return np.asarray(self._dense[start:stop])
         low, high = int(self._indptr[start]), int(self._indptr[stop])
-        made = sp.csr_matrix((stop - start, self.shape[1]), dtype=np.float32)
-        made.data = np.asarray(self._data[low:high])
-        made.indices = np.asarray(self._indices[low:high])
-        made.indptr = self._indptr[start : stop + 1] - low
-        return made
+        indptr = (self._indptr[start : stop + 1] - low).astype(np.int32)
+        parts = (np.asarray(self._data[low:high]), np.asarray(self._indices[low:high]), indptr)
+        return sp.csr_matrix(parts, shape=(stop - start, self.shape[1]))
 
 
 def _transposed(group: Any, shape: tuple[int, int], folder: Path) -> tuple[npt.NDArray[np.int64], Any, Any]:

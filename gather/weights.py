@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from gather.metapath import Target, walkable_rows
+from gather.metapath import Sparse, Target, walkable_rows
 from vckg.schema import CATEGORIES
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
-Sparse = Any
-"""A scipy CSR array; its stubs lose the shape in products."""
 
 
 INHERITANCE = 0.35
@@ -257,4 +255,4 @@ def _upper_tail(statistic: Floats, some: Floats, mean: Floats, variance: Floats,
 def _normalised(background: Floats | None, genes: Ints) -> Floats:
     assert background is not None
     chance = background[genes]
-    return chance / chance.sum()
+    return np.asarray(chance / chance.sum(), dtype=np.float64)
