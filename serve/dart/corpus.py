@@ -126,9 +126,9 @@ def grouped_attention(
 class Bfloat16Linear(torch.nn.Module):
     """A linear layer whose product runs in bfloat16 while the residual stream around it stays float32.
 
-    Twice the speed of float32 on a CPU with the AVX512 bfloat16 instructions; `write_corpus` measures
-    nothing by it, it only writes text and taps, and a draft head cannot tell the difference
-    (docs/results/dart.md has the agreement).
+    Twice the speed of float32 on a CPU with the AVX512 bfloat16 instructions. Only the corpus is written so:
+    a token may differ now and then from what float32 would choose, which a draft may and a served answer may
+    not.
     """
 
     def __init__(self, linear: torch.nn.Linear) -> None:
