@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # The CPU build of torch where no GPU is found: an open range would pull gigabytes of CUDA.
 TORCH  := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo "torch>=2.6" || echo "torch==2.13.0")
 
-.PHONY: help setup setup-dev demo test check slow bench clean
+.PHONY: help setup setup-dev demo test check slow bench bench-annotate clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -39,6 +39,10 @@ check: $(VENV)/dev           ## lint, types, layers
 
 slow: $(VENV)/dev            ## end-to-end tests that take minutes
 	$(BIN)/pytest -m slow
+
+bench-annotate: $(VENV)/dev  ## ours and its peers on the same cell sets; VCKG_MIRROR names the data
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[bench]"
+	$(BIN)/python -m gather.annotate_peers
 
 clean:                       ## remove what the targets made here
 	rm -rf $(VENV) demo dist .pytest_cache .mypy_cache .ruff_cache

@@ -165,8 +165,8 @@ def normalise(counts: Matrix) -> Matrix:
 def detection(matrix: Matrix) -> npt.NDArray[np.float64]:
     """Fraction of the rows in which each column is above zero, float64[columns]."""
     n = max(matrix.shape[0], 1)
-    counts = (matrix > 0).sum(axis=0)
-    return np.asarray(counts, dtype=np.float64).ravel() / n
+    counts: Any = (matrix > 0).sum(axis=0)
+    return np.asarray(np.asarray(counts).ravel() / n, dtype=np.float64)
 
 
 def names_that_ground(graph: Graph, var: Any) -> tuple[str, Panel]:

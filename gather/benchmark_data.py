@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from gather.annotate_adata import AUTO, cell_groups
 from gather.annotate_file import open_h5ad
-from gather.annotate_input import Ranking, rank_cell_sets, read_expression
+from gather.annotate_input import Expression, Ranking, rank_cell_sets, read_expression
 from gather.query import DEFAULT_TOP, CellSet, GeneQuery, Panel, ground_panel, make_query
 from vckg.errors import InputError
 from vckg.resources import resource
@@ -57,13 +58,28 @@ def file_questions(
 
     A cluster's truth is the commonest truth of its cells, ties by CURIE.
     """
-    with resource("data", "benchmark_sets.tsv").open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines, delimiter="\t"))
+    rows = read_sets()
     maps = _label_maps(folder / "h5ad" / "label_to_cl.tsv")
     found: list[Question] = []
     for row in rows:
         found += _questions_of(graph, folder / "h5ad" / row["file"], row, maps, ranking, top, seed)
     return found
+
+
+def read_sets() -> list[dict[str, str]]:
+    """Return the rows of `data/benchmark_sets.tsv`."""
+    with resource("data", "benchmark_sets.tsv").open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines, delimiter="\t"))
+
+
+def groups_of(
+    adata: Any, expression: Expression, row: dict[str, str], seed: int = 0
+) -> dict[Mode, npt.NDArray[np.object_]]:
+    """Return the group of every cell by label and by cluster."""
+    return {
+        "label groups": cell_groups(adata, expression, row["truth"], seed),
+        "clusters": cell_groups(adata, expression, row["clusters"] or AUTO, seed),
+    }
 
 
 def _label_maps(path: Path) -> dict[str, dict[str, str]]:
@@ -87,14 +103,13 @@ def _questions_of(
 ) -> list[Question]:
     adata = open_h5ad(path)
     expression = read_expression(adata, graph)
-    labels = cell_groups(adata, expression, row["truth"], seed)
+    groupings = groups_of(adata, expression, row, seed)
+    labels = groupings["label groups"]
     known = maps.get(path.stem, {})
     truths = np.array([row["truth_of_all"] or known.get(str(label), "") for label in labels], dtype=object)
-    clusters = cell_groups(adata, expression, row["clusters"] or AUTO, seed)
     closed = tuple(sorted({t for t in truths.tolist() if t}))
     found = []
-    groupings: tuple[tuple[Mode, Any], ...] = (("label groups", labels), ("clusters", clusters))
-    for mode, groups in groupings:
+    for mode, groups in groupings.items():
         for cell_set in rank_cell_sets(expression, groups.tolist(), ranking=ranking):
             truth = _commonest(truths[(groups == cell_set.name) & (truths != "")].tolist())
             if truth:
