@@ -1,0 +1,128 @@
+"""The commands on the toy graph: what they print, and one line with exit code 2 where they cannot."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vckg.resources import resource
+
+TOY = resource("data", "toy")
+ROOT = Path(__file__).parents[2]
+TABLE = ["--table", str(TOY / "sources.toml")]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("commands")
+    done = vckg(folder, "build", *TABLE, "--mirror", str(TOY), "-o", str(folder / "graph"))
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def vckg(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    code = "import sys; sys.argv[0] = 'vckg'; from vckg.cli import main; main()"
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("VCKG_")}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**kept, "VCKG_CACHE": str(folder / "cache"), "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_info_tells_counts_and_reasons(place: Path) -> None:
+    done = vckg(place, "info", "-g", str(place / "graph"))
+    assert done.returncode == 0, done.stderr
+    assert "20 nodes, 23 edges" in done.stdout
+    assert "1 not human" in done.stdout or "for other reasons" in done.stdout
+    facts = json.loads(vckg(place, "info", "--json", VCKG_GRAPH=str(place / "graph")).stdout)
+    assert facts["categories"]["Gene"] == 5
+    assert facts["sources"]["cellmarker"]["rejected"]["not human"] == 1
+
+
+@pytest.mark.parametrize("name", ["HGNC:7315", "MS4A1", "CD20", "ENSG00000156738.2", "ms4a1"])
+def test_show_finds_a_gene_by_any_name(place: Path, name: str) -> None:
+    done = vckg(place, "show", name, "-g", str(place / "graph"), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["node"]["id"] == "HGNC:7315"
+
+
+def test_show_prints_edges_with_their_sources(place: Path) -> None:
+    done = vckg(place, "show", "T cell", "-g", str(place / "graph"))
+    assert "CL:0000084  T cell  (Cell)" in done.stdout
+    assert "is_marker_for <-" in done.stdout
+    assert "PMID:111 PMID:112 ..." in done.stdout
+
+
+def test_path_shows_the_shortest_walks(place: Path) -> None:
+    walks = json.loads(vckg(place, "path", "CD14", "PAX5", "-g", str(place / "graph"), "--json").stdout)
+    assert {len(w) for w in walks} == {3}
+    assert {w[-1]["relation"] for w in walks} == {"regulates"}
+    printed = vckg(place, "path", "CD3D", "T cell", "-g", str(place / "graph")).stdout
+    assert printed.strip() == "CD3D  --is_marker_for-->  T cell [cellmarker]"
+
+
+def test_sources_tells_what_was_tried_and_what_to_supply(place: Path) -> None:
+    facts = {f["name"]: f for f in json.loads(vckg(place, "sources", "--json").stdout)}
+    assert facts["kegg"]["tried"] == "not tried on the full file"
+    assert "KEGG's terms" in facts["kegg"]["note"]
+    assert not facts["cellmarker"]["redistribute"]
+    assert facts["cl"]["tried"] == "the publisher's whole file"
+    assert "CellMarker 2.0" in vckg(place, "sources", "--profile", "core").stdout
+
+
+def test_fetch_lists_the_files(place: Path) -> None:
+    done = vckg(place, "fetch", *TABLE, "--mirror", str(TOY), "--json")
+    files = json.loads(done.stdout)["files"]
+    assert {f["source"] for f in files} == {
+        "cl",
+        "uberon",
+        "go",
+        "hgnc",
+        "cellmarker",
+        "reactome",
+        "collectri",
+    }
+    assert {f["route"] for f in files} == {"mirror"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["show", "p40"], "could be HGNC:1633 (CD19), HGNC:7315 (MS4A1)"),
+        (["show", "no such thing"], "no gene or cell type named"),
+        (["show", "HGNC:731"], "did you mean 'HGNC:7315'"),
+        (["path", "CD20", "MS4A1"], "are the same node"),
+        (["info", "-g", "/nonexistent/graph"], "not a graph folder"),
+        (["build", "--profile", "ful", "-o", "x"], "did you mean 'full'"),
+        (["build", "--profile", "full"], "name a folder with --output"),
+        (["build", "--source", "cellmarkr", "-o", "x"], "did you mean 'cellmarker'"),
+        (["build", *TABLE, "--offline", "-o", "x"], "no route leads to its file (offline)"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_one_line(place: Path, arguments: list[str], said: str) -> None:
+    if arguments[0] in ("show", "path"):
+        arguments = [*arguments, "-g", str(place / "graph")]
+    done = vckg(place, *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+
+
+@pytest.mark.network
+def test_the_default_graph_builds_itself_with_pip_alone(place: Path) -> None:
+    done = vckg(place, "show", "CD3D", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "fetching" in done.stderr
+    assert "building core" in done.stderr
+    again = vckg(place, "info", "--json")
+    assert again.stderr == ""
+    facts = json.loads(again.stdout)
+    assert facts["sources"]["cellmarker"]["kept"] > 47_000
+    assert facts["sources"]["singlecellbase"]["rows"] == 9158
