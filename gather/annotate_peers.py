@@ -31,9 +31,6 @@ from gather.benchmark_data import Question, file_questions, groups_of, read_sets
 from vckg.console import err, run
 from vckg.errors import InputError
 
-if TYPE_CHECKING:
-    pass
-
 Floats = npt.NDArray[np.float64]
 LIST = 50
 MIN_LIST = 3
@@ -252,7 +249,7 @@ def side_by_side(bench: Bench, data: Path) -> list[str]:
         "",
     ]
     lines += [
-        f"Graph {bench.graph.content_hash[:16]}. Macro means over pbmc68k, pbmc3k, Kang PBMC, pancreas; 95 % intervals.",
+        f"Graph {bench.graph.content_hash[:16]}. Macro means over pbmc68k, pbmc3k, Kang, pancreas.",
         "",
     ]
     for mode in ("label groups", "clusters"):

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 SHARPNESS = 8.0
-THRESHOLD = 0.5
+THRESHOLD = 0.4
+"""On the development sets nothing right is lost above it, and `colon` gains nothing wrong."""
 VAGUE = 0.15
 RANDOM_WEIGHT = 0.3
 """Weight of a question with random genes."""

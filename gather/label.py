@@ -44,7 +44,7 @@ class Calibration:
         the share
         of the query's weight that speaks for it.
     threshold
-        Least confidence of an answer: more likely right than wrong.
+        Least confidence of an answer.
     vague
         Terms with less information content say too little to be an answer: "cell", "neural cell"; not
         "leukocyte".

@@ -1,0 +1,88 @@
+"""Named, backed off, unknown or ungrounded: when, and how sure."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gather.label import Calibration, Labeller, default_calibration
+from gather.ontology import Ontology
+from gather.query import GeneQuery
+from gather.score import Convergence, Support
+
+PLAIN = Calibration(1.0, 0.0, 1.0, 0.0, 0.0, 0.5, 0.2)
+"""Confidence is belief itself; one step of sharpness."""
+
+
+@pytest.fixture(scope="module")
+def ontology():
+    """cell > (blood > (T > (naive T, memory T), B), neuron)"""
+    edges = [(1, 0), (6, 0), (2, 1), (3, 1), (4, 2), (5, 2)]
+    child, parent = (np.array(ends, np.int32) for ends in zip(*edges, strict=True))
+    names = ["cell", "blood", "T", "B", "naive T", "memory T", "neuron"]
+    return Ontology([f"CL:{i}" for i in range(7)], child, parent, names=names)
+
+
+def decide(ontology, scores, calibration=PLAIN, *, back_off=True, genes=3):
+    nodes = np.array(sorted(scores), np.int32)
+    query = GeneQuery("q", np.arange(genes, dtype=np.int32), np.ones(genes), ("g",) * genes)
+    score = np.array([scores[n] for n in nodes.tolist()], float)
+    ones = np.ones(len(nodes))
+    convergence = Convergence(query, "Cell", nodes, score, ones * 0.01, ones * 0.02)
+    support = Support(ones, ones, np.full(len(nodes), genes))
+    return Labeller(ontology, calibration, back_off=back_off).decide(convergence, support)
+
+
+def test_a_clear_winner_is_named(ontology):
+    found = decide(ontology, {4: 8.0, 3: 1.0, 6: 1.0})
+    assert (found.status, found.label) == ("named", "naive T")
+    assert found.confidence == pytest.approx(0.8)
+
+
+def test_rivals_below_one_parent_back_off_to_it(ontology):
+    found = decide(ontology, {4: 4.2, 5: 4.0, 6: 1.0})
+    assert (found.status, found.label) == ("backed_off", "T")
+    assert found.confidence == pytest.approx(8.2 / 9.2)
+
+
+def test_the_deepest_term_that_passes_is_the_answer(ontology):
+    """T gathers too little, blood enough."""
+    found = decide(ontology, {4: 3.0, 5: 1.5, 3: 2.9, 6: 2.0}, replace(PLAIN, threshold=0.6, vague=0.1))
+    assert (found.status, found.label) == ("backed_off", "blood")
+
+
+def test_rivals_without_an_informative_common_ancestor_are_unknown(ontology):
+    found = decide(ontology, {4: 3.0, 6: 2.9, 3: 2.9}, replace(PLAIN, threshold=0.8))
+    assert (found.status, found.label, found.curie) == ("unknown", "unknown", "")
+    assert [c.rank for c in found.candidates] == [1, 2, 3]
+
+
+def test_too_vague_a_winner_is_no_answer(ontology):
+    assert decide(ontology, {0: 5.0}).status == "unknown"
+
+
+def test_a_closed_set_never_answers_outside_itself(ontology):
+    found = decide(ontology, {4: 4.2, 5: 4.0, 6: 4.0}, back_off=False)
+    assert found.status == "unknown"
+    assert decide(ontology, {0: 5.0}, back_off=False).label == "cell"
+
+
+def test_nothing_asked_is_ungrounded_and_nothing_reached_unknown(ontology):
+    assert decide(ontology, {4: 1.0}, genes=0).status == "ungrounded"
+    assert decide(ontology, {4: 0.0}).status == "unknown"
+
+
+def test_belief_counts_what_is_above_and_below(ontology):
+    """A T cell call is related to naive T (below) and blood (above), not to B."""
+    labeller = Labeller(ontology, PLAIN)
+    spread = np.array([0, 0.1, 0.2, 0.3, 0.25, 0.1, 0.05])
+    np.testing.assert_allclose(labeller.on_line(spread, np.array([2])), [0.1 + 0.2 + 0.25 + 0.1])
+
+
+def test_the_shipped_confidence_grows_with_belief_similarity_and_support():
+    shipped = default_calibration()
+    one = np.ones(1)
+    low = shipped.confidence(0.3 * one, 0.2 * one, 0.3 * one)
+    for higher in ((0.9, 0.2, 0.3), (0.3, 0.6, 0.3), (0.3, 0.2, 0.9)):
+        assert shipped.confidence(*(x * one for x in higher)) > low
+    assert 0 < low < 1
