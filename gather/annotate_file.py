@@ -171,6 +171,13 @@ def _add_to(path: Path, columns: dict[str, Any], key: str, kept: dict[str, Any])
         write_elem(file["uns"], key, kept)
 
 
+def write_matrix(store: Any, matrix: Any, *, compression: str | None = None) -> None:
+    """Write a matrix as element ``X`` of an open HDF5 or zarr store, in anndata's encoding."""
+    from anndata.io import write_elem
+
+    write_elem(store, "X", matrix, dataset_kwargs={"compression": compression} if compression else {})
+
+
 def _first_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:200]
