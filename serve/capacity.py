@@ -171,11 +171,21 @@ def bursty_trace(rng: np.random.Generator, rate: float, span_s: float, *, batch:
         if at_s >= span_s:
             break
         arrivals.append(Arrival(at_s, _tokens(rng, rng.integers(30, 300)), int(rng.integers(20, 120))))
-    families = [_tokens(rng, 480) for _ in range(max(1, batch // 100))]
-    for i in rng.permutation(batch):
-        prompt = (*families[i % len(families)], *_tokens(rng, rng.integers(20, 80)))
-        arrivals.append(Arrival(0.0, prompt, int(rng.integers(10, 40)), Priority.OFFLINE))
-    return arrivals
+    return arrivals + batch_prompts(rng, batch)
+
+
+def batch_prompts(rng: np.random.Generator, n: int) -> list[Arrival]:
+    """`n` batch prompts that wait from the start, in families of 100 that share 480 tokens, shuffled."""
+    families = [_tokens(rng, 480) for _ in range(max(1, n // 100))]
+    return [
+        Arrival(
+            0.0,
+            (*families[i % len(families)], *_tokens(rng, rng.integers(20, 80))),
+            int(rng.integers(10, 40)),
+            Priority.OFFLINE,
+        )
+        for i in rng.permutation(n)
+    ]
 
 
 def _tokens(rng: np.random.Generator, n: int | np.integer) -> tuple[int, ...]:

@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.command()(write_corpus)
     app.command()(train_draft)
     app.command()(build_ngrams)
+    app.command()(plan)
     app.add_typer(bench, name="bench")
 
 
@@ -44,6 +45,40 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
+
+
+def plan(
+    online_trace: Annotated[
+        Path, typer.Option(help="JSON lines of interactive requests: at_s, prompt_tokens, output_tokens.")
+    ],
+    batch: Annotated[int, typer.Option(min=0, help="Batch prompts waiting beside them.")] = 1000,
+    slo: Annotated[float, typer.Option(help="Seconds a token within which a reader is content.")] = 0.2,
+    allowance: Annotated[float, typer.Option(help="Seconds of response delay tolerated beyond that.")] = 1.0,
+    attainment: Annotated[float, typer.Option(help="Share of interactive requests in time.")] = 0.99,
+    batch_tokens: Annotated[float, typer.Option(help="Batch tokens a second wanted.")] = 0.0,
+    seconds: Annotated[float, typer.Option(help="Length of the simulation.")] = 60.0,
+    seed: int = 0,
+) -> None:
+    """Simulate how much batch work fits beside interactive users, and how many replicas that takes."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from serve.capacity import Server, batch_prompts, read_trace, replicas_needed
+
+    if slo <= 0 or seconds <= 0:
+        raise InputError(f"--slo {slo:g} and --seconds {seconds:g} must be positive")
+    server = Server()
+    server = replace(server, echo=replace(server.echo, pace_s=slo, allowance_s=allowance))
+    arrivals = [*read_trace(online_trace), *batch_prompts(np.random.default_rng(seed), batch)]
+    n, rung = replicas_needed(server, arrivals, seconds, target=attainment, offline_tokens_s=batch_tokens)
+    sys.stdout.write(
+        f"simulated, step times of the order of the embedded model on two CPU cores\n"
+        f"replicas           {n}\n"
+        f"in time            {100 * rung.attainment:.1f} % of interactive requests\n"
+        f"smooth goodput     {rung.smooth_goodput:.1f} tokens/s\n"
+        f"batch work         {rung.offline_tokens_s:.0f} tokens/s, {rung.offline_requests} requests finished\n"
+    )
 
 
 def write_corpus(
