@@ -91,6 +91,7 @@ def build_graph(taken: Sequence[Taken], excluded_parts: Collection[str] = ()) ->
     work = Grounding(grounder, category, ids, _relation_labels(readings))
     for name in sorted(readings):
         work.add(name, readings[name], excluded_parts)
+        readings[name].statements.clear()  # a hundred megabytes of text by the end
     said = {t.source.name: t for t in taken}
     work.check(said)
     source_names = sorted({*work.source_names()})

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from vckg.build import build_graph
@@ -22,6 +23,7 @@ from vckg.mappings import write_sssom
 from vckg.sources import Source, choose
 from vckg.store import MANIFEST, SCRATCH, new_folder, write_files
 
+EDGES_AT_ONCE = 250_000
 PACKAGES = ("vckg", "numpy", "pandas", "pyarrow")
 
 
@@ -52,11 +54,19 @@ def make(
             graph.manifest |= _parameters(profile, include, exclude) | {"absent": absent}
             with new_folder(folder) as scratch:
                 pq.write_table(node_table(graph), scratch / "nodes.parquet", compression="zstd")
-                pq.write_table(edge_table(graph), scratch / "edges.parquet", compression="zstd")
+                write_edges(graph, scratch / "edges.parquet")
                 licence = "see the manifest: each source under its own licence"
                 write_sssom(mappings.table(graph.names), scratch / "mappings.sssom.tsv", licence=licence)
                 write_files(graph, scratch)
     return Graph.load(folder)
+
+
+def write_edges(graph: Graph, path: Path) -> None:
+    """Write the edges with KGX columns, some at a time: as text they are many times the graph."""
+    with pq.ParquetWriter(path, edge_table(graph, np.arange(0)).schema, compression="zstd") as writer:
+        for start in range(0, graph.m, EDGES_AT_ONCE):
+            rows = np.arange(start, min(start + EDGES_AT_ONCE, graph.m))
+            writer.write_table(edge_table(graph, rows))
 
 
 def refuse_foreign(folder: Path) -> None:
