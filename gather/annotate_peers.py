@@ -253,9 +253,7 @@ def side_by_side(bench: Bench, data: Path) -> list[str]:
         "",
     ]
     for mode in ("label groups", "clusters"):
-        parts = {
-            c: [r.where(lambda q, mode=mode: q.mode == mode) for r in rows] for c, rows in scored.items()
-        }  # type: ignore[misc]
+        parts = {c: [r.part(mode=mode) for r in rows] for c, rows in scored.items()}
         lines += [f"## {mode.capitalize()}", "", *table([*parts[False], *parts[True]]), ""]
         for closed in (False, True):
             lines += [f"Paired differences, {'closed' if closed else 'open'} set, with permutation p:", ""]

@@ -72,6 +72,10 @@ class Scored:
             {name: v[at] for name, v in self.values.items()},
         )
 
+    def part(self, **fields: str) -> Scored:
+        """Return the part whose questions have the given fields, e.g. ``part(mode="clusters")``."""
+        return self.where(lambda q: all(getattr(q, name) == value for name, value in fields.items()))
+
     def interval(self, metric: str) -> Interval:
         """Macro mean over data sets with a bootstrap interval over cell sets."""
         return bootstrap(self.values[metric], strata=[q.data_set for q in self.questions])
@@ -206,7 +210,7 @@ def by_data_set(rows: Sequence[Scored]) -> list[str]:
     ]
     for row in rows:
         for name, mode in dict.fromkeys((q.data_set, q.mode) for q in row.questions):
-            part = row.where(lambda q, name=name, mode=mode: (q.data_set, q.mode) == (name, mode))  # type: ignore[misc]
+            part = row.part(data_set=name, mode=mode)
             cells = " | ".join(f"{part.values[m].mean():.2f}" for m in METRICS)
             lines.append(f"| {row.method} | {name} | {mode} | {len(part.questions)} | {cells} |")
     return lines

@@ -101,7 +101,7 @@ def _each_set(
     yield from by_data_set([*best, labelled])
     yield ""
     for name in dict.fromkeys(q.data_set for q in questions):
-        part = labelled.where(lambda q, name=name: q.data_set == name)  # type: ignore[misc]
+        part = labelled.part(data_set=name)
         yield f"- {name}: {confidence_line(part)}"
 
 
@@ -136,7 +136,7 @@ def scarena(bench: Bench, data: Path) -> Iterator[str]:
             bench.judge.score("calibrated without CELLxGENE rows", mine, without.best("calibrated", mine))
         )
         labelled = bench.judge.score("calibrated, labelled", mine, bench.labelled(mine))
-        own_half = rows[0].where(lambda q, role=role: q.role == role)  # type: ignore[misc]
+        own_half = rows[0].part(role=role)
         yield f"## The {role} ({len(mine)} sentences)"
         yield ""
         yield from table([own_half, *scored, labelled])

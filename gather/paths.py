@@ -227,6 +227,7 @@ def edge_ref(graph: Graph, row: int) -> EdgeRef:
     """
     edge = graph.edge(row)
     said = graph.manifest["sources"].get(edge.source, {})
+    whole = graph.manifest["sources"].get(said.get("part_of", ""), {})  # a part has the release of its whole
     return EdgeRef(
         subject=edge.subject,
         subject_name=graph.names[int(graph.subject[row])],
@@ -236,8 +237,8 @@ def edge_ref(graph: Graph, row: int) -> EdgeRef:
         object_name=graph.names[int(graph.object[row])],
         source=edge.source,
         source_title=str(said.get("title", edge.source)),
-        release=str(said.get("release", "")),
-        licence=str(said.get("licence", "")),
+        release=str(said.get("release", whole.get("release", ""))),
+        licence=str(said.get("licence", whole.get("licence", ""))),
         publications=edge.publications[:SHOWN_PUBLICATIONS],
         evidence_count=edge.evidence_count,
         knowledge_level=edge.knowledge_level,

@@ -125,6 +125,11 @@ def best_evidence(annotation: Annotation, top: int = 3) -> list[str]:
         return []
     direct = [walk for walk in item.walks if walk.hops == 1][:top]
     return [
-        f"{walk.names[0]} ({len(walk.steps[0])} sources, {sum(e.n_publications for e in walk.steps[0])} papers)"
+        f"{walk.names[0]} ({_count(len(walk.steps[0]), 'source')}, "
+        f"{_count(sum(e.n_publications for e in walk.steps[0]), 'paper')})"
         for walk in direct
     ]
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" + ("" if n == 1 else "s")
