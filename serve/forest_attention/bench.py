@@ -1,0 +1,93 @@
+"""Decode attention with the forest against request by request, in one run: `python -m serve.forest_attention.bench`.
+
+Prints one Markdown row per sharing degree, prefix and suffix: exact key reads from the plan, milliseconds (the least of
+`REPEATS` alternating runs) and their ratio. The peer is torch's own scaled_dot_product_attention on each request's
+gathered context; both gather from the same paged cache. Heads are those of the embedded model.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from serve.forest_attention.forest import forest_of
+from serve.forest_attention.plan import CostModel, cascade_tokens, make_plan, unshared_tokens
+from serve.forest_attention.torch_executor import execute, to_torch
+
+HEADS, KV_HEADS, WIDTH, BLOCK_TOKENS = 9, 3, 64, 16
+REPEATS = 15
+SCALE = WIDTH**-0.5
+
+Attend = Callable[[], torch.Tensor]
+
+
+def case(requests: int, prefix: int, suffix: int) -> str:
+    """One row: `requests` contexts of `prefix` shared and `suffix` own tokens."""
+    blocks = itertools.count()
+    shared = [next(blocks) for _ in range(prefix // BLOCK_TOKENS)]
+    tables = [shared + [next(blocks) for _ in range(-(-suffix // BLOCK_TOKENS))] for _ in range(requests)]
+    lengths = [prefix + suffix] * requests
+    generator = torch.Generator().manual_seed(0)
+    shape = (next(blocks) * BLOCK_TOKENS, KV_HEADS, WIDTH)
+    keys, values = (torch.randn(shape, generator=generator) for _ in range(2))
+    query = torch.randn(requests, HEADS, WIDTH, generator=generator)
+    forest = forest_of(tables, lengths, BLOCK_TOKENS)
+    made = make_plan(forest, CostModel(group=HEADS // KV_HEADS, tile_rows=1 << 16))
+    plan = to_torch(made)
+    slots = [torch.from_numpy(_slots(t, n)) for t, n in zip(tables, lengths, strict=True)]
+
+    def grouped() -> torch.Tensor:
+        return execute(plan, query, keys, values, SCALE)[0]
+
+    def one_by_one() -> torch.Tensor:
+        rows = []
+        for row, own in zip(query, slots, strict=True):
+            k, v = (cache.index_select(0, own).transpose(0, 1)[None] for cache in (keys, values))
+            attended = torch.nn.functional.scaled_dot_product_attention(
+                row[None, :, None], k, v, enable_gqa=True
+            )
+            rows.append(attended[0, :, 0])
+        return torch.stack(rows)
+
+    torch.testing.assert_close(grouped(), one_by_one(), atol=1e-4, rtol=1e-4)
+    ours, theirs = _least_ms(grouped, one_by_one)
+    reads = (unshared_tokens(forest), cascade_tokens(forest), made.tokens_read())
+    columns = (requests, prefix, suffix, *reads, f"{theirs:.2f}", f"{ours:.2f}", f"{theirs / ours:.2f}")
+    return "| " + " | ".join(map(str, columns)) + " |"
+
+
+def _slots(table: list[int], length: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    slots = (np.array(table)[:, None] * BLOCK_TOKENS + np.arange(BLOCK_TOKENS)).ravel()
+    return slots[:length].astype(np.int64)
+
+
+def _least_ms(*attends: Attend) -> list[float]:
+    """Least time of each function, in turns so that noise falls on all of them."""
+    best = [float("inf")] * len(attends)
+    for _ in range(REPEATS):
+        for i, attend in enumerate(attends):
+            began = time.perf_counter()
+            attend()
+            best[i] = min(best[i], 1e3 * (time.perf_counter() - began))
+    return best
+
+
+def main() -> None:
+    """Print the table; one thread, so that a busy second core does not decide it."""
+    torch.set_num_threads(1)
+    sys.stdout.write(
+        "| requests | shared tokens | own tokens | keys read, each its own | keys read, one level | keys read, forest "
+        "| ms, each its own | ms, forest | ratio |\n|---|---|---|---|---|---|---|---|---|\n"
+    )
+    for requests, prefix, suffix in itertools.product((1, 8, 32, 64), (0, 128, 1024, 4096), (16, 128, 512)):
+        sys.stdout.write(case(requests, prefix, suffix) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
