@@ -29,7 +29,7 @@ demo: $(VENV)/core           ## real cells named with evidence, from nothing
 	$(BIN)/python -m gather.demo
 
 test: $(VENV)/dev            ## the whole suite
-	$(BIN)/pytest -m "not slow" -n 2 --dist loadgroup
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
 
 check: $(VENV)/dev           ## lint, types, layers
 	$(BIN)/ruff check .

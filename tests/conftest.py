@@ -102,9 +102,12 @@ CHROMIUM_ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
-    """Debian's chromium; skip, saying why, where it is not installed; in CI that is a failure."""
+    """Debian's chromium; skip, saying why, where it is not installed; in CI that is a failure.
+
+    Of one module: while it is open its event loop runs in this thread, and `asyncio.run` would refuse.
+    """
     executable = shutil.which("chromium")
     if executable is None:
         reason = "no chromium: apt-get install chromium"
