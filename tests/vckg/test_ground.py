@@ -1,0 +1,193 @@
+"""Grounding: the two ways to ask (one graph's grounders, whole columns in a build) follow one set of rules."""
+
+import random
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from vckg.graph import Graph
+from vckg.ground import (
+    AMBIGUOUS,
+    NAME_KINDS,
+    UNKNOWN,
+    BulkGrounder,
+    NameTable,
+    case_key,
+    gene_key,
+    label_key,
+    normal_key,
+)
+from vckg.statements import pmids
+
+NODES = pd.DataFrame(
+    [
+        ("HGNC:1", "Gene", "CD3D", ["T3D"], ["ENSEMBL:ENSG00000167286", "NCBIGene:915"]),
+        ("HGNC:2", "Gene", "NCAM1", ["CD56", "P40"], []),
+        ("HGNC:3", "Gene", "IL12B", ["P40"], []),
+        ("HGNC:4", "Gene", "C1orf112", [], []),
+        ("CL:1", "Cell", "B cell", ["B lymphocyte"], []),
+        ("CL:2", "Cell", "B cell, CD19-positive", ["B-cells"], []),
+        ("CL:3", "Cell", "CD4-positive, alpha-beta T cell", ["CD4-positive alpha beta T-lymphocyte"], []),
+        ("CL:4", "Cell", "gamma-delta T cell", ["γδ T cell"], []),
+    ],
+    columns=["id", "category", "name", "synonyms", "xrefs"],
+)
+NAMES = pd.DataFrame(
+    [
+        ("CD3D", "genes.previous", "HGNC:2"),
+        ("N-CAM", "genes.previous", "HGNC:2"),
+        ("N-CAM", "genes.alias", "HGNC:3"),
+        ("1-Mar", "genes.excel", "HGNC:1"),
+        ("1-Mar", "genes.excel", "HGNC:2"),
+        ("HGNC:9", "genes.replaced", "HGNC:4"),
+        (normal_key("CD4 T"), "cells.abbreviation", "CL:3"),
+        (normal_key("helper"), "cells.mapped", "CL:3"),
+        ("CL:99", "cells.replaced", "CL:1"),
+    ],
+    columns=["name", "kind", "id"],
+)
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    edge = {"subject": "HGNC:1", "relation": "is_marker_for", "object": "CL:1", "source": "a"}
+    return Graph.from_frames(NODES, pd.DataFrame([edge]), names=NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "curie", "how"),
+    [
+        ("CD3D", "HGNC:1", "symbol"),  # an approved symbol is not what another gene was once called
+        (" CD3D ", "HGNC:1", "symbol"),
+        ("N-CAM", "HGNC:2", "previous"),  # an official name of old comes before an alias
+        ("CD56", "HGNC:2", "alias"),
+        ("P40", None, "ambiguous"),
+        ("1-Mar", None, "ambiguous"),
+        ("ENSG00000167286", "HGNC:1", "ensembl"),
+        ("ENSG00000167286.12", "HGNC:1", "ensembl"),
+        ("ENSEMBL:ENSG00000167286", "HGNC:1", "ensembl"),
+        ("ENSG00000167286.12_PAR_Y", "HGNC:1", "ensembl"),
+        ("915", "HGNC:1", "entrez"),
+        ("NCBIGene:915", "HGNC:1", "entrez"),
+        ("HGNC:9", "HGNC:4", "replaced"),
+        ("c1orf112", "HGNC:4", "case"),
+        ("C1ORF112", "HGNC:4", "case"),
+        ("Cd3d", "HGNC:1", "case"),
+        ("CD3", None, "unknown"),
+        ("", None, "unknown"),
+    ],
+)
+def test_gene_names(graph: Graph, name: str, curie: str | None, how: str) -> None:
+    (answer,) = graph.genes.ground([name])
+    assert (answer.curie, answer.how) == (curie, how)
+
+
+def test_an_ambiguous_name_carries_what_it_could_mean(graph: Graph) -> None:
+    assert graph.genes.ground(["P40"])[0].candidates == ("HGNC:2", "HGNC:3")
+
+
+@pytest.mark.parametrize(
+    ("name", "curie", "how"),
+    [
+        ("B cell", "CL:1", "label"),
+        ("  b   CELL", "CL:1", "label"),
+        ("B cells", "CL:1", "normalised"),  # a label comes before another type's synonym
+        ("B-cells", "CL:2", "exact_synonym"),
+        ("B lymphocytes", "CL:1", "normalised_synonym"),
+        ("CL_99", "CL:1", "replaced"),
+        ("cl:1", "CL:1", "id"),
+        ("CD4+ alpha-beta T cells", "CL:3", "normalised"),
+        ("CD4 T", "CL:3", "abbreviation"),
+        ("Helper", "CL:3", "mapped"),
+        ("gamma delta T cell", "CL:4", "normalised"),
+        ("γδ T cells", "CL:4", "normalised_synonym"),
+        ("CD4- T", None, "unknown"),  # the sign is part of the name
+        ("T cell", None, "unknown"),  # a part of a name is not the name
+    ],
+)
+def test_cell_labels(graph: Graph, name: str, curie: str | None, how: str) -> None:
+    (answer,) = graph.cells.ground([name])
+    assert (answer.curie, answer.how) == (curie, how)
+
+
+def agree(graph: Graph, names: list[str], space: str) -> None:
+    bulk = BulkGrounder(NameTable.of(graph), graph.ids, set())
+    node, kind = bulk.ground(space, pa.array(names, pa.string()))
+    single = (graph.genes if space == "genes" else graph.cells).ground(names)
+    for answer, index, code in zip(single, node, kind, strict=True):
+        if index >= 0:
+            assert (answer.curie, f"{space}.{answer.how}") == (graph.ids[index], NAME_KINDS[code]), answer
+        else:
+            assert answer.curie is None
+            assert (answer.how == "ambiguous") == (index == AMBIGUOUS), answer
+
+
+def test_columns_and_single_names_are_grounded_alike(graph: Graph) -> None:
+    genes = [
+        n
+        for n in [*NODES["name"], *NAMES["name"], "ENSG00000167286.3", "915", "p40", "zzz", "HGNC:1"]
+        if n.strip()
+    ]
+    agree(graph, genes, "genes")
+    agree(graph, [*NODES["name"], "B cells", "cd4 t", "Helper", "zzz", "CL_1", "CL:99"], "cells")
+
+
+@pytest.mark.data
+def test_they_agree_on_thousands_of_real_and_distorted_names(full_graph: Graph) -> None:
+    rng = random.Random(0)
+    table = NameTable.of(full_graph)
+    picked = [
+        n for n in (table.keys[rng.randrange(len(table.keys))] for _ in range(3000)) if not n.startswith("~")
+    ]
+    distorted = [
+        rng.choice([str.lower, str.upper, str.title, lambda s: f" {s}", lambda s: s + "s"])(n) for n in picked
+    ]
+    names = [n for n in picked + distorted if n.strip()]
+    agree(full_graph, names, "genes")
+    agree(full_graph, names, "cells")
+
+
+@pytest.mark.data
+def test_every_customary_cell_name_leads_to_the_class_it_says(full_graph: Graph) -> None:
+    from vckg.resources import resource
+
+    lines = resource("data", "cell_labels.tsv").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in lines if not line.startswith("#")][1:]
+    for label, curie, name in rows:
+        assert full_graph.names[full_graph.index(curie)] == name
+        assert full_graph.cells.ground([label])[0].curie == curie, label
+
+
+def test_keys() -> None:
+    assert gene_key(" ENSG00000167286.10 ") == "ENSG00000167286"
+    assert gene_key("RP11-34P13.7") == "RP11-34P13.7"  # a dot that is no version
+    assert case_key("Cd3d") == "~CD3D"
+    assert label_key("CL_0000084") == label_key("cl:0000084") == "CL:0000084"
+    assert normal_key("CD4+ T cells") == "~cd4 positive t cell"
+    assert normal_key("CD8-") == "~cd8 negative"
+    assert normal_key("T-cell") == "~t cell"
+    assert normal_key("Mesenchymal stem/stromal cells") == "~mesenchymal stem stromal cell"
+    assert normal_key("endothelium (plexus)") == "~endothelium plexus"
+    assert normal_key("pancreatic islets") == "~pancreatic islet"
+
+
+def test_publications_are_numbers_or_left_out() -> None:
+    cells = pa.array(["1;2;1", "PMID:3", "", "see PMID:4", "PMC5; 6"])
+    assert pmids(cells).to_pylist() == [["PMID:1", "PMID:2"], ["PMID:3"], [], [], ["PMID:6"]]
+
+
+def test_unknown_is_less_than_any_node() -> None:
+    assert np.array([UNKNOWN, AMBIGUOUS]).max() < 0
+
+
+@pytest.mark.data
+def test_panglaodbs_names_lead_to_live_classes(full_graph: Graph) -> None:
+    from vckg.resources import resource
+
+    lines = resource("data", "panglaodb_cells.tsv").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in lines if not line.startswith("#")][1:]
+    assert len(rows) == 181
+    for _, curie, name in rows:
+        assert (full_graph.names[full_graph.index(curie)] if curie else "") == name
