@@ -96,6 +96,8 @@ class Row(Part):
 
     name: str
     kind: Kind
+    open_book: bool
+    """It reads the graph that samples of this group were made from, and may find answers in it."""
     served: tuple[str, ...]
     """Model ids the endpoint named."""
     overall: Estimate | None

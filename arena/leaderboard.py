@@ -25,6 +25,8 @@ from gather import evaluate
 BASELINES: Final = frozenset({"marker-overlap"})
 EXACT: Final = ("exact", "type_exact")
 """Dimensions that are hits or misses; McNemar's test is made on them."""
+MADE_FROM_GRAPH: Final = "fresh"
+"""Data set whose generation, perturbation and qa samples are made from the graph."""
 TIE_MARGIN: Final = 0.01
 """Scores that differ by no more are a tie in win rates and Bradley-Terry."""
 RESAMPLES: Final = 2000
@@ -43,6 +45,11 @@ def kind_of(name: str) -> board.Kind:
     if name.startswith("gather+"):
         return "retrieval+model"
     return "replay" if name.startswith("replay ") else "model"
+
+
+def reads_graph(name: str) -> bool:
+    """Whether a contestant looks into the graph to answer: retrieval, alone or before a model, and marker lists."""
+    return kind_of(name) in ("retrieval", "retrieval+model", "baseline")
 
 
 def build(
@@ -64,7 +71,7 @@ def _group(table: Table, number: int, seed: int, resamples: int) -> board.Group:
     scaling = {task: floor(column) for task, column in columns.items()}
     tests = {task: ranked_tests(column, resamples) for task, column in columns.items()}
     overall = Overall(columns, scaling, resamples, task_seed(seed, "overall"))
-    rows = _rows(columns, scaling, tests, overall, resamples)
+    rows = _rows(columns, scaling, tests, overall, resamples, table.dataset)
     views, shown, total = sample_views(columns, [row.name for row in rows])
     return board.Group(
         id=f"g{number}",
@@ -99,6 +106,7 @@ def _rows(
     tests: dict[TaskName, Tests | None],
     overall: Overall,
     resamples: int,
+    dataset: str,
 ) -> list[board.Row]:
     cells: dict[str, dict[TaskName, board.Cell]] = {}
     for task, column in columns.items():
@@ -114,6 +122,7 @@ def _rows(
             board.Row(
                 name=name,
                 kind=kind_of(name),
+                open_book=dataset == MADE_FROM_GRAPH and reads_graph(name),
                 served=tuple(
                     sorted({a.model for c in columns.values() for a in _answers(c, name) if a.model})
                 ),
@@ -303,6 +312,12 @@ def _notes(
     notes = []
     if table.dataset.startswith("sc-arena"):
         notes.append("These samples have been public since 2026; a model may have seen them in training.")
+    readers = sorted({name for c in columns.values() for name in c.contestants if reads_graph(name)})
+    if table.dataset == MADE_FROM_GRAPH and readers:
+        notes.append(
+            f"Open book: {', '.join(readers)} can look into the graph from which the samples of generation, "
+            "perturbation and qa were made; there they show that retrieval works, not what a model knows."
+        )
     for task, column in columns.items():
         if not scaling[task][1]:
             notes.append(f"{task}: no trivial baseline was run, so its scale starts at 0.")

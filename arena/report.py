@@ -140,6 +140,18 @@ class GroupView:
         self.placed = [row for row in self.ranked if row.rank is not None]
 
     @property
+    def caveat(self) -> str:
+        """What to keep in mind of who leads."""
+        leader = next((row for row in self.placed if row.kind != "trivial"), None)
+        if leader is None or not leader.open_book:
+            return ""
+        closed = next((row for row in self.placed if row.kind != "trivial" and not row.open_book), None)
+        book = "It can look into the graph that many of these questions were made from (open book)."
+        if closed is None or closed.overall is None:
+            return book
+        return f"{book} Best without the graph: {closed.name} with {hundred(closed.overall.value)}."
+
+    @property
     def headline(self) -> tuple[str, str, str]:
         """Who leads, how far, and whether that is settled: a name and two half sentences."""
         real = [row for row in self.placed if row.kind != "trivial"]
@@ -304,7 +316,12 @@ def _group_markdown(view: GroupView) -> Iterator[str]:
     group = view.group
     name, score, verdict = view.headline
     yield from (f"## {cell_text(group.dataset)} samples", "")
-    yield from (f"**{cell_text(name)}** leads with {score}. {cell_text(verdict)}" if name else verdict, "")
+    yield from (
+        f"**{cell_text(name)}** leads with {score}. {cell_text(verdict)} {cell_text(view.caveat)}".rstrip()
+        if name
+        else verdict,
+        "",
+    )
     yield from (
         "0 is the best answer that ignores the cell, 100 the reference. Brackets: 95 % intervals.",
         "",
@@ -315,7 +332,7 @@ def _group_markdown(view: GroupView) -> Iterator[str]:
             [
                 rank_text(row.rank),
                 row.name,
-                KIND_NAMES[row.kind],
+                KIND_NAMES[row.kind] + (", open book" if row.open_book else ""),
                 with_span(row.overall),
                 *(with_span(row.tasks[t].scaled) if t in row.tasks else "–" for t in view.tasks),
                 failures(row),

@@ -46,7 +46,7 @@ def test_the_three_forms_say_the_same(folder: Path) -> None:
     markdown = (folder / "leaderboard.md").read_text(encoding="utf-8")
     html = (folder / "index.html").read_text(encoding="utf-8")
     assert f"**{leader['name']}** leads with {shown} of 100" in markdown
-    assert f"{leader['name']}</bdi></strong> understands these cells best: {shown} of 100" in html
+    assert f"{leader['name']}</bdi></strong> scores best: {shown} of 100" in html
     assert board["canary"] in markdown
     assert board["canary"] in html
 
