@@ -44,7 +44,7 @@ def mirror() -> Path:
 ONLY_BY_PIP = ("singlecellbase", "marker_atlas")
 BUILD_MODULES = (
     "readers/*.py",
-    *(f"{m}.py" for m in ("assemble", "build", "edges", "ground", "kgx", "make", "mappings", "schema")),
+    *(f"{m}.py" for m in ("assemble", "build", "edges", "fetch", "ground", "kgx", "make", "mappings", "schema")),
     *(f"{m}.py" for m in ("sources", "statements", "store", "strings")),
 )
 

@@ -343,7 +343,7 @@ def _taken(source: Source, found: dict[str, Found]) -> Taken:
         }
         for part, hit in sorted(found.items())
     }
-    first = next(iter(files.values()))
+    first = files[source.needs[0]]
     route = {"release": first["release"], "route": first["route"], "sha256": first["sha256"], "files": files}
     return Taken(source, {part: hit.path for part, hit in found.items()}, options, route)
 

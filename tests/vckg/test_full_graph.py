@@ -174,6 +174,12 @@ def test_every_source_says_licence_release_citation_and_checksum(full_graph: Gra
             assert len(said["sha256"]) == 64, name
 
 
+def test_the_route_a_source_names_is_that_of_its_first_file(full_graph: Graph) -> None:
+    said = full_graph.manifest["sources"]["panglaodb"]
+    assert (said["release"], said["route"]) == ("2020-03-27", "mirror")
+    assert said["files"]["cells"]["route"] == "shipped"
+
+
 def test_the_full_graph_holds_about_what_was_announced(full_graph: Graph) -> None:
     assert full_graph.m > 1_800_000
     assert full_graph.n > 140_000
