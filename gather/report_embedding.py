@@ -66,7 +66,9 @@ def embedding_of(
 def embedding_block(
     embedding: Embedding | None, annotations: Sequence[Annotation], labels: Sequence[str], *, most_sets: int
 ) -> dict[str, Any] | None:
-    """Return points as base64 of little-endian numbers: uint16 x, uint16 y, int32 cell set, uint16 label, uint8."""
+    """Return points as base64 of little-endian numbers: uint16 x, uint16 y, int32 cell set, uint16 label,
+    uint8.
+    """
     if embedding is None:
         return None
     _check(embedding, len(annotations))

@@ -1,9 +1,6 @@
-"""Real files, where they are at hand: the published score agrees with its definition, the demo's file is
-named right."""
+"""Real files: the published score agrees with its definition, and the demo's file is named right."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,20 +13,9 @@ from gather.operators import build
 from gather.query import CellSet, ground_panel, make_query
 from gather.traverse import pad_queries, paper_batch
 from gather.walk import Walker, in_order
-from vckg.graph import Graph
 
 pytestmark = [pytest.mark.data, pytest.mark.slow, pytest.mark.xdist_group("real-graph")]
 PBMC = ("pbmc68k", "pbmc3k", "kang")
-
-
-@pytest.fixture(scope="session")
-def full_graph() -> Graph:
-    folder = os.environ.get("VCKG_FULL_GRAPH")
-    if not folder or not Path(folder).is_dir():
-        pytest.skip(
-            "no full graph: build one with `vckg build --profile full` and name its folder in VCKG_FULL_GRAPH"
-        )
-    return Graph.load(folder)
 
 
 @pytest.fixture(scope="session")
