@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # The CPU build of torch where no GPU is found: an open range would pull gigabytes of CUDA.
 TORCH  := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo "torch>=2.6" || echo "torch==2.13.0")
 
-.PHONY: help setup setup-dev demo test check slow bench bench-annotate clean
+.PHONY: help setup setup-dev demo test check slow soak bench bench-annotate clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -38,7 +38,15 @@ check: $(VENV)/dev           ## lint, types, layers
 	$(BIN)/pytest -q tests/test_layers.py
 
 slow: $(VENV)/dev            ## end-to-end tests that take minutes
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m "slow and not soak" -n 2 --dist loadfile
+
+soak: $(VENV)/dev            ## those that take many
+	$(BIN)/pytest -m soak
+
+bench: $(VENV)/dev           ## speed and memory, as ratios within one run; VCKG_MIRROR names the data
+	$(BIN)/python -m vckg.bench
+	$(BIN)/python -m gather.benchmark_speed
+	$(BIN)/python -m serve.forest_attention.bench
 
 bench-annotate: $(VENV)/dev  ## ours and its peers on the same cell sets; VCKG_MIRROR names the data
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[bench]"

@@ -50,8 +50,7 @@ class Named(NamedTuple):
     name: str
     curie: str | None
     how: str
-    """``label``, ``exact_synonym`` ... of `vckg.ground`, or ``brackets``, ``spelling``, ``mention``,
-    ``common``
+    """``label``, ``exact_synonym`` ... of `vckg.ground`, or ``brackets``, ``spelling``, ``mention``, ``common``
     (the names' several meanings share this type), ``unknown``."""
 
 

@@ -14,9 +14,9 @@ generation
     fields: cell_type, cl_id, description, tissue, species, length · gold: cell_type, cl_id, markers [genes],
     sentences [[ranked genes], ...] (may be []) · parsed: genes [ranked]
 perturbation
-    fields: perturbed [genes], effect, candidates [genes], control [ranked genes] (may be []), context ·
-    gold: up [genes], down [genes], sentence [ranked genes] (may be []) ·
-    parsed: up [genes], down [genes], sentence [ranked genes] (may be [])
+    fields: perturbed [genes], effect, candidates [genes], control [ranked genes] (may be []), context · gold:
+    up [genes], down [genes], sentence [ranked genes] (may be []) · parsed: up [genes], down [genes], sentence
+    [ranked genes] (may be [])
 qa
     fields: question, kind, title, abstract, passage, publications ["PMID:..."] · gold: answer, claims [str] ·
     parsed: answer

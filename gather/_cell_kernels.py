@@ -184,10 +184,9 @@ def label_cells(
 ) -> None:
     """Label every cell from its ranked genes (see `gather.label.Labeller`, which decides the same way).
 
-    `evidence` are CSR parts [panel columns, candidates]; `line` uint8 [terms, candidates] says which
-    candidates lie on
-    a term's line; `above` lists each candidate's answerable ancestors, the most informative first, as CSR
-    parts.
+    `evidence` are CSR parts [panel columns, candidates]; `line` uint8 [terms, candidates] says which candidates
+    lie on a term's line; `above` lists each candidate's answerable ancestors, the most informative first, as
+    CSR parts.
     """
     indptr, indices, weights = evidence
     above_start, above_terms = above

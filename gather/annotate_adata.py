@@ -133,9 +133,8 @@ def annotate(
     -------
     tuple of Annotation
         What was written: ``obs[f'{key_added}_cell_type']``, ``..._cell_type_ontology_term_id``,
-        ``..._confidence``,
-        ``..._fdr``, ``..._status``, and ``uns[key_added]`` with parameters, versions, and the evidence as
-        frames.
+        ``..._confidence``, ``..._fdr``, ``..._status``, and ``uns[key_added]`` with parameters, versions, and
+        the evidence as frames.
 
     Raises
     ------

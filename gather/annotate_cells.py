@@ -2,9 +2,8 @@
 the cells.
 
 First pass: in how many cells each gene is detected. Second: each cell's top genes by TF-IDF, scores, label.
-Per-cell
-answers carry label, confidence, p-bound and status; evidence is for cell sets (``gather explain`` takes a
-cell's genes).
+Per-cell answers carry label, confidence, p-bound and status; evidence is for cell sets (``gather explain``
+takes a cell's genes).
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """``gather annotate --groupby cell --dask ADDRESS``: blocks of cells spread over a Dask cluster.
 
-Each task opens the file and the graph by path on its worker (a shared file system), so nothing large
-travels. A block's
-answer depends only on the block and the counts of the first pass: the result is the serial one, byte for
-byte, whichever
-worker did what and however often a lost one's blocks were done again.
+Each task opens the file and the graph by path on its worker (a shared file system), so nothing large travels. A
+block's answer depends only on the block and the counts of the first pass: the result is the serial one, byte
+for byte, whichever worker did what and however often a lost one's blocks were done again.
 """
 
 from __future__ import annotations

@@ -101,8 +101,7 @@ def write_annotated(source: Path, out: Path, columns: dict[str, Any], key: str, 
     """Write a copy of `source` with our columns and entry added.
 
     The copy is made byte for byte and then added to, so X, layers, obs and obsm stay exactly as they were,
-    however
-    large they are. Files of old anndata keep ``obs`` as one compound table that cannot grow; those are
+    however large they are. Files of old anndata keep ``obs`` as one compound table that cannot grow; those are
     rewritten.
     """
     import h5py

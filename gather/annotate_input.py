@@ -217,11 +217,9 @@ def rank_cell_sets(
     groups
         Group of every cell; cells of the group "" (no group, or empty cells) take no part.
     ranking
-        ``specific``: ``min(log2 fold change, 5) * fraction of the set's cells that express the gene``,
-        among genes with
-        a positive Welch t statistic; otherwise the name of a method of scanpy's ``rank_genes_groups``,
-        ordered by its
-        score.
+        ``specific``: ``min(log2 fold change, 5) * fraction of the set's cells that express the gene``, among
+        genes with a positive Welch t statistic; otherwise the name of a method of scanpy's
+        ``rank_genes_groups``, ordered by its score.
 
     Returns
     -------

@@ -1,12 +1,10 @@
 """``make bench-annotate``: ours and its peers side by side, on the same cell sets, candidates and metrics.
 
-Peers come from PyPI by the extra ``bench`` (decoupler, celltypepilot); ScType's formula is written out
-here, because the
-package is R. The marker-list methods (ScType's formula, decoupler's ulm, scanpy's score_genes) get the same
-markers: the
-graph's, of at least two resources, the strongest `LIST` of each type, in the open set those of every type
-that has a list.
-celltypepilot brings its own atlas and takes a tissue; where its answer has no CL id it counts as wrong.
+Peers come from PyPI by the extra ``bench`` (decoupler, celltypepilot); ScType's formula is written out here,
+because the package is R. The marker-list methods (ScType's formula, decoupler's ulm, scanpy's score_genes) get
+the same markers: the graph's, of at least two resources, the strongest `LIST` of each type, in the open set
+those of every type that has a list. celltypepilot brings its own atlas and takes a tissue; where its answer has
+no CL id it counts as wrong.
 """
 
 from __future__ import annotations
@@ -64,9 +62,8 @@ def marker_lists(bench: Bench, expression: Expression, closed: Sequence[str] | N
 def sctype(dense: Floats, lists: dict[str, list[int]]) -> Floats:
     """ScType's score of every cell for every type, float64[cells, types] (Ianevski et al., Nat Commun 2022).
 
-    Genes are z-scaled, weighted by how few lists name them (1 for one list, 0 for all), and a type's score
-    is the sum over
-    its markers divided by the square root of their number.
+    Genes are z-scaled, weighted by how few lists name them (1 for one list, 0 for all), and a type's score is
+    the sum over its markers divided by the square root of their number.
     """
     spread = dense.std(axis=0)
     scaled = (dense - dense.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
@@ -101,8 +98,7 @@ def ulm(dense: Floats, lists: dict[str, list[int]]) -> Floats:
 
 def score_genes(dense: Floats, lists: dict[str, list[int]]) -> Floats:
     """Scores by scanpy's score_genes in its plain form: mean of the markers minus mean of all genes,
-    float64[cells,
-    types].
+    float64[cells, types].
     """
     background = dense.mean(axis=1)
     return np.stack([dense[:, genes].mean(axis=1) - background for genes in lists.values()], axis=1)

@@ -1,9 +1,8 @@
 """``python -m gather.benchmark_speed``: how fast, as ratios within one run.
 
-The published traversal as Cypher in an embedded engine (ladybug) against the same answers from our kernels;
-how cost grows;
-how operators build and load; how fast single cells stream. Timings are of this machine and this moment:
-read the ratios.
+The published traversal as Cypher in an embedded engine (ladybug) against the same answers from our kernels; how
+cost grows; how operators build and load; how fast single cells stream. Timings are of this machine and this
+moment: read the ratios.
 """
 
 from __future__ import annotations

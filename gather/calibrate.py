@@ -1,11 +1,9 @@
 """``python -m gather.calibrate``: fit the confidence on the development split and write
 `data/confidence.json`.
 
-Fitted on the development files (label groups and clusters) and on the choosing half of SC-Arena's
-sentences. Every question
-also appears with its genes replaced by random measured ones (drawn by how often they are detected), for
-which no answer is
-right: so that evidence of nothing does not pass for evidence.
+Fitted on the development files (label groups and clusters) and on the choosing half of SC-Arena's sentences.
+Every question also appears with its genes replaced by random measured ones (drawn by how often they are
+detected), for which no answer is right: so that evidence of nothing does not pass for evidence.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """``make demo``: real cells named with evidence, from nothing.
 
-Annotates scanpy's own pbmc68k_reduced (700 cells, in the installed package, no network) and prints the
-table of its cell
-sets; the annotated file and the page land in ``demo/``.
+Annotates scanpy's own pbmc68k_reduced (700 cells, in the installed package, no network) and prints the table of
+its cell sets; the annotated file and the page land in ``demo/``.
 """
 
 from __future__ import annotations

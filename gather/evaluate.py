@@ -1,10 +1,8 @@
 """How good an answer is: deterministic metrics of cell type labels, with intervals and paired tests.
 
-Pure functions of ids and arrays; the benchmark and the arena import them. An answer without a term
-(unknown, unmapped) is
-wrong in every metric and counted apart. Lin has a high floor (always answering "dendritic cell" scores 0.64
-on
-pbmc68k_reduced), so it is printed with its chance level and adjusted.
+Pure functions of ids and arrays; the benchmark and the arena import them. An answer without a term (unknown,
+unmapped) is wrong in every metric and counted apart. Lin has a high floor (always answering "dendritic cell"
+scores 0.64 on pbmc68k_reduced), so it is printed with its chance level and adjusted.
 """
 
 from __future__ import annotations

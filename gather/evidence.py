@@ -29,8 +29,7 @@ class EdgeRef:
     """One edge of the graph, with where it comes from.
 
     `subject` and `object` are CURIEs as the graph stores the edge; a walk may cross it backwards.
-    `publications` holds
-    the first ten of `n_publications`.
+    `publications` holds the first ten of `n_publications`.
     """
 
     subject: str
@@ -150,11 +149,9 @@ class Annotation:
     """The answer for one cell set.
 
     `status` is ``named`` (the best candidate passed), ``backed_off`` (an ancestor of the competitors),
-    ``unknown``
-    (nothing passed) or ``ungrounded`` (no gene of the set is in the graph). `label` is ``unknown`` and
-    `curie` empty for
-    the last two. `closed` says whether the candidates were restricted. `reasons` are ids of evidence items
-    an LLM named.
+    ``unknown`` (nothing passed) or ``ungrounded`` (no gene of the set is in the graph). `label` is ``unknown``
+    and `curie` empty for the last two. `closed` says whether the candidates were restricted. `reasons` are ids
+    of evidence items an LLM named.
     """
 
     cell_set: str

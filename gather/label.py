@@ -1,12 +1,10 @@
 """From scores to a label: how sure, how deep, or not at all.
 
 The scores of a query become a distribution over cell types. The belief in a term is the share of that
-distribution on its
-line (the term, what is above it and what is below it); a logistic map, fitted on the development split and
-kept in
-`data/confidence.json`, turns belief and support into the chance of being right. The answer is the best
-candidate where that
-passes the threshold, else the deepest ancestor of it that passes, else ``unknown``.
+distribution on its line (the term, what is above it and what is below it); a logistic map, fitted on the
+development split and kept in `data/confidence.json`, turns belief and support into the chance of being right.
+The answer is the best candidate where that passes the threshold, else the deepest ancestor of it that passes,
+else ``unknown``.
 """
 
 from __future__ import annotations
@@ -40,9 +38,8 @@ class Calibration:
     sharpness
         Exponent that turns scores relative to the best into a distribution.
     intercept, belief, similarity, support
-        Logistic map of the logit of belief, the cosine of the query with the best candidate's evidence, and
-        the share
-        of the query's weight that speaks for it.
+        Logistic map of the logit of belief, the cosine of the query with the best candidate's evidence, and the
+        share of the query's weight that speaks for it.
     threshold
         Least confidence of an answer.
     vague

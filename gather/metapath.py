@@ -1,10 +1,8 @@
 """Which walks count: the metapaths from a query gene to a target, as typed, degree-damped adjacency blocks.
 
-A walk of h edges leaves a gene forwards (``Gene -> X``) and may cross its later edges either way; inner
-nodes are never
-genes and never of the target's category. Edges that deny something (negative markers, lacking surface
-proteins) carry
-no walk.
+A walk of h edges leaves a gene forwards (``Gene -> X``) and may cross its later edges either way; inner nodes
+are never genes and never of the target's category. Edges that deny something (negative markers, lacking surface
+proteins) carry no walk.
 """
 
 from __future__ import annotations
@@ -38,12 +36,10 @@ DAMPING = 0.4
 class Target:
     """Where walks end: nodes of `category`.
 
-    `back` names a relation by which the target points at genes, for targets that no edge leaves a gene for
-    (a drug
-    targets a gene); it is crossed backwards as the first step. `hops` is the longest walk that makes sense.
-    `inherits`: what speaks for a node speaks also for the kinds of it (cell types; not GO, where genes of
-    the narrow
-    term belong to the wide one).
+    `back` names a relation by which the target points at genes, for targets that no edge leaves a gene for (a
+    drug targets a gene); it is crossed backwards as the first step. `hops` is the longest walk that makes
+    sense. `inherits`: what speaks for a node speaks also for the kinds of it (cell types; not GO, where genes
+    of the narrow term belong to the wide one).
     """
 
     name: str
@@ -123,9 +119,8 @@ def walkable_rows(
 def blocks(graph: Graph, target: Target, *, exclude: Iterable[str] = (), damping: float = DAMPING) -> Blocks:
     """Return the typed blocks of a target.
 
-    An edge of relation r weighs ``(out-degree of its subject * in-degree of its object) ** -damping``,
-    degrees counted
-    within r over distinct neighbours (Himmelstein and Baranzini, PLoS Comput Biol 2015).
+    An edge of relation r weighs ``(out-degree of its subject * in-degree of its object) ** -damping``, degrees
+    counted within r over distinct neighbours (Himmelstein and Baranzini, PLoS Comput Biol 2015).
     """
     n = graph.n
     is_gene = graph.category == CATEGORIES.index("Gene")

@@ -196,9 +196,8 @@ class Ontology:
         """How a prediction relates to the truth.
 
         Ancestors and descendants are tested before siblings and over the whole closure. popV's
-        ``_ontology_accuracy`` tests siblings first and looks at direct parents only, so that a parent that
-        is also a
-        sibling through another parent counts as one.
+        ``_ontology_accuracy`` tests siblings first and looks at direct parents only, so that a parent that is
+        also a sibling through another parent counts as one.
         """
         if self.same(prediction, truth):
             return "exact"

@@ -1,10 +1,8 @@
 """Reach and path-weight matrices of a graph, computed once, stored beside it and memory-mapped.
 
-For a target category and each hop h: ``D_h`` [genes, targets] is the sum over walks of exactly h edges of
-the product of
-their damped edge weights (a degree-weighted path count); its sparsity pattern is the reach matrix ``R_h``.
-All weights
-are positive, so nothing cancels.
+For a target category and each hop h: ``D_h`` [genes, targets] is the sum over walks of exactly h edges of the
+product of their damped edge weights (a degree-weighted path count); its sparsity pattern is the reach matrix
+``R_h``. All weights are positive, so nothing cancels.
 """
 
 from __future__ import annotations
@@ -109,8 +107,7 @@ class Table:
         Operator column of every table column, int32[active].
     codes
         Sum of `HOP_CODES` of the hops at which the gene reaches the target, uint8[active genes, padded
-        targets];
-        rows are padded with zeros to 64 bytes.
+        targets]; rows are padded with zeros to 64 bytes.
     bits
         The same as bits, uint64[active genes, padded targets / 64].
     df
@@ -223,9 +220,8 @@ def operators(
 ) -> Operators:
     """Return the operators of a target: memory-mapped where they are stored, else computed and stored.
 
-    They lie in ``operators/`` of the graph's folder, or in the user's cache where that cannot be written,
-    under a key
-    made of the graph's content hash and every parameter, so that a stale one is never read.
+    They lie in ``operators/`` of the graph's folder, or in the user's cache where that cannot be written, under
+    a key made of the graph's content hash and every parameter, so that a stale one is never read.
     """
     goal = target_named(target) if isinstance(target, str) else target
     hops = _checked_hops(goal, hops)

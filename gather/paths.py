@@ -100,9 +100,8 @@ def _column(matrix: Sparse, rows: npt.NDArray[np.intp] | Ints, column: int) -> F
 def best_walks(retriever: Retriever, convergence: Convergence, node: int, top: int) -> list[_Found]:
     """Return the walks of greatest weight from the query genes to a node.
 
-    The weight is the gene's rank weight times the product of the steps' damped weights. Ties go to the
-    better gene,
-    then to the lower nodes.
+    The weight is the gene's rank weight times the product of the steps' damped weights. Ties go to the better
+    gene, then to the lower nodes.
     """
     query, operators = convergence.query, retriever.operators
     column = operators.column_of[node]

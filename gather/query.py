@@ -35,9 +35,8 @@ class Panel:
     names
         As the file prints them.
     nodes
-        Graph node of each name, int32[len(names)]; -1 where it does not ground, is ambiguous, is a
-        technical gene,
-        or where an earlier column already stands for the same gene.
+        Graph node of each name, int32[len(names)]; -1 where it does not ground, is ambiguous, is a technical
+        gene, or where an earlier column already stands for the same gene.
     detected
         Fraction of the file's cells in which each gene is detected, float64[len(names)]; None where unknown.
     ambiguous
@@ -140,9 +139,8 @@ def rank_weights(n: int) -> Floats:
 def technical_genes() -> frozenset[str]:
     r"""Symbols of housekeeping and technical genes, upper case.
 
-    An explicit list (`data/gene_families.tsv`), because prefixes delete real markers: ``^ATP\d`` takes
-    ATP1A2 of
-    astrocytes and ``^EEF\d`` EEF1A2 of neurons.
+    An explicit list (`data/gene_families.tsv`), because prefixes delete real markers: ``^ATP\d`` takes ATP1A2
+    of astrocytes and ``^EEF\d`` EEF1A2 of neurons.
     """
     path = resource("data", "gene_families.tsv")
     rows = path.read_text(encoding="utf-8").splitlines()

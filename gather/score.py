@@ -7,8 +7,7 @@ hypergeometric   over-representation of the query among the candidate's genes
 calibrated       evidence weights over the length of the candidate's measured marker list (the default)
 
 p-values and false discovery rates are always those of the closed-form null of the evidence weights
-(`gather.weights.Null`),
-except for `hypergeometric`, which brings its own.
+(`gather.weights.Null`), except for `hypergeometric`, which brings its own.
 """
 
 from __future__ import annotations
@@ -102,9 +101,8 @@ class Retriever:
     score
         One of `SCORES`.
     hops
-        Longest walk of `paper` and `dwpc`; `calibrated` and `hypergeometric` use direct evidence, which is
-        what named
-        cells best on data that were not used for choosing (docs/results/ablation.md).
+        Longest walk of `paper` and `dwpc`; `calibrated` and `hypergeometric` use direct evidence, which is what
+        named cells best on data that were not used for choosing (docs/results/ablation.md).
     panel
         The measured genes; None where every gene counts as measured (cell sentences, gene lists).
     candidates

@@ -28,9 +28,8 @@ class Rows:
     Parameters
     ----------
     matrix
-        An array, a scipy sparse matrix, or an HDF5 or zarr element in anndata's encoding (a dataset, or a
-        group with
-        ``data``, ``indices``, ``indptr``).
+        An array, a scipy sparse matrix, or an HDF5 or zarr element in anndata's encoding (a dataset, or a group
+        with ``data``, ``indices``, ``indptr``).
 
     Use as a context manager: what CSC needs on disk is removed at the end.
     """

@@ -49,8 +49,7 @@ def tables(annotations: Iterable[Annotation]) -> dict[str, pd.DataFrame]:
     `coverage`.
 
     Lists are joined with ``|``; every frame has its columns and types even when it is empty, so that all of
-    them
-    survive h5ad and zarr.
+    them survive h5ad and zarr.
     """
     rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _COLUMNS}
     for a in annotations:

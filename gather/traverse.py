@@ -1,10 +1,9 @@
 """The published score for batches of queries, and the exact order of their best candidates.
 
-Two engines with one answer: a compiled kernel that releases the interpreter lock (chunks run in a small
-thread pool), and
-plain numpy. Sums are taken in float32 over the whole row of candidates; the best are then summed again in
-float64, in the
-order of the query, so that the result equals the definition in `gather.walk` in value and order.
+Two engines with one answer: a compiled kernel that releases the interpreter lock (chunks run in a small thread
+pool), and plain numpy. Sums are taken in float32 over the whole row of candidates; the best are then summed
+again in float64, in the order of the query, so that the result equals the definition in `gather.walk` in value
+and order.
 """
 
 from __future__ import annotations

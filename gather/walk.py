@@ -83,11 +83,9 @@ class Walker:
     ) -> dict[int, float]:
         """The published score of every target reached, by definition.
 
-        ``s(c) = sum_h 2^-(h-1) sum_{g reaches c in h} (1 / log2(rank_g + 2)) ln(N / df_g + 1)`` where N is
-        the number
-        of candidates the query reaches and df_g the number that g reaches, in any of the hops. `keep`
-        restricts the
-        candidates.
+        ``s(c) = sum_h 2^-(h-1) sum_{g reaches c in h} (1 / log2(rank_g + 2)) ln(N / df_g + 1)`` where N is the
+        number of candidates the query reaches and df_g the number that g reaches, in any of the hops. `keep`
+        restricts the candidates.
         """
         allowed = None if keep is None else set(keep)
         reached: list[list[set[int]]] = []

@@ -1,12 +1,10 @@
 """How strongly the graph says that a gene speaks for a node: evidence weights of direct edges, and their
 null.
 
-``W[g, c] = resources * ln(targets / df_g)``: the number of independent resources that say so, times the
-gene's specificity
-among the targets. A resource that a collection only repeats counts once (`Graph.underlying`). Cell types
-inherit from what
-they are kinds of: ``W~_c = W_c + INHERITANCE * mean over parents of W~``, because a naive T cell is a T
-cell first.
+``W[g, c] = resources * ln(targets / df_g)``: the number of independent resources that say so, times the gene's
+specificity among the targets. A resource that a collection only repeats counts once (`Graph.underlying`). Cell
+types inherit from what they are kinds of: ``W~_c = W_c + INHERITANCE * mean over parents of W~``, because a
+naive T cell is a T cell first.
 """
 
 from __future__ import annotations
@@ -143,9 +141,8 @@ def _resources(graph: Graph, target: Target, exclude: tuple[str, ...]) -> tuple[
 class Null:
     """What `W` looks like to genes drawn at random from the measured ones.
 
-    Genes are drawn with the `background`'s probabilities, or, where it is None, uniformly without
-    replacement; then the
-    moments of ``sum_g w_g W[g, c]`` are those of a permutation.
+    Genes are drawn with the `background`'s probabilities, or, where it is None, uniformly without replacement;
+    then the moments of ``sum_g w_g W[g, c]`` are those of a permutation.
 
     Attributes
     ----------
@@ -191,10 +188,8 @@ class Null:
         """Upper-tail p of ``sum_g w_g W[g, c]``, float64[t]; 1 where no query gene speaks for c.
 
         The statistic is 0 with a known probability and otherwise nearly a Pearson type III variable, whose
-        mean,
-        variance and skewness follow from the moments in closed form: short marker lists, whose statistic is
-        mostly
-        0, keep honest p-values, which a normal z would not.
+        mean, variance and skewness follow from the moments in closed form: short marker lists, whose statistic
+        is mostly 0, keep honest p-values, which a normal z would not.
         """
         return _upper_tail(statistic, self._some(len(w), self.hit), *self.moments(w))
 

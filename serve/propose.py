@@ -1,9 +1,8 @@
 """The seam of speculative decoding: a `Proposer` drafts a `DraftTree` per request, the engine verifies it.
 
-One round of the engine, for all decoding requests at once:
-`propose` -> one target forward over the last committed token (the root) and the draft nodes ->
-verification -> accepted rows are compacted in the cache -> `observe`.
-Plain decoding is the engine without a proposer.
+One round of the engine, for all decoding requests at once: `propose` -> one target forward over the last
+committed token (the root) and the draft nodes -> verification -> accepted rows are compacted in the cache ->
+`observe`. Plain decoding is the engine without a proposer.
 """
 
 from __future__ import annotations

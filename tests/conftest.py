@@ -44,7 +44,10 @@ def mirror() -> Path:
 ONLY_BY_PIP = ("singlecellbase", "marker_atlas")
 BUILD_MODULES = (
     "readers/*.py",
-    *(f"{m}.py" for m in ("assemble", "build", "edges", "fetch", "ground", "kgx", "make", "mappings", "schema")),
+    *(
+        f"{m}.py"
+        for m in ("assemble", "build", "edges", "fetch", "ground", "kgx", "make", "mappings", "schema")
+    ),
     *(f"{m}.py" for m in ("sources", "statements", "store", "strings")),
 )
 
@@ -60,7 +63,10 @@ def _built(profile: str, mirror: Path, cache: Path) -> "Graph":
     from vckg.sources import shipped_sources
 
     files = [p for pattern in BUILD_MODULES for p in sorted((ROOT / "vckg").glob(pattern))]
-    files += [ROOT / "data" / name for name in ("sources.toml", "cell_labels.tsv", "panglaodb_cells.tsv", "mangled_symbols.tsv")]
+    files += [
+        ROOT / "data" / name
+        for name in ("sources.toml", "cell_labels.tsv", "panglaodb_cells.tsv", "mangled_symbols.tsv")
+    ]
     key = hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()[:12]
     folder = cache / f"{profile}-{key}"
     with locked(cache / f"{profile}.lock", "is building the graph of the tests"):

@@ -302,7 +302,12 @@ def normal_key(name: str) -> str:
     if "-" in text:
         text = _MINUS.sub(" negative ", text)
     words = _WORD.findall(text)
-    if words and len(words[-1]) > 3 and words[-1].endswith("s") and not words[-1].endswith(("ss", "us", "is")):
+    if (
+        words
+        and len(words[-1]) > 3
+        and words[-1].endswith("s")
+        and not words[-1].endswith(("ss", "us", "is"))
+    ):
         words[-1] = words[-1][:-1]
     return "~" + " ".join(words)
 

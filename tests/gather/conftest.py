@@ -212,7 +212,7 @@ def blood_graph():
                 "object": cell,
                 "publications": [f"PMID:{rank + 1}"],
             }
-            edges += [one | {"source": "toy"}] + [one | {"source": "other"}]
+            edges += [one | {"source": "toy"}, one | {"source": "other"}]
             edges.append(
                 {
                     "subject": hgnc[gene],

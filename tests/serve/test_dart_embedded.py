@@ -27,6 +27,7 @@ def test_the_committed_draft_files_fit_the_embedded_model(embedded: Checkpoint) 
     assert Trie.load(folder / "answers.ngram", known).vocabulary == embedded.config.vocab_size
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_200_real_prompts_give_the_plain_answers(embedded: Checkpoint) -> None:
     """A difference is only accepted where the two best logits are closer than float32 can tell apart: none so far."""
