@@ -218,6 +218,9 @@ class Annotator:
                 continue
             label = self.graph.names[self.graph.index(curie)]
             symbols = tuple(self.graph.names[gene] for gene in missing)
+            means = (
+                "the call rests on its other markers" if curie == decision.curie else f"{label} not decidable"
+            )
             warnings.append(
                 CoverageWarning(
                     curie,
@@ -225,7 +228,7 @@ class Annotator:
                     symbols,
                     len(missing),
                     len(markers),
-                    f"{', '.join(symbols)} not measured: {label} not decidable",
+                    f"{', '.join(symbols)} not measured: {means}",
                 )
             )
         return tuple(warnings[:SHOWN_WARNINGS])
