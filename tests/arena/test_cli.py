@@ -100,17 +100,22 @@ def test_data_counts_a_set_and_writes_its_cells_for_the_next_command(arena: Aren
 
 
 def test_run_prints_a_line_a_task_and_the_report_and_the_comparison_follow(arena: Arena) -> None:
-    code, said, _ = arena("run", "-m", "gold", "-m", "majority", "-t", "qa,perturbation", "-n", "3")
+    code, said, _ = arena(
+        "run", "-m", "gold", "-m", "majority", "-m", "random", "-t", "qa,perturbation", "-n", "3"
+    )
     assert code == 0
-    assert said.count("in format") == 4
+    assert said.count("in format") == 6
     assert "claim_coverage 1.000" in said
     code, said, _ = arena("report", "runs", "-o", "page")
     assert code == 0
     assert {Path(line).suffix for line in said.split()} == {".html", ".md", ".json"}
-    gold, majority = sorted(Path("runs").iterdir())
-    code, said, _ = arena("compare", str(gold), str(majority))
-    assert code == 0
-    assert "gold" in said
+    gold, majority, random = sorted(Path("runs").iterdir())
+    code, _, stderr = arena("compare", str(gold), str(majority))
+    assert code == 2
+    assert "gold is the reference" in stderr
+    code, said, stderr = arena("compare", str(random), str(majority))
+    assert code == 0, stderr
+    assert said.startswith("random minus majority")
 
 
 def test_score_computes_the_deterministic_scores_again(arena: Arena, finished: Path) -> None:

@@ -24,6 +24,9 @@ from vckg.errors import InputError
 Action = tuple[Any, ...]  # ("say", text) | ("status", code, headers) | ("raw", bytes) | ("hang",) | ("drop",)
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
 
+# a shell starts background jobs with SIGINT ignored, and children inherit that
+HEAR_CTRL_C = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Iterator[ReplyCache]:
@@ -267,7 +270,9 @@ def test_ctrl_c_loses_nothing_that_was_paid_for(endpoint, tmp_path: Path) -> Non
     server = endpoint(script)
     path = tmp_path / "replies.sqlite3"
     run = [sys.executable, "-c", RUN, server.url, str(path), "100"]
-    with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path.cwd()) as process:
+    with subprocess.Popen(
+        run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path.cwd(), preexec_fn=HEAR_CTRL_C
+    ) as process:
         while len(server.requests) < 8:
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGINT)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import anndata as ad
@@ -20,6 +21,9 @@ from vckg.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:anndata.*")
 RIGHT = json.dumps({"cell_type_ontology_term_id": "CL:0000236", "reasons": ["E1"]})
+
+# a shell starts background jobs with SIGINT ignored, and children inherit that
+HEAR_CTRL_C = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
@@ -97,7 +101,7 @@ def test_ctrl_c_keeps_what_was_paid_for_and_writes_no_half_file(
     command = [sys.executable, "-m", "gather.cli", "annotate", str(source), "-o", str(tmp_path / "out.h5ad")]
     command += ["--groupby", "group", "--model", "m", "--base-url", server.url, "--graph", str(folder)]
     root = Path(__file__).parents[2]
-    with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, preexec_fn=HEAR_CTRL_C) as process:
         while len(server.requests) < 2:
             assert process.poll() is None, process.stderr.read().decode()
             time.sleep(0.02)
