@@ -249,7 +249,7 @@ def read_celltypist(parts: Parts) -> Reading:
             ]
         finally:
             connection.close()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise SourceError(path, f"not the encyclopedia's database: {error}") from error
     reading = Reading(rows=len(rows))
     frame = pd.DataFrame(rows, columns=["gene", "cl", "name", "part", "pmids"]).fillna("").astype(str)
