@@ -15,7 +15,7 @@ import numpy as np
 from gather.evidence import Annotation, Contradiction, CoverageWarning, EvidenceItem
 from gather.label import Decision, Labeller, calibration_with, default_calibration
 from gather.ontology import Ontology
-from gather.paths import edges_between, evidence_item
+from gather.paths import edges_between, evidence_items
 from gather.query import DEFAULT_TOP, CellSet, GeneQuery, Panel, make_query
 from gather.score import Convergence, Retriever
 
@@ -125,19 +125,14 @@ class Annotator:
         self, convergence: Convergence, decision: Decision
     ) -> tuple[tuple[EvidenceItem, ...], tuple[EvidenceItem, ...]]:
         """Evidence for the best candidates, and the hyper-entities, numbered E1, E2, ... through both."""
-        position = {self.graph.ids[int(n)]: i for i, n in enumerate(convergence.nodes)}
-        shown = [c.curie for c in decision.candidates[: self.parameters.evidence]]
-        items = [
-            evidence_item(self.retriever, convergence, position[curie], f"E{number}")
-            for number, curie in enumerate(shown, start=1)
-        ]
+        shown = [self.graph.index(c.curie) for c in decision.candidates[: self.parameters.evidence]]
+        items = evidence_items(self.retriever, convergence, np.searchsorted(convergence.nodes, shown))
         hyper: list[EvidenceItem] = []
         for retriever in self._hyper if len(convergence.query) else ():
             found = retriever.converge([convergence.query])[0]
-            for i in found.best(SHOWN_CONVERGENCE):
-                number = f"E{len(items) + len(hyper) + 1}"
-                hyper.append(evidence_item(retriever, found, int(i), number, walks=3))
-        return tuple(items), tuple(hyper)
+            first = len(items) + len(hyper) + 1
+            hyper += evidence_items(retriever, found, found.best(SHOWN_CONVERGENCE), first=first, walks=3)
+        return items, tuple(hyper)
 
     # ---- what speaks against -------------------------------------------------------------------------------
 

@@ -166,7 +166,6 @@ def report(graph: Graph, core: Graph | None, data: Path) -> Iterator[str]:
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     yield f"on {machine}, load average {os.getloadavg()[0]:.1f};"
     yield f"graph {graph.content_hash[:16]}, {graph.n:,} nodes, {graph.m:,} edges. Hops <= 2, {GENES} genes, top {TOP}."
-    yield "Timings were taken while other work shared the machine: read the ratios of one run."
     yield ""
     queries = real_queries(graph, data)
     operators(graph, hops=2)
@@ -228,12 +227,11 @@ def _throughput(graph: Graph, made: Operators, queries: list[GeneQuery]) -> Iter
 
 
 def _with_evidence(retriever: Retriever, queries: list[GeneQuery]) -> float:
-    from gather.paths import evidence_item
+    from gather.paths import evidence_items
 
     def one(query: GeneQuery) -> int:
         found = retriever.converge([query])[0]
-        items = [evidence_item(retriever, found, int(position), "E") for position in found.best(5)]
-        return len(items)
+        return len(evidence_items(retriever, found, found.best(5)))
 
     one(queries[0])
     return seconds(lambda: sum(one(q) for q in queries)) / len(queries)

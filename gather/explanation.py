@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from gather.evidence import EvidenceItem
-from gather.paths import SHOWN_WALKS, evidence_item
+from gather.paths import SHOWN_WALKS, evidence_items
 from gather.query import DEFAULT_TOP, GeneQuery, query_genes
 from gather.score import Retriever
 from vckg.errors import InputError
@@ -79,8 +79,5 @@ def explain(
             "give HGNC symbols or Ensembl ids"
         )
     found = retriever.converge([query])[0]
-    items = tuple(
-        evidence_item(retriever, found, int(position), f"E{number}", walks=walks)
-        for number, position in enumerate(found.best(top), start=1)
-    )
+    items = evidence_items(retriever, found, found.best(top), walks=walks)
     return Explanation(query, retriever.target.name, retriever.score, items)

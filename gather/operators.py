@@ -297,8 +297,7 @@ def _write(made: Operators, parent: Path, key: str) -> bool:
 
 def _read(folder: Path, target: Target, hops: int, key: str) -> Operators:
     def load(name: str) -> npt.NDArray[Any]:
-        array: npt.NDArray[Any] = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-        return array
+        return np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False))
 
     genes, targets = load("genes"), load("targets")
 

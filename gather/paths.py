@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,14 +37,43 @@ class _Found:
     nodes: tuple[int, ...]
 
 
-def evidence_item(
-    retriever: Retriever, convergence: Convergence, position: int, item_id: str, *, walks: int = SHOWN_WALKS
+class _Near(NamedTuple):
+    """What lies one step from a query's genes: rows of genes, by columns; shared by all nodes asked about."""
+
+    evidence: Sparse
+    weights: tuple[Sparse, ...]
+
+    @classmethod
+    def of(cls, retriever: Retriever, query: GeneQuery) -> _Near:
+        rows = retriever.operators.rows(query.genes)
+        return cls(
+            _rows(retriever.matrix, query.genes), tuple(_rows(w, rows) for w in retriever.operators.weights)
+        )
+
+
+def evidence_items(
+    retriever: Retriever,
+    convergence: Convergence,
+    positions: Iterable[int],
+    *,
+    first: int = 1,
+    walks: int = SHOWN_WALKS,
+) -> tuple[EvidenceItem, ...]:
+    """Return the evidence for some candidates of a convergence, numbered from ``E<first>``; walks best first."""
+    near = _Near.of(retriever, convergence.query)
+    return tuple(
+        _evidence_item(retriever, convergence, near, int(position), f"E{number}", walks)
+        for number, position in enumerate(positions, start=first)
+    )
+
+
+def _evidence_item(
+    retriever: Retriever, convergence: Convergence, near: _Near, position: int, item_id: str, walks: int
 ) -> EvidenceItem:
-    """Return the evidence for one candidate of a convergence; walks come best first."""
     graph, node = retriever.graph, int(convergence.nodes[position])
     about = graph.node(node)
-    found = best_walks(retriever, convergence, node, walks)
-    genes = _supports(retriever, convergence, position)
+    found = _best_walks(retriever, convergence, near, node, walks)
+    genes = _supports(retriever, convergence, near, position)
     return EvidenceItem(
         id=item_id,
         curie=about.id,
@@ -60,16 +89,17 @@ def evidence_item(
     )
 
 
-def _supports(retriever: Retriever, convergence: Convergence, position: int) -> tuple[GeneSupport, ...]:
+def _supports(
+    retriever: Retriever, convergence: Convergence, near: _Near, position: int
+) -> tuple[GeneSupport, ...]:
     """Query genes that reach the node, by descending share; the share of genes without direct evidence is
     0.
     """
     query, operators = convergence.query, retriever.operators
-    direct = query.weights * _column(retriever.matrix, query.genes, position)
+    direct = query.weights * _column(near.evidence, position)
     share = direct / direct.sum() if direct.sum() > 0 else direct
     column = operators.column_of[int(convergence.nodes[position])]
-    rows = operators.rows(query.genes)
-    reached = np.stack([_column(w, rows, column) > 0 for w in operators.weights], axis=1)
+    reached = np.stack([_column(w, column) > 0 for w in near.weights], axis=1)
     supporting = np.flatnonzero(reached.any(axis=1) | (share > 0))
     order = supporting[np.lexsort((supporting, -share[supporting]))]
     return tuple(
@@ -86,18 +116,22 @@ def _supports(retriever: Retriever, convergence: Convergence, position: int) -> 
     )
 
 
-def _column(matrix: Sparse, rows: npt.NDArray[np.intp] | Ints, column: int) -> Floats:
-    """Entries ``matrix[rows, column]``; bisection in each row, columns are sorted."""
-    values = np.zeros(len(rows))
-    for i, row in enumerate(np.asarray(rows).tolist()):
-        low, high = int(matrix.indptr[row]), int(matrix.indptr[row + 1])
-        at = low + int(np.searchsorted(matrix.indices[low:high], column))
-        if at < high and matrix.indices[at] == column:
-            values[i] = matrix.data[at]
+def _rows(matrix: Sparse, rows: npt.NDArray[np.intp] | Ints) -> Sparse:
+    """Some rows of a matrix by columns, so that many of its columns can be looked at."""
+    return matrix[np.asarray(rows)].tocsc()
+
+
+def _column(by_columns: Sparse, column: int) -> Floats:
+    """One column of `_rows`, dense."""
+    values = np.zeros(by_columns.shape[0])
+    span = slice(int(by_columns.indptr[column]), int(by_columns.indptr[column + 1]))
+    values[by_columns.indices[span]] = by_columns.data[span]
     return values
 
 
-def best_walks(retriever: Retriever, convergence: Convergence, node: int, top: int) -> list[_Found]:
+def _best_walks(
+    retriever: Retriever, convergence: Convergence, near: _Near, node: int, top: int
+) -> list[_Found]:
     """Return the walks of greatest weight from the query genes to a node.
 
     The weight is the gene's rank weight times the product of the steps' damped weights. Ties go to the better
@@ -105,14 +139,13 @@ def best_walks(retriever: Retriever, convergence: Convergence, node: int, top: i
     """
     query, operators = convergence.query, retriever.operators
     column = operators.column_of[node]
-    rows = operators.rows(query.genes)
-    direct = query.weights * _column(operators.weights[0], rows, column)
+    direct = query.weights * _column(near.weights[0], column)
     found = [
         _Found(float(direct[i]), int(i), (int(query.genes[i]), node))
         for i in np.flatnonzero(direct > 0).tolist()
     ]
     if retriever.target.inherits:
-        found += _inherited(retriever, rows, query, node)
+        found += _inherited(retriever, near.weights[0], query, node)
     if operators.hops >= 2:
         last = _dense_row(operators.last, column)
         found += _longer(retriever, convergence, node, last, None, top)
@@ -122,7 +155,7 @@ def best_walks(retriever: Retriever, convergence: Convergence, node: int, top: i
     return sorted(found, key=lambda w: (-w.weight, w.rank, w.nodes))[:top]
 
 
-def _inherited(retriever: Retriever, rows: npt.NDArray[np.intp], query: GeneQuery, node: int) -> list[_Found]:
+def _inherited(retriever: Retriever, near: Sparse, query: GeneQuery, node: int) -> list[_Found]:
     """Direct walks to an ancestor, carried down to the node; each generation costs the share that is
     inherited.
     """
@@ -138,7 +171,7 @@ def _inherited(retriever: Retriever, rows: npt.NDArray[np.intp], query: GeneQuer
             column = operators.column_of.get(ancestor)
             if column is None:
                 continue
-            direct = query.weights * _column(operators.weights[0], rows, column) * INHERITANCE**generation
+            direct = query.weights * _column(near, column) * INHERITANCE**generation
             found += [
                 _Found(float(direct[i]), int(i), (int(query.genes[i]), *line))
                 for i in np.flatnonzero(direct > 0).tolist()

@@ -179,8 +179,8 @@ def _map_table(path: Path) -> pa.Table:
 
 
 def _map_array(path: Path) -> npt.NDArray[Any]:
+    """The array, mapped; a plain view of it, since indexing a ``np.memmap`` costs ten times as much."""
     try:
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except (ValueError, EOFError) as error:
         raise GraphError(f"{path}: damaged ({error}); {_REBUILD}") from error
-    return array
