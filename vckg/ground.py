@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vckg.edges import distinct
 from vckg.schema import CATEGORY_CODE
 from vckg.strings import Strings
 
@@ -99,7 +100,7 @@ class NameTable:
         words = encoded.dictionary.take(order)
         word = rank[encoded.indices.to_numpy(zero_copy_only=False)]
         good = (node >= 0) & (word != words.index("").as_py())
-        packed = np.unique((word[good] << 37) | (kind[good] << 31) | node[good])
+        packed = distinct((word[good] << 37) | (kind[good] << 31) | node[good])
         used, counts = np.unique(packed >> 37, return_counts=True)
         return cls(
             Strings(words.take(pa.array(used))),
