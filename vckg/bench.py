@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,9 @@ import pyarrow as pa
 
 from vckg.assemble import assemble
 from vckg.edges import EdgeRows, Pairs, merge
+from vckg.export import export
 from vckg.fetch import Places, at_hand, default_cache, default_mirrors, fetch
+from vckg.formats import FORMATS
 from vckg.graph import Graph
 from vckg.ground import NameTable
 from vckg.make import make
@@ -77,6 +80,15 @@ def neighbourhood(folder: Path) -> str:
         every = np.concatenate(rows)
         reached |= set(graph.subject[every].tolist()) | set(graph.object[every].tolist())
     return f"{len(reached):,} nodes"
+
+
+def export_to(folder: Path, form: str) -> str:
+    """Write a graph in an exchange format."""
+    out = folder.with_name(f"{folder.name}-{form}")
+    export(Graph.load(folder), form, out, i_have_the_right=True)
+    size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
+    shutil.rmtree(out)
+    return f"{size / 1e6:,.0f} MB"
 
 
 def ground(folder: Path) -> str:
@@ -134,7 +146,7 @@ def measure(name: str, *arguments: str) -> tuple[float, float, str]:
 def run_task(name: str, arguments: list[str]) -> None:
     """Run one task here and print what it took; the time of importing is not in it."""
     tasks: dict[str, Callable[..., str]] = {
-        t.__name__: t for t in (build, load, verify, show, neighbourhood, ground, synthetic)
+        t.__name__: t for t in (build, load, verify, show, neighbourhood, ground, export_to, synthetic)
     }
     given = [int(a) if a.isdigit() else Path(a) if os.sep in a else a for a in arguments]
     started = time.perf_counter()
@@ -170,6 +182,7 @@ def _lines(scratch: Path, sizes: list[int]) -> list[str]:
         rows.append((f"build {profile} from fetched files", *measure("build", profile, folder)))
         for task in ("load", "verify", "show", "neighbourhood", "ground"):
             rows.append((f"{task}, {profile}", *measure(task, folder)))
+    rows += [(f"export {form}, full", *measure("export_to", folder, form)) for form in sorted(FORMATS)]
     for size in sizes:
         rows.append(
             (

@@ -6,6 +6,7 @@ Progress goes to stderr, results to stdout.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
 
 #: Columns of a table that goes to a file or a pipe, where no terminal says how wide it is.
 PIPE_WIDTH = 160
+#: What the system says of a disk, a quota or a file-size limit that leaves no room.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 Advance = Callable[[float], None]
 
 
 def run(app: typer.Typer, name: str) -> None:
-    """Run a command-line application; a `KnownError` becomes one line on stderr and exit code 2."""
+    """Run a command-line application; a `KnownError`, or a full disk, becomes one line on stderr and exit code 2."""
     try:
         app(prog_name=name)
     except KnownError as error:
@@ -35,6 +38,14 @@ def run(app: typer.Typer, name: str) -> None:
     except BrokenPipeError:  # the reader of our output went away (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(
+            f"{name}: error: {where}cannot write ({error.strerror}); make room and run it again\n"
+        )
+        sys.exit(2)
 
 
 def out() -> Console:

@@ -1,12 +1,18 @@
 """Two builds at once, builds that are killed, disks that fill: the old graph or the new one, never a broken one."""
 
+import hashlib
 import os
 import random
 import resource as limits
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -30,8 +36,34 @@ def command(folder: Path, *more: str) -> list[str]:
         str(folder),
         *more,
     ]
-    code = f"import sys; sys.argv = ['vckg', *{arguments!r}]; from vckg.cli import main; main()"
+    return vckg(*arguments)
+
+
+def vckg(*arguments: str) -> list[str]:
+    code = f"import sys; sys.argv = ['vckg', *{list(arguments)!r}]; from vckg.cli import main; main()"
     return [sys.executable, "-c", code]
+
+
+SOURCE = """
+[collectri]
+title = "CollecTRI"
+licence = "CC-BY-4.0"
+redistribute = true
+citation = "none"
+reader = "collectri"
+profiles = ["core"]
+routes = [{{ kind = "url", release = "1", url = "{url}", sha256 = "{sha}" }}]
+"""
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """Serve a folder's files on the loopback address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
 
 
 def environment(tmp_path: Path) -> dict[str, str]:
@@ -91,24 +123,48 @@ def test_a_build_killed_at_any_moment_leaves_the_old_graph_or_the_new(tmp_path: 
     assert sorted(p.name for p in tmp_path.iterdir()) == [".graph.lock", "cache", "graph"]
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+def on_a_full_disk(words: list[str], tmp_path: Path) -> str:
+    """Run a command for which no file may grow beyond 4 kB; return the one line it ends with."""
+
     def little_room() -> None:
         limits.setrlimit(limits.RLIMIT_FSIZE, (4096, 4096))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
     done = subprocess.run(
-        command(tmp_path / "graph"),
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        preexec_fn=little_room,
-        check=False,
+        words, env=environment(tmp_path), capture_output=True, text=True, preexec_fn=little_room, check=False
     )
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert "cannot write" in done.stderr
+    return done.stderr
+
+
+def test_a_build_on_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    on_a_full_disk(command(tmp_path / "graph"), tmp_path)
     assert not (tmp_path / "graph").exists()
     assert not list(tmp_path.glob(".graph.*.building"))
+
+
+def test_an_export_on_a_full_disk_keeps_the_old_export(tmp_path: Path) -> None:
+    subprocess.run(command(tmp_path / "graph"), env=environment(tmp_path), check=True, capture_output=True)
+    words = vckg("export", "-g", str(tmp_path / "graph"), "--format", "kgx", "-o", str(tmp_path / "kgx"))
+    subprocess.run(words, env=environment(tmp_path), check=True, capture_output=True)
+    old = {p.name: p.read_bytes() for p in (tmp_path / "kgx").iterdir()}
+    assert max(map(len, old.values())) > 4096
+    on_a_full_disk(words, tmp_path)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "kgx").iterdir()} == old
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".graph.lock", ".kgx.lock", "cache", "graph", "kgx"]
+
+
+def test_a_fetch_on_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "big.csv").write_bytes(b"source,target,weight,PMID\n" + b"PAX5,CD19,1,5\n" * 10_000)
+    table = tmp_path / "sources.toml"
+    sha = hashlib.sha256((tmp_path / "site" / "big.csv").read_bytes()).hexdigest()
+    with serving(tmp_path / "site") as address:
+        table.write_text(SOURCE.format(url=f"{address}/big.csv", sha=sha))
+        on_a_full_disk(vckg("fetch", "--table", str(table)), tmp_path)
+    assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file() and p.name != ".lock"]
 
 
 def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:
