@@ -15,15 +15,15 @@ import numpy as np
 
 from serve.echo import EchoConfig, EchoForest, EchoScheduler
 from serve.errors import InputError
-from serve.estimate import TimeModel
+from serve.estimate import FIRST_GUESS, TimeModel
 from serve.goodput import ReadingSlo, SmoothGoodput, attainment
 from serve.kv import PrefixForest
 from serve.request import Priority
 from serve.schedule import Scheduler
 from serve.simulate import Arrival, Outcome, VirtualClock, simulate
 
-CPU_TIMES = TimeModel(np.array([8e-3, 6e-4, 1e-7, 2e-3, 1e-6, 1e-4]))
-"""Of the order of the embedded model on two CPU cores: 8 ms a step, 0.6 ms a prompt token, 2 ms a decode."""
+CPU_TIMES = TimeModel(FIRST_GUESS.coefficients)
+"""Those of a server that has not measured itself yet."""
 
 
 LAST_ARRIVAL_S = 20.0
@@ -47,16 +47,16 @@ class Server:
         return ReadingSlo(self.echo.pace_s, self.echo.allowance_s)
 
 
-Make = Callable[[Server, VirtualClock], Scheduler]
+Make = Callable[[Server, Callable[[], float]], Scheduler]
 
 
-def _plain(server: Server, _clock: VirtualClock) -> Scheduler:
+def _plain(server: Server, _clock: Callable[[], float]) -> Scheduler:
     forest = PrefixForest(server.n_blocks, server.block_tokens)
     return Scheduler(forest, server.max_running, server.step_tokens)
 
 
 def _echo(**off: bool) -> Make:
-    def make(server: Server, clock: VirtualClock) -> Scheduler:
+    def make(server: Server, clock: Callable[[], float]) -> Scheduler:
         config = replace(server.echo, **off)
         forest = EchoForest(server.n_blocks, server.block_tokens, config)
         return EchoScheduler(forest, server.max_running, server.step_tokens, server.times, config, clock)
@@ -96,8 +96,13 @@ def run(name: str, server: Server, arrivals: Sequence[Arrival], until_s: float) 
     outcome = simulate(given, LADDER[name](server, clock), clock, server.times.seconds, until_s=until_s)
     if given is not arrivals:
         _sort_by_class(outcome, arrivals)
+    return rung_of(name, server, outcome, until_s), outcome
+
+
+def rung_of(name: str, server: Server, outcome: Outcome, until_s: float) -> Rung:
+    """What a run of `until_s` seconds, simulated or real, comes to."""
     useful = outcome.first_time_tokens + outcome.cached_tokens
-    rung = Rung(
+    return Rung(
         name,
         attainment(outcome.online, server.slo) if outcome.online else 1.0,
         SmoothGoodput(server.slo)(outcome.online, until_s),
@@ -105,7 +110,6 @@ def run(name: str, server: Server, arrivals: Sequence[Arrival], until_s: float) 
         useful / until_s,
         outcome.recomputed_tokens,
     )
-    return rung, outcome
 
 
 def _sort_by_class(outcome: Outcome, arrivals: Sequence[Arrival]) -> None:

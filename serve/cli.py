@@ -14,9 +14,11 @@ from serve import commands
 from serve.errors import InputError, KnownError
 
 if TYPE_CHECKING:
-    from serve.engine import Engine
+    from serve.engine import Engine, EngineConfig
+    from serve.schedule import Scheduler
 
 KEY_VARIABLE = "VCKG_SERVE_API_KEY"
+SCHEDULERS = ("echo", "priority")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 commands.register(app)
@@ -38,6 +40,13 @@ DraftOption = Annotated[
     str,
     typer.Option(help="How tokens are drafted: off, lookup, ngram, head, dart (head and n-grams), eagle."),
 ]
+SchedulerOption = Annotated[
+    str,
+    typer.Option(
+        help="echo (interactive first, batch work in the time left before their deadlines) or priority "
+        "(strictly by class, then arrival)."
+    ),
+]
 FolderOption = Annotated[
     Path | None,
     typer.Option("--draft-folder", help="Folder of the draft files; the embedded model has its own."),
@@ -58,6 +67,10 @@ def start(
     cache_tokens: CacheOption = 16_384,
     draft: DraftOption = "off",
     draft_folder: FolderOption = None,
+    scheduler: SchedulerOption = "echo",
+    pace: Annotated[
+        float, typer.Option(help="Seconds a token that interactive readers are promised; echo keeps to it.")
+    ] = 0.2,
     max_running: Annotated[int, typer.Option(min=1, help="Requests that run together.")] = 32,
     step_tokens: Annotated[int, typer.Option(min=1, help="Tokens a step computes at most.")] = 256,
     max_open: Annotated[int, typer.Option(min=1, help="Requests open at once; more get 429.")] = 256,
@@ -72,7 +85,7 @@ def start(
         raise InputError(f"--host {host} is reachable from outside: set an API key in {KEY_VARIABLE}")
     address = bind(host, port)  # before the model is read: a taken port is answered at once
     engine, model_name = load_engine(
-        model, precision, device, threads, cache_tokens, max_running, step_tokens
+        model, precision, device, threads, cache_tokens, max_running, step_tokens, scheduler, pace
     )
     plug_draft(engine, draft, draft_folder)
     engine.checkpoint.tensors.clear()  # the model has its own, packed
@@ -134,11 +147,17 @@ def load_engine(
     cache_tokens: int,
     max_running: int,
     step_tokens: int,
+    scheduler: str = "priority",
+    pace: float = 0.2,
 ) -> tuple[Engine, str]:
     """Read a model and set an engine up around it; the engine and the model's name."""
     from serve.threads import use_threads
     from serve.weights import find_model, load_checkpoint
 
+    if scheduler not in SCHEDULERS:
+        raise InputError(f"no scheduler {scheduler!r}; one of {', '.join(SCHEDULERS)}")
+    if pace <= 0:
+        raise InputError(f"--pace is {pace:g}, must be positive")
     path = find_model(model)  # before torch is loaded: a typing error is answered at once
     use_threads(threads)
     from serve.engine import Engine, EngineConfig
@@ -148,7 +167,23 @@ def load_engine(
     sys.stderr.write(f"reading {model or 'the embedded model'} ...\n")
     checkpoint = load_checkpoint(path)
     chosen = precision or ("float16" if device == "cpu" else "bfloat16")
-    return Engine(Model.load(checkpoint, chosen, device), checkpoint, config), checkpoint.name
+    made = make_scheduler(scheduler, config, pace)
+    return Engine(Model.load(checkpoint, chosen, device), checkpoint, config, None, made), checkpoint.name
+
+
+def make_scheduler(name: str, config: EngineConfig, pace_s: float) -> Scheduler:
+    """One of `SCHEDULERS` over a new cache; Echo starts from a guess of the step times and learns the machine's."""
+    from serve.echo import EchoConfig, EchoForest, EchoScheduler
+    from serve.estimate import FIRST_GUESS, LearningTimeModel
+    from serve.kv import PrefixForest
+    from serve.schedule import Scheduler
+
+    n_blocks, size = config.cache_tokens // config.block_tokens, config.block_tokens
+    if name == "priority":
+        return Scheduler(PrefixForest(n_blocks, size), config.max_running, config.step_tokens)
+    echo = EchoConfig(pace_s=pace_s)
+    forest, times = EchoForest(n_blocks, size, echo), LearningTimeModel(FIRST_GUESS)
+    return EchoScheduler(forest, config.max_running, config.step_tokens, times, echo)
 
 
 def plug_draft(engine: Engine, method: str, folder: Path | None) -> None:

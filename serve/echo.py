@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
-from serve.estimate import OnlineDemand, OutputLengths, StepWork, work_of
+from serve.estimate import LearningTimeModel, OnlineDemand, OutputLengths, StepWork, work_of
 from serve.kv import Block, PrefixForest
 from serve.request import Priority, Request
 from serve.schedule import Chunk, Schedule, Scheduler, urgency
@@ -196,6 +196,11 @@ class EchoScheduler(Scheduler):
         if isinstance(self.forest, EchoForest):
             self.forest.trim()
 
+    def timed(self, work: StepWork, seconds: float) -> None:
+        """Let a time model that learns see what a step took."""
+        if isinstance(self.times, LearningTimeModel):
+            self.times.observe(work, seconds)
+
     def _expect(self, request: Request) -> None:
         if request.priority is Priority.OFFLINE:
             self._expected[id(request)] = chain = tuple(request.chain)
@@ -313,22 +318,31 @@ class EchoScheduler(Scheduler):
     # ---- batch work -----------------------------------------------------------------------------------------
 
     def _offline(self, now: float, online: Schedule) -> _Offline:
-        """The best feasible change of the last batch plan by value per second."""
+        """The best feasible change of the last batch plan by value per second.
+
+        With no interactive work at hand the shortest plan goes even if it is longer than a step should be: a slow
+        machine must not stand still.
+        """
         base = work_of(online)
         budget_tokens = self.step_tokens - base.prefill_tokens - base.decodes
         budget_s = self._time_left(now, online)
         best, best_value = _Offline((), (), ()), 0.0
+        shortest, shortest_s = best, float("inf")
         for plan in self._neighbours(now, budget_tokens):
             work = plan.work
             if work.prefill_tokens + work.decodes > budget_tokens:
                 continue
             total = base + work
+            seconds = self.times.seconds(total)
             if self.config.budget and self._upper(total) > budget_s:
+                if seconds < shortest_s and not plan.empty:
+                    shortest, shortest_s = plan, seconds
                 continue
-            value = self._value(plan) / max(self.times.seconds(total), 1e-9)
+            value = self._value(plan) / max(seconds, 1e-9)
             if value > best_value:
                 best, best_value = plan, value
-        return best
+        idle = not online.decodes and not online.chunks
+        return shortest if best.empty and idle else best
 
     def _time_left(self, now: float, online: Schedule) -> float:
         """Seconds until the next interactive deadline; a step never lasts longer than a newcomer may wait."""
@@ -356,7 +370,7 @@ class EchoScheduler(Scheduler):
         decoding = tuple(r for r in running if r.decoding)
         prefilling = [r for r in running if not r.decoding]
         arriving = list(islice(self._next_offline(now, budget), self.config.neighbours))
-        for share in (1, 2, 4):
+        for share in (1, 2, 4, 8):
             chunks, left = _chunks(prefilling, max(0, (budget - len(decoding)) // share))
             yield _Offline(decoding, chunks, ())
             admit = self._admissions(arriving, left)
@@ -368,7 +382,10 @@ class EchoScheduler(Scheduler):
             yield _Offline((), chunks, admit[:1])
 
     def _admissions(self, requests: Sequence[Request], budget: int) -> tuple[tuple[Request, int, int], ...]:
-        """The requests whose prompts start within `budget` rows and whose blocks fit beside the reserve."""
+        """The requests whose prompts start within `budget` rows and whose blocks fit beside the reserve.
+
+        Where nothing runs the first may take what it needs now: its expected answer need not fit.
+        """
         admit: list[tuple[Request, int, int]] = []
         held = 0.0
         room = self.forest.n_available - self._reserve()
@@ -378,7 +395,8 @@ class EchoScheduler(Scheduler):
             rows = min(len(request.tokens) - cached, budget)
             whole = len(request.tokens) + self.lengths.expected_more(request.n_output)
             held += self.forest.blocks_for(int(whole)) - sum(block.users > 0 for block in found)
-            if rows <= 0 or held > room or len(self.running) + len(admit) >= self.max_running:
+            alone = not self.running and not admit and self._fits(request, budget)
+            if rows <= 0 or (held > room and not alone) or len(self.running) + len(admit) >= self.max_running:
                 break
             admit.append((request, cached, rows))
             budget -= rows

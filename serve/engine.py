@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,7 @@ from serve.attention import ALL_LOGITS, LAST_LOGITS, NO_LOGITS, Segment, plan_at
 from serve.choose import choose
 from serve.dart.verify import Accepted
 from serve.errors import InputError, RequestError
+from serve.estimate import StepWork, work_of
 from serve.grammar import Constraint, Grammar
 from serve.kv import PrefixForest
 from serve.model import Model
@@ -140,6 +141,7 @@ class Engine:
         self.forest = scheduler.forest
         self.cache = model.new_cache(len(self.forest.blocks), self.forest.block_tokens)
         self.stats = EngineStats()
+        self.step_observers: list[Callable[[StepWork, float], object]] = [scheduler.timed]
         self._requests: dict[str, Request] = {}
         self._answers: dict[str, _Answer] = {}
         self._order = itertools.count()
@@ -240,12 +242,13 @@ class Engine:
             if chunk.request.timeline.scheduled_s is None:
                 chunk.request.timeline.scheduled_s = began
         trees = self._draft(schedule)
+        work = work_of(schedule, [len(tree) for tree in trees])
         drafted = time.perf_counter()
         rounds, logits, taps = self._forward(schedule, trees)
         forwarded = time.perf_counter()
         events = self._choose(rounds, logits, taps)
         chosen = time.perf_counter()
-        self._count(schedule, trees, (began, drafted, forwarded, chosen))
+        self._count(schedule, trees, work, (began, drafted, forwarded, chosen))
         return events
 
     def _draft(self, schedule: Schedule) -> list[DraftTree]:
@@ -388,7 +391,11 @@ class Engine:
             self.proposer.release(request)
 
     def _count(
-        self, schedule: Schedule, trees: list[DraftTree], times: tuple[float, float, float, float]
+        self,
+        schedule: Schedule,
+        trees: list[DraftTree],
+        work: StepWork,
+        times: tuple[float, float, float, float],
     ) -> None:
         began, drafted, forwarded, chosen = times
         nodes = sum(map(len, trees))
@@ -400,7 +407,8 @@ class Engine:
         stats.draft_s += drafted - began
         stats.forward_s += forwarded - drafted
         stats.choose_s += chosen - forwarded
-        self.scheduler.timed(chosen - began)
+        for observe in self.step_observers:
+            observe(work, chosen - began)
         if self.proposer is not None:
             self.proposer.timed(
                 RoundTiming(

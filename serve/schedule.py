@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import bisect
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from serve.kv import PrefixForest, chain_hash
 from serve.request import Request
+
+if TYPE_CHECKING:
+    from serve.estimate import StepWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +86,8 @@ class Scheduler:
             bisect.insort(self.waiting, request, key=urgency)
         return Schedule(decodes, chunks, preempted)
 
-    def timed(self, seconds: float) -> None:
-        """Take in how long the step that `schedule` chose last took; for schedulers that predict it."""
+    def timed(self, work: StepWork, seconds: float) -> None:
+        """Take in how long a step's work took; for schedulers that predict it."""
 
     def try_grow(self, request: Request, rows: int) -> int:
         """Blocks for up to `rows` more rows if they are to be had without preempting; return the rows that fit."""

@@ -150,6 +150,22 @@ def test_a_plan_is_never_empty_while_time_and_memory_allow_a_batch_token() -> No
     assert [c.rows for c in schedule.chunks] == [40]
 
 
+def test_a_machine_too_slow_for_any_step_still_does_its_batch_work() -> None:
+    clock, slow = VirtualClock(), TimeModel(1_000 * TIMES.coefficients, margin=1.0)
+    scheduler = EchoScheduler(EchoForest(96, 16), 16, 128, slow, EchoConfig(), clock)
+    outcome = simulate(trace(0, online=3, offline=10), scheduler, clock, slow.seconds, until_s=1e9)
+    assert outcome.offline_finished == 10
+    assert all(t.ending is Ending.FINISHED for t in outcome.online)
+
+
+def test_a_batch_request_that_takes_the_whole_cache_is_run_when_nobody_else_is_there() -> None:
+    clock = VirtualClock()
+    scheduler = EchoScheduler(EchoForest(8, 16), 16, 128, TIMES, EchoConfig(), clock)
+    arrival = Arrival(0.0, tuple(range(100)), 20, Priority.OFFLINE)
+    outcome = simulate([arrival], scheduler, clock, TIMES.seconds, until_s=1e6)
+    assert outcome.offline_finished == 1
+
+
 def test_batch_work_waits_while_an_interactive_deadline_leaves_no_time() -> None:
     config = EchoConfig(pace_s=0.006, allowance_s=0.0, longest_step_s=0.5)
     scheduler, clock = echo(config=config)

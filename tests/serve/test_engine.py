@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve.attention import Segment, plan_attention
+from serve.cli import SCHEDULERS, make_scheduler
 from serve.engine import Engine, EngineConfig
 from serve.errors import InputError, RequestError
 from serve.propose import DraftTree
@@ -91,7 +92,7 @@ def random_prompts(rng, n, longest=24):
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_any_batch_arrival_cancellation_preemption_and_draft_gives_the_plain_answer(tiny, tiny_model, data):
-    """Random traffic through a cache too small for it, with and without drafting, in float64."""
+    """Random traffic through a cache too small for it, under either scheduler, with and without drafting, in float64."""
     seed = data.draw(st.integers(0, 2**32 - 1))
     family = data.draw(st.sampled_from(["llama", "qwen2", "qwen3"]))
     rng = np.random.default_rng(seed)
@@ -103,14 +104,17 @@ def test_any_batch_arrival_cancellation_preemption_and_draft_gives_the_plain_ans
         cache_tokens=data.draw(st.sampled_from([56, 72, 400])), block_tokens=4, max_running=4,
         step_tokens=data.draw(st.sampled_from([4, 9, 64])), max_draft_nodes=7,
     )  # fmt: skip
-    engine = Engine(model, tiny(family), config, proposer)
+    scheduler = make_scheduler(data.draw(st.sampled_from(SCHEDULERS)), config, 0.2)
+    engine = Engine(model, tiny(family), config, proposer, scheduler)
     waiting = [
         Request(f"r{i}", p, SamplingParams(max_tokens=limit), Priority(int(rng.integers(2))))
         for i, p in enumerate(prompts)
     ]
     events: dict[str, list[int]] = {r.id: [] for r in waiting}
     submitted, cancelled = [], set()
-    while waiting or engine.has_work:
+    for _step in range(10_000):
+        if not (waiting or engine.has_work):
+            break
         if waiting and (rng.random() < 0.4 or not engine.has_work):
             submitted.append(waiting.pop())
             engine.add(submitted[-1])

@@ -1,0 +1,231 @@
+"""The ladder of `serve.capacity` on the real engine, and how far the simulator is from it: `python -m serve.ladder`.
+
+The same traces and schedulers as in the simulation, with the embedded model computing every step in real time. A
+calibration run fits the time model first; its error is then taken over the steps of all the other runs, and the
+simulator replays each trace with the fitted model. Answers run to their trace's length, whatever the model says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from serve.capacity import LADDER, Rung, Server, bursty_trace, rung_of
+from serve.capacity import run as run_simulated
+from serve.engine import Engine, EngineConfig
+from serve.estimate import StepWork, TimeModel, percentage_errors
+from serve.goodput import Ending
+from serve.goodput import Timeline as ClientTimeline
+from serve.model import Model
+from serve.request import FinishReason, Priority, Request, SamplingParams, Timeline
+from serve.schedule import Scheduler
+from serve.simulate import Arrival, Outcome
+from serve.threads import use_threads
+from serve.weights import Checkpoint, load_checkpoint
+
+
+@dataclass(slots=True)
+class Steps:
+    """Measured steps: their work and their seconds."""
+
+    works: list[StepWork] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def __call__(self, work: StepWork, seconds: float) -> None:
+        """Take one in (an engine's step observer)."""
+        self.works.append(work)
+        self.seconds.append(seconds)
+
+
+class Drive:
+    """One trace through one engine in real time, until `until_s` seconds are over."""
+
+    def __init__(self, engine: Engine, arrivals: Sequence[Arrival], until_s: float) -> None:
+        self.engine, self.until_s = engine, until_s
+        self.due = sorted(enumerate(arrivals), key=lambda pair: (pair[1].at_s, pair[0]))
+        self.requests: list[tuple[Arrival, Request]] = []
+        self.reached: dict[str, int] = {}
+        self.computed: dict[str, int] = {}
+        self.began = 0.0
+
+    def __call__(self) -> Outcome:
+        """Run it and return what users and batch work got."""
+        self.began = time.perf_counter()
+        while (now_s := time.perf_counter() - self.began) < self.until_s:
+            self._admit(now_s)
+            if self.engine.has_work:
+                self.engine.step()
+                self._note()
+            elif not self.due:
+                break
+            else:
+                time.sleep(min(0.005, max(0.0, self.due[0][1].at_s - now_s)))
+        outcome = self._outcome(time.perf_counter() - self.began)
+        for _, request in self.requests:
+            self.engine.cancel(request.id)
+        return outcome
+
+    def _admit(self, now_s: float) -> None:
+        while self.due and self.due[0][1].at_s <= now_s:
+            order, arrival = self.due.pop(0)
+            params = SamplingParams(max_tokens=arrival.output_tokens, ignore_eos=True)
+            stamps = Timeline(self.began + arrival.at_s)
+            request = Request(
+                f"{arrival.priority.name}-{order}", arrival.prompt, params, arrival.priority, stamps
+            )
+            self.engine.add(request)
+            self.requests.append((arrival, request))
+
+    def _note(self) -> None:
+        """Count batch rows as they are computed: for the first time, or again after a preemption."""
+        for request in self.engine.scheduler.running:
+            if request.priority is Priority.OFFLINE:
+                before = self.computed.get(request.id, request.cached_prompt_tokens)
+                start = before if request.computed >= before else request.cached_prompt_tokens
+                self.computed[request.id] = request.computed
+                self.reached[request.id] = max(self.reached.get(request.id, start), request.computed)
+
+    def _outcome(self, ended_s: float) -> Outcome:
+        outcome = Outcome(ended_s=ended_s, steps=self.engine.stats.steps)
+        for arrival, request in self.requests:
+            done = request.finish_reason is FinishReason.LENGTH
+            stamps = request.timeline
+            last = stamps.finished_s - self.began if stamps.finished_s is not None else ended_s
+            times = tuple(t - self.began for t in stamps.token_s)
+            ending = Ending.FINISHED if done else Ending.UNFINISHED
+            seen = ClientTimeline(request.id, stamps.arrived_s - self.began, times, last, ending)
+            if arrival.priority is Priority.ONLINE:
+                outcome.online.append(seen)
+                continue
+            outcome.offline.append(seen)
+            outcome.offline_finished += done
+            reached = len(request.tokens) - 1 if done else self.reached.get(request.id, 0)
+            outcome.first_time_tokens += max(0, reached - request.cached_prompt_tokens)
+            outcome.cached_tokens += min(reached, request.cached_prompt_tokens)
+        return outcome
+
+
+def make_engine(model: Model, checkpoint: Checkpoint, server: Server, scheduler: Scheduler) -> Engine:
+    """An engine of the sizes the server is said to have."""
+    size = server.block_tokens
+    config = EngineConfig(server.n_blocks * size, size, server.max_running, server.step_tokens)
+    return Engine(model, checkpoint, config, None, scheduler)
+
+
+def calibrate(model: Model, checkpoint: Checkpoint, server: Server, seconds: float, seed: int) -> TimeModel:
+    """Fit the time model to the steps of a run of its own."""
+    steps = Steps()
+    engine = make_engine(model, checkpoint, server, LADDER["strict priority"](server, time.perf_counter))
+    engine.step_observers.append(steps)
+    Drive(engine, bursty_trace(np.random.default_rng(seed), 0.5, seconds, batch=400), seconds)()
+    warm = len(steps.works) // 10  # the first steps compile kernels
+    return TimeModel.fit(steps.works[warm:], steps.seconds[warm:])
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One rung on one trace, measured and simulated."""
+
+    real: Rung
+    simulated: Rung
+
+
+def climb(
+    model: Model,
+    checkpoint: Checkpoint,
+    server: Server,
+    arrivals: Sequence[Arrival],
+    until_s: float,
+    steps: Steps,
+) -> list[Pair]:
+    """Every scheduler of the ladder on the same trace, on the engine and in the simulator."""
+    pairs = []
+    for name, make in LADDER.items():
+        plain = name == "first come, first served"
+        engine = make_engine(model, checkpoint, server, make(server, time.perf_counter))
+        engine.step_observers.append(steps)
+        given = [replace(a, priority=Priority.ONLINE) for a in arrivals] if plain else list(arrivals)
+        drive = Drive(engine, given, until_s)
+        outcome = drive()
+        if plain:
+            _give_classes_back(outcome, arrivals)
+        pairs.append(
+            Pair(rung_of(name, server, outcome, until_s), run_simulated(name, server, arrivals, until_s)[0])
+        )
+        sys.stderr.write(f"{name}: {pairs[-1].real}\n")
+    return pairs
+
+
+def _give_classes_back(outcome: Outcome, arrivals: Sequence[Arrival]) -> None:
+    everyone, outcome.online = outcome.online, []
+    for timeline in everyone:
+        arrival = arrivals[int(timeline.request_id.rpartition("-")[2])]
+        if arrival.priority is Priority.ONLINE:
+            outcome.online.append(timeline)
+            continue
+        outcome.offline.append(timeline)
+        finished = timeline.ending is Ending.FINISHED
+        outcome.offline_finished += finished
+        outcome.first_time_tokens += finished * (len(arrival.prompt) + arrival.output_tokens)
+
+
+def table(runs: Sequence[Sequence[Pair]]) -> str:
+    """Means over traces, with the range of the measured batch work."""
+    rows = [
+        "| scheduler | attainment | smooth goodput, tokens/s | batch requests | batch tokens/s (range) | "
+        "batch, x strict priority | simulated attainment | simulated batch tokens/s | simulator's error |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    strict = float(np.mean([run[1].real.offline_tokens_s for run in runs]))
+    for pairs in zip(*runs, strict=True):
+        real = [p.real.offline_tokens_s for p in pairs]
+        met, smooth, done = (
+            float(np.mean([getattr(p.real, name) for p in pairs]))
+            for name in ("attainment", "smooth_goodput", "offline_requests")
+        )
+        said = float(np.mean([p.simulated.offline_tokens_s for p in pairs]))
+        said_met = float(np.mean([p.simulated.attainment for p in pairs]))
+        rows.append(
+            f"| {pairs[0].real.scheduler} | {met:.3f} | {smooth:.1f} | {done:.0f} | "
+            f"{np.mean(real):.0f} ({min(real):.0f} to {max(real):.0f}) | {np.mean(real) / strict:.2f} | "
+            f"{said_met:.3f} | {said:.0f} | {100 * (said / np.mean(real) - 1):+.0f} % |"
+        )
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """Print the ladder, measured and simulated, as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=40.0, help="length of each run")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--rate", type=float, default=0.3, help="interactive requests a second")
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--model", type=Path, default=None)
+    arguments = parser.parse_args()
+    use_threads(arguments.threads)
+    checkpoint = load_checkpoint(arguments.model)
+    model = Model.load(checkpoint, "float16")
+    server = Server()
+    times = calibrate(model, checkpoint, server, arguments.seconds, seed=1_000)
+    server = replace(server, times=times)
+    steps, runs = Steps(), []
+    for seed in arguments.seeds:
+        span = max(1.0, arguments.seconds - 10.0)
+        trace = bursty_trace(np.random.default_rng(seed), arguments.rate, span, batch=2_000)
+        runs.append(climb(model, checkpoint, server, trace, arguments.seconds, steps))
+    mape, p95 = percentage_errors(times, steps.works, steps.seconds)
+    sys.stdout.write(
+        f"{len(arguments.seeds)} traces of {arguments.seconds:g} s, {arguments.rate:g} interactive requests a second "
+        f"(in bursts).\nStep times, fitted on a run of its own: {mape:.1f} % mean absolute relative error over "
+        f"{len(steps.works):,} held-out steps, 95th percentile {p95:.1f} %.\n\n{table(runs)}\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
