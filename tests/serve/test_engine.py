@@ -92,7 +92,7 @@ def random_prompts(rng, n, longest=24):
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_any_batch_arrival_cancellation_preemption_and_draft_gives_the_plain_answer(tiny, tiny_model, data):
-    """Random traffic through a cache too small for it, under either scheduler, with and without drafting, in float64."""
+    """Random traffic through a cache too small for it, under either scheduler, drafting or not, in float64."""
     seed = data.draw(st.integers(0, 2**32 - 1))
     family = data.draw(st.sampled_from(["llama", "qwen2", "qwen3"]))
     rng = np.random.default_rng(seed)
