@@ -143,6 +143,9 @@ def read_answer_texts(path: Path) -> dict[str, str]:
 def find_runs(paths: Sequence[Path]) -> list[Path]:
     """Run folders among and directly or deeper below the given folders, ascending, each once.
 
+    A path may also be the beginning of folder names, up to ``--``: ``runs/gather`` finds
+    ``runs/gather--fresh--92f5605874``.
+
     Raises
     ------
     InputError
@@ -150,13 +153,20 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for path in paths:
-        if not path.exists():
+        named = [path] if path.exists() else _called(path)
+        if not named:
             raise InputError(f"{path}: no such folder of runs")
-        below = sorted(manifest.parent for manifest in path.rglob(MANIFEST) if _is_run(manifest))
+        manifests = (manifest for folder in named for manifest in folder.rglob(MANIFEST))
+        below = sorted(manifest.parent for manifest in manifests if _is_run(manifest))
         if not below:
             raise InputError(f"{path}: no run in it; `arena run ... -o {path}` makes one")
         found.update(dict.fromkeys(below))
     return sorted(found)
+
+
+def _called(path: Path) -> list[Path]:
+    """Folders beside `path` whose name goes on with two dashes after its own."""
+    return [p for p in path.parent.iterdir() if p.name.startswith(f"{path.name}--")] if path.parent.is_dir() else []
 
 
 def _is_run(manifest: Path) -> bool:

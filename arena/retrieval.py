@@ -29,6 +29,10 @@ _WORD = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,14}")
 _VERB = {1: "activates", -1: "represses"}
 
 
+LONGEST_FACT = 2_000
+"""Characters of one fact in a prompt: a hundred gene symbols fit."""
+
+
 class Fact(NamedTuple):
     """One edge in words."""
 
@@ -40,7 +44,7 @@ class Fact(NamedTuple):
     def line(self) -> str:
         """The fact with where it comes from."""
         cited = f"; {', '.join(self.publications[:3])}" if self.publications else ""
-        return f"{plain(self.text)} ({self.source}{cited})"
+        return f"{plain(self.text, LONGEST_FACT)} ({self.source}{cited})"
 
 
 def answer_by_retrieval(sample: Sample, graph: Graph, measured: tuple[str, ...] = ()) -> str:

@@ -26,10 +26,10 @@ _MARKS = str.maketrans({"<": "‹", ">": "›", "{": "(", "}": ")"})
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 
 
-def plain(text: str) -> str:
+def plain(text: str, longest: int = _LONGEST_NAME) -> str:
     """Return a name as one short line without the marks that prompts use and without invisible characters."""
     line = " ".join(_UNPRINTABLE.sub(" ", text).translate(_MARKS).split())
-    return line if len(line) <= _LONGEST_NAME else line[: _LONGEST_NAME - 1] + "…"
+    return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
 def evidence_text(

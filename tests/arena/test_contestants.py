@@ -283,6 +283,15 @@ def test_retrieval_does_not_read_the_gold(fresh_graph: Graph) -> None:
             )
 
 
+def test_the_genes_handed_to_a_model_are_not_cut_short(fresh_graph: Graph) -> None:
+    sample = _fresh("generation", fresh_graph)[0]
+    line = retrieval.evidence_for(sample, fresh_graph)
+    listed = line.partition(": ")[2].partition(" (graph)")[0].split()
+    assert "…" not in line
+    answer = retrieval.answer_by_retrieval(sample, fresh_graph)
+    assert all(gene in answer for gene in listed)
+
+
 def test_evidence_lines_carry_source_and_publication_and_no_control_characters(fresh_graph: Graph) -> None:
     text = retrieval.evidence_for(_fresh("qa", fresh_graph)[0], fresh_graph)
     assert "PMID:" in text

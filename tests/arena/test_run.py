@@ -416,6 +416,8 @@ def test_runs_are_found_below_a_folder_once_each(folder: Path, tmp_path: Path) -
     for file in folder.glob("*.json*"):
         (inner / file.name).write_bytes(file.read_bytes())
     assert record.find_runs([inner, folder, folder]) == [folder, inner]
+    named = inner.rename(tmp_path / "b" / "gather--fresh--0f")
+    assert record.find_runs([tmp_path / "b" / "gather"]) == [named]
 
 
 def test_fingerprints_differ_where_anything_but_the_contestant_does() -> None:
