@@ -17,8 +17,7 @@ import scipy.sparse as sp
 from gather.benchmark import Answer, Bench, Scored
 from gather.benchmark_data import Question
 from gather.query import GeneQuery
-from gather.score import Retriever
-from gather.walk import TIE_DECIMALS
+from gather.score import Convergence, Retriever
 from gather.weights import Weights
 
 Floats = npt.NDArray[np.float64]
@@ -34,6 +33,7 @@ class Variant:
     formula: Formula = lambda retriever, query: retriever._calibrated(query)
     query: Callable[[GeneQuery], GeneQuery] = lambda query: query
     exclude: tuple[str, ...] = ()
+    by_score: bool = False
 
 
 def length_exponent(exponent: float) -> Formula:
@@ -134,6 +134,7 @@ VARIANTS = (
         _plain,
         length_exponent(0.7),
     ),
+    Variant("greatest score instead of greatest expected similarity", by_score=True),
     Variant("no inheritance", _no_inheritance),
     Variant("inheritance 0.5 instead of 0.35", _inherit_more),
     Variant("evidence of kinds lifted to their parents too", _from_below),
@@ -148,6 +149,7 @@ VARIANTS = (
     Variant("closed-form z, spread shrunk", formula=_z),
     Variant("-log10 p of the closed-form null", formula=_minus_log_p),
     Variant("query of 20 genes", query=_first(20)),
+    Variant("query of 50 genes (differs for sentences only)", query=_first(50)),
     Variant("query genes weigh the same", query=_flat),
     Variant("without the accordion's CELLxGENE rows", exclude=("accordion:CELLxGENE",)),
     Variant("without the accordion", exclude=("accordion",)),
@@ -169,8 +171,10 @@ def answer(bench: Bench, variant: Variant, questions: Sequence[Question], *, clo
             )
         retriever = retrievers[key]
         score = variant.formula(retriever, variant.query(q.query))
-        order = np.lexsort((np.arange(len(score)), -np.round(score, TIE_DECIMALS)))[:1]
-        best = tuple(bench.graph.ids[i] for i in retriever.nodes[order[score[order] > 0]].tolist())
+        ones = np.ones(len(score))
+        found = Convergence(q.query, retriever.target.name, retriever.nodes, score, ones, ones)
+        order = found.best(1) if variant.by_score else bench.labeller.best(found, 1)
+        best = tuple(bench.graph.ids[i] for i in retriever.nodes[order].tolist())
         answers.append(Answer(best, best[0] if best else "", 1.0))
     return answers
 

@@ -151,6 +151,11 @@ class Bench:
             )  # fmt: skip
         return self._retrievers[key]
 
+    @cached_property
+    def labeller(self) -> Labeller:
+        """The label step of the open set."""
+        return Labeller(self.ontology)
+
     def best(
         self, score: str, questions: Sequence[Question], *, hops: int = 2, closed: bool = False
     ) -> list[Answer]:
@@ -158,9 +163,8 @@ class Bench:
         answers = []
         for q in questions:
             retriever = self.retriever(score, q.panel, hops=hops, closed=q.closed if closed else ())
-            values = getattr(retriever, f"_{score}")(q.query)
-            reached = np.flatnonzero(values > 0)
-            order = reached[np.lexsort((reached, -np.round(values[reached], 9)))][:RANKED]
+            found = retriever.scored(q.query)
+            order = self.labeller.best(found, RANKED) if score == "calibrated" else found.best(RANKED)
             ranked = tuple(self.graph.ids[i] for i in retriever.nodes[order].tolist())
             answers.append(Answer(ranked, ranked[0] if ranked else "", 1.0))
         return answers

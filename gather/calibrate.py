@@ -81,7 +81,7 @@ def _with_random_genes(bench: Bench, question: Question, rng: np.random.Generato
 def _features(bench: Bench, labeller: Labeller, question: Question) -> tuple[tuple[float, float, float], str]:
     retriever = bench.retriever("calibrated", question.panel)
     convergence = retriever.converge([question.query])[0]
-    best = convergence.best(1)
+    best = labeller.best(convergence, 1)
     if not len(best):
         return (float(logit(np.zeros(1))[0]), 0.0, 0.0), ""
     positions = labeller.positions(convergence)

@@ -5,7 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gather.label import Calibration, Labeller, default_calibration
+from gather.label import (
+    CHANCE_SHARPNESS,
+    EXACT_BONUS,
+    Calibration,
+    Labeller,
+    by_expected_similarity,
+    default_calibration,
+)
 from gather.ontology import Ontology
 from gather.query import GeneQuery
 from gather.score import Convergence, Support
@@ -37,6 +44,29 @@ def test_a_clear_winner_is_named(ontology):
     found = decide(ontology, {4: 8.0, 3: 1.0, 6: 1.0})
     assert (found.status, found.label) == ("named", "naive T")
     assert found.confidence == pytest.approx(0.8)
+
+
+def test_the_one_in_the_middle_of_its_rivals_is_the_best_candidate(ontology):
+    """Neuron scores a little higher, but three kinds of T cell share what it does not have."""
+    found = decide(ontology, {2: 4.0, 4: 4.1, 5: 4.0, 6: 4.2})
+    assert found.candidates[0].label == "T"
+    clear = decide(ontology, {2: 4.0, 4: 4.1, 5: 4.0, 6: 9.0})
+    assert clear.candidates[0].label == "neuron"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_order_is_that_of_the_expected_worth_summed_term_by_term(ontology, seed):
+    rng = np.random.default_rng(seed)
+    score = np.sort(rng.uniform(0.1, 1.0, 6))[::-1]
+    terms = rng.permutation(7)[:6]
+    chance = [(s / score[0]) ** CHANCE_SHARPNESS for s in score]
+    worth = [
+        sum(c * ontology.lin(int(a), int(t)) for c, t in zip(chance, terms, strict=True)) / sum(chance)
+        + EXACT_BONUS * own / sum(chance)
+        for a, own in zip(terms, chance, strict=True)
+    ]
+    order = by_expected_similarity(score, terms, ontology)
+    assert order.tolist() == sorted(range(6), key=lambda i: (-round(worth[i], 9), i))
 
 
 def test_rivals_below_one_parent_back_off_to_it(ontology):
