@@ -113,6 +113,33 @@ def annotate(
 
 
 @app.command()
+def data(
+    name: Annotated[str, typer.Argument(help="immune or lung.")],
+    source: Annotated[
+        Path | None, typer.Argument(help="Its public h5ad; without it, where to get it.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON lines to write.")] = None,
+    fraction: Annotated[float, typer.Option(help="Of each label's cells.")] = 0.1,
+    top: Annotated[int, typer.Option(help="Genes of a sentence.")] = 100,
+    donor: Annotated[list[str] | None, typer.Option(help="Only these donors; may be repeated.")] = None,
+    label_map: Annotated[Path | None, typer.Option(help="Table of label and cl_id.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
+    graph: GraphOption = None,
+) -> None:
+    """Prepare one of the paper's two test sets as cell sentences, from its public file."""
+    from gather.annotate_paper_data import prepare
+    from vckg.console import err
+
+    done = prepare(
+        name, source, output or Path(f"{name}.jsonl"), _graph(graph), fraction=fraction, top=top, seed=seed,
+        donors=donor or (), label_map=label_map,
+    )  # fmt: skip
+    typer.echo(f"{done.sentences:,} sentences of {done.cells:,} cells, {done.labels} labels")
+    for label, cells in done.unmapped.items():
+        err().print(f"left out, no Cell Ontology term: {label} ({cells:,} cells)", highlight=False)
+
+
+@app.command()
 def explain(
     genes: Annotated[list[str], typer.Argument(metavar="GENE...", help="Genes, best first.")],
     target: Annotated[
