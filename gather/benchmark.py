@@ -25,6 +25,7 @@ from gather.evaluate import (
     paired_difference,
     paired_permutation,
     rank_of_truth,
+    reliability,
     score_label,
 )
 from gather.label import Decision, Labeller
@@ -241,6 +242,18 @@ def retrieval_line(row: Scored, ontology: Ontology) -> str:
     above = [rank_of_truth(ontology, a.ranked, q.truth, ancestors=True) for q, a in pairs]
     hits = ", ".join(f"Hit@{k} {hit_at(exact, k):.3f} ({hit_at(above, k):.3f})" for k in (1, 5, 15))
     return f"{row.method}: {hits}, MRR {mean_reciprocal_rank(exact):.3f} ({mean_reciprocal_rank(above):.3f})"
+
+
+def reliability_table(row: Scored) -> list[str]:
+    """Return the reliability diagram of the answers as Markdown: equal-width bins, a bar of ten for accuracy."""
+    kept = [i for i, a in enumerate(row.answers) if a.label]
+    confidence = [row.answers[i].confidence for i in kept]
+    lines = ["| confidence | answers | mean confidence | related to the truth | |", "|---|--:|--:|--:|---|"]
+    for n, said, right in reliability(confidence, row.values["relation"][kept]):
+        low = min(int(said * 10), 9) / 10
+        bar = "█" * round(10 * right) + "·" * (10 - round(10 * right))
+        lines.append(f"| {low:.1f} to {low + 0.1:.1f} | {n} | {said:.2f} | {right:.2f} | `{bar}` |")
+    return lines
 
 
 def confidence_line(row: Scored) -> str:

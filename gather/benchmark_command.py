@@ -92,6 +92,8 @@ def _each_set(
     by_data_set: Callable[[Sequence[Scored]], list[str]],
     confidence_line: Callable[[Scored], str],
 ) -> Iterator[str]:
+    from gather.benchmark import reliability_table
+
     yield "## Each data set, open set"
     yield ""
     yield "`colon` has none of its types' markers measured: the right answers there are `unknown` or `backed_off`."
@@ -103,13 +105,17 @@ def _each_set(
     for name in dict.fromkeys(q.data_set for q in questions):
         part = labelled.part(data_set=name)
         yield f"- {name}: {confidence_line(part)}"
+    yield ""
+    yield "## Reliability of the confidence, all files, open set"
+    yield ""
+    yield from reliability_table(labelled)
 
 
 def scarena(bench: Bench, data: Path) -> Iterator[str]:
     """SC-Arena's 608 sentences: the published score on SC-Arena's own table, ours on the graph, halves
     apart.
     """
-    from gather.benchmark import Bench, comparison, confidence_line, retrieval_line, table
+    from gather.benchmark import Bench, comparison, confidence_line, reliability_table, retrieval_line, table
     from gather.benchmark_data import sentence_questions
     from gather.score import SCORES
 
@@ -147,6 +153,8 @@ def scarena(bench: Bench, data: Path) -> Iterator[str]:
         yield ""
         yield from (f"- {retrieval_line(row, bench.ontology)}" for row in scored)
         yield f"- {confidence_line(labelled)}"
+        yield ""
+        yield from reliability_table(labelled)
         yield ""
 
 
