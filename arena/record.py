@@ -166,7 +166,11 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
 
 def _called(path: Path) -> list[Path]:
     """Folders beside `path` whose name goes on with two dashes after its own."""
-    return [p for p in path.parent.iterdir() if p.name.startswith(f"{path.name}--")] if path.parent.is_dir() else []
+    return (
+        [p for p in path.parent.iterdir() if p.name.startswith(f"{path.name}--")]
+        if path.parent.is_dir()
+        else []
+    )
 
 
 def _is_run(manifest: Path) -> bool:
