@@ -7,18 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from vckg.application import Application
 from vckg.console import run
 
 if TYPE_CHECKING:
     from vckg.fetch import Places
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    help="Build, inspect and export the cell-centric knowledge graph.",
-)
+app = Application("vckg", "Build, inspect and export the cell-centric knowledge graph.")
 
 GraphOption = Annotated[
     Optional[Path],  # noqa: UP045 - typer reads this at run time
@@ -85,7 +80,7 @@ def fetch(
 def build(
     output: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("-o", "--output", help="Folder to write; without it the default graph's place."),
+        typer.Option("--output", "-o", help="Folder to write; without it the default graph's place."),
     ] = None,
     profile: ProfileOption = "core",
     source: SourceOption = None,
@@ -129,7 +124,9 @@ def info(graph: GraphOption = None, json: JsonOption = False) -> None:
 def show(
     name: Annotated[str, typer.Argument(help="A CURIE, a gene name of any kind, or a cell type label.")],
     graph: GraphOption = None,
-    limit: Annotated[int, typer.Option(help="Edges to show per relation and direction.")] = 8,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", help="Edges to show per relation and direction.")
+    ] = 8,
     json: JsonOption = False,
 ) -> None:
     """Show one node with its neighbours and where each edge comes from."""
@@ -144,7 +141,7 @@ def path(
     start: Annotated[str, typer.Argument(help="A CURIE, gene name or cell type label.")],
     end: Annotated[str, typer.Argument(help="Another.")],
     graph: GraphOption = None,
-    limit: Annotated[int, typer.Option(help="Shortest walks to show.")] = 5,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="Shortest walks to show.")] = 5,
     json: JsonOption = False,
 ) -> None:
     """Show the shortest walks between two nodes, edges taken in either direction."""
@@ -193,7 +190,7 @@ def diff(
 @app.command()
 def export(
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder to write; an earlier export is replaced.")
+        Path, typer.Option("--output", "-o", help="Folder to write; an earlier export is replaced.")
     ],
     form: Annotated[
         str, typer.Option("--format", help="kgx, kgx-jsonl, neo4j, graphml, csv or networkx.")
@@ -218,7 +215,7 @@ def export(
 
 @app.command()
 def card(
-    output: Annotated[Path, typer.Option("-o", "--output", help="HTML file to write.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path(
         "graph-card.html"
     ),
     graph: GraphOption = None,

@@ -1,7 +1,7 @@
 """The one way every command starts, reports progress and fails.
 
-`run` turns a `KnownError` into one line on stderr and exit code 2.
-Progress goes to stderr, results to stdout.
+`run` turns a `KnownError`, or a mistyped option, into one line on stderr and exit code 2.
+Progress goes to stderr, results to stdout; `be_quiet` stops the progress.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from vckg.errors import KnownError
 
@@ -27,14 +27,24 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 Advance = Callable[[float], None]
 
 
+_quiet = False
+
+
+def be_quiet() -> None:
+    """Show no progress and no notes from now on (``--quiet``)."""
+    global _quiet
+    _quiet = True
+
+
 def run(app: typer.Typer, name: str) -> None:
-    """Run a command-line application; a `KnownError`, or a full disk, becomes one line on stderr and exit code 2."""
+    """Run a command-line application and exit.
+
+    A `KnownError`, a usage error or a full disk becomes one line on stderr and exit code 2.
+    """
     try:
-        app(prog_name=name)
+        sys.exit(app(prog_name=name, standalone_mode=False))
     except KnownError as error:
-        message = " ".join(str(error).split("\n"))
-        sys.stderr.write(f"{name}: error: {message}\n")
-        sys.exit(2)
+        fail(name, str(error))
     except BrokenPipeError:  # the reader of our output went away (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
@@ -42,10 +52,19 @@ def run(app: typer.Typer, name: str) -> None:
         if error.errno not in FULL:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(
-            f"{name}: error: {where}cannot write ({error.strerror}); make room and run it again\n"
-        )
-        sys.exit(2)
+        fail(name, f"{where}cannot write ({error.strerror}); make room and run it again")
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # a usage error, of click or of typer's own copy of it
+            raise
+        context = getattr(error, "ctx", None)
+        asked = context.command_path if context else name
+        fail(name, f"{error.format_message().rstrip('.')}; see `{asked} --help`")
+
+
+def fail(name: str, message: str) -> NoReturn:
+    """Say in one line what the user can mend, and exit with 2."""
+    sys.stderr.write(f"{name}: error: {' '.join(message.splitlines())}\n")
+    sys.exit(2)
 
 
 def out() -> Console:
@@ -61,7 +80,7 @@ def err() -> Console:
     """Console for progress and notes (stderr)."""
     from rich.console import Console
 
-    return Console(stderr=True)
+    return Console(stderr=True, quiet=_quiet)
 
 
 @contextmanager

@@ -59,6 +59,21 @@ def default_folder() -> Path:
     return default_cache() / "graphs" / f"{PROFILE}-{_key(chosen)}"
 
 
+def default_hash() -> tuple[Path, str | None]:
+    """Return the folder of the graph that `load` would use, and its content hash; None where there is none yet."""
+    folder = Path(os.environ.get("VCKG_GRAPH") or default_folder())
+    try:
+        said = json.loads((folder / "manifest.json").read_bytes())
+        return folder, str(said["content_hash"])
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ):  # absent or damaged: `load` builds it, or says what is wrong
+        return folder, None
+
+
 def _key(sources: Sequence[Source]) -> str:
     rows = (json.dumps(asdict(s), sort_keys=True, default=dict) for s in sources)
     return digest_of([str(FORMAT_VERSION), *rows])[:12]
