@@ -62,7 +62,7 @@ def check_output(source: Path, out: Path, *, overwrite: bool) -> None:
     if out.is_dir():
         raise InputError(f"{out}: is a folder; give a file name")
     if out.exists() and not overwrite:
-        raise InputError(f"{out}: exists; give another -o or --overwrite")
+        raise InputError(f"{out}: exists; give another -o, or --force")
     folder = out.parent
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; create it first")

@@ -31,7 +31,7 @@ PUBLISHED_FILTER = re.compile(
 def benchmark(
     what: Annotated[str, typer.Argument(help="annotation, scarena or ablation.")],
     data: Annotated[Path, typer.Option(envvar="VCKG_MIRROR", help="Folder with h5ad/ and scarena/ in it.")],
-    graph: Annotated[Path | None, typer.Option("--graph", help="Graph folder.")] = None,
+    graph: Annotated[Path | None, typer.Option("--graph", "-g", help="Graph folder.")] = None,
     exclude_source: Annotated[
         list[str] | None, typer.Option("--exclude-source", help="Source whose edges do not count.")
     ] = None,

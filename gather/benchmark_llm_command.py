@@ -159,7 +159,7 @@ def tables(
 
 
 def benchmark_llm(
-    model: Annotated[str, typer.Option(help="Name of the model at the endpoint.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Name of the model at the endpoint.")],
     sentences: Annotated[
         Path | None, typer.Option(help="Cell sentences: JSON lines (SC-Arena's form).", show_default=False)
     ] = None,
@@ -175,7 +175,7 @@ def benchmark_llm(
         Path | None,
         typer.Option(help="With --h5ad: table of dataset (file stem), label, cl_id.", show_default=False),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="With --sentences: how many.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="With --sentences: how many.")] = 100,
     method: Annotated[
         list[str] | None, typer.Option(help="Only this method; may be repeated.", show_default=False)
     ] = None,
@@ -186,12 +186,14 @@ def benchmark_llm(
     ] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds a reply may take.")] = 120.0,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a reply at most.")] = 1024,
-    workers: Annotated[int, typer.Option(min=1, help="Questions under way at once.")] = 4,
+    connections: Annotated[int, typer.Option(min=1, help="Calls in flight.")] = 4,
     seed: Annotated[int, typer.Option(help="Of random choices.")] = 0,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Also write the tables here.", show_default=False)
     ] = None,
-    graph: Annotated[Path | None, typer.Option(help="Graph folder.", show_default=False)] = None,
+    graph: Annotated[
+        Path | None, typer.Option("--graph", "-g", help="Graph folder.", show_default=False)
+    ] = None,
 ) -> None:
     """Compare GATHER, ToG, ToG-2, RoG, Plan-on-Graph and the bare model on the same questions."""
     import vckg
@@ -212,7 +214,7 @@ def benchmark_llm(
         f"Python {platform.python_version()}, {platform.machine()}"
     ]
     typer.echo(lines[0])
-    options = {"methods": method or method_names(), "seeds": seeds, "seed": seed, "workers": workers}
+    options = {"methods": method or method_names(), "seeds": seeds, "seed": seed, "workers": connections}
     for line in tables(load, loaded, client, with_claim=claim, **options):  # type: ignore[arg-type]
         typer.echo(line)
         lines.append(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,23 +11,20 @@ import typer
 
 from gather.benchmark_command import benchmark
 from gather.benchmark_llm_command import benchmark_llm
+from vckg.application import Application
 from vckg.console import err, out, run
 
 if TYPE_CHECKING:
     from gather.evidence import Annotation, EvidenceItem
     from vckg.graph import Graph
 
-app = typer.Typer(
-    name="gather",
-    help="Name cells with evidence from a knowledge graph: where the genes of a cell set converge.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
+app = Application(
+    "gather", "Name cells with evidence from a knowledge graph: where the genes of a cell set converge."
 )
 
 GraphOption = Annotated[
     Path | None,
-    typer.Option("--graph", help="Graph folder; by default the one `vckg` keeps.", show_default=False),
+    typer.Option("--graph", "-g", help="Graph folder; by default the one `vckg` keeps.", show_default=False),
 ]
 ScoreOption = Annotated[str, typer.Option(help="calibrated, paper, dwpc, ppr or hypergeometric.")]
 HopsOption = Annotated[int, typer.Option(help="Longest walk of the evidence (1 to 3).")]
@@ -36,15 +34,7 @@ ExcludeOption = Annotated[
         "--exclude-source", help="Source whose edges do not count; may be repeated.", show_default=False
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-app.command("benchmark")(benchmark)
-app.command("benchmark-llm")(benchmark_llm)
-
-
-def main() -> None:
-    """Entry point of the script."""
-    run(app, "gather")
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
 @app.command()
@@ -80,13 +70,15 @@ def annotate(
     ] = "gather",
     seed: Annotated[int, typer.Option(help="Of the clustering.")] = 0,
     report: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML page.")] = None,
-    model: Annotated[str | None, typer.Option(help="LLM for at most one call a cell set.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="LLM for at most one call a cell set.")
+    ] = None,
     base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint of the LLM.")] = None,
     dry_run: Annotated[bool, typer.Option(help="With --model: count calls and tokens, ask nothing.")] = False,
     dask: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="With --groupby cell: a Dask scheduler, or local.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace an existing output.")] = False,
     graph: GraphOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -102,7 +94,7 @@ def annotate(
     )  # fmt: skip
     step = None if model is None else LlmStep(model, base_url, dry_run)
     outcome = annotate_file(
-        source, output, _graph(graph), options, overwrite=overwrite, report=report, llm=step, dask=dask
+        source, output, _graph(graph), options, overwrite=force, report=report, llm=step, dask=dask
     )
     if as_json:
         typer.echo(json.dumps([a.to_dict() for a in outcome.annotations], sort_keys=True))
@@ -125,6 +117,7 @@ def data(
     label_map: Annotated[Path | None, typer.Option(help="Table of label and cl_id.")] = None,
     seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
     graph: GraphOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Prepare one of the paper's two test sets as cell sentences, from its public file."""
     from gather.annotate_paper_data import prepare
@@ -134,6 +127,9 @@ def data(
         name, source, output or Path(f"{name}.jsonl"), _graph(graph), fraction=fraction, top=top, seed=seed,
         donors=donor or (), label_map=label_map,
     )  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(asdict(done), sort_keys=True, default=str))
+        return
     typer.echo(f"{done.sentences:,} sentences of {done.cells:,} cells, {done.labels} labels")
     for label, cells in done.unmapped.items():
         err().print(f"left out, no Cell Ontology term: {label} ({cells:,} cells)", highlight=False)
@@ -235,6 +231,15 @@ def _print_item(item: EvidenceItem) -> None:
                 f"           {best.subject_name} {best.relation} {best.object_name}: {best.source_title} "
                 f"{best.release}, {best.licence}, {best.knowledge_level}{cited}{more}"
             )
+
+
+app.command("benchmark")(benchmark)
+app.command("benchmark-llm")(benchmark_llm)
+
+
+def main() -> None:
+    """Entry point of the script."""
+    run(app, "gather")
 
 
 if __name__ == "__main__":

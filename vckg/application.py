@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -22,7 +22,7 @@ VersionOption = Annotated[
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr; errors still show.")
 ]
-Function = Callable[..., Any]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Application(typer.Typer):
@@ -67,7 +67,7 @@ class Application(typer.Typer):
         return add
 
 
-def _with_quiet(function: Function) -> Function:
+def _with_quiet(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def command(*args: Any, quiet: bool, **kwargs: Any) -> Any:
         if quiet:

@@ -335,7 +335,7 @@ def test_a_file_that_is_no_h5ad_is_refused(blood_graph, source, tmp_path, damage
 def test_an_existing_output_is_kept_unless_told_otherwise(blood_graph, source, tmp_path):
     out = tmp_path / "out.h5ad"
     out.write_text("precious")
-    with pytest.raises(InputError, match="--overwrite"):
+    with pytest.raises(InputError, match="--force"):
         run(source, out, blood_graph)
     assert out.read_text() == "precious"
     run(source, out, blood_graph, overwrite=True)
