@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vckg.console import err, out, run
+from vckg.application import Application
+from vckg.console import err, fail, out, run
 
 if TYPE_CHECKING:
     from arena.contestants import Contestant
@@ -19,13 +20,7 @@ if TYPE_CHECKING:
     from arena.types import Sample, TaskName
     from vckg.graph import Graph
 
-app = typer.Typer(
-    help="Five single-cell tasks, judges with knowledge, a leaderboard with intervals.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = Application("arena", "Five single-cell tasks, judges with knowledge, a leaderboard with intervals.")
 
 GraphOption = Annotated[
     Path | None, typer.Option("--graph", "-g", help="Graph folder; the default graph without.")
@@ -41,7 +36,7 @@ CompatOption = Annotated[str, typer.Option("--compat", help="'sc-arena': its pub
 SeedOption = Annotated[int, typer.Option("--seed", help="Of the fresh set, of shuffles, of --limit.")]
 LimitOption = Annotated[int | None, typer.Option("--limit", "-n", help="Samples per task.")]
 RunsArgument = Annotated[list[Path], typer.Argument(help="Folders of runs.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 JudgeOption = Annotated[
     list[str] | None,
     typer.Option("--judge", "-j", help="A model that judges every answer; repeat for a panel."),
@@ -87,6 +82,7 @@ def run_command(
     cache: Annotated[
         Path | None, typer.Option("--cache", help="File of paid replies to share between runs.")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Ask contestants every sample that has no answer yet, then judge; the same command resumes."""
     from arena.contestants import resolve
@@ -104,6 +100,7 @@ def run_command(
     loaded = _load_graph(graph)
     data_name, samples = _samples(data, loaded, tasks, seed, limit)
     sampling = Sampling(temperature, max_tokens, None, connections, timeout)
+    told = []
     for contestant in contestants:
         plan = Plan(
             contestant,
@@ -121,7 +118,9 @@ def run_command(
         )
         folder = run_plan(plan, output)
         _judge_all(folder, judges, loaded, sampling, compat_judge, judge_repeats)
-        _say(folder)
+        told.append(_tell(folder, as_json=as_json))
+    if as_json:
+        print(json.dumps(told, indent=1, ensure_ascii=False))
 
 
 @app.command("score")
@@ -133,16 +132,18 @@ def score_command(
     judge_repeats: RepeatsOption = 1,
     graph: GraphOption = None,
     connections: Annotated[int, typer.Option("--connections", min=1, help="Calls in flight.")] = 10,
+    as_json: JsonOption = False,
 ) -> None:
     """Score finished runs again: the deterministic scores, and those of a further judge."""
     from arena.contestants import resolve
-    from arena.record import find_runs, read_run
+    from arena.record import find_runs
     from arena.run import Sampling, check_graph, locked, write_scores
     from arena.run import judge as judge_run
 
     judges = [resolve(j, base_url=judge_base_url) for j in judge or ()]
     folders = find_runs(runs)
     loaded = _load_graph(graph)
+    told = []
     for folder in folders:
         check_graph(folder, loaded)
         if not judges:
@@ -158,8 +159,9 @@ def score_command(
                     compat=True,
                     sampling=Sampling(connections=connections),
                 )
-        read_run(folder)
-        _say(folder)
+        told.append(_tell(folder, as_json=as_json))
+    if as_json:
+        print(json.dumps(told, indent=1, ensure_ascii=False))
 
 
 @app.command("list")
@@ -244,23 +246,25 @@ def data_command(
 def report_command(
     runs: RunsArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the report.")] = Path("report"),
+    as_json: JsonOption = False,
 ) -> None:
     """Write the leaderboard of runs as HTML, Markdown and JSON."""
     from arena.record import find_runs, read_run
     from arena.report import write_report
 
-    for path in write_report([read_run(folder) for folder in find_runs(runs)], output):
-        print(path)
+    written = [str(path) for path in write_report([read_run(folder) for folder in find_runs(runs)], output)]
+    print(json.dumps(written) if as_json else "\n".join(written))
 
 
 @app.command("compare")
 def compare_command(
     a: Annotated[Path, typer.Argument(help="One run.")],
     b: Annotated[Path, typer.Argument(help="Another run.")],
+    as_json: JsonOption = False,
 ) -> None:
     """Compare two runs sample by sample: differences with intervals and paired tests."""
     from arena.record import find_runs, read_run
-    from arena.report import compare_text
+    from arena.report import compare
     from vckg.errors import InputError
 
     pair = []
@@ -269,7 +273,8 @@ def compare_command(
         if len(found) > 1:
             raise InputError(f"{path}: {len(found)} runs in it, name one: {', '.join(p.name for p in found)}")
         pair.append(read_run(found[0]))
-    print(compare_text(pair[0], pair[1]))
+    compared = compare(pair[0], pair[1])
+    print(compared.json() if as_json else compared.text())
 
 
 @app.command("judge-check")
@@ -305,16 +310,12 @@ def judge_check_command(
 
 def main() -> None:
     """Run the command line."""
-    from vckg.errors import InputError
-
     try:
         run(app, "arena")
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("inspect_ai", "evalica", "sklearn"):
             raise
-        missing = InputError(f"{error.name} is not installed; pip install 'vckg[arena]'")
-        sys.stderr.write(f"arena: error: {missing}\n")
-        sys.exit(2)
+        fail("arena", f"{error.name} is not installed; pip install 'vckg[arena]'")
 
 
 # ---- what the commands share
@@ -414,15 +415,17 @@ def _print_summary(summary: dict[str, Any]) -> None:
             print(f"{'':13} {key}: {shown}{' ...' if len(counts) > 12 else ''}")
 
 
-def _say(folder: Path) -> None:
-    """One line a task: how many answers, how many in format, how many failed."""
+def _tell(folder: Path, *, as_json: bool) -> dict[str, Any]:
+    """The facts of a run; without JSON also one line a task: answers, in format, failed, mean scores."""
     from arena.record import read_run
-    from arena.summary import task_lines
+    from arena.summary import run_facts, task_lines
 
-    console = out()
-    console.print(f"{folder}", highlight=False)
-    for line in task_lines(read_run(folder)):
-        console.print(f"  {line}", highlight=False)
-    failed = sum(bool(a.error) for a in read_run(folder).answers)
-    if failed:
+    finished = read_run(folder)
+    if not as_json:
+        console = out()
+        console.print(f"{folder}", highlight=False)
+        for line in task_lines(finished):
+            console.print(f"  {line}", highlight=False)
+    if failed := sum(bool(a.error) for a in finished.answers):
         err().print(f"{failed} samples have no answer; the same command asks them again", highlight=False)
+    return run_facts(finished)

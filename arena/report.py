@@ -6,8 +6,9 @@ best answer that ignores the cell and 100 the reference.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -478,7 +479,26 @@ def failures(row: board.Row) -> str:
 # ---- two runs in the terminal -----------------------------------------------------------------------------
 
 
-def compare_text(a: Run, b: Run, *, seed: int = 0, resamples: int = RESAMPLES) -> str:
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two runs side by side: their names, and for each task they share its board and the pair of them there."""
+
+    one: str
+    other: str
+    pairs: tuple[tuple[board.TaskBoard, board.Pair], ...]
+
+    def text(self) -> str:
+        """Return a few lines for the terminal."""
+        lines = [_pair_text(task, pair, self.one, self.other) for task, pair in self.pairs]
+        return "\n".join([f"{self.one} minus {self.other} (main score of each task, 0 to 1)", *lines])
+
+    def json(self) -> str:
+        """Return the pairs by task, with the intervals and tests of the leaderboard."""
+        tasks = {task.task: pair.model_dump() for task, pair in self.pairs}
+        return json.dumps({"one": self.one, "other": self.other, "tasks": tasks}, indent=1)
+
+
+def compare(a: Run, b: Run, *, seed: int = 0, resamples: int = RESAMPLES) -> Comparison:
     """Compare two runs task by task on the samples that both have scored.
 
     Raises
@@ -490,19 +510,14 @@ def compare_text(a: Run, b: Run, *, seed: int = 0, resamples: int = RESAMPLES) -
         a, b = _apart(a), _apart(b)
     groups = [g for g in build([a, b], seed=seed, resamples=resamples).groups if len(g.rows) == 2]
     one, other = a.manifest.contestant, b.manifest.contestant
-    lines = []
-    for group in groups:
-        for task in group.tasks:
-            for pair in task.pairs:
-                sign = 1 if pair.first == one else -1
-                lines.append(_pair_text(task, pair, one, other, sign))
-    if not lines:
+    pairs = tuple((task, pair) for group in groups for task in group.tasks for pair in task.pairs)
+    if not pairs:
         ceiling = f"; {CEILING} is the reference and is not compared" if CEILING in (one, other) else ""
         raise InputError(
             f"{a.folder} and {b.folder}: no task with the same samples, prompt and graph in both{ceiling}; "
             "run both with the same data, seed and --limit"
         )
-    return "\n".join([f"{one} minus {other} (main score of each task, 0 to 1)", *lines])
+    return Comparison(one, other, pairs)
 
 
 def _apart(run: Run) -> Run:
@@ -516,7 +531,8 @@ def _apart(run: Run) -> Run:
     )
 
 
-def _pair_text(task: board.TaskBoard, pair: board.Pair, one: str, other: str, sign: int) -> str:
+def _pair_text(task: board.TaskBoard, pair: board.Pair, one: str, other: str) -> str:
+    sign = 1 if pair.first == one else -1
     if pair.difference is None:
         return f"  {task.task:<13} no sample that both have scored"
     low, high = sorted((sign * (pair.low or 0.0), sign * (pair.high or 0.0)))

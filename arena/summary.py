@@ -1,32 +1,47 @@
-"""A run in a few lines of text, for the terminal; the leaderboard has the intervals."""
+"""A run in a few lines of text, or as plain facts for a script; the leaderboard has the intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from arena.metrics import HEADLINE
-from arena.types import Run
+from arena.types import Run, TaskName
+
+
+def run_facts(run: Run) -> dict[str, Any]:
+    """Return what `arena run --json` says of a run: its folder, its contestant, and each task's counts and means."""
+    tasks = {task: _task_facts(run, task) for task in run.manifest.tasks}
+    return {"run": str(run.folder), "contestant": run.manifest.contestant, "tasks": tasks}
+
+
+def _task_facts(run: Run, task: TaskName) -> dict[str, Any]:
+    """Answers, share in format, refusals, failures, mean of each scorer's headline."""
+    answers = [a for a in run.answers if a.task == task]
+    scores = {}
+    for scorer in sorted({s.scorer for s in run.scores if s.task == task}):
+        wanted = HEADLINE[task] if scorer == "metrics" else "total"
+        mine = [s.value for s in run.scores if (s.task, s.scorer, s.dimension) == (task, scorer, wanted)]
+        values = [value for value in mine if value is not None]
+        mean = sum(values) / len(values) if values else None
+        scores[scorer] = {"dimension": wanted, "mean": mean, "unscored": len(mine) - len(values)}
+    return {
+        "answers": len(answers),
+        "in_format": sum(a.format_ok for a in answers) / max(len(answers), 1),
+        "refused": sum(a.refused for a in answers),
+        "failed": sum(bool(a.error) for a in answers),
+        "scores": scores,
+    }
 
 
 def task_lines(run: Run) -> Iterator[str]:
-    """Yield one line a task: answers, share in format, refusals, failures, mean of each scorer's headline."""
+    """Yield one line a task."""
     for task in run.manifest.tasks:
-        answers = [a for a in run.answers if a.task == task]
-        n = max(len(answers), 1)
-        parts = [
-            f"{task:13} {len(answers):5,} answers",
-            f"in format {sum(a.format_ok for a in answers) / n:.0%}",
-        ]
-        for count, what in (
-            (sum(a.refused for a in answers), "refused"),
-            (sum(bool(a.error) for a in answers), "failed"),
-        ):
-            parts += [f"{what} {count}"] if count else []
-        for scorer in sorted({s.scorer for s in run.scores if s.task == task}):
-            wanted = HEADLINE[task] if scorer == "metrics" else "total"
-            scores = [s for s in run.scores if (s.task, s.scorer, s.dimension) == (task, scorer, wanted)]
-            values = [s.value for s in scores if s.value is not None]
-            unscored = f", {len(scores) - len(values)} unscored" if len(scores) > len(values) else ""
-            mean = f"{sum(values) / len(values):.3f}" if values else "none"
-            parts.append(f"{scorer} {wanted} {mean}{unscored}")
+        facts = _task_facts(run, task)
+        parts = [f"{task:13} {facts['answers']:5,} answers", f"in format {facts['in_format']:.0%}"]
+        parts += [f"{what} {facts[what]}" for what in ("refused", "failed") if facts[what]]
+        for scorer, of in facts["scores"].items():
+            mean = "none" if of["mean"] is None else f"{of['mean']:.3f}"
+            unscored = f", {of['unscored']} unscored" if of["unscored"] else ""
+            parts.append(f"{scorer} {of['dimension']} {mean}{unscored}")
         yield " · ".join(parts)

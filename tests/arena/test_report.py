@@ -105,15 +105,15 @@ def test_groups_that_must_not_be_compared_are_apart_on_the_page(make_runs: MakeR
 
 def test_two_runs_are_compared_in_words(make_runs: MakeRuns) -> None:
     strong, weak = make_runs({"strong": 0.9, "weak": 0.3}, n=60)
-    text = report.compare_text(weak, strong, resamples=200)
+    text = report.compare(weak, strong, resamples=200).text()
     assert text.startswith("weak minus strong")
     assert re.search(r"annotation +-0\.\d+ +\[-0\.\d+, -0\.\d+\] +p .* strong is better", text)
-    again = report.compare_text(strong, replace(strong, folder="/runs/second"), resamples=50)
+    again = report.compare(strong, replace(strong, folder="/runs/second"), resamples=50).text()
     assert "strong (strong) minus strong (second)" in again
     assert "no significant difference" in again
     other = replace(weak, manifest=replace(weak.manifest, graph_hash="z"))
     with pytest.raises(InputError, match="no task with the same samples"):
-        report.compare_text(strong, other)
+        report.compare(strong, other)
 
 
 def test_figures_keep_every_mark_inside_and_label_without_collision() -> None:
