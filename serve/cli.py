@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from serve import commands
-from serve.errors import InputError, KnownError
+from serve.application import Application, note, run
+from serve.errors import InputError, ModelError
 
 if TYPE_CHECKING:
     from serve.engine import Engine, EngineConfig
@@ -20,13 +21,30 @@ if TYPE_CHECKING:
 KEY_VARIABLE = "VCKG_SERVE_API_KEY"
 SCHEDULERS = ("echo", "priority")
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
-commands.register(app)
+
+def versions() -> Iterator[str]:
+    """The command's version, and the model that is served when none is named."""
+    from importlib.metadata import version
+
+    from serve.weights import EMBEDDED, embedded_model
+
+    yield f"vckg-serve {version('vckg')}"
+    try:
+        yield f"model {EMBEDDED} in {embedded_model()}"
+    except ModelError as error:
+        yield f"model none: {error}"
+
+
+app = Application(
+    "vckg-serve", "Serve a model over OpenAI's HTTP interface, or talk to it in the terminal.", versions
+)
 
 ModelOption = Annotated[
     Path | None,
     typer.Option(
-        "--model", help="Hugging Face folder or .gguf file; default: the embedded SmolLM2-135M-Instruct."
+        "--model",
+        "-m",
+        help="Hugging Face folder or .gguf file; default: the embedded SmolLM2-135M-Instruct.",
     ),
 ]
 PrecisionOption = Annotated[
@@ -96,7 +114,7 @@ def start(
     limits = Limits(max_body, 30.0, max_prompt, max_output, min(512, max_output), max_open)
     server = Server(engine, name or model_name, limits, key)
     where = f"[{host}]" if ":" in host else host
-    sys.stderr.write(f"serving {server.model_name} at http://{where}:{address.getsockname()[1]}/v1\n")
+    note(f"serving {server.model_name} at http://{where}:{address.getsockname()[1]}/v1")
     settings = uvicorn.Config(server.app(), log_level="warning", timeout_graceful_shutdown=drain)
     uvicorn.Server(settings).run(sockets=[address])
 
@@ -164,7 +182,7 @@ def load_engine(
     from serve.model import Model
 
     config = EngineConfig(cache_tokens, 16, max_running, step_tokens)
-    sys.stderr.write(f"reading {model or 'the embedded model'} ...\n")
+    note(f"reading {model or 'the embedded model'} ...")
     checkpoint = load_checkpoint(path)
     chosen = precision or ("float16" if device == "cpu" else "bfloat16")
     made = make_scheduler(scheduler, config, pace)
@@ -198,16 +216,12 @@ def plug_draft(engine: Engine, method: str, folder: Path | None) -> None:
     )
 
 
+commands.register(app)
+
+
 def main() -> None:
-    """Run the command; a `KnownError` becomes one line on stderr and exit code 2."""
-    try:
-        app(prog_name="vckg-serve")
-    except KnownError as error:
-        sys.stderr.write(f"vckg-serve: error: {' '.join(str(error).split())}\n")
-        sys.exit(2)
-    except BrokenPipeError:  # the reader of our output went away (`| head`)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    """Run the command line."""
+    run(app, "vckg-serve")
 
 
 if __name__ == "__main__":

@@ -12,13 +12,15 @@ from typing import Annotated, Any
 
 import typer
 
+from serve import application
+from serve.application import Application
 from serve.errors import InputError
 
-bench = typer.Typer(no_args_is_help=True, help="Measure drafting, or a server under load.")
+bench = Application("bench", "Measure drafting, or a server under load.")
 
 ModelOption = Annotated[
     Path | None,
-    typer.Option("--model", help="Hugging Face folder or .gguf file; default: the embedded model."),
+    typer.Option("--model", "-m", help="Hugging Face folder or .gguf file; default: the embedded model."),
 ]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.")]
 CorpusOption = Annotated[Path, typer.Option("--corpus", help="Folder of shards, as write-corpus leaves it.")]
@@ -34,9 +36,8 @@ def register(app: typer.Typer) -> None:
 
 
 def note(text: str) -> None:
-    """One line of progress on stderr."""
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-    sys.stderr.flush()
+    """One line of progress on stderr, with the time of day."""
+    application.note(f"{time.strftime('%H:%M:%S')} {text}")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -57,10 +58,11 @@ def plan(
     attainment: Annotated[float, typer.Option(help="Share of interactive requests in time.")] = 0.99,
     batch_tokens: Annotated[float, typer.Option(help="Batch tokens a second wanted.")] = 0.0,
     seconds: Annotated[float, typer.Option(help="Length of the simulation.")] = 60.0,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(help="Of the batch prompts.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
     """Simulate how much batch work fits beside interactive users, and how many replicas that takes."""
-    from dataclasses import replace
+    from dataclasses import asdict, replace
 
     import numpy as np
 
@@ -72,6 +74,9 @@ def plan(
     server = replace(server, echo=replace(server.echo, pace_s=slo, allowance_s=allowance))
     arrivals = [*read_trace(online_trace), *batch_prompts(np.random.default_rng(seed), batch)]
     n, rung = replicas_needed(server, arrivals, seconds, target=attainment, offline_tokens_s=batch_tokens)
+    if as_json:
+        typer.echo(json.dumps({"replicas": n, **asdict(rung)}, indent=1))
+        return
     sys.stdout.write(
         f"simulated, step times of the order of the embedded model on two CPU cores\n"
         f"replicas           {n}\n"
@@ -128,7 +133,9 @@ def train_draft(
     state: Annotated[
         Path, typer.Option(help="Folder of the run's state; a run that was stopped goes on from it.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for head.safetensors and its manifest.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for head.safetensors and its manifest.")
+    ],
     model: ModelOption = None,
     threads: ThreadsOption = None,
     minutes: Annotated[
@@ -160,8 +167,8 @@ def train_draft(
     )
     if minutes > 0:
         trainer.train(minutes, most_epochs=epochs, report=note)
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / (EAGLE if autoregressive else HEAD)
+    output.mkdir(parents=True, exist_ok=True)
+    path = output / (EAGLE if autoregressive else HEAD)
     save_head(trainer.head, path, tokenizer_hash(checkpoint.tokenizer))
     manifest = manifest_of(trainer, corpus, checkpoint.name, path)
     write_text(path.with_suffix(".json"), json.dumps(manifest, indent=1) + "\n")
@@ -196,15 +203,15 @@ def manifest_of(trainer: Any, corpus: Path, model: str, path: Path) -> dict[str,
             "python data/serve/make_prompts.py --mirror FOLDER --each 2500 --exclude cell_sentences_fixed.jsonl "
             "--out prompts.jsonl --heldout data/serve/heldout.jsonl",
             "vckg-serve write-corpus prompts.jsonl --corpus CORPUS",
-            "vckg-serve train-draft --corpus CORPUS --state STATE --out data/serve"
+            "vckg-serve train-draft --corpus CORPUS --state STATE --output data/serve"
             + (" --autoregressive" if trainer.autoregressive else ""),
-            "vckg-serve build-ngrams --corpus CORPUS --out data/serve/answers.ngram",
+            "vckg-serve build-ngrams --corpus CORPUS --output data/serve/answers.ngram",
         ],
     }
 
 
 def build_ngrams(
-    out: Annotated[Path, typer.Option(help="File to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
     corpus: Annotated[Path | None, typer.Option(help="Folder of write-corpus: its training answers.")] = None,
     text: Annotated[
         list[Path] | None, typer.Option(help="Text files, a document each; may be repeated.")
@@ -233,18 +240,21 @@ def build_ngrams(
         raise InputError("nothing to count: name --corpus or --text")
     vocabulary = checkpoint.config.vocab_size
     trie = Trie.build(documents, order, vocabulary, min(checkpoint.eos)).prune(least)
-    trie.save(out, tokenizer_hash(checkpoint.tokenizer))
+    trie.save(output, tokenizer_hash(checkpoint.tokenizer))
     note(
-        f"{out}: {trie.nodes:,} n-grams of {sum(map(len, documents)):,} tokens, {out.stat().st_size:,} bytes"
+        f"{output}: {trie.nodes:,} n-grams of {sum(map(len, documents)):,} tokens, {output.stat().st_size:,} bytes"
     )
 
 
 @bench.command()
 def drafts(
     prompts: Annotated[Path, typer.Argument(help="JSONL with `messages` and `workload`.")],
-    out: Annotated[Path, typer.Option(help="JSON file for the figures.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="JSON file for the figures.")],
     model: ModelOption = None,
-    draft: Annotated[Path | None, typer.Option(help="Folder with the draft files.")] = None,
+    draft_folder: Annotated[
+        Path | None,
+        typer.Option("--draft-folder", help="Folder of the draft files; the embedded model has its own."),
+    ] = None,
     method: Annotated[
         list[str] | None, typer.Option(help="name:nodes, nodes a number or auto; may be repeated.")
     ] = None,
@@ -259,12 +269,12 @@ def drafts(
 
     use_threads(threads)
     from serve import bench as measuring
-    from serve.dart.plug import draft_folder
+    from serve.dart import plug
     from serve.model import Model
     from serve.weights import load_checkpoint
 
     checkpoint = load_checkpoint(model)
-    folder = draft or draft_folder(checkpoint.name)
+    folder = draft_folder or plug.draft_folder(checkpoint.name)
     names = method or ["lookup:8", "ngram:8", "head:8", "dart:1", "dart:8", "dart:16", "dart:59", "dart:auto"]
     result = measuring.measure_drafts(
         checkpoint,
@@ -276,7 +286,7 @@ def drafts(
         max_tokens=max_tokens,
         report=note,
     )
-    write_text(out, json.dumps(result, indent=1) + "\n")
+    write_text(output, json.dumps(result, indent=1) + "\n")
     for workload in result["methods"]:
         typer.echo(f"\n{workload}\n\n{measuring.table(result, workload)}")
 
@@ -302,10 +312,10 @@ def parse_method(text: str) -> Any:
 
 @bench.command()
 def load(
-    out: Annotated[Path, typer.Option(help="JSONL file for the timelines.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="JSONL file for the timelines.")],
     prompts: Annotated[Path, typer.Argument(help="JSONL with `messages`.")],
-    url: Annotated[
-        str, typer.Option(help="Base URL of an OpenAI-compatible server.")
+    base_url: Annotated[
+        str, typer.Option("--base-url", help="Base URL of an OpenAI-compatible server.")
     ] = "http://127.0.0.1:8000/v1",
     name: Annotated[str, typer.Option(help="Model name to ask for.")] = "SmolLM2-135M-Instruct",
     rate: Annotated[float | None, typer.Option(help="Poisson arrivals a second.")] = None,
@@ -338,10 +348,10 @@ def load(
         raise InputError(f"no arrival in {seconds:g} s at {rate:g} a second; raise --seconds or --rate")
     window = float(arrivals[-1]) if trace else seconds
     rows = [json.loads(line)["messages"] for line in prompts.read_text(encoding="utf-8").splitlines()]
-    plan = loadgen.Load(url, name, rows, arrivals, max_tokens, patience=patience, drain=drain)
+    plan = loadgen.Load(base_url, name, rows, arrivals, max_tokens, patience=patience, drain=drain)
     served = asyncio.run(loadgen.drive(plan, counter(tokenizer), os.environ.get(key_variable)))
     settings = {
-        "url": url,
+        "url": base_url,
         "model": name,
         "rate": rate if rate is not None else len(arrivals) / window,
         "window_s": window,
@@ -352,11 +362,11 @@ def load(
         "drain": drain,
         "tokenizer": tokenizer,
     }
-    loadgen.write_served(out, served, settings)
+    loadgen.write_served(output, served, settings)
     done = sum(s.timeline.ending.value == "finished" for s in served)
     late = max(s.late_s for s in served)
     note(
-        f"{out}: {len(served)} requests, {done} finished; the generator was at most {1e3 * late:.0f} ms late"
+        f"{output}: {len(served)} requests, {done} finished; the generator was at most {1e3 * late:.0f} ms late"
     )
 
 
@@ -377,7 +387,7 @@ def counter(tokenizer: str) -> Callable[[str], int] | None:
 @bench.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="JSONL files of `bench load`, one a load.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for the figures.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the figures.")] = None,
     pace: Annotated[float, typer.Option(help="V: seconds a token the user reads.")] = 0.2,
     allowance: Annotated[float, typer.Option(help="A: response delay tolerated beyond V i.")] = 1.0,
     ttft: Annotated[float, typer.Option(help="TTFT limit of the other measures.")] = 2.0,
@@ -393,6 +403,6 @@ def report(
         read.append(reporting.Run(float(settings["rate"]), float(settings["window_s"]), tuple(timelines)))
     choices = reporting.Choices(pace, allowance, ttft, tpot)
     typer.echo(reporting.report(read, choices))
-    if out is not None:
-        for figure in reporting.figures(read, choices, out):
+    if output is not None:
+        for figure in reporting.figures(read, choices, output):
             note(str(figure))

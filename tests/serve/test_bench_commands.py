@@ -42,15 +42,15 @@ def test_from_prompts_to_a_measured_head(prompts: Path, tmp_path: Path) -> None:
     model, corpus, out = save_tiny(tmp_path / "model"), tmp_path / "corpus", tmp_path / "draft"
     common = ["--model", model]
     run("write-corpus", prompts, "--corpus", corpus, *common, "--slots", 8, "--length", 60)
-    run("train-draft", "--corpus", corpus, "--state", tmp_path / "s", "--out", out, *common, "--epochs", 1)
-    run("build-ngrams", "--corpus", corpus, "--out", out / "answers.ngram", *common)
+    run("train-draft", "--corpus", corpus, "--state", tmp_path / "s", "--output", out, *common, "--epochs", 1)
+    run("build-ngrams", "--corpus", corpus, "--output", out / "answers.ngram", *common)
     manifest = json.loads((out / "head.json").read_text())
     assert manifest["answer_tokens_trained_on"] > 0
     assert len(manifest["curve"][-1]["accuracy"]) == load_head(out / "head.safetensors").config.depth
     assert Trie.load(out / "answers.ngram").nodes > 0
     methods = [x for name in ("ngram:4", "dart:4", "dart:auto") for x in ("--method", name)]
     table = run(
-        "bench", "drafts", prompts, *common, "--draft", out, "--out", tmp_path / "figures.json", *methods,
+        "bench", "drafts", prompts, *common, "--draft-folder", out, "--output", tmp_path / "figures.json", *methods,
         "--each", 4, "--max-tokens", 20, "--precision", "float32",
     )  # fmt: skip
     figures = json.loads((tmp_path / "figures.json").read_text())
