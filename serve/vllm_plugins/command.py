@@ -1,0 +1,58 @@
+"""`vckg-serve export-vllm`: the model and its draft head as vLLM loads them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serve.errors import InputError
+
+
+def export_vllm(
+    out: Annotated[Path, typer.Option(help="Folder to write: `model` (where the model was a GGUF file), `draft`.")],
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="Hugging Face folder or .gguf file; default: the embedded model."),
+    ] = None,
+    draft_folder: Annotated[
+        Path | None, typer.Option(help="Folder with head.safetensors; the embedded model has its own.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float32 (for CPUs), bfloat16 or float16.")] = "float32",
+) -> None:
+    """Write the model, and its DART head in the parallel-drafting form, as folders for vLLM; print how to start it."""
+    from serve.weights import load_checkpoint, tokenizer_hash
+
+    if dtype not in ("float32", "float16", "bfloat16"):
+        raise InputError(f"--dtype {dtype!r}; wanted float32, bfloat16 or float16")
+    from serve.dart.head import load_head
+    from serve.dart.plug import HEAD
+    from serve.dart.plug import draft_folder as shipped
+    from serve.vllm_plugins.export import write_draft, write_model
+
+    checkpoint = load_checkpoint(model)
+    folder = draft_folder or shipped(checkpoint.name)
+    served = checkpoint.path
+    if served.suffix == ".gguf":
+        served = out / "model"
+        write_model(checkpoint, served, dtype)
+        sys.stderr.write(f"{served}: {checkpoint.name}, {dtype}\n")
+    drafting: dict[str, object] = {}
+    if folder is not None:
+        head = load_head(folder / HEAD, tokenizer_hash(checkpoint.tokenizer))
+        write_draft(head, checkpoint, out / "draft", dtype)
+        sys.stderr.write(f"{out / 'draft'}: head of depth {head.config.depth}\n")
+        drafting = {
+            "method": "eagle3",
+            "model": str(out / "draft"),
+            "parallel_drafting": True,
+            "num_speculative_tokens": head.config.depth,
+        }
+    extra = f" --speculative-config '{json.dumps(drafting)}'" if drafting else ""
+    sys.stdout.write(
+        f"vllm serve {served} --dtype {dtype} --scheduling-policy priority "
+        f"--scheduler-cls serve.vllm_plugins.scheduler.EchoScheduler{extra}\n"
+    )
