@@ -61,7 +61,7 @@ def run_command(
     dataset: DataOption = "fresh",
     compat: CompatOption = "",
     limit: LimitOption = None,
-    epochs: Annotated[int, typer.Option("--epochs", "-k", min=1, help="Times each sample is asked.")] = 1,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Times each sample is asked.")] = 1,
     base_url: Annotated[
         str, typer.Option("--base-url", help="OpenAI-compatible URL, e.g. http://127.0.0.1:8000/v1.")
     ] = "",
@@ -72,8 +72,10 @@ def run_command(
     graph: GraphOption = None,
     seed: SeedOption = 0,
     name: Annotated[str, typer.Option("--name", help="Shown instead of the model's name.")] = "",
-    temperature: Annotated[float, typer.Option("--temperature", min=0.0)] = 0.0,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1)] = 2048,
+    temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0 is greedy.")] = 0.0,
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", min=1, help="Tokens of an answer at most.")
+    ] = 2048,
     connections: Annotated[int, typer.Option("--connections", min=1, help="Calls in flight.")] = 10,
     timeout: Annotated[
         int, typer.Option("--timeout", min=1, help="Seconds a call may take, retries included.")

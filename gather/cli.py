@@ -74,7 +74,9 @@ def annotate(
         str | None, typer.Option("--model", "-m", help="LLM for at most one call a cell set.")
     ] = None,
     base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint of the LLM.")] = None,
-    dry_run: Annotated[bool, typer.Option(help="With --model: count calls and tokens, ask nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --model: count calls and tokens, ask nothing.")
+    ] = False,
     dask: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="With --groupby cell: a Dask scheduler, or local.")
     ] = None,

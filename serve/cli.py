@@ -78,7 +78,7 @@ def start(
     host: Annotated[
         str, typer.Option(help="Address to bind; other than 127.0.0.1 needs an API key.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any free one.")] = 8000,
     precision: PrecisionOption = None,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
@@ -142,8 +142,8 @@ def chat(
     threads: ThreadsOption = None,
     cache_tokens: CacheOption = 8_192,
     system: Annotated[str | None, typer.Option(help="System message.")] = None,
-    temperature: Annotated[float, typer.Option(min=0, max=2)] = 0.0,
-    max_tokens: Annotated[int, typer.Option(min=1)] = 512,
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="0 is greedy.")] = 0.0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer at most.")] = 512,
     draft: DraftOption = "off",
     draft_folder: FolderOption = None,
 ) -> None:

@@ -95,7 +95,7 @@ def write_corpus(
     threads: ThreadsOption = None,
     minutes: Annotated[float, typer.Option(help="Stop after so long; a later run goes on.")] = 60.0,
     slots: Annotated[int, typer.Option(min=1, help="Answers that are decoded together.")] = 56,
-    longest_prompt: Annotated[int, typer.Option(min=1)] = 288,
+    longest_prompt: Annotated[int, typer.Option(min=1, help="Tokens; longer prompts are left out.")] = 288,
     length: Annotated[int, typer.Option(min=2, help="Most tokens of prompt and answer.")] = 432,
 ) -> None:
     """Let the model answer prompts, and keep its answers with what its layers held: the corpus of train-draft."""
@@ -219,7 +219,7 @@ def build_ngrams(
         list[Path] | None, typer.Option(help="Text files, a document each; may be repeated.")
     ] = None,
     model: ModelOption = None,
-    order: Annotated[int, typer.Option(min=1, max=8)] = 5,
+    order: Annotated[int, typer.Option(min=1, max=8, help="Tokens of the longest n-gram.")] = 5,
     least: Annotated[int, typer.Option(min=1, help="Drop n-grams seen fewer times.")] = 2,
 ) -> None:
     """Count the n-grams of a corpus of answers, of text files, or of both, into one file."""
@@ -260,11 +260,11 @@ def drafts(
     method: Annotated[
         list[str] | None, typer.Option(help="name:nodes, nodes a number or auto; may be repeated.")
     ] = None,
-    precision: Annotated[str, typer.Option()] = "float16",
+    precision: Annotated[str, typer.Option(help="Of the weights: float16 or float32.")] = "float16",
     threads: ThreadsOption = None,
     each: Annotated[int, typer.Option(min=1, help="Prompts per workload.")] = 8,
     batch: Annotated[int, typer.Option(min=1, help="Prompts answered together.")] = 1,
-    max_tokens: Annotated[int, typer.Option(min=16)] = 128,
+    max_tokens: Annotated[int, typer.Option(min=16, help="Tokens of an answer at most.")] = 128,
 ) -> None:
     """Measure draft methods against plain decoding, prompt by prompt, in the same engine."""
     from serve.threads import use_threads
@@ -325,12 +325,12 @@ def load(
     trace: Annotated[
         Path | None, typer.Option(help="File of arrivals in seconds, one a line, instead of --rate.")
     ] = None,
-    max_tokens: Annotated[int, typer.Option(min=1)] = 128,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer at most.")] = 128,
     patience: Annotated[float | None, typer.Option(help="Seconds after which a user goes away.")] = None,
     drain: Annotated[
         float, typer.Option(help="Seconds the measurement goes on after the last arrival.")
     ] = 30.0,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Annotated[int, typer.Option(help="Of the arrivals.")] = 0,
     tokenizer: Annotated[
         str, typer.Option(help="Model whose tokenizer counts (path; embedded; none: chunks count).")
     ] = "embedded",

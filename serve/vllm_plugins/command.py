@@ -9,14 +9,20 @@ from typing import Annotated
 
 import typer
 
+from serve.application import note
 from serve.errors import InputError
 
 
 def export_vllm(
-    out: Annotated[Path, typer.Option(help="Folder to write: `model` (where the model was a GGUF file), `draft`.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="Folder to write: `model` (where the model was a GGUF file), `draft`."
+        ),
+    ],
     model: Annotated[
         Path | None,
-        typer.Option("--model", help="Hugging Face folder or .gguf file; default: the embedded model."),
+        typer.Option("--model", "-m", help="Hugging Face folder or .gguf file; default: the embedded model."),
     ] = None,
     draft_folder: Annotated[
         Path | None, typer.Option(help="Folder with head.safetensors; the embedded model has its own.")
@@ -37,17 +43,17 @@ def export_vllm(
     folder = draft_folder or shipped(checkpoint.name)
     served = checkpoint.path
     if served.suffix == ".gguf":
-        served = out / "model"
+        served = output / "model"
         write_model(checkpoint, served, dtype)
-        sys.stderr.write(f"{served}: {checkpoint.name}, {dtype}\n")
+        note(f"{served}: {checkpoint.name}, {dtype}")
     drafting: dict[str, object] = {}
     if folder is not None:
         head = load_head(folder / HEAD, tokenizer_hash(checkpoint.tokenizer))
-        write_draft(head, checkpoint, out / "draft", dtype)
-        sys.stderr.write(f"{out / 'draft'}: head of depth {head.config.depth}\n")
+        write_draft(head, checkpoint, output / "draft", dtype)
+        note(f"{output / 'draft'}: head of depth {head.config.depth}")
         drafting = {
             "method": "eagle3",
-            "model": str(out / "draft"),
+            "model": str(output / "draft"),
             "parallel_drafting": True,
             "num_speculative_tokens": head.config.depth,
         }
