@@ -15,6 +15,7 @@ from typing import Any
 from serve.vllm_plugins import require_vllm
 
 COUNTERS = {
+    "vllm:num_preemptions": "preemptions",
     "vllm:spec_decode_num_drafts": "drafts",
     "vllm:spec_decode_num_draft_tokens": "drafted",
     "vllm:spec_decode_num_accepted_tokens": "accepted",
@@ -23,11 +24,26 @@ COUNTERS = {
 
 
 def answers(
-    model: Path, prompts: Path, each: int, max_tokens: int, speculative: dict[str, Any] | None
+    model: Path,
+    prompts: Path,
+    each: int,
+    max_tokens: int,
+    speculative: dict[str, Any] | None = None,
+    *,
+    echo: bool = False,
+    blocks: int | None = None,
 ) -> dict[str, Any]:
-    """Answer `each` prompts of every workload together; token ids per prompt, seconds, and the draft's counters."""
+    """Answer `each` prompts of every workload together; token ids per prompt, seconds, and the draft's counters.
+
+    With `echo` that scheduler runs them, every other one as batch work; `blocks` makes the cache small.
+    """
     from vllm import LLM, SamplingParams
 
+    scheduling: dict[str, Any] = {}
+    if echo:
+        scheduling["scheduler_cls"] = "serve.vllm_plugins.scheduler.EchoScheduler"
+    if blocks:
+        scheduling["num_gpu_blocks_override"] = blocks
     llm = LLM(
         str(model),
         dtype="float32",
@@ -38,6 +54,7 @@ def answers(
         speculative_config=speculative,
         disable_log_stats=False,
         seed=0,
+        **scheduling,
     )
     rows = [json.loads(line) for line in prompts.read_text(encoding="utf-8").splitlines()]
     taken: dict[str, int] = {}
@@ -51,6 +68,7 @@ def answers(
         [row["messages"] for row in chosen],
         SamplingParams(temperature=0.0, max_tokens=max_tokens),
         use_tqdm=False,
+        priority=[i % 2 for i in range(len(chosen))] if echo else None,
     )
     seconds = time.perf_counter() - begin
     result: dict[str, Any] = {
@@ -72,9 +90,19 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=3, help="prompts of each workload")
     parser.add_argument("--max-tokens", type=int, default=64)
     parser.add_argument("--speculative", type=json.loads, help="vLLM's speculative_config as JSON")
+    parser.add_argument("--echo", action="store_true", help="schedule with Echo, every other prompt as batch work")
+    parser.add_argument("--blocks", type=int, help="blocks of the cache; default: as many as fit")
     chosen = parser.parse_args()
     require_vllm()
-    result = answers(chosen.model, chosen.prompts, chosen.each, chosen.max_tokens, chosen.speculative)
+    result = answers(
+        chosen.model,
+        chosen.prompts,
+        chosen.each,
+        chosen.max_tokens,
+        chosen.speculative,
+        echo=chosen.echo,
+        blocks=chosen.blocks,
+    )
     temporary = chosen.out.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps(result), encoding="utf-8")
     temporary.replace(chosen.out)
