@@ -12,7 +12,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class Load:
 
     `arrivals` float64[n] are seconds after the start; `messages` are taken in turn. `patience` seconds after
     its commitment a user goes away (None: never); `drain` seconds after the last arrival the measurement
-    ends.
+    ends. `extra` are further fields of every request's body.
     """
 
     url: str
@@ -45,6 +45,7 @@ class Load:
     temperature: float = 0.0
     patience: float | None = None
     drain: float = 30.0
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,7 @@ async def _receive(client: httpx.AsyncClient, load: Load, number: int, stream: _
         "temperature": load.temperature,
         "stream": True,
         "stream_options": {"include_usage": True},
+        **load.extra,
     }
     async with client.stream("POST", f"{load.url.rstrip('/')}/chat/completions", json=body) as response:
         stream.status = response.status_code

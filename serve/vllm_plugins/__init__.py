@@ -1,11 +1,11 @@
-"""What this project adds to a vLLM server, as plugins outside vLLM's tree: one version of it, the one they were run with.
+"""What this project adds to a vLLM server, as plugins outside its tree, for the one version they were run with.
 
 scheduler   Echo as vLLM's `--scheduler-cls`
 proposer    n-gram drafts as a `custom_class` of `--speculative-config`
 export      the DART head in the checkpoint form that vLLM's parallel drafting loads
 goodput     smooth goodput as a stat logger
 
-Only modules of this package import vLLM, and only scheduler, proposer and goodput do; `planner` and `export` run without.
+Only scheduler, goodput and answers import vLLM; what they decide and compute is in modules that do without.
 """
 
 from __future__ import annotations

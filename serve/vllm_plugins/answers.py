@@ -32,16 +32,19 @@ def answers(
     *,
     echo: bool = False,
     blocks: int | None = None,
+    overlapped: bool | None = None,
 ) -> dict[str, Any]:
     """Answer `each` prompts of every workload together; token ids per prompt, seconds, and the draft's counters.
 
-    With `echo` that scheduler runs them, every other one as batch work; `blocks` makes the cache small.
+    With `echo` that scheduler runs them, every other one as batch work; `blocks` makes the cache small; `overlapped`
+    is vLLM's asynchronous scheduling (None: as vLLM chooses).
     """
     from vllm import LLM, SamplingParams
 
     scheduling: dict[str, Any] = {}
     if echo:
         scheduling["scheduler_cls"] = "serve.vllm_plugins.scheduler.EchoScheduler"
+        scheduling["async_scheduling"] = overlapped
     if blocks:
         scheduling["num_gpu_blocks_override"] = blocks
     llm = LLM(
@@ -90,8 +93,11 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=3, help="prompts of each workload")
     parser.add_argument("--max-tokens", type=int, default=64)
     parser.add_argument("--speculative", type=json.loads, help="vLLM's speculative_config as JSON")
-    parser.add_argument("--echo", action="store_true", help="schedule with Echo, every other prompt as batch work")
+    parser.add_argument(
+        "--echo", action="store_true", help="schedule with Echo, every other prompt as batch work"
+    )
     parser.add_argument("--blocks", type=int, help="blocks of the cache; default: as many as fit")
+    parser.add_argument("--overlapped", action=argparse.BooleanOptionalAction, help="asynchronous scheduling")
     chosen = parser.parse_args()
     require_vllm()
     result = answers(
@@ -102,6 +108,7 @@ def main() -> None:
         chosen.speculative,
         echo=chosen.echo,
         blocks=chosen.blocks,
+        overlapped=chosen.overlapped,
     )
     temporary = chosen.out.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps(result), encoding="utf-8")

@@ -80,6 +80,7 @@ class Planner(EchoScheduler):
         self, pool: Pool, max_running: int, step_tokens: int, times: StepTimes, clock: Callable[[], float]
     ) -> None:
         super().__init__(pool, max_running, step_tokens, times, pool.config, clock)
+        self.most_tokens = step_tokens
         self.known: dict[str, Request] = {}
         self._count = 0
 
@@ -136,6 +137,7 @@ class Planner(EchoScheduler):
         now = self.clock()
         online, waiting = self._wanted(now)
         self.demand.observe(sum(len(r.blocks) for r in self.running if r.priority is Priority.ONLINE))
+        self.step_tokens = self._batch_tokens()
         batch = self._offline(now, online)
         chunks = [c for c in batch.chunks if not waiting or c.rows == c.request.pending]
         go_on = {r.id for r in batch.decodes} | {c.request.id for c in chunks}
@@ -145,13 +147,23 @@ class Planner(EchoScheduler):
         started = tuple(r.id for r, _, _ in batch.admit)
         return Plan(tokens, frozenset(paused), started, tuple(r.id for r in waiting))
 
+    def _batch_tokens(self) -> int:
+        """Tokens of the longest step that batch work may make; Echo looks at parts of it, down to an eighth.
+
+        Another engine's limit is set for its throughput, and may be many steps' worth of time on a slow machine.
+        """
+        tokens = self.most_tokens
+        while tokens > 32 and self._upper(StepWork.chunk(tokens, 0)) > self.config.longest_step_s:
+            tokens //= 2
+        return max(tokens, len(self.running))
+
     def _wanted(self, now: float) -> tuple[Schedule, list[Request]]:
         """All interactive work there is, in chunks that keep the decodes' deadlines, and who of it waits now."""
         running = sorted((r for r in self.running if r.priority is Priority.ONLINE), key=urgency)
         decodes = [r for r in running if r.decoding]
         work = sum((StepWork.decode(r.computed) for r in decodes), StepWork())
         slack = min((self.due_s(r) - now for r in decodes), default=float("inf"))
-        budget = self.step_tokens - len(decodes)
+        budget = self.most_tokens - len(decodes)
         chunks, arriving = list[Chunk](), list[Request]()
         start = bisect.bisect_left(self.waiting, (int(Priority.OFFLINE), -1), key=urgency)
         for request in (*(r for r in running if not r.decoding), *self.waiting[:start]):

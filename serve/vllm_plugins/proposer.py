@@ -51,8 +51,8 @@ class Texts:
         What a request adds after it is first seen is an answer, and joins the shared counts.
         """
         left, taken = list(self._rows), list[_Text]()
-        for at, row in enumerate(rows):
-            found = self._find(left, at, row)
+        for row in rows:
+            found = self._find(left, row)
             if found is None:
                 found = _Text(row[:0])
                 found.grams.extend(row.tolist(), 0)
@@ -66,14 +66,14 @@ class Texts:
         return [text.grams for text in taken]
 
     @staticmethod
-    def _find(left: list[_Text], at: int, row: Int32) -> _Text | None:
-        """The longest known text that `row` goes on from, taken out of `left`; most often it stands at `at`."""
+    def _find(left: list[_Text], row: Int32) -> _Text | None:
+        """The longest known text that `row` goes on from, taken out of `left`."""
         best = -1
         for i, text in enumerate(left):
             n = len(text.tokens)
-            if n and n <= len(row) and (best < 0 or n > len(left[best].tokens)):
-                if np.array_equal(text.tokens, row[:n]):
-                    best = i
+            longer = 0 < n <= len(row) and (best < 0 or n > len(left[best].tokens))
+            if longer and np.array_equal(text.tokens, row[:n]):
+                best = i
         return left.pop(best) if best >= 0 else None
 
 
@@ -143,7 +143,9 @@ class NgramProposer:
         self.shared = GrowingGrams()
         self.texts = Texts(self.shared)
         self.model = GramModel(self.shared, trie)
-        log.info("n-gram proposer: %s static n-grams, %d tokens a draft", trie.nodes if trie else "no", self.most)
+        log.info(
+            "n-gram proposer: %s static n-grams, %d tokens a draft", trie.nodes if trie else "no", self.most
+        )
 
     def propose(
         self,

@@ -46,7 +46,7 @@ class EchoScheduler(AsyncScheduler):  # type: ignore[misc, unused-ignore]
         self.waiting = create_request_queue(self.policy)
         self.kv_holding_waiting = create_request_queue(self.policy)
         self.overlaps = bool(self.scheduler_config.async_scheduling)
-        self.most_tokens = self.max_num_scheduled_tokens
+        self.most_tokens: int = self.max_num_scheduled_tokens
         config = read_settings(EchoConfig, os.environ.get(CONFIG_VARIABLE, ""), CONFIG_VARIABLE)
         blocks = self.kv_cache_manager.block_pool
         self.hash_bytes = 32
@@ -57,7 +57,11 @@ class EchoScheduler(AsyncScheduler):  # type: ignore[misc, unused-ignore]
         self._begun: dict[int, tuple[float, StepWork]] = {}
         self._last_end = 0.0
         self._since_protected = 0
-        log.info("Echo: %s", ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(config).items()))
+        log.info(
+            "Echo, steps %s: %s",
+            "overlapped" if self.overlaps else "one by one",
+            ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(config).items()),
+        )
 
     # ---- what Echo sees -------------------------------------------------------------------------------------
 
@@ -76,9 +80,7 @@ class EchoScheduler(AsyncScheduler):  # type: ignore[misc, unused-ignore]
         if new:
             chain = self._chain(request)
             kind = Priority.OFFLINE if request.priority > 0 else Priority.ONLINE
-            self.planner.track(
-                request.request_id, request.all_token_ids, kind, request.arrival_time, chain
-            )
+            self.planner.track(request.request_id, request.all_token_ids, kind, request.arrival_time, chain)
 
     def _chain(self, request: Any) -> list[int]:
         """Hashes of a prompt's full blocks, where its cached blocks may be read at all."""
@@ -128,7 +130,9 @@ class EchoScheduler(AsyncScheduler):  # type: ignore[misc, unused-ignore]
         # With drafts vLLM pads a request that lacks one row only to a whole round, or leaves it out.
         tokens = plan.tokens + self.num_spec_tokens * len(chosen)
         # Requests that came back with blocks from a transfer are vLLM's own affair: nothing holds them up.
-        self.max_num_scheduled_tokens = self.most_tokens if self.kv_holding_waiting else min(tokens, self.most_tokens)
+        self.max_num_scheduled_tokens = (
+            self.most_tokens if self.kv_holding_waiting else min(tokens, self.most_tokens)
+        )
         try:
             output = super().schedule(*args, **kwargs)
         finally:
@@ -175,8 +179,8 @@ class EchoScheduler(AsyncScheduler):  # type: ignore[misc, unused-ignore]
             found = pool.get_cached_block(key.to_bytes(self.hash_bytes, "big"), [0])
             if found and found[0].ref_cnt == 0:
                 wanted.append((users, found[0]))
-        # A prefix has at least the users of what continues it: by count, and parents last among equals.
-        for _, block in sorted(reversed(wanted), key=lambda pair: pair[0]):
+        wanted.reverse()  # children before their parents, which have as many users or more
+        for _, block in sorted(wanted, key=lambda pair: pair[0]):
             pool.free_block_queue.remove(block)
             pool.free_block_queue.append(block)
 
@@ -205,8 +209,10 @@ class EchoScheduler(AsyncScheduler):  # type: ignore[misc, unused-ignore]
     # ---- overlapped or not ----------------------------------------------------------------------------------
 
     def _update_after_schedule(self, *args: Any, **kwargs: Any) -> None:
-        kind = super() if self.overlaps else super(AsyncScheduler, self)
-        kind._update_after_schedule(*args, **kwargs)
+        if self.overlaps:
+            super()._update_after_schedule(*args, **kwargs)
+        else:
+            Scheduler._update_after_schedule(self, *args, **kwargs)
 
     def _update_request_with_output(self, *args: Any, **kwargs: Any) -> Any:
         if self.overlaps:
