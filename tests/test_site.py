@@ -84,6 +84,8 @@ def test_pages_opened_as_files_are_searched_and_ask_for_nothing(
     page.goto((site / "index.html").as_uri())
     page.keyboard.press("s")
     page.keyboard.type("convergence")
-    page.wait_for_function("/\\d+ matching/.test(document.querySelector('.md-search-result__meta').innerText)")
+    page.wait_for_function(
+        "/\\d+ matching/.test(document.querySelector('.md-search-result__meta').innerText)"
+    )
     page.keyboard.press("Escape")
     assert axe(page) == []

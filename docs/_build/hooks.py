@@ -66,10 +66,18 @@ def on_page_content(html_text: str, **_: Any) -> str:
     """Replace formulas by MathML, which browsers draw by themselves."""
 
     def drawn(found: re.Match[str]) -> str:
-        display = "block" if found[1] == "div" else "inline"
-        return convert(html.unescape(found[2]).strip(), display=display)
+        formula = html.unescape(found[2]).strip()
+        if found[1] == "span":
+            return convert(formula)
+        return f'<div class="formula" tabindex="0">{convert(formula, display="block")}</div>'
 
     return FORMULA.sub(drawn, html_text)
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """Name the search for readers who hear the page, and let what scrolls be reached by keyboard."""
+    named = output.replace('role="dialog"', 'role="dialog" aria-label="Search"')
+    return named.replace("<pre>", '<pre tabindex="0">')
 
 
 def _title(page: Path) -> str:
