@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from vckg.edges import EdgeRows, EdgeTable, Pairs, merge
 from vckg.errors import GraphError, did_you_mean
 from vckg.graph import Graph, content_hash
-from vckg.ground import NameTable, names_of_nodes
+from vckg.ground import NameRows, NameTable, names_of_nodes
 from vckg.schema import CATEGORIES, CATEGORY_CODE, RELATION_CODE, RELATION_NAMES, RELATIONS
+from vckg.statements import term_table
 from vckg.strings import Strings
 
 TEXT_LISTS = ("publications", "evidence")
@@ -27,7 +29,7 @@ def graph_from_frames(
     names: pd.DataFrame | None,
 ) -> Graph:
     """Return the graph two frames describe; `Graph.from_frames` documents the columns."""
-    table, category = node_table(nodes)
+    table, category = node_table(_node_columns(nodes))
     ids = Strings(table["id"])
     ends = {end: _codes_of(ids, edges[end], end) for end in ("subject", "object")}
     source_names = sorted(set(edges["source"]))
@@ -55,12 +57,12 @@ def graph_from_frames(
     oriented = orient(EdgeRows(**{f: getattr(rows, f) for f in rows.__slots__ if f != "lists"}, lists=lists))
     known = names_of_nodes(table, category)
     if names is not None:
-        known = pd.concat([known, names[["name", "kind", "id"]]], ignore_index=True)
+        known = NameRows.joined([known, NameRows.of_frame(names, ids)])
     manifest = {
         "sources": {s: dict(sources.get(s, {})) for s in sorted({*sources, *source_names})},
         "source_names": source_names,
     }
-    return assemble(table, category, merge(oriented), dictionaries, NameTable.build(known, ids), manifest)
+    return assemble(table, category, merge(oriented), dictionaries, NameTable.build(known), manifest)
 
 
 def assemble(
@@ -103,22 +105,30 @@ def assemble(
     return graph
 
 
-def node_table(nodes: pd.DataFrame) -> tuple[pa.Table, npt.NDArray[np.uint8]]:
-    """Return the nodes in CURIE order as Arrow columns, and their category codes: uint8[n]."""
-    nodes = nodes.sort_values("id", kind="stable", ignore_index=True)
-    repeated = nodes["id"][nodes["id"].duplicated()]
-    if len(repeated):
-        raise GraphError(f"node {repeated.iloc[0]!r} is given twice; every CURIE is one node")
-    category = _known(nodes["category"], CATEGORY_CODE, "category").astype(np.uint8)
-    texts = pa.string()
-    columns = {
-        "id": pa.array(nodes["id"], type=texts),
-        "name": pa.array(nodes["name"].fillna(""), type=texts),
-        "description": pa.array(_texts(nodes, "description"), type=texts),
-        "synonyms": pa.array(_list_column(nodes, "synonyms"), type=pa.list_(texts)),
-        "xrefs": pa.array(_list_column(nodes, "xrefs"), type=pa.list_(texts)),
-    }
-    return pa.table(columns), category
+def node_table(nodes: pa.Table) -> tuple[pa.Table, npt.NDArray[np.uint8]]:
+    """Return nodes (`vckg.statements.TERM_COLUMNS`) in CURIE order, and their category codes: uint8[n]."""
+    order = pc.array_sort_indices(nodes["id"].combine_chunks())
+    nodes = nodes.take(order).combine_chunks()
+    ids = nodes["id"].combine_chunks()
+    again = pc.equal(ids[1:], ids[:-1]).index(True).as_py() if len(ids) else -1
+    if again >= 0:
+        raise GraphError(f"node {ids[again].as_py()!r} is given twice; every CURIE is one node")
+    named = nodes["category"].combine_chunks().dictionary_encode()
+    codes = _known(pd.Series(named.dictionary.to_pylist(), dtype=object), CATEGORY_CODE, "category")
+    category = codes[named.indices.to_numpy()].astype(np.uint8)
+    return nodes.drop_columns("category"), category
+
+
+def _node_columns(nodes: pd.DataFrame) -> pa.Table:
+    """A frame of nodes as columns; what it does not say is empty."""
+    return term_table(
+        nodes["id"].tolist(),
+        nodes["category"].tolist(),
+        nodes["name"].fillna("").tolist(),
+        descriptions=_texts(nodes, "description"),
+        synonyms=_list_column(nodes, "synonyms"),
+        xrefs=_list_column(nodes, "xrefs"),
+    )
 
 
 def orient(rows: EdgeRows) -> EdgeRows:

@@ -20,7 +20,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from vckg.assemble import assemble
@@ -29,11 +28,10 @@ from vckg.export import export
 from vckg.fetch import Places, at_hand, default_cache, default_mirrors, fetch
 from vckg.formats import FORMATS
 from vckg.graph import Graph
-from vckg.ground import NameTable
+from vckg.ground import NameTable, name_rows
 from vckg.make import make
 from vckg.schema import CATEGORY_CODE, RELATION_CODE
 from vckg.sources import choose, shipped_sources
-from vckg.strings import Strings
 
 SEED = 0
 SYNTHETIC_NODES = 200_000
@@ -119,7 +117,7 @@ def synthetic(edges: int, folder: Path) -> str:
     texts = pa.array(ids)
     empty = pa.array([[]] * SYNTHETIC_NODES, pa.list_(pa.string()))
     nodes = pa.table({"id": texts, "name": texts, "description": texts, "synonyms": empty, "xrefs": empty})
-    names = NameTable.build(_names(ids), Strings(texts))
+    names = NameTable.build(name_rows("genes.id", texts, np.arange(SYNTHETIC_NODES, dtype=np.int32)))
     words = {
         "publications": pa.array([f"PMID:{i:06d}" for i in range(100_000)]),
         "evidence": pa.array([], pa.string()),
@@ -129,10 +127,6 @@ def synthetic(edges: int, folder: Path) -> str:
     graph = assemble(nodes, category, merge(rows), words, names, {"source_names": sources, "sources": {}})
     loaded = Graph.load(graph.save(folder))
     return f"{loaded.m:,} edges"
-
-
-def _names(ids: list[str]) -> pd.DataFrame:
-    return pd.DataFrame({"name": ids, "kind": "genes.id", "id": ids})
 
 
 def measure(name: str, *arguments: str) -> tuple[float, float, str]:

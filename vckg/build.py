@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -26,15 +25,17 @@ from vckg.ground import (
     OBSOLETE,
     UNKNOWN,
     BulkGrounder,
+    NameRows,
     NameTable,
+    name_rows,
     names_of_nodes,
-    normal_key,
+    normal_keys,
 )
 from vckg.mappings import Mappings
 from vckg.readers import reader
 from vckg.schema import CATEGORIES, CATEGORY_CODE, RELATION_CODE, RELATIONS
 from vckg.sources import Source
-from vckg.statements import End, Reading, Rejections, Statements
+from vckg.statements import End, Names, Reading, Rejections, Statements
 from vckg.strings import Strings
 
 _RELATION_ID = re.compile(r"\b(?:RO|BFO):\d{7}\b")
@@ -85,7 +86,7 @@ def build_graph(taken: Sequence[Taken], excluded_parts: Collection[str] = ()) ->
     readings = read_all(taken)
     nodes, category = node_table(_nodes(readings))
     ids = Strings(nodes["id"])
-    names = NameTable.build(_names(readings, nodes, category), ids)
+    names = NameTable.build(_names(readings, nodes, category, ids))
     obsolete: set[str] = set().union(*(r.obsolete for r in readings.values()))
     grounder = BulkGrounder(names, ids, obsolete)
     work = Grounding(grounder, category, ids, _relation_labels(readings))
@@ -122,39 +123,47 @@ def read_all(taken: Sequence[Taken]) -> dict[str, Reading]:
         return {name: futures[name].result() for name in sorted(futures)}
 
 
-def _nodes(readings: Mapping[str, Reading]) -> pd.DataFrame:
+def _nodes(readings: Mapping[str, Reading]) -> pa.Table:
     """All terms; of a CURIE that several sources describe the alphabetically first source's text stays."""
-    frames = [frame for name in sorted(readings) for frame in readings[name].nodes]
-    if not frames:
+    tables = [table for name in sorted(readings) for table in readings[name].nodes]
+    if not tables:
         raise BuildError("no source of nodes among those chosen; add hgnc and cl with --source")
-    nodes = pd.concat(frames, ignore_index=True)
-    nodes["name"] = nodes["name"].fillna("")
-    return nodes.drop_duplicates("id", ignore_index=True)
+    nodes = pa.concat_tables(tables)
+    code = nodes["id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    latest = np.maximum.accumulate(np.append(-1, code))  # codes count the ids in the order of first mention
+    first = np.flatnonzero(latest[1:] > latest[:-1])
+    return nodes if first.size == code.size else nodes.take(pa.array(first))
 
 
-def _names(readings: Mapping[str, Reading], nodes: pa.Table, category: npt.NDArray[np.uint8]) -> pd.DataFrame:
+def _names(
+    readings: Mapping[str, Reading], nodes: pa.Table, category: npt.NDArray[np.uint8], ids: Strings
+) -> NameRows:
     """All names that lead to a node: the nodes' own, the sources', the labels that sources map themselves."""
-    names = names_of_nodes(nodes, category)
-    aliases_given = any(
-        "genes.alias" in set(f["kind"]) for r in readings.values() for f in r.names if "kind" in f
-    )
-    if (
-        aliases_given
-    ):  # the gene table tells previous symbols from aliases; its nodes' synonyms are both at once
-        names = names[names["kind"] != "genes.alias"]
-    frames = [names]
-    symbols = names[names["kind"] == "genes.symbol"].set_index("name")["id"]
-    known = set(names["name"][names["kind"] == "genes.ensembl"])
-    for name in sorted(readings):
-        for frame in readings[name].names:
-            if "symbol" in frame:  # a name for whatever gene carries that symbol, where the name is new
-                frame = frame.assign(id=frame["symbol"].map(symbols)).dropna(subset="id")
-                frame = frame[~frame["name"].isin(known)]
-            frames.append(frame[["name", "kind", "id"]])
-        for frame in readings[name].mapped:
-            keys = frame["label"].map(normal_key)
-            frames.append(pd.DataFrame({"name": keys, "kind": "cells.mapped", "id": frame["id"]}))
-    return pd.concat(frames, ignore_index=True)
+    own = names_of_nodes(nodes, category)
+    every = [names for name in sorted(readings) for names in readings[name].names]
+    if any(names.kind == "genes.alias" for names in every):
+        # the gene table tells previous symbols from aliases; its nodes' synonyms are both at once
+        own = own.where(own.kind != NAME_KINDS.index("genes.alias"))
+    by_id = [names for names in every if not names.by_symbol]
+    for table in (table for name in sorted(readings) for table in readings[name].mapped):
+        keys = normal_keys(table["label"].combine_chunks())
+        by_id.append(Names("cells.mapped", keys, table["id"].combine_chunks()))
+    node = ids.positions(pa.chunked_array([names.targets for names in by_id], pa.string()))
+    ends = np.cumsum([len(names.names) for names in by_id])
+    parts = [
+        name_rows(names.kind, names.names, at) for names, at in zip(by_id, np.split(node, ends), strict=False)
+    ]
+    parts += [_by_symbol(names, own) for names in every if names.by_symbol]
+    return NameRows.joined([own, *parts])
+
+
+def _by_symbol(names: Names, own: NameRows) -> NameRows:
+    """Names of whatever gene carries a symbol, where the gene table does not know the name already."""
+    symbols = own.where(own.kind == NAME_KINDS.index("genes.symbol"))
+    known = own.where(own.kind == NAME_KINDS.index(names.kind)).name
+    new = pc.invert(pc.is_in(names.names, value_set=known))
+    at = Strings(symbols.name).positions(names.targets.filter(new))
+    return name_rows(names.kind, names.names.filter(new), np.append(symbols.node, np.int32(-1))[at])
 
 
 @dataclass(slots=True)

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 
 from vckg.edges import LIST_NAMES, EdgeTable, Lists
 from vckg.errors import GraphError, did_you_mean
 from vckg.formats import batches, link_edges, link_nodes
-from vckg.ground import NAME_KINDS, NameTable
+from vckg.ground import NameRows, NameTable
 from vckg.schema import CATEGORIES, CATEGORY_CODE, RELATION_NAMES
-from vckg.strings import Strings
 
 _EDGE_COLUMNS = ("relation", "source", "sign", "evidence_count", "weight", "specificity")
 
@@ -120,7 +118,7 @@ def _cut(graph: Graph, inside: npt.NDArray[np.bool_], rows: npt.NDArray[np.int64
     manifest = {key: graph.manifest[key] for key in ("sources", "source_names")}
     manifest["cut_from"] = graph.content_hash
     nodes = graph.node_table.take(pa.array(at)).combine_chunks()
-    names = NameTable.build(_names_of(graph, inside), Strings(nodes["id"]))
+    names = NameTable.build(_names_of(graph, inside, local))
     return assemble(nodes, np.asarray(graph.category)[at], edges, dictionaries, names, manifest)
 
 
@@ -131,18 +129,12 @@ def _only_inside(lists: Lists, inside: npt.NDArray[np.bool_], local: npt.NDArray
     return Lists(indptr.astype(np.int64), local[lists.codes[kept]])
 
 
-def _names_of(graph: Graph, inside: npt.NDArray[np.bool_]) -> pd.DataFrame:
+def _names_of(graph: Graph, inside: npt.NDArray[np.bool_], local: npt.NDArray[np.int32]) -> NameRows:
     """What grounding knows of the kept nodes."""
     table = NameTable.of(graph)
     kept = inside[table.node]
     key = np.repeat(np.arange(len(table.keys)), np.diff(table.indptr))[kept]
-    return pd.DataFrame(
-        {
-            "name": table.keys.pick(key),
-            "kind": np.array(NAME_KINDS, dtype=object)[table.kind[kept]],
-            "id": graph.ids.pick(table.node[kept]),
-        }
-    )
+    return NameRows(table.keys.arrow.take(pa.array(key)), table.kind[kept], local[table.node[kept]])
 
 
 class Metapath(NamedTuple):

@@ -167,16 +167,16 @@ def terms_of(reading: Reading) -> dict[str, Term]:
         parents.setdefault(child, set()).add(parent)
     instead = {
         name: curie
-        for frame in reading.names
-        for name, kind, curie in frame[["name", "kind", "id"]].itertuples(index=False)
-        if kind.endswith(".replaced")
+        for names in reading.names
+        if names.kind.endswith(".replaced")
+        for name, curie in zip(names.names.to_pylist(), names.targets.to_pylist(), strict=True)
     }
     found = {
         curie: Term("", frozenset(), obsolete=True, replaced_by=instead.get(curie))
         for curie in reading.obsolete
     }
-    for frame in reading.nodes:
-        for curie, name in frame[["id", "name"]].itertuples(index=False):
+    for table in reading.nodes:
+        for curie, name in zip(table["id"].to_pylist(), table["name"].to_pylist(), strict=True):
             found[curie] = Term(name, frozenset(parents.get(curie, ())))
     return found
 

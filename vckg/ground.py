@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -79,6 +79,36 @@ class Grounded(NamedTuple):
     """The nodes an ambiguous name could mean, ascending."""
 
 
+class NameRows(NamedTuple):
+    """Names and the nodes they lead to, in any order, repeats allowed."""
+
+    name: pa.Array
+    kind: npt.NDArray[np.uint8]
+    """Codes into `NAME_KINDS`."""
+    node: npt.NDArray[np.int32]
+
+    @classmethod
+    def joined(cls, parts: Sequence[NameRows]) -> NameRows:
+        """All rows of several."""
+        names = pa.concat_arrays([p.name for p in parts])
+        return cls(names, np.concatenate([p.kind for p in parts]), np.concatenate([p.node for p in parts]))
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> NameRows:
+        """Some of the rows."""
+        return NameRows(self.name.filter(pa.array(mask)), self.kind[mask], self.node[mask])
+
+    @classmethod
+    def of_frame(cls, frame: pd.DataFrame, ids: Strings) -> NameRows:
+        """The rows of a frame with the columns name, kind and id; -1 for an id that is no node's."""
+        kind = np.array([_KIND_CODE[k] for k in frame["kind"]], dtype=np.uint8)
+        return cls(_strings(frame["name"]), kind, ids.positions(_strings(frame["id"])))
+
+
+def name_rows(kind: str, names: pa.Array, node: npt.NDArray[np.int32]) -> NameRows:
+    """Rows of one kind."""
+    return NameRows(names, np.full(len(names), _KIND_CODE[kind], dtype=np.uint8), node)
+
+
 @dataclass(frozen=True, slots=True)
 class NameTable:
     """All names of a graph: ``keys[i]`` leads to ``(kind, node)[indptr[i]:indptr[i + 1]]``."""
@@ -89,22 +119,21 @@ class NameTable:
     node: npt.NDArray[np.int32]
 
     @classmethod
-    def build(cls, names: pd.DataFrame, ids: Strings) -> NameTable:
-        """Return the table of a frame with columns ``name``, ``kind`` (see `NAME_KINDS`) and ``id``."""
-        node = ids.positions(_strings(names["id"]))
-        kind = names["kind"].map(_KIND_CODE).to_numpy(dtype=np.int64)
-        encoded = _strings(names["name"]).dictionary_encode()
+    def build(cls, rows: NameRows) -> NameTable:
+        """Return the table of some rows; those without a node or a name stay out."""
+        encoded = rows.name.dictionary_encode()
         order = pc.array_sort_indices(encoded.dictionary)
         rank = np.empty(len(order), dtype=np.int64)
         rank[order.to_numpy()] = np.arange(len(order))
         words = encoded.dictionary.take(order)
         word = rank[encoded.indices.to_numpy(zero_copy_only=False)]
-        good = (node >= 0) & (word != words.index("").as_py())
-        packed = distinct((word[good] << 37) | (kind[good] << 31) | node[good])
-        used, counts = np.unique(packed >> 37, return_counts=True)
+        good = (rows.node >= 0) & (word != words.index("").as_py())
+        packed = distinct((word[good] << 37) | (rows.kind[good].astype(np.int64) << 31) | rows.node[good])
+        owner = packed >> 37
+        starts = np.flatnonzero(np.diff(owner, prepend=-1))
         return cls(
-            Strings(words.take(pa.array(used))),
-            np.concatenate(([0], np.cumsum(counts))).astype(np.int32),
+            Strings(words.take(pa.array(owner[starts]))),
+            np.append(starts, packed.size).astype(np.int32),
             ((packed >> 31) & 0x3F).astype(np.uint8),
             (packed & 0x7FFFFFFF).astype(np.int32),
         )
@@ -313,61 +342,107 @@ def normal_key(name: str) -> str:
     return "~" + " ".join(words)
 
 
-def names_of_nodes(table: pa.Table, category: npt.NDArray[np.uint8]) -> pd.DataFrame:
-    """The names that nodes themselves carry, as rows (name, kind, id).
+#: Texts whose keys Arrow finds as Python does: ASCII without odd whitespace, and no CURIE.
+_PLAIN_LABEL = r"^[!-~]+( [!-~]+)*$"
+_CURIE_LIKE = r"^[A-Za-z]+[_:]\d+$"
+
+
+def label_keys(labels: pa.Array) -> pa.Array:
+    """`label_key` of a whole column: the few labels that are not plain go through the function itself."""
+    plain = pc.and_not(
+        pc.match_substring_regex(labels, _PLAIN_LABEL), pc.match_substring_regex(labels, _CURIE_LIKE)
+    )
+    return _by_hand(labels, pc.ascii_lower(labels), plain, label_key)
+
+
+def normal_keys(labels: pa.Array) -> pa.Array:
+    """`normal_key` of a whole column, likewise."""
+    text = pc.ascii_lower(labels)
+    text = pc.replace_substring_regex(text, r"([a-z0-9])\+", r"\1 positive ")
+    text = pc.replace_substring_regex(text, r"([a-z0-9])-([\s,]|$)", r"\1 negative \2")
+    text = pc.ascii_trim_whitespace(pc.replace_substring_regex(text, r"[^a-z0-9]+", " "))
+    text = pc.replace_substring_regex(text, r"([a-z0-9]{2}[a-hj-rtv-z0-9])s$", r"\1")
+    text = pc.binary_join_element_wise("~", text, "")
+    return _by_hand(labels, text, pc.match_substring_regex(labels, r"^[ -~]*$"), normal_key)
+
+
+def case_keys(names: pa.Array) -> pa.Array:
+    """``~`` and the name in capitals."""
+    text = pc.binary_join_element_wise("~", pc.ascii_upper(names), "")
+    return _by_hand(names, text, pc.string_is_ascii(names), lambda name: f"~{name.upper()}")
+
+
+def _by_hand(labels: pa.Array, keys: pa.Array, plain: pa.Array, key: Callable[[str], str]) -> pa.Array:
+    """`keys` where `plain`, else what `key` says."""
+    odd = pc.invert(plain)
+    found = [key(label) for label in labels.filter(odd).to_pylist()]
+    return pc.replace_with_mask(keys, odd, pa.array(found, pa.string()))
+
+
+def names_of_nodes(table: pa.Table, category: npt.NDArray[np.uint8]) -> NameRows:
+    """The names that nodes themselves carry.
 
     Genes: CURIE, symbol, synonyms as aliases, xrefs with the prefixes ENSEMBL, NCBIGene and UniProtKB. Cells,
     anatomy and diseases: CURIE, label, synonyms as exact synonyms.
     """
-    frames = [_gene_names(_of(table, category, "Gene"))]
-    frames += [_label_names(_of(table, category, c), space) for c, space in _SPACES.items()]
-    return pd.concat(frames, ignore_index=True)
+    parts = _gene_names(_Told.of(table, category, "Gene"))
+    for name, space in _SPACES.items():
+        parts += _label_names(_Told.of(table, category, name), space)
+    return NameRows.joined(parts)
 
 
-def _of(table: pa.Table, category: npt.NDArray[np.uint8], name: str) -> pd.DataFrame:
-    mask = pa.array(category == CATEGORY_CODE[name])
-    frame: pd.DataFrame = table.select(["id", "name", "synonyms", "xrefs"]).filter(mask).to_pandas()
-    return frame
+class _Told(NamedTuple):
+    """What the nodes of one category say of themselves."""
+
+    node: npt.NDArray[np.int32]
+    id: pa.Array
+    name: pa.Array
+    synonyms: pa.Array
+    xrefs: pa.Array
+
+    @classmethod
+    def of(cls, table: pa.Table, category: npt.NDArray[np.uint8], name: str) -> _Told:
+        node = np.flatnonzero(category == CATEGORY_CODE[name]).astype(np.int32)
+        columns = (table[c].combine_chunks() for c in cls._fields[1:])
+        return cls(node, *(c.take(pa.array(node)) for c in columns))
+
+    def several(self, column: str) -> tuple[pa.Array, npt.NDArray[np.int32]]:
+        """The words of a column of lists, and whose they are."""
+        lists = getattr(self, column)
+        return lists.flatten(), self.node[pc.list_parent_indices(lists).to_numpy()]
 
 
-def _gene_names(genes: pd.DataFrame) -> pd.DataFrame:
-    aliases = genes[["id", "synonyms"]].explode("synonyms").dropna()
-    xrefs = genes[["id", "xrefs"]].explode("xrefs").dropna()
-    parted = [x.partition(":") for x in xrefs["xrefs"]]
-    local = pd.Series([p[2] for p in parted], index=xrefs.index, dtype=object)
-    kind = pd.Series([_XREF_KINDS.get(p[0]) for p in parted], index=xrefs.index, dtype=object)
-    known = kind.notna()
+def _gene_names(genes: _Told) -> list[NameRows]:
     parts = [
-        _names(genes["id"], "genes.id", genes["id"]),
-        _names(genes["name"], "genes.symbol", genes["id"]),
-        _names(aliases["synonyms"], "genes.alias", aliases["id"]),
-        _names(local[known], "genes." + kind[known].astype(str), xrefs["id"][known]),
-        _names(xrefs["xrefs"][known], "genes." + kind[known].astype(str), xrefs["id"][known]),
-        _names("~" + genes["name"].str.upper(), "genes.case", genes["id"]),
+        name_rows("genes.id", genes.id, genes.node),
+        name_rows("genes.symbol", genes.name, genes.node),
+        name_rows("genes.alias", *genes.several("synonyms")),
+        name_rows("genes.case", case_keys(genes.name), genes.node),
     ]
-    return pd.concat(parts, ignore_index=True)
+    xrefs, owner = genes.several("xrefs")
+    for prefix, kind in _XREF_KINDS.items():
+        mine = pc.starts_with(xrefs, f"{prefix}:")
+        curies, node = xrefs.filter(mine), owner[mine.to_numpy(zero_copy_only=False)]
+        local = pc.utf8_slice_codeunits(curies, start=len(prefix) + 1)
+        parts += [name_rows(f"genes.{kind}", names, node) for names in (curies, local)]
+    return parts
 
 
-def _label_names(terms: pd.DataFrame, space: str) -> pd.DataFrame:
-    synonyms = terms[["id", "synonyms"]].explode("synonyms").dropna()
+def _label_names(terms: _Told, space: str) -> list[NameRows]:
+    synonyms, owner = terms.several("synonyms")
     parts = [
-        _names(terms["id"], f"{space}.id", terms["id"]),
-        _names(terms["name"].map(label_key), f"{space}.label", terms["id"]),
-        _names(synonyms["synonyms"].map(label_key), f"{space}.exact_synonym", synonyms["id"]),
+        name_rows(f"{space}.id", terms.id, terms.node),
+        name_rows(f"{space}.label", label_keys(terms.name), terms.node),
+        name_rows(f"{space}.exact_synonym", label_keys(synonyms), owner),
     ]
     if space == "diseases":  # named by id in every source; a hundred thousand synonyms less to normalise
-        return pd.concat(parts, ignore_index=True)
-    parts += [
-        _names(terms["name"].map(normal_key), f"{space}.normalised", terms["id"]),
-        _names(synonyms["synonyms"].map(normal_key), f"{space}.normalised_synonym", synonyms["id"]),
+        return parts
+    return [
+        *parts,
+        name_rows(f"{space}.normalised", normal_keys(terms.name), terms.node),
+        name_rows(f"{space}.normalised_synonym", normal_keys(synonyms), owner),
     ]
-    return pd.concat(parts, ignore_index=True)
 
 
 def _strings(series: pd.Series[str]) -> pa.Array:
     return pa.array(series.to_numpy(dtype=object), type=pa.string())
-
-
-def _names(names: pd.Series[str], kind: str | pd.Series[str], ids: pd.Series[str]) -> pd.DataFrame:
-    kinds = kind if isinstance(kind, str) else kind.to_numpy()
-    return pd.DataFrame({"name": names.to_numpy(), "kind": kinds, "id": ids.to_numpy()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,6 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from vckg.edges import distinct
 
 Column = Any  # pa.Array | pa.ChunkedArray of strings: pyarrow carries no types
 Mask = npt.NDArray[np.bool_]
@@ -67,17 +69,28 @@ class Statements:
         return len(self.subject[0].names)
 
 
+class Names(NamedTuple):
+    """Names of one kind (see `vckg.ground.NAME_KINDS`) and the nodes they lead to."""
+
+    kind: str
+    names: pa.Array
+    targets: pa.Array
+    """CURIEs, or gene symbols where `by_symbol`."""
+    by_symbol: bool = False
+    """Each leads to whatever gene carries the symbol, where the name is not known already."""
+
+
 @dataclass(slots=True)
 class Reading:
     """All that one source file says."""
 
     rows: int = 0
     """Data rows of the file (terms of an ontology)."""
-    nodes: list[pd.DataFrame] = field(default_factory=list)
-    """Columns id, category, name, description, synonyms, xrefs."""
-    names: list[pd.DataFrame] = field(default_factory=list)
-    """Columns name, kind, id: what grounding learns beside the nodes' own texts."""
-    mapped: list[pd.DataFrame] = field(default_factory=list)
+    nodes: list[pa.Table] = field(default_factory=list)
+    """Tables of `TERM_COLUMNS`; see `term_table`."""
+    names: list[Names] = field(default_factory=list)
+    """What grounding learns beside the nodes' own texts."""
+    mapped: list[pa.Table] = field(default_factory=list)
     """Columns label, id: cell type labels that the source itself maps to the Cell Ontology."""
     obsolete: set[str] = field(default_factory=set)
     """CURIEs of obsolete terms, so that a row naming one can be told from a row naming nothing known."""
@@ -113,12 +126,24 @@ def pmids(column: Column, separator: str = ";") -> pa.Array:
     """Return the PubMed ids of each cell as ``PMID:`` CURIEs; what is not a number is left out."""
     texts = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     encoded = texts.dictionary_encode()
-    words = pc.split_pattern(encoded.dictionary, separator)
-    lists = [
-        sorted({f"PMID:{w}" for w in (p.strip().removeprefix("PMID:") for p in cell or []) if w.isdigit()})
-        for cell in words.to_pylist()
-    ]
-    return pa.array(lists, type=pa.list_(pa.string())).take(encoded.indices)
+    lists = pc.split_pattern(encoded.dictionary, separator)
+    words = pc.replace_substring_regex(pc.utf8_trim_whitespace(lists.flatten()), "^PMID:", "")
+    good = pc.match_substring_regex(words, "^[0-9]+$")
+    owner = pc.list_parent_indices(lists).filter(good).to_numpy()
+    curies = pc.binary_join_element_wise("PMID:", words.filter(good), "")
+    return ascending_lists(owner, curies, len(lists)).take(encoded.indices)
+
+
+def ascending_lists(owner: npt.NDArray[np.int64], words: pa.Array, n: int) -> pa.Array:
+    """Return n lists of distinct words, ascending; ``words[i]`` belongs to the list ``owner[i]``."""
+    encoded = words.dictionary_encode()
+    order = pc.array_sort_indices(encoded.dictionary)
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order.to_numpy()] = np.arange(len(order))
+    packed = distinct((owner.astype(np.int64) << 32) | rank[encoded.indices.to_numpy(zero_copy_only=False)])
+    ends = np.concatenate(([0], np.cumsum(np.bincount(packed >> 32, minlength=n)))).astype(np.int32)
+    values = encoded.dictionary.take(order).take(pa.array(packed & 0xFFFFFFFF))
+    return pa.ListArray.from_arrays(pa.array(ends), values)
 
 
 def numbers(column: Column) -> npt.NDArray[np.float32]:
@@ -127,14 +152,47 @@ def numbers(column: Column) -> npt.NDArray[np.float32]:
     return series.to_numpy(dtype=np.float32)
 
 
-def exploded(lists: list[list[str]]) -> tuple[npt.NDArray[np.int64], pa.Array]:
+def exploded(lists: Sequence[Sequence[str]]) -> tuple[npt.NDArray[np.int64], pa.Array]:
     """Return (owner row of each word, words) of a list per row."""
     owner = np.repeat(np.arange(len(lists)), [len(words) for words in lists])
     return owner, pa.array([w for words in lists for w in words], type=pa.string())
 
 
-def term_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return a node frame of dictionaries with the keys id, category, name and optional texts."""
-    columns = ["id", "category", "name", "description", "synonyms", "xrefs"]
-    frame = pd.DataFrame.from_records(list(rows), columns=None)
-    return frame.reindex(columns=columns)
+TERM_COLUMNS = ("id", "category", "name", "description", "synonyms", "xrefs")
+
+
+def term_table(
+    ids: Column | Sequence[str],
+    category: str | Sequence[str],
+    names: Column | Sequence[str],
+    *,
+    descriptions: Column | Sequence[str] | None = None,
+    synonyms: Column | Sequence[Sequence[str]] | None = None,
+    xrefs: Column | Sequence[Sequence[str]] | None = None,
+) -> pa.Table:
+    """Return nodes as a table of `TERM_COLUMNS`; `category` is one for all or one for each."""
+    n = len(ids)
+    nothing = pa.ListArray.from_arrays(pa.array(np.zeros(n + 1, np.int32)), pa.array([], pa.string()))
+    columns = [
+        _texts(ids),
+        pa.repeat(category, n) if isinstance(category, str) else _texts(category),
+        _texts(names),
+        pa.repeat("", n) if descriptions is None else _texts(descriptions),
+        nothing if synonyms is None else _text_lists(synonyms),
+        nothing if xrefs is None else _text_lists(xrefs),
+    ]
+    return pa.table(columns, names=list(TERM_COLUMNS))
+
+
+def _texts(values: Column | Sequence[str]) -> Column:
+    return values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values, pa.string())
+
+
+def _text_lists(values: Column | Sequence[Sequence[str]]) -> Column:
+    return values if isinstance(values, pa.Array) else pa.array(values, pa.list_(pa.string()))
+
+
+def name_pairs(kind: str, pairs: Iterable[tuple[str, str]]) -> Names:
+    """Return names of one kind from pairs of name and CURIE."""
+    ordered = sorted(set(pairs))
+    return Names(kind, *(pa.array([p[i] for p in ordered], pa.string()) for i in range(2)))

@@ -1,16 +1,25 @@
 """Every source's reader on a small file of exactly its publisher's form, and on thousands of damaged ones."""
 
+import bz2
 import gzip
+import io
+import lzma
 import random
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.vckg.forms import FORMS, Form, Triples, write
 from vckg.errors import KnownError
 from vckg.readers import reader
+from vckg.readers._csv import _Lines, read_columns
 from vckg.sources import Source, shipped_sources
 from vckg.statements import Reading
 
@@ -65,9 +74,13 @@ def test_an_hgnc_table_in_hgncs_own_form_gives_the_same_names(tmp_path: Path) ->
         'HGNC:1673\tCD3D\tCD3 delta\tApproved\t"T3D|IMD19"\tOLD\t915\tP04234\tENSG00000167286\n'
     )
     reading = reader("hgnc")({"main": tmp_path / "main"}, form="hgnc")
-    names = {(n, k) for frame in reading.names for n, k in zip(frame["name"], frame["kind"], strict=True)}
+    names = {(n, names.kind) for names in reading.names for n in names.names.to_pylist()}
     assert names == {("T3D", "genes.alias"), ("IMD19", "genes.alias"), ("OLD", "genes.previous")}
-    assert reading.nodes[0]["xrefs"][0] == ["ENSEMBL:ENSG00000167286", "NCBIGene:915", "UniProtKB:P04234"]
+    assert reading.nodes[0]["xrefs"][0].as_py() == [
+        "ENSEMBL:ENSG00000167286",
+        "NCBIGene:915",
+        "UniProtKB:P04234",
+    ]
 
 
 def damaged(content: bytes, rng: random.Random) -> bytes:
@@ -140,3 +153,26 @@ def fuzz(folder: Path, name: str, times: int) -> None:
             continue
         assert "\n" not in message
         assert str(folder) in message
+
+
+@given(st.lists(st.sampled_from([b"a", b"#", b"\r", b"\n", b"\r\n", b"\t", b"xyz"])), st.integers(1, 5))
+def test_lines_end_alike_wherever_a_file_is_cut_into_blocks(words: list[bytes], size: int) -> None:
+    content = b"".join(words)
+    expected = content.replace(b"\r\n", b"\n").replace(b"\r", b" ")
+    with patch("vckg.readers._csv._BLOCK", size):
+        lines = _Lines(io.BytesIO(content))
+        assert [lines.line(i) for i in range(3)] == (expected.split(b"\n") + [b""] * 3)[:3]
+        assert b"".join(iter(lambda: lines.read(2), b"")) == expected
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstandard.compress])
+def test_a_cut_off_archive_is_a_source_error_naming_the_file(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    rows = b"a\tb\n" + b"".join(b"%d\t%d\n" % (i, i * i) for i in range(2000))
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.write_bytes(pack(rows))
+    assert read_columns(whole, ["b"]).num_rows == 2000
+    cut.write_bytes(pack(rows)[:-20])
+    with pytest.raises(KnownError, match="cut"):
+        read_columns(cut, ["b"])

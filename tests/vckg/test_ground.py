@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vckg.graph import Graph
 from vckg.ground import (
@@ -15,9 +17,12 @@ from vckg.ground import (
     BulkGrounder,
     NameTable,
     case_key,
+    case_keys,
     gene_key,
     label_key,
+    label_keys,
     normal_key,
+    normal_keys,
 )
 from vckg.statements import pmids
 
@@ -191,3 +196,19 @@ def test_panglaodbs_names_lead_to_live_classes(full_graph: Graph) -> None:
     assert len(rows) == 181
     for _, curie, name in rows:
         assert (full_graph.names[full_graph.index(curie)] if curie else "") == name
+
+
+LABELS = st.lists(
+    st.text(st.sampled_from("aAsSzZ019+-,_:.()/~ \t\n\x1fαßé·"), max_size=12)
+    | st.sampled_from(
+        ["CL_0000084", "cl:1", "CD4+ T cells", "islets", "virus", "class", "γδ T cells", " B  cell "]
+    )
+)
+
+
+@given(LABELS)
+def test_keys_of_a_column_are_those_of_its_names(labels: list[str]) -> None:
+    column = pa.array(labels, pa.string())
+    assert label_keys(column).to_pylist() == [label_key(x) for x in labels]
+    assert normal_keys(column).to_pylist() == [normal_key(x) for x in labels]
+    assert case_keys(column).to_pylist() == [f"~{x.upper()}" for x in labels]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,29 +21,38 @@ import zstandard
 from vckg.errors import SourceError
 from vckg.statements import Rejections
 
-
-def _unzstd(data: bytes) -> bytes:
-    """Zstandard frames without a stated size need the streaming interface."""
-    return zstandard.ZstdDecompressor().decompressobj().decompress(data)
-
-
-_MAGIC = {
-    b"\x1f\x8b": gzip.decompress,
-    b"BZh": bz2.decompress,
-    b"\xfd7zXZ": lzma.decompress,
-    b"\x28\xb5\x2f\xfd": _unzstd,
+#: What opens a compressed file, by its first bytes.
+_OPENERS: dict[bytes, Callable[[BinaryIO], Any]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ": lzma.LZMAFile,
+    b"\x28\xb5\x2f\xfd": lambda file: zstandard.ZstdDecompressor().stream_reader(
+        file, read_across_frames=True
+    ),
 }
+_DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 _FIX = "check that the file is of the release that data/sources.toml names"
+#: Bytes at a time: what is allocated once and used again is several times cheaper than a whole file's text.
+_BLOCK = 1 << 22
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A file, decompressed while it is read; SourceError for what goes wrong with it in the block."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+            file.seek(0)
+            opener = next((opener for magic, opener in _OPENERS.items() if head.startswith(magic)), None)
+            yield opener(file) if opener else file
+    except _DAMAGE as error:
+        raise SourceError(path, f"not readable: {error}", fix="fetch it again") from error
 
 
 def read_bytes(path: Path) -> bytes:
     """Return the content of a file, decompressed where its first bytes say gzip, bzip2, xz or Zstandard."""
-    try:
-        data = path.read_bytes()
-        unpack = next((unpack for magic, unpack in _MAGIC.items() if data.startswith(magic)), None)
-        return unpack(data) if unpack else data
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
-        raise SourceError(path, f"not readable: {error}", fix="fetch it again") from error
+    with _opened(path) as file:
+        return bytes(file.read())
 
 
 def read_text(path: Path) -> str:
@@ -74,53 +86,101 @@ def read_columns(
     cut_off
         For a copy known to end in the middle of a line: where that line is counted.
     """
-    data = read_bytes(path)
-    if b"\r" in data:  # Arrow takes a lone carriage return, seen inside titles, for the end of the line
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b" ")
-    if cut_off is not None and not data.endswith(b"\n"):
-        data, _, rest = data.rpartition(b"\n")
-        cut_off.add("the file ends within the line", 1, [rest.decode("utf-8", "replace")])
-    skipped = 0
-    while comment and data[_line_start(data, skipped) :].startswith(comment):
-        skipped += 1
-    names = list(header) if header else _header(path, data, skipped, separator, quoted)
-    missing = [c for c in columns if c not in names]
-    if missing:
-        raise SourceError(path, f"no column {missing[0]!r} in {', '.join(names)}", line=skipped + 1, fix=_FIX)
-    try:
-        table = pacsv.read_csv(
-            pa.BufferReader(data),
-            read_options=pacsv.ReadOptions(
-                column_names=names, skip_rows=skipped + (0 if header else 1), block_size=max(len(data), 1)
-            ),
-            parse_options=pacsv.ParseOptions(
-                delimiter=separator, quote_char='"' if quoted else False, newlines_in_values=quoted
-            ),
-            convert_options=pacsv.ConvertOptions(
-                include_columns=list(columns),
-                column_types=dict.fromkeys(columns, pa.string()),
-                strings_can_be_null=False,
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        raise SourceError(path, _problem(str(error)), line=_line(str(error), skipped), fix=_FIX) from error
+    with _opened(path) as file:
+        lines = _Lines(io.BytesIO(_without_last(file.read(), cut_off)) if cut_off is not None else file)
+        skipped = lines.beginning_with(comment) if comment else 0
+        names = list(header) if header else _header(path, lines.line(skipped), skipped, separator, quoted)
+        if missing := [c for c in columns if c not in names]:
+            problem = f"no column {missing[0]!r} in {', '.join(names)}"
+            raise SourceError(path, problem, line=skipped + 1, fix=_FIX)
+        try:
+            table = pacsv.read_csv(
+                pa.PythonFile(lines, "r"),
+                # one thread: several sources are read at once, and only so Arrow tells the line of a problem
+                read_options=pacsv.ReadOptions(
+                    column_names=names,
+                    skip_rows=skipped + (0 if header else 1),
+                    block_size=_BLOCK,
+                    use_threads=False,
+                ),
+                parse_options=pacsv.ParseOptions(
+                    delimiter=separator, quote_char='"' if quoted else False, newlines_in_values=quoted
+                ),
+                convert_options=pacsv.ConvertOptions(
+                    include_columns=list(columns),
+                    column_types=dict.fromkeys(columns, pa.string()),
+                    strings_can_be_null=False,
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            raise SourceError(
+                path, _problem(str(error)), line=_line(str(error), skipped), fix=_FIX
+            ) from error
     return pa.table({c: _whole(table[c]) for c in columns})
 
 
-def _line_start(data: bytes, number: int) -> int:
-    at = 0
-    for _ in range(number):
-        at = data.find(b"\n", at) + 1
-        if at == 0:
-            return len(data)
-    return at
+def _without_last(data: bytes, cut_off: Rejections) -> bytes:
+    """The whole lines of a copy that ends within one, which is counted."""
+    if data.endswith(b"\n"):
+        return data
+    whole, _, rest = data.rpartition(b"\n")
+    cut_off.add("the file ends within the line", 1, [rest.decode("utf-8", "replace")])
+    return whole
+
+
+class _Lines(io.RawIOBase):
+    """A file whose lines all end in a line feed: Arrow takes a lone carriage return, seen inside titles, for an end.
+
+    Its first lines can be looked at before it is read.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._ahead, self._ended, self._return = file, b"", False, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, `size` at most."""
+        while not self._ended and (size < 0 or len(self._ahead) < size):
+            self._more()
+        size = len(self._ahead) if size < 0 else size
+        found, self._ahead = self._ahead[:size], self._ahead[size:]
+        return found
+
+    def line(self, number: int) -> bytes:
+        """The line of that number, counted from 0, without its end; empty past the end of the file."""
+        start = 0
+        for at in range(number + 1):
+            while (end := self._ahead.find(b"\n", start)) < 0 and not self._ended:
+                self._more()
+            if at == number:
+                return self._ahead[start : end if end >= 0 else None]
+            if end < 0:
+                return b""
+            start = end + 1
+        return b""
+
+    def beginning_with(self, mark: bytes) -> int:
+        """How many lines at the top begin so."""
+        count = 0
+        while self.line(count).startswith(mark):
+            count += 1
+        return count
+
+    def _more(self) -> None:
+        block = self._return + self._file.read(_BLOCK)
+        self._ended, self._return = len(block) == len(self._return), b""
+        if b"\r" in block:
+            if block.endswith(b"\r") and not self._ended:  # its line feed may come with the next block
+                block, self._return = block[:-1], b"\r"
+            block = block.replace(b"\r\n", b"\n").replace(b"\r", b" ")
+        self._ahead += block
 
 
 def _header(path: Path, data: bytes, skipped: int, separator: str, quoted: bool) -> list[str]:
-    start = _line_start(data, skipped)
-    end = data.find(b"\n", start)
     try:
-        line = data[start : end if end >= 0 else len(data)].decode("utf-8-sig").rstrip("\r")
+        line = data.decode("utf-8-sig").rstrip("\r")
     except UnicodeDecodeError as error:
         raise SourceError(path, "the header is not UTF-8", line=skipped + 1, fix=_FIX) from error
     if not line.strip():

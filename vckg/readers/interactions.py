@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vckg.readers._csv import read_columns
-from vckg.statements import End, Reading, Statements, equals, exploded, keep, numbers, pmids, term_frame
+from vckg.statements import End, Reading, Statements, equals, exploded, keep, numbers, pmids, term_table
 
 Parts = Mapping[str, Path]
 _SIGNS = {"Activation": 1, "Repression": -1}
@@ -102,9 +102,7 @@ def read_cellphonedb(parts: Parts) -> Reading:
     )
     reading = Reading(rows=rows.num_rows)
     reading.nodes.append(
-        term_frame(
-            {"id": _complex_id(n), "category": "ProteinComplex", "name": n.replace("_", " ")} for n in names
-        )
+        term_table([*map(_complex_id, names)], "ProteinComplex", [n.replace("_", " ") for n in names])
     )
     members = [
         [u for u in row if u] for row in zip(*(complexes[s].to_pylist() for s in subunits), strict=True)
@@ -174,8 +172,7 @@ def read_liana(parts: Parts, *, human: Sequence[str]) -> Reading:
         texts = [pa.array(values, pa.string()) for values in (names, genes, proteins)]
         ends.append((End("curie", texts[0]), End("genes", texts[1]), End("genes", texts[2])))
     order = sorted(members)
-    nodes = ({"id": n, "category": "ProteinComplex", "name": " + ".join(members[n])} for n in order)
-    reading.nodes.append(term_frame(nodes))
+    reading.nodes.append(term_table(order, "ProteinComplex", [" + ".join(members[n]) for n in order]))
     owner, genes_of = exploded([members[n] for n in order])
     complex_ids = pa.array([order[i] for i in owner], pa.string())
     reading.statements.append(
@@ -221,7 +218,7 @@ def read_dgidb(parts: Parts, *, cut_off: bool = False) -> Reading:
     names = pd.DataFrame({"id": curie.to_numpy(), "name": table["drug_name"].to_pandas().to_numpy()})
     names = names.sort_values(["id", "name"]).drop_duplicates("id", keep="last")
     names["name"] = names["name"].where(names["name"] != "", names["id"])
-    reading.nodes.append(names.assign(category="Drug"))
+    reading.nodes.append(term_table(names["id"].tolist(), "Drug", names["name"].tolist()))
     reading.statements.append(
         Statements(
             "targets",

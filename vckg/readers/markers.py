@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vckg.errors import SourceError
-from vckg.ground import normal_key
+from vckg.ground import normal_keys
 from vckg.readers._csv import read_columns
 from vckg.readers._json import Atlas, AtlasCell, read_json
-from vckg.statements import End, Reading, Statements, equals, exploded, keep, numbers, pmids
+from vckg.statements import End, Names, Reading, Statements, equals, exploded, keep, numbers, pmids
 
 Parts = Mapping[str, Path]
 
@@ -186,11 +186,9 @@ def read_singlecellbase(parts: Parts) -> Reading:
 
 def read_marker_atlas(parts: Parts) -> Reading:
     """Read celltypepilot's curated atlas: tissues of cell types, nested, with CL ids and evidence per marker."""
-    atlas: Atlas = read_json(parts["main"], Atlas)
+    atlas = read_json(parts["main"], Atlas)
     rows = [
-        row
-        for tissue, said in atlas["tissues"].items()
-        for row in _atlas_rows(tissue, said.get("cell_types") or {})
+        row for tissue, said in atlas.tissues.items() for row in _atlas_rows(tissue, said.cell_types or {})
     ]
     reading = Reading(rows=len(rows))
     for polarity, relation in (("positive", "is_marker_for"), ("negative", "is_negative_marker_for")):
@@ -210,22 +208,20 @@ def read_marker_atlas(parts: Parts) -> Reading:
 def _atlas_rows(tissue: str, cells: Mapping[str, AtlasCell]) -> Iterator[dict[str, Any]]:
     for cell in cells.values():
         evidence = {
-            (e["gene"], e["polarity"]): sorted(
-                {f"PMID:{p}" for s in e.get("sources", []) if (p := s.get("pmid"))}
-            )
-            for e in cell.get("marker_evidence") or []
+            (e.gene, e.polarity): sorted({f"PMID:{s.pmid}" for s in e.sources if s.pmid})
+            for e in cell.marker_evidence or []
         }
-        stated = (("positive", cell.get("positive_markers")), ("negative", cell.get("negative_markers")))
+        stated = (("positive", cell.positive_markers), ("negative", cell.negative_markers))
         for polarity, genes in stated:
             for gene in genes or []:
                 yield {
                     "gene": gene,
-                    "cl_id": cell.get("cl_id") or "",
+                    "cl_id": cell.cl_id or "",
                     "polarity": polarity,
                     "tissue": tissue,
                     "publications": evidence.get((gene, polarity), []),
                 }
-        yield from _atlas_rows(tissue, cell.get("subtypes") or {})
+        yield from _atlas_rows(tissue, cell.subtypes or {})
 
 
 _CELLTYPIST = """
@@ -269,8 +265,8 @@ def read_celltypist(parts: Parts) -> Reading:
 def read_cell_labels(parts: Parts) -> Reading:
     """Read the shipped table of customary cell type names: columns label, cl_id, cl_label."""
     table = read_columns(parts["main"], ["label", "cl_id"], comment=b"#")
-    keys = [normal_key(label) for label in table["label"].to_pylist()]
-    names = pd.DataFrame({"name": keys, "kind": "cells.abbreviation", "id": table["cl_id"].to_pylist()})
+    labels, ids = (table[c].combine_chunks() for c in ("label", "cl_id"))
+    names = Names("cells.abbreviation", normal_keys(labels), ids)
     return Reading(rows=table.num_rows, names=[names])
 
 
@@ -327,10 +323,9 @@ def _blank_na(column: Any) -> Any:
     return pc.if_else(pc.equal(column, "NA"), "", column)
 
 
-def _mapped(labels: Any, ids: Any) -> pd.DataFrame:
+def _mapped(labels: Any, ids: Any) -> pa.Table:
     pairs = pa.table({"label": labels, "id": ids}).group_by(["label", "id"]).aggregate([])
-    frame: pd.DataFrame = pairs.to_pandas()
-    return frame[(frame["label"] != "") & frame["id"].str.startswith("CL:")]
+    return pairs.filter(pc.and_(pc.not_equal(pairs["label"], ""), pc.starts_with(pairs["id"], "CL:")))
 
 
 def _texts(series: pd.Series[Any]) -> pa.Array:

@@ -6,14 +6,12 @@ import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import Any, NamedTuple
 
 from vckg.errors import SourceError
 from vckg.readers._csv import read_text
 from vckg.readers._terms import GO_CATEGORY, RO_RELATIONS, links_of
-from vckg.statements import Reading, term_frame
+from vckg.statements import Reading, name_pairs, term_table
 
 Parts = Mapping[str, Path]
 _QUOTED = re.compile(r'^"((?:[^"\\]|\\.)*)"(?:\s+(\w+))?')
@@ -55,11 +53,18 @@ def read_obo(parts: Parts, *, categories: Mapping[str, str], space: str = "terms
                 raise SourceError(path, f"term {curie} is of the unknown namespace {term.get('namespace')!r}")
         replaced += [(old, curie) for old in term.get("alt_id", [])]
         nodes.append(_node(curie, category, term))
-    reading.nodes.append(term_frame(nodes))
-    reading.names.append(
-        pd.DataFrame(sorted(set(replaced)), columns=["name", "id"]).assign(kind=f"{space}.replaced")
+    reading.nodes.append(
+        term_table(
+            [n.id for n in nodes],
+            [n.category for n in nodes],
+            [n.name for n in nodes],
+            descriptions=[n.description for n in nodes],
+            synonyms=[n.synonyms for n in nodes],
+            xrefs=[n.xrefs for n in nodes],
+        )
     )
-    _relate(ontology, {n["id"] for n in nodes}, relations, reading)
+    reading.names.append(name_pairs(f"{space}.replaced", replaced))
+    _relate(ontology, {n.id for n in nodes}, relations, reading)
     return reading
 
 
@@ -103,21 +108,32 @@ def _relation_names(typedefs: list[dict[str, Any]]) -> dict[str, str]:
     return names
 
 
-def _node(curie: str, category: str, term: Mapping[str, Any]) -> dict[str, Any]:
+class _Term(NamedTuple):
+    """A term as a node."""
+
+    id: str
+    category: str
+    name: str
+    description: str
+    synonyms: list[str]
+    xrefs: list[str]
+
+
+def _node(curie: str, category: str, term: Mapping[str, Any]) -> _Term:
     exact = [
         m.group(1)
         for s in term.get("synonym", [])
         if (m := _QUOTED.match(s)) and m.group(2) in ("EXACT", None)
     ]
     definition = _QUOTED.match(term.get("def", ""))
-    return {
-        "id": curie,
-        "category": category,
-        "name": term["name"],
-        "description": definition.group(1).replace('\\"', '"') if definition else "",
-        "synonyms": sorted(set(exact)),
-        "xrefs": sorted({x.split(" ")[0] for x in term.get("xref", [])}),
-    }
+    return _Term(
+        curie,
+        category,
+        term["name"],
+        definition.group(1).replace('\\"', '"') if definition else "",
+        sorted(set(exact)),
+        sorted({x.split(" ")[0] for x in term.get("xref", [])}),
+    )
 
 
 def _relate(ontology: Any, live: set[str], relations: Mapping[str, str], reading: Reading) -> None:
@@ -131,4 +147,5 @@ def _relate(ontology: Any, live: set[str], relations: Mapping[str, str], reading
             continue
         links.setdefault(relations[name], []).append((subject, target))
     for relation, pairs in sorted(links.items()):
-        reading.statements.append(links_of(relation, sorted(pairs)))
+        pairs.sort()
+        reading.statements.append(links_of(relation, [s for s, _ in pairs], [o for _, o in pairs]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 from vckg.errors import SourceError
 from vckg.readers._csv import read_bytes, read_columns, read_text
 from vckg.readers._json import CellGuide, read_json
-from vckg.statements import End, Reading, Statements, as_mask, equals, exploded, keep, numbers
+from vckg.statements import End, Names, Reading, Statements, as_mask, equals, exploded, keep, numbers
 
 Parts = Mapping[str, Path]
 
@@ -58,11 +59,16 @@ def read_gene_info(parts: Parts) -> Reading:
     reading.rejected_terms.add(
         "no HGNC id", len(frame) - len(known), frame["GeneID"][frame["id"].isna()].head(3)
     )
-    reading.names.append(pd.DataFrame({"name": known["GeneID"], "kind": "genes.entrez", "id": known["id"]}))
+    reading.names.append(_named("genes.entrez", known["GeneID"], known["id"]))
     aliases = known.assign(name=known["Synonyms"].str.split("|")).explode("name")
     aliases = aliases[~aliases["name"].isin(["-", ""])]
-    reading.names.append(pd.DataFrame({"name": aliases["name"], "kind": "genes.alias", "id": aliases["id"]}))
+    reading.names.append(_named("genes.alias", aliases["name"], aliases["id"]))
     return reading
+
+
+def _named(kind: str, names: pd.Series[Any], targets: pd.Series[Any], *, by_symbol: bool = False) -> Names:
+    texts, ends = (pa.array(s.to_numpy(dtype=object), pa.string()) for s in (names, targets))
+    return Names(kind, texts, ends, by_symbol)
 
 
 _GTF = ["seqname", "source", "feature", "start", "end", "score", "strand", "frame", "attributes"]
@@ -79,11 +85,13 @@ def read_gtf(parts: Parts) -> Reading:
             "name": text.str.extract(r'gene_id "([^".]+)', expand=False),
             "symbol": text.str.extract(r'gene_name "([^"]+)"', expand=False),
             "id": text.str.extract(r'hgnc_id "?(HGNC:\d+)', expand=False),
-            "kind": "genes.ensembl",
         }
     ).dropna(subset="name")
     by_id, by_symbol = found.dropna(subset="id"), found[found["id"].isna()].dropna(subset="symbol")
-    reading.names += [by_id[["name", "kind", "id"]], by_symbol[["name", "kind", "symbol"]]]
+    reading.names += [
+        _named("genes.ensembl", by_id["name"], by_id["id"]),
+        _named("genes.ensembl", by_symbol["name"], by_symbol["symbol"], by_symbol=True),
+    ]
     nameless = len(genes) - len(by_id) - len(by_symbol)
     reading.rejected_terms.add("gene without a symbol", nameless)
     return reading
@@ -91,9 +99,9 @@ def read_gtf(parts: Parts) -> Reading:
 
 def read_cellguide(parts: Parts, *, organism: str) -> Reading:
     """Read CellGuide's computational markers: organism, tissue, cell type, then genes with score and specificity."""
-    content: CellGuide = read_json(parts["main"], CellGuide)
+    content = read_json(parts["main"], CellGuide)
     rows = [
-        (organism, gene["gene"], cell, tissue, gene["marker_score"], gene["specificity"])
+        (organism, gene.gene, cell, tissue, gene.marker_score, gene.specificity)
         for organism, tissues in content.items()
         for tissue, cells in tissues.items()
         for cell, genes in cells.items()

