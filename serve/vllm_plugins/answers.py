@@ -32,19 +32,16 @@ def answers(
     *,
     echo: bool = False,
     blocks: int | None = None,
-    overlapped: bool | None = None,
 ) -> dict[str, Any]:
     """Answer `each` prompts of every workload together; token ids per prompt, seconds, and the draft's counters.
 
-    With `echo` that scheduler runs them, every other one as batch work; `blocks` makes the cache small; `overlapped`
-    is vLLM's asynchronous scheduling (None: as vLLM chooses).
+    With `echo` that scheduler runs them, every other one as batch work; `blocks` makes the cache small.
     """
     from vllm import LLM, SamplingParams
 
     scheduling: dict[str, Any] = {}
     if echo:
         scheduling["scheduler_cls"] = "serve.vllm_plugins.scheduler.EchoScheduler"
-        scheduling["async_scheduling"] = overlapped
     if blocks:
         scheduling["num_gpu_blocks_override"] = blocks
     llm = LLM(
@@ -97,7 +94,6 @@ def main() -> None:
         "--echo", action="store_true", help="schedule with Echo, every other prompt as batch work"
     )
     parser.add_argument("--blocks", type=int, help="blocks of the cache; default: as many as fit")
-    parser.add_argument("--overlapped", action=argparse.BooleanOptionalAction, help="asynchronous scheduling")
     chosen = parser.parse_args()
     require_vllm()
     result = answers(
@@ -108,7 +104,6 @@ def main() -> None:
         chosen.speculative,
         echo=chosen.echo,
         blocks=chosen.blocks,
-        overlapped=chosen.overlapped,
     )
     temporary = chosen.out.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps(result), encoding="utf-8")

@@ -102,6 +102,8 @@ class SmoothGoodputLogger(AggregateStatLoggerBase):  # type: ignore[misc, unused
         """Report the windows that closed; vLLM calls it every VLLM_LOG_STATS_INTERVAL seconds."""
         for report in self.windows.close(time.time()):
             log.info("%s", report)
-            figures = (report.smooth_goodput, report.attainment, report.offline_tokens_s)
-            for gauge, value in zip(gauges(), figures, strict=True):
-                gauge.set(value)
+            goodput, attained, offline = gauges()
+            offline.set(report.offline_tokens_s)
+            if report.requests:  # nobody waited in vain where nobody came
+                goodput.set(report.smooth_goodput)
+                attained.set(report.attainment)

@@ -130,6 +130,10 @@ class Planner(EchoScheduler):
     def _extend_chain(self, request: Request) -> None:
         """The engine hashes its blocks itself; `track` was given them."""
 
+    def _shareable(self, request: Request) -> int:
+        """Blocks that may come from the cache; none where the engine names none (it reads no cache then)."""
+        return min(super()._shareable(request), len(request.chain))
+
     # ---- one step -------------------------------------------------------------------------------------------
 
     def plan(self, rows: Callable[[Request], int]) -> Plan:
@@ -153,9 +157,23 @@ class Planner(EchoScheduler):
         Another engine's limit is set for its throughput, and may be many steps' worth of time on a slow machine.
         """
         tokens = self.most_tokens
-        while tokens > 32 and self._upper(StepWork.chunk(tokens, 0)) > self.config.longest_step_s:
+        while tokens > 32 and self._upper(StepWork.chunk(tokens, 0)) > self._longest_step():
             tokens //= 2
         return max(tokens, len(self.running))
+
+    def _longest_step(self) -> float:
+        """How long a step may keep a newcomer waiting: as configured, but at least three decodes of what runs.
+
+        On a machine whose decodes alone take as long as a step should, no prompt would ever start beside them.
+        """
+        decodes = sum((StepWork.decode(r.computed) for r in self.running), StepWork())
+        return max(self.config.longest_step_s, 3 * self._upper(decodes))
+
+    def _time_left(self, now: float, online: Schedule) -> float:
+        """As Echo's while interactive requests are served; for batch work alone a step may be `_longest_step`."""
+        if online.decodes or online.chunks:
+            return super()._time_left(now, online)
+        return self._longest_step()
 
     def _wanted(self, now: float) -> tuple[Schedule, list[Request]]:
         """All interactive work there is, in chunks that keep the decodes' deadlines, and who of it waits now."""

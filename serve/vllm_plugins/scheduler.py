@@ -57,11 +57,8 @@ class EchoScheduler(AsyncScheduler):  # type: ignore[misc, unused-ignore]
         self._begun: dict[int, tuple[float, StepWork]] = {}
         self._last_end = 0.0
         self._since_protected = 0
-        log.info(
-            "Echo, steps %s: %s",
-            "overlapped" if self.overlaps else "one by one",
-            ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(config).items()),
-        )
+        knobs = ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(config).items())
+        log.info("Echo, steps %s: %s", "overlapped" if self.overlaps else "one by one", knobs)
 
     # ---- what Echo sees -------------------------------------------------------------------------------------
 

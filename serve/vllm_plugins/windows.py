@@ -45,7 +45,7 @@ class WindowSettings:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One window: interactive requests with their smooth goodput and attainment, and the batch tokens that left in it."""
+    """One window: its interactive requests, their smooth goodput and attainment, and the batch tokens that left."""
 
     start_s: float
     seconds: float
