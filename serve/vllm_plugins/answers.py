@@ -86,7 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--prompts", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--each", type=int, default=3, help="prompts of each workload")
     parser.add_argument("--max-tokens", type=int, default=64)
     parser.add_argument("--speculative", type=json.loads, help="vLLM's speculative_config as JSON")
@@ -105,9 +105,9 @@ def main() -> None:
         echo=chosen.echo,
         blocks=chosen.blocks,
     )
-    temporary = chosen.out.with_suffix(f".{os.getpid()}.tmp")
+    temporary = chosen.output.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps(result), encoding="utf-8")
-    temporary.replace(chosen.out)
+    temporary.replace(chosen.output)
 
 
 if __name__ == "__main__":

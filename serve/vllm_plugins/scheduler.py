@@ -38,6 +38,8 @@ log = logging.getLogger(f"vllm.{__name__}")
 class EchoScheduler(AsyncScheduler):  # type: ignore[misc, unused-ignore]
     """vLLM's scheduler under Echo's choices; overlapped or not, as vLLM's configuration says."""
 
+    max_num_scheduled_tokens: int
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         require_vllm()
         super().__init__(*args, **kwargs)
@@ -46,7 +48,7 @@ class EchoScheduler(AsyncScheduler):  # type: ignore[misc, unused-ignore]
         self.waiting = create_request_queue(self.policy)
         self.kv_holding_waiting = create_request_queue(self.policy)
         self.overlaps = bool(self.scheduler_config.async_scheduling)
-        self.most_tokens: int = self.max_num_scheduled_tokens
+        self.most_tokens = self.max_num_scheduled_tokens
         config = read_settings(EchoConfig, os.environ.get(CONFIG_VARIABLE, ""), CONFIG_VARIABLE)
         blocks = self.kv_cache_manager.block_pool
         self.hash_bytes = 32

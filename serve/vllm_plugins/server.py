@@ -49,6 +49,15 @@ class Running:
                 return float(line.rsplit(" ", 1)[1])
         return None
 
+    def wait_gauge(self, name: str, patience_s: float = 180) -> float:
+        """A figure that is not 0, as soon as there is one: a window is reported at the log's own pace."""
+        until = time.monotonic() + patience_s
+        while time.monotonic() < until:
+            if value := self.gauge(name):
+                return value
+            time.sleep(1.0)
+        raise KnownError(f"{self.url}: no figure {name} within {patience_s:g} s; see {self.log}")
+
 
 @contextmanager
 def server(

@@ -47,7 +47,7 @@ def run(*arguments: str) -> str:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `vckg-serve export-vllm` writes for the embedded model: `model` and `draft`."""
     folder: Path = tmp_path_factory.mktemp("vllm")
-    command = run("serve.cli", "export-vllm", "--out", str(folder))
+    command = run("serve.cli", "export-vllm", "--output", str(folder))
     assert command.startswith("vllm serve ")
     return folder
 
@@ -64,7 +64,7 @@ def answer(exported: Path) -> Callable[..., dict[str, Any]]:
             str(exported / "model"),
             "--prompts",
             str(PROMPTS),
-            "--out",
+            "--output",
             str(out),
             "--each",
             "2",

@@ -82,5 +82,5 @@ def test_settings_are_read_from_one_line():
 
 @pytest.mark.parametrize("text", ["speed=3", "pace_s=fast", "pace_s"])
 def test_a_setting_that_cannot_be_read_is_named(text):
-    with pytest.raises(InputError, match="VCKG_GOODPUT.*(pace_s|speed)"):
+    with pytest.raises(InputError, match=r"VCKG_GOODPUT.*(pace_s|speed)"):
         read_settings(WindowSettings, text, "VCKG_GOODPUT")

@@ -1,7 +1,6 @@
 """The plugins in vLLM itself, on the CPU, with the embedded model. `make vllm` runs them."""
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +56,7 @@ def served(exported):
         exported / "model", exported / "server.log", *options, environment={"VCKG_GOODPUT": GOODPUT}
     ) as it:
         online, offline = run_mixed(it, load)
-        figure, until = None, time.monotonic() + 120
-        while not figure and time.monotonic() < until:  # a window is reported at the log's own pace
-            time.sleep(1.0)
-            figure = it.gauge("vckg:smooth_goodput")
+        figure = it.wait_gauge("vckg:smooth_goodput")
     return [s.timeline for s in online], [s.timeline for s in offline], figure
 
 
