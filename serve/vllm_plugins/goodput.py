@@ -15,15 +15,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from prometheus_client import Gauge
-from vllm.v1.engine import FinishReason
-from vllm.v1.engine.output_processor import OutputProcessor
-from vllm.v1.metrics.loggers import AggregateStatLoggerBase
-
 from serve.goodput import Ending
 from serve.vllm_plugins import require_vllm
 from serve.vllm_plugins.settings import read_settings
 from serve.vllm_plugins.windows import Windows, WindowSettings
+
+require_vllm()  # before its inner modules: another version may have them elsewhere
+
+from prometheus_client import Gauge  # noqa: E402
+from vllm.v1.engine import FinishReason  # noqa: E402
+from vllm.v1.engine.output_processor import OutputProcessor  # noqa: E402
+from vllm.v1.metrics.loggers import AggregateStatLoggerBase  # noqa: E402
 
 CONFIG_VARIABLE = "VCKG_GOODPUT"
 log = logging.getLogger(f"vllm.{__name__}")
@@ -86,7 +88,6 @@ class SmoothGoodputLogger(AggregateStatLoggerBase):  # type: ignore[misc, unused
     """One a front-end process, over all its engines."""
 
     def __init__(self, vllm_config: Any, engine_indexes: list[int]) -> None:
-        require_vllm()
         self.settings = read_settings(WindowSettings, os.environ.get(CONFIG_VARIABLE, ""), CONFIG_VARIABLE)
         self.windows = Windows(self.settings)
         listen(OutputProcessor, self.windows)

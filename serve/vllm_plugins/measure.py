@@ -1,4 +1,4 @@
-"""Figures of the plugins in vLLM on this machine, as Markdown: ``python -m serve.vllm_plugins.measure --output FILE``."""
+"""Figures of the plugins in vLLM on this machine, as Markdown: ``python -m serve.vllm_plugins.measure --help``."""
 
 from __future__ import annotations
 

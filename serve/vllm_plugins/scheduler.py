@@ -17,11 +17,6 @@ import os
 import time
 from typing import Any
 
-from vllm.v1.core.sched.async_scheduler import AsyncScheduler
-from vllm.v1.core.sched.request_queue import SchedulingPolicy, create_request_queue
-from vllm.v1.core.sched.scheduler import Scheduler
-from vllm.v1.request import RequestStatus
-
 from serve.echo import EchoConfig
 from serve.estimate import FIRST_GUESS, LearningTimeModel, StepWork
 from serve.request import Priority
@@ -29,6 +24,13 @@ from serve.request import Request as Picture
 from serve.vllm_plugins import require_vllm
 from serve.vllm_plugins.planner import Planner, Pool
 from serve.vllm_plugins.settings import read_settings
+
+require_vllm()  # before its inner modules: another version may have them elsewhere
+
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler  # noqa: E402
+from vllm.v1.core.sched.request_queue import SchedulingPolicy, create_request_queue  # noqa: E402
+from vllm.v1.core.sched.scheduler import Scheduler  # noqa: E402
+from vllm.v1.request import RequestStatus  # noqa: E402
 
 CONFIG_VARIABLE = "VCKG_ECHO"
 CLASS_ARGUMENT = "class"
@@ -41,7 +43,6 @@ class EchoScheduler(AsyncScheduler):  # type: ignore[misc, unused-ignore]
     max_num_scheduled_tokens: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        require_vllm()
         super().__init__(*args, **kwargs)
         # Preemption must take batch work first, whatever policy was named.
         self.policy = SchedulingPolicy.PRIORITY
@@ -102,7 +103,9 @@ class EchoScheduler(AsyncScheduler):  # type: ignore[misc, unused-ignore]
                 picture.tokens += request.all_token_ids[len(picture.tokens) : committed]
             picture.tokens += [0] * request.num_output_placeholders
             picture.computed = request.num_computed_tokens
-            picture.blocks = self.kv_cache_manager.get_block_ids(picture.id)[0]
+            held = self.pool.blocks_for(picture.computed)  # only their number is asked for
+            del picture.blocks[held:]
+            picture.blocks += [0] * (held - len(picture.blocks))
             picture.registered = min(picture.computed // self.block_size, len(picture.chain))
 
     def _rows(self, picture: Picture) -> int:

@@ -76,3 +76,13 @@ def test_another_vllm_is_refused(monkeypatch):
 def test_the_local_part_of_a_version_is_left_out(monkeypatch):
     monkeypatch.setattr("serve.vllm_plugins.version", lambda name: "0.32.0+cpu")
     assert installed_version() == "0.32.0"
+
+
+@pytest.mark.parametrize("module", ["scheduler", "goodput"])
+def test_a_plugin_without_its_vllm_says_so_in_one_line(module):
+    import importlib
+
+    if installed_version() == VERSION:
+        pytest.skip("that vLLM is here")
+    with pytest.raises(VersionError, match=f"wanted {VERSION}"):
+        importlib.import_module(f"serve.vllm_plugins.{module}")
