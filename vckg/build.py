@@ -271,9 +271,12 @@ class Grounding:
         kind = np.zeros(good.size, dtype=np.uint8)
         way = np.zeros(good.size, dtype=np.int8)
         for i, end in enumerate(ends):
-            found, how = self._grounder.ground(end.space, _array(end.names))
-            better = (code < 0) & ((found >= 0) | ((code == ABSENT) & (found != ABSENT)))
-            code[better], kind[better], way[better] = found[better], how[better], i
+            rows = np.flatnonzero(code < 0)
+            names = _array(end.names)
+            found, how = self._grounder.ground(end.space, names.take(pa.array(rows)) if i else names)
+            better = (found >= 0) | ((code[rows] == ABSENT) & (found != ABSENT))
+            rows = rows[better]
+            code[rows], kind[rows], way[rows] = found[better], how[better], i
         for value, why in _WHY.items():
             lost = good & (code == value)
             for i in np.unique(way[lost]):

@@ -233,8 +233,7 @@ class BulkGrounder:
 
     def __init__(self, table: NameTable, ids: Strings, obsolete: set[str]) -> None:
         self._table, self._obsolete = table, obsolete
-        self._resolved = {space: table.resolved(space) for space in ("genes", *LABEL_SPACES)}
-        self._at = {key: i for i, key in enumerate(table.keys)}
+        self._spaces: dict[str, tuple[dict[str, int], npt.NDArray[np.int32], npt.NDArray[np.uint8]]] = {}
         self._index = {curie: i for i, curie in enumerate(ids)}
 
     def ground(self, space: str, names: pa.Array) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
@@ -247,15 +246,24 @@ class BulkGrounder:
         at = encoded.indices.to_numpy(zero_copy_only=False)
         return node[at], kind[at]
 
+    def _space(self, space: str) -> tuple[dict[str, int], npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+        """Where the names of a namespace stand, and for every name the node it means there and how."""
+        if space not in self._spaces:
+            answer, decided = self._table.resolved(space)
+            mine = np.flatnonzero(answer != UNKNOWN)
+            keys = dict(zip(self._table.keys.pick(mine), range(mine.size), strict=True))
+            self._spaces[space] = keys, answer[mine], decided[mine]
+        return self._spaces[space]
+
     def _words(self, space: str, words: list[str]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
         # most gene names are keys as they stand: asking that first spares two thirds of the work
         keys = (str, gene_key, case_key) if space == "genes" else (label_key, normal_key)
-        answer, decided = self._resolved[space]
+        position, answer, decided = self._space(space)
         node = np.full(len(words), UNKNOWN, dtype=np.int32)
         kind = np.zeros(len(words), dtype=np.uint8)
         for key in keys:
             open_ = np.flatnonzero(node == UNKNOWN)
-            at = np.array([self._at.get(key(words[i]), -1) for i in open_], dtype=np.int64)
+            at = np.array([position.get(key(words[i]), -1) for i in open_], dtype=np.int64)
             found = at >= 0
             node[open_[found]] = answer[at[found]]
             kind[open_[found]] = decided[at[found]]

@@ -6,6 +6,7 @@ import gc
 import platform
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -69,10 +70,12 @@ def make(
             graph, mappings = build_graph(taken, excluded_parts)
             graph.manifest |= _parameters(profile, include, exclude) | {"absent": absent}
             with new_folder(folder) as scratch:
-                pq.write_table(node_table(graph), scratch / "nodes.parquet", compression="zstd")
-                write_edges(graph, scratch / "edges.parquet")
-                licence = "see the manifest: each source under its own licence"
-                write_sssom(mappings.table(graph.names), scratch / "mappings.sssom.tsv", licence=licence)
+                with ThreadPoolExecutor(1) as pool:
+                    edges = pool.submit(write_edges, graph, scratch / "edges.parquet")
+                    pq.write_table(node_table(graph), scratch / "nodes.parquet", compression="zstd")
+                    licence = "see the manifest: each source under its own licence"
+                    write_sssom(mappings.table(graph.names), scratch / "mappings.sssom.tsv", licence=licence)
+                    edges.result()
                 write_files(graph, scratch)
     return Graph.load(folder)
 
