@@ -12,7 +12,12 @@ from tests.vckg.toy import EDGES, NODES, SOURCES, random_graph, toy
 from vckg.audit import audit, audit_folder, markdown
 from vckg.checks import CHECKS, SENTINELS, WHOLE_ONTOLOGY
 from vckg.errors import GraphError
+from vckg.fetch import Places
 from vckg.graph import Graph
+from vckg.make import make
+from vckg.resources import resource
+from vckg.sources import read_sources
+from vckg.store import read_manifest
 
 
 def ids_of(report, severity=None):
@@ -209,6 +214,22 @@ def test_a_flipped_bit_anywhere_is_noticed(folder, tmp_path):
                 assert finding.severity == "error"
                 assert finding.examples[0].startswith(path.relative_to(folder).as_posix())
             shutil.rmtree(hurt)
+
+
+def test_every_file_of_a_built_folder_is_sealed(tmp_path):
+    """The interchange tables and the mappings too, which a graph is used without."""
+    toys, built = resource("data", "toy"), tmp_path / "graph"
+    places = Places(tmp_path / "cache", (toys,), offline=True)
+    make(built, read_sources(toys / "sources.toml"), places, profile="core")
+    files = {p.relative_to(built).as_posix() for p in built.rglob("*") if p.is_file()}
+    assert {"nodes.parquet", "edges.parquet", "mappings.sssom.tsv", "manifest.json"} <= files
+    assert set(read_manifest(built)["files"]) == files - {"manifest.json"}
+    for name in sorted(files - {"manifest.json"}):
+        data = (built / name).read_bytes()
+        (built / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        assert found(audit_folder(built), "file-damaged").examples[0].startswith(name)
+        (built / name).write_bytes(data)
+    assert not any(f.id == "file-damaged" for f in audit_folder(built).findings)
 
 
 def test_missing_and_foreign_files_are_findings(folder, tmp_path):

@@ -50,6 +50,59 @@ def test_every_source_has_a_form_here() -> None:
     assert set(FORMS) == set(SOURCES)
 
 
+#: The sources that the published graph's builder names (README of the GATHER repository), and our rows of them.
+PUBLISHED = {
+    "NCBI Gene": ["ncbi_gene"],
+    "BioGRID": ["biogrid", "biogrid_tab3"],
+    "Alliance": ["alliance"],
+    "Cell Ontology": ["cl", "cl_obo"],
+    "Cell Taxonomy": ["cell_taxonomy"],
+    "CellPhoneDB": ["cellphonedb"],
+    "CELLxGENE": ["cellxgene"],
+    "Gene Ontology": ["go", "go_obo"],
+    "GO annotation": ["goa"],
+    "HGNC": ["hgnc"],
+    "PathBank": ["pathbank"],
+    "STRING": ["string_scores"],
+    "Human Protein Atlas": ["hpa"],
+    "UniProt": ["uniprot"],
+    "CellMarker": ["cellmarker"],
+    "Reactome": ["reactome", "reactome_ncbi"],
+    "KEGG": ["kegg"],
+    "Disease Ontology": ["doid", "doid_obo"],
+    "MONDO": ["mondo"],
+    "HPO": ["hp", "hpo_genes"],
+    "UBERON": ["uberon", "uberon_obo"],
+    "Relation Ontology": ["ro"],
+    "TRRUST": ["trrust"],
+    "JASPAR": ["jaspar"],
+    "ChEA3": ["chea3"],
+    "MSigDB": ["hallmark", "msigdb_c8"],
+    "CTD": ["ctd_diseases", "ctd_chemicals"],
+    "DGIdb": ["dgidb"],
+    "OmniPath": ["omnipath", "liana"],
+    "Ensembl": ["ensembl"],
+    "GENCODE": ["gencode", "gencode_gtf"],
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_source_of_the_published_graph_has_a_row(name: str) -> None:
+    for row in PUBLISHED[name]:
+        source = SOURCES[row]
+        assert source.licence
+        assert source.citation
+        assert row in FORMS
+
+
+def test_what_must_not_be_passed_on_is_read_from_the_users_own_file_only() -> None:
+    local = {s.name for s in SOURCES.values() if {r.kind for r in s.routes} == {"local"}}
+    assert local == {"kegg", "pathbank", "msigdb_c8", "ctd_diseases", "ctd_chemicals"}
+    for name in local:
+        assert not SOURCES[name].redistribute
+        assert SOURCES[name].note, "what the user must accept and where the file goes"
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_a_file_of_the_publishers_form_is_read(tmp_path: Path, name: str) -> None:
     form: Form = FORMS[name]
