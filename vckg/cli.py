@@ -122,10 +122,12 @@ def info(graph: GraphOption = None, json: JsonOption = False) -> None:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A CURIE, a gene name of any kind, or a cell type label.")],
+    name: Annotated[
+        str, typer.Argument(help="A CURIE, a gene name of any kind, a cell type label, or any label.")
+    ],
     graph: GraphOption = None,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", help="Edges to show per relation and direction.")
+        int, typer.Option("--limit", "-n", help="Neighbours to show per relation and direction.")
     ] = 8,
     json: JsonOption = False,
 ) -> None:
@@ -138,7 +140,7 @@ def show(
 
 @app.command()
 def path(
-    start: Annotated[str, typer.Argument(help="A CURIE, gene name or cell type label.")],
+    start: Annotated[str, typer.Argument(help="A CURIE, gene name, cell type or any other label.")],
     end: Annotated[str, typer.Argument(help="Another.")],
     graph: GraphOption = None,
     limit: Annotated[int, typer.Option("--limit", "-n", help="Shortest walks to show.")] = 5,

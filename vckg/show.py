@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from vckg.console import out
 from vckg.errors import GraphError, InputError
@@ -182,7 +184,13 @@ def _reasons(counts: dict[str, int], most: int = 3) -> str:
 
 
 def find(graph: Graph, name: str) -> int:
-    """Return the node a CURIE, gene name or cell type label means; GraphError where none or several do."""
+    """Return the node a CURIE, gene name, cell type label or any node's own label means.
+
+    Raises
+    ------
+    GraphError
+        None does, or several do.
+    """
     exact = graph.get(name)
     if exact is not None:
         return exact
@@ -190,26 +198,86 @@ def find(graph: Graph, name: str) -> int:
     certain = sorted({a.curie for a in answers if a.curie and a.how != "case"}) or sorted(
         {a.curie for a in answers if a.curie}
     )
-    if len(certain) == 1:
-        return graph.index(certain[0])
     several = certain or sorted({c for a in answers for c in a.candidates})
+    several = several or _labelled(graph, name)
+    if len(several) == 1:
+        return graph.index(several[0])
     if several:
         named = ", ".join(f"{c} ({graph.names[graph.index(c)]})" for c in several[:8])
         raise GraphError(f"{name!r} could be {named}; name one by its CURIE")
     if ":" in name:
         graph.index(name)  # raises with the nearest CURIE
-    raise GraphError(f"no gene or cell type named {name!r} in the graph; a CURIE names any node")
+    raise GraphError(f"nothing named {name!r} in the graph; a CURIE names any node")
+
+
+def _labelled(graph: Graph, name: str) -> list[str]:
+    """CURIEs of all nodes of that label, whatever their category; case does not matter."""
+    import pyarrow.compute as pc
+
+    labels = pc.utf8_lower(graph.names.arrow)
+    return graph.ids.pick(np.flatnonzero(pc.equal(labels, name.strip().lower()).to_numpy(False)))
+
+
+class Neighbour(NamedTuple):
+    """A node that one relation joins to another, with all edges that say so, most evidence first."""
+
+    id: str
+    name: str
+    edges: list[Edge]
+
+    @property
+    def rows(self) -> int:
+        """Source rows that say so."""
+        return sum(e.evidence_count for e in self.edges)
+
+    @property
+    def sources(self) -> str:
+        """The sources with the number of their rows, and the signs they state."""
+        said = [f"{e.source}{_SIGNS.get(e.sign, '')} {e.evidence_count:,}" for e in self.edges]
+        return _first(said, 3, ", ")
+
+    @property
+    def papers(self) -> str:
+        """The papers they name."""
+        return _first(sorted({p for e in self.edges for p in e.publications}), 2, " ")
+
+
+_SIGNS = {1: " (+)", -1: " (-)"}
+
+
+def _first(words: Sequence[str], most: int, separator: str) -> str:
+    more = len(words) - most
+    return separator.join(words[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
+class Group(NamedTuple):
+    """The edges of one relation one way."""
+
+    relation: str
+    way: str
+    total: int
+    """Edges."""
+    neighbours: int
+    """Nodes at their other ends."""
+    shown: list[Neighbour]
+    """Those with the most evidence."""
 
 
 def print_node(graph: Graph, name: str, *, limit: int, as_json: bool) -> None:
-    """Print one node and its edges, most evidence first."""
+    """Print one node and its neighbours, most evidence first."""
     index = find(graph, name)
     node = graph.node(index)
-    groups = list(_edge_groups(graph, index, limit))
+    groups = list(_groups(graph, index, limit))
     if as_json:
         edges = [
-            {"direction": way, "relation": relation, "total": total, "edges": [e._asdict() for e in shown]}
-            for way, relation, total, shown in groups
+            {
+                "direction": g.way,
+                "relation": g.relation,
+                "total": g.total,
+                "neighbours": g.neighbours,
+                "edges": [_edge_facts(e) for n in g.shown for e in n.edges],
+            }
+            for g in groups
         ]
         print_json({"node": node._asdict(), "edges": edges})
         return
@@ -220,24 +288,41 @@ def print_node(graph: Graph, name: str, *, limit: int, as_json: bool) -> None:
             console.print(text, markup=False, highlight=False)
     if node.xrefs:
         console.print("xrefs: " + ", ".join(node.xrefs[:12]), markup=False, highlight=False)
-    for way, relation, total, shown in groups:
-        console.print(f"\n{relation} {way}  {total:,}", style="bold", highlight=False)
-        print_table(("", "node", "source", "rows", "papers"), [_edge_cells(graph, e, way) for e in shown])
+    for g in groups:
+        counted = f"{g.neighbours:,} nodes, {g.total:,} edges" if g.neighbours > 1 else ""
+        console.print(f"\n{g.relation} {g.way}  {counted}".rstrip(), style="bold", highlight=False)
+        print_table(
+            ("", "node", "rows", "sources", "papers"),
+            [(n.id, n.name, f"{n.rows:,}", n.sources, n.papers) for n in g.shown],
+            right=("rows",),
+        )
+        if g.neighbours > len(g.shown):
+            console.print(f"and {g.neighbours - len(g.shown):,} more (--limit)", style="dim", highlight=False)
 
 
-def _edge_groups(graph: Graph, index: int, limit: int) -> Iterable[tuple[str, str, int, list[Edge]]]:
-    for way, rows in (("->", graph.out_edges(index)), ("<-", graph.in_edges(index))):
+def _edge_facts(edge: Edge) -> dict[str, Any]:
+    """An edge as JSON, which has no NaN: a score that the source does not state is null."""
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in edge._asdict().items()}
+
+
+def _groups(graph: Graph, index: int, limit: int) -> Iterable[Group]:
+    for way, rows, ends in (
+        ("->", graph.out_edges(index), graph.object),
+        ("<-", graph.in_edges(index), graph.subject),
+    ):
         for code in np.unique(graph.relation[rows]):
             mine = rows[graph.relation[rows] == code]
-            best = mine[np.lexsort((mine, -graph.n_publications[mine], -graph.evidence_count[mine]))][:limit]
-            yield way, RELATION_NAMES[code], int(mine.size), [graph.edge(r) for r in best]
+            nodes, at = np.unique(ends[mine], return_inverse=True)
+            said = np.bincount(at, weights=graph.evidence_count[mine])
+            cited = np.bincount(at, weights=graph.n_publications[mine])
+            best = np.lexsort((nodes, -cited, -said))[:limit]
+            shown = [_neighbour(graph, int(nodes[b]), mine[at == b]) for b in best]
+            yield Group(RELATION_NAMES[code], way, int(mine.size), int(nodes.size), shown)
 
 
-def _edge_cells(graph: Graph, edge: Edge, way: str) -> tuple[str, str, str, int, str]:
-    other = edge.object if way == "->" else edge.subject
-    sign = {1: " (+)", -1: " (-)"}.get(edge.sign, "")
-    papers = " ".join(edge.publications[:2]) + (" ..." if len(edge.publications) > 2 else "")
-    return other, graph.names[graph.index(other)] + sign, edge.source, edge.evidence_count, papers
+def _neighbour(graph: Graph, node: int, rows: npt.NDArray[np.integer]) -> Neighbour:
+    ranked = rows[np.lexsort((rows, -graph.evidence_count[rows]))]
+    return Neighbour(graph.ids[node], graph.names[node], [graph.edge(int(r)) for r in ranked])
 
 
 # ---- path -------------------------------------------------------------------------------------------------
@@ -301,7 +386,7 @@ def print_paths(graph: Graph, start: str, end: str, *, limit: int, as_json: bool
         raise InputError(f"{start!r} and {end!r} are the same node, {graph.ids[first]}")
     walks = shortest_walks(graph, first, last, limit)
     if as_json:
-        print_json([[graph.edge(row)._asdict() for row, _ in walk] for walk in walks])
+        print_json([[_edge_facts(graph.edge(row)) for row, _ in walk] for walk in walks])
         return
     if not walks:
         out().print(f"no walk of {MAX_WALK} steps or fewer joins {graph.ids[first]} and {graph.ids[last]}")

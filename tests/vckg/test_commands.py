@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from vckg.graph import Graph
 from vckg.resources import resource
+from vckg.show import print_node
 
 TOY = resource("data", "toy")
 ROOT = Path(__file__).parents[2]
@@ -56,7 +59,34 @@ def test_show_prints_edges_with_their_sources(place: Path) -> None:
     done = vckg(place, "show", "T cell", "-g", str(place / "graph"))
     assert "CL:0000084  T cell  (Cell)" in done.stdout
     assert "is_marker_for <-" in done.stdout
-    assert "PMID:111 PMID:112 ..." in done.stdout
+    assert "PMID:111 PMID:112 and 1 more" in done.stdout
+
+
+def test_show_gathers_what_all_sources_say_of_a_neighbour(capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = [("CL:1", "Cell", "T cell"), ("HGNC:1", "Gene", "CD3D"), ("HGNC:2", "Gene", "CD3E")]
+    said = [("HGNC:1", "a", 1), ("HGNC:2", "b", 2), ("HGNC:1", "b", 3)]
+    graph = Graph.from_frames(
+        pd.DataFrame(nodes, columns=["id", "category", "name"]),
+        pd.DataFrame(
+            [(g, "is_marker_for", "CL:1", s, k) for g, s, k in said],
+            columns=["subject", "relation", "object", "source", "evidence_count"],
+        ),
+    )
+    print_node(graph, "t cell", limit=1, as_json=True)
+    (markers,) = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["edges"]
+    assert (markers["total"], markers["neighbours"]) == (3, 2)
+    assert [(e["subject"], e["source"]) for e in markers["edges"]] == [("HGNC:1", "b"), ("HGNC:1", "a")]
+    print_node(graph, "t cell", limit=1, as_json=False)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["is_marker_for", "<-", "2", "nodes,", "3", "edges"] in lines
+    assert ["HGNC:1", "CD3D", "4", "b", "3,", "a", "1"] in lines
+    assert ["and", "1", "more", "(--limit)"] in lines
+
+
+@pytest.mark.parametrize(("name", "curie"), [("blood", "UBERON:0000178"), (" Immune RESPONSE", "GO:0006955")])
+def test_a_node_of_any_category_is_found_by_its_label(place: Path, name: str, curie: str) -> None:
+    said = json.loads(vckg(place, "show", name, "-g", str(place / "graph"), "--json").stdout)
+    assert said["node"]["id"] == curie
 
 
 def test_path_shows_the_shortest_walks(place: Path) -> None:
@@ -95,7 +125,7 @@ def test_fetch_lists_the_files(place: Path) -> None:
     ("arguments", "said"),
     [
         (["show", "p40"], "could be HGNC:1633 (CD19), HGNC:7315 (MS4A1)"),
-        (["show", "no such thing"], "no gene or cell type named"),
+        (["show", "no such thing"], "nothing named"),
         (["show", "HGNC:731"], "did you mean 'HGNC:7315'"),
         (["path", "CD20", "MS4A1"], "are the same node"),
         (["info", "-g", "/nonexistent/graph"], "not a graph folder"),
