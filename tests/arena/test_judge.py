@@ -383,3 +383,57 @@ def test_the_knowledge_judge_knows_the_direction(blood: Graph) -> None:
     assert right["total"] == 1
     assert (wrong["correctness"] or 0) < 0.5
     assert knowledge("", blood, QUESTION)["total"] == 0
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_mean_is_over_the_dimensions_that_were_rated(task: str) -> None:
+    for dimension in RUBRICS[task]:
+        assert total(task, {dimension.name: TOP}) == pytest.approx(1)
+        assert total(task, {dimension.name: 0}) == 0
+    assert total(task, {}) is None
+
+
+def fault(reply: dict[str, Any], kind: str) -> None:
+    """Put one fault into a verdict."""
+    first = next(iter(reply["dimensions"].values()))
+    match kind:
+        case "a rating below the scale":
+            first["rating"] = -1
+        case "a rating above the scale":
+            first["rating"] = TOP + 1
+        case "a word too many in a rating":
+            first["mood"] = "good"
+        case "an unknown dimension":
+            reply["dimensions"]["charm"] = {"rating": 1, "reason": ""}
+        case "a word too many in a citation":
+            reply["evidence"][0]["page"] = 3
+        case "nine citations":
+            reply["evidence"] *= 9
+        case "a total":
+            reply["total"] = 1.0
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "a rating below the scale",
+        "a rating above the scale",
+        "a word too many in a rating",
+        "an unknown dimension",
+        "a word too many in a citation",
+        "nine citations",
+        "a total",
+    ],
+)
+def test_a_verdict_of_another_shape_is_refused(kind: str) -> None:
+    schema = verdict_schema("annotation", ["E1"])
+    reply: dict[str, Any] = {
+        "dimensions": {d.name: {"rating": 0, "reason": ""} for d in RUBRICS["annotation"]},
+        "evidence": [{"id": "E1", "quote": "", "stance": "supports"}],
+        "rationale": "",
+    }
+    jsonschema.validate(reply, schema)
+    jsonschema.validate(reply | {"evidence": reply["evidence"] * 8}, schema)
+    fault(reply, kind)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(reply, schema)

@@ -14,6 +14,8 @@ from serve.dart.tree import (
     Candidates,
     SearchSettings,
     TreeSearch,
+    _following,
+    _levels,
     best_first,
     keep,
     path_chances,
@@ -157,3 +159,39 @@ def test_keeping_some_nodes_moves_their_parents() -> None:
     found = best_first(bigram, [1], nodes=5, depth=3, end=END)
     kept = keep(found, np.array([True, False, True, False, True]))
     assert paths_of(kept) == [(2,), (3,), (3, END)]
+
+
+def test_the_defaults_are_the_papers() -> None:
+    s = SearchSettings()
+    assert (s.beam, s.candidates, s.nodes) == (20, 25, 59)
+    assert (s.beta, s.level_decay, s.depth_power) == (0.5, 0.9, 0.7)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_compiled_look_up_is_the_tries_after_every_two_tokens(seed: int) -> None:
+    """The lowest token too, and tokens that were never seen: where a search among sorted siblings goes wrong first."""
+    rng = np.random.default_rng(seed)
+    vocabulary = 7
+    seen = rng.choice(vocabulary - 1, 4, replace=False)
+    trie = Trie.build([rng.choice(seen, size=12).tolist() for _ in range(3)], 3, vocabulary, vocabulary - 1)
+    candidates, q = np.arange(vocabulary), np.empty(vocabulary)
+    for older in range(vocabulary):
+        for newer in range(vocabulary):
+            _following(older, newer, candidates, _levels(trie), q)
+            assert q.tolist() == trie.query([older, newer], candidates.tolist())[0].tolist(), (older, newer)
+
+
+def test_the_context_below_the_first_node_is_the_root_and_that_node() -> None:
+    """After "7 3" came 6 alone, after "1 3" 5 alone; 3 was mostly followed by 5."""
+    trie = Trie.build([[7, 3, 6]] + [[1, 3, 5]] * 3, 3, 9, END)
+    tokens, chance = np.array([[3, 4], [5, 6]]), np.array([[0.9, 0.1], [0.5, 0.5]])
+    search = TreeSearch(SearchSettings(nodes=2), trie, END)
+    assert paths_of(search(tokens, chance, (1, 7))) == [(3,), (3, 6)]
+    assert paths_of(search(tokens, chance, (7, 1))) == [(3,), (3, 5)]
+
+
+def test_roots_have_no_parent_and_children_keep_theirs() -> None:
+    found = best_first(bigram, [1], nodes=5, depth=3, end=END)
+    assert found.parents.tolist() == [-1, 0, -1, 1, 2]
+    kept = keep(found, np.array([True, True, False, False, False]))
+    assert kept.parents.tolist() == [-1, 0]
