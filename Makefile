@@ -45,6 +45,9 @@ slow: $(VENV)/dev            ## end-to-end tests that take minutes
 soak: $(VENV)/dev            ## those that take many
 	$(BIN)/pytest -m soak
 
+mutation: $(VENV)/dev        ## which changes of the modules whose numbers must be right no test notices; half an hour
+	$(BIN)/python -m tests.mutation
+
 bench: $(VENV)/dev           ## speed and memory, as ratios within one run; VCKG_MIRROR names the data
 	$(BIN)/python -m vckg.bench
 	$(BIN)/python -m gather.benchmark_speed
