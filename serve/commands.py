@@ -394,6 +394,7 @@ def report(
     allowance: Annotated[float, typer.Option(help="A: response delay tolerated beyond V i.")] = 1.0,
     ttft: Annotated[float, typer.Option(help="TTFT limit of the other measures.")] = 2.0,
     tpot: Annotated[float, typer.Option(help="TPOT limit of the other measures.")] = 0.2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
     """Print smooth goodput and its relatives over loads as Markdown; draw the figures."""
     from serve import report as reporting
@@ -404,7 +405,7 @@ def report(
         timelines, settings = read_run(path)
         read.append(reporting.Run(float(settings["rate"]), float(settings["window_s"]), tuple(timelines)))
     choices = reporting.Choices(pace, allowance, ttft, tpot)
-    typer.echo(reporting.report(read, choices))
+    typer.echo(reporting.report_json(read, choices) if as_json else reporting.report(read, choices))
     if output is not None:
         for figure in reporting.figures(read, choices, output):
             note(str(figure))

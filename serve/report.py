@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +160,16 @@ def report(runs: Sequence[Run], choices: Choices) -> str:
         "\n".join(f"- {name}: {value:.2f}" for name, value in over_loads(ordered, choices).items()),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def report_json(runs: Sequence[Run], choices: Choices) -> str:
+    """The measures of every load as JSON; what has no value is null."""
+    rows = [summary(r, choices) for r in sorted(runs, key=lambda r: r.rate)]
+    plain = [
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        for row in rows
+    ]
+    return json.dumps({"choices": asdict(choices), "loads": plain}, indent=1)
 
 
 def figures(runs: Sequence[Run], choices: Choices, folder: Path) -> list[Path]:

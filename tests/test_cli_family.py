@@ -46,7 +46,6 @@ NO_JSON = {
     "vckg-serve bench drafts": "a JSON file",
     "vckg-serve bench search": "JSON always",
     "vckg-serve bench load": "a JSONL file",
-    "vckg-serve bench report": "Markdown for docs/results/",
 }
 
 

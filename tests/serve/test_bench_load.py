@@ -23,7 +23,7 @@ from serve.loadgen import (
     token_times,
     write_served,
 )
-from serve.report import Choices, Run, figures, report, summary
+from serve.report import Choices, Run, figures, report, report_json, summary
 
 
 @pytest.fixture
@@ -123,6 +123,17 @@ def runs() -> list[Run]:
             Run(rate, 10.0, tuple(Timeline(str(k), float(k), tuple(t), t[-1]) for k, t in enumerate(steps)))
         )
     return out
+
+
+def test_the_report_for_scripts_has_every_measure_of_every_load_and_null_for_none() -> None:
+    rejected = Timeline("r", 0.0, (), 1.0, Ending.REJECTED)
+    told = json.loads(report_json([*runs(), Run(9.0, 10.0, (rejected,))], Choices()))
+    assert [row["requests a second"] for row in told["loads"]] == [*sorted(r.rate for r in runs()), 9.0]
+    assert told["loads"][-1]["TTFT P50 s"] is None
+    assert told["loads"][0]["smooth goodput"] == pytest.approx(
+        summary(min(runs(), key=lambda r: r.rate), Choices())["smooth goodput"]
+    )
+    assert told["choices"]["pace"] == 0.2
 
 
 def test_the_report_says_what_was_chosen_and_draws_the_same_figures_twice(tmp_path: Path) -> None:
