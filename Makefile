@@ -7,7 +7,7 @@ VLLM   ?= $(VENV)-vllm
 # The CPU build of torch where no GPU is found: an open range would pull gigabytes of CUDA.
 TORCH  := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo "torch>=2.6" || echo "torch==2.13.0")
 
-.PHONY: help setup setup-dev demo test check slow soak bench bench-annotate docs clean
+.PHONY: help setup setup-dev demo showcase test check slow soak mutation bench bench-annotate docs vllm bench-vllm clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -29,6 +29,9 @@ setup-dev: $(VENV)/dev       ## the same with every extra
 
 demo: $(VENV)/core           ## real cells named with evidence, from nothing
 	$(BIN)/python -m gather.demo
+
+showcase: $(VENV)/dev        ## the whole story under one page: graph, annotation, arena, server; goes on where it was killed
+	$(BIN)/python -m arena.showcase
 
 test: $(VENV)/dev            ## the whole suite
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
@@ -76,4 +79,4 @@ bench-vllm: $(VLLM)/ready    ## the same with figures: drafts, and three schedul
 	$(VLLM)/bin/python -m serve.vllm_plugins.measure --output docs/results/vllm.md
 
 clean:                       ## remove what the targets made here
-	rm -rf $(VENV) $(VLLM) demo dist site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VLLM) demo showcase dist site .pytest_cache .mypy_cache .ruff_cache
