@@ -1,13 +1,16 @@
 """Matrix products with packed weights, each giving a row the same bits however many rows go with it.
 
 Lossless speculation needs that: verification computes many rows at once and decoding one. Plain float32
-`F.linear` on a CPU does not have it (one row takes a matrix-vector kernel), oneDNN's and fbgemm's packed
-products do; dynamic activation quantisation never can, so it is not offered.
+`F.linear` on a CPU does not have it (one row takes a matrix-vector kernel), oneDNN's packed product does.
+fbgemm's sums in another order where its kernels are left with one or two rows (seen on AVX2, not on AVX-512):
+`whole_rows` says which row counts those are, and rows of zeros fill them up. Dynamic activation quantisation
+never can have it, so it is not offered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import cast
 
 import torch
@@ -60,7 +63,36 @@ def _half_weights(weight: torch.Tensor, bias: torch.Tensor | None) -> Linear:
         raise InputError("a weight exceeds float16's range; use precision float32")
     packed = torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), bias)
     product = torch.ops.quantized.linear_dynamic_fp16
-    return lambda x: cast(torch.Tensor, product(x, packed))
+
+    def multiply(x: torch.Tensor) -> torch.Tensor:
+        rows = len(x)
+        wanted = whole_rows(rows)
+        if wanted == rows:
+            return cast(torch.Tensor, product(x, packed))
+        return cast(torch.Tensor, product(F.pad(x, (0, 0, 0, wanted - rows)), packed)[:rows])
+
+    return multiply
+
+
+_PERIOD = 120
+"""fbgemm cuts rows into pieces of this many, and each piece into kernels."""
+
+
+def whole_rows(rows: int) -> int:
+    """Least count from `rows` on for which fbgemm's product gives each row the bits it has among six."""
+    odd = _odd_row_counts()
+    return rows + next((more for more in range(8) if (rows + more - 1) % _PERIOD + 1 not in odd), 0)
+
+
+@cache
+def _odd_row_counts() -> frozenset[int]:
+    """Row counts, of one period, that change some row's bits: asked of this processor's kernels once."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(_PERIOD, 64, generator=generator)
+    packed = torch.ops.quantized.linear_prepack_fp16(torch.randn(16, 64, generator=generator), None)
+    product = torch.ops.quantized.linear_dynamic_fp16
+    wanted = torch.cat([product(six, packed) for six in x.split(6)])
+    return frozenset(n for n in range(1, _PERIOD + 1) if not torch.equal(product(x[:n], packed), wanted[:n]))
 
 
 def _onednn(weight: torch.Tensor, bias: torch.Tensor | None) -> Linear:

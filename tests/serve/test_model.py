@@ -119,6 +119,15 @@ def test_a_rows_bits_do_not_depend_on_the_rows_beside_it(tiny, precision):
         assert torch.equal(together[0], alone[0]), others
 
 
+def test_every_row_count_gives_the_same_bits_in_half_precision_products():
+    torch.manual_seed(0)
+    x = torch.randn(400, 96)
+    product = make_linear(torch.randn(24, 96), None, "float16", torch.device("cpu"))
+    wanted = torch.cat([product(six) for six in x.split(6)])
+    for rows in (*range(1, 50), 59, 60, 61, 119, 120, 121, 122, 127, 239, 240, 241, 242, 247, 254, 301, 400):
+        assert torch.equal(product(x[:rows]), wanted[:rows]), rows
+
+
 def test_packed_products_are_close_to_the_plain_one():
     torch.manual_seed(0)
     weight, bias, x = torch.randn(48, 32), torch.randn(48), torch.randn(7, 32)
