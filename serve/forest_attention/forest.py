@@ -77,17 +77,22 @@ class Forest:
 
 
 @dataclass(slots=True)
-class _Node:
-    keys: list[int]
-    children: dict[int, _Node]
-    rows: list[int]
-    """Every row below."""
-    ends: list[int]
-    """Rows whose context ends here."""
+class _Open:
+    """A node whose rows are still coming: blocks ``low:high`` of sorted rows from `first` on, and its children."""
+
+    low: int
+    high: int
+    first: int
+    children: list[int]
 
 
-def forest_of(block_tables: Sequence[Sequence[int]], lengths: Sequence[int], block_tokens: int) -> Forest:
+def forest_of(
+    block_tables: Sequence[Sequence[int]] | Sequence[Ints], lengths: Sequence[int] | Ints, block_tokens: int
+) -> Forest:
     """Return the forest of the rows' contexts.
+
+    Rows are sorted by their blocks, so that those which share a prefix stand together, and how much of it is the
+    common prefix with the neighbour: one pass over the sorted rows finds every node.
 
     Parameters
     ----------
@@ -103,71 +108,99 @@ def forest_of(block_tables: Sequence[Sequence[int]], lengths: Sequence[int], blo
     ValueError
         If a table is too short for its length, or a length is negative.
     """
-    root = _Node([], {}, [], [])
-    for row, (table, length) in enumerate(zip(block_tables, lengths, strict=True)):
-        _insert(root, _keys(table, int(length), block_tokens), row)
-    return _flatten(root, len(lengths), block_tokens)
+    keys, n_blocks = _keys(block_tables, lengths, block_tokens)
+    order = np.array(sorted(range(len(keys)), key=[row.tobytes() for row in keys].__getitem__), np.int64)
+    keys, n_blocks = keys[order], n_blocks[order]
+    return _flatten(_nodes(n_blocks, _common(keys, n_blocks)), keys, order, n_blocks, block_tokens)
 
 
-def _keys(table: Sequence[int], length: int, block_tokens: int) -> list[int]:
-    """One integer per block: which one and how much of it is inside the context."""
-    n_blocks = -(-length // block_tokens)
-    if length < 0 or n_blocks > len(table):
-        raise ValueError(f"a context of {length} tokens needs {n_blocks} blocks, the table has {len(table)}")
-    keys = [block * (block_tokens + 1) + block_tokens for block in table[:n_blocks]]
-    if keys and length % block_tokens:
-        keys[-1] += length % block_tokens - block_tokens
-    return keys
+def _keys(
+    block_tables: Sequence[Sequence[int]] | Sequence[Ints], lengths: Sequence[int] | Ints, block_tokens: int
+) -> tuple[Ints, Ints]:
+    """One integer per block, which one and how much of it is inside the context, -1 beyond; and blocks per row."""
+    used = np.asarray(lengths, np.int64)
+    n_blocks = -(-used // block_tokens)
+    for length, wanted, table in zip(used, n_blocks, block_tables, strict=True):
+        if length < 0 or wanted > len(table):
+            raise ValueError(
+                f"a context of {length} tokens needs {wanted} blocks, the table has {len(table)}"
+            )
+    keys = np.full((len(used), int(n_blocks.max(initial=0))), -1, np.int64)
+    for row, (table, wanted) in enumerate(zip(block_tables, n_blocks, strict=True)):
+        keys[row, :wanted] = table[:wanted]
+    rows = np.flatnonzero(n_blocks)
+    inside = np.arange(keys.shape[1]) < n_blocks[:, None]
+    keys[inside] = keys[inside] * (block_tokens + 1) + block_tokens
+    keys[rows, n_blocks[rows] - 1] += (used[rows] - 1) % block_tokens + 1 - block_tokens
+    return keys, n_blocks
 
 
-def _insert(root: _Node, keys: list[int], row: int) -> None:
-    """Walk down while the keys agree, split the node where they part, hang the rest below it."""
-    node, at = root, 0
-    node.rows.append(row)
-    while at < len(keys):
-        child = node.children.get(keys[at])
-        if child is None:
-            child = _Node(keys[at:], {}, [], [])
-            node.children[keys[at]] = child
-        common = _common_prefix(child.keys, keys, at)
-        if common < len(child.keys):
-            lower = _Node(child.keys[common:], child.children, list(child.rows), child.ends)
-            child.keys, child.children, child.ends = child.keys[:common], {lower.keys[0]: lower}, []
-        child.rows.append(row)
-        node, at = child, at + common
-    node.ends.append(row)
+def _common(keys: Ints, n_blocks: Ints) -> Ints:
+    """Blocks that each sorted row shares with the one before it; int64[R], 0 first."""
+    common = np.zeros(len(keys), np.int64)
+    if len(keys) > 1 and keys.shape[1]:
+        differ = keys[1:] != keys[:-1]
+        first = np.where(differ.any(axis=1), differ.argmax(axis=1), keys.shape[1])
+        common[1:] = np.minimum(first, np.minimum(n_blocks[1:], n_blocks[:-1]))
+    return common
 
 
-def _common_prefix(node_keys: list[int], keys: list[int], at: int) -> int:
-    limit = min(len(node_keys), len(keys) - at)
-    if node_keys[:limit] == keys[at : at + limit]:
-        return limit
-    return next(i for i in range(limit) if node_keys[i] != keys[at + i])
+_Closed = tuple[int, int, int, int, list[int]]
+"""A finished node: its first and last block (exclusive), its first and last sorted row, its children."""
 
 
-def _flatten(root: _Node, n_rows: int, block_tokens: int) -> Forest:
-    parent: list[int] = []
-    nodes: list[_Node] = []
-    leaf = np.full(n_rows, -1, np.int64)
-    stack = [(child, -1) for child in reversed(root.children.values())]
-    while stack:
-        node, above = stack.pop()
-        index = len(nodes)
-        nodes.append(node)
-        parent.append(above)
-        leaf[node.ends] = index
-        stack.extend((child, index) for child in reversed(node.children.values()))
-    keys = np.array([k for node in nodes for k in node.keys], np.int64)
-    block_indptr = np.concatenate(([0], np.cumsum([len(n.keys) for n in nodes]))).astype(np.int64)
-    blocks, used = np.divmod(keys, block_tokens + 1)
+def _nodes(n_blocks: Ints, common: Ints) -> list[_Closed]:
+    """Every node, children before parents, by one pass over the sorted rows."""
+    closed: list[_Closed] = []
+    path: list[_Open] = []
+
+    def close(node: _Open, end: int, low: int) -> int:
+        closed.append((low, node.high, node.first, end, node.children))
+        return len(closed) - 1
+
+    def part(shared: int, row: int) -> None:
+        """Close what row `row` does not share, and cut the node in which it leaves the path."""
+        while path and path[-1].low >= shared:
+            node = path.pop()
+            index = close(node, row, node.low)
+            if path and node.low:
+                path[-1].children.append(index)
+        if path and path[-1].high > shared:
+            node = path[-1]
+            path[-1] = _Open(node.low, shared, node.first, [close(node, row, shared)])
+
+    for row, (shared, blocks) in enumerate(zip(common.tolist(), n_blocks.tolist(), strict=True)):
+        part(shared, row)
+        if blocks > shared:
+            path.append(_Open(shared, blocks, row, []))
+    part(0, len(n_blocks))
+    return closed
+
+
+def _flatten(closed: list[_Closed], keys: Ints, order: Ints, n_blocks: Ints, block_tokens: int) -> Forest:
+    """Flat arrays, parents before children and siblings by their lowest row."""
+    rows_of = [np.sort(order[first:last]) for _, _, first, last, _ in closed]
+    ranks = sorted(range(len(closed)), key=lambda i: (closed[i][0], int(rows_of[i][0])))
+    index = {node: at for at, node in enumerate(ranks)}
+    parent = np.full(len(closed), -1, np.int64)
+    leaf = np.full(len(order), -1, np.int64)
+    pieces: list[Ints] = []
+    for at, node in enumerate(ranks):
+        low, high, first, last, children = closed[node]
+        parent[[index[child] for child in children]] = at
+        leaf[order[first:last][n_blocks[first:last] == high]] = at
+        pieces.append(keys[first, low:high])
+    rows = [rows_of[node] for node in ranks]
+    blocks, used = np.divmod(np.concatenate([*pieces, np.empty(0, np.int64)]), block_tokens + 1)
+    block_indptr = np.concatenate(([0], np.cumsum([len(piece) for piece in pieces]))).astype(np.int64)
     filled = np.concatenate(([0], np.cumsum(used)))
     return Forest(
-        parent=np.array(parent, np.int64),
+        parent=parent,
         block_indptr=block_indptr,
         blocks=blocks,
         n_tokens=np.diff(filled[block_indptr]),
-        row_indptr=np.concatenate(([0], np.cumsum([len(n.rows) for n in nodes]))).astype(np.int64),
-        rows=np.array([r for node in nodes for r in node.rows], np.int64),
+        row_indptr=np.concatenate(([0], np.cumsum([len(r) for r in rows]))).astype(np.int64),
+        rows=np.concatenate([*rows, np.empty(0, np.int64)]),
         leaf=leaf,
         block_tokens=block_tokens,
     )
