@@ -30,6 +30,7 @@ CorpusOption = Annotated[Path, typer.Option("--corpus", help="Folder of shards, 
 def register(app: typer.Typer) -> None:
     """Add the commands to `vckg-serve`."""
     app.command()(write_corpus)
+    app.command()(pack_answers)
     app.command()(train_draft)
     app.command()(build_ngrams)
     app.command()(plan)
@@ -89,45 +90,64 @@ def plan(
 
 
 def write_corpus(
-    prompts: Annotated[Path, typer.Argument(help="JSONL with `messages` and `workload`.")],
     corpus: CorpusOption,
+    prompts: Annotated[Path | None, typer.Argument(help="JSONL with `messages` and `workload`.")] = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option(help="File of pack-answers: these answers come first, without being written again."),
+    ] = None,
     model: ModelOption = None,
     threads: ThreadsOption = None,
     minutes: Annotated[float, typer.Option(help="Stop after so long; a later run goes on.")] = 60.0,
-    slots: Annotated[int, typer.Option(min=1, help="Answers that are decoded together.")] = 56,
+    slots: Annotated[int, typer.Option(min=1, help="Answers that are decoded together.")] = 64,
+    draws: Annotated[int, typer.Option(min=1, help="Answers a prompt: one greedy, the others drawn.")] = 2,
     longest_prompt: Annotated[int, typer.Option(min=1, help="Tokens; longer prompts are left out.")] = 288,
-    length: Annotated[int, typer.Option(min=2, help="Most tokens of prompt and answer.")] = 432,
+    length: Annotated[int, typer.Option(min=2, help="Most tokens of prompt and answer.")] = 512,
 ) -> None:
     """Let the model answer prompts, and keep its answers with what its layers held: the corpus of train-draft."""
     from serve.threads import use_threads
 
     use_threads(threads)
-    from transformers import AutoModelForCausalLM
-
     from serve.dart import corpus as writing
+    from serve.model import Model
     from serve.weights import load_checkpoint
 
-    if not prompts.is_file():
+    if prompts is None and answers is None:
+        raise InputError("nothing to answer: name a file of prompts, --answers, or both")
+    if prompts is not None and not prompts.is_file():
         raise InputError(f"{prompts}: no such file; wanted JSONL with `messages` and `workload`")
     checkpoint = load_checkpoint(model)
-    whole = AutoModelForCausalLM.from_config(checkpoint.config).eval().float()
-    # A tied output layer may be missing among the tensors; anything else must be there.
-    whole.load_state_dict(checkpoint.tensors, strict=not checkpoint.config.tie_word_embeddings)
-    whole.tie_weights()
-    writing.halve(whole)
-    written = writing.write_corpus(
-        whole,
-        checkpoint.tokenizer,
-        prompts,
-        corpus,
-        slots=slots,
-        longest_prompt=longest_prompt,
-        length=length,
-        stop=set(checkpoint.eos),
-        until=time.time() + 60 * minutes,
-        report=note,
-    )
-    note(f"{corpus}: {written:,} answer tokens written")
+    whole = Model.load(checkpoint, "float16")
+    until = time.time() + 60 * minutes
+    if answers is not None:
+        known = writing.replay_corpus(whole, answers, corpus, until=until, report=note)
+        note(f"{corpus}: {known:,} known answer tokens from {answers}")
+    if prompts is not None:
+        written = writing.write_corpus(
+            whole,
+            checkpoint.tokenizer,
+            prompts,
+            corpus,
+            slots=slots,
+            draws=draws,
+            longest_prompt=longest_prompt,
+            length=length,
+            stop=set(checkpoint.eos),
+            until=until,
+            report=note,
+        )
+        note(f"{corpus}: {written:,} answer tokens written")
+
+
+def pack_answers(
+    corpus: CorpusOption,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write (.npz).")],
+) -> None:
+    """Keep the tokens of a corpus alone; `write-corpus --answers` makes the corpus from them again."""
+    from serve.dart.corpus import pack_answers as pack
+
+    answers, tokens = pack(corpus, output)
+    note(f"{output}: {answers:,} answers, {tokens:,} answer tokens, {output.stat().st_size:,} bytes")
 
 
 def train_draft(
@@ -146,18 +166,22 @@ def train_draft(
     epochs: Annotated[
         int, typer.Option(min=1, help="Most passes over the corpus, earlier runs included.")
     ] = 3,
+    begin: Annotated[
+        Path | None, typer.Option("--from", help="Head to start from when there is no state yet.")
+    ] = None,
     autoregressive: Annotated[bool, typer.Option(help="Train the EAGLE-style head instead.")] = False,
 ) -> None:
     """Train a draft head on a corpus, and write it as float16 with a manifest."""
     from serve.threads import use_threads
 
     use_threads(threads)
-    from serve.dart.head import save_head
+    from serve.dart.head import load_head, save_head
     from serve.dart.plug import EAGLE, HEAD
     from serve.dart.train import Settings, Trainer
     from serve.weights import load_checkpoint, tokenizer_hash
 
     checkpoint = load_checkpoint(model)
+    known = tokenizer_hash(checkpoint.tokenizer)
     trainer = Trainer(
         state,
         checkpoint.config,
@@ -166,12 +190,13 @@ def train_draft(
         Settings(),
         set(checkpoint.eos),
         autoregressive=autoregressive,
+        begin=None if begin is None else load_head(begin, known).train(),
     )
     if minutes > 0:
         trainer.train(minutes, most_epochs=epochs, report=note)
     output.mkdir(parents=True, exist_ok=True)
     path = output / (EAGLE if autoregressive else HEAD)
-    save_head(trainer.head, path, tokenizer_hash(checkpoint.tokenizer))
+    save_head(trainer.head, path, known)
     manifest = manifest_of(trainer, corpus, checkpoint.name, path)
     write_text(path.with_suffix(".json"), json.dumps(manifest, indent=1) + "\n")
     note(f"{path}: {path.stat().st_size:,} bytes")

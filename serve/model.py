@@ -159,7 +159,13 @@ class Model:
 
     @torch.inference_mode()
     def forward(
-        self, tokens: torch.Tensor | Int64, plan: AttentionPlan, cache: PagedKV, *, want_taps: bool = False
+        self,
+        tokens: torch.Tensor | Int64,
+        plan: AttentionPlan,
+        cache: PagedKV,
+        *,
+        want_taps: bool = False,
+        want_final: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Run the rows of a step and store their keys and values.
 
@@ -173,10 +179,12 @@ class Model:
             Holds the context; receives the rows.
         want_taps
             Whether to return the residual stream at the inputs of `Dimensions.tap_layers`.
+        want_final
+            Whether the taps end with the last hidden state after its norm, which the output layer reads.
 
         Returns
         -------
-        logits float[len(plan.logit_rows), vocabulary], and taps float[r, 3 * hidden] or None.
+        logits float[len(plan.logit_rows), vocabulary], and taps float[r, 3 (or 4) * hidden] or None.
         """
         self.forwards += 1
         step = (_CompiledStep if self._compiled else _TorchStep)(self, plan, cache)
@@ -194,7 +202,10 @@ class Model:
         normed = step.add_norm(x, delta, self.final_norm)
         wanted = torch.as_tensor(plan.logit_rows, device=self.device)
         logits = self.head(normed if len(wanted) == len(normed) else normed[wanted])
-        return logits, torch.cat([taps[i] for i in self.dims.tap_layers], -1) if want_taps else None
+        if not want_taps:
+            return logits, None
+        last = [normed] if want_final else []
+        return logits, torch.cat([*(taps[i] for i in self.dims.tap_layers), *last], -1)
 
 
 class _TorchStep:

@@ -1,31 +1,46 @@
 """The target model's own answers, with what its layers held while it wrote them: the draft head's training
 corpus.
 
-A batch of slots decodes together and a slot whose answer ended takes the next prompt, so a row never waits
-for the longest answer of its batch. One pass gives everything the training needs: for every token of prompt
-and answer the residual stream at the three taps and the last hidden state (from which the teacher's
-distribution is one product). Answers that fall into a loop are cut where the loop shows; a loop teaches
-nothing and flatters every drafter.
+The engine's model writes them with its packed float16 weights, so they are the tokens that it would serve. A batch of
+slots decodes together; a slot whose answer ended takes the next prompt, whose rows ride in the same pass.
+Several answers of one prompt (one greedy, the others drawn) read it once. That pass gives everything the
+training needs: for every token of prompt and answer the residual stream at the three taps and the last hidden
+state (from which the teacher's distribution is one product). Answers that fall into a loop are cut where the
+loop shows; a loop teaches nothing and flatters every drafter.
 
 The corpus is a folder of `shard-00000.npz`, written atomically; a run resumes after the prompts that the
-shards name.
+shards name. Its tokens alone (`pack_answers`) are small enough to keep; from them one pass a text, without
+any decoding, makes the shards again.
 """
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from serve.attention import LAST_LOGITS, NO_LOGITS, Segment, plan_attention, slots_of
+from serve.errors import InputError
+from serve.model import Model
+
+BLOCK_TOKENS = 16
+PASS_ROWS = 512
+"""Rows of prompts in one pass at most; larger ones are no faster and hold the answers up."""
+
+WARMTH = 0.7
+"""Temperature of the answers that are drawn."""
+
+Report = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -39,28 +54,23 @@ class CorpusPrompt:
 
 @dataclass
 class Slot:
-    """One row of the decoding batch."""
+    """One answer being written, and its blocks of the cache. Draw 0 is greedy."""
 
     prompt: CorpusPrompt
+    draw: int
+    blocks: range
     tokens: list[int]
-    temperature: float
-    taps: list[Tensor] = field(default_factory=list)
-    final: list[Tensor] = field(default_factory=list)
+    states: list[Tensor] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One prompt with its answer; taps float16[T, 3H] and final float16[T, H] for all but the last token."""
+    """One prompt with an answer; states float16[T - 1, 4H] (taps, final) of all but the last token."""
 
     prompt: CorpusPrompt
+    draw: int
     tokens: list[int]
-    taps: Tensor
-    final: Tensor
-
-
-def tap_layers(layers: int) -> tuple[int, int, int]:
-    """Return the three layers at whose input the residual stream is tapped, as EAGLE-3 and DART do."""
-    return 2, layers // 2, layers - 3
+    states: Tensor
 
 
 def loops(tokens: list[int], longest: int = 40, times: int = 3) -> bool:
@@ -75,193 +85,110 @@ def loops(tokens: list[int], longest: int = 40, times: int = 3) -> bool:
     return False
 
 
-class SlotCache:
-    """Keys and values of all slots in one buffer per layer; rows are written where each slot has got to."""
-
-    def __init__(self, model: Any, slots: int, length: int) -> None:
-        config = model.config
-        shape = (
-            config.num_hidden_layers,
-            slots,
-            config.num_key_value_heads,
-            length,
-            model.model.layers[0].self_attn.head_dim,
-        )
-        self.keys, self.values = torch.zeros(shape), torch.zeros(shape)
-        self.rows = torch.arange(slots)
-        self.start = torch.zeros(slots, dtype=torch.long)
-        self.width = 1
-
-    def update(self, keys: Tensor, values: Tensor, layer: int, *_: object) -> tuple[Tensor, Tensor]:
-        """Store keys and values [B, heads, T, D] of the chosen rows; return those rows up to the widest."""
-        columns = self.start[:, None] + torch.arange(keys.shape[2])
-        for buffer, new in ((self.keys[layer], keys), (self.values[layer], values)):
-            buffer[self.rows[:, None], :, columns] = new.transpose(1, 2)
-        whole = len(self.rows) == self.keys.shape[1]
-        chosen = slice(None) if whole else self.rows
-        return self.keys[layer][chosen, :, : self.width], self.values[layer][chosen, :, : self.width]
-
-
-def grouped_attention(
-    module: object,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    scaling: float,
-    **_: object,
-) -> tuple[Tensor, None]:
-    """Attention in which the query heads that share a key head are one product, so no key is copied."""
-    batch, heads, width, dim = query.shape
-    shared = key.shape[1]
-    grouped = query.reshape(batch, shared, heads // shared * width, dim)
-    scores = torch.matmul(grouped, key.transpose(2, 3)) * scaling
-    scores = scores.view(batch, shared, heads // shared, width, -1)
-    if mask is not None:
-        scores = scores + mask[:, None]
-    weights = scores.softmax(-1).view(batch, shared, heads // shared * width, -1)
-    return torch.matmul(weights, value).view(batch, heads, width, dim).transpose(1, 2), None
-
-
-class Bfloat16Linear(torch.nn.Module):
-    """A linear layer whose product runs in bfloat16 while the residual stream around it stays float32.
-
-    Twice the speed of float32 on a CPU with the AVX512 bfloat16 instructions. Only the corpus is written so:
-    a token may differ now and then from what float32 would choose, which a draft may and a served answer may
-    not.
-    """
-
-    def __init__(self, linear: torch.nn.Linear) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(linear.weight.detach().bfloat16(), requires_grad=False)
-        self.bias = linear.bias
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Multiply x [..., in] in bfloat16; float32 comes back."""
-        product = torch.nn.functional.linear(x.bfloat16(), self.weight).float()
-        return product if self.bias is None else product + self.bias
-
-
-def halve(model: Any) -> None:
-    """Replace every linear layer of a transformers model by its bfloat16 twin, in place."""
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, torch.nn.Linear):
-                setattr(parent, name, Bfloat16Linear(child))
-
-
 class Writer:
-    """Decodes many answers at once with a transformers model of the Llama, Qwen2 or Qwen3 family."""
+    """Writes many answers at once. `draws` answers a prompt, texts of at most `length` tokens."""
 
-    def __init__(self, model: Any, *, slots: int, length: int, stop: set[int], seed: int) -> None:
-        from transformers import AttentionInterface
-
-        AttentionInterface.register("grouped", grouped_attention)
-        for layer in model.model.layers:
-            # A copy: the configuration may be shared with models that attend in their own way.
-            layer.self_attn.config = copy.copy(layer.self_attn.config)
-            layer.self_attn.config._attn_implementation = "grouped"
-        self.model, self.stop, self.length = model, stop, length
-        self.cache = SlotCache(model, slots, length)
-        self.slots: list[Slot | None] = [None] * slots
-        self.lengths = torch.zeros(slots, dtype=torch.long)
+    def __init__(
+        self, model: Model, *, slots: int, draws: int, length: int, stop: set[int], seed: int
+    ) -> None:
+        if slots < draws:
+            raise InputError(f"{slots} slots are fewer than the {draws} answers of one prompt")
+        self.model, self.draws, self.length, self.stop = model, draws, length, stop
+        each = -(-length // BLOCK_TOKENS)
+        self.cache = model.new_cache(slots * each, BLOCK_TOKENS)
+        self.free = [range(i * each, (i + 1) * each) for i in range(slots)]
+        self.writing: list[Slot] = []
         self.generator = torch.Generator().manual_seed(seed)
-        self.taps = tap_layers(model.config.num_hidden_layers)
 
-    def forward(self, tokens: Tensor, rows: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-        """Run tokens [B, T] of the slots `rows` from `start`; return taps [B, T, 3H], final [B, T, H]."""
-        positions = start[:, None] + torch.arange(tokens.shape[1])
-        cache = self.cache
-        cache.rows, cache.start, cache.width = rows, start, int(positions.max()) + 1
-        allowed = torch.arange(cache.width) <= positions[:, :, None]
-        mask = torch.zeros(allowed.shape).masked_fill(~allowed, float("-inf"))[:, None]
-        inner = self.model.model
-        hidden = inner.embed_tokens(tokens)
-        turned = inner.rotary_emb(hidden, position_ids=positions)
-        taps = []
-        for number, layer in enumerate(inner.layers):
-            if number in self.taps:
-                taps.append(hidden)
-            hidden = layer(hidden, attention_mask=mask, position_embeddings=turned, past_key_values=cache)
-        return torch.cat(taps, -1), inner.norm(hidden)
+    def forward(self, segments: list[Segment], tokens: list[int]) -> tuple[Tensor, Tensor]:
+        """Logits of the rows that want them, and states float16[r, 4H] of all."""
+        plan = plan_attention(segments, BLOCK_TOKENS)
+        logits, states = self.model.forward(
+            np.asarray(tokens, np.int64), plan, self.cache, want_taps=True, want_final=True
+        )
+        assert states is not None
+        return logits, states.half()
 
-    def admit(self, prompts: list[CorpusPrompt]) -> None:
-        """Prefill prompts into free slots; every second prompt of a workload is sampled, the others not."""
-        free = [i for i, slot in enumerate(self.slots) if slot is None][: len(prompts)]
-        widest = max(len(p.tokens) for p in prompts)
-        tokens = torch.zeros(len(prompts), widest, dtype=torch.long)
-        for row, prompt in enumerate(prompts):
-            tokens[row, : len(prompt.tokens)] = torch.tensor(prompt.tokens)
-        rows = torch.tensor(free)
-        taps, final = self.forward(tokens, rows, torch.zeros(len(free), dtype=torch.long))
-        for row, (place, prompt) in enumerate(zip(free, prompts, strict=True)):
-            n = len(prompt.tokens)
-            slot = Slot(prompt, list(prompt.tokens), temperature=0.7 * (prompt.number // 4 % 2))
-            slot.taps.append(taps[row, :n].half())
-            slot.final.append(final[row, :n].half())
-            self.slots[place] = slot
-            self.lengths[place] = n
-            slot.tokens.append(self.pick(final[row : row + 1, n - 1], [slot])[0])
+    def step(self, prompts: Iterator[CorpusPrompt]) -> list[Answer]:
+        """One token for every answer, with the rows of as many new prompts as fit; the answers that ended."""
+        new: list[CorpusPrompt] = []
+        while (
+            len(self.free) - len(new) * self.draws >= self.draws
+            and sum(len(p.tokens) for p in new) < PASS_ROWS
+        ):
+            prompt = next(prompts, None)
+            if prompt is None:
+                break
+            new.append(prompt)
+        begun = [[Slot(p, draw, self.free.pop(), list(p.tokens)) for draw in range(self.draws)] for p in new]
+        segments = [Segment(s.blocks, len(s.tokens) - 1, 1, None, LAST_LOGITS) for s in self.writing]
+        segments += [Segment(group[0].blocks, 0, len(group[0].tokens), None, LAST_LOGITS) for group in begun]
+        if not segments:
+            return []
+        tokens = [s.tokens[-1] for s in self.writing] + [t for p in new for t in p.tokens]
+        logits, states = self.forward(segments, tokens)
+        row = len(self.writing)
+        order = list(range(row))
+        slots = list(self.writing)
+        for i, slot in enumerate(self.writing):
+            slot.states.append(states[i : i + 1])
+        for place, group in enumerate(begun):
+            n = len(group[0].tokens)
+            self._share(group, n)
+            for slot in group:
+                slot.states.append(states[row : row + n])
+                slots.append(slot)
+                order.append(len(self.writing) + place)
+            row += n
+        picked = self.pick(logits, order, slots)
+        return self._append(slots, picked)
 
-    def pick(self, final: Tensor, slots: list[Slot]) -> list[int]:
-        """Choose each row's next token: the likeliest, or a draw at the slot's temperature."""
-        logits = self.model.lm_head(final)
-        best = logits.argmax(-1)
-        drawn = [i for i, slot in enumerate(slots) if slot.temperature > 0]
+    def _share(self, group: list[Slot], n: int) -> None:
+        """Give the other answers of a prompt its keys and values."""
+        source = slots_of(group[0].blocks, 0, n, BLOCK_TOKENS)
+        for slot in group[1:]:
+            self.cache.move(source, slots_of(slot.blocks, 0, n, BLOCK_TOKENS))
+
+    def pick(self, logits: Tensor, order: list[int], slots: list[Slot]) -> list[int]:
+        """Choose each slot's next token from its row of the logits: the likeliest, or a draw."""
+        best = logits.argmax(-1)[order]
+        drawn = [i for i, slot in enumerate(slots) if slot.draw]
         if drawn:
-            warm = torch.stack([logits[i] / slots[i].temperature for i in drawn]).softmax(-1).cumsum(-1)
+            warm = (logits[[order[i] for i in drawn]] / WARMTH).softmax(-1).cumsum_(-1)
             coin = torch.rand(len(drawn), 1, generator=self.generator) * warm[:, -1:]
             best[drawn] = torch.searchsorted(warm, coin)[:, 0].clamp(max=warm.shape[1] - 1)
         return list(map(int, best.tolist()))
 
-    def step(self) -> list[Answer]:
-        """One token for every occupied slot; return the answers that ended."""
-        active = [(i, slot) for i, slot in enumerate(self.slots) if slot is not None]
-        rows = torch.tensor([i for i, _ in active])
-        tokens = torch.tensor([[slot.tokens[-1]] for _, slot in active])
-        taps, final = self.forward(tokens, rows, self.lengths[rows])
-        self.lengths[rows] += 1
-        picked = self.pick(final[:, 0], [slot for _, slot in active])
-        done = []
-        for row, ((place, slot), token) in enumerate(zip(active, picked, strict=True)):
-            slot.taps.append(taps[row].half())
-            slot.final.append(final[row].half())
-            ended = not self.stop.isdisjoint((slot.tokens[-1], token))
+    def _append(self, slots: list[Slot], picked: list[int]) -> list[Answer]:
+        done: list[Answer] = []
+        self.writing = []
+        for slot, token in zip(slots, picked, strict=True):
             slot.tokens.append(token)
             written = slot.tokens[len(slot.prompt.tokens) :]
-            if ended or len(slot.tokens) >= self.length or loops(written):
-                done.append(Answer(slot.prompt, slot.tokens, torch.cat(slot.taps), torch.cat(slot.final)))
-                self.slots[place] = None
+            if token in self.stop or len(slot.tokens) >= self.length or loops(written):
+                done.append(Answer(slot.prompt, slot.draw, slot.tokens, torch.cat(slot.states)))
+                self.free.append(slot.blocks)
+            else:
+                self.writing.append(slot)
         return done
 
-    def free(self) -> int:
-        """Return how many slots wait for a prompt."""
-        return sum(slot is None for slot in self.slots)
-
-
-def answers(writer: Writer, prompts: Iterator[CorpusPrompt], refill: int) -> Iterator[Answer]:
-    """Answer every prompt; free slots are refilled `refill` at a time, so that prefills are batched too."""
-    waiting = True
-    while True:
-        while waiting and writer.free() >= refill:
-            taken = list(itertools.islice(prompts, refill))
-            waiting = len(taken) == refill
-            if taken:
-                writer.admit(taken)
-        if writer.free() == len(writer.slots):
-            return
-        yield from writer.step()
+    def replay(self, texts: list[tuple[CorpusPrompt, int, list[int]]]) -> list[Answer]:
+        """The states of texts that are known already: (prompt, draw, tokens of prompt and answer)."""
+        blocks = range(-(-self.length // BLOCK_TOKENS))
+        out = []
+        for prompt, draw, tokens in texts:
+            segment = Segment(blocks, 0, len(tokens) - 1, None, NO_LOGITS)
+            _, states = self.forward([segment], tokens[:-1])
+            out.append(Answer(prompt, draw, tokens, states))
+        return out
 
 
 def save_shard(path: Path, shard: list[Answer]) -> None:
     """Write one shard: tokens int32, offsets into them, taps and final hidden states as float16."""
     whole = [np.asarray(a.tokens, dtype=np.int32) for a in shard]
-    # The last token of an answer was never fed, so it has no hidden state; a row of zeros keeps one offset
-    # table.
-    pad = [torch.cat([a.taps, a.taps.new_zeros(len(a.tokens) - len(a.taps), a.taps.shape[1])]) for a in shard]
-    last = [
-        torch.cat([a.final, a.final.new_zeros(len(a.tokens) - len(a.final), a.final.shape[1])]) for a in shard
-    ]
+    # The last token of an answer was never fed, so it has no state; a row of zeros keeps one offset table.
+    states = torch.cat([torch.cat([a.states, a.states.new_zeros(1, a.states.shape[1])]) for a in shard])
+    hidden = states.shape[1] // 4
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     with temporary.open("wb") as out:
         np.savez(
@@ -270,9 +197,10 @@ def save_shard(path: Path, shard: list[Answer]) -> None:
             offsets=np.cumsum([0, *map(len, whole)]),
             prompt_length=np.asarray([len(a.prompt.tokens) for a in shard]),
             number=np.asarray([a.prompt.number for a in shard]),
+            draw=np.asarray([a.draw for a in shard]),
             workload=np.asarray([a.prompt.workload for a in shard]),
-            taps=torch.cat(pad).numpy(),
-            final=torch.cat(last).numpy(),
+            taps=states[:, : 3 * hidden].contiguous().numpy(),
+            final=states[:, 3 * hidden :].contiguous().numpy(),
         )
     temporary.replace(path)
 
@@ -289,54 +217,161 @@ def read_prompts(path: Path, tokenizer: Any, done: set[int], longest: int) -> It
             yield CorpusPrompt(number, row["workload"], tokens)
 
 
-def by_length(prompts: Iterator[CorpusPrompt], window: int) -> Iterator[CorpusPrompt]:
-    """Sort each window of prompts by length, so that a prefill batch is hardly padded."""
-    while taken := list(itertools.islice(prompts, window)):
-        yield from sorted(taken, key=lambda p: (len(p.tokens), p.number))
-
-
 def shard_paths(folder: Path) -> list[Path]:
     """Return the shards of a corpus, oldest first."""
     return sorted(folder.glob("shard-*.npz"))
 
 
+class Shelf:
+    """Collects answers into shards of a folder. `known` are the prompts that have answers there."""
+
+    def __init__(self, folder: Path, per_shard: int) -> None:
+        self.folder, self.per_shard = folder, per_shard
+        folder.mkdir(parents=True, exist_ok=True)
+        self.known: set[int] = set()
+        for path in shard_paths(folder):
+            with np.load(path) as shard:
+                self.known.update(map(int, shard["number"]))
+        self.waiting: list[Answer] = []
+
+    def add(self, answers: list[Answer]) -> bool:
+        """Take answers in; whether a shard was written."""
+        self.waiting += answers
+        if len(self.waiting) < self.per_shard:
+            return False
+        self.flush()
+        return True
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self.waiting:
+            save_shard(self.folder / f"shard-{len(shard_paths(self.folder)):05d}.npz", self.waiting)
+            self.waiting = []
+
+
 @torch.inference_mode()
 def write_corpus(
-    model: Any,
+    model: Model,
     tokenizer: Any,
     prompts: Path,
     folder: Path,
     *,
-    slots: int = 48,
-    longest_prompt: int = 320,
+    slots: int = 64,
+    draws: int = 2,
+    longest_prompt: int = 288,
     length: int = 512,
     stop: set[int],
     per_shard: int = 64,
     until: float = float("inf"),
-    report: Any = None,
+    report: Report | None = None,
 ) -> int:
     """Answer the prompts of a file into a folder of shards until they or the time (`time.time()`) end.
 
     Returns the number of answer tokens written in this run. Unfinished answers of a stopped run are not kept.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    done: set[int] = set()
-    for path in shard_paths(folder):
-        with np.load(path) as shard:
-            done.update(map(int, shard["number"]))
-    writer = Writer(model, slots=slots, length=length, stop=stop, seed=len(done))
-    pending = by_length(read_prompts(prompts, tokenizer, done, longest_prompt), 4 * slots)
-    written, began, batch = 0, time.time(), list[Answer]()
-    for answer in answers(writer, pending, refill=max(1, slots // 8)):
-        batch.append(answer)
-        written += len(answer.tokens) - len(answer.prompt.tokens)
-        if len(batch) == per_shard:
-            save_shard(folder / f"shard-{len(shard_paths(folder)):05d}.npz", batch)
-            batch = []
-            if report:
-                report(f"{written:,} answer tokens, {written / (time.time() - began):.0f} a second")
+    shelf = Shelf(folder, per_shard)
+    writer = Writer(model, slots=slots, draws=draws, length=length, stop=stop, seed=len(shelf.known))
+    pending = read_prompts(prompts, tokenizer, shelf.known, longest_prompt)
+    written, began = 0, time.time()
+    while True:
+        ended = writer.step(pending)
+        if not ended and not writer.writing:
+            break
+        written += sum(len(a.tokens) - len(a.prompt.tokens) for a in ended)
+        if shelf.add(ended) and report:
+            report(f"{written:,} answer tokens, {written / (time.time() - began):.0f} a second")
         if time.time() > until:
             break
-    if batch:
-        save_shard(folder / f"shard-{len(shard_paths(folder)):05d}.npz", batch)
+    shelf.flush()
+    return written
+
+
+def pack_answers(folder: Path, path: Path) -> tuple[int, int]:
+    """Write the tokens of a corpus alone, each prompt once; return how many answers and answer tokens."""
+    prompts: dict[int, tuple[str, npt.NDArray[np.int32]]] = {}
+    answers: dict[tuple[int, int], npt.NDArray[np.int32]] = {}
+    for shard_path in shard_paths(folder):
+        with np.load(shard_path) as shard:
+            tokens, offsets = shard["tokens"], shard["offsets"]
+            named = zip(
+                shard["number"].tolist(), shard["draw"].tolist(), shard["workload"].tolist(), strict=True
+            )
+            lengths = shard["prompt_length"]
+            for i, (number, draw, workload) in enumerate(named):
+                text = tokens[offsets[i] : offsets[i + 1]]
+                prompts[number] = workload, text[: lengths[i]]
+                answers[number, draw] = text[lengths[i] :]
+    if not answers:
+        raise InputError(f"{folder}: no answers in it; write the corpus first")
+    order, keys = sorted(prompts), sorted(answers)
+    largest = max(int(t.max()) for t in answers.values())
+    largest = max(largest, *(int(t.max()) for _, t in prompts.values()))
+    small = np.uint16 if largest < 2**16 else np.uint32
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    with temporary.open("wb") as out:
+        np.savez_compressed(
+            out,
+            number=np.asarray(order, np.int32),
+            workload=np.asarray([prompts[n][0] for n in order]),
+            prompt_length=np.asarray([len(prompts[n][1]) for n in order], np.int32),
+            prompts=np.concatenate([prompts[n][1] for n in order]).astype(small),
+            answer_number=np.asarray([n for n, _ in keys], np.int32),
+            draw=np.asarray([d for _, d in keys], np.int8),
+            answer_length=np.asarray([len(answers[k]) for k in keys], np.int32),
+            answers=np.concatenate([answers[k] for k in keys]).astype(small),
+        )
+    temporary.replace(path)
+    return len(answers), sum(map(len, answers.values()))
+
+
+def read_answers(path: Path) -> Iterator[tuple[CorpusPrompt, int, list[int]]]:
+    """Prompt, draw and whole text of every answer that `pack_answers` wrote."""
+    try:
+        with np.load(path) as packed:
+            data = {name: packed[name] for name in packed.files}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: no readable file of answers ({error})") from error
+    ends = np.cumsum(data["prompt_length"])
+    prompts = {
+        number: CorpusPrompt(number, workload, data["prompts"][end - n : end].tolist())
+        for number, workload, n, end in zip(
+            data["number"].tolist(), data["workload"].tolist(), data["prompt_length"], ends, strict=True
+        )
+    }
+    end = 0
+    for number, draw, n in zip(
+        data["answer_number"].tolist(), data["draw"].tolist(), data["answer_length"].tolist(), strict=True
+    ):
+        end += n
+        prompt = prompts[number]
+        yield prompt, draw, [*prompt.tokens, *data["answers"][end - n : end].tolist()]
+
+
+@torch.inference_mode()
+def replay_corpus(
+    model: Model,
+    packed: Path,
+    folder: Path,
+    *,
+    per_shard: int = 64,
+    until: float = float("inf"),
+    report: Report | None = None,
+) -> int:
+    """Make the shards of known answers: one pass a text. Returns the answer tokens of this run."""
+    shelf = Shelf(folder, per_shard)
+    texts = [text for text in read_answers(packed) if text[0].number not in shelf.known]
+    if not texts:
+        return 0
+    longest = max(len(tokens) for _, _, tokens in texts)
+    writer = Writer(model, slots=1, draws=1, length=longest, stop=set(), seed=0)
+    written, began = 0, time.time()
+    # A prompt counts as known once one of its answers is there, so its answers stay in one shard.
+    for _, group in itertools.groupby(texts, key=lambda text: text[0].number):
+        answers = writer.replay(list(group))
+        written += sum(len(a.tokens) - len(a.prompt.tokens) for a in answers)
+        if shelf.add(answers) and report:
+            report(f"{written:,} answer tokens, {written / (time.time() - began):.0f} a second")
+        if time.time() > until:
+            break
+    shelf.flush()
     return written

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -58,6 +59,7 @@ class Answered:
     taps: Tensor
     final: Tensor
     number: int
+    draw: int = 0  # 0 is the greedy answer
 
     @property
     def usable(self) -> bool:
@@ -81,7 +83,8 @@ def read_shard(path: Path, *, heldout: bool, every: int) -> Iterator[Answered]:
     """Read a shard's training answers, or its held-out ones."""
     with np.load(path) as shard:
         data = {
-            name: shard[name] for name in ("tokens", "offsets", "prompt_length", "number", "taps", "final")
+            name: shard[name]
+            for name in ("tokens", "offsets", "prompt_length", "number", "draw", "taps", "final")
         }
     for i, number in enumerate(data["number"].tolist()):
         if (number % every == 0) != heldout:
@@ -93,13 +96,14 @@ def read_shard(path: Path, *, heldout: bool, every: int) -> Iterator[Answered]:
             torch.from_numpy(data["taps"][part]),
             torch.from_numpy(data["final"][part]),
             number,
+            int(data["draw"][i]),
         )
         if answer.usable:
             yield answer
 
 
-def reduced_vocabulary(folder: Path, vocabulary: int, size: int, always: set[int]) -> tuple[Tensor, float]:
-    """Return the ids of the `size` most frequent answer tokens, ascending, and the share of answers they cover."""
+def token_counts(folder: Path, vocabulary: int) -> npt.NDArray[np.int64]:
+    """How often every token is in the answers, int64[vocabulary]."""
     counts = np.zeros(vocabulary, np.int64)
     for path in shard_paths(folder):
         with np.load(path) as shard:
@@ -108,11 +112,16 @@ def reduced_vocabulary(folder: Path, vocabulary: int, size: int, always: set[int
             counts += np.bincount(tokens[start + n : stop], minlength=vocabulary)
     if not counts.any():
         raise InputError(f"{folder}: no answers in it; write the corpus first")
-    total = counts.sum()
+    return counts
+
+
+def reduced_vocabulary(folder: Path, vocabulary: int, size: int, always: set[int]) -> tuple[Tensor, float]:
+    """Return the ids of the `size` most frequent answer tokens, ascending, and the share of answers they cover."""
+    counts = token_counts(folder, vocabulary)
     coverage = counts.copy()
     counts[list(always)] = counts.max() + 1
     ids = np.sort(np.argsort(-counts, kind="stable")[:size])
-    return torch.from_numpy(ids), float(coverage[ids].sum() / total)
+    return torch.from_numpy(ids), float(coverage[ids].sum() / coverage.sum())
 
 
 def block_mask(real: int, anchors: Sequence[int], masks: int) -> Tensor:
@@ -173,11 +182,15 @@ def answer_losses(
     h = head.config.hidden
     residual = torch.cat([g, head.mask[:h].expand(len(ahead), h).to(g.dtype)])
     z = torch.cat([z, head.mask.expand(len(ahead), 2 * h).to(z.dtype)])
-    hidden = head(residual, z, positions, block_mask(real, anchors, masks))
-    first = torch.arange(answer.prompt_length - 1, real)
-    rows = torch.cat([hidden[first], hidden[real:]])
-    depth = torch.cat([torch.ones(len(first), dtype=torch.long), ahead + 1])
-    teacher_row = torch.cat([first + 1, positions[real:] + 1])
+    keys, values = head.keys_values(z, positions)
+    # The prompt's rows are only seen; the rows from which something is predicted look.
+    first = answer.prompt_length - 1
+    looking, positions = z[first:], positions[first:]
+    visible = block_mask(real, anchors, masks)[first:]
+    attended = head.attend(head.queries(looking, positions), keys, values, visible)
+    rows = head.finish(residual[first:], attended)
+    depth = torch.cat([torch.ones(real - first, dtype=torch.long), ahead + 1])
+    teacher_row = positions + 1
     inside = teacher_row <= last
     rows, depth, teacher_row = rows[inside], depth[inside], teacher_row[inside]
     return decayed_kl(head, target, answer, rows, depth, teacher_row, gamma)
@@ -217,7 +230,7 @@ def pick_anchors(answer: Answered, count: int, rng: random.Random) -> list[int]:
 
 
 class Trainer:
-    """A head, its optimizer, and a folder that holds their state."""
+    """A head, its optimizer, and a folder that holds their state; a run without state starts from `begin`, if given."""
 
     def __init__(
         self,
@@ -229,15 +242,22 @@ class Trainer:
         stop: set[int],
         *,
         autoregressive: bool = False,
+        begin: DraftHead | None = None,
     ) -> None:
         self.folder, self.corpus, self.settings = folder, corpus, settings
         self.autoregressive = autoregressive
+        # A CPU without these instructions emulates bfloat16 at a fraction of float32's speed.
+        self.bfloat16 = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
         torch.manual_seed(settings.seed)
         self.progress = Progress()
         weights = folder / "weights.safetensors"
         self.coverage = 0.0
         if weights.exists():
             ids = self._tensors(weights)["draft_ids"]
+        elif begin is not None:
+            counts = token_counts(corpus, config.vocab_size)
+            ids = begin.draft_ids
+            self.coverage = float(counts[ids.numpy()].sum() / counts.sum())
         else:
             size = min(settings.draft_vocabulary, config.vocab_size)
             ids, self.coverage = reduced_vocabulary(corpus, config.vocab_size, size, stop)
@@ -249,6 +269,8 @@ class Trainer:
         )
         if weights.exists():
             self._restore(weights)
+        elif begin is not None:
+            self.head.load_state_dict(begin.state_dict())
         else:
             self.head.warm_start(tensors)
 
@@ -294,8 +316,8 @@ class Trainer:
         temporary.replace(self.folder / "progress.json")
 
     def losses(self, answer: Answered, anchors: list[int]) -> Losses:
-        """Run one answer in the way of this head's kind; linear layers in bfloat16, which CPUs have, too."""
-        with torch.autocast("cpu", torch.bfloat16):
+        """Run one answer in the way of this head's kind; linear layers in bfloat16 where the CPU has it."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
             if self.autoregressive:
                 from serve.dart.eagle import rollout_losses
 

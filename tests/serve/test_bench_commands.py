@@ -43,6 +43,12 @@ def test_from_prompts_to_a_measured_head(prompts: Path, tmp_path: Path) -> None:
     common = ["--model", model]
     run("write-corpus", prompts, "--corpus", corpus, *common, "--slots", 8, "--length", 60)
     run("train-draft", "--corpus", corpus, "--state", tmp_path / "s", "--output", out, *common, "--epochs", 1)
+    run("pack-answers", "--corpus", corpus, "--output", out / "answers.npz")
+    run("write-corpus", "--answers", out / "answers.npz", "--corpus", tmp_path / "again", *common)
+    run(
+        "train-draft", "--corpus", tmp_path / "again", "--state", tmp_path / "t", "--output", tmp_path / "next",
+        "--from", out / "head.safetensors", *common, "--epochs", 1,
+    )  # fmt: skip
     run("build-ngrams", "--corpus", corpus, "--output", out / "answers.ngram", *common)
     manifest = json.loads((out / "head.json").read_text())
     assert manifest["answer_tokens_trained_on"] > 0
