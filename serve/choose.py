@@ -53,10 +53,12 @@ def _choose_constrained(
     ended: list[int] = []
 
     def masked(row: int) -> Float64:
+        z = logits[row].numpy().astype(np.float64)
+        if ended:  # the walk goes on where the draft does, and is cut below
+            return z
         if row:
             constraint.consume(int(tree.tokens[row - 1]))
             walked[0] += 1
-        z = logits[row].numpy().astype(np.float64)
         if constraint.finished:
             ended.append(walked[0])
         else:

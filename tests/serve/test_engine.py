@@ -242,6 +242,26 @@ def test_drafting_does_not_change_a_constrained_answer(tiny_engine):
     assert engine.stats.accepted > 0
 
 
+class WholeTruth(RandomTrees):
+    """Drafts the known continuation as one chain."""
+
+    def tree(self, request, budget):
+        chain = self.truth[request.prompt][request.n_output :][:budget]
+        return DraftTree(np.array(chain, np.int64), np.arange(len(chain), dtype=np.int64) - 1)
+
+
+def test_a_draft_that_goes_on_where_the_schema_ends_is_cut_there(tiny_engine):
+    """After the last brace the model's own favourite is drafted too: the walk must not take it into the grammar."""
+    params = SamplingParams(max_tokens=60, json_schema=SCHEMA)
+    (plain,) = tiny_engine().generate([(5, 6, 7)], params)
+    said = (5, 6, 7, *plain.tokens)
+    (after,) = tiny_engine().generate([said], SamplingParams(max_tokens=4, ignore_eos=True))
+    engine = tiny_engine(proposer=WholeTruth(0, 60, {(5, 6, 7): [*plain.tokens, *after.tokens]}))
+    (drafted,) = engine.generate([(5, 6, 7)], params)
+    assert drafted.tokens == plain.tokens
+    assert drafted.finish_reason == FinishReason.STOP
+
+
 def test_what_cannot_be_served_is_refused_before_anything_is_kept(tiny_engine):
     engine = tiny_engine(cache_tokens=64)
     for prompt, params, said in (
