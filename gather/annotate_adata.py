@@ -160,7 +160,14 @@ def annotate(
 
 
 def asking(
-    model: Model, adata: ad.AnnData, graph: Graph, options: Options, asked: dict[str, Any]
+    model: Model,
+    adata: ad.AnnData,
+    graph: Graph,
+    options: Options,
+    asked: dict[str, Any],
+    *,
+    workers: int = 8,
+    done: Callable[[float], None] = lambda _cells: None,
 ) -> Callable[[tuple[Annotation, ...]], tuple[Annotation, ...]]:
     """Return the LLM step for `work_out`; what it took is put into `asked`."""
     from gather.llm import Counted
@@ -171,7 +178,15 @@ def asking(
     terms = declared_terms(adata, graph, options)
 
     def relabel(annotations: tuple[Annotation, ...]) -> tuple[Annotation, ...]:
-        run = label_with_llm(annotations, Counted(model), candidates=terms, tissue=options.tissue or "")
+        cells = adata.n_obs / max(len(annotations), 1)
+        run = label_with_llm(
+            annotations,
+            Counted(model),
+            candidates=terms,
+            tissue=options.tissue or "",
+            workers=workers,
+            done=lambda sets: done(sets * cells),
+        )
         asked.update(run.summary(model.name))
         return run.annotations
 

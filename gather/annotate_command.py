@@ -27,6 +27,10 @@ class LlmStep:
     model: str
     base_url: str | None = None
     dry_run: bool = False
+    timeout_s: float = 120.0
+    """Seconds a reply may take."""
+    workers: int = 8
+    """Calls under way at once."""
 
 
 def annotate_file(
@@ -60,13 +64,14 @@ def annotate_file(
     adata = open_h5ad(source, backed=by_cell)
     asked: dict[str, Any] = {}
     try:
-        with progress(f"annotating {source.name}", total=float(adata.n_obs)) as done:
+        rounds = 2.0 if llm is not None and not llm.dry_run else 1.0  # the model's answers are the second
+        with progress(f"annotating {source.name}", total=rounds * adata.n_obs) as done:
             if dask is not None:
                 from gather.annotate_dask import work_out_on_dask
 
                 outcome = work_out_on_dask(source, adata, graph, options, dask, done=done)
             else:
-                relabel = _no_model if llm is None else _with_model(llm, adata, graph, options, asked)
+                relabel = _no_model if llm is None else _with_model(llm, adata, graph, options, asked, done)
                 outcome = work_out(adata, graph, options, relabel=relabel, done=done)
     finally:
         if adata.isbacked:
@@ -86,7 +91,12 @@ def _no_model(annotations: tuple[Annotation, ...]) -> tuple[Annotation, ...]:
 
 
 def _with_model(
-    step: LlmStep, adata: ad.AnnData, graph: Graph, options: Options, asked: dict[str, Any]
+    step: LlmStep,
+    adata: ad.AnnData,
+    graph: Graph,
+    options: Options,
+    asked: dict[str, Any],
+    done: Callable[[float], None],
 ) -> Callable[[tuple[Annotation, ...]], tuple[Annotation, ...]]:
     """Return the LLM step, or with a dry run one that counts and asks nothing."""
     from gather.llm import OPENAI_URL, Client
@@ -94,7 +104,9 @@ def _with_model(
 
     cache = ReplyCache(default_cache_path())
     if not step.dry_run:
-        return asking(Client(step.model, base_url=step.base_url, cache=cache), adata, graph, options, asked)
+        asked_of = Client(step.model, base_url=step.base_url, cache=cache, timeout_s=step.timeout_s)
+        err().print(f"{step.model} at {asked_of.base_url} is asked once a cell set", highlight=False)
+        return asking(asked_of, adata, graph, options, asked, workers=step.workers, done=done)
     client = Client(step.model, base_url=step.base_url or OPENAI_URL, cache=cache)  # needs no key
 
     def count(annotations: tuple[Annotation, ...]) -> tuple[Annotation, ...]:

@@ -44,6 +44,8 @@ KG_RAG: Mapping[str, ModuleType] = {"tog": tog, "tog2": tog2, "rog": rog, "pog":
 REFERENCE = "gather"
 DEFAULT_SEEDS = 10
 SEED_CAPS = (5, 10, 20, 50)
+BUDGETS, ITEMS = (200, 400, 800), (5, 10)
+"""Limits of the evidence in the table of the central claim: tokens, items."""
 METRICS = ("exact", "related", "hierarchical_f1", "lin", "lineage")
 
 
@@ -66,6 +68,8 @@ class Result:
     curies: tuple[str | None, ...]
     counters: Counters
     seconds: float
+    peak_mb: float = 0.0
+    """Of this process up to here; the server that runs the model is not in it."""
     misread: int = 0
     fell_back: int = 0
 
@@ -136,9 +140,19 @@ def compare(
         else:
             result = _labels(name, _fed(name, mine, cases, graph, seed), counted, terms, workers)
         took = time.perf_counter() - start
-        results.append(replace(result, method=name, counters=counted.counters, seconds=took))
+        peak = peak_memory_mb()
+        results.append(replace(result, method=name, counters=counted.counters, seconds=took, peak_mb=peak))
         done(1)
     return results
+
+
+def peak_memory_mb() -> float:
+    """Most memory this process has held so far, in MB."""
+    import resource
+    import sys
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def method_names() -> tuple[str, ...]:
@@ -226,8 +240,8 @@ def claim(
     model: Model,
     *,
     candidates: Sequence[Term] | None = None,
-    budgets: Sequence[int] = (200, 400, 800),
-    items: Sequence[int] = (5, 10),
+    budgets: Sequence[int] = BUDGETS,
+    items: Sequence[int] = ITEMS,
     workers: int = 4,
     done: Callable[[float], None] = lambda _steps: None,
 ) -> list[ClaimRow]:
@@ -288,6 +302,7 @@ def rows(
             "prompt_tokens": result.counters.prompt_tokens / n,
             "completion_tokens": result.counters.completion_tokens / n,
             "seconds": result.seconds / n,
+            "peak_mb": result.peak_mb,
             "cached": result.counters.cached,
             "unanswered": result.unanswered,
             "fell_back": result.fell_back,
@@ -302,9 +317,9 @@ def render(table: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the table as lines of Markdown."""
     yield (
         "| method | exact | related | hierarchical F1 | adjusted Lin | lineage | calls | tokens in | tokens out "
-        "| s | no answer | fell back | misread | p |"
+        "| s | MB | no answer | fell back | misread | p |"
     )
-    yield "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
     for row in table:
         p = row["p_vs_gather"]
         cells = [
@@ -316,12 +331,14 @@ def render(table: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             f"{row['prompt_tokens']:.0f}",
             f"{row['completion_tokens']:.0f}",
             f"{row['seconds']:.2f}" + ("\\*" if row["cached"] else ""),
+            f"{row['peak_mb']:.0f}",
             *(str(row[count]) for count in ("unanswered", "fell_back", "misread")),
             "" if p is None else f"{p:.3f}",
         ]
         yield f"| {' | '.join(cells)} |"
     yield ""
     yield "Calls, tokens and seconds a query; tokens at list price. \\* some replies came from the cache."
+    yield "MB: most memory of this process by the end of the row, without the model's server."
     yield "p: sign-flip permutation of hierarchical F1 against `gather`, Holm over the rows."
 
 

@@ -128,7 +128,8 @@ def tables(
     seeds: int,
     seed: int,
     workers: int,
-    with_claim: bool,
+    budgets: Sequence[int],
+    items: Sequence[int],
 ) -> Iterator[str]:
     """Yield the tables as lines of Markdown, each when it is ready."""
     from gather.benchmark_llm import claim, compare, render, render_claim, render_costs, rows
@@ -149,9 +150,11 @@ def tables(
             once, graph, model, methods=methods, seeds=seeds, seed=seed, workers=workers, done=done
         )
     yield from render(rows(results, cases, ontology, [curie for curie, _ in terms]))
-    if with_claim:
-        with progress("asking with each kind of evidence") as done:
-            table = claim(cases, model, candidates=terms, workers=workers, done=done)
+    if budgets or items:
+        with progress("asking with each kind of evidence", total=4.0 * (len(budgets) + len(items))) as done:
+            table = claim(
+                cases, model, candidates=terms, budgets=budgets, items=items, workers=workers, done=done
+            )
         yield "\nThe same step fed with each kind of evidence; an unusable reply is a wrong answer.\n"
         yield from render_claim(table, cases, ontology)
     yield "\nCalls a question at most, by the number of seed genes.\n"
@@ -181,6 +184,22 @@ def benchmark_llm(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Genes the KG-RAG methods start from.")] = 10,
     claim: Annotated[bool, typer.Option(help="Also the table of kinds of evidence.")] = True,
+    budget: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            help="With --claim: tokens of evidence; may be repeated. [default: 200, 400, 800]",
+            show_default=False,
+        ),
+    ] = None,
+    items: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            help="With --claim: items of evidence; may be repeated. [default: 5, 10]",
+            show_default=False,
+        ),
+    ] = None,
     base_url: Annotated[
         str | None, typer.Option(help="OpenAI-compatible endpoint.", show_default=False)
     ] = None,
@@ -197,7 +216,7 @@ def benchmark_llm(
 ) -> None:
     """Compare GATHER, ToG, ToG-2, RoG, Plan-on-Graph and the bare model on the same questions."""
     import vckg
-    from gather.benchmark_llm import method_names
+    from gather.benchmark_llm import BUDGETS, ITEMS, method_names
     from gather.llm import Client
     from gather.llm_cache import ReplyCache, default_cache_path
 
@@ -214,8 +233,18 @@ def benchmark_llm(
         f"Python {platform.python_version()}, {platform.machine()}"
     ]
     typer.echo(lines[0])
-    options = {"methods": method or method_names(), "seeds": seeds, "seed": seed, "workers": connections}
-    for line in tables(load, loaded, client, with_claim=claim, **options):  # type: ignore[arg-type]
+    written = tables(
+        load,
+        loaded,
+        client,
+        methods=method or method_names(),
+        seeds=seeds,
+        seed=seed,
+        workers=connections,
+        budgets=(budget or BUDGETS) if claim else (),
+        items=(items or ITEMS) if claim else (),
+    )
+    for line in written:
         typer.echo(line)
         lines.append(line)
     if output is not None:

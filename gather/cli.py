@@ -77,6 +77,8 @@ def annotate(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With --model: count calls and tokens, ask nothing.")
     ] = False,
+    timeout: Annotated[float, typer.Option(min=1, help="With --model: seconds a reply may take.")] = 120.0,
+    connections: Annotated[int, typer.Option(min=1, help="With --model: calls in flight.")] = 8,
     dask: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="With --groupby cell: a Dask scheduler, or local.")
     ] = None,
@@ -94,7 +96,7 @@ def annotate(
         groupby, score, hops, top, ranking, layer, tissue, names, candidates_from_obs,  # type: ignore[arg-type]
         tuple(exclude_source or ()), threshold, key_added, seed,
     )  # fmt: skip
-    step = None if model is None else LlmStep(model, base_url, dry_run)
+    step = None if model is None else LlmStep(model, base_url, dry_run, timeout, connections)
     outcome = annotate_file(
         source, output, _graph(graph), options, overwrite=force, report=report, llm=step, dask=dask
     )

@@ -15,8 +15,9 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -79,7 +80,8 @@ class Client:
     timeout_s, attempts, backoff_s
         Each prompt is tried `attempts` times, `timeout_s` each; waits double from `backoff_s`, or are what
         the endpoint asks for (``Retry-After``, at most a minute). Retried: 408, 409, 429, 5xx, timeouts,
-        dropped connections, replies that are no chat completion.
+        dropped connections, replies that are no chat completion. After a timeout half as many requests
+        are under way at once, down to one: a slow server gets through one where it would lose eight.
     """
 
     def __init__(
@@ -122,6 +124,7 @@ class Client:
         self._refused: set[str] = set()
         self._failed_in_a_row = 0
         self._stop = threading.Event()
+        self._lanes = _Lanes()
 
     def complete(
         self, prompt: str | Sequence[Message], *, schema: Schema | None = None, max_tokens: int | None = None
@@ -226,13 +229,15 @@ class Client:
         """Send a request until it is answered; a 400 or 422 to a schema goes to the caller."""
         last = "stopped before it was sent"
         for attempt in range(1, self.attempts + 1):
-            if self._stop.is_set():
-                raise ModelFailure(f"{self.base_url}: {last}; stopped", attempts=attempt)
-            if self._failed_in_a_row >= _GIVE_UP_AFTER:
-                raise ModelFailure(
-                    f"{self.base_url}: not asked, the last {_GIVE_UP_AFTER} prompts had no answer", attempts=0
-                )
-            outcome = self._send(request)
+            with self._lanes.one() as epoch:
+                if self._stop.is_set():
+                    raise ModelFailure(f"{self.base_url}: {last}; stopped", attempts=attempt)
+                if self._failed_in_a_row >= _GIVE_UP_AFTER:
+                    raise ModelFailure(
+                        f"{self.base_url}: not asked, the last {_GIVE_UP_AFTER} prompts had no answer",
+                        attempts=0,
+                    )
+                outcome = self._send(request, epoch)
             if isinstance(outcome, Reply):
                 self._failed_in_a_row = 0
                 return replace(outcome, attempts=attempt)
@@ -242,7 +247,7 @@ class Client:
         self._failed_in_a_row += 1
         raise ModelFailure(f"{self.base_url}: {last}, {self.attempts} times", attempts=self.attempts)
 
-    def _send(self, request: dict[str, Any]) -> Reply | tuple[str, float | None]:
+    def _send(self, request: dict[str, Any], epoch: int) -> Reply | tuple[str, float | None]:
         """One request: a reply, or what went wrong and how long the endpoint wants to be left alone."""
         import openai
 
@@ -251,6 +256,7 @@ class Client:
             message = completion.choices[0].message.content or ""
             usage = completion.usage
         except openai.APITimeoutError:
+            self._lanes.narrow(epoch)
             return f"no answer within {self.timeout_s:g} s", None
         except openai.APIConnectionError as error:
             return f"connection failed ({error.__cause__ or error})", None
@@ -274,6 +280,37 @@ class Client:
         if with_schema and status in (400, 422):
             raise error
         raise ModelFailure(f"{self.base_url}: {status} {said}") from error
+
+
+class _Lanes:
+    """How many requests may be under way at once: as many as ask, until one is not answered in time."""
+
+    def __init__(self) -> None:
+        self._change = threading.Condition()
+        self._under_way = 0
+        self._most = 1 << 30
+        self._epoch = 0
+
+    @contextmanager
+    def one(self) -> Iterator[int]:
+        """Wait for a free lane and hold it; yields what `narrow` wants to know."""
+        with self._change:
+            self._change.wait_for(lambda: self._under_way < self._most)
+            self._under_way += 1
+            epoch = self._epoch
+        try:
+            yield epoch
+        finally:
+            with self._change:
+                self._under_way -= 1
+                self._change.notify_all()
+
+    def narrow(self, epoch: int) -> None:
+        """Halve the lanes; requests that started side by side do so once between them."""
+        with self._change:
+            if epoch == self._epoch:
+                self._most = max(1, min(self._most, self._under_way) // 2)
+                self._epoch += 1
 
 
 def _retry_after_s(header: str | None) -> float | None:

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -248,6 +249,7 @@ def test_two_processes_may_share_a_cache(endpoint, tmp_path: Path) -> None:
 
 RUN = """
 import sys
+import threading
 from gather.llm import Client, concurrently
 from gather.llm_cache import ReplyCache
 from gather.llm_label import label_with_llm
@@ -369,3 +371,24 @@ def test_every_cell_set_gets_a_label_whatever_the_endpoint_does(
     again = label_with_llm(sets, Counted(client(server, cache=cache, attempts=1, timeout_s=0.8)), workers=4)
     assert again.counters.calls == 0
     assert again.annotations[0] == run.annotations[0]
+
+
+def test_a_server_too_slow_for_many_at_once_is_asked_fewer_at_once(endpoint) -> None:
+    """Eight requests share the server's speed: side by side each takes 0.8 s, alone 0.1 s."""
+    under_way, lock = [0], threading.Lock()
+
+    def shared(*_: Any) -> Action:
+        with lock:
+            under_way[0] += 1
+            together = under_way[0]
+        time.sleep(0.1 * together)
+        with lock:
+            under_way[0] -= 1
+        return ("say", "ok")
+
+    server = endpoint(shared)
+    asked = client(server, timeout_s=0.45, attempts=5)
+    texts = concurrently(
+        lambda at: asked.complete(f"prompt {at}").text, range(8), workers=8, model=Counted(asked)
+    )
+    assert texts == ["ok"] * 8
