@@ -137,6 +137,13 @@ class Server:
                 self.folder / f"counters-{self._process.pid}-{self._begun}.json", json.dumps(found, indent=1)
             )
 
+    def still_answers(self) -> None:
+        """Raise `StepFailed` where the server is gone: a step that asked it in vain is not finished."""
+        if not self._healthy():
+            raise StepFailed(
+                f"{self.folder / 'server.log'}: the server no longer serves; the same command goes on"
+            )
+
     def close(self) -> Row | None:
         """Stop it; what it took to be ready and its peak memory, or None where it was not started."""
         if self._process is None:
@@ -225,6 +232,8 @@ class Story:
         words = [self.server.url if word == SERVER else word for word in step.command]
         err().print(f"{where} {step.says} ...", highlight=False)
         row = self._run(step, words)
+        if step.asks:
+            self.server.still_answers()
         self.server.note()
         self._stamp(step.name, digest, row)
         err().print(f"      {row.seconds:.1f} s, {row.peak_bytes / 1e9:.2f} GB", highlight=False)
