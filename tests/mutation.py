@@ -30,6 +30,8 @@ ROOT = Path(__file__).parents[1]
 SEED = 0
 #: Module, and the tests that stand for it.
 TARGETS = {
+    "gather/score.py": ["tests/gather/test_score.py"],
+    "gather/label.py": ["tests/gather/test_label.py"],
     "serve/goodput.py": ["tests/serve/test_goodput.py"],
     "serve/dart/tree.py": ["tests/serve/test_dart_tree.py"],
     "serve/forest_attention/plan.py": ["tests/serve/test_forest_attention.py"],
@@ -40,6 +42,8 @@ TARGETS = {
 LOADED_ONCE = (
     "numpy",
     "scipy.sparse",
+    "scipy.stats",
+    "rustworkx",
     "pandas",
     "pyarrow.parquet",
     "numba",
