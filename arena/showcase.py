@@ -120,7 +120,7 @@ def _annotation(name: str, path: Path, column: str, *, asks: bool) -> Step:
     command = ["gather", "annotate", str(path), "-o", made[0], "--report", made[1], "--groupby", column]
     command += ["--graph", "graph", "--force", "--json"]
     if asks:
-        command += ["--model", MODEL, "--base-url", SERVER]
+        command += ["--model", MODEL, "--base-url", SERVER, "--timeout", "900", "--connections", "4"]
     says = f"name the cells of {name}{' with the model' if asks else ''}"
     return Step(
         f"annotate-{end}", says, command, made, [path], ["graph"], saves=f"annotation/{end}.json", asks=asks
