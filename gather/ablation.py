@@ -18,7 +18,7 @@ from gather.benchmark import Answer, Bench, Scored
 from gather.benchmark_data import Question
 from gather.query import GeneQuery
 from gather.score import Convergence, Retriever
-from gather.weights import Weights
+from gather.weights import LONE_CLAIM, Weights
 
 Floats = npt.NDArray[np.float64]
 Formula = Callable[[Retriever, GeneQuery], Floats]
@@ -70,12 +70,16 @@ def _values(change: Callable[[Floats], Floats]) -> Callable[[Bench, Weights], We
     """Change the number of resources behind each weight."""
 
     def weights_of(_bench: Bench, weights: Weights) -> Weights:
-        specificity = weights.direct.data / weights.resources.data
         return replace(
-            weights, direct=_with_data(weights.direct, change(weights.resources.data) * specificity)
+            weights, direct=_with_data(weights.direct, change(weights.resources.data) * _specificity(weights))
         )
 
     return weights_of
+
+
+def _specificity(weights: Weights) -> Floats:
+    """``ln(targets / df)`` of every direct edge."""
+    return np.asarray(weights.direct.data / (weights.resources.data - LONE_CLAIM), dtype=np.float64)
 
 
 def _with_data(matrix: Any, data: Floats) -> Any:
@@ -96,9 +100,22 @@ def _with_publications(bench: Bench, weights: Weights) -> Weights:
     )[:, weights.nodes]
     pattern = weights.resources.tocoo()
     count = np.asarray(papers[pattern.row, pattern.col]).ravel()
-    specificity = weights.direct.data / weights.resources.data
+    worth = np.log1p(count + weights.resources.data) * _specificity(weights)
+    return replace(weights, direct=_with_data(weights.direct, worth))
+
+
+def _branches(bench: Bench, weights: Weights) -> Weights:
+    """A gene that marks a type and kinds of it marks one branch: only types without a marked ancestor count in df."""
+    ontology = bench.ontology
+    at = np.searchsorted(ontology.nodes, weights.nodes)
+    above = sp.csr_array(ontology.closure[np.ix_(at, at)] & ~np.eye(len(at), dtype=bool), dtype=np.float64)
+    marked = sp.csr_array(weights.resources > 0, dtype=np.float64)
+    below = (marked @ above.T).multiply(marked)
+    df = np.maximum((marked > 0).sum(axis=1) - (below > 0).sum(axis=1), 1)
+    rows = np.repeat(np.arange(marked.shape[0]), np.diff(weights.resources.indptr))
+    specificity = np.log(max(int(weights.own.sum()), 2) / np.asarray(df).ravel()[rows])
     return replace(
-        weights, direct=_with_data(weights.direct, np.log1p(count + weights.resources.data) * specificity)
+        weights, direct=_with_data(weights.direct, (weights.resources.data - LONE_CLAIM) * specificity)
     )
 
 
@@ -138,9 +155,12 @@ VARIANTS = (
     Variant("no inheritance", _no_inheritance),
     Variant("inheritance 0.5 instead of 0.35", _inherit_more),
     Variant("evidence of kinds lifted to their parents too", _from_below),
-    Variant("ln(1 + publications + resources) instead of resources", _with_publications),
-    Variant("ln(1 + resources) instead of resources", _values(np.log1p)),
+    Variant("a lone claim counts in full: resources instead of resources - 1/2", _values(np.asarray)),
+    Variant("resources^1.5", _values(lambda resources: resources**1.5)),
+    Variant("ln(1 + publications + resources)", _with_publications),
+    Variant("ln(1 + resources)", _values(np.log1p)),
     Variant("binary edges", _binary),
+    Variant("kinds of a marked type do not count in df", _branches),
     Variant("no length correction", formula=length_exponent(0.0)),
     Variant("length^0.6", formula=length_exponent(0.6)),
     Variant("length^0.7", formula=length_exponent(0.7)),

@@ -120,8 +120,15 @@ def scarena(bench: Bench, data: Path) -> Iterator[str]:
     from gather.score import SCORES
 
     questions = sentence_questions(bench.graph, data)
-    halves = {role: [q for q in questions if q.role == role] for role in ("choosing half", "held half")}
+    in_order = sentence_questions(bench.graph, data, ranking="expression")
+    halves, by_expression = (
+        {role: [q for q in all_of_them if q.role == role] for role in ("choosing half", "held half")}
+        for all_of_them in (questions, in_order)
+    )
     yield from _header("SC-Arena's 608 cell sentences, open set, no LLM", "scarena", bench.graph)
+    yield "A cell's genes are ranked by TF-IDF over the 608 sentences (`gather.benchmark_data.by_rarity`), as those of"
+    yield "a file's cells are; the row *genes by expression* keeps the order of the sentence and needs no other cell."
+    yield ""
     own, filtered = reproduction(bench.graph, data)
     rows = [
         own.judge.score(
@@ -140,6 +147,10 @@ def scarena(bench: Bench, data: Path) -> Iterator[str]:
         scored = [bench.judge.score(s, mine, bench.best(s, mine)) for s in SCORES]
         scored.append(
             bench.judge.score("calibrated without CELLxGENE rows", mine, without.best("calibrated", mine))
+        )
+        ranked = by_expression[role]
+        scored.append(
+            bench.judge.score("calibrated, genes by expression", ranked, bench.best("calibrated", ranked))
         )
         labelled = bench.judge.score("calibrated, labelled", mine, bench.labelled(mine))
         own_half = rows[0].part(role=role)
@@ -213,6 +224,7 @@ def ablation(bench: Bench, data: Path) -> Iterator[str]:
 
     files = [q for q in file_questions(bench.graph, data) if q.role in MACRO_ROLES]
     sentences = sentence_questions(bench.graph, data)
+    in_order = sentence_questions(bench.graph, data, ranking="expression")
     of_mode = {m: [q for q in files if q.mode == m] for m in ("label groups", "clusters")}
     parts = {
         "label groups": (of_mode["label groups"], False),
@@ -221,6 +233,7 @@ def ablation(bench: Bench, data: Path) -> Iterator[str]:
         "clusters, closed": (of_mode["clusters"], True),
         "sentences, choosing half": ([q for q in sentences if q.role == "choosing half"], False),
         "sentences, held half": ([q for q in sentences if q.role == "held half"], False),
+        "held half, by expression": ([q for q in in_order if q.role == "held half"], False),
     }
     yield from _header("Ablation of the default score", "ablation", bench.graph)
     yield "Best candidate, no back-off. Exact / relation / adjusted Lin / lineage, macro means over pbmc68k, pbmc3k,"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ import numpy.typing as npt
 from gather.annotate_adata import AUTO, cell_groups
 from gather.annotate_file import open_h5ad
 from gather.annotate_input import Expression, Ranking, rank_cell_sets, read_expression
-from gather.query import DEFAULT_TOP, CellSet, GeneQuery, Panel, ground_panel, make_query
+from gather.query import DEFAULT_TOP, CellSet, GeneQuery, Panel, ground_panel, make_query, rank_weights
 from vckg.errors import InputError
 from vckg.resources import resource
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from vckg.graph import Graph
 
 Mode = Literal["label groups", "clusters", "sentences"]
+SentenceRanking = Literal["tf-idf", "expression"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,12 +127,21 @@ def _commonest(truths: Sequence[str]) -> str:
 
 
 SENTENCE_TOP = 100
-"""Genes of a cell sentence that are asked: nearly all of it. Its first fifty are mostly what every cell expresses."""
+"""Genes of a cell sentence that are asked."""
 
 
-def sentence_questions(graph: Graph, folder: Path, *, top: int = SENTENCE_TOP) -> list[Question]:
+def sentence_questions(
+    graph: Graph, folder: Path, *, top: int = SENTENCE_TOP, ranking: SentenceRanking = "tf-idf"
+) -> list[Question]:
     """Return SC-Arena's 608 cell sentences, in file order; even positions are the half that may be used for
     choosing.
+
+    Parameters
+    ----------
+    ranking
+        ``expression`` keeps the order of a sentence, whose first genes are mostly what every cell expresses;
+        ``tf-idf`` (`by_rarity`) ranks the genes of each cell against the file's other cells, as ``gather
+        annotate --groupby cell`` does. No label takes part in either.
     """
     path = folder / "scarena" / "cell_sentences_fixed.jsonl"
     if not path.is_file():
@@ -138,10 +149,30 @@ def sentence_questions(graph: Graph, folder: Path, *, top: int = SENTENCE_TOP) -
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     sentences = [tuple(dict.fromkeys(row["cell_sentence"].split())) for row in rows]
     panel = ground_panel(graph, sorted({gene for sentence in sentences for gene in sentence}))
+    asked = sentences if ranking == "expression" else by_rarity(panel, sentences)
     found = []
-    for at, (row, genes) in enumerate(zip(rows, sentences, strict=True)):
+    for at, (row, genes) in enumerate(zip(rows, asked, strict=True)):
         cell_set = CellSet(str(at), genes)
         role = "choosing half" if at % 2 == 0 else "held half"
         query = make_query(panel, cell_set, top=top)
         found.append(Question("scarena", role, "sentences", cell_set, query, None, row["cell_ontology_id"]))
     return found
+
+
+def by_rarity(panel: Panel, sentences: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Order every sentence by ``w ln(N / (df + 1))``, the TF-IDF of a cell's genes over the N sentences.
+
+    A sentence has ranks for expression, so the published rank weight ``w = 1 / log2(rank + 2)`` over its
+    grounded genes stands for ``log1p(expression)``; `df` counts the sentences that hold the gene. A gene of
+    nearly every sentence (factor 0 or less) says nothing and goes to the end.
+    """
+    node = dict(zip(panel.names, panel.nodes.tolist(), strict=True))
+    kept = [[gene for gene in sentence if node[gene] >= 0] for sentence in sentences]
+    df = Counter(node[gene] for genes in kept for gene in dict.fromkeys(genes))
+    ordered = []
+    for sentence, genes in zip(sentences, kept, strict=True):
+        rarity = np.array([np.log(len(kept) / (df[node[gene]] + 1.0)) for gene in genes])
+        strength = rank_weights(len(genes)) * np.maximum(rarity, 0.0)
+        ranked = [genes[i] for i in np.argsort(-strength, kind="stable").tolist()]
+        ordered.append((*ranked, *(gene for gene in sentence if node[gene] < 0)))
+    return ordered

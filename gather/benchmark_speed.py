@@ -42,7 +42,7 @@ def real_queries(graph: Graph, data: Path) -> list[GeneQuery]:
     """SC-Arena's 608 sentences as queries."""
     from gather.benchmark_data import sentence_questions
 
-    return [q.query for q in sentence_questions(graph, data, top=GENES) if len(q.query)]
+    return [q.query for q in sentence_questions(graph, data, top=GENES, ranking="expression") if len(q.query)]
 
 
 def rows_of(made: Operators, queries: list[GeneQuery]) -> npt.NDArray[np.int32]:

@@ -65,7 +65,13 @@ def _built(profile: str, mirror: Path, cache: Path) -> "Graph":
     files = [p for pattern in BUILD_MODULES for p in sorted((ROOT / "vckg").glob(pattern))]
     files += [
         ROOT / "data" / name
-        for name in ("sources.toml", "cell_labels.tsv", "panglaodb_cells.tsv", "mangled_symbols.tsv")
+        for name in (
+            "sources.toml",
+            "cell_labels.tsv",
+            "panglaodb_cells.tsv",
+            "mangled_symbols.tsv",
+            "cell_type_corrections.tsv",
+        )
     ]
     key = hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()[:12]
     folder = cache / f"{profile}-{key}"

@@ -10,7 +10,7 @@ from gather.explanation import explain
 from gather.metapath import target_named
 from gather.query import query_genes, rank_weights, technical_genes
 from gather.score import SCORES, Retriever
-from gather.weights import INHERITANCE, Null, evidence_weights
+from gather.weights import INHERITANCE, LONE_CLAIM, Null, evidence_weights
 from vckg.errors import InputError
 
 
@@ -113,7 +113,7 @@ def test_many_queries_of_one_column_get_the_same_p_as_alone(columns):
 
 
 def test_evidence_counts_independent_resources_and_specificity(make_graph):
-    """Two sources of one resource count once; a gene that marks both cells says nothing about either."""
+    """Two sources of one resource count once, a lone claim half; a gene that marks both cells says nothing."""
     row = {"relation": "is_marker_for", "object": "CL:0000001"}
     graph = make_graph(
         [
@@ -128,7 +128,7 @@ def test_evidence_counts_independent_resources_and_specificity(make_graph):
     weights = evidence_weights(graph, target_named("Cell"))
     column = weights.direct[:, [weights.column_of[graph.index("CL:0000001")]]].toarray().ravel()
     found = [column[graph.index(f"HGNC:{i}")] for i in (1, 2, 3)]
-    np.testing.assert_allclose(found, [2 * np.log(2), 1 * np.log(2), 0.0])
+    np.testing.assert_allclose(found, [1.5 * np.log(2), 0.5 * np.log(2), 0.0])
 
 
 def test_a_cell_type_inherits_from_what_it_is_a_kind_of_and_not_the_other_way(make_graph):
@@ -145,7 +145,11 @@ def test_a_cell_type_inherits_from_what_it_is_a_kind_of_and_not_the_other_way(ma
     retriever = Retriever(graph, candidates=candidates)
     assert [graph.ids[i] for i in retriever.nodes] == ["CL:0000001", "CL:0000002", "CL:0000003"]
     genes = [graph.index("HGNC:1"), graph.index("HGNC:2")]
-    expected = np.log(2) * np.array([[1, INHERITANCE, INHERITANCE**2 / 2], [0, 1, INHERITANCE / 2]])
+    expected = (
+        (1 - LONE_CLAIM)
+        * np.log(2)
+        * np.array([[1, INHERITANCE, INHERITANCE**2 / 2], [0, 1, INHERITANCE / 2]])
+    )
     np.testing.assert_allclose(retriever.matrix[genes].toarray(), expected)
     assert [graph.ids[i] for i in Retriever(graph).nodes] == ["CL:0000001", "CL:0000002"]
 

@@ -1,6 +1,7 @@
 """Grounding: the two ways to ask (one graph's grounders, whole columns in a build) follow one set of rules."""
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -196,6 +197,46 @@ def test_panglaodbs_names_lead_to_live_classes(full_graph: Graph) -> None:
     assert len(rows) == 181
     for _, curie, name in rows:
         assert (full_graph.names[full_graph.index(curie)] if curie else "") == name
+
+
+@pytest.mark.data
+def test_a_correction_leads_from_a_stated_class_to_the_one_the_name_means(
+    full_graph: Graph, tmp_path: Path
+) -> None:
+    """Both ids are live; the corrected rows are in the graph under the right class."""
+    from vckg.resources import resource
+
+    lines = resource("data", "cell_type_corrections.tsv").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in lines if not line.startswith("#")][1:]
+    assert len({(name, stated) for name, stated, _, _ in rows}) == len(rows) > 15
+    for _, stated, right, why in rows:
+        assert full_graph.get(stated) is not None
+        assert full_graph.get(right) is not None
+        assert stated != right
+        assert why
+    satellite = full_graph.index("CL:0000594")
+    genes = full_graph.subject[full_graph.in_edges(satellite, "is_marker_for")]
+    assert full_graph.index(full_graph.genes.ground(["NCAM1"])[0].curie) in genes
+
+
+def test_only_the_stated_row_of_that_name_is_corrected(tmp_path: Path) -> None:
+    from vckg.readers.markers import read_accordion
+
+    rows = [("GMP", "CL:0000837"), ("GMP", "CL:0000557"), ("MPP", "CL:0000837"), ("LSEC", "CL:0002072")]
+    header = (
+        "species\tUberon_ID\toriginal_celltype\tCL_ID\tmarker\tmarker_type\tresource\tECs_global\tSPs_global"
+    )
+    lines = [f"Human\t\t{name}\t{cell}\tCD34\tpositive\tX\t1\t1" for name, cell in rows]
+    (tmp_path / "main").write_text("\n".join([header, *lines]) + "\n")
+    (tmp_path / "fix").write_text(
+        "# why\nname\tstated\tcl_id\twhy\nGMP\tCL:0000837\tCL:0000557\tx\nLSEC\tCL:0002072\tCL:1000398\tx\n"
+    )
+    reading = read_accordion({"main": tmp_path / "main", "corrections": tmp_path / "fix"})
+    found = reading.statements[0].object[0].names.to_pylist()
+    assert found == ["CL:0000557", "CL:0000557", "CL:0000837", "CL:1000398"]
+    assert ("GMP", "CL:0000837") not in zip(
+        *(reading.mapped[0][c].to_pylist() for c in ("label", "id")), strict=True
+    )
 
 
 LABELS = st.lists(

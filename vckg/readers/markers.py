@@ -18,7 +18,7 @@ from vckg.errors import SourceError
 from vckg.ground import normal_keys
 from vckg.readers._csv import read_columns
 from vckg.readers._json import Atlas, AtlasCell, read_json
-from vckg.statements import End, Names, Reading, Statements, equals, exploded, keep, numbers, pmids
+from vckg.statements import End, Names, Reading, Statements, equals, exploded, keep, numbers, one_of, pmids
 
 Parts = Mapping[str, Path]
 
@@ -41,15 +41,16 @@ def read_cellmarker(parts: Parts, *, separator: str = "\t") -> Reading:
     table = read_columns(parts["main"], columns, separator=separator, quoted=separator == ",")
     reading = Reading(rows=table.num_rows)
     table = keep(table, equals(table["species"], "Human"), "not human", reading.rejected, "species")
-    reading.mapped.append(_mapped(table["cell_name"], _underscored(table["cellontology_id"])))
-    stated = _underscored(table["cellontology_id"])
+    stated = _corrected(parts, table["cell_name"], _underscored(table["cellontology_id"]))
+    reading.mapped.append(_mapped(table["cell_name"], stated))
+    table = table.append_column("cell", stated)
     table = keep(table, ~equals(stated, ""), "no cell type id", reading.rejected, "cell_name")
     cancer = ~equals(table["cancer_type"], "Normal")
     reading.statements.append(
         Statements(
             "is_marker_for",
             tuple(End("genes", _blank_na(table[c])) for c in ("Symbol", "GeneID", "UNIPROTID", "marker")),
-            (End("curie", _underscored(table["cellontology_id"])),),
+            (End("curie", table["cell"]),),
             publications=pmids(table["PMID"]),
             tissue=End("curie", _underscored(table["uberonongology_id"])),
             evidence=table["marker_source"],
@@ -68,8 +69,10 @@ def read_accordion(parts: Parts) -> Reading:
     table = read_columns(parts["main"], [*columns, "ECs_global", "SPs_global"])
     reading = Reading(rows=table.num_rows)
     table = keep(table, equals(table["species"], "Human"), "not human", reading.rejected, "species")
-    reading.mapped.append(_mapped(table["original_celltype"], table["CL_ID"]))
-    known = np.isin(np.array(table["marker_type"].to_pylist(), dtype=object), ["positive", "negative"])
+    stated = _corrected(parts, table["original_celltype"], _underscored(table["CL_ID"]))
+    reading.mapped.append(_mapped(table["original_celltype"], stated))
+    table = table.append_column("cell", stated)
+    known = one_of(table["marker_type"], ["positive", "negative"])
     table = keep(table, known, "neither positive nor negative", reading.rejected, "marker_type")
     for kind, relation in (("positive", "is_marker_for"), ("negative", "is_negative_marker_for")):
         rows = table.filter(pa.array(equals(table["marker_type"], kind)))
@@ -77,7 +80,7 @@ def read_accordion(parts: Parts) -> Reading:
             Statements(
                 relation,
                 (End("genes", rows["marker"]),),
-                (End("curie", rows["CL_ID"]),),
+                (End("curie", rows["cell"]),),
                 weight=numbers(rows["ECs_global"]),
                 specificity=numbers(rows["SPs_global"]),
                 tissue=End("curie", rows["Uberon_ID"]),
@@ -317,6 +320,17 @@ def _underscored(column: Any) -> Any:
     text = pc.utf8_trim_whitespace(column)
     right = pc.match_substring_regex(text, r"^[A-Za-z]+[_:]\d+$")
     return pc.if_else(right, pc.replace_substring(text, "_", ":"), "")
+
+
+def _corrected(parts: Parts, names: Any, stated: Any) -> Any:
+    """Stated ids, those that the part ``corrections`` finds not to be what their name means put right."""
+    if "corrections" not in parts:
+        return stated
+    table = read_columns(parts["corrections"], ["name", "stated", "cl_id"], comment=b"#")
+    wrong = pc.binary_join_element_wise(table["name"], table["stated"], "\t")
+    asked = pc.binary_join_element_wise(names, stated, "\t")
+    at = pc.index_in(asked, value_set=wrong.combine_chunks())
+    return pc.coalesce(pc.take(table["cl_id"].combine_chunks(), at), stated)
 
 
 def _blank_na(column: Any) -> Any:
