@@ -120,8 +120,8 @@ EXACT = (
     "type I pneumocyte", "type II pneumocyte", "club cell", "goblet", "podocyte", "oligodendrocyte", "OPC", "microglia",
     "cardiomyocyte", "hepatocyte", "enterocyte", "paneth", "fibroblast", "pericyte", "mast", "neutrophil",
     "plasma cell", "pDC", "megakaryocyte", "Treg", "pancreatic alpha", "pancreatic beta", "pancreatic acinar",
-    "keratinocyte", "melanocyte", "adipocyte", "chondrocyte", "osteoclast", "rod", "cone", "alveolar macrophage", "Kupffer",
-    "proximal tubule epithelial",
+    "keratinocyte", "melanocyte", "adipocyte", "chondrocyte", "osteoclast", "rod", "cone", "alveolar macrophage",
+    "Kupffer", "proximal tubule epithelial",
 )  # fmt: skip
 """Types without rivals of nearly the same markers: nothing but the type itself will do."""
 
