@@ -82,6 +82,28 @@ def rotate_and_store(
                 values[block, h, offset, j] = qkv[r, q_heads + kv_heads + h, j]
 
 
+@numba.njit(fastmath=True, nogil=True, cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _weigh(scores: Floats, merges: bool, lse: float, out: Floats) -> None:
+    """Turn scores into softmax weights in place, and `out` into what it contributes: attention with `lse`, or 0."""
+    largest = scores[0]
+    for t in range(1, len(scores)):
+        largest = max(largest, scores[t])
+    if merges:
+        largest = max(largest, lse)
+    norm = scores.dtype.type(0)
+    for t in range(len(scores)):
+        scores[t] = np.exp(scores[t] - largest)
+        norm += scores[t]
+    before = scores.dtype.type(0)
+    if merges:
+        before = np.exp(lse - largest)
+        norm += before
+    for t in range(len(scores)):
+        scores[t] /= norm
+    for j in range(len(out)):
+        out[j] = out[j] * (before / norm) if merges else 0
+
+
 @_compiled
 def attend(
     qkv: Floats,
@@ -93,12 +115,15 @@ def attend(
     tables: npt.NDArray[np.int32],
     keys: Floats,
     values: Floats,
+    begin: npt.NDArray[np.int32],
+    lse: Floats,
     out: Floats,
 ) -> None:
     """Attention of the listed rows over the cached tokens that the plan lets each see; into `out` [r, heads, d].
 
-    The rest as in `serve.attention.AttentionPlan` and `rotate_and_store`. One task is a row and a KV head,
-    whose queries (grouped-query attention) share each key that is read.
+    Of the first `begin[r]` tokens `out` holds the attention already and `lse` [r, heads] its log-sum-exp; the rest is
+    merged in. The others as in `serve.attention.AttentionPlan` and `rotate_and_store`. One task is a row and a KV
+    head, whose queries (grouped-query attention) share each key that is read.
     """
     heads, width = qkv.shape[1], qkv.shape[2]
     kv_heads, block_tokens = keys.shape[1], keys.shape[2]
@@ -107,11 +132,14 @@ def attend(
     for task in numba.prange(len(rows) * kv_heads):
         r, h = rows[task // kv_heads], task % kv_heads
         table = tables[segment[r]]
-        n, first = seen[r], extra_start[r]
+        skip, first = begin[r], extra_start[r]
+        n = seen[r] - skip
         total = n + extra_start[r + 1] - first
+        if total == 0:
+            continue
         scores = np.empty((group, total), qkv.dtype)
         for t in range(total):
-            place = t if t < n else extra[first + t - n]
+            place = t + skip if t < n else extra[first + t - n]
             key = keys[table[place // block_tokens], h, place % block_tokens]
             for g in range(group):
                 q = qkv[r, h * group + g]
@@ -120,19 +148,11 @@ def attend(
                     dot += q[j] * key[j]
                 scores[g, t] = dot * scale
         for g in range(group):
-            largest = scores[g, 0]
-            for t in range(1, total):
-                largest = max(largest, scores[g, t])
-            norm = qkv.dtype.type(0)
-            for t in range(total):
-                scores[g, t] = np.exp(scores[g, t] - largest)
-                norm += scores[g, t]
             o = out[r, h * group + g]
-            for j in range(width):
-                o[j] = 0
+            _weigh(scores[g], skip > 0, lse[r, h * group + g] if skip > 0 else qkv.dtype.type(0), o)
             for t in range(total):
-                place = t if t < n else extra[first + t - n]
+                place = t + skip if t < n else extra[first + t - n]
                 value = values[table[place // block_tokens], h, place % block_tokens]
-                p = scores[g, t] / norm
+                p = scores[g, t]
                 for j in range(width):
                     o[j] += p * value[j]

@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 
 from serve import torch_ops
-from serve.attention import AttentionPlan, Int64
+from serve.attention import AttentionPlan, Int64, Span
 from serve.cache import PagedKV
 from serve.errors import ModelError
+from serve.forest_attention.step import Saving, Shared, share
 from serve.linear import Linear, check_precision, make_linear
 
 if TYPE_CHECKING:
@@ -116,6 +117,8 @@ class Model:
         self.layers = [self._layer(own, f"layers.{i}.") for i in range(self.dims.layers)]
         self.cos, self.sin = _rotary(config, self.dims, own.get("rope_freqs.weight"), self.device, self.dtype)
         self.forwards = 0
+        self.saving: Saving | None = Saving()
+        """When rows attend to a prefix they share together (FlashForge); None: every row for itself."""
 
     @classmethod
     def load(
@@ -217,6 +220,11 @@ class _TorchStep:
         self.cos, self.sin = model.cos[positions], model.sin[positions]
         self.slots = torch.as_tensor(plan.slots, device=model.device)
         self.masks = [torch_ops.visible(plan, span, model.device) for span in plan.spans]
+        self.shared = _shared(model, plan, _rows_alone(plan))
+        if self.shared is not None:
+            for span, mask in zip(plan.spans, self.masks, strict=True):
+                begin = torch.as_tensor(self.shared.begin[span.start : span.stop], device=model.device)
+                mask &= torch.arange(mask.shape[1], device=model.device)[None] >= begin[:, None]
 
     def add_norm(self, x: torch.Tensor, delta: torch.Tensor | None, weight: torch.Tensor) -> torch.Tensor:
         if delta is not None:
@@ -232,10 +240,20 @@ class _TorchStep:
             k = torch_ops.rms_norm(k, layer.k_norm, d.eps)
         q, k = torch_ops.rotate(q, self.cos, self.sin), torch_ops.rotate(k, self.cos, self.sin)
         self.cache.write(index, self.slots, k, v)
-        parts = [
-            torch_ops.attend_span(q[span.start : span.stop], span, mask, self.cache, index)
-            for span, mask in zip(self.plan.spans, self.masks, strict=True)
-        ]
+        before: tuple[torch.Tensor, torch.Tensor] | None = None
+        if self.shared is not None:
+            data = self.cache.data[index]
+            part, part_lse = self.shared(q, data[0], data[1])
+            before = part.new_zeros(q.shape), part_lse.new_full(q.shape[:2], -torch.inf)
+            before[0][self.shared.rows], before[1][self.shared.rows] = part, part_lse
+        parts = []
+        for span, mask in zip(self.plan.spans, self.masks, strict=True):
+            rows = slice(span.start, span.stop)
+            if before is None or self.shared is None or not self.shared.begin[rows].any():
+                parts.append(torch_ops.attend_span(q[rows], span, mask, self.cache, index))
+            else:
+                held = before[0][rows], before[1][rows]
+                parts.append(torch_ops.attend_rest(q[rows], span, mask, self.cache, index, held))
         return torch.cat(parts).reshape(len(qkv), -1)
 
 
@@ -245,15 +263,20 @@ class _CompiledStep:
     def __init__(self, model: Model, plan: AttentionPlan, cache: PagedKV) -> None:
         self.model, self.plan, self.cache = model, plan, cache
         self.cos, self.sin = model.cos[plan.positions].numpy(), model.sin[plan.positions].numpy()
-        blocked = [s for s in plan.spans if not s.tree and s.stop - s.start >= BLOCKED_ROWS]
-        self.blocked = [(span, torch_ops.visible(plan, span, model.device)) for span in blocked]
-        alone = np.ones(plan.rows, bool)
-        for span in blocked:
-            alone[span.start : span.stop] = False
-        self.alone = np.flatnonzero(alone)
-        work = int(plan.seen[self.alone].sum()) * model.dims.heads * model.dims.head_width
-        _set_threads(work + plan.rows * model.dims.hidden)
+        self.blocked = [(s, torch_ops.visible(plan, s, model.device)) for s in plan.spans if _blocked(s)]
+        self.alone = _rows_alone(plan)
+        self.shared = _shared(model, plan, self.alone)
+        self.begin = np.zeros(plan.rows, np.int32) if self.shared is None else self.shared.begin
+        left = plan.seen[self.alone] - self.begin[self.alone]
+        _set_threads(
+            int(left.sum()) * model.dims.heads * model.dims.head_width + plan.rows * model.dims.hidden
+        )
         self.nothing = np.empty((0, 0), model.embedding.new_empty(0).numpy().dtype)
+        self.lse = (
+            self.nothing
+            if self.shared is None
+            else np.zeros((plan.rows, model.dims.heads), self.nothing.dtype)
+        )
 
     def add_norm(self, x: torch.Tensor, delta: torch.Tensor | None, weight: torch.Tensor) -> torch.Tensor:
         from serve import kernels
@@ -272,14 +295,32 @@ class _CompiledStep:
         norms = layer.q_norm.numpy(), layer.k_norm.numpy()
         kernels.rotate_and_store(rows, self.cos, self.sin, plan.slots, *norms, d.eps, keys, values)
         out = torch.empty(len(qkv), d.heads, d.head_width, dtype=self.model.dtype)
+        queries = torch.from_numpy(rows[:, : d.heads])
+        if self.shared is not None:
+            data, at = self.cache.data[index], self.shared.rows
+            out[at], torch.from_numpy(self.lse)[at] = self.shared(queries, data[0], data[1])
         if len(self.alone):
             seen = plan.segment, plan.seen, plan.extra_start, plan.extra, plan.tables
-            kernels.attend(rows, self.alone, *seen, keys, values, out.numpy())
-        queries = torch.from_numpy(rows[:, : d.heads])
+            kernels.attend(rows, self.alone, *seen, keys, values, self.begin, self.lse, out.numpy())
         for span, mask in self.blocked:
             part = slice(span.start, span.stop)
             out[part] = torch_ops.attend_span(queries[part], span, mask, self.cache, index)
         return out.view(len(qkv), -1)
+
+
+def _blocked(span: Span) -> bool:
+    """Whether a segment's rows attend together, by matrix products."""
+    return not span.tree and span.stop - span.start >= BLOCKED_ROWS
+
+
+def _rows_alone(plan: AttentionPlan) -> Int64:
+    """The packed rows that attend one by one, but for the prefixes they share."""
+    parts = [np.arange(s.start, s.stop) for s in plan.spans if not _blocked(s)]
+    return np.concatenate([*parts, np.empty(0, np.int64)]).astype(np.int64)
+
+
+def _shared(model: Model, plan: AttentionPlan, rows: Int64) -> Shared | None:
+    return share(plan, rows, model.dims.kv_heads, model.device, model.saving) if model.saving else None
 
 
 def _set_threads(work: int) -> None:

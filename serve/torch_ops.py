@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from serve.attention import AttentionPlan, Span
 from serve.cache import PagedKV
+from serve.forest_attention.torch_executor import merge
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
@@ -34,10 +35,39 @@ def visible(plan: AttentionPlan, span: Span, device: torch.device) -> torch.Tens
     return mask
 
 
-def attend_span(q: torch.Tensor, span: Span, mask: torch.Tensor, cache: PagedKV, layer: int) -> torch.Tensor:
+def attend_span(
+    q: torch.Tensor,
+    span: Span,
+    mask: torch.Tensor,
+    cache: PagedKV,
+    layer: int,
+) -> torch.Tensor:
     """Attention of a segment's queries [rows, heads, d] over its cache under `mask`; [rows, heads, d]."""
     keys, values = cache.read(layer, span.blocks, mask.shape[1])
     out = F.scaled_dot_product_attention(
         q.transpose(0, 1)[None], keys[None], values[None], attn_mask=mask[None, None], enable_gqa=True
     )
     return out[0].transpose(0, 1)
+
+
+def attend_rest(
+    q: torch.Tensor,
+    span: Span,
+    mask: torch.Tensor,
+    cache: PagedKV,
+    layer: int,
+    before: tuple[torch.Tensor, torch.Tensor],
+) -> torch.Tensor:
+    """As `attend_span`, merged with `before`: attention [rows, heads, d] and log-sum-exp [rows, heads] of what
+    `mask` leaves out; -inf where nothing is.
+    """
+    start = int(mask.any(0).int().argmax()) // cache.block_tokens * cache.block_tokens
+    keys, values = cache.read(layer, span.blocks[start // cache.block_tokens :], mask.shape[1] - start)
+    rows, heads, d = q.shape
+    grouped = q.view(rows, len(keys), -1, d).transpose(0, 1)  # [kv heads, rows, group, d]
+    scores = torch.einsum("krgd,ktd->krgt", grouped, keys) * d**-0.5
+    scores.masked_fill_(~mask[None, :, None, start:], -torch.inf)
+    lse = scores.logsumexp(-1)
+    weights = (scores - lse.masked_fill(lse.isneginf(), 0.0)[..., None]).exp()
+    out = torch.einsum("krgt,ktd->krgd", weights, values).transpose(0, 1).reshape(rows, heads, d)
+    return merge(*before, out, lse.transpose(0, 1).reshape(rows, heads))[0].to(q.dtype)

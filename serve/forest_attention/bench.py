@@ -38,7 +38,7 @@ def case(requests: int, prefix: int, suffix: int) -> str:
     query = torch.randn(requests, HEADS, WIDTH, generator=generator)
     forest = forest_of(tables, lengths, BLOCK_TOKENS)
     made = make_plan(forest, CostModel(group=HEADS // KV_HEADS, tile_rows=1 << 16))
-    plan = to_torch(made)
+    plan = to_torch(made, KV_HEADS)
     slots = [torch.from_numpy(_slots(t, n)) for t, n in zip(tables, lengths, strict=True)]
 
     def grouped() -> torch.Tensor:

@@ -87,7 +87,7 @@ class _Open:
 
 
 def forest_of(
-    block_tables: Sequence[Sequence[int]] | Sequence[Ints], lengths: Sequence[int] | Ints, block_tokens: int
+    block_tables: Sequence[Sequence[int]] | Ints, lengths: Sequence[int] | Ints, block_tokens: int
 ) -> Forest:
     """Return the forest of the rows' contexts.
 
@@ -109,13 +109,14 @@ def forest_of(
         If a table is too short for its length, or a length is negative.
     """
     keys, n_blocks = _keys(block_tables, lengths, block_tokens)
-    order = np.array(sorted(range(len(keys)), key=[row.tobytes() for row in keys].__getitem__), np.int64)
+    written = [row.tobytes() for row in keys]
+    order = np.array(sorted(range(len(keys)), key=written.__getitem__), np.int64)
     keys, n_blocks = keys[order], n_blocks[order]
     return _flatten(_nodes(n_blocks, _common(keys, n_blocks)), keys, order, n_blocks, block_tokens)
 
 
 def _keys(
-    block_tables: Sequence[Sequence[int]] | Sequence[Ints], lengths: Sequence[int] | Ints, block_tokens: int
+    block_tables: Sequence[Sequence[int]] | Ints, lengths: Sequence[int] | Ints, block_tokens: int
 ) -> tuple[Ints, Ints]:
     """One integer per block, which one and how much of it is inside the context, -1 beyond; and blocks per row."""
     used = np.asarray(lengths, np.int64)

@@ -16,21 +16,22 @@ from serve.forest_attention.plan import Plan
 
 PADDING = 1.25
 """Tasks share a batch while the longest is at most this many times the shortest."""
-BATCH_TOKENS = 1 << 13
+BATCH_TOKENS = 1 << 11
 """Gathered tokens a batch may hold, so that its keys and values stay in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskBatch:
-    """Tasks run as one batched product: b tasks of `rows` query rows, padded to n tokens.
+    """Tasks run as one batched product: b tasks of r query rows, padded to n tokens.
 
-    `rows` int64[b, r] (query rows), `partials` int64[b * r] (where their results go), `slots` int64[b, n] (padding
-    repeats slot 0), `n_tokens` int64[b], `mask` bool[b, n] of the padding or None where there is none.
+    `rows` int64[b, r] (query rows), `partials` int64[b * r] (where their results go), `index` int64[b, kv_heads, n]
+    (where the keys are among all of a layer's, each of width d; padding repeats the first), `mask` bool[b, n] of
+    the padding or None where there is none.
     """
 
     rows: torch.Tensor
     partials: torch.Tensor
-    slots: torch.Tensor
+    index: torch.Tensor
     mask: torch.Tensor | None
 
 
@@ -38,16 +39,22 @@ class TaskBatch:
 class TorchPlan:
     """A `Plan` as tensors on one device; made once, used by every layer of a step.
 
-    `merge` int64[R, w] lists each row's partials, padded with the index P, a partial that is empty.
+    `merge` int64[R, w] lists each row's partials, padded with the index P, a partial that is empty; None where
+    every row is one partial in its place, so that there is nothing to merge.
     """
 
     batches: tuple[TaskBatch, ...]
-    merge: torch.Tensor
+    merge: torch.Tensor | None
     n_partials: int
 
 
-def to_torch(plan: Plan, device: torch.device | str = "cpu") -> TorchPlan:
-    """Return the plan's tasks in batches and its merge program as a padded table."""
+def to_torch(
+    plan: Plan, kv_heads: int, device: torch.device | str = "cpu", *, paged: bool = False
+) -> TorchPlan:
+    """Return the plan's tasks in batches and its merge program as a padded table.
+
+    The cache's layers are [slots, kv_heads, d], or [blocks, kv_heads, block_tokens, d] if `paged`.
+    """
     counts = np.diff(plan.row_indptr)
     order = np.lexsort((plan.n_tokens, counts))
     batches: list[TaskBatch] = []
@@ -55,12 +62,15 @@ def to_torch(plan: Plan, device: torch.device | str = "cpu") -> TorchPlan:
     while start < len(order):
         stop = _batch_end(plan.n_tokens[order], counts[order], start)
         if plan.n_tokens[order[start]] or stop - start > 1:
-            batches.append(_batch(plan, order[start:stop], device))
+            batches.append(_batch(plan, order[start:stop], kv_heads, device, paged))
         start = stop
     widths = np.diff(plan.merge_indptr)
     merge = np.full((plan.n_rows, max(int(widths.max(initial=0)), 1)), len(plan.rows), np.int64)
     merge[np.arange(merge.shape[1]) < widths[:, None]] = plan.merge
-    return TorchPlan(tuple(batches), torch.from_numpy(merge).to(device), len(plan.rows))
+    in_place = merge.shape[1] == 1 and len(batches) == 1
+    if in_place:
+        in_place = np.array_equal(batches[0].partials.cpu(), merge[:, 0])
+    return TorchPlan(tuple(batches), None if in_place else torch.from_numpy(merge).to(device), len(plan.rows))
 
 
 def _batch_end(n_tokens: Ints, counts: Ints, start: int) -> int:
@@ -76,7 +86,7 @@ def _batch_end(n_tokens: Ints, counts: Ints, start: int) -> int:
     return stop
 
 
-def _batch(plan: Plan, tasks: Ints, device: torch.device | str) -> TaskBatch:
+def _batch(plan: Plan, tasks: Ints, kv_heads: int, device: torch.device | str, paged: bool) -> TaskBatch:
     lengths = plan.n_tokens[tasks]
     slots = np.zeros((len(tasks), int(lengths.max())), np.int64)
     for i, task in enumerate(tasks):
@@ -84,12 +94,15 @@ def _batch(plan: Plan, tasks: Ints, device: torch.device | str) -> TaskBatch:
     partials = plan.row_indptr[tasks][:, None] + np.arange(
         plan.row_indptr[tasks[0] + 1] - plan.row_indptr[tasks[0]]
     )
+    heads, size = np.arange(kv_heads)[:, None], plan.block_tokens
+    each = slots[:, None]
+    index = (each // size * kv_heads + heads) * size + each % size if paged else each * kv_heads + heads
     padded = bool((lengths != lengths[0]).any())
     mask = np.arange(slots.shape[1]) >= lengths[:, None] if padded else None
     return TaskBatch(
         rows=torch.from_numpy(plan.rows[partials]).to(device),
         partials=torch.from_numpy(partials.ravel()).to(device),
-        slots=torch.from_numpy(slots).to(device),
+        index=torch.from_numpy(index).to(device),
         mask=None if mask is None else torch.from_numpy(mask).to(device),
     )
 
@@ -106,7 +119,7 @@ def execute(
     query
         [rows, heads, d].
     keys, values
-        One layer of the cache, [slots, kv_heads, d].
+        One layer of the cache, in the layout that `to_torch` was told.
     scale
         Factor on the scores.
 
@@ -117,10 +130,13 @@ def execute(
     """
     sums = torch.float64 if query.dtype == torch.float64 else torch.float32
     heads, d = query.shape[1:]
+    if plan.merge is None:
+        return _pac(plan.batches[0], query, keys, values, scale, sums)  # its rows are in order
     out = query.new_zeros((plan.n_partials + 1, heads, d), dtype=sums)
     lse = query.new_full((plan.n_partials + 1, heads), -torch.inf, dtype=sums)
     for batch in plan.batches:
-        out[batch.partials], lse[batch.partials] = _pac(batch, query, keys, values, scale, sums)
+        chosen = query.index_select(0, batch.rows.view(-1))
+        out[batch.partials], lse[batch.partials] = _pac(batch, chosen, keys, values, scale, sums)
     return _por(out[plan.merge], lse[plan.merge])
 
 
@@ -132,19 +148,20 @@ def _pac(
     scale: float,
     sums: torch.dtype,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Partial attention of a batch of tasks; [b * r, heads, d] and [b * r, heads]."""
-    (b, r), kv_heads, d = batch.rows.shape, keys.shape[1], query.shape[2]
+    """Partial attention of a batch of tasks for their rows' queries [b * r, heads, d]; the same and [b * r, heads]."""
+    (b, r), kv_heads, d = batch.rows.shape, batch.index.shape[1], query.shape[2]
     group = query.shape[1] // kv_heads
+    flat = batch.index.view(-1)
+    k, v = (cache.view(-1, d).index_select(0, flat).view(b, kv_heads, -1, d) for cache in (keys, values))
+    if k.dtype != sums:
+        k, v = k.to(sums), v.to(sums)
+    if r == 1:  # a row's heads lie in groups already
+        out, lse = _softmax_attention(query.view(b, kv_heads, group, d).to(sums), k, v, batch.mask, scale)
+        return out.reshape(b, -1, d), lse.reshape(b, -1)
     # the group's heads of all rows are stacked, so that the product is a matrix times a matrix
-    stacked = (
-        query[batch.rows].view(b, r, kv_heads, group, d).transpose(1, 2).reshape(b, kv_heads, r * group, d)
-    )
-    flat = batch.slots.view(-1)
-    k, v = (
-        cache.index_select(0, flat).view(b, -1, kv_heads, d).transpose(1, 2).to(sums)
-        for cache in (keys, values)
-    )
+    stacked = query.view(b, r, kv_heads, group, d).transpose(1, 2).reshape(b, kv_heads, r * group, d)
     out, lse = _softmax_attention(stacked.to(sums), k, v, batch.mask, scale)
+    out, lse = out.contiguous(), lse.contiguous()
     unstacked = out.view(b, kv_heads, r, group, d).transpose(1, 2).reshape(b * r, -1, d)
     return unstacked, lse.view(b, kv_heads, r, group).transpose(1, 2).reshape(b * r, -1)
 
@@ -154,10 +171,10 @@ def _softmax_attention(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention with its log-sum-exp; [b, kv_heads, rows, d] queries over [b, kv_heads, n, d], bool[b, n] padding."""
     if query.device.type == "cpu" and mask is None:
-        fused: tuple[torch.Tensor, torch.Tensor] = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        fused: tuple[torch.Tensor, torch.Tensor] = torch._scaled_dot_product_flash_attention_for_cpu(  # type: ignore[attr-defined, unused-ignore]
             query, k, v, 0.0, False, scale=scale
         )
-        return fused[0].contiguous(), fused[1].contiguous()
+        return fused
     scores = (query * scale) @ k.transpose(2, 3)
     if mask is not None:
         scores.masked_fill_(mask[:, None, None, :], -torch.inf)

@@ -39,7 +39,7 @@ def test_the_torch_executor_equals_the_reference(seed: int, dtype: torch.dtype, 
     n_slots = BLOCK * (1 + max((b for t in block_tables for b in t), default=0))
     keys, values = (torch.from_numpy(rng.normal(size=(n_slots, kv_heads, d))).to(dtype) for _ in range(2))
     query = torch.from_numpy(rng.normal(size=(len(lengths), kv_heads * group, d))).to(dtype)
-    out, lse = execute(to_torch(plan), query, keys, values, scale=0.25)
+    out, lse = execute(to_torch(plan, kv_heads), query, keys, values, scale=0.25)
     expected, expected_lse = reference.execute(
         plan, query.double().numpy(), keys.double().numpy(), values.double().numpy(), scale=0.25
     )
@@ -48,7 +48,7 @@ def test_the_torch_executor_equals_the_reference(seed: int, dtype: torch.dtype, 
 
 
 def test_scores_of_ten_thousand_give_no_nan() -> None:
-    plan = to_torch(make_plan(forest_of([[0, 1], [0, 2]], [20, 18], BLOCK)))
+    plan = to_torch(make_plan(forest_of([[0, 1], [0, 2]], [20, 18], BLOCK)), 1)
     keys = torch.randn(3 * BLOCK, 1, 8) * 1e4
     out, _ = execute(plan, torch.randn(2, 1, 8), keys, torch.randn(3 * BLOCK, 1, 8), scale=1.0)
     assert out.isfinite().all()
@@ -63,7 +63,7 @@ def test_a_draft_tree_over_a_shared_prefix_is_attended_in_two_merged_parts() -> 
     query = torch.randn(len(parents), 2, 8, dtype=torch.float64)
     plan = make_plan(forest_of([table] * 4, [committed] * 4, BLOCK))
     assert plan.tokens_read() == committed  # once for all rows
-    out, lse = execute(to_torch(plan), query, keys, values, scale=0.3)
+    out, lse = execute(to_torch(plan, 2), query, keys, values, scale=0.3)
     for row in range(len(parents)):
         seen, above = [], row
         while above >= 0:
