@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from serve import compare
 from serve.engine import Engine
-from serve.errors import InputError
+from serve.errors import InputError, KnownError
 from serve.goodput import Ending, Timeline
 from serve.loadgen import (
     Load,
@@ -147,3 +148,38 @@ def test_the_report_says_what_was_chosen_and_draws_the_same_figures_twice(tmp_pa
     second = {p.name: p.read_bytes() for p in figures(runs(), Choices(), tmp_path / "b")}
     assert first == second
     assert sorted(first) == ["goodput.svg", "idle.svg", "timelines.svg"]
+
+
+def test_servers_are_measured_by_the_same_loads_and_stand_in_one_table(url: str, tmp_path: Path) -> None:
+    rows = [[{"role": "user", "content": f"question {i} of many"}] for i in range(12)]
+    plan = compare.Plan((1, 4), (2, 6), 5, 4, 3, 60, (20.0,), 0.5, 10.0, 4)
+    said: list[str] = []
+    at = compare.Address(url, "tiny")
+    measured = compare.measure("ours", at, rows, plan, said.append)
+    assert [(m.clients, m.requests, m.tokens) for m in measured.closed] == [(1, 2, 10), (4, 6, 30)]
+    assert measured.batch is not None
+    assert measured.batch.tokens == 3 * measured.batch.requests > 0
+    assert len(said) == 4
+    compare.write_server(tmp_path / "a.json", measured, {})
+    again = compare.read_server(tmp_path / "a.json")
+    assert again.closed == measured.closed
+    lines = compare.table([again, again]).splitlines()
+    assert lines[0].startswith("| server | tokens/s, 1 at once | tokens/s, 4 at once | batch: prompts/s")
+    assert sum(line.startswith("| 20 | ours |") for line in lines) == 2
+    with pytest.raises(KnownError, match="404"):
+        asyncio.run(compare.closed_loop(compare.Address(url, "another"), rows, 2, 4))
+    with pytest.raises(InputError, match="give more prompts"):
+        compare.measure("ours", at, rows[:3], plan, said.append)
+    (tmp_path / "a.json").write_text("[]")
+    with pytest.raises(InputError, match="not a measurement"):
+        compare.read_server(tmp_path / "a.json")
+
+
+def test_batch_prompts_share_their_beginning_and_differ_in_their_end() -> None:
+    rows = [[{"role": "user", "content": f"question number {i}"}] for i in range(8)]
+    shared = compare.sharing(rows, 80)
+    assert len({prompt[0]["content"] for prompt in shared}) == 1
+    assert [p[1]["content"] for p in shared] == [f"question number {i}" for i in range(8 - len(shared), 8)]
+    assert "question number 0" in shared[0][0]["content"]
+    with pytest.raises(InputError, match="too few"):
+        compare.sharing(rows, 10_000)

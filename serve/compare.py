@@ -1,0 +1,204 @@
+"""Servers side by side: the same requests to any OpenAI-compatible URL, and one table of what each did.
+
+Three loads. *Closed loop*: `c` clients, each sending its next request when the last is answered; tokens a second, the
+reading of the prompts included. *Batch*: prompts that share a long beginning, as a table of cells to annotate or of
+answers to judge does; prompts a second. *Open loop*: Poisson arrivals as in `serve.loadgen`; smooth goodput. Answers
+run to their token limit (`ignore_eos`), so that every server writes as many tokens; the servers' own counts are taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from serve import loadgen
+from serve.errors import InputError, KnownError
+from serve.report import Choices, Run, summary
+
+Messages = list[dict[str, str]]
+WARM_TOKENS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One closed-loop run: clients, requests answered, tokens read and written (by the server's count), seconds."""
+
+    clients: int
+    requests: int
+    prompt_tokens: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What was measured of one server."""
+
+    name: str
+    closed: list[Measured] = field(default_factory=list)
+    batch: Measured | None = None
+    open: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is: base URL (with /v1), model name and API key."""
+
+    url: str
+    model: str
+    key: str | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """HTTP headers of a request."""
+        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
+
+
+async def closed_loop(at: Address, messages: Sequence[Messages], clients: int, max_tokens: int) -> Measured:
+    """Send every prompt once, `clients` at a time; KnownError if the server refuses one."""
+    waiting = iter(messages)
+    counts = [0, 0, 0]
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=clients)
+    async with httpx.AsyncClient(headers=at.headers, timeout=None, limits=limits) as client:
+
+        async def work() -> None:
+            for prompt in waiting:
+                usage = await _answer(client, at, prompt, max_tokens)
+                counts[0] += 1
+                counts[1] += usage["prompt_tokens"]
+                counts[2] += usage["completion_tokens"]
+
+        began = time.perf_counter()
+        await asyncio.gather(*(work() for _ in range(clients)))
+        return Measured(clients, counts[0], counts[1], counts[2], time.perf_counter() - began)
+
+
+async def _answer(
+    client: httpx.AsyncClient, at: Address, prompt: Messages, max_tokens: int
+) -> dict[str, int]:
+    body = {
+        "model": at.model,
+        "messages": prompt,
+        "max_tokens": max_tokens,
+        "temperature": 0,
+        "ignore_eos": True,
+    }
+    url = f"{at.url.rstrip('/')}/chat/completions"
+    try:
+        response = await client.post(url, json=body)
+    except httpx.HTTPError as error:
+        raise KnownError(f"{url}: {type(error).__name__}: {error}; is the server running?") from error
+    if response.status_code != 200:
+        raise KnownError(f"{url}: HTTP {response.status_code}: {response.text[:200]}")
+    usage: dict[str, int] = response.json()["usage"]
+    return usage
+
+
+def sharing(messages: Sequence[Messages], characters: int) -> list[Messages]:
+    """Batch prompts: the first prompts become one long beginning of at least `characters`, the others end it each.
+
+    The beginning is the system message; the ends are the last messages of the prompts that are left.
+    """
+    beginning, used = "Worked examples of the questions that you are asked:\n", 0
+    while len(beginning) < characters and used < len(messages):
+        beginning += f"\n{messages[used][-1]['content']}\n"
+        used += 1
+    if used == len(messages):
+        raise InputError(f"{used} prompts are too few for a shared beginning of {characters} characters")
+    system = {"role": "system", "content": beginning}
+    return [[system, prompt[-1]] for prompt in messages[used:]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is measured: clients and requests of each closed loop, the batch, and the open loop's rates."""
+
+    clients: Sequence[int]
+    requests: Sequence[int]
+    max_tokens: int
+    batch_clients: int
+    batch_tokens: int
+    shared_characters: int
+    rates: Sequence[float]
+    seconds: float
+    drain: float
+    open_tokens: int
+
+
+def measure(name: str, at: Address, rows: Sequence[Messages], plan: Plan, say: Any) -> Server:
+    """Measure one server. Every closed loop takes prompts that no earlier one has sent."""
+    if sum(plan.requests) > len(rows):
+        raise InputError(f"{sum(plan.requests)} requests wanted of {len(rows)} prompts; give more prompts")
+    server = Server(name)
+    asyncio.run(closed_loop(at, [[{"role": "user", "content": "Count to ten."}]], 1, WARM_TOKENS))
+    start = 0
+    for clients, requests in zip(plan.clients, plan.requests, strict=True):
+        own = rows[start : start + requests]
+        start += requests
+        server.closed.append(asyncio.run(closed_loop(at, own, clients, plan.max_tokens)))
+        say(f"{name}: {server.closed[-1]}")
+    batch = None
+    if plan.batch_clients:
+        shared = sharing(rows, plan.shared_characters)
+        batch = asyncio.run(closed_loop(at, shared, plan.batch_clients, plan.batch_tokens))
+        say(f"{name}: batch {batch}")
+    for rate in plan.rates:
+        arrivals = loadgen.poisson(rate, plan.seconds, seed=0)
+        # From the end of the file, so that the prompts are not those of the closed loops.
+        load = loadgen.Load(
+            at.url,
+            at.model,
+            list(reversed(rows)),
+            arrivals,
+            plan.open_tokens,
+            drain=plan.drain,
+            extra={"ignore_eos": True},
+        )
+        served = asyncio.run(loadgen.drive(load, None, at.key))
+        run = Run(rate, plan.seconds, tuple(s.timeline for s in served))
+        server.open.append(summary(run, Choices()))
+        say(f"{name}: {rate:g} a second, smooth goodput {server.open[-1]['smooth goodput']:.2f}")
+    return Server(name, server.closed, batch, server.open)
+
+
+def write_server(path: Path, server: Server, settings: dict[str, Any]) -> None:
+    """Write a measurement as JSON."""
+    path.write_text(json.dumps({"settings": settings} | asdict(server), indent=1) + "\n", encoding="utf-8")
+
+
+def read_server(path: Path) -> Server:
+    """Read a measurement."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        closed = [Measured(**row) for row in data["closed"]]
+        batch = Measured(**data["batch"]) if data["batch"] else None
+        return Server(data["name"], closed, batch, data["open"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a measurement of vckg-serve bench server ({error})") from error
+
+
+def table(servers: Sequence[Server]) -> str:
+    """Servers side by side as two Markdown tables."""
+    clients = sorted({m.clients for s in servers for m in s.closed})
+    heads = ["server", *(f"tokens/s, {c} at once" for c in clients), "batch: prompts/s", "batch: tokens/s"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for server in servers:
+        rates = {m.clients: f"{m.tokens / m.seconds:.1f}" for m in server.closed}
+        batch = server.batch
+        last = [f"{n / batch.seconds:.2f}" for n in (batch.requests, batch.tokens)] if batch else ["", ""]
+        lines.append("| " + " | ".join([server.name, *(rates.get(c, "") for c in clients), *last]) + " |")
+    shown = ("smooth goodput", "tokens a second", "attainment", "idle P99 s", "TTFT P50 s", "TPOT P50 ms")
+    heads = ["requests a second", "server", "requests", "unserved", *shown]
+    lines += ["", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    rows = sorted((r["requests a second"], i, r) for i, s in enumerate(servers) for r in s.open)
+    for rate, i, row in rows:
+        cells = [f"{rate:g}", servers[i].name, str(row["requests"]), str(row["unserved"])]
+        lines.append("| " + " | ".join([*cells, *(f"{row[name]:.2f}" for name in shown)]) + " |")
+    return "\n".join(lines)
