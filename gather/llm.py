@@ -110,6 +110,9 @@ class Client:
         self._secret = key
         self._api = OpenAI(api_key=key or "none", base_url=base_url, timeout=timeout_s, max_retries=0)
         self.base_url = str(self._api.base_url).rstrip("/")
+        # One of many prompts, for nobody who waits: a server of one's own may put its readers first. OpenAI itself
+        # offers the tier for some of its models only.
+        self._transport: dict[str, Any] = {} if base_url is None else {"service_tier": "flex"}
         self._cache = cache
         self._settings: dict[str, Any] = {
             "model": model,
@@ -252,7 +255,7 @@ class Client:
         import openai
 
         try:
-            completion = self._api.chat.completions.create(**request)
+            completion = self._api.chat.completions.create(**request, **self._transport)
             message = completion.choices[0].message.content or ""
             usage = completion.usage
         except openai.APITimeoutError:
