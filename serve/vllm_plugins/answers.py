@@ -33,9 +33,10 @@ def answers(
     echo: bool = False,
     blocks: int | None = None,
 ) -> dict[str, Any]:
-    """Answer `each` prompts of every workload together; token ids per prompt, seconds, and the draft's counters.
+    """Answer `each` prompts of every workload; token ids per prompt, seconds, and vLLM's counters.
 
-    With `echo` that scheduler runs them, every other one as batch work; `blocks` makes the cache small.
+    With `echo` that scheduler runs them: every other one as batch work, and when that is under way the others come as
+    interactive requests. `blocks` makes the cache small, so that they have to take its blocks.
     """
     from vllm import LLM, SamplingParams
 
@@ -56,29 +57,56 @@ def answers(
         seed=0,
         **scheduling,
     )
-    rows = [json.loads(line) for line in prompts.read_text(encoding="utf-8").splitlines()]
-    taken: dict[str, int] = {}
-    chosen = []
-    for row in rows:
-        taken[row["workload"]] = taken.get(row["workload"], 0) + 1
-        if taken[row["workload"]] <= each:
-            chosen.append(row)
+    chosen = choose(prompts, each)
+    params = SamplingParams(temperature=0.0, max_tokens=max_tokens)
     begin = time.perf_counter()
-    outputs = llm.chat(
-        [row["messages"] for row in chosen],
-        SamplingParams(temperature=0.0, max_tokens=max_tokens),
-        use_tqdm=False,
-        priority=[i % 2 for i in range(len(chosen))] if echo else None,
-    )
-    seconds = time.perf_counter() - begin
-    result: dict[str, Any] = {
-        "tokens": {row["id"]: list(o.outputs[0].token_ids) for row, o in zip(chosen, outputs, strict=True)},
-        "seconds": seconds,
-    }
+    if echo:
+        tokens = in_two_waves(llm, chosen, params)
+    else:
+        outputs = llm.chat([row["messages"] for row in chosen], params, use_tqdm=False)
+        tokens = {row["id"]: list(o.outputs[0].token_ids) for row, o in zip(chosen, outputs, strict=True)}
+    result: dict[str, Any] = {"tokens": tokens, "seconds": time.perf_counter() - begin}
     for metric in llm.get_metrics():
         if name := COUNTERS.get(metric.name):
             result[name] = metric.values if hasattr(metric, "values") else metric.value
     return result
+
+
+def choose(prompts: Path, each: int) -> list[dict[str, Any]]:
+    """The first `each` prompts of every workload."""
+    taken: dict[str, int] = {}
+    chosen = []
+    for line in prompts.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        taken[row["workload"]] = taken.get(row["workload"], 0) + 1
+        if taken[row["workload"]] <= each:
+            chosen.append(row)
+    return chosen
+
+
+def in_two_waves(
+    llm: Any, chosen: list[dict[str, Any]], params: Any, head_start: int = 12
+) -> dict[str, list[int]]:
+    """Start every other prompt as batch work, and after `head_start` steps the rest; token ids per prompt."""
+    tokenizer, engine = llm.get_tokenizer(), llm.llm_engine
+    done: dict[str, list[int]] = {}
+
+    def step() -> None:
+        for output in engine.step():
+            if output.finished:
+                done[output.request_id] = list(output.outputs[0].token_ids)
+
+    for priority in (1, 0):
+        for row in chosen[priority::2]:
+            ids = tokenizer.apply_chat_template(
+                row["messages"], add_generation_prompt=True, return_dict=False
+            )
+            engine.add_request(row["id"], {"prompt_token_ids": ids}, params, priority=priority)
+        for _ in range(head_start if priority else 0):
+            step()
+    while engine.has_unfinished_requests():
+        step()
+    return {row["id"]: done[row["id"]] for row in chosen}
 
 
 def main() -> None:

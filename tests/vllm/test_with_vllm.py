@@ -39,9 +39,22 @@ def test_the_exported_head_is_accepted_and_changes_no_answer(answer, plain, expo
     assert drafted["accepted_by_position"][0] > 0.1 * drafted["drafts"]
 
 
-def test_echo_changes_no_answer_even_where_the_cache_is_small(answer, plain):
-    scheduled = answer("echo", "--echo", "--blocks", "10")
+def test_echo_preempts_batch_work_for_interactive_requests_and_changes_no_answer(answer, plain):
+    scheduled = answer("echo", "--echo", "--blocks", "12")
+    assert scheduled["preemptions"] > 0
     assert scheduled["tokens"] == plain["tokens"]
+
+
+def test_echo_schedules_drafts_too(answer, plain, exported):
+    speculative = {
+        "method": "eagle3",
+        "model": str(exported / "draft"),
+        "parallel_drafting": True,
+        "num_speculative_tokens": 8,
+    }
+    scheduled = answer("echo-head", "--echo", "--blocks", "16", "--speculative", json.dumps(speculative))
+    assert scheduled["tokens"] == plain["tokens"]
+    assert scheduled["accepted"] > 0
 
 
 @pytest.fixture(scope="module")
