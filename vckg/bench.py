@@ -1,7 +1,8 @@
-"""How long the graph takes and how much memory: ``python -m vckg.bench [--edges N ...]`` prints the table.
+"""How long the graph takes and how much memory: ``python -m vckg.bench`` prints the table.
 
-Each figure is taken in a process of its own, so that its peak memory is its own. VCKG_MIRROR names the folder of
-source files for the profile `full`; what has to be downloaded is downloaded before anything is timed.
+``--part`` prints only some of it: ``use`` (build, load, show ...), ``export``, ``grow`` (random graphs). Each
+figure is taken in a process of its own, so that its peak memory is its own. VCKG_MIRROR names the folder of source
+files for the profile `full`; what has to be downloaded is downloaded before anything is timed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ from vckg.make import make
 from vckg.schema import CATEGORY_CODE, RELATION_CODE
 from vckg.sources import choose, shipped_sources
 
+PARTS = ("use", "export", "grow")
 SEED = 0
 SYNTHETIC_NODES = 200_000
 
@@ -154,6 +156,7 @@ def main() -> None:
     """Print the table, or run one task of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--task", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--edges", type=int, nargs="*", default=[1_000_000, 5_000_000, 20_000_000])
     arguments = parser.parse_args()
     if arguments.task:
@@ -165,26 +168,24 @@ def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")  # noqa: T201
     print("| what | seconds | peak GB | outcome |\n|---|---|---|---|")  # noqa: T201
     with tempfile.TemporaryDirectory(dir=default_cache()) as scratch:
-        for line in _lines(Path(scratch), arguments.edges):
-            print(line, flush=True)  # noqa: T201
+        for name, task, *given in _rows(Path(scratch), arguments.part, arguments.edges):
+            seconds, peak, outcome = measure(task, *given)
+            print(f"| {name} | {seconds:.2f} | {peak:.2f} | {outcome} |", flush=True)  # noqa: T201
 
 
-def _lines(scratch: Path, sizes: list[int]) -> list[str]:
-    rows = []
-    for profile in ("core", "full"):
-        folder = str(scratch / profile)
-        rows.append((f"build {profile} from fetched files", *measure("build", profile, folder)))
+def _rows(scratch: Path, parts: list[str], sizes: list[int]) -> Iterator[tuple[str, ...]]:
+    """What each line is called, its task and the task's arguments, in the order they have to be run."""
+    for profile in ("core", "full") if "use" in parts else ():
+        yield f"build {profile} from fetched files", "build", profile, str(scratch / profile)
         for task in ("load", "verify", "show", "neighbourhood", "ground"):
-            rows.append((f"{task}, {profile}", *measure(task, folder)))
-    rows += [(f"export {form}, full", *measure("export_to", folder, form)) for form in sorted(FORMATS)]
-    for size in sizes:
-        rows.append(
-            (
-                f"merge, write, load {size:,} random edges",
-                *measure("synthetic", str(size), str(scratch / "s")),
-            )
-        )
-    return [f"| {name} | {seconds:.2f} | {peak:.2f} | {outcome} |" for name, seconds, peak, outcome in rows]
+            yield f"{task}, {profile}", task, str(scratch / profile)
+    if "export" in parts:
+        if "use" not in parts:
+            make(scratch / "full", shipped_sources(), places(), profile="full")
+        for form in sorted(FORMATS):
+            yield f"export {form}, full", "export_to", str(scratch / "full"), form
+    for size in sizes if "grow" in parts else ():
+        yield f"merge, write, load {size:,} random edges", "synthetic", str(size), str(scratch / "s")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,11 @@ class KnownError(Exception):
 
 
 class SourceError(KnownError):
-    """A source file does not have the form its reader knows."""
+    """A source file does not have the form its reader knows.
+
+    The message names the file and the line, from 1; the path within it (``$[0].id``) where JSON is of another
+    shape; the file alone where it has no lines (a workbook, a database, a damaged archive).
+    """
 
     def __init__(self, path: Path | str, problem: str, *, line: int | None = None, fix: str = "") -> None:
         where = f"{path}:{line}" if line else str(path)

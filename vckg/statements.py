@@ -122,6 +122,11 @@ def equals(column: Column, value: str) -> Mask:
     return as_mask(pc.equal(column, value))
 
 
+def one_of(column: Column, values: Sequence[str]) -> Mask:
+    """Return where a column has one of some texts: bool[m]."""
+    return as_mask(pc.is_in(column, value_set=pa.array(list(values), pa.string())))
+
+
 def pmids(column: Column, separator: str = ";") -> pa.Array:
     """Return the PubMed ids of each cell as ``PMID:`` CURIEs; what is not a number is left out."""
     texts = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

@@ -57,10 +57,17 @@ def read_bytes(path: Path) -> bytes:
 
 def read_text(path: Path) -> str:
     """Return a text file, decompressed, a byte order mark removed."""
+    data = read_bytes(path)
     try:
-        return read_bytes(path).decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SourceError(path, f"not UTF-8 at byte {error.start}", fix=_FIX) from error
+        line = line_of(data, error.start)
+        raise SourceError(path, f"not UTF-8 at byte {error.start}", line=line, fix=_FIX) from error
+
+
+def line_of(data: bytes, at: int) -> int:
+    """Return the number, from 1, of the line a byte lies in."""
+    return data.count(b"\n", 0, at) + 1
 
 
 def read_columns(
@@ -193,12 +200,14 @@ def _problem(message: str) -> str:
     expected = re.search(r"Expected (\d+) columns, got (\d+)", message)
     if expected:
         return f"{expected.group(2)} columns, {expected.group(1)} expected"
+    if message.startswith(("Empty CSV file", "Could not skip initial")):
+        return "no rows"
     return message.split("\n")[0].removeprefix("CSV parse error: ")
 
 
-def _line(message: str, skipped: int) -> int | None:
+def _line(message: str, skipped: int) -> int:
     row = re.search(r"Row #(\d+)", message)
-    return int(row.group(1)) + skipped if row else None
+    return int(row.group(1)) + skipped if row else skipped + 1  # else there are no rows at all
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from vckg.errors import SourceError
-from vckg.readers._csv import read_bytes
+from vckg.readers._csv import line_of, read_bytes
 
 Shape = TypeVar("Shape")
 
@@ -96,4 +97,16 @@ def read_json(path: Path, shape: type[Shape]) -> Shape:
     try:
         return msgspec.json.decode(data, type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SourceError(path, f"not as expected: {error}", fix="fetch it again") from error
+        line = _line(data, error)
+        raise SourceError(path, f"not as expected: {error}", line=line, fix="fetch it again") from error
+
+
+def _line(data: bytes, error: Exception) -> int | None:
+    """Where a text ends to be JSON; what is of another shape is told by its path instead."""
+    if byte := re.search(r"\(byte (\d+)\)", str(error)):
+        return line_of(data, int(byte.group(1)))
+    if isinstance(error, UnicodeDecodeError):  # its own position counts from the string it stands in
+        return line_of(
+            data, len(data.decode("utf-8", "replace").partition("\N{REPLACEMENT CHARACTER}")[0].encode())
+        )
+    return line_of(data, len(data)) if "truncated" in str(error) else None

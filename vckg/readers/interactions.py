@@ -14,7 +14,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vckg.readers._csv import read_columns
-from vckg.statements import End, Reading, Statements, equals, exploded, keep, numbers, pmids, term_table
+from vckg.statements import (
+    End,
+    Reading,
+    Statements,
+    equals,
+    exploded,
+    keep,
+    numbers,
+    one_of,
+    pmids,
+    term_table,
+)
 
 Parts = Mapping[str, Path]
 _SIGNS = {"Activation": 1, "Repression": -1}
@@ -56,7 +67,7 @@ def read_dorothea(parts: Parts, *, levels: Sequence[str]) -> Reading:
     """Read DoRothEA (tf, confidence, target, mor); only rows of the given confidence levels are kept."""
     table = read_columns(parts["main"], ["tf", "confidence", "target", "mor"])
     reading = Reading(rows=table.num_rows)
-    wanted = np.isin(np.array(table["confidence"].to_pylist(), dtype=object), list(levels))
+    wanted = one_of(table["confidence"], levels)
     table = keep(table, wanted, f"confidence not {', '.join(levels)}", reading.rejected, "tf")
     reading.statements.append(
         Statements(

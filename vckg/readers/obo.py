@@ -14,6 +14,8 @@ from vckg.readers._terms import GO_CATEGORY, RO_RELATIONS, links_of
 from vckg.statements import Reading, name_pairs, term_table
 
 Parts = Mapping[str, Path]
+_HEADS = ("[Term]", "[Typedef]", "[Instance]")
+_NO_ID = re.compile(r"^\[\w+\].*\n(?!(?:.+\n)*?id:)", re.MULTILINE)
 _QUOTED = re.compile(r'^"((?:[^"\\]|\\.)*)"(?:\s+(\w+))?')
 
 
@@ -50,7 +52,8 @@ def read_obo(parts: Parts, *, categories: Mapping[str, str], space: str = "terms
         if category == "namespace":
             category = GO_CATEGORY.get(term.get("namespace", ""), "")
             if not category:
-                raise SourceError(path, f"term {curie} is of the unknown namespace {term.get('namespace')!r}")
+                problem = f"term {curie} is of the unknown namespace {term.get('namespace')!r}"
+                raise SourceError(path, problem, line=_line(read_text(path), f"id: {curie}"))
         replaced += [(old, curie) for old in term.get("alt_id", [])]
         nodes.append(_node(curie, category, term))
     reading.nodes.append(
@@ -93,7 +96,20 @@ def _graph(path: Path) -> Any:
     try:
         return obonet.read_obo(io.StringIO(text), ignore_obsolete=False)
     except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        raise SourceError(path, f"not an OBO file obonet reads: {error}") from error
+        nameless = _NO_ID.search(text) if isinstance(error, KeyError) else None
+        line = nameless and text.count("\n", 0, nameless.start()) + 1
+        line = line or _line(text, str(error).partition("failed for:")[2].strip())
+        raise SourceError(path, f"not an OBO file obonet reads: {error}", line=line) from error
+
+
+def _line(text: str, said: str) -> int | None:
+    """Number of the first line of that text; of a stanza's head the first that no blank line precedes."""
+    before = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if said and line.strip() == said.strip() and (before.strip() or not said.startswith(_HEADS)):
+            return number
+        before = line
+    return None
 
 
 def _relation_names(typedefs: list[dict[str, Any]]) -> dict[str, str]:

@@ -53,16 +53,16 @@ def read_gene_info(parts: Parts) -> Reading:
     table = read_columns(parts["main"], ["#tax_id", "GeneID", "Synonyms", "dbXrefs"])
     reading = Reading(rows=table.num_rows)
     table = keep(table, equals(table["#tax_id"], "9606"), "not human", reading.rejected_terms, "#tax_id")
-    frame: pd.DataFrame = table.to_pandas()
-    frame["id"] = frame["dbXrefs"].str.extract(r"(?:^|\|)HGNC:(HGNC:\d+)", expand=False)
-    known = frame.dropna(subset="id")
-    reading.rejected_terms.add(
-        "no HGNC id", len(frame) - len(known), frame["GeneID"][frame["id"].isna()].head(3)
-    )
-    reading.names.append(_named("genes.entrez", known["GeneID"], known["id"]))
-    aliases = known.assign(name=known["Synonyms"].str.split("|")).explode("name")
-    aliases = aliases[~aliases["name"].isin(["-", ""])]
-    reading.names.append(_named("genes.alias", aliases["name"], aliases["id"]))
+    named = pc.match_substring_regex(table["dbXrefs"], r"(^|\|)HGNC:HGNC:[0-9]+")
+    table = keep(table, as_mask(named), "no HGNC id", reading.rejected_terms, "GeneID")
+    ids = pc.replace_substring_regex(
+        table["dbXrefs"], r"^(?:.*\|)?HGNC:(HGNC:[0-9]+).*$", r"\1"
+    ).combine_chunks()
+    reading.names.append(Names("genes.entrez", table["GeneID"].combine_chunks(), ids))
+    lists = pc.split_pattern(table["Synonyms"], "|").combine_chunks()
+    aliases, owner = lists.flatten(), pc.list_parent_indices(lists)
+    said = pc.invert(pc.is_in(aliases, value_set=pa.array(["-", ""])))
+    reading.names.append(Names("genes.alias", aliases.filter(said), ids.take(owner.filter(said))))
     return reading
 
 

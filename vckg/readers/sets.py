@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from vckg.errors import SourceError
 from vckg.readers._csv import read_columns, read_text
-from vckg.statements import End, Reading, Statements, equals, exploded, keep, pmids, term_table
+from vckg.statements import End, Reading, Statements, equals, exploded, keep, one_of, pmids, term_table
 
 Parts = Mapping[str, Path]
 
@@ -54,7 +54,7 @@ def read_gmt(parts: Parts, *, prefix: str, category: str = "Pathway", id_column:
     """
     path = parts["main"]
     reading = Reading()
-    ids: list[str] = []
+    ids: dict[str, int] = {}
     names, members = [], []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
@@ -67,14 +67,17 @@ def read_gmt(parts: Parts, *, prefix: str, category: str = "Pathway", id_column:
         reading.rows += 1
         local, other = fields[id_column].strip(), fields[1 - id_column].strip()
         described = other if other and "://" not in other else local
-        ids.append(f"{prefix}:{local}")
+        curie = f"{prefix}:{local}"
+        if curie in ids:
+            raise SourceError(
+                path, f"the set {curie} stands there twice, first in line {ids[curie]}", line=number
+            )
+        ids[curie] = number
         names.append(described.replace("_", " "))
         members.append(sorted({g.strip() for g in fields[2:]} - {""}))
-    if repeated := {i for i in ids if ids.count(i) > 1}:
-        raise SourceError(path, f"the set {min(repeated)} stands there twice")
     owner, genes = exploded(members)
-    reading.nodes.append(term_table(ids, category, names))
-    sets = pa.array(ids, type=pa.string()).take(pa.array(owner))
+    reading.nodes.append(term_table([*ids], category, names))
+    sets = pa.array([*ids], type=pa.string()).take(pa.array(owner))
     reading.statements.append(Statements("participates_in", (End("genes", genes),), (End("curie", sets),)))
     return reading
 
@@ -114,8 +117,7 @@ def read_gene_terms(parts: Parts, *, gene: str, term: str, aspect: str) -> Readi
     """Read a table of gene and GO term with the term's aspect."""
     table = read_columns(parts["main"], [gene, term, aspect])
     reading = Reading(rows=table.num_rows)
-    known = np.isin(np.array(table[aspect].to_pylist(), dtype=object), list(_ASPECT))
-    table = keep(table, known, "aspect unknown", reading.rejected, aspect)
+    table = keep(table, one_of(table[aspect], list(_ASPECT)), "aspect unknown", reading.rejected, aspect)
     for value, relation in _ASPECT.items():
         rows = table.filter(pa.array(equals(table[aspect], value)))
         if rows.num_rows:

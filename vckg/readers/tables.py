@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from vckg.errors import BuildError, did_you_mean
 from vckg.readers._csv import read_columns
-from vckg.statements import End, Reading, Statements, as_mask, keep, numbers, pmids, term_table
+from vckg.statements import End, Reading, Statements, as_mask, keep, numbers, one_of, pmids, term_table
 
 Parts = Mapping[str, Path]
 
@@ -99,10 +99,7 @@ def read_table(
     for rule in kept_if:
         table = keep(table, _kept(table, rule), rule.reason, reading.rejected, rule.column)
     if said:
-        ids = _cells(table, said.column, said.prefix, said.strip).to_pylist()
-        named = dict(sorted(zip(ids, table[said.name].to_pylist(), strict=True), reverse=True))
-        named.pop("", None)
-        reading.nodes.append(term_table([*named], said.category, [*named.values()]))
+        reading.nodes.append(_nodes(table, said))
     reading.statements.append(
         Statements(
             relation,
@@ -144,13 +141,21 @@ def _kept(table: pa.Table, rule: Only) -> npt.NDArray[np.bool_]:
     if rule.at_least is not None:
         return np.asarray(numbers(table[rule.column]) >= rule.at_least, dtype=bool)
     if rule.values:
-        return as_mask(pc.is_in(table[rule.column], value_set=pa.array(list(rule.values), pa.string())))
+        return one_of(table[rule.column], rule.values)
     return as_mask(pc.not_equal(table[rule.column], ""))
 
 
+def _nodes(table: pa.Table, said: Terms) -> pa.Table:
+    """The nodes a table describes, each once; of several names the alphabetically first."""
+    ids = _cells(table, said.column, said.prefix, said.strip)
+    named = pa.table({"id": ids, "name": table[said.name]}).group_by("id").aggregate([("name", "min")])
+    named = named.filter(pc.not_equal(named["id"], ""))
+    return term_table(named["id"], said.category, named["name_min"])
+
+
 def _signs(table: pa.Table, signed: Signed) -> npt.NDArray[np.int8]:
-    cells = table[signed.column].to_pylist()
-    return np.array([int(c in signed.plus) - int(c in signed.minus) for c in cells], dtype=np.int8)
+    cells = table[signed.column]
+    return one_of(cells, signed.plus).astype(np.int8) - one_of(cells, signed.minus).astype(np.int8)
 
 
 def _pubmed(column: Any) -> Any:
