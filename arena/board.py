@@ -173,6 +173,8 @@ class TaskBoard(Part):
 
     task: TaskName
     headline: str
+    made_from_graph: bool
+    """Its questions were made from the graph: open book for whoever reads that."""
     fingerprint: str
     prompt: str
     n: int

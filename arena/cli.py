@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,7 @@ from vckg.console import err, fail, out, run
 
 if TYPE_CHECKING:
     from arena.contestants import Contestant
-    from arena.run import Sampling
+    from arena.engine import Sampling
     from arena.types import Sample, TaskName
     from vckg.graph import Graph
 
@@ -35,6 +36,10 @@ DataOption = Annotated[
 CompatOption = Annotated[str, typer.Option("--compat", help="'sc-arena': its public data untouched.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Of the fresh set, of shuffles, of --limit.")]
 LimitOption = Annotated[int | None, typer.Option("--limit", "-n", help="Samples per task.")]
+ConnectionsOption = Annotated[int, typer.Option("--connections", min=1, help="Calls in flight.")]
+TimeoutOption = Annotated[
+    int, typer.Option("--timeout", min=1, help="Seconds a call may take, retries included.")
+]
 RunsArgument = Annotated[list[Path], typer.Argument(help="Folders of runs.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 JudgeOption = Annotated[
@@ -44,6 +49,13 @@ JudgeOption = Annotated[
 JudgeUrlOption = Annotated[str, typer.Option("--judge-base-url", help="OpenAI-compatible URL of the judges.")]
 RepeatsOption = Annotated[
     int, typer.Option("--judge-repeats", min=1, help="Ratings of one answer by each judge, averaged.")
+]
+JudgeLimitOption = Annotated[
+    int | None,
+    typer.Option("--judge-limit", min=1, help="Samples a task whose answers are judged; the same for all."),
+]
+JudgeTokensOption = Annotated[
+    int, typer.Option("--judge-max-tokens", min=1, help="Tokens of a judge's reply at most.")
 ]
 CompatJudgeOption = Annotated[
     bool, typer.Option("--compat-judge", help="The judges also give SC-Arena's 0-5 score, apart from ours.")
@@ -68,6 +80,8 @@ def run_command(
     judge_base_url: JudgeUrlOption = "",
     compat_judge: CompatJudgeOption = False,
     judge_repeats: RepeatsOption = 1,
+    judge_limit: JudgeLimitOption = None,
+    judge_max_tokens: JudgeTokensOption = 2048,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of runs.")] = Path("runs"),
     graph: GraphOption = None,
     seed: SeedOption = 0,
@@ -76,10 +90,8 @@ def run_command(
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", min=1, help="Tokens of an answer at most.")
     ] = 2048,
-    connections: Annotated[int, typer.Option("--connections", min=1, help="Calls in flight.")] = 10,
-    timeout: Annotated[
-        int, typer.Option("--timeout", min=1, help="Seconds a call may take, retries included.")
-    ] = 300,
+    connections: ConnectionsOption = 10,
+    timeout: TimeoutOption = 300,
     price: Annotated[str, typer.Option("--price", help="IN,OUT: US dollars per million tokens.")] = "",
     cache: Annotated[
         Path | None, typer.Option("--cache", help="File of paid replies to share between runs.")
@@ -88,7 +100,8 @@ def run_command(
 ) -> None:
     """Ask contestants every sample that has no answer yet, then judge; the same command resumes."""
     from arena.contestants import resolve
-    from arena.run import Plan, Sampling
+    from arena.engine import Sampling
+    from arena.run import Plan
     from arena.run import run as run_plan
     from arena.tasks import parse_tasks
     from vckg.errors import InputError
@@ -119,7 +132,8 @@ def run_command(
             command=_command(),
         )
         folder = run_plan(plan, output)
-        _judge_all(folder, judges, loaded, sampling, compat_judge, judge_repeats)
+        by_judges = replace(sampling, max_tokens=judge_max_tokens)
+        _judge_all(folder, judges, loaded, by_judges, compat_judge, judge_repeats, judge_limit)
         told.append(_tell(folder, as_json=as_json))
     if as_json:
         print(json.dumps(told, indent=1, ensure_ascii=False))
@@ -132,35 +146,30 @@ def score_command(
     judge_base_url: JudgeUrlOption = "",
     compat_judge: CompatJudgeOption = False,
     judge_repeats: RepeatsOption = 1,
+    judge_limit: JudgeLimitOption = None,
+    judge_max_tokens: JudgeTokensOption = 2048,
     graph: GraphOption = None,
-    connections: Annotated[int, typer.Option("--connections", min=1, help="Calls in flight.")] = 10,
+    connections: ConnectionsOption = 10,
+    timeout: TimeoutOption = 300,
     as_json: JsonOption = False,
 ) -> None:
     """Score finished runs again: the deterministic scores, and those of a further judge."""
     from arena.contestants import resolve
+    from arena.engine import Sampling
     from arena.record import find_runs
-    from arena.run import Sampling, check_graph, locked, write_scores
-    from arena.run import judge as judge_run
+    from arena.run import check_graph, locked, write_scores
 
     judges = [resolve(j, base_url=judge_base_url) for j in judge or ()]
     folders = find_runs(runs)
     loaded = _load_graph(graph)
+    sampling = Sampling(max_tokens=judge_max_tokens, connections=connections, timeout_s=timeout)
     told = []
     for folder in folders:
         check_graph(folder, loaded)
         if not judges:
             with locked(folder):
                 write_scores(folder, lambda: loaded)
-        for judge_model in judges:
-            judge_run(folder, judge_model, lambda: loaded, sampling=Sampling(connections=connections))
-            if compat_judge:
-                judge_run(
-                    folder,
-                    judge_model,
-                    lambda: loaded,
-                    compat=True,
-                    sampling=Sampling(connections=connections),
-                )
+        _judge_all(folder, judges, loaded, sampling, compat_judge, judge_repeats, judge_limit)
         told.append(_tell(folder, as_json=as_json))
     if as_json:
         print(json.dumps(told, indent=1, ensure_ascii=False))
@@ -251,10 +260,16 @@ def report_command(
     as_json: JsonOption = False,
 ) -> None:
     """Write the leaderboard of runs as HTML, Markdown and JSON."""
-    from arena.record import find_runs, read_run
+    from arena.record import find_runs, finished, read_run
     from arena.report import write_report
+    from vckg.errors import InputError
 
-    written = [str(path) for path in write_report([read_run(folder) for folder in find_runs(runs)], output)]
+    folders, unfinished = finished(find_runs(runs), runs)
+    for folder in unfinished:
+        err().print(f"{folder} has no answers yet and is left out", highlight=False)
+    if not folders:
+        raise InputError(f"{runs[0]}: no run with answers; finish one with its `arena run` command")
+    written = [str(path) for path in write_report([read_run(folder) for folder in folders], output)]
     print(json.dumps(written) if as_json else "\n".join(written))
 
 
@@ -265,8 +280,8 @@ def compare_command(
     as_json: JsonOption = False,
 ) -> None:
     """Compare two runs sample by sample: differences with intervals and paired tests."""
+    from arena.comparison import compare
     from arena.record import find_runs, read_run
-    from arena.report import compare
     from vckg.errors import InputError
 
     pair = []
@@ -294,8 +309,8 @@ def judge_check_command(
     judge fair?
     """
     from arena.contestants import resolve
+    from arena.engine import open_generate
     from arena.judge_check import check
-    from arena.run import open_generate
     from arena.tasks import parse_tasks
 
     tasks = parse_tasks(task or ["all"])
@@ -380,14 +395,28 @@ def _mine(samples: Mapping[TaskName, list[Sample]], contestant: Contestant) -> d
 
 
 def _judge_all(
-    folder: Path, judges: Sequence[Contestant], graph: Graph, sampling: Sampling, compat: bool, repeats: int
+    folder: Path,
+    judges: Sequence[Contestant],
+    graph: Graph,
+    sampling: Sampling,
+    compat: bool,
+    repeats: int,
+    limit: int | None,
 ) -> None:
     """Every judge of the panel, and where asked each of them once more on SC-Arena's scale."""
     from arena.run import judge
 
     for judge_model in judges:
         for scale in (False, True) if compat else (False,):
-            judge(folder, judge_model, lambda: graph, compat=scale, repeats=repeats, sampling=sampling)
+            judge(
+                folder,
+                judge_model,
+                lambda: graph,
+                compat=scale,
+                repeats=repeats,
+                limit=limit,
+                sampling=sampling,
+            )
 
 
 def _prices(text: str) -> tuple[float, float] | None:

@@ -20,15 +20,17 @@ from arena.ranking import CEILING, TRIVIAL, Overall, Tests, floor, ranked_tests,
 from arena.statistics import Floats
 from arena.trust import agreements, estimate, finite, trusts
 from arena.types import TASKS, Answer, Run, Score, TaskName
+from arena.words import listed
 from gather import evaluate
 
 BASELINES: Final = frozenset({"marker-overlap"})
 EXACT: Final = ("exact", "type_exact")
 """Dimensions that are hits or misses; McNemar's test is made on them."""
-MADE_FROM_GRAPH: Final = "fresh"
-"""Data set whose generation, perturbation and qa samples are made from the graph."""
+MADE_FROM_GRAPH: Final[dict[str, tuple[TaskName, ...]]] = {"fresh": ("generation", "perturbation", "qa")}
+"""Tasks by data set whose samples are made from the graph."""
 TIE_MARGIN: Final = 0.01
 """Scores that differ by no more are a tie in win rates and Bradley-Terry."""
+FEW_CLUSTERS: Final = 20
 RESAMPLES: Final = 2000
 
 
@@ -122,7 +124,8 @@ def _rows(
             board.Row(
                 name=name,
                 kind=kind_of(name),
-                open_book=dataset == MADE_FROM_GRAPH and reads_graph(name),
+                open_book=reads_graph(name)
+                and any(t in MADE_FROM_GRAPH.get(dataset, ()) for t in cells[name]),
                 served=tuple(
                     sorted({a.model for c in columns.values() for a in _answers(c, name) if a.model})
                 ),
@@ -267,6 +270,7 @@ def _task_board(
     return board.TaskBoard(
         task=column.task,
         headline=column.headline,
+        made_from_graph=column.task in MADE_FROM_GRAPH.get(table.dataset, ()),
         fingerprint=table.fingerprints[column.task],
         prompt=table.runs[0].manifest.prompts.get(column.task, ""),
         n=len(column.samples),
@@ -313,10 +317,11 @@ def _notes(
     if table.dataset.startswith("sc-arena"):
         notes.append("These samples have been public since 2026; a model may have seen them in training.")
     readers = sorted({name for c in columns.values() for name in c.contestants if reads_graph(name)})
-    if table.dataset == MADE_FROM_GRAPH and readers:
+    opened = [task for task in columns if task in MADE_FROM_GRAPH.get(table.dataset, ())]
+    if opened and readers:
         notes.append(
-            f"Open book: {', '.join(readers)} can look into the graph from which the samples of generation, "
-            "perturbation and qa were made; there they show that retrieval works, not what a model knows."
+            f"Open book: {listed(readers)} can look into the graph from which the samples of {listed(opened)} were "
+            "made; there they show that retrieval works, not what a model knows."
         )
     for task, column in columns.items():
         if not scaling[task][1]:
@@ -325,10 +330,12 @@ def _notes(
             missing = len(column.samples) - len(column.answers[name])
             if missing:
                 notes.append(f"{task}: {name} has not answered {missing} of {len(column.samples)} samples.")
-        if column.clusters.effective() < 20:
-            notes.append(
-                f"{task}: the samples count as {column.clusters.effective():.0f} independent ones; intervals are rough."
-            )
+    few = {t: n for t, c in columns.items() if (n := c.clusters.effective()) < FEW_CLUSTERS}
+    if few:
+        counts = ", ".join(f"{task} {n:.0f}" for task, n in few.items())
+        notes.append(
+            f"Few independent samples, related ones counted together ({counts}): intervals are rough."
+        )
     return notes
 
 

@@ -37,12 +37,16 @@ MANIFEST, SAMPLES, ANSWERS, SCORES = "manifest.json", "samples.jsonl", "answers.
 Record = TypeVar("Record", Sample, Answer, Score)
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write a text file whole, through a temporary sibling."""
+def write_atomic(path: Path, text: str | Iterable[str]) -> None:
+    """Write a text file whole, through a temporary sibling; pieces of text are written as they come."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.writelines([text] if isinstance(text, str) else text)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_manifest(folder: Path, manifest: RunManifest) -> None:
@@ -53,7 +57,7 @@ def write_manifest(folder: Path, manifest: RunManifest) -> None:
 
 def write_records(path: Path, records: Iterable[Sample | Answer | Score]) -> None:
     """Write records as JSON lines in the order given."""
-    write_atomic(path, "".join(canonical_json(asdict(r)) + "\n" for r in records))
+    write_atomic(path, (canonical_json(asdict(r)) + "\n" for r in records))
 
 
 def read_manifest(folder: Path) -> RunManifest:
@@ -162,6 +166,12 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
             raise InputError(f"{path}: no run in it; `arena run ... -o {path}` makes one")
         found.update(dict.fromkeys(below))
     return sorted(found)
+
+
+def finished(folders: Sequence[Path], named: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Runs with answers, and those without, which are left out unless the user has named them."""
+    unfinished = [f for f in folders if not (f / ANSWERS).is_file() and f not in named]
+    return [f for f in folders if f not in unfinished], unfinished
 
 
 def _called(path: Path) -> list[Path]:

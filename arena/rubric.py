@@ -14,6 +14,9 @@ from arena.types import TaskName
 
 TOP: Final = 5
 """Highest rating of a dimension."""
+LONGEST_REASON: Final = 300
+"""Letters of a reason or quote in a verdict, so that a judge that rambles still closes its JSON."""
+MOST_CITATIONS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +224,7 @@ def verdict_schema(task: TaskName, evidence_ids: list[str]) -> dict[str, Any]:
         "type": "object",
         "properties": {
             "rating": {"type": "integer", "minimum": 0, "maximum": TOP},
-            "reason": {"type": "string"},
+            "reason": {"type": "string", "maxLength": LONGEST_REASON},
         },
         "required": ["rating", "reason"],
         "additionalProperties": False,
@@ -234,7 +237,7 @@ def verdict_schema(task: TaskName, evidence_ids: list[str]) -> dict[str, Any]:
         "type": "object",
         "properties": {
             "id": cited_id,
-            "quote": {"type": "string"},
+            "quote": {"type": "string", "maxLength": LONGEST_REASON},
             "stance": {"type": "string", "enum": ["supports", "contradicts"]},
         },
         "required": ["id", "quote", "stance"],
@@ -249,8 +252,8 @@ def verdict_schema(task: TaskName, evidence_ids: list[str]) -> dict[str, Any]:
                 "required": dimensions,
                 "additionalProperties": False,
             },
-            "evidence": {"type": "array", "items": citation, "maxItems": 8},
-            "rationale": {"type": "string"},
+            "evidence": {"type": "array", "items": citation, "maxItems": MOST_CITATIONS},
+            "rationale": {"type": "string", "maxLength": 2 * LONGEST_REASON},
         },
         "required": ["dimensions", "evidence", "rationale"],
         "additionalProperties": False,

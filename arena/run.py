@@ -1,37 +1,33 @@
-"""The run engine: puts samples to a contestant and answers to judges, and survives being killed.
+"""A run: puts samples to a contestant and answers to judges, and survives being killed.
 
-inspect-ai is wrapped here and in `arena._registry`, nowhere else. A run is one folder; the same command in
-the same folder asks only what has no answer yet. Answers and judgements are two passes of one mechanism (a
-judgement is a sample whose model is the judge), so a run can be judged again later, by another judge,
-without asking the contestant. Deterministic scores are computed from the answers when the run is written
-out, never stored in the engine's logs.
+A run is one folder; the same command in the same folder asks only what has no answer yet. Answers and
+judgements are two passes of one mechanism (a judgement is a sample whose model is the judge), so a run can be
+judged again later, by another judge, without asking the contestant. Deterministic scores are computed from the
+answers when the run is written out, never stored in the engine's logs.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inspect_ai import eval_set
-from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
-from inspect_ai.model import Model, get_model
-
 from arena import _registry, record
 from arena.contestants import Contestant
+from arena.engine import Outcome, Sampling, evaluate, name_and_version, open_model, outcomes, task_of
+from arena.samples import limited
 from arena.tasks import prompt_id, read_reply
 from arena.types import (
     Answer,
-    Generate,
+    Run,
     RunManifest,
     Sample,
     Score,
@@ -45,22 +41,6 @@ from vckg.errors import InputError, KnownError
 
 if TYPE_CHECKING:
     from vckg.graph import Graph
-
-ENGINE = "inspect-ai"
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How models are asked; of `temperature`, `max_tokens` and `seed` the answers depend, the rest is
-    transport.
-    """
-
-    temperature: float = 0.0
-    max_tokens: int = 2048
-    seed: int | None = None
-    connections: int = 10
-    timeout_s: int = 300
-    retries: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +80,15 @@ def run(plan: Plan, root: Path) -> Path:
     """
     manifest = make_manifest(plan)
     folder = root / run_name(manifest)
+    model = open_model(plan.contestant, plan.sampling)  # before anything is written
     with locked(folder):
-        known = folder / record.MANIFEST
-        if known.is_file():
-            manifest = replace(manifest, created=record.read_manifest(folder).created)
+        if (folder / record.MANIFEST).is_file():
+            known = record.read_manifest(folder)
+            manifest = replace(manifest, created=known.created, judges=known.judges)
         samples = [s for task in manifest.tasks for s in plan.samples[task]]
         record.write_records(folder / record.SAMPLES, samples)
         record.write_manifest(folder, manifest)
-        logs = _ask(plan, manifest, folder, samples)
-        answers = answers_of(logs, manifest)
+        answers = _ask(plan, manifest, folder, samples, model)
         if all(answer.error for answer in answers):
             raise RunFailed(f"{folder}: no sample was answered; the first error: {answers[0].error}")
         record.write_records(folder / record.ANSWERS, answers)
@@ -116,9 +96,11 @@ def run(plan: Plan, root: Path) -> Path:
     return folder
 
 
-def _ask(plan: Plan, manifest: RunManifest, folder: Path, samples: list[Sample]) -> list[str]:
+def _ask(plan: Plan, manifest: RunManifest, folder: Path, samples: list[Sample], model: Any) -> list[Answer]:
+    """Answers to all samples, by id and epoch; one task after the other, for what the engine keeps of one is large."""
     from gather.llm_cache import ReplyCache
 
+    answers: list[Answer] = []
     with progress(f"asking {plan.contestant.name}", len(samples) * plan.epochs) as advance:
         questions = _registry.Questions(
             {s.id: s for s in samples},
@@ -128,13 +110,13 @@ def _ask(plan: Plan, manifest: RunManifest, folder: Path, samples: list[Sample])
             advance=advance,
         )
         key = _registry.register_questions(questions)
-        tasks = [
-            getattr(_registry, task)(samples=key, evidence=plan.contestant.evidence, epochs=plan.epochs)
-            for task in manifest.tasks
-        ]
-        return evaluate(
-            tasks, open_model(plan.contestant, plan.sampling), folder / "logs" / "answers", plan.sampling
-        )
+        for name in manifest.tasks:
+            task = getattr(_registry, name)(
+                samples=key, evidence=plan.contestant.evidence, epochs=plan.epochs
+            )
+            logs = evaluate([task], model, folder / "logs" / "answers", plan.sampling)
+            answers += answers_of(logs, manifest)
+    return sorted(answers, key=lambda a: (a.sample_id, a.epoch))
 
 
 def judge(
@@ -144,11 +126,13 @@ def judge(
     *,
     compat: bool = False,
     repeats: int = 1,
+    limit: int | None = None,
     sampling: Sampling | None = None,
 ) -> Path:
     """Let a model judge every answer of a run that it has not judged yet; return the folder.
 
-    `repeats` ratings of one answer differ in the order of what is shown and are averaged.
+    `repeats` ratings of one answer differ in the order of what is shown and are averaged. `limit` is the number of
+    samples a task whose answers are judged, drawn by the run's seed, so of every contestant the same ones.
 
     Raises
     ------
@@ -160,7 +144,8 @@ def judge(
     sampling = replace(sampling or Sampling(), temperature=0.0)
     with locked(folder):
         run_ = record.read_run(folder)
-        answers = {judged_id(a): a for a in run_.answers if not a.error}
+        drawn = _judged_samples(run_, limit)
+        answers = {judged_id(a): a for a in run_.answers if not a.error and a.sample_id in drawn}
         graph = load_graph()
 
         async def weigh(sample: Sample, answer: Answer, generate: Any) -> list[Score]:
@@ -178,20 +163,43 @@ def judge(
             logs = evaluate(
                 [_registry.judging(answers=folder.name, judge=name)],
                 open_model(judge_model, sampling),
-                folder / "logs" / "judges" / f"{name}-x{repeats}",
+                folder / "logs" / "judges" / f"{name}--{_asked_of(judge_model, sampling, repeats)}",
                 sampling,
             )
-        samples = [s for log in logs for s in samples_in(log) if str(s.id) in answers]
-        if samples and all(_error(s) for s in samples):
-            raise RunFailed(
-                f"{folder}: {judge_model.name} judged nothing; the first error: {_error(samples[0])}"
-            )
-        scores = list(verdicts_of(samples, answers, judge_model.name, compat=compat))
+        came = [o for log in logs for o in outcomes(log) if o.id in answers]
+        if came and all(o.error for o in came):
+            raise RunFailed(f"{folder}: {judge_model.name} judged nothing; the first error: {came[0].error}")
+        scores = list(verdicts_of(came, answers, judge_model.name, compat=compat))
         record.write_records(folder / "judgements" / f"{name}.jsonl", scores)
         judges = tuple(sorted({*run_.manifest.judges, judge_model.name}))
         record.write_manifest(folder, replace(run_.manifest, judges=judges))
         write_scores(folder, lambda: graph)
     return folder
+
+
+def _judged_samples(run_: Run, limit: int | None) -> set[str]:
+    if limit is None:
+        return set(run_.samples)
+    by_task: dict[TaskName, list[Sample]] = {}
+    for sample in run_.samples.values():
+        by_task.setdefault(sample.task, []).append(sample)
+    return {s.id for samples in by_task.values() for s in limited(samples, run_.manifest.seed, limit)}
+
+
+def _asked_of(judge_model: Contestant, sampling: Sampling, repeats: int) -> str:
+    """Digest of what verdicts depend on beside the answer; other prompts or limits are another asking."""
+    from arena.rubric import RUBRICS
+    from vckg.prompts import load_prompt
+
+    judges = ("system", "rubric", "repair", *(f"sc-arena-{task}" for task in RUBRICS))
+    parts = {
+        "model": [judge_model.model, judge_model.args, judge_model.base_url],
+        "prompts": [load_prompt(f"arena/judge-{name}").id for name in judges],
+        "rubric": {task: [asdict(d) for d in dimensions] for task, dimensions in RUBRICS.items()},
+        "max_tokens": sampling.max_tokens,
+        "repeats": repeats,
+    }
+    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:8]
 
 
 def judged_id(answer: Answer) -> str:
@@ -202,111 +210,21 @@ def judged_id(answer: Answer) -> str:
 
 def write_scores(folder: Path, load_graph: Callable[[], Graph]) -> None:
     """Compute the deterministic scores of a run's answers and write them with those of its judges."""
+    record.write_records(folder / record.SCORES, _scores_of(folder, load_graph()))
+
+
+def _scores_of(folder: Path, graph: Graph) -> Iterator[Score]:
     from arena.knowledge_judge import knowledge_scores
     from arena.metrics import score
 
     run_ = record.read_answers(folder)
-    graph = load_graph()
-    scores: list[Score] = []
     for answer in run_.answers:
         sample = run_.samples[answer.sample_id]
-        scores += score(sample, answer, graph)
-        scores += knowledge_scores(sample, answer, graph)
+        yield from score(sample, answer, graph)
+        yield from knowledge_scores(sample, answer, graph)
     answered = {(a.sample_id, a.epoch) for a in run_.answers}
     for path in sorted((folder / "judgements").glob("*.jsonl")):
-        scores += [s for s in record.read_scores(path) if (s.sample_id, s.epoch) in answered]
-    record.write_records(folder / record.SCORES, scores)
-
-
-# ---- the engine -------------------------------------------------------------------------------------------
-
-
-def evaluate(tasks: list[Any], model: Model, log_dir: Path, sampling: Sampling) -> list[str]:
-    """Run tasks to the end, or to what the endpoint allows, and return where their newest logs are.
-
-    A sample that fails is tried again twice, then kept as an error; the log then counts as unfinished, so
-    the same call tries those samples again and no others.
-    """
-    log_dir.mkdir(parents=True, exist_ok=True)
-    _whole_logs(log_dir)
-    with _buffer_in(log_dir), _engine_errors():
-        eval_set(
-            tasks,
-            log_dir=str(log_dir),
-            model=model,
-            retry_attempts=0,
-            retry_immediate=False,
-            retry_on_error=1,
-            fail_on_error=True,
-            continue_on_fail=True,
-            log_realtime=True,
-            log_buffer=20,
-            log_format="eval",
-            log_level="error",
-            log_dir_allow_dirty=True,
-            display="none",
-            score=False,
-            max_tasks=1,  # a kill then loses the calls in flight of one task only
-            max_samples=sampling.connections,
-            max_connections=sampling.connections,
-            max_retries=sampling.retries,
-            timeout=sampling.timeout_s,
-            temperature=sampling.temperature,
-            max_tokens=sampling.max_tokens,
-            seed=sampling.seed,
-        )
-    return newest_logs(log_dir, {task.name for task in tasks})
-
-
-def newest_logs(log_dir: Path, names: set[str]) -> list[str]:
-    """Where the newest finished log of each task is, in the order of their names.
-
-    After a kill the dead ``started`` logs stay in the folder, and recovering one leaves a copy; neither
-    counts.
-    """
-    newest: dict[str, tuple[str, str]] = {}
-    for info in list_eval_logs(str(log_dir)):
-        header = read_eval_log(info.name, header_only=True)
-        if header.status in ("success", "error") and header.eval.task in names:
-            found = (header.stats.completed_at or header.eval.created, info.name)
-            newest[header.eval.task] = max(newest.get(header.eval.task, ("", "")), found)
-    return [name for _task, (_when, name) in sorted(newest.items())]
-
-
-def samples_in(log: str) -> list[EvalSample]:
-    """Samples of a log, their long texts put back; one log at a time, for their transcripts are large."""
-    return read_eval_log(log, resolve_attachments="full").samples or []
-
-
-def open_model(contestant: Contestant, sampling: Sampling) -> Model:
-    """The engine's model of a contestant; keys come from the environment and are not written anywhere."""
-    arguments: dict[str, Any] = dict(contestant.args)
-    if contestant.base_url:
-        _answers(contestant.base_url)
-        arguments |= {"base_url": contestant.base_url, "api_key": os.environ.get("OPENAI_API_KEY") or "none"}
-    with _engine_errors():
-        return get_model(contestant.model, memoize=False, **arguments)
-
-
-def _answers(base_url: str) -> None:
-    """Raise `InputError` where nobody listens, instead of letting every sample find that out."""
-    import urllib.error
-    import urllib.request
-
-    request = urllib.request.Request(f"{base_url.rstrip('/')}/models")
-    try:
-        urllib.request.urlopen(request, timeout=10).close()
-    except urllib.error.HTTPError:
-        return  # it speaks HTTP; whether it lists models or wants a key is for the first call to find out
-    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise InputError(f"{base_url}: no server answers ({reason}); start it, or mend --base-url") from None
-
-
-def open_generate(judge_model: Contestant) -> Generate:
-    """A judge's model as a plain async function, outside any run."""
-    model = open_model(judge_model, Sampling())
-    return _registry.JudgeModel(lambda: model)
+        yield from (s for s in record.read_scores(path) if (s.sample_id, s.epoch) in answered)
 
 
 def check_graph(folder: Path, graph: Graph) -> None:
@@ -323,56 +241,6 @@ def check_graph(folder: Path, graph: Graph) -> None:
             f"{folder}: made with graph {made_with[:12]}, this one is {graph.content_hash[:12]}; name that graph with "
             "--graph, or run again"
         )
-
-
-@contextmanager
-def _engine_errors() -> Iterator[None]:
-    """Turn what the engine says about keys, packages and names into one line."""
-    from inspect_ai._util.error import PrerequisiteError
-
-    try:
-        yield
-    except PrerequisiteError as error:
-        raise InputError(_plain(str(error.message))) from None
-    except (ValueError, ImportError) as error:
-        if "not recognized" in str(error) or "pip install" in str(error) or "API" in str(error):
-            raise InputError(_plain(str(error))) from None
-        raise
-
-
-def _plain(text: str) -> str:
-    from rich.text import Text
-
-    return " ".join(Text.from_markup(text).plain.split()).removeprefix("ERROR: ")
-
-
-def _whole_logs(log_dir: Path) -> None:
-    """Refuse to go on over a log that cannot be read: resuming would ask its samples again."""
-    for info in list_eval_logs(str(log_dir)):
-        path = Path(info.name.removeprefix("file://"))
-        try:
-            read_eval_log(info.name, header_only=True)
-        except Exception as error:
-            raise InputError(
-                f"{path}: a half-written log ({type(error).__name__}: {error}); move it away and run the same "
-                "command again: the answers in other logs are kept, those in this one are asked again"
-            ) from error
-
-
-@contextmanager
-def _buffer_in(log_dir: Path) -> Iterator[None]:
-    """Keep the engine's crash buffer inside the run, so that a run that is moved or whose home is wiped
-    resumes.
-    """
-    before = os.environ.get("XDG_DATA_HOME")
-    os.environ["XDG_DATA_HOME"] = str(log_dir.resolve() / ".buffer")
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["XDG_DATA_HOME"]
-        else:
-            os.environ["XDG_DATA_HOME"] = before
 
 
 @contextmanager
@@ -395,24 +263,19 @@ def answers_of(logs: Sequence[str], manifest: RunManifest) -> list[Answer]:
     prices = manifest.model_args.get("prices")
     found = []
     for log in logs:
-        task = _task_of(read_eval_log(log, header_only=True))
-        found += [_answer(sample, task, manifest.contestant, prices) for sample in samples_in(log)]
+        task: TaskName = task_of(log)  # type: ignore[assignment]
+        found += [_answer(outcome, task, manifest.contestant, prices) for outcome in outcomes(log)]
     return sorted(found, key=lambda a: (a.sample_id, a.epoch))
 
 
-def _task_of(log: EvalLog) -> TaskName:
-    name: TaskName = log.eval.task.removeprefix("arena/")
-    return name
-
-
-def _answer(sample: EvalSample, task: TaskName, contestant: str, prices: Sequence[float] | None) -> Answer:
-    facts, error = _facts(sample), _error(sample)
+def _answer(came: Outcome, task: TaskName, contestant: str, prices: Sequence[float] | None) -> Answer:
+    facts = came.facts
     text = str(facts.get("text", ""))
-    parsed, refused = (None, False) if error else read_reply(task, text)
+    parsed, refused = (None, False) if came.error else read_reply(task, text)
     tokens_in, tokens_out = facts.get("tokens", (0, 0))
     cost = None if prices is None else (tokens_in * prices[0] + tokens_out * prices[1]) / 1e6
     return Answer(
-        sample_id=str(sample.id),
+        sample_id=came.id,
         contestant=contestant,
         task=task,
         text=text,
@@ -421,39 +284,21 @@ def _answer(sample: EvalSample, task: TaskName, contestant: str, prices: Sequenc
         refused=refused or (parsed is None and facts.get("stopped") == "content_filter"),
         usage=Usage(tokens_in, tokens_out, cached=bool(facts.get("cached")), cost_usd=cost),
         latency_s=float(facts.get("latency_s", 0.0)),
-        epoch=sample.epoch,
+        epoch=came.epoch,
         model=str(facts.get("model", "")),
-        error=error,
+        error=came.error,
         prompt=str(facts.get("prompt", "")),
     )
 
 
-def _facts(sample: EvalSample) -> dict[str, Any]:
-    """What the solver noted last; empty for a sample that failed."""
-    notes = [e.data for e in sample.events if e.event == "info" and e.source == _registry.NOTE]
-    return dict(notes[-1]) if notes else {}
-
-
-def _error(sample: EvalSample) -> str:
-    if sample.error is not None:
-        return reason(sample.error.message)
-    return "" if _facts(sample) else "the log holds no reply"
-
-
-def reason(message: str) -> str:
-    """What went wrong, without the request that the engine prints before it."""
-    last = message.replace("\\n", "\n").rsplit("\n\n", 1)[-1]
-    return " ".join(last.split())[:500].replace("\\'", "'").strip("')\"\\") or "the engine gives no reason"
-
-
 def verdicts_of(
-    samples: Sequence[EvalSample], answers: Mapping[str, Answer], judge_id: str, *, compat: bool
+    outcomes_: Sequence[Outcome], answers: Mapping[str, Answer], judge_id: str, *, compat: bool
 ) -> Iterator[Score]:
     """Scores of one judge, in the order of the answers; an answer it could not be asked about is unscored."""
-    for sample in sorted(samples, key=lambda s: str(s.id)):
-        answer = answers[str(sample.id)]
-        if not _error(sample):
-            yield from (Score(**value) for value in _facts(sample)["scores"])
+    for came in sorted(outcomes_, key=lambda o: o.id):
+        answer = answers[came.id]
+        if not came.error:
+            yield from (Score(**value) for value in came.facts["scores"])
         else:
             yield Score(
                 answer.sample_id,
@@ -462,7 +307,7 @@ def verdicts_of(
                 scorer=f"{judge_id}:sc-arena" if compat else judge_id,
                 dimension="total",
                 value=None,
-                reason=f"the judge did not reply: {_error(sample)}",
+                reason=f"the judge did not reply: {came.error}",
                 epoch=answer.epoch,
             )
 
@@ -485,7 +330,7 @@ def make_manifest(plan: Plan) -> RunManifest:
         prompts={task: prompt_id(task) for task in tasks},
         graph_hash=plan.graph_hash,
         arena_version=version("vckg"),
-        engine=f"{ENGINE} {version(ENGINE)}",
+        engine=name_and_version(),
         git_sha=git_sha(),
         command=plan.command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 
 from arena.board import Estimate, Group, Leaderboard
 from arena.figures import bar
+from arena.group_view import GroupView
 from arena.record import write_atomic
-from arena.report import KIND_NAMES, GroupView, hundred, rank_text, span
 from arena.showcase_steps import Row
+from arena.words import KIND_NAMES, hundred, rank_text, span
 from vckg import pages
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -12,7 +12,7 @@ LAYERS: dict[str, set[str]] = {"vckg": set(), "gather": {"vckg"}, "arena": {"vck
 ROOMS = {  # library -> the modules that may import it
     "torch": ("serve/",),
     "transformers": ("serve/",),
-    "inspect_ai": ("arena/run.py", "arena/_registry.py"),
+    "inspect_ai": ("arena/engine.py", "arena/_registry.py"),
     "openai": ("gather/llm.py",),
     "anndata": ("gather/annotate", "gather/report", "arena/samples"),
     "scanpy": ("gather/annotate", "gather/report", "arena/samples"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from arena.samples.scarena import Files
 from vckg.resources import resource
 
@@ -18,5 +20,6 @@ def scarena_files() -> Files:
     from vckg.sources import read_sources
 
     sources = read_sources(resource("data", "arena", "sources.toml"))
-    (taken,) = fetch(sources, Places(default_cache(), default_mirrors()))
+    offline = bool(os.environ.get("VCKG_OFFLINE"))
+    (taken,) = fetch(sources, Places(default_cache(), default_mirrors(), offline=offline))
     return Files(*(taken.files[part] for part in ("cells", "perturbation", "qa", "markers")))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from gather.ontology import Ontology
 from vckg.graph import Graph
+
+_ENSEMBL = re.compile(r"(?:(?P<symbol>.+)_)?(?P<id>ENSG\d{11})(?:\.\d+)?")
 
 
 class Term(NamedTuple):
@@ -50,8 +53,21 @@ class CellTerms:
         return list(dict.fromkeys(self.graph.names[self.graph.index(c)] for c in curies))
 
     def symbols_of_ensembl(self, names: Iterable[str]) -> list[str]:
-        """The names with Ensembl gene ids replaced by symbols where the graph knows them."""
+        """The names with Ensembl gene ids replaced by symbols where the graph knows them.
+
+        An id may stand behind the symbol that it tells apart (``RGS5_ENSG00000143248``); where the graph does not
+        know it, that symbol stays.
+        """
         listed = list(names)
-        ensembl = [name for name in listed if name.startswith("ENSG")]
-        found = {g.name: g.curie for g in self.graph.genes.ground(ensembl) if g.curie}
-        return [self.graph.names[self.graph.index(found[n])] if n in found else n for n in listed]
+        parts = {name: match for name in listed if (match := _ENSEMBL.fullmatch(name))}
+        known = self.graph.genes.ground([match["id"] for match in parts.values()])
+        found = {g.name: g.curie for g in known if g.curie}
+
+        def symbol(name: str) -> str:
+            match = parts.get(name)
+            if match is None:
+                return name
+            curie = found.get(match["id"])
+            return self.graph.names[self.graph.index(curie)] if curie else match["symbol"] or name
+
+        return [symbol(name) for name in listed]

@@ -225,6 +225,23 @@ def test_duplicate_empty_and_foreign_runs_are_refused_by_the_report(
     assert "this arena reads version 1" in complaint
 
 
+def test_a_run_without_answers_is_named_and_left_out_of_the_report(
+    arena: Arena, finished: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    shutil.copytree(finished, tmp_path / "runs")
+    dead = next((tmp_path / "runs").glob("majority*"))
+    (dead / "answers.jsonl").unlink()
+    code, _, said = arena("report", "runs", "-o", "page")
+    assert code == 0
+    assert f"{dead.name} has no answers yet and is left out" in said.replace("\n", "")
+    assert "majority" not in Path("page/leaderboard.md").read_text()
+    code, _, complaint = arena("report", f"runs/{dead.name}")
+    assert code == 2
+    assert "no answers yet" in complaint
+
+
 def test_two_runs_in_one_folder_are_named_to_choose_from(arena: Arena, finished: Path) -> None:
     code, _, complaint = arena("compare", str(finished), str(finished))
     assert code == 2

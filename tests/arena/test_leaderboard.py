@@ -172,4 +172,5 @@ def test_the_frontier_holds_the_cheaper_and_the_better(make_runs: MakeRuns) -> N
 def test_who_can_look_the_answer_up_is_marked(make_runs: MakeRuns) -> None:
     group = build(make_runs({"gather": 0.9, "gather+m": 0.9, "m": 0.5}), resamples=50).groups[0]
     assert {row.name: row.open_book for row in group.rows} == {"gather": True, "gather+m": True, "m": False}
-    assert any(note.startswith("Open book: gather, gather+m") for note in group.notes)
+    assert any(note.startswith("Open book: gather and gather+m") for note in group.notes)
+    assert {t.task: t.made_from_graph for t in group.tasks} == {"annotation": False, "qa": True}

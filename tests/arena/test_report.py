@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from arena import figures, report
+from arena import comparison, figures, report, words
 from arena.board import Estimate
 from arena.leaderboard import build
+from arena.markdown import cell_text
 from arena.types import TASKS, Run
 from vckg.errors import InputError
 
@@ -42,7 +43,7 @@ def folder(make_runs: MakeRuns, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def test_the_three_forms_say_the_same(folder: Path) -> None:
     board = json.loads((folder / "leaderboard.json").read_text(encoding="utf-8"))
     leader = next(r for r in board["groups"][0]["rows"] if r["kind"] == "model")
-    shown = f"{report.hundred(leader['overall']['value'])}"
+    shown = f"{words.hundred(leader['overall']['value'])}"
     markdown = (folder / "leaderboard.md").read_text(encoding="utf-8")
     html = (folder / "index.html").read_text(encoding="utf-8")
     assert f"**{leader['name']}** leads with {shown} of 100" in markdown
@@ -58,7 +59,7 @@ def test_hostile_names_and_answers_are_never_markup(folder: Path) -> None:
     assert ".innerHTML" not in html
     markdown = (folder / "leaderboard.md").read_text(encoding="utf-8")
     assert "<script>" not in markdown.replace("\\<script\\>", "")
-    assert report.cell_text("a|b\n[x](y) `c`") == "a\\|b \\[x\\](y) \\`c\\`"
+    assert cell_text("a|b\n[x](y) `c`") == "a\\|b \\[x\\](y) \\`c\\`"
 
 
 def test_the_same_runs_give_the_same_files(make_runs: MakeRuns, tmp_path: Path) -> None:
@@ -105,15 +106,15 @@ def test_groups_that_must_not_be_compared_are_apart_on_the_page(make_runs: MakeR
 
 def test_two_runs_are_compared_in_words(make_runs: MakeRuns) -> None:
     strong, weak = make_runs({"strong": 0.9, "weak": 0.3}, n=60)
-    text = report.compare(weak, strong, resamples=200).text()
+    text = comparison.compare(weak, strong, resamples=200).text()
     assert text.startswith("weak minus strong")
     assert re.search(r"annotation +-0\.\d+ +\[-0\.\d+, -0\.\d+\] +p .* strong is better", text)
-    again = report.compare(strong, replace(strong, folder="/runs/second"), resamples=50).text()
+    again = comparison.compare(strong, replace(strong, folder="/runs/second"), resamples=50).text()
     assert "strong (strong) minus strong (second)" in again
     assert "no significant difference" in again
     other = replace(weak, manifest=replace(weak.manifest, graph_hash="z"))
     with pytest.raises(InputError, match="no task with the same samples"):
-        report.compare(strong, other)
+        comparison.compare(strong, other)
 
 
 def test_figures_keep_every_mark_inside_and_label_without_collision() -> None:
@@ -129,8 +130,8 @@ def test_figures_keep_every_mark_inside_and_label_without_collision() -> None:
 
 
 def test_numbers_in_words() -> None:
-    assert (report.hundred(-0.001), report.hundred(-0.12), report.hundred(None)) == ("0", "−12", "–")
-    assert (report.signed(0.05), report.signed(-0.05), report.p_value(0.0), report.p_value(0.5)) == (
+    assert (words.hundred(-0.001), words.hundred(-0.12), words.hundred(None)) == ("0", "−12", "–")
+    assert (words.signed(0.05), words.signed(-0.05), words.p_value(0.0), words.p_value(0.5)) == (
         "+5",
         "−5",
         "< 0.001",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from arena import record, run
+from arena import engine, record, run
 from arena.contestants import resolve
 from arena.samples import make_cells, make_samples
 from arena.types import Answer, RunManifest, Sample, Score, Usage
@@ -98,9 +98,10 @@ def test_sampling_reaches_the_endpoint_and_the_served_id_the_answer(
     plan: Callable[..., run.Plan], tmp_path: Path, openai_server: Server
 ) -> None:
     server = openai_server(right, model="toy-2026-01-01")
-    sampling = run.Sampling(temperature=0.3, max_tokens=77)
+    sampling = engine.Sampling(temperature=0.3, max_tokens=77)
     found = record.read_run(run.run(plan("toy", server.url, sampling=sampling, prices=(1.0, 2.0)), tmp_path))
     assert {(b["model"], b["temperature"], b["max_tokens"]) for b in server.bodies} == {("toy", 0.3, 77)}
+    assert {b["service_tier"] for b in server.bodies} == {"flex"}  # batch work, for a server that has classes
     assert {a.model for a in found.answers} == {"toy-2026-01-01"}
     assert {(a.usage.input_tokens, a.usage.output_tokens) for a in found.answers} == {(10, 5)}
     assert found.answers[0].usage.cost_usd == pytest.approx((10 * 1 + 5 * 2) / 1e6)
@@ -232,7 +233,7 @@ def test_models_of_other_arguments_share_neither_folder_nor_cache(
     folders = {run.run(asked, tmp_path / "a")}
     assert len(server.prompts) == 8
     for changed in (
-        replace(asked, sampling=run.Sampling(temperature=0.9)),
+        replace(asked, sampling=engine.Sampling(temperature=0.9)),
         replace(asked, contestant=replace(asked.contestant, args={"emulate_tools": True})),
         replace(asked, contestant=replace(asked.contestant, model="openai-api/local/other")),
     ):
@@ -299,7 +300,7 @@ def test_a_judge_that_is_gone_half_way_is_asked_again_about_the_rest_only(
 
     server = openai_server(reply)
     judge = resolve("j", base_url=server.url)
-    one_by_one = run.Sampling(connections=1)
+    one_by_one = engine.Sampling(connections=1)
     run.judge(folder, judge, lambda: fresh_graph, compat=True, sampling=one_by_one)
     totals = [
         s for s in record.read_run(folder).scores if s.scorer.startswith("j") and s.dimension == "total"
@@ -336,6 +337,38 @@ def test_a_second_judge_is_added_beside_the_first_without_asking_the_contestant(
     assert means == {"one:sc-arena": {0.4}, "two:sc-arena": {0.8}}
     assert found.manifest.judges == ("one", "two")
     assert len(server.prompts) == 8
+
+
+def test_a_judge_of_a_few_samples_rates_the_same_of_every_contestant_and_more_when_asked_for_more(
+    plan: Callable[..., run.Plan], fresh_graph: Graph, tmp_path: Path, openai_server: Server
+) -> None:
+    server = openai_server(lambda _prompt: "[Score: 3]")
+    judge = resolve("j", base_url=server.url)
+    rated = []
+    for name in ("majority", "random"):
+        folder = run.run(plan(name), tmp_path)
+        run.judge(folder, judge, lambda: fresh_graph, compat=True, limit=2)
+        scores = record.read_run(folder).scores
+        rated.append({s.sample_id for s in scores if s.scorer.startswith("j")})
+    assert rated[0] == rated[1]
+    assert len(server.prompts) == 2 * len(rated[0]) == 2 * 2 * 2
+    run.judge(folder, judge, lambda: fresh_graph, compat=True)
+    n = len(record.read_run(folder).answers)
+    assert len(server.prompts) == 8 + n - 4  # those rated before are not asked again
+
+
+def test_a_judge_asked_otherwise_is_asked_again(
+    plan: Callable[..., run.Plan], fresh_graph: Graph, tmp_path: Path, openai_server: Server
+) -> None:
+    """A verdict that was cut short must not stay because the same answer was judged before."""
+    server = openai_server(lambda _prompt: "cut sh")
+    judge = resolve("j", base_url=server.url)
+    folder = run.run(plan("majority"), tmp_path)
+    for tokens in (5, 5, 500):
+        sampling = engine.Sampling(max_tokens=tokens)
+        run.judge(folder, judge, lambda: fresh_graph, compat=True, limit=1, sampling=sampling)
+    asked = [b["max_tokens"] for b in server.bodies]
+    assert asked == [5] * (len(asked) // 2) + [500] * (len(asked) // 2)
 
 
 def _values(folder: Path) -> list[tuple[str, str, str, float | None]]:

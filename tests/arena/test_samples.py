@@ -10,6 +10,7 @@ import pytest
 from arena.cells import Interaction, Question, VirtualCell, read_cells, view_all, views, write_cells
 from arena.samples import make_cells, make_samples, scarena
 from arena.samples.fresh import markers_of_types, signed_targets
+from arena.samples.lineages import CellTerms
 from arena.samples.real import CELL_FILES, labelled_cells, read_labels
 from arena.types import TASKS, Sample, samples_sha256
 from vckg.errors import InputError, SourceError
@@ -369,3 +370,45 @@ def test_samples_are_plain_json(fresh: list[VirtualCell]) -> None:
         for sample in listed:
             json.dumps([dict(sample.gold), dict(sample.fields), dict(sample.strata), dict(sample.provenance)])
         assert len({frozenset(s.strata) for s in listed}) == 1
+
+
+def test_an_ensembl_id_behind_a_symbol_or_alone_becomes_the_symbol() -> None:
+    """74 of the 608 published sentences hold such names."""
+    import pandas as pd
+
+    nodes = pd.DataFrame(
+        [("HGNC:1", "Gene", "NEW", ("ENSEMBL:ENSG00000000001",)), ("CL:0000000", "Cell", "cell", ())],
+        columns=["id", "category", "name", "xrefs"],
+    )
+    edges = pd.DataFrame([], columns=["subject", "relation", "object", "source"])
+    terms = CellTerms(Graph.from_frames(nodes, edges))
+    names = [
+        "NEW",
+        "OLD_ENSG00000000001",
+        "ENSG00000000001.3",
+        "RGS5_ENSG00000143248",
+        "ENSG00000143248",
+        "A_B",
+    ]
+    assert terms.symbols_of_ensembl(names) == ["NEW", "NEW", "NEW", "RGS5", "ENSG00000143248", "A_B"]
+
+
+def test_no_published_sentence_keeps_a_name_with_an_id_behind_it(
+    repaired: list[VirtualCell], untouched: list[VirtualCell]
+) -> None:
+    def named(cells: list[VirtualCell]) -> int:
+        return sum(any("_ENSG" in gene for gene in cell.expression) for cell in cells)
+
+    assert (named(untouched), named(repaired)) == (70, 0)
+
+
+def test_a_type_of_the_fresh_set_has_several_cells_and_they_count_as_one_cluster(
+    fresh: list[VirtualCell],
+) -> None:
+    by_type: dict[str, list[VirtualCell]] = {}
+    for cell in fresh:
+        if cell.expression:
+            by_type.setdefault(cell.cl_id, []).append(cell)
+    assert min(map(len, by_type.values())) > 1
+    assert all(len({cell.cluster for cell in cells}) == 1 for cells in by_type.values())
+    assert all(len({cell.expression for cell in cells}) > 1 for cells in by_type.values())

@@ -1,0 +1,151 @@
+"""One group of a leaderboard with what the page and the Markdown say about it in words and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from arena import board
+from arena.figures import Scatter, scatter
+from arena.types import TaskName
+from arena.words import TASK_NAMES, hundred, listed, span
+
+
+class GroupView:
+    """One group with what the page and the Markdown say about it in words."""
+
+    def __init__(self, group: board.Group) -> None:
+        self.group = group
+        self.ranked = [row for row in group.rows if row.kind != "ceiling"]
+        self.placed = [row for row in self.ranked if row.rank is not None]
+
+    @property
+    def caveat(self) -> str:
+        """What to keep in mind of who leads."""
+        leader = next((row for row in self.placed if row.kind != "trivial"), None)
+        if leader is None or not leader.open_book:
+            return ""
+        closed = next((row for row in self.placed if row.kind != "trivial" and not row.open_book), None)
+        book = "It can look into the graph that many of these questions were made from (open book)."
+        if closed is None or closed.overall is None:
+            return book
+        return f"{book} Best without the graph: {closed.name} with {hundred(closed.overall.value)}."
+
+    @property
+    def opened(self) -> str:
+        """Tasks that are open book to somebody here, in words; empty where none is."""
+        if not any(row.open_book for row in self.group.rows):
+            return ""
+        return listed([f"“{TASK_NAMES[t.task]}”" for t in self.group.tasks if t.made_from_graph])
+
+    @property
+    def headline(self) -> tuple[str, str, str]:
+        """Who leads, how far, and whether that is settled: a name and two half sentences."""
+        real = [row for row in self.placed if row.kind != "trivial"]
+        if not real:
+            return "", "", "No contestant took part in all tasks; the tasks are ranked one by one."
+        leader = real[0]
+        assert leader.overall is not None
+        assert leader.rank is not None
+        score = f"{hundred(leader.overall.value)} of 100 (95 % interval {span(leader.overall)})"
+        if len(real) == 1:
+            return leader.name, score, ""
+        equal = [row.name for row in real[1:] if row.rank and row.rank.best == 1]
+        if leader.rank.worst == 1 or not equal:
+            return leader.name, score, "It is significantly better than every other contestant."
+        return leader.name, score, f"{listed(equal)} cannot be told apart from it on these samples."
+
+    @property
+    def tasks(self) -> tuple[TaskName, ...]:
+        """Tasks of the group."""
+        return tuple(t.task for t in self.group.tasks)
+
+    def best_at(self, task: TaskName) -> tuple[board.Row, list[str]] | None:
+        """The first contestant of a task that looks at the cell, and those that cannot be told apart from
+        it.
+        """
+        rows = [row for row in self.ranked if task in row.tasks and row.kind != "trivial"]
+        rows = [row for row in rows if row.tasks[task].scaled.value is not None]
+        if not rows:
+            return None
+        rows.sort(key=lambda row: (-(row.tasks[task].scaled.value or 0.0), row.name))
+        rank = rows[0].tasks[task].rank
+        equal = [
+            r.name
+            for r in rows[1:]
+            if (k := r.tasks[task].rank) and rank and k.best <= rank.worst and k.best == 1
+        ]
+        return rows[0], equal
+
+    def best_closed(self, task: TaskName) -> board.Row | None:
+        """The first contestant of a task made from the graph that looks at the cell and not into the graph."""
+        if not any(t.task == task and t.made_from_graph for t in self.group.tasks):
+            return None
+        rows = [r for r in self.ranked if task in r.tasks and r.kind != "trivial" and not r.open_book]
+        rows = [r for r in rows if r.tasks[task].scaled.value is not None]
+        return min(rows, key=lambda r: (-(r.tasks[task].scaled.value or 0.0), r.name), default=None)
+
+    def matrix(self, pairs: Sequence[board.Pair]) -> list[tuple[str, list[tuple[board.Pair | None, int]]]]:
+        """Comparisons as rows of (pair, sign): sign 1 where the row is the pair's first, -1 its second, 0
+        itself.
+        """
+        found: dict[tuple[str, str], tuple[board.Pair | None, int]] = {}
+        for pair in pairs:
+            found[pair.first, pair.second] = (pair, 1)
+            found[pair.second, pair.first] = (pair, -1)
+        names = [row.name for row in self.ranked if any(row.name in key for key in found)]
+        return [(a, [found.get((a, b), (None, 0)) for b in names]) for a in names]
+
+    def shade(self, pair: board.Pair | None, sign: int) -> str:
+        """Class of a matrix cell: direction and step of the difference, and whether it is significant."""
+        if pair is None or pair.difference is None:
+            return "self"
+        value = sign * pair.difference
+        step = 1 + sum(abs(value) > edge for edge in (0.05, 0.15, 0.3))
+        sure = " sure" if pair.p_holm is not None and pair.p_holm <= 0.05 else ""
+        return f"{'up' if value > 0 else 'down'}{step}{sure}"
+
+    def costs(self) -> Scatter | None:
+        """Figure of cost against score; None where nobody's cost is known."""
+        rows = [row for row in self.ranked if row.cost.input_tokens + row.cost.output_tokens > 0]
+        priced = any(row.cost.list_usd for row in rows)
+        points = [
+            (row.name, cost_of(row, priced), height, row.kind, row.cost.frontier)
+            for row in rows
+            if (height := standing(row)) is not None and cost_of(row, priced) > 0
+        ]
+        label = "US dollars at list price per 100 samples" if priced else "tokens per 100 samples"
+        return scatter(points, x_label=label, y_label="score") if points else None
+
+    def judged(self, judge: str) -> Scatter | None:
+        """Figure of a judge's mean total against the deterministic mean, one point a contestant and task."""
+        points = [
+            (f"{row.name}, {TASK_NAMES[task]}", 100 * x, 100 * y, row.kind)
+            for row in self.group.rows
+            for task, cell in row.tasks.items()
+            if judge in cell.judges
+            and (x := cell.score.value) is not None
+            and (y := cell.judges[judge].total.value) is not None
+        ]
+        if not points:
+            return None
+        # Only those on which judge and metric differ most get a label.
+        far = {p[0] for p in sorted(points, key=lambda p: (-abs(p[2] - p[1]), p[0]))[:4]}
+        return scatter(
+            [(*point, point[0] in far) for point in points],
+            x_label="deterministic score, times 100",
+            y_label="judge's total, times 100",
+            diagonal=True,
+        )
+
+
+def standing(row: board.Row) -> float | None:
+    """Overall score times 100, or the mean of the tasks taken."""
+    if row.overall is not None and row.overall.value is not None:
+        return 100 * row.overall.value
+    values = [c.scaled.value for c in row.tasks.values() if c.scaled.value is not None]
+    return 100 * sum(values) / len(values) if values else None
+
+
+def cost_of(row: board.Row, priced: bool) -> float:
+    """List price, or tokens where nobody has a price."""
+    return (row.cost.list_usd or 0.0) if priced else row.cost.input_tokens + row.cost.output_tokens
