@@ -54,9 +54,6 @@ JudgeLimitOption = Annotated[
     int | None,
     typer.Option("--judge-limit", min=1, help="Samples a task whose answers are judged; the same for all."),
 ]
-JudgeTokensOption = Annotated[
-    int, typer.Option("--judge-max-tokens", min=1, help="Tokens of a judge's reply at most.")
-]
 CompatJudgeOption = Annotated[
     bool, typer.Option("--compat-judge", help="The judges also give SC-Arena's 0-5 score, apart from ours.")
 ]
@@ -81,7 +78,10 @@ def run_command(
     compat_judge: CompatJudgeOption = False,
     judge_repeats: RepeatsOption = 1,
     judge_limit: JudgeLimitOption = None,
-    judge_max_tokens: JudgeTokensOption = 2048,
+    judge_max_tokens: Annotated[
+        int | None,
+        typer.Option("--judge-max-tokens", min=1, help="The same of a judge's; as --max-tokens without."),
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of runs.")] = Path("runs"),
     graph: GraphOption = None,
     seed: SeedOption = 0,
@@ -132,7 +132,7 @@ def run_command(
             command=_command(),
         )
         folder = run_plan(plan, output)
-        by_judges = replace(sampling, max_tokens=judge_max_tokens)
+        by_judges = replace(sampling, max_tokens=judge_max_tokens or max_tokens)
         _judge_all(folder, judges, loaded, by_judges, compat_judge, judge_repeats, judge_limit)
         told.append(_tell(folder, as_json=as_json))
     if as_json:
@@ -147,7 +147,9 @@ def score_command(
     compat_judge: CompatJudgeOption = False,
     judge_repeats: RepeatsOption = 1,
     judge_limit: JudgeLimitOption = None,
-    judge_max_tokens: JudgeTokensOption = 2048,
+    judge_max_tokens: Annotated[
+        int, typer.Option("--judge-max-tokens", min=1, help="Tokens of a judge's reply at most.")
+    ] = 2048,
     graph: GraphOption = None,
     connections: ConnectionsOption = 10,
     timeout: TimeoutOption = 300,
