@@ -120,6 +120,11 @@ class Table:
     bits: Words
     df: Ints
 
+    @cached_property
+    def single(self) -> npt.NDArray[np.float32]:
+        """`codes` as float32, four times the size: what a matrix product without a compiled kernel reads."""
+        return self.codes.astype(np.float32)
+
     @classmethod
     def of(cls, operators: Operators, hops: int, keep: Ints | None = None) -> Table:
         """Lay out the table; `keep` restricts it to some operator columns (ascending)."""

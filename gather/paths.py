@@ -16,7 +16,7 @@ from gather.evidence import EdgeRef, EvidenceItem, GeneSupport, Walk
 from gather.metapath import DENYING, Sparse
 from gather.query import GeneQuery
 from gather.score import Convergence, Retriever
-from gather.weights import GENERATIONS, INHERITANCE
+from gather.weights import INHERITANCE
 
 if TYPE_CHECKING:
     from vckg.graph import Graph
@@ -38,16 +38,23 @@ class _Found:
 
 
 class _Near(NamedTuple):
-    """What lies one step from a query's genes: rows of genes, by columns; shared by all nodes asked about."""
+    """What lies one step from a query's genes: rows of genes, by columns; shared by all nodes asked about, and so
+    are the genes' ids and names.
+    """
 
     evidence: Sparse
     weights: tuple[Sparse, ...]
+    curies: tuple[str, ...]
+    symbols: tuple[str, ...]
 
     @classmethod
     def of(cls, retriever: Retriever, query: GeneQuery) -> _Near:
-        rows = retriever.operators.rows(query.genes)
+        rows, graph = retriever.operators.rows(query.genes), retriever.graph
         return cls(
-            _rows(retriever.matrix, query.genes), tuple(_rows(w, rows) for w in retriever.operators.weights)
+            _rows(retriever.matrix, query.genes),
+            tuple(_rows(w, rows) for w in retriever.operators.weights),
+            tuple(graph.ids[i] for i in query.genes.tolist()),
+            tuple(graph.names[i] for i in query.genes.tolist()),
         )
 
 
@@ -101,16 +108,17 @@ def _supports(
     column = operators.column_of[int(convergence.nodes[position])]
     reached = np.stack([_column(w, column) > 0 for w in near.weights], axis=1)
     supporting = np.flatnonzero(reached.any(axis=1) | (share > 0))
-    order = supporting[np.lexsort((supporting, -share[supporting]))]
+    order = supporting[np.lexsort((supporting, -share[supporting]))].tolist()
+    weights, shares, hops = query.weights.tolist(), share.tolist(), reached.tolist()
     return tuple(
         GeneSupport(
-            curie=retriever.graph.ids[int(query.genes[i])],
-            symbol=retriever.graph.names[int(query.genes[i])],
+            curie=near.curies[i],
+            symbol=near.symbols[i],
             name_in_file=query.names[i],
-            rank=int(i),
-            weight=float(query.weights[i]),
-            contribution=float(share[i]),
-            hops=tuple(int(h) + 1 for h in np.flatnonzero(reached[i])),
+            rank=i,
+            weight=weights[i],
+            contribution=shares[i],
+            hops=tuple(hop for hop, reaches in enumerate(hops[i], start=1) if reaches),
         )
         for i in order
     )
@@ -140,12 +148,9 @@ def _best_walks(
     query, operators = convergence.query, retriever.operators
     column = operators.column_of[node]
     direct = query.weights * _column(near.weights[0], column)
-    found = [
-        _Found(float(direct[i]), int(i), (int(query.genes[i]), node))
-        for i in np.flatnonzero(direct > 0).tolist()
-    ]
+    found = [_Found(float(direct[i]), i, (int(query.genes[i]), node)) for i in _heaviest(direct, top)]
     if retriever.target.inherits:
-        found += _inherited(retriever, near.weights[0], query, node)
+        found += _inherited(retriever, near.weights[0], query, node, top)
     if operators.hops >= 2:
         last = _dense_row(operators.last, column)
         found += _longer(retriever, convergence, node, last, None, top)
@@ -155,29 +160,21 @@ def _best_walks(
     return sorted(found, key=lambda w: (-w.weight, w.rank, w.nodes))[:top]
 
 
-def _inherited(retriever: Retriever, near: Sparse, query: GeneQuery, node: int) -> list[_Found]:
-    """Direct walks to an ancestor, carried down to the node; each generation costs the share that is
+def _heaviest(weights: Floats, top: int) -> list[int]:
+    """Positions of the greatest positive weights, equals by position."""
+    positive = np.flatnonzero(weights > 0)
+    kept: list[int] = positive[np.argsort(-weights[positive], kind="stable")][:top].tolist()
+    return kept
+
+
+def _inherited(retriever: Retriever, near: Sparse, query: GeneQuery, node: int, top: int) -> list[_Found]:
+    """The heaviest direct walks to an ancestor, carried down to the node; each generation costs the share that is
     inherited.
     """
-    graph, operators = retriever.graph, retriever.operators
     found: list[_Found] = []
-    lines: dict[int, tuple[int, ...]] = {node: (node,)}
-    frontier = [node]
-    for generation in range(1, GENERATIONS + 1):
-        above = {
-            int(p): (int(p), *lines[i]) for i in frontier for p in graph.parents(i) if int(p) not in lines
-        }
-        for ancestor, line in above.items():
-            column = operators.column_of.get(ancestor)
-            if column is None:
-                continue
-            direct = query.weights * _column(near, column) * INHERITANCE**generation
-            found += [
-                _Found(float(direct[i]), int(i), (int(query.genes[i]), *line))
-                for i in np.flatnonzero(direct > 0).tolist()
-            ]
-        lines |= above
-        frontier = sorted(above)
+    for generation, column, line in retriever.inherited_from(node):
+        direct = query.weights * _column(near, column) * INHERITANCE**generation
+        found += [_Found(float(direct[i]), i, (int(query.genes[i]), *line)) for i in _heaviest(direct, top)]
     return found
 
 
@@ -257,9 +254,8 @@ def edge_ref(graph: Graph, row: int) -> EdgeRef:
     """One edge with names and provenance; of many publications the first `SHOWN_PUBLICATIONS` are kept, and
     their number.
     """
-    edge = graph.edge(row)
-    said = graph.manifest["sources"].get(edge.source, {})
-    whole = graph.manifest["sources"].get(said.get("part_of", ""), {})  # a part has the release of its whole
+    edge = graph.edge(row, publications=SHOWN_PUBLICATIONS)
+    title, release, licence = _about_source(graph, int(graph.source[row]))
     return EdgeRef(
         subject=edge.subject,
         subject_name=graph.names[int(graph.subject[row])],
@@ -268,14 +264,26 @@ def edge_ref(graph: Graph, row: int) -> EdgeRef:
         object=edge.object,
         object_name=graph.names[int(graph.object[row])],
         source=edge.source,
-        source_title=str(said.get("title", edge.source)),
-        release=str(said.get("release", whole.get("release", ""))),
-        licence=str(said.get("licence", whole.get("licence", ""))),
-        publications=edge.publications[:SHOWN_PUBLICATIONS],
+        source_title=title,
+        release=release,
+        licence=licence,
+        publications=edge.publications,
         evidence_count=edge.evidence_count,
         knowledge_level=edge.knowledge_level,
         agent_type=edge.agent_type,
         sign=edge.sign,
         tissues=edge.tissues,
-        n_publications=len(edge.publications),
+        n_publications=int(graph.n_publications[row]),
+    )
+
+
+def _about_source(graph: Graph, code: int) -> tuple[str, str, str]:
+    """Title, release and licence of a source; a part has the release of its whole."""
+    name = graph.sources[code]
+    said = graph.manifest["sources"].get(name, {})
+    whole = graph.manifest["sources"].get(said.get("part_of", ""), {})
+    return (
+        str(said.get("title", name)),
+        str(said.get("release", whole.get("release", ""))),
+        str(said.get("licence", whole.get("licence", ""))),
     )

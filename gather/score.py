@@ -26,7 +26,7 @@ from gather.metapath import Sparse, Target, target_named
 from gather.operators import HOP_CODES, Operators, Table, operators
 from gather.query import GeneQuery, Panel
 from gather.walk import TIE_DECIMALS
-from gather.weights import Null, Weights, evidence_weights
+from gather.weights import GENERATIONS, Null, Weights, evidence_weights, kinds_of
 from vckg.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -187,6 +187,36 @@ class Retriever:
     def operators(self) -> Operators:
         """Reach and path weights, memory-mapped."""
         return operators(self.graph, self.target, hops=self.hops, exclude=self.exclude)
+
+    def inherited_from(self, node: int) -> list[tuple[int, int, tuple[int, ...]]]:
+        """Ancestors whose evidence a node takes over: generation, operator column, and the line from the ancestor
+        down to the node; kept, because every query asks again for the same few nodes.
+        """
+        if node not in self._inherited_from:
+            found = []
+            lines: dict[int, tuple[int, ...]] = {node: (node,)}
+            frontier = [node]
+            for generation in range(1, GENERATIONS + 1):
+                above = {
+                    p: (p, *lines[i]) for i in frontier for p in self._parents.get(i, ()) if p not in lines
+                }
+                columns = ((self.operators.column_of.get(ancestor), line) for ancestor, line in above.items())
+                found += [(generation, column, line) for column, line in columns if column is not None]
+                lines |= above
+                frontier = sorted(above)
+            self._inherited_from[node] = found
+        return self._inherited_from[node]
+
+    @cached_property
+    def _parents(self) -> dict[int, list[int]]:
+        parents: dict[int, list[int]] = {}
+        for child, parent in zip(*(ends.tolist() for ends in kinds_of(self.graph, self.target)), strict=True):
+            parents.setdefault(child, []).append(parent)
+        return parents
+
+    @cached_property
+    def _inherited_from(self) -> dict[int, list[tuple[int, int, tuple[int, ...]]]]:
+        return {}
 
     @cached_property
     def _table(self) -> Table:

@@ -71,7 +71,7 @@ def evidence_weights(graph: Graph, target: Target, *, exclude: Iterable[str] = (
     sources.
     """
     gene, node, resources = _resources(graph, target, tuple(exclude))
-    kinds = _parents(graph, target)
+    kinds = kinds_of(graph, target)
     nodes = _with_descendants(node, kinds)
     own = np.isin(nodes, node)
     columns = np.searchsorted(nodes, node)
@@ -85,7 +85,7 @@ def evidence_weights(graph: Graph, target: Target, *, exclude: Iterable[str] = (
     return Weights(target, nodes, own, direct, counts, _shares(nodes, kinds))
 
 
-def _parents(graph: Graph, target: Target) -> tuple[Ints, Ints]:
+def kinds_of(graph: Graph, target: Target) -> tuple[Ints, Ints]:
     """Children and parents (graph nodes) of the hierarchy along which evidence is inherited, distinct
     pairs.
     """

@@ -277,8 +277,8 @@ class Graph:
         said = self.manifest["sources"]
         return tuple(str(said.get(s, {}).get("underlying") or s.partition(":")[0]) for s in self.sources)
 
-    def edge(self, row: int) -> Edge:
-        """One edge with its provenance, in words."""
+    def edge(self, row: int, *, publications: int | None = None) -> Edge:
+        """One edge with its provenance, in words; of its publications the first few, or all of them."""
         r = int(row)
         relation = RELATIONS[self.relation[r]]
         source = self.sources[self.source[r]]
@@ -291,7 +291,7 @@ class Graph:
             source=source,
             sign=int(self.sign[r]),
             evidence_count=int(self.evidence_count[r]),
-            publications=self._texts("publications", r),
+            publications=self._texts("publications", r, publications),
             tissues=tuple(self.ids[i] for i in self.tissues(r)),
             weight=float(self.weight[r]),
             knowledge_level=said.get("knowledge_level", "not_provided"),
@@ -310,9 +310,9 @@ class Graph:
         codes: Ints = self._arrays[f"{name}_codes"][indptr[row] : indptr[row + 1]]
         return codes
 
-    def _texts(self, name: str, row: int) -> tuple[str, ...]:
+    def _texts(self, name: str, row: int, at_most: int | None = None) -> tuple[str, ...]:
         words = self._dictionaries[name]
-        return tuple(str(words[int(code)].as_py()) for code in self._codes(name, row))
+        return tuple(str(words[int(code)].as_py()) for code in self._codes(name, row)[:at_most])
 
     def list_codes(self, name: str) -> Lists:
         """The ``publications``, ``tissues`` or ``evidence`` of all edges as codes, in CSR form over edge rows.
