@@ -80,7 +80,7 @@ def run_command(
     judge_limit: JudgeLimitOption = None,
     judge_max_tokens: Annotated[
         int | None,
-        typer.Option("--judge-max-tokens", min=1, help="The same of a judge's; as --max-tokens without."),
+        typer.Option("--judge-max-tokens", min=1, help="Tokens of a judge's reply; as --max-tokens without."),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of runs.")] = Path("runs"),
     graph: GraphOption = None,
@@ -230,6 +230,7 @@ def data_command(
     tasks = parse_tasks(task or ["all"])
     name, made = make_cells(_dataset(dataset, compat), _load_graph(graph), seed=seed)
     samples = make_samples(made, tasks, seed=seed, limit=limit)
+    _say_missing(name, tasks, samples)
     if cells is not None:
         write_atomic(cells, write_cells(made))
     summary: dict[str, Any] = {"dataset": name, "seed": seed, "virtual_cells": len(made), "tasks": {}}
@@ -373,7 +374,18 @@ def _samples(
         raise InputError(
             f"{dataset}: its cells allow none of the tasks {', '.join(tasks)}; see `arena data -d {dataset}`"
         )
+    _say_missing(name, tasks, samples)
     return name, samples
+
+
+def _say_missing(name: str, tasks: Sequence[TaskName], samples: Mapping[TaskName, list[Sample]]) -> None:
+    """Name the tasks asked for that the cells do not allow; a table with fewer columns must not come unannounced."""
+    for task in tasks:
+        if task not in samples:
+            why = ""
+            if (name, task) == ("fresh", "perturbation"):
+                why = ": the graph holds no signed regulations; `vckg build --profile full` adds them"
+            err().print(f"{name} has no {task} samples{why}", highlight=False)
 
 
 def _url_for(model: str, base_url: str) -> str:

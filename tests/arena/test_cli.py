@@ -118,6 +118,18 @@ def test_run_prints_a_line_a_task_and_the_report_and_the_comparison_follow(arena
     assert said.startswith("random minus majority")
 
 
+def test_a_task_that_the_cells_do_not_allow_is_said_to_be_missing(
+    arena: Arena, blood: Any, tmp_path: Path
+) -> None:
+    no_markers = str(blood.save(tmp_path / "blood"))
+    code, said, notes = arena("data", "-g", no_markers)
+    assert code == 0
+    assert "perturbation " not in said
+    assert "fresh has no perturbation samples: the graph holds no signed regulations" in " ".join(
+        notes.split()
+    )
+
+
 def test_score_computes_the_deterministic_scores_again(arena: Arena, finished: Path) -> None:
     folder = next(iter(sorted(finished.glob("gold*"))))
     before = (folder / "scores.jsonl").read_bytes()
