@@ -318,8 +318,9 @@ def weigh(answers: str) -> Solver:
 class JudgeModel:
     """`arena.types.Generate` over a model of the engine; `model` gives it when called."""
 
-    def __init__(self, model: Callable[[], Model]) -> None:
+    def __init__(self, model: Callable[[], Model], config: GenerateConfig | None = None) -> None:
         self._model = model
+        self._config = config or GenerateConfig()
         self.failure: JudgeCallError | None = None
         self.usage = Usage()
 
@@ -329,7 +330,8 @@ class JudgeModel:
         asked = None if schema is None else ResponseSchema(name="verdict", json_schema=_json_schema(schema))
         try:
             output = await self._model().generate(
-                messages, config=GenerateConfig(response_schema=asked, temperature=0.0)
+                messages,
+                config=self._config.merge(GenerateConfig(response_schema=asked, temperature=0.0)),
             )
         except Exception as error:
             self.failure = JudgeCallError(f"{type(error).__name__}: {error}")

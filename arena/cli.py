@@ -54,6 +54,9 @@ JudgeLimitOption = Annotated[
     int | None,
     typer.Option("--judge-limit", min=1, help="Samples a task whose answers are judged; the same for all."),
 ]
+JudgeTokensOption = Annotated[
+    int, typer.Option("--judge-max-tokens", min=1, help="Tokens of a judge's reply at most.")
+]
 CompatJudgeOption = Annotated[
     bool, typer.Option("--compat-judge", help="The judges also give SC-Arena's 0-5 score, apart from ours.")
 ]
@@ -147,9 +150,7 @@ def score_command(
     compat_judge: CompatJudgeOption = False,
     judge_repeats: RepeatsOption = 1,
     judge_limit: JudgeLimitOption = None,
-    judge_max_tokens: Annotated[
-        int, typer.Option("--judge-max-tokens", min=1, help="Tokens of a judge's reply at most.")
-    ] = 2048,
+    judge_max_tokens: JudgeTokensOption = 2048,
     graph: GraphOption = None,
     connections: ConnectionsOption = 10,
     timeout: TimeoutOption = 300,
@@ -306,13 +307,16 @@ def judge_check_command(
     limit: LimitOption = 5,
     seed: SeedOption = 0,
     graph: GraphOption = None,
+    judge_max_tokens: JudgeTokensOption = 2048,
+    connections: ConnectionsOption = 10,
+    timeout: TimeoutOption = 300,
     as_json: JsonOption = False,
 ) -> None:
     """Score a ladder of answers (gold, synonym, parent, sibling, wrong, empty, injected, verbose): is the
     judge fair?
     """
     from arena.contestants import resolve
-    from arena.engine import open_generate
+    from arena.engine import Sampling, open_generate
     from arena.judge_check import check
     from arena.tasks import parse_tasks
 
@@ -321,9 +325,14 @@ def judge_check_command(
     loaded = _load_graph(graph)
     _name, samples = _samples(_dataset(dataset, ""), loaded, tasks, seed, limit)
     listed = [s for group in samples.values() for s in group]
-    generate = open_generate(judge_model) if judge_model else None
+    sampling = Sampling(max_tokens=judge_max_tokens, connections=connections, timeout_s=timeout)
+    generate = open_generate(judge_model, sampling) if judge_model else None
     found = check(
-        loaded, samples=listed, generate=generate, judge_id=judge_model.name if judge_model else "knowledge"
+        loaded,
+        samples=listed,
+        generate=generate,
+        judge_id=judge_model.name if judge_model else "knowledge",
+        connections=connections,
     )
     print(found.json() if as_json else found.text())
 

@@ -164,10 +164,16 @@ def _answers(base_url: str) -> None:
         raise InputError(f"{base_url}: no server answers ({reason}); start it, or mend --base-url") from None
 
 
-def open_generate(judge_model: Contestant) -> Generate:
+def open_generate(judge_model: Contestant, sampling: Sampling) -> Generate:
     """A judge's model as a plain async function, outside any run."""
-    model = open_model(judge_model, Sampling())
-    return _registry.JudgeModel(lambda: model)
+    model = open_model(judge_model, sampling)
+    config = GenerateConfig(
+        max_tokens=sampling.max_tokens,
+        timeout=sampling.timeout_s,
+        max_retries=sampling.retries,
+        max_connections=sampling.connections,
+    )
+    return _registry.JudgeModel(lambda: model, config)
 
 
 @contextmanager

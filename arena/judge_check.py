@@ -264,6 +264,7 @@ def check(
     generate: Generate | None = None,
     judge_id: str = "knowledge",
     seed: int = 0,
+    connections: int = 10,
 ) -> Check:
     """Let a judge rate the ladders of some samples, each rung twice in different order.
 
@@ -272,7 +273,7 @@ def check(
     generate
         How the judge's model is reached; None checks the judge that needs no model.
     """
-    rated = asyncio.run(_rate_all(graph, samples, generate, judge_id, seed))
+    rated = asyncio.run(_rate_all(graph, samples, generate, judge_id, seed, connections))
     judged = np.array([np.nan if r.judged is None else r.judged for r in rated])
     exact = np.array([np.nan if r.deterministic is None else r.deterministic for r in rated])
     agreed = agreement(judged, exact)
@@ -294,20 +295,26 @@ def check(
 
 
 async def _rate_all(
-    graph: Graph, samples: Sequence[Sample], generate: Generate | None, judge_id: str, seed: int
+    graph: Graph,
+    samples: Sequence[Sample],
+    generate: Generate | None,
+    judge_id: str,
+    seed: int,
+    connections: int,
 ) -> list[_Rated]:
-    found = []
-    for sample in samples:
-        for rung in ladder(sample, graph):
-            answer = Answer(sample.id, CONTESTANT, sample.task, "", rung.parsed, True, False)
-            totals = [
-                _total(await _judge(sample, answer, graph, generate, judge_id, seed + turn))
-                for turn in range(2)
-            ]
-            main = metrics.HEADLINE[sample.task]
-            scores = {s.dimension: s.value for s in metrics.score(sample, answer, graph)}
-            found.append(_Rated(sample.task, sample.id, rung.name, totals[0], totals[1], scores[main]))
-    return found
+    slots = asyncio.Semaphore(connections)
+
+    async def total(sample: Sample, answer: Answer, turn: int) -> float | None:
+        async with slots:
+            return _total(await _judge(sample, answer, graph, generate, judge_id, seed + turn))
+
+    async def rate(sample: Sample, rung: Rung) -> _Rated:
+        answer = Answer(sample.id, CONTESTANT, sample.task, "", rung.parsed, True, False)
+        first, again = await asyncio.gather(total(sample, answer, 0), total(sample, answer, 1))
+        scores = {s.dimension: s.value for s in metrics.score(sample, answer, graph)}
+        return _Rated(sample.task, sample.id, rung.name, first, again, scores[metrics.HEADLINE[sample.task]])
+
+    return await asyncio.gather(*(rate(s, rung) for s in samples for rung in ladder(s, graph)))
 
 
 async def _judge(

@@ -160,6 +160,14 @@ def test_the_place_in_the_list_gives_0861_away_untouched_and_nothing_repaired(
     assert _accuracy("position", screens["repaired"]) <= 0.55
 
 
+def test_always_up_and_the_better_of_both_reproduce_0484_and_0639(
+    screens: dict[str, dict[str, Sample]],
+) -> None:
+    counts = [(len(s.gold["up"]), len(s.gold["down"])) for s in screens["repaired"].values()]
+    assert sum(up for up, _ in counts) / sum(map(sum, counts)) == pytest.approx(0.484, abs=0.001)
+    assert sum(map(max, counts)) / sum(map(sum, counts)) == pytest.approx(0.639, abs=0.001)
+
+
 def test_copying_the_control_has_a_jaccard_of_0811(screens: dict[str, dict[str, Sample]]) -> None:
     samples = screens["repaired"]
     peers = Peers(samples, _no_markers)

@@ -169,6 +169,19 @@ def test_the_frontier_holds_the_cheaper_and_the_better(make_runs: MakeRuns) -> N
     assert frontier == {"cheap", "best"}
 
 
+def test_what_is_counted_is_whole(group: board.Group) -> None:
+    for row in group.rows:
+        for cell in row.tasks.values():
+            counted = (
+                cell.answered,
+                cell.failed_calls,
+                cell.score.n,
+                cell.format_failures.count,
+                cell.refusals.n,
+            )
+            assert all(type(n) is int for n in (*counted, *(j.unscored for j in cell.judges.values())))
+
+
 def test_who_can_look_the_answer_up_is_marked(make_runs: MakeRuns) -> None:
     group = build(make_runs({"gather": 0.9, "gather+m": 0.9, "m": 0.5}), resamples=50).groups[0]
     assert {row.name: row.open_book for row in group.rows} == {"gather": True, "gather+m": True, "m": False}

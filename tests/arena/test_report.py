@@ -96,6 +96,23 @@ def test_few_or_extreme_contestants_still_make_a_page(field: dict[str, float], m
         assert report.markdown(board).startswith("# Virtual cell arena")
 
 
+def test_open_book_is_said_where_a_reader_looks(make_runs: MakeRuns) -> None:
+    """At the top, in the ranking, on the card of each task made from the graph, at each such score, in the notes."""
+    field = {"gold": 1.0, "majority": 0.2, "gather": 0.9, "small": 0.4}
+    html = report.html(build(make_runs(field), resamples=50))
+    lede, _, page = html.partition("</header>")
+    assert "It can look into the graph that many of these questions were made from (open book)." in lede
+    assert "Best without the graph: small with" in lede
+    ranking = page[page.index('class="race"') : page.index("Best at each task")]
+    assert ranking.count("open book</span>") == 1
+    assert "can look into the graph that the questions of “Answer questions” were made from" in ranking
+    cards = page[page.index("Best at each task") : page.index("All scores")]
+    assert cards.count("open book</span>") == 1
+    assert "Without the graph: <bdi>small</bdi>" in cards
+    assert page.count('class="open"') == 1
+    assert "Open book: gather can look into the graph from which the samples of qa were made" in page
+
+
 def test_groups_that_must_not_be_compared_are_apart_on_the_page(make_runs: MakeRuns) -> None:
     runs = make_runs({"a": 0.4, "b": 0.5}, n=8)
     other = replace(runs[1], manifest=replace(runs[1].manifest, graph_hash="another"))
