@@ -103,13 +103,18 @@ FIRST_GUESS = TimeModel(np.array([8e-3, 6e-4, 1e-7, 2e-3, 1e-6, 1e-4]), margin=0
 
 @dataclass(slots=True)
 class LearningTimeModel:
-    """A `TimeModel` that refits itself on the last `window` measured steps, every `every` of them."""
+    """A `TimeModel` that refits itself on the last `window` measured steps, every `every` of them.
+
+    Until there are so many it is scaled to what it has seen, after 4, 8, 16, ... steps: a slow machine's first `every`
+    steps may take half a minute, in which a guess of another machine would plan steps many times too long.
+    """
 
     model: TimeModel
     window: int = 512
     every: int = 64
     _seen: deque[tuple[StepWork, float]] = field(default_factory=deque)
     _since: int = 0
+    _fitted: bool = False
 
     def observe(self, work: StepWork, seconds: float) -> None:
         """Take in a measured step."""
@@ -120,7 +125,16 @@ class LearningTimeModel:
         if self._since >= self.every and len(self._seen) >= self.every:
             works, measured = zip(*self._seen, strict=True)
             self.model = TimeModel.fit(works, measured)
-            self._since = 0
+            self._since, self._fitted = 0, True
+        elif not self._fitted and len(self._seen) in (4, 8, 16, 32, 64, 128, 256):
+            self._scale()
+
+    def _scale(self) -> None:
+        """Multiply the model by the median of measured over predicted time."""
+        predicted = np.array([self.model.seconds(work) for work, _ in self._seen])
+        if (predicted > 0).all():
+            ratio = float(np.median(np.array([s for _, s in self._seen]) / predicted))
+            self.model = TimeModel(self.model.coefficients * ratio, self.model.margin)
 
     def seconds(self, work: StepWork) -> float:
         """Expected duration of a step."""

@@ -219,6 +219,14 @@ def test_a_learning_model_follows_the_machine() -> None:
     assert model.seconds(work[5]) == pytest.approx(3 * TIMES.seconds(work[5]), rel=0.05)
 
 
+def test_a_learning_model_is_of_the_machines_order_after_four_steps() -> None:
+    model = LearningTimeModel(TIMES)
+    for n in (1, 5, 2, 9):
+        work = StepWork(decodes=n, decode_context=100 * n)
+        model.observe(work, 20 * TIMES.seconds(work))
+    assert model.seconds(work) == pytest.approx(20 * TIMES.seconds(work))
+
+
 def test_output_lengths_are_those_of_longer_answers() -> None:
     lengths = OutputLengths([10, 20, 40], prior=7)
     assert lengths.expected_more(0) == pytest.approx(70 / 3)
