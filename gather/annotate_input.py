@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import anndata as ad
 
     from vckg.graph import Graph
+    from vckg.ground import Grounded
 
 Matrix = npt.NDArray[Any] | sp.csr_matrix | sp.csr_array | sp.csc_matrix | sp.csc_array
 Ranking = Literal["specific", "t-test", "t-test_overestim_var", "wilcoxon", "logreg"]
@@ -38,6 +39,8 @@ RANKED_GENES = 400
 names."""
 TARGET_SUM = 1e4
 _MAX_LOG2FC = 5.0
+LARGEST_LOG = 30.0
+"""Above any logarithm of an expression value: log2 of a million is 20."""
 _SAMPLE = 200_000
 
 
@@ -143,9 +146,14 @@ def is_scaled(values: Any) -> bool:
 
 
 def looks_like_counts(values: Any) -> bool:
-    """Whether all stored values are whole numbers and some exceed what a logarithm gives."""
+    """Whether values still have to be normalised: whole numbers, or more than a logarithm gives (TPM, counts cleaned
+    of ambient RNA).
+    """
     numbers = _sample(values)
-    return bool(len(numbers)) and bool((numbers == np.round(numbers)).all()) and bool(numbers.max() > 1)
+    if not len(numbers):
+        return False
+    whole = bool((numbers == np.round(numbers)).all()) and bool(numbers.max() > 1)
+    return whole or bool(numbers.max() > LARGEST_LOG)
 
 
 def _as_rows(values: Matrix) -> Matrix:
@@ -173,13 +181,14 @@ def names_that_ground(graph: Graph, var: Any) -> tuple[str, Panel]:
     """The names of `var` that ground best: its index or a known column."""
     choices = {"var_names": [str(n) for n in var.index]}
     choices |= {c: ["" if v is None else str(v) for v in var[c]] for c in NAME_COLUMNS if c in var.columns}
-    panels = {where: ground_panel(graph, names) for where, names in choices.items()}
+    grounded = {where: graph.genes.ground(names) for where, names in choices.items()}
+    panels = {where: ground_panel(graph, names, grounded=grounded[where]) for where, names in choices.items()}
     best = max(
         panels,
         key=lambda where: (panels[where].n_grounded + len(panels[where].technical), where == "var_names"),
     )
     panel = panels[best]
-    _refuse_other_species(graph, panel)
+    _refuse_other_species(grounded[best])
     if panel.n_grounded < MIN_GROUNDED:
         shown = ", ".join(choices["var_names"][:3])
         raise InputError(
@@ -189,19 +198,17 @@ def names_that_ground(graph: Graph, var: Any) -> tuple[str, Panel]:
     return best, panel
 
 
-def _refuse_other_species(graph: Graph, panel: Panel) -> None:
-    names = [n for n in panel.names if n]
-    ensembl = [n for n in names if n.startswith("ENS")]
-    foreign = [n for n in ensembl if not n.startswith("ENSG")]
-    if len(foreign) > 0.5 * max(len(names), 1):
+def _refuse_other_species(grounded: Sequence[Grounded]) -> None:
+    named = [found for found in grounded if found.name]
+    foreign = [f.name for f in named if f.name.startswith("ENS") and not f.name.startswith("ENSG")]
+    if len(foreign) > 0.5 * max(len(named), 1):
         raise InputError(
             f"gene ids such as {foreign[0]!r} are not human; map them to human orthologues first"
         )
-    how = [g.how for g in graph.genes.ground(names)]
-    by_case = [n for n, h in zip(names, how, strict=True) if h == "case"]
+    by_case = [f.name for f in named if f.how == "case"]
     mouse_like = [n for n in by_case if n[:1].isupper() and n[1:] == n[1:].lower()]
-    grounded = sum(h not in ("unknown", "ambiguous") for h in how)
-    if len(mouse_like) > 0.5 * max(grounded, 1):
+    known = sum(f.how not in ("unknown", "ambiguous") for f in named)
+    if len(mouse_like) > 0.5 * max(known, 1):
         raise InputError(
             f"gene symbols such as {mouse_like[0]!r} look like mouse; map them to human orthologues first"
         )

@@ -19,6 +19,7 @@ from vckg.resources import resource
 
 if TYPE_CHECKING:
     from vckg.graph import Graph
+    from vckg.ground import Grounded
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
@@ -148,17 +149,25 @@ def technical_genes() -> frozenset[str]:
 
 
 def ground_panel(
-    graph: Graph, names: Sequence[str], *, detected: Floats | None = None, keep_technical: bool = False
+    graph: Graph,
+    names: Sequence[str],
+    *,
+    detected: Floats | None = None,
+    keep_technical: bool = False,
+    grounded: Sequence[Grounded] | None = None,
 ) -> Panel:
-    """Ground a file's gene names once; the first of several columns for one gene stands for it."""
-    grounded = graph.genes.ground(list(names))
+    """Ground a file's gene names once; the first of several columns for one gene stands for it.
+
+    `grounded` is what became of the names, where the caller has asked already.
+    """
+    grounded = graph.genes.ground(list(names)) if grounded is None else grounded
     unwanted = frozenset() if keep_technical else technical_genes()
+    known = graph.ids.positions([found.curie or "" for found in grounded]).tolist()
     nodes = np.full(len(names), -1, np.int32)
     passed: dict[str, list[str]] = {"ambiguous": [], "unknown": [], "technical": []}
     taken: set[int] = set()
-    for column, (name, found) in enumerate(zip(names, grounded, strict=True)):
-        node = graph.get(found.curie) if found.curie else None
-        if node is None:
+    for column, (name, found, node) in enumerate(zip(names, grounded, known, strict=True)):
+        if node < 0:
             passed["ambiguous" if found.how == "ambiguous" else "unknown"].append(name)
         elif name.upper() in unwanted or graph.names[node].upper() in unwanted:
             passed["technical"].append(name)

@@ -83,6 +83,11 @@ def log_normalised(adata):
     adata.X = np.log1p(adata.X / adata.X.sum(axis=1, keepdims=True) * 1e4)
 
 
+def per_million(adata):
+    """Not whole, not a logarithm: TPM, or counts cleaned of ambient RNA."""
+    adata.X = adata.X / adata.X.sum(axis=1, keepdims=True) * 1e6
+
+
 def csr(adata):
     adata.X = sp.csr_matrix(adata.X)
 
@@ -117,8 +122,8 @@ def text_groups(adata):
 
 
 SHAPES = [
-    scaled_with_raw, scaled_with_layer, log_normalised, csr, csc, names_in_a_column, ensembl_with_versions,
-    duplicated_names, text_groups,
+    scaled_with_raw, scaled_with_layer, log_normalised, per_million, csr, csc, names_in_a_column,
+    ensembl_with_versions, duplicated_names, text_groups,
 ]  # fmt: skip
 
 
