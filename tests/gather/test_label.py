@@ -102,6 +102,26 @@ def test_nothing_asked_is_ungrounded_and_nothing_reached_unknown(ontology):
     assert decide(ontology, {4: 0.0}).status == "unknown"
 
 
+def test_what_is_not_decided_has_no_candidate_no_confidence_and_no_significance(ontology):
+    for found in (decide(ontology, {4: 1.0}, genes=0), decide(ontology, {4: 0.0})):
+        assert (found.curie, found.confidence, found.fdr, found.candidates) == ("", 0.0, 1.0, ())
+
+
+def test_of_two_ancestors_that_pass_the_more_special_one_is_the_answer(ontology):
+    loose = replace(PLAIN, threshold=0.75, vague=0.01)
+    found = decide(ontology, {4: 4.2, 5: 4.0, 3: 1.0}, loose)
+    assert (
+        Labeller(ontology, loose).ontology.information[1] >= loose.vague
+    )  # blood may be an answer, and has all
+    assert (found.status, found.label) == ("backed_off", "T")
+
+
+def test_chances_are_scores_relative_to_the_best_sharpened_and_add_up_to_1(ontology):
+    spread = Labeller(ontology, replace(PLAIN, sharpness=3.0)).spread(np.array([2.0, 1.0]), np.array([4, 6]))
+    np.testing.assert_allclose(spread[[4, 6]], [8 / 9, 1 / 9])
+    assert spread.sum() == pytest.approx(1.0)
+
+
 def test_belief_counts_what_is_above_and_below(ontology):
     """A T cell call is related to naive T (below) and blood (above), not to B."""
     labeller = Labeller(ontology, PLAIN)

@@ -1,0 +1,128 @@
+"""Each score is its formula, summed gene by gene; what was not measured has no part in it."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from gather.evaluate import benjamini_hochberg
+from gather.operators import HOP_CODES
+from gather.query import GeneQuery, Panel, query_genes
+from gather.score import LENGTH_EXPONENT, Retriever
+
+MARKS = {
+    "CL:0000001": [0, 1, 2],
+    "CL:0000002": [2, 3],
+    "CL:0000003": [0, 1, 2, 3, 4, 5],
+    "CL:0000004": [6, 7],
+}
+
+
+@pytest.fixture(scope="module")
+def graph(make_graph):
+    """Four cell types that share no ancestor, marked by eight genes; a ninth gene marks none."""
+    edges = [(f"HGNC:{g}", "is_marker_for", cell) for cell, genes in MARKS.items() for g in genes]
+    return make_graph([*edges, ("HGNC:8", "participates_in", "GO:0000001")])
+
+
+def asked(graph, *genes: int) -> GeneQuery:
+    return query_genes(graph, [f"HGNC{g}" for g in genes])
+
+
+def scores(graph, score: str, query: GeneQuery, **how) -> dict[str, float]:
+    retriever = Retriever(graph, score=score, **how)
+    (found,) = retriever.converge([query])
+    return {graph.ids[n]: float(s) for n, s in zip(found.nodes, found.score, strict=True)}
+
+
+def test_the_published_score_is_weight_times_rarity_summed_over_the_genes_that_reach(graph):
+    query = asked(graph, 0, 2, 3)
+    weight = dict(zip((0, 2, 3), 1 / np.log2([2, 3, 4]), strict=True))
+    reached = len({cell for cell, genes in MARKS.items() if {0, 2, 3} & set(genes)})
+    expected = {
+        cell: sum(
+            weight[g] * np.log(reached / sum(g in other for other in MARKS.values()) + 1)
+            for g in (0, 2, 3)
+            if g in genes
+        )
+        for cell, genes in MARKS.items()
+    }
+    assert scores(graph, "paper", query, hops=1) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_second_hop_counts_as_its_code_says(make_graph):
+    """HGNC:1 reaches the cell through a process, HGNC:2 directly; both reach it alone, so rarity is the same."""
+    through = make_graph(
+        [
+            ("HGNC:1", "participates_in", "GO:0000001"),
+            ("CL:0000001", "capable_of", "GO:0000001"),
+            ("HGNC:2", "is_marker_for", "CL:0000001"),
+        ]
+    )
+    near, far = (
+        scores(through, "paper", query_genes(through, [g]))["CL:0000001"] for g in ("HGNC2", "HGNC1")
+    )
+    assert far / near == pytest.approx(HOP_CODES[1] / HOP_CODES[0])
+
+
+def test_path_counts_are_multiplied_by_how_few_genes_reach(graph):
+    query = asked(graph, 0, 2)
+    retriever = Retriever(graph, score="dwpc", hops=1)
+    operators = retriever.operators
+    rows, columns = operators.rows(query.genes), np.searchsorted(operators.targets, retriever.nodes)
+    (paths,) = operators.weights[:1]
+    dense = paths.toarray()
+    expected = {}
+    for node, column in zip(retriever.nodes, columns, strict=True):
+        reaching = np.count_nonzero(dense[:, column])
+        information = 1 - np.log(reaching) / np.log(len(operators.genes))
+        expected[graph.ids[node]] = information * sum(
+            w * dense[r, column] for w, r in zip(query.weights, rows, strict=True)
+        )
+    found = scores(graph, "dwpc", query, hops=1)
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert found["CL:0000001"] > 0
+
+
+def test_the_default_is_the_statistic_over_the_damped_length(graph):
+    query = asked(graph, 0, 2, 3)
+    retriever = Retriever(graph)
+    weights = retriever.matrix.toarray()
+    for c, node in enumerate(retriever.nodes):
+        statistic = sum(w * weights[g, c] for w, g in zip(query.weights, query.genes, strict=True))
+        expected = statistic / np.sqrt((weights[:, c] ** 2).sum()) ** LENGTH_EXPONENT
+        assert scores(graph, "calibrated", query)[graph.ids[node]] == pytest.approx(expected)
+
+
+def test_a_type_without_a_measured_gene_scores_0_and_takes_no_part_in_the_correction(graph):
+    measured = [f"HGNC{g}" for g in range(6)]
+    nodes = query_genes(graph, measured).genes
+    retriever = Retriever(graph, panel=Panel(tuple(measured), nodes))
+    (found,) = retriever.converge([asked(graph, 0, 2)])
+    rows = {graph.ids[n]: i for i, n in enumerate(found.nodes)}
+    lost = rows["CL:0000004"]
+    assert (found.score[lost], found.p[lost], found.fdr[lost]) == (0.0, 1.0, 1.0)
+    kept = [i for i in range(len(found.nodes)) if i != lost]
+    np.testing.assert_allclose(found.fdr[kept], benjamini_hochberg(found.p[kept]))
+
+
+def test_support_is_the_weight_the_number_and_the_cosine_of_the_genes_that_speak(graph):
+    query = asked(graph, 0, 2, 6)
+    retriever = Retriever(graph)
+    support, weights = retriever.support(query), retriever.matrix.toarray()
+    for c in range(len(retriever.nodes)):
+        of_query = weights[query.genes, c]
+        assert support.genes[c] == np.count_nonzero(of_query)
+        assert support.share[c] == pytest.approx(query.weights[of_query > 0].sum() / query.weights.sum())
+        cosine = query.weights @ of_query / np.linalg.norm(query.weights) / np.linalg.norm(weights[:, c])
+        assert support.similarity[c] == pytest.approx(cosine)
+
+
+def test_over_representation_is_the_tail_of_the_hypergeometric_distribution(graph):
+    query = asked(graph, 0, 1, 3)
+    retriever = Retriever(graph, score="hypergeometric")
+    (found,) = retriever.converge([query])
+    for node, p in zip(found.nodes, found.p, strict=True):
+        genes = MARKS[graph.ids[node]]
+        hits = len({0, 1, 3} & set(genes))
+        expected = stats.hypergeom.sf(hits - 1, len(retriever.genes), len(genes), 3)
+        assert p == pytest.approx(expected), graph.ids[node]
