@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 SEED = 0
 #: Module, and the tests that stand for it.
 TARGETS = {
-    "gather/score.py": ["tests/gather/test_score.py"],
+    "gather/score.py": ["tests/gather/test_score.py", "tests/gather/test_score_definitions.py"],
     "gather/label.py": ["tests/gather/test_label.py"],
     "serve/goodput.py": ["tests/serve/test_goodput.py"],
     "serve/dart/tree.py": ["tests/serve/test_dart_tree.py"],
