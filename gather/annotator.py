@@ -28,6 +28,8 @@ SHOWN_CONVERGENCE = 3
 SHOWN_WARNINGS = 5
 SHOWN_CONTRADICTIONS = 8
 DEFINING_MARKERS = 5
+NEAR = 0.5
+"""Least similarity of a type that a coverage warning may speak of."""
 _ABSENT, _PRESENT = 0.05, 0.25
 _MIN_RESOURCES = 2
 
@@ -229,7 +231,9 @@ class Annotator:
         return tuple(warnings[:SHOWN_WARNINGS])
 
     def _near(self, decision: Decision) -> list[str]:
-        """The answer, the competitors on its line or beside it, then its siblings and children; each once."""
+        """The answer, its competitors, then its children and siblings, each once; of them only those whose similarity
+        (Lin) is at least `NEAR`: that a pancreas file lacks the markers of kidney says nothing about a call.
+        """
         answer = decision.curie or decision.candidates[0].curie
         i = self.ontology.position(answer)
         children = [j for j in self.ontology.descendants(i).tolist() if i in self.ontology.parents(j)]
@@ -241,7 +245,8 @@ class Annotator:
         }
         related = [*children, *sorted(siblings)]
         competitors = [c.curie for c in decision.candidates]
-        return list(dict.fromkeys([answer, *competitors, *(self.ontology.terms[j] for j in related)]))
+        everyone = dict.fromkeys([answer, *competitors, *(self.ontology.terms[j] for j in related)])
+        return [c for c in everyone if self.ontology.lin(i, self.ontology.position(c)) >= NEAR]
 
 
 def _note(query: GeneQuery) -> str:

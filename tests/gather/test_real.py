@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from gather.annotator import NEAR, SHOWN_WARNINGS, Annotator, Parameters
 from gather.benchmark import Bench
 from gather.benchmark_command import reproduction
 from gather.benchmark_data import file_questions
@@ -77,3 +78,17 @@ def test_files_without_the_needed_markers_are_not_named_wrongly(full_graph, mirr
     questions = [q for q in file_questions(full_graph, mirror) if q.data_set == "colon"]
     answers = Bench(full_graph).labelled(questions)
     assert np.mean([a.status in ("unknown", "backed_off") for a in answers]) >= 0.8
+
+
+@pytest.mark.parametrize("name", ["pancreas", "pbmc3k"])
+def test_coverage_warnings_speak_of_types_near_the_answer(full_graph, mirror, name):
+    """That a file of a few hundred variable genes lacks the markers of other organs is not said of each cell set."""
+    questions = [
+        q for q in file_questions(full_graph, mirror) if (q.data_set, q.mode) == (name, "label groups")
+    ]
+    annotator = Annotator(full_graph, questions[0].panel, Parameters(hyper_entities=(), evidence=0))
+    ontology = annotator.ontology
+    for found in annotator.annotate([q.cell_set for q in questions]):
+        answer = ontology.position(found.curie)
+        assert len(found.coverage) <= SHOWN_WARNINGS
+        assert all(ontology.lin(answer, ontology.position(w.curie)) >= NEAR for w in found.coverage)
