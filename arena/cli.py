@@ -103,7 +103,7 @@ def run_command(
 ) -> None:
     """Ask contestants every sample that has no answer yet, then judge; the same command resumes."""
     from arena.contestants import resolve
-    from arena.engine import Sampling
+    from arena.engine import Sampling, open_model
     from arena.run import Plan
     from arena.run import run as run_plan
     from arena.tasks import parse_tasks
@@ -118,6 +118,8 @@ def run_command(
     loaded = _load_graph(graph)
     data_name, samples = _samples(data, loaded, tasks, seed, limit)
     sampling = Sampling(temperature, max_tokens, None, connections, timeout)
+    for judge_model in judges:  # a judge's dead server or missing key is said before anybody is asked
+        open_model(judge_model, sampling)
     told = []
     for contestant in contestants:
         plan = Plan(

@@ -166,6 +166,11 @@ def test_a_further_judge_scores_a_finished_run(
         (("run", "-m", "openai/gpt-4o-mini", "-n", "1"), "OPENAI_API_KEY"),
         (("run", "-m", "toy", "--base-url", "http://127.0.0.1:9/v1", "-n", "1"), "no server answers"),
         (("run", "-m", "toy", "--base-url", "127.0.0.1:9", "-n", "1"), "wanted http://HOST:PORT/v1"),
+        (("run", "-m", "gold", "-n", "1", "-j", "openai/gpt-4o-mini"), "OPENAI_API_KEY"),
+        (
+            ("run", "-m", "gold", "-n", "1", "-j", "x", "--judge-base-url", "http://127.0.0.1:9/v1"),
+            "no server answers",
+        ),
         (("run", "-m", "gold", "-n", "0"), "--limit 0: nothing would be asked"),
         (("run", "-m", "gold", "-d", "sc-arina"), "no data set 'sc-arina' (did you mean 'sc-arena'?)"),
         (("run", "-m", "gold", "--compat", "gather"), "only 'sc-arena' has an untouched form"),

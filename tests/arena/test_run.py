@@ -85,6 +85,15 @@ def test_the_same_command_asks_nothing_again_and_writes_the_same_bytes(
     assert len(server.prompts) == len(set(server.prompts)) == 8
 
 
+def test_how_answers_are_fetched_may_change_between_a_run_and_its_resuming(
+    plan: Callable[..., run.Plan], tmp_path: Path, openai_server: Server
+) -> None:
+    server = openai_server(right)
+    for sampling in (engine.Sampling(), engine.Sampling(connections=3, timeout_s=50, retries=1)):
+        run.run(plan("toy", server.url, sampling=sampling), tmp_path)
+    assert len(server.prompts) == 8
+
+
 def test_epochs_are_kept_apart(plan: Callable[..., run.Plan], tmp_path: Path, openai_server: Server) -> None:
     server = openai_server(right)
     found = record.read_run(run.run(plan("toy", server.url, epochs=3), tmp_path))
