@@ -38,6 +38,8 @@ CONTESTANTS = (
     f"gather+{MODEL}",
     "gold",
 )
+LIMIT = 4
+JUDGED = 1
 ANSWER_TOKENS = 256
 CONNECTIONS = 8
 #: Interactive requests a second, each for `LOAD_S` seconds.
@@ -57,6 +59,8 @@ class Plan:
         Path and clustering column of each h5ad, by name.
     limit
         Samples of each task put to each contestant.
+    judged
+        Those of them whose answers the model judges too; the judge without a model rates all.
     load_s
         Seconds of each interactive load.
     """
@@ -64,6 +68,7 @@ class Plan:
     mirrors: tuple[Path, ...]
     files: dict[str, tuple[Path, str]]
     limit: int
+    judged: int = JUDGED
     load_s: int = LOAD_S
 
     @property
@@ -72,7 +77,7 @@ class Plan:
         return "full" if self.mirrors else "core"
 
 
-def make_plan(limit: int, load_s: int = LOAD_S) -> Plan:
+def make_plan(limit: int, judged: int = JUDGED, load_s: int = LOAD_S) -> Plan:
     """The plan for this machine: with a mirror (VCKG_MIRROR, else ``../shared/data``) the full graph and three files.
 
     Raises
@@ -87,7 +92,7 @@ def make_plan(limit: int, load_s: int = LOAD_S) -> Plan:
     mirrors = tuple(p.resolve() for p in default_mirrors() or ((beside,) if beside.is_dir() else ()))
     if not mirrors:
         name = next(iter(PBMC))
-        return Plan((), {name: (example_file(), PBMC[name])}, limit, load_s)
+        return Plan((), {name: (example_file(), PBMC[name])}, limit, judged, load_s)
     files = {}
     for name, column in PBMC.items():
         found = [p for m in mirrors if (p := m / "h5ad" / f"{name}.h5ad").is_file()]
@@ -96,7 +101,7 @@ def make_plan(limit: int, load_s: int = LOAD_S) -> Plan:
                 f"{mirrors[0]}: no h5ad/{name}.h5ad there; name the folder of source files in VCKG_MIRROR"
             )
         files[name] = (found[0], column)
-    return Plan(mirrors, files, limit, load_s)
+    return Plan(mirrors, files, limit, judged, load_s)
 
 
 def steps(plan: Plan) -> Iterator[Step]:
@@ -134,6 +139,7 @@ def _contest(plan: Plan) -> Iterator[Step]:
         command = ["arena", "run", "--model", contestant, "--limit", str(plan.limit), "--graph", "graph"]
         command += ["--output", runs, "--max-tokens", str(ANSWER_TOKENS), "--connections", str(CONNECTIONS)]
         command += ["--timeout", "1800", "--base-url", SERVER, "--judge", MODEL, "--judge-base-url", SERVER]
+        command += ["--judge-limit", str(plan.judged)]
         step = Step(
             f"arena-{contestant}-{plan.limit}",
             f"put the tasks to {contestant}, and judge",
@@ -189,11 +195,12 @@ def showcase(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the pages and of all in between.")
     ] = FOLDER,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Samples per task.")] = 6,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Samples per task.")] = LIMIT,
+    judged: Annotated[int, typer.Option(min=1, help="Samples per task that the model judges too.")] = JUDGED,
     load: Annotated[int, typer.Option(min=1, help="Seconds of each interactive load.")] = LOAD_S,
 ) -> None:
     """Tell the whole story in one run; the same command goes on where a killed one was."""
-    plan = make_plan(limit, load)
+    plan = make_plan(limit, judged, load)
     listed = list(steps(plan))
     with Story(output, Server(output / "serving", MODEL)) as story:
         for number, step in enumerate(listed, 1):

@@ -80,7 +80,10 @@ def write_pages(folder: Path, profile: str, names: Sequence[str], rows: Sequence
     counters = add_up(sorted((folder / "serving").glob("counters-*.json")))
     load = json.loads((folder / "serving" / "load.json").read_text(encoding="utf-8"))
     leaderboard = Leaderboard.model_validate_json((folder / "leaderboard" / "leaderboard.json").read_bytes())
-    group = leaderboard.groups[0]
+    graph = json.loads((folder / "graph.json").read_text(encoding="utf-8"))
+    # Runs with an earlier graph may lie in the folder too; they have a ranking of their own.
+    of_this_graph = [g for g in leaderboard.groups if g.graph_hash == graph["content_hash"]]
+    group = max(of_this_graph, key=lambda g: len(g.rows))
     facts = {"machine": machine(), "vckg": version("vckg"), "steps": [asdict(row) for row in rows]}
     write_atomic(folder / "steps.json", json.dumps(facts, indent=1) + "\n")
     write_atomic(folder / "steps.md", f"{machine()}\n\n{markdown(rows)}\n")
@@ -92,7 +95,7 @@ def write_pages(folder: Path, profile: str, names: Sequence[str], rows: Sequence
             TEMPLATES / "showcase.html.j2",
             title="Cells named, models measured, one run",
             styles=[TEMPLATES / "leaderboard.css", TEMPLATES / "showcase.css"],
-            graph=json.loads((folder / "graph.json").read_text(encoding="utf-8")),
+            graph=graph,
             profile=profile,
             files=[read_file(folder, name) for name in names],
             group=group,
