@@ -159,7 +159,7 @@ class Server:
 
     def _words(self) -> list[str]:
         start = ["vckg-serve", "start", "--draft", "dart", "--scheduler", "echo", "--name", self.model]
-        return [*start, "--cache-tokens", "65536", "--port", str(self._port())]
+        return [*start, "--cache-tokens", "65536", "--drain", "5", "--port", str(self._port())]
 
     def _port(self) -> int:
         kept = self.folder / "port"
