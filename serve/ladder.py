@@ -193,8 +193,8 @@ def table(runs: Sequence[Sequence[Pair]]) -> str:
         said_met = float(np.mean([p.simulated.attainment for p in pairs]))
         rows.append(
             f"| {pairs[0].real.scheduler} | {met:.3f} | {smooth:.1f} | {done:.0f} | "
-            f"{np.mean(real):.0f} ({min(real):.0f} to {max(real):.0f}) | {np.mean(real) / strict:.2f} | "
-            f"{said_met:.3f} | {said:.0f} | {100 * (said / np.mean(real) - 1):+.0f} % |"
+            f"{np.mean(real):.0f} ({min(real):.0f} to {max(real):.0f}) | {np.mean(real) / max(strict, 1e-9):.2f} | "
+            f"{said_met:.3f} | {said:.0f} | {100 * (said / max(float(np.mean(real)), 1e-9) - 1):+.0f} % |"
         )
     return "\n".join(rows)
 
