@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vckg.checks import CHECKS, EXAMPLES, SEVERITIES, Hits, Severity
+from vckg.export import exported_manifest
 from vckg.graph import Graph
 from vckg.store import MANIFEST, read_manifest, sha256_of
 
@@ -53,7 +54,7 @@ class Report:
     passed: tuple[str, ...]
     """Ids of the checks that found nothing."""
     not_run: tuple[str, ...]
-    """Ids of the checks that a damaged folder left no basis for."""
+    """Ids of the checks that a damaged folder, or an export, gave no basis for."""
 
     @property
     def counts(self) -> dict[Severity, int]:
@@ -82,11 +83,17 @@ def audit(graph: Graph) -> Report:
 def audit_folder(folder: Path) -> Report:
     """Audit a graph folder; damage that keeps it from loading is a finding, not an exception.
 
+    Of an export (`vckg.export`) the files are compared with what its manifest says of them.
+
     Raises
     ------
     GraphError
-        There is no graph folder of this format version.
+        There is no graph folder of this format version, and no export.
     """
+    if (exported := exported_manifest(folder)) is not None:
+        found = list(_file_findings(folder, exported, rebuild="export the graph again"))
+        size = (int(exported["nodes"]), int(exported["edges"]))
+        return _report(str(folder), exported["graph_content_hash"], size, found, [], [c.id for c in CHECKS])
     manifest = read_manifest(folder)
     findings = list(_file_findings(folder, manifest))
     if any(f.id in ("file-missing", "file-damaged") for f in findings):
@@ -110,7 +117,9 @@ def _report(
 # ---- the files -------------------------------------------------------------------------------------------------
 
 
-def _file_findings(folder: Path, manifest: dict[str, Any]) -> Iterable[Finding]:
+def _file_findings(
+    folder: Path, manifest: dict[str, Any], rebuild: str = "build the graph again"
+) -> Iterable[Finding]:
     listed: dict[str, dict[str, Any]] = manifest["files"]
     missing = [name for name in sorted(listed) if not (folder / name).is_file()]
     damaged = [
@@ -126,9 +135,8 @@ def _file_findings(folder: Path, manifest: dict[str, Any]) -> Iterable[Finding]:
         and (name := p.relative_to(folder).as_posix()) not in {*listed, MANIFEST}
         and not _derived(name)
     ]
-    rebuild = "build the graph again"
     kinds: tuple[tuple[str, Severity, str, str, list[str]], ...] = (
-        ("file-missing", "error", "files of the graph are missing", rebuild, missing),
+        ("file-missing", "error", "files are missing", rebuild, missing),
         ("file-damaged", "error", "files are not as they were written", rebuild, damaged),
         (
             "file-unlisted",
@@ -177,5 +185,5 @@ def markdown(report: Report) -> str:
         cells = (f.severity, f"`{f.id}`", f.title, f"{f.count:,}", examples, f.fix)
         lines.append("| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |")
     if report.not_run:
-        lines += ["", f"Not run, the files being damaged: {', '.join(f'`{c}`' for c in report.not_run)}."]
+        lines += ["", f"Not run, for want of a sound graph: {', '.join(f'`{c}`' for c in report.not_run)}."]
     return "\n".join(lines) + "\n"

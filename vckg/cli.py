@@ -157,7 +157,7 @@ def path(
 def audit(
     graph: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Argument(help="Graph folder; without it VCKG_GRAPH, else the default graph."),
+        typer.Argument(help="Folder of a graph or an export; without it VCKG_GRAPH, else the default graph."),
     ] = None,
     json: JsonOption = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a CI summary.")] = False,

@@ -18,7 +18,7 @@ from vckg.errors import GraphError, InputError, did_you_mean
 from vckg.formats import FORMATS, Selection
 from vckg.graph import Graph
 from vckg.locks import locked
-from vckg.store import MANIFEST, replace_folder, sha256_of
+from vckg.store import MANIFEST, manifest_seal, replace_folder, sha256_of
 
 FORMAT = "vckg-export"
 FORMAT_VERSION = 1
@@ -66,12 +66,26 @@ def export(graph: Graph, form: str, folder: Path | str, *, i_have_the_right: boo
         try:
             FORMATS[form](selection, scratch)
             manifest = _manifest(selection, form, closed, scratch)
+            manifest["seal"] = manifest_seal(manifest)
             text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
             (scratch / MANIFEST).write_text(text, encoding="utf-8")
             replace_folder(scratch, folder)
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
             raise
+    return manifest
+
+
+def exported_manifest(folder: Path) -> dict[str, Any] | None:
+    """Return the manifest of an export; None where the folder is none; GraphError where it was changed."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        return None
+    if manifest.get("seal") != manifest_seal(manifest):
+        raise GraphError(f"{folder / MANIFEST}: not as it was written; export the graph again")
     return manifest
 
 

@@ -391,10 +391,28 @@ def print_paths(graph: Graph, start: str, end: str, *, limit: int, as_json: bool
     if not walks:
         out().print(f"no walk of {MAX_WALK} steps or fewer joins {graph.ids[first]} and {graph.ids[last]}")
         return
-    for walk in walks:
-        parts = [graph.names[first]]
-        for row, reached in walk:
-            edge = graph.edge(row)
-            arrow = f"--{edge.relation}-->" if graph.object[row] == reached else f"<--{edge.relation}--"
-            parts += [arrow, f"{graph.names[reached]} [{edge.source}]"]
-        out().print("  ".join(parts), markup=False, highlight=False)
+    for number, walk in enumerate(walks):
+        if number:
+            out().print()
+        _print_walk(graph, first, walk)
+
+
+def _print_walk(graph: Graph, start: int, walk: Sequence[tuple[int, int]]) -> None:
+    """Print a walk step by step: the edge as its arrow, the node it leads to, everyone who says so."""
+    nodes = [start, *(reached for _, reached in walk)]
+    rows = [("", graph.ids[start], graph.names[start], "", "", "")]
+    for (row, reached), before in zip(walk, nodes, strict=False):
+        relation, forward = graph.relation[row], bool(graph.object[row] == reached)
+        same = _between(graph, before, reached, forward)
+        said = _neighbour(graph, reached, same[graph.relation[same] == relation])
+        name = RELATION_NAMES[relation]
+        arrow = f"--{name}-->" if forward else f"<--{name}--"
+        rows.append((arrow, said.id, said.name, f"{said.rows:,}", said.sources, said.papers))
+    print_table(("", "", "node", "rows", "sources", "papers"), rows, right=("rows",))
+
+
+def _between(graph: Graph, a: int, b: int, forward: bool) -> npt.NDArray[np.integer]:
+    """Rows of the edges from one node to another, or from the other to the one."""
+    subject, target = (a, b) if forward else (b, a)
+    rows = graph.out_edges(subject)
+    return rows[graph.object[rows] == target]

@@ -12,7 +12,9 @@ from tests.vckg.toy import EDGES, NODES, SOURCES, random_graph, toy
 from vckg.audit import audit, audit_folder, markdown
 from vckg.checks import CHECKS, SENTINELS, WHOLE_ONTOLOGY
 from vckg.errors import GraphError
+from vckg.export import export
 from vckg.fetch import Places
+from vckg.formats import FORMATS
 from vckg.graph import Graph
 from vckg.make import make
 from vckg.resources import resource
@@ -230,6 +232,29 @@ def test_every_file_of_a_built_folder_is_sealed(tmp_path):
         assert found(audit_folder(built), "file-damaged").examples[0].startswith(name)
         (built / name).write_bytes(data)
     assert not any(f.id == "file-damaged" for f in audit_folder(built).findings)
+
+
+@pytest.mark.parametrize("form", sorted(FORMATS))
+def test_a_flipped_bit_of_an_export_is_noticed(form, tmp_path):
+    out = tmp_path / "out"
+    export(toy(), form, out, i_have_the_right=True)
+    assert audit_folder(out).findings == ()
+    rng = np.random.default_rng(4)
+    for path in sorted(out.iterdir()):
+        data = path.read_bytes()
+        for where in rng.integers(len(data), size=5):
+            hurt = bytearray(data)
+            hurt[where] ^= 1 << int(rng.integers(8))
+            path.write_bytes(hurt)
+            if path.name == "manifest.json":
+                with pytest.raises(GraphError, match=r"manifest\.json"):
+                    audit_folder(out)
+            else:
+                assert found(audit_folder(out), "file-damaged").examples[0].startswith(path.name)
+        path.write_bytes(data)
+    gone = next(p for p in sorted(out.iterdir()) if p.name != "manifest.json")
+    gone.unlink()
+    assert found(audit_folder(out), "file-missing").examples == (gone.name,)
 
 
 def test_missing_and_foreign_files_are_findings(folder, tmp_path):

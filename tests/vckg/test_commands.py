@@ -94,7 +94,12 @@ def test_path_shows_the_shortest_walks(place: Path) -> None:
     assert {len(w) for w in walks} == {3}
     assert {w[-1]["relation"] for w in walks} == {"regulates"}
     printed = vckg(place, "path", "CD3D", "T cell", "-g", str(place / "graph")).stdout
-    assert printed.strip() == "CD3D  --is_marker_for-->  T cell [cellmarker]"
+    lines = [line.split() for line in printed.splitlines()]
+    assert lines[1] == ["HGNC:1673", "CD3D"]
+    papers = ["PMID:111", "PMID:112", "and", "1", "more"]
+    assert lines[2] == ["--is_marker_for-->", "CL:0000084", "T", "cell", "3", "cellmarker", "3", *papers]
+    back = vckg(place, "path", "T cell", "CD3D", "-g", str(place / "graph")).stdout
+    assert "<--is_marker_for--  HGNC:1673   CD3D" in back
 
 
 def test_sources_tells_what_was_tried_and_what_to_supply(place: Path) -> None:

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.vckg.forms import FORMS, Form, Triples, write
-from vckg.errors import KnownError
+from vckg.errors import KnownError, SourceError
 from vckg.readers import reader
 from vckg.readers._csv import _Lines, read_columns
 from vckg.sources import Source, shipped_sources
@@ -175,6 +175,13 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
     )
 
 
+#: The one place where a message names the file alone: what is wrong there has no line. JSON of another shape is
+#: told by its path (none at the top), and workbooks, databases and archives that do not open have no lines at all.
+NO_LINE = (
+    "(Expected `|`\\$|not readable: |no \\[Term\\] in it|not a readable workbook|the encyclopedia's database)"
+)
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_a_damaged_file_raises_only_the_documented_error(tmp_path: Path, name: str) -> None:
     fuzz(tmp_path, name, DAMAGED)
@@ -197,7 +204,7 @@ def fuzz(folder: Path, name: str, times: int) -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # openpyxl about odd workbooks
                 read(SOURCES[name], files)
-        except KnownError as error:
+        except SourceError as error:
             message = str(error)
         except Exception as error:
             error.add_note(f"{name} {part}: {content[:2000]!r}")
@@ -205,7 +212,7 @@ def fuzz(folder: Path, name: str, times: int) -> None:
         else:
             continue
         assert "\n" not in message
-        assert str(folder) in message
+        assert re.match(rf"{re.escape(str(folder))}/{part}(:\d+: |: .*{NO_LINE})", message), message
 
 
 @given(st.lists(st.sampled_from([b"a", b"#", b"\r", b"\n", b"\r\n", b"\t", b"xyz"])), st.integers(1, 5))

@@ -16,6 +16,7 @@ from vckg.statements import Reading, name_pairs, term_table
 Parts = Mapping[str, Path]
 _HEADS = ("[Term]", "[Typedef]", "[Instance]")
 _NO_ID = re.compile(r"^\[\w+\].*\n(?!(?:.+\n)*?id:)", re.MULTILINE)
+_NO_END = re.compile(r"^relationship:(?! *[^ !{\n]+ [^ !{\n]+ *($|[!{])).*", re.MULTILINE)
 _QUOTED = re.compile(r'^"((?:[^"\\]|\\.)*)"(?:\s+(\w+))?')
 
 
@@ -96,17 +97,22 @@ def _graph(path: Path) -> Any:
     try:
         return obonet.read_obo(io.StringIO(text), ignore_obsolete=False)
     except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        nameless = _NO_ID.search(text) if isinstance(error, KeyError) else None
-        line = nameless and text.count("\n", 0, nameless.start()) + 1
-        line = line or _line(text, str(error).partition("failed for:")[2].strip())
-        raise SourceError(path, f"not an OBO file obonet reads: {error}", line=line) from error
+        raise SourceError(path, f"not an OBO file obonet reads: {error}", line=_fault(text, error)) from error
+
+
+def _fault(text: str, error: Exception) -> int | None:
+    """Number of the line that obonet stumbled over: it quotes the line, lacks an id, or has a link without an end."""
+    if quoted := str(error).partition("failed for:")[2].strip():
+        return _line(text, quoted)
+    odd = (_NO_ID if isinstance(error, KeyError) else _NO_END).search(text)
+    return text.count("\n", 0, odd.start()) + 1 if odd else None
 
 
 def _line(text: str, said: str) -> int | None:
     """Number of the first line of that text; of a stanza's head the first that no blank line precedes."""
     before = ""
     for number, line in enumerate(text.splitlines(), start=1):
-        if said and line.strip() == said.strip() and (before.strip() or not said.startswith(_HEADS)):
+        if line.strip() == said and (before.strip() or not said.startswith(_HEADS)):
             return number
         before = line
     return None

