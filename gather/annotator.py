@@ -29,7 +29,7 @@ SHOWN_WARNINGS = 5
 SHOWN_CONTRADICTIONS = 8
 DEFINING_MARKERS = 5
 NEAR = 0.5
-"""Least similarity of a type that a coverage warning may speak of."""
+"""Least similarity to the answer of a competitor that a coverage warning may speak of."""
 _ABSENT, _PRESENT = 0.05, 0.25
 _MIN_RESOURCES = 2
 
@@ -231,8 +231,9 @@ class Annotator:
         return tuple(warnings[:SHOWN_WARNINGS])
 
     def _near(self, decision: Decision) -> list[str]:
-        """The answer, its competitors, then its children and siblings, each once; of them only those whose similarity
-        (Lin) is at least `NEAR`: that a pancreas file lacks the markers of kidney says nothing about a call.
+        """The answer, the competitors like it (Lin at least `NEAR`), then its children and siblings; each once.
+
+        That a pancreas file lacks the markers of kidney says nothing about a call.
         """
         answer = decision.curie or decision.candidates[0].curie
         i = self.ontology.position(answer)
@@ -244,9 +245,12 @@ class Annotator:
             if parent in self.ontology.parents(int(j))
         }
         related = [*children, *sorted(siblings)]
-        competitors = [c.curie for c in decision.candidates]
-        everyone = dict.fromkeys([answer, *competitors, *(self.ontology.terms[j] for j in related)])
-        return [c for c in everyone if self.ontology.lin(i, self.ontology.position(c)) >= NEAR]
+        like = [
+            j
+            for j in map(self.ontology.position, (c.curie for c in decision.candidates))
+            if j in siblings or self.ontology.lin(i, j) >= NEAR
+        ]
+        return list(dict.fromkeys([answer, *(self.ontology.terms[j] for j in (*like, *related))]))
 
 
 def _note(query: GeneQuery) -> str:
