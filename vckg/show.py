@@ -411,8 +411,9 @@ def _print_walk(graph: Graph, start: int, walk: Sequence[tuple[int, int]]) -> No
     print_table(("", "", "node", "rows", "sources", "papers"), rows, right=("rows",))
 
 
-def _between(graph: Graph, a: int, b: int, forward: bool) -> npt.NDArray[np.integer]:
+def _between(graph: Graph, a: int, b: int, forward: bool) -> npt.NDArray[np.int32]:
     """Rows of the edges from one node to another, or from the other to the one."""
     subject, target = (a, b) if forward else (b, a)
     rows = graph.out_edges(subject)
-    return rows[graph.object[rows] == target]
+    found: npt.NDArray[np.int32] = rows[graph.object[rows] == target]
+    return found

@@ -4,6 +4,7 @@ import hashlib
 import os
 import random
 import resource as limits
+import shutil
 import signal
 import subprocess
 import sys
@@ -165,6 +166,69 @@ def test_a_fetch_on_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path: Pa
         table.write_text(SOURCE.format(url=f"{address}/big.csv", sha=sha))
         on_a_full_disk(vckg("fetch", "--table", str(table)), tmp_path)
     assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file() and p.name != ".lock"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes of its own."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a file system")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(disk: Path, *, but: int) -> Path:
+    """Take all of a disk's room but some bytes, by a file that is returned."""
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    (disk / "filler").write_bytes(b"x" * (free - but))
+    return disk / "filler"
+
+
+def refused(words: list[str], environment: dict[str, str]) -> None:
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_on_a_disk_that_is_really_full_the_old_graph_stays_and_the_next_build_succeeds(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    graph = small_disk / "graph"
+    subprocess.run(command(graph), env=environment(tmp_path), check=True, capture_output=True)
+    old = sound(graph)
+    for room in (0, 40_000, 120_000):  # nothing can be written, some, nearly all
+        filler = fill(small_disk, but=room)
+        refused(command(graph, "--exclude-source", "collectri"), environment(tmp_path))
+        assert sound(graph) == old
+        assert sorted(p.name for p in small_disk.iterdir()) == [".graph.lock", "filler", "graph"]
+        filler.unlink()
+    subprocess.run(command(graph), env=environment(tmp_path), check=True, capture_output=True)
+    assert sound(graph) == old
+
+
+def test_on_a_disk_that_is_really_full_an_export_and_a_fetch_leave_nothing(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    graph = tmp_path / "graph"
+    subprocess.run(command(graph), env=environment(tmp_path), check=True, capture_output=True)
+    fill(small_disk, but=8_192)
+    refused(
+        vckg("export", "-g", str(graph), "--format", "kgx", "-o", str(small_disk / "out")),
+        environment(tmp_path),
+    )
+    places = environment(tmp_path) | {"VCKG_CACHE": str(small_disk / "cache")}
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "big.csv").write_bytes(b"source,target,weight,PMID\n" + b"PAX5,CD19,1,5\n" * 10_000)
+    sha = hashlib.sha256((tmp_path / "site" / "big.csv").read_bytes()).hexdigest()
+    with serving(tmp_path / "site") as address:
+        (tmp_path / "sources.toml").write_text(SOURCE.format(url=f"{address}/big.csv", sha=sha))
+        refused(vckg("fetch", "--table", str(tmp_path / "sources.toml")), places)
+    left = {p.name for p in small_disk.rglob("*") if p.is_file()}
+    assert left == {".out.lock", ".lock", "filler"}
 
 
 def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:
