@@ -53,9 +53,10 @@ def annotate_file(
     """
     if out.suffix != ".h5ad":
         raise InputError(f"{out}: the output is an h5ad; give a name that ends in .h5ad")
-    check_output(source, out, overwrite=overwrite)
-    if report is not None:
-        check_output(source, report, overwrite=overwrite)
+    if llm is None or not llm.dry_run:  # a dry run writes nothing
+        check_output(source, out, overwrite=overwrite)
+        if report is not None:
+            check_output(source, report, overwrite=overwrite)
     by_cell = options.groupby == CELL
     if dask is not None and not by_cell:
         raise InputError("--dask spreads single cells; add --groupby cell")
@@ -80,10 +81,23 @@ def annotate_file(
         return outcome
     if asked:
         outcome.kept["llm"] = asked
+        err().print(_what_it_took(asked), highlight=False, markup=False)
     write_annotated(source, out, outcome.columns, options.key_added, outcome.kept)
     if report is not None:
         _write_report(report, source, adata, graph, outcome, options, asked)
     return outcome
+
+
+def _what_it_took(asked: dict[str, Any]) -> str:
+    """The counts of the LLM step in one line."""
+    said = (
+        f"{asked['model']}: {asked['calls']} calls, {asked['cached']} more from the cache, "
+        f"{asked['prompt_tokens']:,} prompt and {asked['completion_tokens']:,} completion tokens"
+    )
+    if asked["fallbacks"] == "none":
+        return said
+    reasons = asked["fallbacks"].replace("|", ", ").replace(":", " ").replace("_", " ")
+    return f"{said}; cell sets that keep retrieval's label: {reasons}"
 
 
 def _no_model(annotations: tuple[Annotation, ...]) -> tuple[Annotation, ...]:

@@ -13,6 +13,7 @@ from gather.benchmark_command import benchmark
 from gather.benchmark_llm_command import benchmark_llm
 from vckg.application import Application
 from vckg.console import err, out, run
+from vckg.errors import InputError
 
 if TYPE_CHECKING:
     from gather.evidence import Annotation, EvidenceItem
@@ -91,6 +92,9 @@ def annotate(
     from gather.annotate_command import LlmStep, annotate_file
     from gather.candidates import read_candidate_names
 
+    if model is None and (dry_run or base_url is not None):
+        given = "--dry-run" if dry_run else "--base-url"
+        raise InputError(f"{given} is about a language model; name one with --model, or leave {given} out")
     names = None if candidates is None else tuple(read_candidate_names(candidates))
     options = Options(
         groupby, score, hops, top, ranking, layer, tissue, names, candidates_from_obs,  # type: ignore[arg-type]
@@ -222,7 +226,8 @@ def _print_item(item: EvidenceItem) -> None:
         console.print(text, highlight=False, markup=False, **style)
 
     say(f"{item.id} {item.name} ({item.curie}, {item.category})", style="bold")
-    say(f"   score {item.score:.3f}  p {item.p:.2g}  FDR {item.fdr:.2g}  {item.n_genes} genes")
+    genes = "1 gene" if item.n_genes == 1 else f"{item.n_genes} genes"
+    say(f"   score {item.score:.3f}  p {item.p:.2g}  FDR {item.fdr:.2g}  {genes}")
     shown = ", ".join(f"{g.symbol} {g.contribution:.0%}" for g in item.genes[:8])
     say(f"   genes: {shown}")
     for walk in item.walks:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -128,6 +129,7 @@ class Client:
         self._failed_in_a_row = 0
         self._stop = threading.Event()
         self._lanes = _Lanes()
+        self._heard = False  # whether anything ever listened at the address
 
     def complete(
         self, prompt: str | Sequence[Message], *, schema: Schema | None = None, max_tokens: int | None = None
@@ -139,7 +141,7 @@ class Client:
         ModelFailure
             No usable answer after all attempts, or the endpoint was given up on, or `stop` was called.
         InputError
-            The endpoint refuses the key or does not know the model or the address.
+            The endpoint refuses the key, does not know the model or the address, or nothing listens there.
         """
         request = self._settings | {"messages": as_messages(prompt)}
         if max_tokens is not None:
@@ -248,6 +250,10 @@ class Client:
             if attempt < self.attempts:
                 self._stop.wait(self.backoff_s * 2 ** (attempt - 1) if delay_s is None else delay_s)
         self._failed_in_a_row += 1
+        if not self._heard:
+            raise InputError(
+                f"{self.base_url}: {last}, {self.attempts} times; start the server, or check --base-url"
+            )
         raise ModelFailure(f"{self.base_url}: {last}, {self.attempts} times", attempts=self.attempts)
 
     def _send(self, request: dict[str, Any], epoch: int) -> Reply | tuple[str, float | None]:
@@ -258,14 +264,19 @@ class Client:
             completion = self._api.chat.completions.create(**request, **self._transport)
             message = completion.choices[0].message.content or ""
             usage = completion.usage
+            self._heard = True
         except openai.APITimeoutError:
+            self._heard = True
             self._lanes.narrow(epoch)
             return f"no answer within {self.timeout_s:g} s", None
         except openai.APIConnectionError as error:
+            self._heard = self._heard or not _nobody_there(error)
             return f"connection failed ({error.__cause__ or error})", None
         except openai.APIStatusError as error:
+            self._heard = True
             return self._status(error, with_schema="response_format" in request)
         except (openai.APIError, AttributeError, IndexError, TypeError, ValueError) as error:
+            self._heard = True
             return f"the reply is no chat completion ({type(error).__name__})", None
         if usage is None:
             prompt_tokens = estimate_prompt_tokens(request["messages"])
@@ -283,6 +294,15 @@ class Client:
         if with_schema and status in (400, 422):
             raise error
         raise ModelFailure(f"{self.base_url}: {status} {said}") from error
+
+
+def _nobody_there(error: BaseException | None) -> bool:
+    """Whether a connection failed because the address has no listener or no host, and not under way."""
+    while error is not None:
+        if isinstance(error, ConnectionRefusedError | socket.gaierror):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class _Lanes:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -203,6 +204,26 @@ def test_a_dead_endpoint_is_given_up_on_instead_of_waited_for_a_thousand_times(e
     concurrently(ask, [str(i) for i in range(100)], workers=1, model=model)
     assert model.counters.failures == 100
     assert len(server.requests) == 16
+
+
+def test_an_address_where_nothing_listens_ends_the_run_with_the_fix() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    nobody = Client("m", base_url=f"http://127.0.0.1:{port}/v1", attempts=2, backoff_s=0.01)
+    with pytest.raises(
+        InputError, match=r"connection failed .*, 2 times; start the server, or check --base-url"
+    ):
+        nobody.complete("Hello")
+
+
+def test_a_server_that_goes_away_later_costs_answers_not_the_run(endpoint) -> None:
+    server = endpoint(lambda *_: ("say", "ok"))
+    asked = client(server)
+    assert asked.complete("one").text == "ok"
+    server.close()
+    with pytest.raises(ModelFailure, match="connection failed"):
+        asked.complete("two")
 
 
 def test_without_a_key_and_without_an_address_the_fix_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

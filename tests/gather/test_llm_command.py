@@ -11,10 +11,12 @@ from pathlib import Path
 
 import anndata as ad
 import pytest
+from typer.testing import CliRunner
 
 import gather
 from gather.annotate_adata import Options
 from gather.annotate_command import LlmStep, annotate_file
+from gather.cli import app
 from gather.llm import Scripted
 from gather.tables import from_json
 from vckg.errors import InputError
@@ -133,3 +135,18 @@ def test_the_page_of_a_real_run_opens_without_complaint(endpoint, source, blood_
     assert page.locator("#detail .label").inner_text() == "B cell"
     assert page.locator(".picture svg .node").count() > 3
     assert axe(page) == []
+
+
+@pytest.mark.parametrize("option", [["--dry-run"], ["--base-url", "http://127.0.0.1:1/v1"]])
+def test_an_option_of_the_model_without_a_model_is_refused(option: list[str], tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["annotate", "in.h5ad", "-o", str(tmp_path / "out.h5ad"), *option])
+    assert isinstance(result.exception, InputError)
+    assert f"{option[0]} is about a language model; name one with --model" in str(result.exception)
+
+
+def test_what_the_model_took_is_said_in_one_line(endpoint, source, blood_graph, capsys) -> None:
+    server = endpoint(lambda _body, n: ("say", RIGHT if n % 2 else "B cells, I think"))
+    run(source, blood_graph, server.url, workers=1)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "m: 3 calls, 0 more from the cache, 21 prompt and 9 completion tokens" in said
+    assert "cell sets that keep retrieval's label: not json" in said
