@@ -22,6 +22,10 @@ from vckg import pages
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_SETS = 2_000
+REASONS = 5
+"""Genes named beside a label in the table."""
+FIRST_LOOK, DOUBTFUL = 3, 0.9
+"""So many sets with the least confidence below this are named above the table."""
 _TONES: dict[Status, str] = {"named": "good", "backed_off": "info", "unknown": "warn", "ungrounded": "bad"}
 _STATUS = {
     "named": "named",
@@ -85,6 +89,7 @@ def write_report(
     limits = detail or Detail.for_sets(len(shown))
     sets = {f"set-{at}": _set_block(a, limits, words) for at, a in enumerate(shown)}
     labels = _labels(annotations)
+    position = {label: at for at, label in enumerate(labels)}
     html = pages.render(
         TEMPLATES / "report.html.j2",
         title=title,
@@ -99,7 +104,8 @@ def write_report(
             **sets,
             "words": words.list,
         },
-        rows=[_row(at, a) for at, a in enumerate(shown)],
+        rows=[_row(at, a, position[a.label]) for at, a in enumerate(shown)],
+        doubtful=_doubtful(shown),
         n_sets=len(annotations),
         n_cells=sum(a.n_cells for a in annotations),
         statuses=[(_STATUS[s], _TONES[s], n) for s, n in _statuses(annotations).items()],
@@ -122,12 +128,14 @@ def _statuses(annotations: Sequence[Annotation]) -> dict[Status, int]:
     return {status: counts[status] for status in _TONES if counts[status]}
 
 
-def _row(at: int, a: Annotation) -> dict[str, Any]:
+def _row(at: int, a: Annotation, label_at: int) -> dict[str, Any]:
     remarks = [f"{n} {word}{'' if n == 1 else 's'}" for n, word in _remarks(a) if n]
     return {
         "at": at,
         "cell_set": a.cell_set or "(no name)",
         "label": a.label,
+        "label_at": label_at,
+        "because": _because(a),
         "curie": a.curie,
         "status": _STATUS[a.status],
         "tone": _TONES[a.status],
@@ -138,6 +146,25 @@ def _row(at: int, a: Annotation) -> dict[str, Any]:
         "remarks": remarks,
         "by": {"llm": "model", "fallback": "model gave no answer"}.get(a.decided_by, ""),
     }
+
+
+def _because(a: Annotation) -> list[str]:
+    """The genes that give the label most of its score by an edge of their own, the greatest share first."""
+    item = a.item(a.curie) or (a.evidence[0] if a.evidence else None)
+    if item is None:
+        return []
+    direct = [g for g in item.genes if 1 in g.hops and g.contribution > 0]
+    direct.sort(key=lambda g: (-g.contribution, g.rank))
+    return [g.symbol for g in direct[:REASONS]]
+
+
+def _doubtful(annotations: Sequence[Annotation]) -> list[dict[str, Any]]:
+    """The cell sets to look at first: the least confidence, where it is low."""
+    low = [(a.confidence, at) for at, a in enumerate(annotations) if not a.confidence >= DOUBTFUL]
+    return [
+        {"at": at, "cell_set": annotations[at].cell_set or "(no name)", "confidence": _finite(confidence)}
+        for confidence, at in sorted(low, key=lambda pair: (np.nan_to_num(pair[0], nan=-1.0), pair[1]))
+    ][:FIRST_LOOK]
 
 
 def _remarks(a: Annotation) -> list[tuple[int, str]]:

@@ -117,12 +117,15 @@ def from_json(text: str) -> list[Annotation]:
 
 def best_evidence(annotation: Annotation, top: int = 3) -> list[str]:
     """Return the `top` best direct walks to the label in words; for a label that was backed off, to the
-    best candidate.
+    best candidate. Where no direct walk is among those kept: the genes that give most of the score.
     """
     item = annotation.item(annotation.curie) or (annotation.evidence[0] if annotation.evidence else None)
     if item is None:
         return []
     direct = [walk for walk in item.walks if walk.hops == 1][:top]
+    if not direct:
+        genes = sorted(item.genes, key=lambda gene: (-gene.contribution, gene.rank))
+        return [gene.symbol for gene in genes[:top]]
     return [
         f"{walk.names[0]} ({_count(len(walk.steps[0]), 'source')}, "
         f"{_count(sum(e.n_publications for e in walk.steps[0]), 'paper')})"

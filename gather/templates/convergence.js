@@ -3,7 +3,7 @@
 "use strict";
 const convergence = (() => {
   const MOST = { gene: 16, node: 10, cell: 6 };
-  const WIDTH = 980, ROW = 25, TOP = 34, COLUMNS = { gene: 118, node: 410, cell: 704 };
+  const WIDTH = 980, ROW = 25, TOP = 34, COLUMNS = { gene: 112, node: 372, cell: 716 };
 
   const short = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
 
@@ -117,7 +117,7 @@ const convergence = (() => {
       for (const n of kept[kind]) {
         const side = { gene: { x: COLUMNS.gene - 12, "text-anchor": "end" }, node: { x: COLUMNS.node + 10 }, cell: { x: COLUMNS.cell + 12 } }[kind];
         const y = at.get(n.curie);
-        const label = page.svg("text", { ...side, y: y + 4 }, short(n.name, { gene: 14, node: 26, cell: 30 }[kind]));
+        const label = page.svg("text", { ...side, y: y + 4 }, short(n.name, { gene: 14, node: 40, cell: 34 }[kind]));
         picture.append(page.svg("g", {
           class: n.chosen ? "node chosen" : "node", "data-curie": n.curie,
           onpointerenter: () => light(picture, n.curie), onpointerleave: () => light(picture, null),

@@ -1,7 +1,9 @@
-/* The embedding: points on a canvas, coloured by label or by confidence; the legend lights one label up.
+/* The embedding: points on a canvas, coloured by label or by confidence, each cell set with its name (or its confidence)
+   where its cells are; the legend lights one label up.
 
-   embedding.start(report, choose, describe)   wires canvas, legend and buttons; choose(set) opens a cell set,
-                                               describe(set) is the line under the canvas */
+   embedding.start(report, open, describe)   wires canvas, legend and buttons; open(set) shows a cell set's evidence,
+                                             describe(set) is {title, label, confidence} of a set
+   embedding.choose(set)                     makes a set the chosen one: its name is drawn first and in the accent */
 "use strict";
 const embedding = (() => {
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
@@ -12,7 +14,9 @@ const embedding = (() => {
   };
   const GOLDEN = 137.508;
 
-  let data, points, mode = "label", lit = null, dark = false;
+  const NAMES = 60, LINE = 15, LETTERS = 24, FEW = 50;  // names at most; pixels and letters a line; cells a name would hide
+
+  let data, points, anchors = [], mode = "label", lit = null, dark = false, chosen = -1, say;
 
   function labelColour(index, unknown) {
     if (unknown) return dark ? "rgb(98 106 114)" : "rgb(172 176 180)";
@@ -35,11 +39,8 @@ const embedding = (() => {
   // One scale for both axes: distances keep their meaning.
   function fit(width, height) {
     const scale = 0.94 * Math.min(width / points.span[0], height / points.span[1]);
-    return {
-      scale,
-      x: (at) => width / 2 + (points.xy[2 * at] - points.middle[0]) * scale,
-      y: (at) => height / 2 - (points.xy[2 * at + 1] - points.middle[1]) * scale,
-    };
+    const px = (x) => width / 2 + (x - points.middle[0]) * scale, py = (y) => height / 2 - (y - points.middle[1]) * scale;
+    return { px, py, x: (at) => px(points.xy[2 * at]), y: (at) => py(points.xy[2 * at + 1]) };
   }
 
   function bounds(xy) {
@@ -49,6 +50,62 @@ const embedding = (() => {
       high[at % 2] = Math.max(high[at % 2], value);
     });
     return { span: low.map((v, i) => Math.max(high[i] - v, 1)), middle: low.map((v, i) => (high[i] + v) / 2) };
+  }
+
+  // Where each set's name goes: the middle of its cells, the largest sets first.
+  function middles() {
+    const cells = new Map();
+    for (let i = 0; i < points.count; i += 1) {
+      if (points.set[i] < 0) continue;
+      if (!cells.has(points.set[i])) cells.set(points.set[i], []);
+      cells.get(points.set[i]).push(i);
+    }
+    const median = (list) => list.sort((a, b) => a - b)[list.length >> 1];
+    return [...cells].map(([set, list]) => ({
+      set, n: list.length, label: points.label[list[0]],
+      x: median(list.map((i) => points.xy[2 * i])), y: median(list.map((i) => points.xy[2 * i + 1])),
+    })).sort((a, b) => b.n - a.n || a.set - b.set);
+  }
+
+  function lines(text) {
+    const made = [""];
+    for (const word of text.slice(0, 200).split(/\s+/)) {
+      const joined = `${made[made.length - 1]} ${word}`.trim();
+      if (joined.length <= LETTERS || made[made.length - 1] === "") made[made.length - 1] = joined;
+      else made.push(word);
+    }
+    const cut = made.map((line) => (line.length > LETTERS + 4 ? `${line.slice(0, LETTERS + 3)}…` : line));
+    return cut.length > 3 ? [...cut.slice(0, 2), `${cut[2].slice(0, LETTERS)}…`] : cut;
+  }
+
+  // A name that finds no free place beside the others is left out; the legend and the table have it.
+  function names(pen, width, height) {
+    const place = fit(width, height);
+    const taken = [];
+    const free = (box) => box[0] >= 2 && box[1] >= 2 && box[2] <= width - 2 && box[3] <= height - 2
+      && taken.every((t) => box[2] < t[0] || box[0] > t[2] || box[3] < t[1] || box[1] > t[3]);
+    const face = getComputedStyle(document.body).fontFamily;
+    const [ink, paper, accent] = ["--ink", "--surface", "--accent"].map(page.colour);
+    const wanted = anchors.filter((a) => lit === null || a.label === lit);
+    const first = wanted.filter((a) => a.set === chosen);
+    Object.assign(pen, { textAlign: "center", textBaseline: "middle", lineJoin: "round", lineWidth: 4, strokeStyle: paper, globalAlpha: 1 });
+    for (const anchor of [...first, ...wanted.filter((a) => a.set !== chosen)].slice(0, NAMES)) {
+      const said = say(anchor.set);
+      const text = mode === "label" ? lines(said.label) : [said.confidence];
+      pen.font = `${anchor.set === chosen ? 700 : 600} 12.5px ${face}`;
+      const half = Math.max(...text.map((line) => pen.measureText(line).width)) / 2 + 3;
+      const tall = (LINE * text.length) / 2;
+      const x = Math.min(Math.max(place.px(anchor.x), half + 3), Math.max(width - half - 3, half + 3)), y = place.py(anchor.y);
+      const shift = (anchor.n < FEW ? [-1, 1, 0, -2, 2] : [0, -1, 1, -2, 2]).map((s) => s * (tall + 4)).find((dy) => free([x - half, y + dy - tall, x + half, y + dy + tall]));
+      if (shift === undefined) continue;
+      taken.push([x - half, y + shift - tall, x + half, y + shift + tall]);
+      pen.fillStyle = anchor.set === chosen ? accent : ink;
+      text.forEach((line, i) => {
+        const at = y + shift + LINE * (i - (text.length - 1) / 2);
+        pen.strokeText(line, x, at);
+        pen.fillText(line, x, at);
+      });
+    }
   }
 
   function draw() {
@@ -80,6 +137,22 @@ const embedding = (() => {
       }
       pen.fill();
     }
+    pen.setTransform(density, 0, 0, density, 0, 0);
+    names(pen, box.width, box.height);
+  }
+
+  function choose(set) {
+    if (chosen === set || !points) return;
+    chosen = set;
+    draw();
+  }
+
+  // The table's rows carry the colours of the plot.
+  function swatches() {
+    document.querySelectorAll("#table tr[data-label]").forEach((row) => {
+      const at = Number(row.dataset.label);
+      row.querySelector(".swatch").style.background = labelColour(at, isUnknown(data.labels[at].label));
+    });
   }
 
   function nearest(canvas, event) {
@@ -140,33 +213,37 @@ const embedding = (() => {
     dark = ink[0] + ink[1] + ink[2] > 380;
   }
 
-  function start(report, choose, describe) {
+  function start(report, open, describe) {
     data = report;
+    say = describe;
     const block = report.embedding;
     points = {
       count: block.points, xy: new Uint16Array(bytes(block.xy)), set: new Int32Array(bytes(block.set)),
       label: new Uint16Array(bytes(block.label)), confidence: new Uint8Array(bytes(block.confidence)),
     };
     Object.assign(points, bounds(points.xy));
+    anchors = middles();
     const canvas = document.getElementById("embedding");
     const under = document.getElementById("under");
     const idle = under.textContent;
+    const line = (set) => `${set.title}: ${set.label.slice(0, 80)}, confidence ${set.confidence}`;
     document.getElementById("by-label").addEventListener("click", () => colourBy("label"));
     document.getElementById("by-confidence").addEventListener("click", () => colourBy("confidence"));
     canvas.addEventListener("pointermove", (event) => {
       const at = nearest(canvas, event);
-      under.textContent = at < 0 ? idle : points.set[at] < 0 ? "In no cell set" : describe(points.set[at]);
+      under.textContent = at < 0 ? idle : points.set[at] < 0 ? "In no cell set" : line(describe(points.set[at]));
     });
     canvas.addEventListener("pointerleave", () => { under.textContent = idle; });
     canvas.addEventListener("click", (event) => {
       const at = nearest(canvas, event);
-      if (at >= 0 && points.set[at] >= 0) choose(points.set[at]);
+      if (at >= 0 && points.set[at] >= 0) open(points.set[at]);
     });
     new ResizeObserver(draw).observe(canvas);
-    page.onTheme(() => { readTheme(); legend(); draw(); });
+    page.onTheme(() => { readTheme(); legend(); swatches(); draw(); });
     readTheme();
+    swatches();
     colourBy("label");
   }
 
-  return { start };
+  return { start, choose };
 })();

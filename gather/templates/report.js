@@ -6,6 +6,7 @@
   const words = page.data("words");
   const word = (at) => words[at];
   const { el } = page;
+  const SHOWN = 2;  // warnings of a kind that are not folded away
   let chosen = -1;
 
   // --- small things ------------------------------------------------------------------------------------------
@@ -99,30 +100,57 @@
   function remarks(set) {
     const notes = [];
     if (set.by === "llm") notes.push(el("div", { class: "note", "data-tone": "info" }, `A language model chose among the candidates${set.reasons.length ? `; it named ${set.reasons.join(", ")} as reasons` : ""}. `, bdi(set.note)));
-    else if (set.note) notes.push(set.by === "fallback" ? el("div", { class: "note", "data-tone": "warn" }, bdi(set.note)) : el("p", { class: "muted small" }, bdi(set.note)));
+    else if (set.note && set.by === "fallback") notes.push(el("div", { class: "note", "data-tone": "warn" }, bdi(set.note)));
     const listed = (tone, title, lines) => {
-      if (lines.length) notes.push(el("div", { class: "note", "data-tone": tone }, el("strong", {}, title), el("ul", {}, lines.map((line) => el("li", {}, line)))));
+      if (!lines.length) return;
+      const list = (some) => el("ul", {}, some.map((line) => el("li", {}, line)));
+      const rest = lines.slice(SHOWN);
+      notes.push(el("div", { class: "note", "data-tone": tone }, el("strong", {}, title), list(lines.slice(0, SHOWN)),
+        rest.length ? unfold("rest", `${rest.length} more`, () => list(rest)) : null));
     };
-    listed("warn", "Coverage: what this file cannot decide", set.coverage.map(([label, id, message]) => [bdi(message || word(label)), " ", curie(id)]));
     listed("bad", "Against the label", set.contradictions.map(([symbol, id, kind, inSet, inFile]) => [bdi(word(symbol)), " ", curie(id),
       ` ${kind === "expected_absent" ? "is expected but hardly there" : "speaks against it and is there"}: in ${percent(inSet)} of the set's cells, ${percent(inFile)} of the file's`]));
+    listed("warn", "What this file cannot decide", set.coverage.map(([label, id, message]) => [bdi(message || word(label)), " ", curie(id)]));
     return notes.length ? el("div", { class: "notes" }, notes) : null;
   }
   const percent = (share) => (share === null ? "an unknown share" : `${number(100 * share, 2)} %`);
+
+  // Why this label: the genes with an edge of their own to it and their shares of its score, and what came next.
+  function because(set) {
+    const item = set.evidence.find((e) => e.curie === set.curie) || set.evidence[0];
+    const direct = item ? item.genes.filter((g) => g[4] > 0 && g[5].includes(1)).sort((a, b) => b[4] - a[4] || a[2] - b[2]).slice(0, 8) : [];
+    if (!direct.length) return null;
+    const most = direct[0][4];
+    const support = item.walks.filter(([path]) => path.length === 2).map(([path, [[list, more]]]) => ({
+      gene: path[0][1], sources: list.length + more, papers: list.reduce((sum, edge) => sum + edge[10], 0) }));
+    const cited = support.sort((a, b) => b.papers - a.papers || b.sources - a.sources)[0];
+    const next = set.candidates.find(([id]) => id !== set.curie && id !== item.curie);
+    const own = set.candidates.find(([id]) => id === item.curie);
+    return el("div", { class: "because" },
+      el("p", { class: "small muted" }, item.curie === set.curie ? "Because of these genes" : ["Because of these genes of ", bdi(word(item.name)), ", the best candidate"], ", with their shares of the score"),
+      el("ul", { class: "shares" }, direct.map(([, symbol, , , part]) => el("li", {}, bdi(word(symbol)), page.meter(part / most, "share of the score"), el("span", { class: "number" }, `${number(100 * part, 2)} %`)))),
+      el("p", { class: "small muted" },
+        cited ? ["Best known: ", bdi(word(cited.gene)), `, ${counted(cited.sources, "source")} and ${counted(cited.papers, "paper")}. `] : null,
+        next ? ["Next: ", bdi(word(next[1])), own ? `, score ${number(next[2])} against ${number(own[2])}.` : "."] : null));
+  }
 
   function answer(set) {
     const facts = [["Confidence", share(set.confidence)], ["FDR", tiny(set.fdr)], ["Cells", set.cells.toLocaleString("en")]];
     return el("div", { class: "card answer" },
       el("div", {}, el("p", { class: "label" }, bdi(set.label || "(no label)")),
         el("div", { class: "line" }, el("span", { class: "badge", "data-tone": set.tone }, set.status), set.curie ? curie(set.curie) : null,
-          el("span", { class: "muted small" }, `${set.score} score, ${set.closed ? "closed list of candidates" : "open set of candidates"}`))),
-      el("dl", { class: "facts" }, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))));
+          el("span", { class: "muted small" }, `${set.score} score, ${set.closed ? "closed list of candidates" : "open set of candidates"}`,
+            set.note && set.by === "retrieval" ? [", ", bdi(set.note)] : null))),
+      el("dl", { class: "facts" }, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
+      because(set));
   }
 
   function candidates(set) {
-    return table("Candidates", [["Candidate"], ["Id"], ["Score", true], ["Confidence", true], ["p", true], ["FDR", true], ["Genes", true]],
-      set.candidates.map(([id, label, score, p, fdr, confidence, n]) => [bdi(word(label)), curie(id), number(score),
-        [page.meter(confidence || 0, `confidence ${share(confidence)}`), ` ${share(confidence)}`], tiny(p), tiny(fdr), String(n)]));
+    const heads = [["Candidate"], ["Id"], ["Score", true], ["Confidence", true], ["p", true], ["FDR", true], ["Genes", true]];
+    const rows = set.candidates.map(([id, label, score, p, fdr, confidence, n]) => [bdi(word(label)), curie(id), number(score),
+      [page.meter(confidence || 0, `confidence ${share(confidence)}`), ` ${share(confidence)}`], tiny(p), tiny(fdr), String(n)]);
+    return [table("Candidates", heads, rows.slice(0, 5)),
+      rows.length > 5 ? unfold("rest", `${rows.length - 5} more`, () => table("Further candidates", heads, rows.slice(5))) : null];
   }
 
   function genes(title, list) {
@@ -145,6 +173,7 @@
   function choose(at, focus = true) {
     if (at < 0 || at >= report.sets) return;
     const set = page.data(`set-${at}`);
+    if (report.embedding) embedding.choose(at);
     const before = document.getElementById(`row-${chosen}`);
     if (before) before.classList.remove("chosen");
     chosen = at;
@@ -163,7 +192,7 @@
     }
   }
 
-  document.getElementById("table").addEventListener("click", (event) => {
+  document.addEventListener("click", (event) => {
     const button = event.target.closest("button.open");
     if (button) choose(Number(button.dataset.set));
   });
@@ -171,7 +200,9 @@
   document.getElementById("next").addEventListener("click", () => choose(chosen + 1, false));
   if (report.embedding) {
     const row = (at) => document.getElementById(`row-${at}`).cells;
-    embedding.start(report, choose, (at) => `${row(at)[0].textContent.trim().slice(0, 60)}: ${row(at)[1].querySelector("bdi").textContent.slice(0, 80)}, confidence ${row(at)[3].textContent.trim()}`);
+    embedding.start(report, choose, (at) => ({
+      title: row(at)[0].textContent.trim().slice(0, 60), label: row(at)[1].querySelector("bdi").textContent, confidence: row(at)[2].textContent.trim(),
+    }));
   }
   choose(0, false);
 })();

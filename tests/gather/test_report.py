@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gather.annotate_adata import Options
 from gather.annotate_command import annotate_file
 from gather.evidence import Annotation
-from gather.report import Embedding, embedding_of, sample_points, write_report
+from gather.report import Embedding, _because, embedding_of, sample_points, write_report
 from vckg.errors import InputError
 
 MANIFEST = {
@@ -348,3 +348,40 @@ def test_the_table_is_there_without_a_script(make_annotation, tmp_path: Path, br
     assert "T cell" in page.locator("#table").inner_text()
     assert "which your browser does not run" in page.locator("#evidence").inner_text()
     context.close()
+
+
+@pytest.mark.browser
+def test_what_to_look_at_first_and_why_is_said(make_annotation, tmp_path: Path, page) -> None:
+    sets = [
+        make_annotation("sure", confidence=0.95),
+        make_annotation("doubtful", label="B cell", confidence=0.3),
+        make_annotation("lost", label="unknown", curie="", status="unknown", confidence=float("nan")),
+    ]
+    open_page(page, write(tmp_path, sets, embedding=embedding([0, 1, 2])))
+    first = page.locator(".first")
+    assert first.inner_text().split(":")[1].split() == ["lost,", "doubtful", "0.30"]
+    assert page.locator("#row-0 td.because").inner_text() == "CD3D, CD3E"
+    assert "unknown" in page.locator("#row-2 .badge").inner_text()
+    shares = page.locator(".answer .because li").all_inner_texts()
+    assert [share.split()[0] for share in shares] == ["CD3D", "CD3E"]
+    before = page.locator("#embedding").evaluate("c => c.toDataURL()")
+    first.get_by_role("button", name="doubtful").click()
+    assert page.locator("#chosen").inner_text() == "Evidence for doubtful"
+    assert page.locator("#embedding").evaluate("c => c.toDataURL()") != before  # its name is in the accent
+    colours = page.locator("#table .swatch").evaluate_all("all => all.map(s => s.style.background)")
+    assert len(set(colours)) == 3
+
+
+def test_a_label_names_the_genes_with_an_edge_of_their_own_greatest_share_first(make_annotation) -> None:
+    base = make_annotation()
+    genes = base.evidence[0].genes
+    item = replace(
+        base.evidence[0],
+        genes=(
+            replace(genes[0], symbol="FAR", contribution=0.9, hops=(2,)),
+            replace(genes[0], symbol="SMALL", contribution=0.1, hops=(1,)),
+            replace(genes[0], symbol="GREAT", contribution=0.2, hops=(1, 2)),
+        ),
+    )
+    assert _because(replace(base, evidence=(item,))) == ["GREAT", "SMALL"]
+    assert _because(replace(base, evidence=())) == []
