@@ -8,6 +8,7 @@ from gather.evaluate import benjamini_hochberg
 from gather.operators import HOP_CODES
 from gather.query import GeneQuery, Panel, query_genes
 from gather.score import LENGTH_EXPONENT, Retriever
+from gather.weights import Null
 
 MARKS = {
     "CL:0000001": [0, 1, 2],
@@ -103,6 +104,21 @@ def test_a_type_without_a_measured_gene_scores_0_and_takes_no_part_in_the_correc
     assert (found.score[lost], found.p[lost], found.fdr[lost]) == (0.0, 1.0, 1.0)
     kept = [i for i in range(len(found.nodes)) if i != lost]
     np.testing.assert_allclose(found.fdr[kept], benjamini_hochberg(found.p[kept]))
+
+
+def test_how_often_a_file_detects_its_genes_is_the_background_of_the_null(graph):
+    names = tuple(f"HGNC{g}" for g in range(8))
+    nodes = query_genes(graph, list(names)).genes
+    rare = np.where(np.arange(8) < 4, 0.05, 0.9)
+    p = {}
+    for known, detected in ((True, rare), (False, None)):
+        panel = Panel(names, nodes, detected)
+        retriever, query = Retriever(graph, panel=panel), asked(graph, 0, 2)
+        background = panel.background(graph.n) if known else None
+        null = Null.of(retriever.matrix, retriever.genes, background)
+        p[known] = retriever.p_values(query)
+        np.testing.assert_allclose(p[known], null.p_values(retriever.statistic(query), query.weights))
+    assert not np.allclose(p[True], p[False])
 
 
 def test_support_is_the_weight_the_number_and_the_cosine_of_the_genes_that_speak(graph):
