@@ -29,7 +29,7 @@ PUBLISHED_FILTER = re.compile(
 
 
 def benchmark(
-    what: Annotated[str, typer.Argument(help="annotation, scarena or ablation.")],
+    what: Annotated[str, typer.Argument(help="annotation, scarena, ablation or lists.")],
     data: Annotated[Path, typer.Option(envvar="VCKG_MIRROR", help="Folder with h5ad/ and scarena/ in it.")],
     graph: Annotated[Path | None, typer.Option("--graph", "-g", help="Graph folder.")] = None,
     exclude_source: Annotated[
@@ -249,8 +249,37 @@ def ablation(bench: Bench, data: Path) -> Iterator[str]:
         yield f"| {variant.name} | {' | '.join(cells)} |"
 
 
+def lists(bench: Bench, data: Path) -> Iterator[str]:
+    """Marker lists of resources that cover many tissues, each asked of the graph without that resource."""
+    from gather.benchmark import Bench, reliability_table, retrieval_line, table
+    from gather.benchmark_data import LEFT_OUT, list_questions
+
+    del data
+    yield from _header("Marker lists of other tissues, open set", "lists", bench.graph)
+    yield "Each list of at least 15 genes of one resource is asked of the graph without that resource; the truth is the"
+    yield "type it stands under. They come from cells of all tissues; the genes of a list weigh the same."
+    yield ""
+    for source in LEFT_OUT:
+        without = Bench(bench.graph, exclude=(*bench.exclude, source))
+        questions = list_questions(bench.graph, source)
+        rows = [
+            without.judge.score(score, questions, without.best(score, questions))
+            for score in ("calibrated", "paper", "hypergeometric")
+        ]
+        labelled = without.judge.score("calibrated, labelled", questions, without.labelled(questions))
+        yield f"## {source.partition(':')[2]}"
+        yield ""
+        yield from table([*rows, labelled])
+        yield ""
+        yield from (f"- {retrieval_line(row, without.ontology)}" for row in rows)
+        yield ""
+        yield from reliability_table(labelled)
+        yield ""
+
+
 TABLES: dict[str, Callable[[Bench, Path], Iterator[str]]] = {
     "annotation": annotation,
     "scarena": scarena,
     "ablation": ablation,
+    "lists": lists,
 }

@@ -32,7 +32,7 @@ from vckg.resources import resource
 if TYPE_CHECKING:
     from vckg.graph import Graph
 
-Mode = Literal["label groups", "clusters", "sentences"]
+Mode = Literal["label groups", "clusters", "sentences", "lists"]
 SentenceRanking = Literal["tf-idf", "expression"]
 
 
@@ -176,3 +176,29 @@ def by_rarity(panel: Panel, sentences: Sequence[tuple[str, ...]]) -> list[tuple[
         ranked = [genes[i] for i in np.argsort(-strength, kind="stable").tolist()]
         ordered.append((*ranked, *(gene for gene in sentence if node[gene] < 0)))
     return ordered
+
+
+LEFT_OUT = ("accordion:CELLxGENE", "accordion:HUSCH", "accordion:Azimuth")
+"""Resources whose marker lists were computed from cells of many tissues."""
+LEAST_LIST = 15
+
+
+def list_questions(graph: Graph, source: str) -> list[Question]:
+    """Return the marker lists of one source as questions, to be asked of the graph without that source.
+
+    One question a cell type with at least `LEAST_LIST` genes of the source and some other evidence; a list has no
+    order here, so its genes weigh the same.
+    """
+    rows = np.arange(*graph.rows("is_marker_for").indices(graph.m)[:2])
+    mine = np.isin(graph.source[rows], graph.source_codes([source]))
+    known = set(graph.object[rows[~mine]].tolist())
+    found = []
+    for cell in np.unique(graph.object[rows[mine]]).tolist():
+        genes = np.unique(graph.subject[rows[mine & (graph.object[rows] == cell)]]).astype(np.int32)
+        if len(genes) < LEAST_LIST or cell not in known:
+            continue
+        names = tuple(graph.names[i] for i in genes.tolist())
+        query = GeneQuery(graph.ids[cell], genes, np.ones(len(genes)), names)
+        cell_set = CellSet(graph.ids[cell], names)
+        found.append(Question(source, "left out", "lists", cell_set, query, None, graph.ids[cell]))
+    return found
