@@ -437,52 +437,63 @@ def report(
 
 
 @bench.command()
-def server(
+def servers(
     prompts: Annotated[Path, typer.Argument(help="JSONL with `messages`.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="JSON file for what was measured.")],
-    label: Annotated[str, typer.Option(help="What the table calls the server.")],
-    base_url: Annotated[str, typer.Option("--base-url", help="Base URL of an OpenAI-compatible server.")],
+    server: Annotated[list[str], typer.Option(help="LABEL=URL of an OpenAI-compatible server; repeat.")],
     name: Annotated[str, typer.Option(help="Model name to ask for.")] = "SmolLM2-135M-Instruct",
     closed: Annotated[
         str, typer.Option(help="Clients:requests of every closed loop.")
-    ] = "1:6,4:16,8:24,32:64",
-    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a closed loop's answer.")] = 48,
+    ] = "1:4,4:12,8:16,32:48",
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a closed loop's answer.")] = 40,
     batch: Annotated[int, typer.Option(min=0, help="Clients of the batch; 0 leaves it out.")] = 32,
+    batch_prompts: Annotated[int, typer.Option(min=1, help="Prompts of the batch at most.")] = 200,
     batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a batch prompt's answer.")] = 16,
     shared: Annotated[int, typer.Option(min=1, help="Characters that the batch prompts share.")] = 4000,
     rates: Annotated[str, typer.Option(help="Requests a second of the open loops.")] = "0.5,1,2",
-    seconds: Annotated[float, typer.Option(help="Window of the open loops' arrivals.")] = 20.0,
-    drain: Annotated[float, typer.Option(help="Seconds of an open loop after its last arrival.")] = 15.0,
-    open_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an open loop's answer.")] = 48,
+    seconds: Annotated[float, typer.Option(help="Window of the open loops' arrivals.")] = 12.0,
+    drain: Annotated[float, typer.Option(help="Seconds of an open loop after its last arrival.")] = 8.0,
+    open_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an open loop's answer.")] = 40,
     key_variable: Annotated[
         str, typer.Option(help="Environment variable with the API key.")
     ] = "OPENAI_API_KEY",
 ) -> None:
-    """Measure one running server: closed loops, a batch with a shared beginning, open loops."""
-    from dataclasses import asdict
-
+    """Measure running servers in turns: closed loops, a batch with a shared beginning, open loops."""
     from serve import compare as comparing
 
     try:
+        at = {
+            label: comparing.Address(url, name, os.environ.get(key_variable))
+            for label, url in (pair.rsplit("=", 1) for pair in server)
+        }
         loops = [tuple(map(int, pair.split(":"))) for pair in closed.split(",") if pair]
         clients, requests = [a for a, _ in loops], [b for _, b in loops]
         arrivals = [float(rate) for rate in rates.split(",") if rate]
     except ValueError as error:
-        raise InputError("wanted --closed as in 1:6,4:16 and --rates as in 0.5,1") from error
+        raise InputError("wanted --server LABEL=URL, --closed 1:4,4:12 and --rates 0.5,1") from error
     plan = comparing.Plan(
-        clients, requests, max_tokens, batch, batch_tokens, shared, arrivals, seconds, drain, open_tokens
+        clients,
+        requests,
+        max_tokens,
+        batch,
+        batch_prompts,
+        batch_tokens,
+        shared,
+        arrivals,
+        seconds,
+        drain,
+        open_tokens,
     )
     rows = [json.loads(line)["messages"] for line in prompts.read_text(encoding="utf-8").splitlines()]
-    at = comparing.Address(base_url, name, os.environ.get(key_variable))
-    measured = comparing.measure(label, at, rows, plan, note)
-    comparing.write_server(output, measured, asdict(plan))
+    comparing.write_servers(output, comparing.measure(at, rows, plan, note), plan)
+    compare([output])
 
 
 @bench.command()
 def compare(
-    files: Annotated[list[Path], typer.Argument(help="JSON files of `bench server`, one a server.")],
+    files: Annotated[list[Path], typer.Argument(help="JSON files of `bench servers`.")],
 ) -> None:
-    """Print servers side by side as Markdown."""
-    from serve.compare import read_server, table
+    """Print the servers of one or several measurements side by side as Markdown."""
+    from serve.compare import read_servers, table
 
-    typer.echo(table([read_server(path) for path in files]))
+    typer.echo(table(read_servers(files)))

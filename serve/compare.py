@@ -1,9 +1,10 @@
-"""Servers side by side: the same requests to any OpenAI-compatible URL, and one table of what each did.
+"""Servers side by side: the same requests to any OpenAI-compatible URLs, and one table of what each did.
 
-Three loads. *Closed loop*: `c` clients, each sending its next request when the last is answered; tokens a second, the
-reading of the prompts included. *Batch*: prompts that share a long beginning, as a table of cells to annotate or of
-answers to judge does; prompts a second. *Open loop*: Poisson arrivals as in `serve.loadgen`; smooth goodput. Answers
-run to their token limit (`ignore_eos`), so that every server writes as many tokens; the servers' own counts are taken.
+The servers take turns load by load, so that a busy moment of the machine falls on all of them. Three loads. *Closed
+loop*: `c` clients, each sending its next request when the last is answered; tokens a second, the reading of the prompts
+included. *Batch*: prompts that share a long beginning, as a table of cells to annotate or of answers to judge does;
+prompts a second. *Open loop*: Poisson arrivals as in `serve.loadgen`; smooth goodput. Answers run to their token limit
+(`ignore_eos`), so that every server writes as many tokens; the servers' own counts are taken.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from serve.errors import InputError, KnownError
 from serve.report import Choices, Run, summary
 
 Messages = list[dict[str, str]]
+Say = Callable[[str], object]
 WARM_TOKENS = 8
 
 
@@ -43,7 +45,7 @@ class Server:
 
     name: str
     closed: list[Measured] = field(default_factory=list)
-    batch: Measured | None = None
+    batch: list[Measured] = field(default_factory=list)
     open: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -124,6 +126,7 @@ class Plan:
     requests: Sequence[int]
     max_tokens: int
     batch_clients: int
+    batch_prompts: int
     batch_tokens: int
     shared_characters: int
     rates: Sequence[float]
@@ -132,56 +135,70 @@ class Plan:
     open_tokens: int
 
 
-def measure(name: str, at: Address, rows: Sequence[Messages], plan: Plan, say: Any) -> Server:
-    """Measure one server. Every closed loop takes prompts that no earlier one has sent."""
+def measure(at: Mapping[str, Address], rows: Sequence[Messages], plan: Plan, say: Say) -> list[Server]:
+    """Measure servers by name. Every closed loop takes prompts that no earlier one has sent."""
     if sum(plan.requests) > len(rows):
         raise InputError(f"{sum(plan.requests)} requests wanted of {len(rows)} prompts; give more prompts")
-    server = Server(name)
-    asyncio.run(closed_loop(at, [[{"role": "user", "content": "Count to ten."}]], 1, WARM_TOKENS))
+    servers = [Server(name) for name in at]
+    for server in servers:
+        warm = [[{"role": "user", "content": "Count to ten."}]]
+        asyncio.run(closed_loop(at[server.name], warm, 1, WARM_TOKENS))
     start = 0
     for clients, requests in zip(plan.clients, plan.requests, strict=True):
         own = rows[start : start + requests]
         start += requests
-        server.closed.append(asyncio.run(closed_loop(at, own, clients, plan.max_tokens)))
-        say(f"{name}: {server.closed[-1]}")
-    batch = None
-    if plan.batch_clients:
-        shared = sharing(rows, plan.shared_characters)
-        batch = asyncio.run(closed_loop(at, shared, plan.batch_clients, plan.batch_tokens))
-        say(f"{name}: batch {batch}")
+        for server in servers:
+            server.closed.append(asyncio.run(closed_loop(at[server.name], own, clients, plan.max_tokens)))
+            say(f"{server.name}: {server.closed[-1]}")
+    shared = sharing(rows, plan.shared_characters)[: plan.batch_prompts] if plan.batch_clients else []
+    for server in servers if shared else ():
+        loop = closed_loop(at[server.name], shared, plan.batch_clients, plan.batch_tokens)
+        server.batch.append(asyncio.run(loop))
+        say(f"{server.name}: batch {server.batch[-1]}")
     for rate in plan.rates:
-        arrivals = loadgen.poisson(rate, plan.seconds, seed=0)
-        # From the end of the file, so that the prompts are not those of the closed loops.
-        load = loadgen.Load(
-            at.url,
-            at.model,
-            list(reversed(rows)),
-            arrivals,
-            plan.open_tokens,
-            drain=plan.drain,
-            extra={"ignore_eos": True},
-        )
-        served = asyncio.run(loadgen.drive(load, None, at.key))
-        run = Run(rate, plan.seconds, tuple(s.timeline for s in served))
-        server.open.append(summary(run, Choices()))
-        say(f"{name}: {rate:g} a second, smooth goodput {server.open[-1]['smooth goodput']:.2f}")
-    return Server(name, server.closed, batch, server.open)
+        for server in servers:
+            server.open.append(open_loop(at[server.name], rows, plan, rate))
+            say(f"{server.name}: {rate:g} a second, smooth goodput {server.open[-1]['smooth goodput']:.2f}")
+    return servers
 
 
-def write_server(path: Path, server: Server, settings: dict[str, Any]) -> None:
-    """Write a measurement as JSON."""
-    path.write_text(json.dumps({"settings": settings} | asdict(server), indent=1) + "\n", encoding="utf-8")
+def open_loop(at: Address, rows: Sequence[Messages], plan: Plan, rate: float) -> dict[str, Any]:
+    """Poisson arrivals, seed 0; every measure of `serve.report.summary`."""
+    arrivals = loadgen.poisson(rate, plan.seconds, seed=0)
+    # From the end of the file, so that the prompts are not those of the closed loops.
+    messages = list(reversed(rows))
+    load = loadgen.Load(
+        at.url,
+        at.model,
+        messages,
+        arrivals,
+        plan.open_tokens,
+        drain=plan.drain,
+        extra={"ignore_eos": True},
+    )
+    served = asyncio.run(loadgen.drive(load, None, at.key))
+    return summary(Run(rate, plan.seconds, tuple(s.timeline for s in served)), Choices())
 
 
-def read_server(path: Path) -> Server:
-    """Read a measurement."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        closed = [Measured(**row) for row in data["closed"]]
-        batch = Measured(**data["batch"]) if data["batch"] else None
-        return Server(data["name"], closed, batch, data["open"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a measurement of vckg-serve bench server ({error})") from error
+def write_servers(path: Path, servers: Sequence[Server], plan: Plan) -> None:
+    """Write measurements as JSON."""
+    data = {"plan": asdict(plan), "servers": [asdict(server) for server in servers]}
+    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
+def read_servers(paths: Sequence[Path]) -> list[Server]:
+    """Read measurements; what several files have of one server is put together."""
+    merged: dict[str, Server] = {}
+    for path in paths:
+        try:
+            for data in json.loads(path.read_text(encoding="utf-8"))["servers"]:
+                server = merged.setdefault(data["name"], Server(data["name"]))
+                server.closed.extend(Measured(**row) for row in data["closed"])
+                server.batch.extend(Measured(**row) for row in data["batch"])
+                server.open.extend(data["open"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: not a measurement of vckg-serve bench servers ({error})") from error
+    return list(merged.values())
 
 
 def table(servers: Sequence[Server]) -> str:
@@ -190,10 +207,10 @@ def table(servers: Sequence[Server]) -> str:
     heads = ["server", *(f"tokens/s, {c} at once" for c in clients), "batch: prompts/s", "batch: tokens/s"]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for server in servers:
-        rates = {m.clients: f"{m.tokens / m.seconds:.1f}" for m in server.closed}
-        batch = server.batch
-        last = [f"{n / batch.seconds:.2f}" for n in (batch.requests, batch.tokens)] if batch else ["", ""]
-        lines.append("| " + " | ".join([server.name, *(rates.get(c, "") for c in clients), *last]) + " |")
+        own = [[m for m in server.closed if m.clients == c] for c in clients]
+        rates = [*(_rate(runs, "tokens") for runs in own)]
+        rates += [_rate(server.batch, "requests"), _rate(server.batch, "tokens")]
+        lines.append("| " + " | ".join([server.name, *rates]) + " |")
     shown = ("smooth goodput", "tokens a second", "attainment", "idle P99 s", "TTFT P50 s", "TPOT P50 ms")
     heads = ["requests a second", "server", "requests", "unserved", *shown]
     lines += ["", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
@@ -202,3 +219,8 @@ def table(servers: Sequence[Server]) -> str:
         cells = [f"{rate:g}", servers[i].name, str(row["requests"]), str(row["unserved"])]
         lines.append("| " + " | ".join([*cells, *(f"{row[name]:.2f}" for name in shown)]) + " |")
     return "\n".join(lines)
+
+
+def _rate(runs: Sequence[Measured], what: str) -> str:
+    """Requests or tokens a second over all runs; nothing of none."""
+    return f"{sum(getattr(m, what) for m in runs) / sum(m.seconds for m in runs):.2f}" if runs else ""

@@ -150,29 +150,29 @@ def test_the_report_says_what_was_chosen_and_draws_the_same_figures_twice(tmp_pa
     assert sorted(first) == ["goodput.svg", "idle.svg", "timelines.svg"]
 
 
-def test_servers_are_measured_by_the_same_loads_and_stand_in_one_table(url: str, tmp_path: Path) -> None:
+def test_servers_are_measured_in_turns_and_stand_in_one_table(url: str, tmp_path: Path) -> None:
     rows = [[{"role": "user", "content": f"question {i} of many"}] for i in range(12)]
-    plan = compare.Plan((1, 4), (2, 6), 5, 4, 3, 60, (20.0,), 0.5, 10.0, 4)
+    plan = compare.Plan((1, 4), (2, 6), 5, 4, 5, 3, 60, (20.0,), 0.5, 10.0, 4)
     said: list[str] = []
-    at = compare.Address(url, "tiny")
-    measured = compare.measure("ours", at, rows, plan, said.append)
-    assert [(m.clients, m.requests, m.tokens) for m in measured.closed] == [(1, 2, 10), (4, 6, 30)]
-    assert measured.batch is not None
-    assert measured.batch.tokens == 3 * measured.batch.requests > 0
-    assert len(said) == 4
-    compare.write_server(tmp_path / "a.json", measured, {})
-    again = compare.read_server(tmp_path / "a.json")
-    assert again.closed == measured.closed
-    lines = compare.table([again, again]).splitlines()
+    at = {name: compare.Address(url, "tiny") for name in ("ours", "theirs")}
+    ours, theirs = compare.measure(at, rows, plan, said.append)
+    for server in (ours, theirs):
+        assert [(m.clients, m.requests, m.tokens) for m in server.closed] == [(1, 2, 10), (4, 6, 30)]
+        assert [(m.requests, m.tokens) for m in server.batch] == [(5, 15)]
+    assert [line.split(":")[0] for line in said] == ["ours", "theirs"] * 4
+    compare.write_servers(tmp_path / "a.json", [ours, theirs], plan)
+    assert compare.read_servers([tmp_path / "a.json"])[0].closed == ours.closed
+    lines = compare.table(compare.read_servers([tmp_path / "a.json"] * 2)).splitlines()
     assert lines[0].startswith("| server | tokens/s, 1 at once | tokens/s, 4 at once | batch: prompts/s")
+    assert lines[2].startswith(f"| ours | {10 / ours.closed[0].seconds:.2f} |")
     assert sum(line.startswith("| 20 | ours |") for line in lines) == 2
     with pytest.raises(KnownError, match="404"):
         asyncio.run(compare.closed_loop(compare.Address(url, "another"), rows, 2, 4))
     with pytest.raises(InputError, match="give more prompts"):
-        compare.measure("ours", at, rows[:3], plan, said.append)
+        compare.measure(at, rows[:3], plan, said.append)
     (tmp_path / "a.json").write_text("[]")
     with pytest.raises(InputError, match="not a measurement"):
-        compare.read_server(tmp_path / "a.json")
+        compare.read_servers([tmp_path / "a.json"])
 
 
 def test_batch_prompts_share_their_beginning_and_differ_in_their_end() -> None:
