@@ -20,6 +20,8 @@ class Bar(NamedTuple):
     value: float
     zero: float
     one: float
+    beyond: bool
+    """The value lies left of the axis."""
 
 
 def along(value: float) -> float:
@@ -34,7 +36,7 @@ def bar(estimate: Estimate | None) -> Bar | None:
         return None
     low = estimate.value if estimate.low is None else estimate.low
     high = estimate.value if estimate.high is None else estimate.high
-    return Bar(along(low), along(high), along(estimate.value), along(0), along(1))
+    return Bar(along(low), along(high), along(estimate.value), along(0), along(1), estimate.value < LOWEST)
 
 
 class Point(NamedTuple):

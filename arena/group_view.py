@@ -28,7 +28,8 @@ class GroupView:
         book = "It can look into the graph that many of these questions were made from (open book)."
         if closed is None or closed.overall is None:
             return book
-        return f"{book} Best without the graph: {closed.name} with {hundred(closed.overall.value)}."
+        below = ", worse than ignoring the cell" if (closed.overall.value or 0) < 0 else ""
+        return f"{book} Best without the graph: {closed.name} with {hundred(closed.overall.value)}{below}."
 
     @property
     def opened(self) -> str:

@@ -142,7 +142,7 @@ def test_figures_keep_every_mark_inside_and_label_without_collision() -> None:
     assert 1 <= sum(bool(p.label) for p in drawn.points) < 30
     marks = figures.bar(Estimate(value=-9.0, low=-12.0, high=0.2, n=3))
     assert marks is not None
-    assert (marks.low, marks.value) == (0, 0)
+    assert (marks.low, marks.value, marks.beyond) == (0, 0, True)
     assert figures.bar(Estimate(value=None, low=None, high=None, n=0)) is None
 
 
