@@ -1,5 +1,6 @@
 """The showcase: a step is run once for the same inputs, what was killed goes on, and every page of it holds."""
 
+import importlib
 import json
 import os
 import re
@@ -91,6 +92,19 @@ def test_the_plan_is_all_tasks_two_judges_and_every_file_twice(tmp_path: Path) -
         assert known >= set(step.after)
         assert (SERVER in step.command) == step.asks
         known.add(step.name)
+
+
+def test_every_command_of_the_story_exists_with_its_options(tmp_path: Path) -> None:
+    import typer
+
+    for step in steps(Plan((tmp_path,), {"a": (tmp_path / "a.h5ad", "auto")}, limit=3)):
+        program, *words = step.command
+        module = {"vckg-serve": "serve.cli"}.get(program, f"{program}.cli")
+        command: Any = typer.main.get_command(importlib.import_module(module).app)
+        while hasattr(command, "commands"):
+            command, words = command.commands[words[0]], words[1:]
+        known = {o for p in command.params for o in p.opts}
+        assert {w for w in words if re.match(r"--?[a-z]", w)} <= known, step.name
 
 
 def test_without_a_mirror_it_is_the_core_graph_and_scanpys_cells(
