@@ -108,6 +108,18 @@ def test_keys_are_read_once_per_tile_and_never_more_often_than_row_by_row(
         assert plan.tokens_read() <= cascade_tokens(forest) <= unshared_tokens(forest)
 
 
+def test_a_family_tree_reads_an_eighth_of_what_requests_alone_and_a_fifth_of_what_one_level_reads() -> None:
+    """32 requests share 1,024 tokens, each eight of them 2,048 more; every one has 128 of its own."""
+    fresh = itertools.count()
+    trunk = [next(fresh) for _ in range(64)]
+    families = [trunk + [next(fresh) for _ in range(128)] for _ in range(4)]
+    block_tables = [family + [next(fresh) for _ in range(8)] for family in families for _ in range(8)]
+    forest = forest_of(block_tables, [1024 + 2048 + 128] * 32, 16)
+    assert unshared_tokens(forest) == 32 * 3200 == 102_400
+    assert cascade_tokens(forest) == 1024 + 32 * (2048 + 128) == 70_656
+    assert make_plan(forest, CostModel(tile_rows=64)).tokens_read() == 1024 + 4 * 2048 + 32 * 128 == 13_312
+
+
 def test_the_third_sibling_merges_with_its_own_row_of_the_parent() -> None:
     """A root with four leaves: offsets taken from the previous sibling would merge leaves 3 and 4 wrongly."""
     block_tables = [[0, leaf] for leaf in (1, 2, 3, 4)]
