@@ -61,9 +61,10 @@ def rank_sparse(
     strengths = np.empty(columns.shape[1], np.float64)
     for cell in range(len(indptr) - 1):
         total = 0.0
-        for i in range(indptr[cell], indptr[cell + 1]):
-            total += data[i]
-        scale = target / total if counts and total > 0 else 1.0
+        if counts:
+            for i in range(indptr[cell], indptr[cell + 1]):
+                total += data[i]
+        scale = target / total if total > 0 else 1.0
         n = 0
         for i in range(indptr[cell], indptr[cell + 1]):
             weight = idf[indices[i]]
@@ -79,9 +80,10 @@ def rank_dense(values: Array, counts: bool, target: float, idf: Array, columns: 
     strengths = np.empty(columns.shape[1], np.float64)
     for cell in range(values.shape[0]):
         total = 0.0
-        for column in range(values.shape[1]):
-            total += values[cell, column]
-        scale = target / total if counts and total > 0 else 1.0
+        if counts:
+            for column in range(values.shape[1]):
+                total += values[cell, column]
+        scale = target / total if total > 0 else 1.0
         n = 0
         for column in range(values.shape[1]):
             if values[cell, column] > 0 and idf[column] > 0:
@@ -91,15 +93,35 @@ def rank_dense(values: Array, counts: bool, target: float, idf: Array, columns: 
 
 
 @compiled
-def _raised(x: float, power: int) -> float:
-    """Return ``x ** power`` by squaring; the library's pow would be half of the time."""
-    result = 1.0
+def _raise(values: Array, power: int, square: Array) -> None:
+    """Raise every value to a whole power of at least 1 by squaring, whole arrays at a time; `square` is scratch."""
+    square[:] = values
+    first = True
     while power:
         if power & 1:
-            result *= x
-        x *= x
+            if first:
+                values[:] = square
+                first = False
+            else:
+                values *= square
         power >>= 1
-    return result
+        if power:
+            square *= square
+
+
+@compiled
+def _sum(values: Array) -> float:
+    """Sum in four lanes, so that one addition need not wait for the last."""
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    even = len(values) - len(values) % 4
+    for i in range(0, even, 4):
+        a += values[i]
+        b += values[i + 1]
+        c += values[i + 2]
+        d += values[i + 3]
+    for i in range(even, len(values)):
+        a += values[i]
+    return (a + b) + (c + d)
 
 
 @compiled
@@ -112,11 +134,17 @@ def _confidence(belief: float, similarity: float, share: float, map_: Array) -> 
 
 @compiled
 def _belief(spread: Array, total: float, line: Array) -> float:
-    """Share of the distribution on one line."""
-    belief = 0.0
-    for c in range(len(spread)):
-        belief += spread[c] * line[c]
-    return belief / total
+    """Share of the distribution on one line, in four lanes."""
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    even = len(spread) - len(spread) % 4
+    for i in range(0, even, 4):
+        a += spread[i] * line[i]
+        b += spread[i + 1] * line[i + 1]
+        c += spread[i + 2] * line[i + 2]
+        d += spread[i + 3] * line[i + 3]
+    for i in range(even, len(spread)):
+        a += spread[i] * line[i]
+    return ((a + b) + (c + d)) / total
 
 
 @compiled
@@ -148,14 +176,13 @@ def _share(genes: Array, ranks: Array, indptr: Array, indices: Array, candidate:
 
 
 @compiled
-def _sharpened(sums: Array, inverse: Array, winner: int, power: int, spread: Array) -> float:
+def _sharpened(sums: Array, inverse: Array, winner: int, power: int, spread: Array, scratch: Array) -> float:
     """Scores relative to the best, sharpened, into `spread`; return their sum."""
-    highest, total = sums[winner] * inverse[winner], 0.0
+    highest = sums[winner] * inverse[winner]
     for c in range(len(sums)):
-        part = _raised(sums[c] * inverse[c] / highest, power)
-        spread[c] = part
-        total += part
-    return total
+        spread[c] = sums[c] * inverse[c] / highest
+    _raise(spread, power, scratch)
+    return _sum(spread)
 
 
 @compiled
@@ -190,7 +217,7 @@ def label_cells(
     """
     indptr, indices, weights = evidence
     above_start, above_terms = above
-    sums, spread = np.empty(len(inverse), np.float64), np.empty(len(inverse), np.float64)
+    sums, spread, scratch = np.empty(len(inverse)), np.empty(len(inverse)), np.empty(len(inverse))
     for cell in range(len(found)):
         n = found[cell]
         genes = columns[cell, :n]
@@ -207,7 +234,7 @@ def label_cells(
         statistic[cell] = sums[winner]
         similarity = sums[winner] / (length[winner] * norms[n])
         share = _share(genes, ranks, indptr, indices, winner)
-        total = _sharpened(sums, inverse, winner, power, spread)
+        total = _sharpened(sums, inverse, winner, power, spread, scratch)
         here = position[winner]
         confidence[cell] = _confidence(_belief(spread, total, line[here]), similarity, share, map_)
         if confidence[cell] >= threshold and not (vague[winner] and back_off):

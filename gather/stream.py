@@ -117,7 +117,8 @@ def _transposed(group: Any, shape: tuple[int, int], folder: Path) -> tuple[npt.N
     place = indptr[:-1].copy()
     for low in range(0, stored, ENTRIES):
         high = min(low + ENTRIES, stored)
-        columns = np.searchsorted(indptr_in, np.arange(low, high), side="right") - 1
+        inside = np.diff(np.clip(indptr_in, low, high))  # how many of the block's entries each column holds
+        columns = np.repeat(np.arange(shape[1], dtype=np.int32), inside)
         rows, values = group["indices"][low:high], group["data"][low:high]
-        file_entries(rows, columns.astype(np.int32), values.astype(np.float32), place, indices, data)
+        file_entries(rows, columns, values.astype(np.float32), place, indices, data)
     return indptr, indices, data
