@@ -117,8 +117,8 @@ def _transposed(group: Any, shape: tuple[int, int], folder: Path) -> tuple[npt.N
     place = indptr[:-1].copy()
     for low in range(0, stored, ENTRIES):
         high = min(low + ENTRIES, stored)
-        inside = np.diff(np.clip(indptr_in, low, high))  # how many of the block's entries each column holds
-        columns = np.repeat(np.arange(shape[1], dtype=np.int32), inside)
+        bounds: npt.NDArray[np.int64] = np.clip(indptr_in, low, high)
+        columns = np.repeat(np.arange(shape[1], dtype=np.int32), bounds[1:] - bounds[:-1])
         rows, values = group["indices"][low:high], group["data"][low:high]
         file_entries(rows, columns, values.astype(np.float32), place, indices, data)
     return indptr, indices, data
