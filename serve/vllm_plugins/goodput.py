@@ -18,11 +18,13 @@ from typing import Any
 from serve.goodput import Ending
 from serve.vllm_plugins import require_vllm
 from serve.vllm_plugins.settings import read_settings
+from serve.vllm_plugins.tiers import read_tier
 from serve.vllm_plugins.windows import Windows, WindowSettings
 
 require_vllm()  # before its inner modules: another version may have them elsewhere
 
 from prometheus_client import Gauge  # noqa: E402
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest  # noqa: E402
 from vllm.v1.engine import FinishReason  # noqa: E402
 from vllm.v1.engine.output_processor import OutputProcessor  # noqa: E402
 from vllm.v1.metrics.loggers import AggregateStatLoggerBase  # noqa: E402
@@ -91,6 +93,9 @@ class SmoothGoodputLogger(AggregateStatLoggerBase):  # type: ignore[misc, unused
         self.settings = read_settings(WindowSettings, os.environ.get(CONFIG_VARIABLE, ""), CONFIG_VARIABLE)
         self.windows = Windows(self.settings)
         listen(OutputProcessor, self.windows)
+        read_tier(
+            ChatCompletionRequest
+        )  # here, since vLLM makes loggers where requests come in and nowhere else
 
     def record(self, *_: Any, **__: Any) -> None:
         """Every step; what it counts is known already."""

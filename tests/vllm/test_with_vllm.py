@@ -57,6 +57,23 @@ def test_echo_schedules_drafts_too(answer, plain, exported):
     assert scheduled["accepted"] > 0
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of vLLM's own imports
+def test_a_flexible_tier_is_batch_work():
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+
+    from serve.vllm_plugins.tiers import read_tier
+
+    class Own(ChatCompletionRequest):
+        """A class of our own, so that vLLM's stays as it is."""
+
+    read_tier(Own)
+    read_tier(Own)  # two loggers in one process
+    said = [{"role": "user", "content": "hi"}]
+    for tier, expected in (("flex", {"class": "offline"}), (None, None)):
+        params = Own(model="m", messages=said, service_tier=tier).to_sampling_params(8, {})
+        assert params.extra_args == expected
+
+
 @pytest.fixture(scope="module")
 def served(exported):
     """A run of twelve batch prompts and four interactive ones on a server with Echo: both sides' figures."""
