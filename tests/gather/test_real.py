@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gather.annotator import NEAR, SHOWN_WARNINGS, Annotator, Parameters
-from gather.benchmark import Bench
+from gather.benchmark import Answer, Bench
 from gather.benchmark_command import reproduction
 from gather.benchmark_data import file_questions
 from gather.metapath import target_named
@@ -93,3 +93,16 @@ def test_coverage_warnings_speak_of_types_near_the_answer(full_graph, mirror, na
         assert len(found.coverage) <= SHOWN_WARNINGS
         for at in (ontology.position(w.curie) for w in found.coverage):
             assert ontology.lin(answer, at) >= NEAR or ontology.relation(at, answer) != "other"
+
+
+def test_one_answer_for_everything_looks_good_in_plain_lin_only(full_graph, mirror):
+    """Lin has a high floor: "dendritic cell" for every group of pbmc68k; the adjusted one and lineage see through."""
+    questions = [
+        q for q in file_questions(full_graph, mirror) if (q.data_set, q.mode) == ("pbmc68k", "label groups")
+    ]
+    scored = Bench(full_graph).judge.score(
+        "one", questions, [Answer(("CL:0000451",), "CL:0000451", 1.0)] * 10
+    )
+    assert scored.values["Lin"].mean() > 0.4  # of ten groups one is dendritic; over its cells it is 0.64
+    assert scored.values["adjusted Lin"].mean() < scored.values["Lin"].mean() - 0.05
+    assert scored.values["lineage"].mean() == pytest.approx(0.1)
