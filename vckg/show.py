@@ -58,10 +58,18 @@ def source_facts(source: Source) -> dict[str, Any]:
         "profiles": list(source.profiles),
         "routes": list(dict.fromkeys(r.kind for r in source.routes)),
         "tried": "the publisher's whole file" if source.tried else "not tried on the full file",
-        "note": source.note,
+        "note": source.note or _to_supply(source),
         "homepage": source.homepage,
         "citation": source.citation,
     }
+
+
+def _to_supply(source: Source) -> str:
+    """What has to lie in a mirror folder because no other route leads to it."""
+    parts = {route.part for route in source.routes}
+    kinds = {part: {r.kind for r in source.routes if r.part == part} for part in parts}
+    files = [r.file for r in source.routes if kinds[r.part] == {"mirror"}]
+    return f"put {' and '.join(files)} into a mirror folder; {source.homepage}".rstrip("; ") if files else ""
 
 
 def print_sources(sources: Sequence[Source], profile: str, *, as_json: bool) -> None:

@@ -106,6 +106,8 @@ def test_sources_tells_what_was_tried_and_what_to_supply(place: Path) -> None:
     facts = {f["name"]: f for f in json.loads(vckg(place, "sources", "--json").stdout)}
     assert facts["kegg"]["tried"] == "not tried on the full file"
     assert "KEGG's terms" in facts["kegg"]["note"]
+    assert facts["hpa"]["note"].startswith("put rna_single_cell_type.tsv into a mirror folder; https://")
+    assert facts["trrust"]["note"] == ""
     assert not facts["cellmarker"]["redistribute"]
     assert facts["cl"]["tried"] == "the publisher's whole file"
     assert "CellMarker 2.0" in vckg(place, "sources", "--profile", "core").stdout
