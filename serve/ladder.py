@@ -128,6 +128,22 @@ def calibrate(model: Model, checkpoint: Checkpoint, server: Server, seconds: flo
     return TimeModel.fit(steps.works[warm:], steps.seconds[warm:])
 
 
+def feasible(server: Server) -> tuple[Server, float]:
+    """The server with deadlines that it can keep, and the interactive requests a second that it can serve.
+
+    By rule, from the calibration alone: a reader's pace is twice a step of eight decodes, the allowance three prompt
+    chunks of 256 tokens, half of which no step may exceed; requests of the trace (165 prompt and 70 answer tokens in
+    the mean, four answering together) take a quarter of the machine at the given rate, three times that in bursts.
+    """
+    times = server.times
+    pace_s = 2 * times.seconds(StepWork(decodes=8, decode_context=8 * 300))
+    allowance_s = 3 * times.seconds(StepWork.chunk(256, 0))
+    request_s = times.seconds(StepWork.chunk(165, 0))
+    request_s += 70 * times.seconds(StepWork(decodes=4, decode_context=4 * 200)) / 4
+    echo = replace(server.echo, pace_s=pace_s, allowance_s=allowance_s, longest_step_s=allowance_s / 2)
+    return replace(server, echo=echo), 0.25 / request_s
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """One rung on one trace, measured and simulated."""
@@ -204,7 +220,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=40.0, help="length of each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--rate", type=float, default=0.3, help="interactive requests a second")
+    parser.add_argument("--rate", type=float, help="interactive requests a second; default: a quarter's load")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--model", type=Path, default=None)
     arguments = parser.parse_args()
@@ -213,16 +229,18 @@ def main() -> None:
     model = Model.load(checkpoint, "float16")
     server = Server()
     times = calibrate(model, checkpoint, server, arguments.seconds, seed=1_000)
-    server = replace(server, times=times)
+    server, rate = feasible(replace(server, times=times))
+    rate = rate if arguments.rate is None else arguments.rate
     steps, runs = Steps(), []
     for seed in arguments.seeds:
         span = max(1.0, arguments.seconds - 10.0)
-        trace = bursty_trace(np.random.default_rng(seed), arguments.rate, span, batch=2_000)
+        trace = bursty_trace(np.random.default_rng(seed), rate, span, batch=2_000)
         runs.append(climb(model, checkpoint, server, trace, arguments.seconds, steps))
     mape, p95 = percentage_errors(times, steps.works, steps.seconds)
     sys.stdout.write(
-        f"{len(arguments.seeds)} traces of {arguments.seconds:g} s, {arguments.rate:g} interactive requests a second "
-        f"(in bursts).\nStep times, fitted on a run of its own: {mape:.1f} % mean absolute relative error over "
+        f"{len(arguments.seeds)} traces of {arguments.seconds:g} s, {rate:.2f} interactive requests a second (in "
+        f"bursts), tokens due {server.echo.allowance_s:.2f} s + {server.echo.pace_s:.3f} s x i.\n"
+        f"Step times, fitted on a run of its own: {mape:.1f} % mean absolute relative error over "
         f"{len(steps.works):,} held-out steps, 95th percentile {p95:.1f} %.\n\n{table(runs)}\n"
     )
 
