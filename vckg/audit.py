@@ -22,6 +22,7 @@ from vckg.store import MANIFEST, read_manifest, sha256_of
 
 FORMAT = "vckg-audit"
 FORMAT_VERSION = 1
+FILE_CHECKS = ("file-missing", "file-damaged", "file-unlisted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Report:
     passed: tuple[str, ...]
     """Ids of the checks that found nothing."""
     not_run: tuple[str, ...]
-    """Ids of the checks that a damaged folder, or an export, gave no basis for."""
+    """Ids of the checks that a damaged folder left no basis for."""
 
     @property
     def counts(self) -> dict[Severity, int]:
@@ -93,7 +94,8 @@ def audit_folder(folder: Path) -> Report:
     if (exported := exported_manifest(folder)) is not None:
         found = list(_file_findings(folder, exported, rebuild="export the graph again"))
         size = (int(exported["nodes"]), int(exported["edges"]))
-        return _report(str(folder), exported["graph_content_hash"], size, found, [], [c.id for c in CHECKS])
+        passed = [name for name in FILE_CHECKS if all(f.id != name for f in found)]
+        return _report(str(folder), exported["graph_content_hash"], size, found, passed, [])
     manifest = read_manifest(folder)
     findings = list(_file_findings(folder, manifest))
     if any(f.id in ("file-missing", "file-damaged") for f in findings):
@@ -185,5 +187,5 @@ def markdown(report: Report) -> str:
         cells = (f.severity, f"`{f.id}`", f.title, f"{f.count:,}", examples, f.fix)
         lines.append("| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |")
     if report.not_run:
-        lines += ["", f"Not run, for want of a sound graph: {', '.join(f'`{c}`' for c in report.not_run)}."]
+        lines += ["", f"Not run, the files being damaged: {', '.join(f'`{c}`' for c in report.not_run)}."]
     return "\n".join(lines) + "\n"

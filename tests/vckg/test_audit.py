@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.vckg.toy import EDGES, NODES, SOURCES, random_graph, toy
-from vckg.audit import audit, audit_folder, markdown
+from vckg.audit import FILE_CHECKS, audit, audit_folder, markdown
 from vckg.checks import CHECKS, SENTINELS, WHOLE_ONTOLOGY
 from vckg.errors import GraphError
 from vckg.export import export
@@ -239,6 +239,7 @@ def test_a_flipped_bit_of_an_export_is_noticed(form, tmp_path):
     out = tmp_path / "out"
     export(toy(), form, out, i_have_the_right=True)
     assert audit_folder(out).findings == ()
+    assert audit_folder(out).passed == FILE_CHECKS
     rng = np.random.default_rng(4)
     for path in sorted(out.iterdir()):
         data = path.read_bytes()
