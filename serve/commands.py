@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -192,19 +193,19 @@ def train_draft(
         autoregressive=autoregressive,
         begin=None if begin is None else load_head(begin, known).train(),
     )
+    before = None if begin is None else hashlib.sha256(begin.read_bytes()).hexdigest()
     if minutes > 0:
         trainer.train(minutes, most_epochs=epochs, report=note)
     output.mkdir(parents=True, exist_ok=True)
     path = output / (EAGLE if autoregressive else HEAD)
     save_head(trainer.head, path, known)
-    manifest = manifest_of(trainer, corpus, checkpoint.name, path)
+    manifest = manifest_of(trainer, corpus, checkpoint.name, path) | {"begun_from": before}
     write_text(path.with_suffix(".json"), json.dumps(manifest, indent=1) + "\n")
     note(f"{path}: {path.stat().st_size:,} bytes")
 
 
 def manifest_of(trainer: Any, corpus: Path, model: str, path: Path) -> dict[str, Any]:
     """What a trained head is made of."""
-    import hashlib
     from dataclasses import asdict
 
     from serve.dart.train import tokens_in

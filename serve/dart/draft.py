@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +21,16 @@ from serve.attention import slots_of
 from serve.dart.head import DraftHead, rotate
 from serve.dart.ngram import Trie
 from serve.dart.propose import NgramProposer
-from serve.dart.tree import Candidates, SearchSettings, TreeSearch
+from serve.dart.tree import Candidates, SearchSettings, TreeSearch, path_chances
 from serve.linear import make_linear
 from serve.propose import Observed
 from serve.request import Request
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
+
+SURE_TOKENS = 1.5
+"""Tokens a round that the n-gram tree must promise for the head not to be asked, where sizes are measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,52 +136,73 @@ class DartProposer(NgramProposer):
         c = head.config
         self.cache = HeadCache(c.kv_heads, c.head_width)
         self._last: dict[str, _LastRow] = {}
+        self._waiting: list[Observed] = []
         with torch.inference_mode():
             mask = self.head.mask[None]
             self._mask_q = self.head.q(mask).view(1, c.heads, c.head_width)
             self._mask_k = self.head.k(mask).view(1, c.kv_heads, c.head_width)
             self._mask_v = self.head.v(mask).view(1, c.kv_heads, c.head_width)
 
-    @torch.inference_mode()
     def observe(self, observed: Sequence[Observed]) -> None:
-        """Learn from the last drafts, and take in the rows that were committed."""
+        """Learn from the last drafts, and note the rows that were committed."""
         super().observe(observed)
-        began = time.perf_counter()
         rows = [seen for seen in observed if seen.taps is not None and len(seen.slots)]
-        if rows:
-            taps = torch.cat([seen.taps for seen in rows if seen.taps is not None]).float()
-            following = [
-                t
-                for seen in rows
-                for t in seen.request.tokens[seen.start + 1 : seen.start + 1 + len(seen.slots)]
-            ]
-            positions = torch.cat([torch.arange(seen.start, seen.start + len(seen.slots)) for seen in rows])
-            g = self.head.fc(taps)
-            z = self.head.real_rows(g, self.embedding[torch.tensor(following)].float())
-            keys, values = self.head.keys_values(z, positions)
-            self.cache.write(np.concatenate([seen.slots for seen in rows]), keys, values)
-            at = -1
-            for seen in rows:
-                at += len(seen.slots)
-                self._last[seen.request.id] = _LastRow(seen.start + len(seen.slots) - 1, g[at], z[at])
+        self._waiting += rows
+        if any(not seen.request.n_output or len(seen.slots) > self.depth for seen in rows):
+            self.take_in()  # a prompt's rows are too many to keep
+
+    @torch.inference_mode()
+    def take_in(self) -> None:
+        """Compute the head's keys and values of the rows noted so far: one pass for many rounds costs what one does."""
+        rows, self._waiting = self._waiting, []
+        if not rows:
+            return
+        began = time.perf_counter()
+        taps = torch.cat([seen.taps for seen in rows if seen.taps is not None]).float()
+        following = [
+            t for seen in rows for t in seen.request.tokens[seen.start + 1 : seen.start + 1 + len(seen.slots)]
+        ]
+        positions = torch.cat([torch.arange(seen.start, seen.start + len(seen.slots)) for seen in rows])
+        g = self.head.fc(taps)
+        z = self.head.real_rows(g, self.embedding[torch.tensor(following)].float())
+        keys, values = self.head.keys_values(z, positions)
+        self.cache.write(np.concatenate([seen.slots for seen in rows]), keys, values)
+        at = -1
+        for seen in rows:
+            at += len(seen.slots)
+            self._last[seen.request.id] = _LastRow(seen.start + len(seen.slots) - 1, g[at], z[at])
         self.stats.observe_ms += 1e3 * (time.perf_counter() - began)
 
     def release(self, request: Request) -> None:
-        """Forget a request."""
+        """Forget a request; its rows are taken in before, since another may share them."""
+        if any(seen.request is request for seen in self._waiting):
+            self.take_in()
         super().release(request)
         self._last.pop(request.id, None)
 
     def candidates(self, requests: Sequence[Request], budgets: Sequence[int]) -> list[tuple[Candidates, ...]]:
         """The head's tree and the n-gram tree of every request."""
+        grams = super().candidates(requests, budgets) if self.with_grams else [()] * len(requests)
         drafted: dict[str, Candidates] = {}
-        ready = [(r, b) for r, b in zip(requests, budgets, strict=True) if b > 0 and r.id in self._last]
-        if ready and self.way == self.ways - 1:
-            drafted = dict(zip((r.id for r, _ in ready), self.head_trees([r for r, _ in ready]), strict=True))
+        if self.way == self.ways - 1:
+            asked = [
+                r
+                for r, budget, gram in zip(requests, budgets, grams, strict=True)
+                if budget > 0 and not self._sure(gram)
+            ]
+            if asked:
+                self.take_in()
+            ready = [r for r in asked if r.id in self._last]
+            drafted = dict(zip((r.id for r in ready), self.head_trees(ready), strict=True)) if ready else {}
         heads = [drafted.get(r.id, Candidates.empty()) for r in requests]
-        if not self.with_grams:
-            return [(tree,) for tree in heads]
-        grams = super().candidates(requests, budgets)
         return [(head, *gram) for head, gram in zip(heads, grams, strict=True)]
+
+    def _sure(self, grams: tuple[Candidates, ...]) -> bool:
+        """Whether the n-grams alone promise enough that the head's pass would not pay. Never at a fixed size."""
+        if self.nodes is not None or not grams:
+            return False
+        tree = replace(grams[0], chance=self.calibrations[-1](grams[0].chance))
+        return bool(path_chances(tree).sum() >= SURE_TOKENS)
 
     def head_trees(self, requests: Sequence[Request]) -> list[Candidates]:
         """One pass of the head for all requests, then one search each."""

@@ -161,6 +161,7 @@ def test_what_the_head_drafts_from_its_cache_is_what_it_computes_afresh(
     for _ in range(12):
         engine.step()
         for request in requests:
+            proposer.take_in()
             last = proposer._last.get(request.id)
             if request.finish_reason is None and last is not None and request.decoding:
                 assert last.position == len(request.tokens) - 2
