@@ -155,6 +155,7 @@ def judge(
                 )
             )
 
+        asked = _asked_of(judge_model, sampling, repeats, run_.manifest.tasks, compat)
         with progress(f"{judge_model.name} judges", len(answers)) as advance:
             _registry.register_verdicts(
                 _registry.Verdicts(run_.samples, answers, weigh, advance), folder.name
@@ -163,7 +164,7 @@ def judge(
             logs = evaluate(
                 [_registry.judging(answers=folder.name, judge=name)],
                 open_model(judge_model, sampling),
-                folder / "logs" / "judges" / f"{name}--{_asked_of(judge_model, sampling, repeats)}",
+                folder / "logs" / "judges" / f"{name}--{asked}",
                 sampling,
             )
         came = [o for log in logs for o in outcomes(log) if o.id in answers]
@@ -186,16 +187,18 @@ def _judged_samples(run_: Run, limit: int | None) -> set[str]:
     return {s.id for samples in by_task.values() for s in limited(samples, run_.manifest.seed, limit)}
 
 
-def _asked_of(judge_model: Contestant, sampling: Sampling, repeats: int) -> str:
+def _asked_of(
+    judge_model: Contestant, sampling: Sampling, repeats: int, tasks: Sequence[TaskName], compat: bool
+) -> str:
     """Digest of what verdicts depend on beside the answer; other prompts or limits are another asking."""
     from arena.rubric import RUBRICS
     from vckg.prompts import load_prompt
 
-    judges = ("system", "rubric", "repair", *(f"sc-arena-{task}" for task in RUBRICS))
+    forms = [f"sc-arena-{task}" for task in tasks] if compat else ["rubric"]
     parts = {
         "model": [judge_model.model, judge_model.args, judge_model.base_url],
-        "prompts": [load_prompt(f"arena/judge-{name}").id for name in judges],
-        "rubric": {task: [asdict(d) for d in dimensions] for task, dimensions in RUBRICS.items()},
+        "prompts": [load_prompt(f"arena/judge-{name}").id for name in ("system", "repair", *forms)],
+        "rubric": [] if compat else [asdict(d) for task in tasks for d in RUBRICS[task]],
         "max_tokens": sampling.max_tokens,
         "repeats": repeats,
     }
