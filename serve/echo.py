@@ -48,6 +48,8 @@ class EchoConfig:
     requests one step adds or pauses. `omega` weighs prompt tokens that the cache saves against new ones. `recent` is
     how long, in cache accesses, an interactive request's blocks count as recent. A batch request that waits longer than
     `max_wait_s` goes first; no step is planned to last longer than `longest_step_s`, since nobody knows who comes next.
+    Where a reader's token will be late even without batch work, that work may lengthen the step by `late_share`:
+    beside a step that is made anyway a few more decodes cost next to nothing, and an overload does not stop batch work.
     """
 
     pace_s: float = 0.2
@@ -59,6 +61,7 @@ class EchoConfig:
     longest_step_s: float = 0.5
     recent: int = 2_000
     offline_cache_share: float = 1.0
+    late_share: float = 0.1
     budget: bool = True
     count_users: bool = True
     group_prefixes: bool = True
@@ -348,7 +351,11 @@ class EchoScheduler(Scheduler):
         """Seconds until the next interactive deadline; a step never lasts longer than a newcomer may wait."""
         decoding = [self.due_s(r) - now for r in online.decodes]
         finishing = [self.due_s(c.request) - now for c in online.chunks if c.rows == c.request.pending]
-        return min([self.config.longest_step_s, *decoding, *finishing])
+        left = min([self.config.longest_step_s, *decoding, *finishing])
+        base = work_of(online)
+        if left < self.times.seconds(base):
+            left = (1.0 + self.config.late_share) * self._upper(base)
+        return left
 
     def _value(self, plan: _Offline) -> float:
         """Useful tokens of a plan: first-time ones, plus prompt tokens that the cache saves."""

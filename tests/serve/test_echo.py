@@ -13,11 +13,12 @@ from serve.estimate import (
     StepWork,
     TimeModel,
     percentage_errors,
+    work_of,
 )
 from serve.goodput import Ending
 from serve.kv import PrefixForest
 from serve.request import Priority, Request, SamplingParams, Timeline
-from serve.schedule import Scheduler
+from serve.schedule import Schedule, Scheduler
 from serve.simulate import Arrival, Outcome, VirtualClock, simulate
 
 TIMES = TimeModel(np.array([0.004, 2e-4, 1e-7, 5e-4, 1e-6, 1e-4]))
@@ -181,6 +182,26 @@ def test_batch_work_waits_while_an_interactive_deadline_leaves_no_time() -> None
     schedule = scheduler.schedule()
     assert schedule.decodes == [request]
     assert sum(c.rows for c in schedule.chunks) * 2e-4 < 0.0075
+
+
+@pytest.mark.parametrize(("late_share", "together"), [(0.0, 1), (0.1, 1), (1.0, 2)])
+def test_beside_a_token_that_is_late_anyway_batch_work_may_take_a_share_of_the_step(
+    late_share, together
+) -> None:
+    scheduler, clock = echo(config=EchoConfig(pace_s=1e-3, allowance_s=0.0, late_share=late_share))
+    for order, (name, priority) in enumerate([("user", Priority.ONLINE), ("batch", Priority.OFFLINE)]):
+        prompt = tuple(range(100 * order, 100 * order + 17))
+        request = Request(name, prompt, SamplingParams(max_tokens=50), priority, Timeline(0.0), order)
+        scheduler.add(request)
+        clock.now_s = -10.0  # nobody is late yet
+        scheduler.schedule()
+        scheduler.advance(request, 17)
+        request.tokens.append(1)
+    clock.now_s = 5.0
+    schedule = scheduler.schedule()
+    assert [r.id for r in schedule.decodes] == ["user", "batch"][:together]
+    alone = work_of(Schedule(schedule.decodes[:1], [], []))
+    assert TIMES.seconds(work_of(schedule)) <= (1.0 + late_share) * TIMES.upper(alone) / 0.95
 
 
 @pytest.mark.parametrize("seed", range(3))
