@@ -22,11 +22,11 @@ from vckg.errors import InputError
 
 FOLDER = Path("showcase")
 MODEL = "SmolLM2-135M-Instruct"
-#: Each file with the column that names its clusters; the third has none, so Leiden makes them.
+#: Each file with the column that names its cell sets.
 PBMC = {
     "pbmc68k_reduced": "louvain",
     "pbmc3k_clustifyr_2000hvg": "seurat_clusters",
-    "pbmc_kang18_ifnb_muscat": "auto",
+    "pbmc_kang18_ifnb_muscat": "cluster_id",
 }
 CONTESTANTS = (
     "majority",
@@ -38,7 +38,7 @@ CONTESTANTS = (
     f"gather+{MODEL}",
     "gold",
 )
-LIMIT = 4
+LIMIT = 2
 JUDGED = 1
 ANSWER_TOKENS = 256
 CONNECTIONS = 8

@@ -125,7 +125,7 @@ class Server:
         if self._process is None:
             return {}
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port()}/metrics", timeout=10) as reply:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port()}/metrics", timeout=60) as reply:
                 return read_counters(reply.read().decode())
         except (urllib.error.URLError, TimeoutError, ConnectionError):
             return {}
