@@ -202,7 +202,7 @@ def page(
             "the chunks that arrive. The window begins with the program's first prompt.",
             "",
             "```",
-            f"python -m serve.day --seconds {setting.seconds:g} -- {' '.join(command)}",
+            f"python -m serve.day --seconds {setting.seconds:g} --rate {setting.rate:g} -- {' '.join(command)}",
             "```",
             "",
             f"![Readers above, batch work below]({picture})",
