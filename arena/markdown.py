@@ -32,7 +32,12 @@ def _group_markdown(view: GroupView) -> Iterator[str]:
         "",
     )
     yield from (
-        "0 is the best answer that ignores the cell, 100 the reference. Brackets: 95 % intervals.",
+        "0 is the best answer that ignores the cell, 100 the reference. Brackets: 95 % intervals."
+        + (
+            " †: open book, the questions were made from the graph that this contestant reads."
+            if view.opened
+            else ""
+        ),
         "",
     )
     yield from _table(
@@ -43,7 +48,7 @@ def _group_markdown(view: GroupView) -> Iterator[str]:
                 row.name,
                 KIND_NAMES[row.kind] + (", open book" if row.open_book else ""),
                 with_span(row.overall),
-                *(with_span(row.tasks[t].scaled) if t in row.tasks else "–" for t in view.tasks),
+                *(_on_scale(row, task) for task in group.tasks),
                 failures(row),
             ]
             for row in group.rows
@@ -61,6 +66,13 @@ def _group_markdown(view: GroupView) -> Iterator[str]:
             for r in group.runs
         ],
     )
+
+
+def _on_scale(row: board.Row, task: board.TaskBoard) -> str:
+    """A contestant's scaled score on a task, marked where its questions are open book to it."""
+    if task.task not in row.tasks:
+        return "–"
+    return with_span(row.tasks[task.task].scaled) + (" †" if row.open_book and task.made_from_graph else "")
 
 
 def _task_markdown(view: GroupView, task: board.TaskBoard) -> Iterator[str]:

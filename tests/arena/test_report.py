@@ -111,6 +111,7 @@ def test_open_book_is_said_where_a_reader_looks(make_runs: MakeRuns) -> None:
     assert "Without the graph: <bdi>small</bdi>" in cards
     assert page.count('class="open"') == 1
     assert "Open book: gather can look into the graph from which the samples of qa were made" in page
+    assert report.markdown(build(make_runs(field), resamples=50)).count(") †") == 1
 
 
 def test_groups_that_must_not_be_compared_are_apart_on_the_page(make_runs: MakeRuns) -> None:
