@@ -441,7 +441,7 @@ def report(
 def servers(
     prompts: Annotated[Path, typer.Argument(help="JSONL with `messages`.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="JSON file for what was measured.")],
-    server: Annotated[list[str], typer.Option(help="LABEL=URL of an OpenAI-compatible server; repeat.")],
+    server: Annotated[list[str], typer.Option(help="LABEL=URL, or LABEL=URL#PID of a local one; repeat.")],
     name: Annotated[str, typer.Option(help="Model name to ask for.")] = "SmolLM2-135M-Instruct",
     closed: Annotated[
         str, typer.Option(help="Clients:requests of every closed loop.")
@@ -464,7 +464,7 @@ def servers(
 
     try:
         at = {
-            label: comparing.Address(url, name, os.environ.get(key_variable))
+            label: comparing.Address.parse(url, name, os.environ.get(key_variable))
             for label, url in (pair.rsplit("=", 1) for pair in server)
         }
         loops = [tuple(map(int, pair.split(":"))) for pair in closed.split(",") if pair]

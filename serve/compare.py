@@ -4,13 +4,15 @@ The servers take turns load by load, so that a busy moment of the machine falls 
 loop*: `c` clients, each sending its next request when the last is answered; tokens a second, the reading of the prompts
 included. *Batch*: prompts that share a long beginning, as a table of cells to annotate or of answers to judge does;
 prompts a second. *Open loop*: Poisson arrivals as in `serve.loadgen`; smooth goodput. Answers run to their token limit
-(`ignore_eos`), so that every server writes as many tokens; the servers' own counts are taken.
+(`ignore_eos`), so that every server writes as many tokens; the servers' own counts are taken. Of a local server whose
+process is named the processor time is counted too, which another job on the machine changes less than the wall clock.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -30,13 +32,17 @@ WARM_TOKENS = 8
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One closed-loop run: clients, requests answered, tokens read and written (by the server's count), seconds."""
+    """One closed-loop run: clients, requests answered, tokens read and written (by the server's count), seconds.
+
+    `cpu_s` is what the server's processes used meanwhile; 0 where its process is not known.
+    """
 
     clients: int
     requests: int
     prompt_tokens: int
     tokens: int
     seconds: float
+    cpu_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +57,18 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server is: base URL (with /v1), model name and API key."""
+    """Where a server is: base URL (with /v1), model name and API key; of a local one also its process."""
 
     url: str
     model: str
     key: str | None = None
+    pid: int | None = None
+
+    @classmethod
+    def parse(cls, text: str, model: str, key: str | None) -> Address:
+        """Read ``URL`` or ``URL#PID``."""
+        url, _, pid = text.partition("#")
+        return cls(url, model, key, int(pid) if pid else None)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -77,9 +90,29 @@ async def closed_loop(at: Address, messages: Sequence[Messages], clients: int, m
                 counts[1] += usage["prompt_tokens"]
                 counts[2] += usage["completion_tokens"]
 
-        began = time.perf_counter()
+        before, began = cpu_seconds(at.pid), time.perf_counter()
         await asyncio.gather(*(work() for _ in range(clients)))
-        return Measured(clients, counts[0], counts[1], counts[2], time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        return Measured(clients, counts[0], counts[1], counts[2], seconds, cpu_seconds(at.pid) - before)
+
+
+def cpu_seconds(pid: int | None) -> float:
+    """Processor time of a process and its living descendants so far (Linux); 0 of None."""
+    if pid is None:
+        return 0.0
+    used: dict[int, tuple[int, int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended while we looked
+        used[int(stat.parent.name)] = int(fields[1]), int(fields[11]) + int(fields[12])
+    if pid not in used:
+        raise InputError(f"no process {pid} on this machine; wanted the server's")
+    family = {pid}
+    while more := {child for child, (parent, _) in used.items() if parent in family} - family:
+        family |= more
+    return sum(used[one][1] for one in family) / os.sysconf("SC_CLK_TCK")
 
 
 async def _answer(
@@ -222,5 +255,8 @@ def table(servers: Sequence[Server]) -> str:
 
 
 def _rate(runs: Sequence[Measured], what: str) -> str:
-    """Requests or tokens a second over all runs; nothing of none."""
-    return f"{sum(getattr(m, what) for m in runs) / sum(m.seconds for m in runs):.2f}" if runs else ""
+    """Requests or tokens a second over all runs, in brackets a second of processor time; nothing of none."""
+    if not runs:
+        return ""
+    amount, cpu = sum(getattr(m, what) for m in runs), sum(m.cpu_s for m in runs)
+    return f"{amount / sum(m.seconds for m in runs):.2f}" + (f" ({amount / cpu:.2f})" if cpu else "")

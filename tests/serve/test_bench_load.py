@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -173,6 +174,15 @@ def test_servers_are_measured_in_turns_and_stand_in_one_table(url: str, tmp_path
     (tmp_path / "a.json").write_text("[]")
     with pytest.raises(InputError, match="not a measurement"):
         compare.read_servers([tmp_path / "a.json"])
+
+
+def test_a_local_servers_processor_time_is_counted(url: str) -> None:
+    at = compare.Address.parse(f"{url}#{os.getpid()}", "tiny", None)
+    assert (at.url, at.pid) == (url, os.getpid())
+    assert compare.cpu_seconds(os.getpid()) == pytest.approx(time.process_time(), rel=0.3, abs=0.5)
+    assert asyncio.run(compare.closed_loop(at, messages(), 2, 30)).cpu_s > 0
+    with pytest.raises(InputError, match="no process"):
+        compare.cpu_seconds(2**30)
 
 
 def test_batch_prompts_share_their_beginning_and_differ_in_their_end() -> None:
