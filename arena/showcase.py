@@ -40,11 +40,11 @@ CONTESTANTS = (
 )
 LIMIT = 2
 JUDGED = 1
-ANSWER_TOKENS = 256
+ANSWER_TOKENS = 160
 CONNECTIONS = 8
 #: Interactive requests a second, each for `LOAD_S` seconds.
 RATES = (0.25, 0.5, 1.0)
-LOAD_S = 40
+LOAD_S = 30
 
 
 @dataclass(frozen=True, slots=True)
