@@ -15,8 +15,6 @@ from vckg.statements import Reading, name_pairs, term_table
 
 Parts = Mapping[str, Path]
 _HEADS = ("[Term]", "[Typedef]", "[Instance]")
-_NO_ID = re.compile(r"^\[\w+\].*\n(?!(?:.+\n)*?id:)", re.MULTILINE)
-_NO_END = re.compile(r"^relationship:(?! *[^ !{\n]+ [^ !{\n]+ *($|[!{])).*", re.MULTILINE)
 _QUOTED = re.compile(r'^"((?:[^"\\]|\\.)*)"(?:\s+(\w+))?')
 
 
@@ -54,7 +52,7 @@ def read_obo(parts: Parts, *, categories: Mapping[str, str], space: str = "terms
             category = GO_CATEGORY.get(term.get("namespace", ""), "")
             if not category:
                 problem = f"term {curie} is of the unknown namespace {term.get('namespace')!r}"
-                raise SourceError(path, problem, line=_line(read_text(path), f"id: {curie}"))
+                raise SourceError(path, problem, line=_line_of_id(read_text(path), curie))
         replaced += [(old, curie) for old in term.get("alt_id", [])]
         nodes.append(_node(curie, category, term))
     reading.nodes.append(
@@ -101,21 +99,33 @@ def _graph(path: Path) -> Any:
 
 
 def _fault(text: str, error: Exception) -> int | None:
-    """Number of the line that obonet stumbled over: it quotes the line, lacks an id, or has a link without an end."""
-    if quoted := str(error).partition("failed for:")[2].strip():
-        return _line(text, quoted)
-    odd = (_NO_ID if isinstance(error, KeyError) else _NO_END).search(text)
-    return text.count("\n", 0, odd.start()) + 1 if odd else None
+    """Number of the line that obonet stumbled over: it quotes the line, or a term has no id, or a link no one end."""
+    from obonet.read import parse_tag_line
 
-
-def _line(text: str, said: str) -> int | None:
-    """Number of the first line of that text; of a stanza's head the first that no blank line precedes."""
+    quoted = str(error).partition("failed for:")[2].strip()
+    head = 0  # line of the term's [Term] while its id is still to come
     before = ""
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip() == said and (before.strip() or not said.startswith(_HEADS)):
-            return number
+    for number, line in enumerate([*text.split("\n"), ""], start=1):
+        starts = not before.strip() and line.startswith(_HEADS)
+        if quoted:
+            if line.strip() == quoted and not starts:
+                return number
+        elif not line.strip() and head:
+            return head
+        elif starts:
+            head = number if line.startswith("[Term]") else 0
+        elif line.startswith(("id:", "relationship:")):
+            clause = parse_tag_line(line)
+            head = 0 if clause.tag == "id" else head
+            if clause.tag == "relationship" and clause.value.count(" ") != 1:
+                return number
         before = line
     return None
+
+
+def _line_of_id(text: str, curie: str) -> int | None:
+    lines = (line.partition("!")[0].split() for line in text.split("\n"))
+    return next((number for number, words in enumerate(lines, start=1) if words == ["id:", curie]), None)
 
 
 def _relation_names(typedefs: list[dict[str, Any]]) -> dict[str, str]:
