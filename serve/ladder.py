@@ -1,8 +1,11 @@
 """The ladder of `serve.capacity` on the real engine, and how far the simulator is from it: `python -m serve.ladder`.
 
-The same traces and schedulers as in the simulation, with the embedded model computing every step in real time. A
-calibration run fits the time model first; its error is then taken over the steps of all the other runs, and the
-simulator replays each trace with the fitted model. Answers run to their trace's length, whatever the model says.
+The same traces and schedulers as in the simulation, with the embedded model computing every step. A calibration run
+fits the time model first; its error is then taken over the steps of all the other runs, and the simulator replays
+each trace with the fitted model. Answers run to their trace's length, whatever the model says.
+
+Time is the processor time of this process, which computes on one thread, and jumps to the next arrival where nothing
+is to be done: so what else runs on the machine does not decide who was late.
 """
 
 from __future__ import annotations
@@ -30,24 +33,47 @@ from serve.threads import use_threads
 from serve.weights import Checkpoint, load_checkpoint
 
 
+class BusyClock:
+    """Seconds of processor time of this process, plus what was skipped while it had nothing to do."""
+
+    def __init__(self) -> None:
+        self.skipped_s = 0.0
+
+    def __call__(self) -> float:
+        """Now."""
+        return time.process_time() + self.skipped_s
+
+    def skip_to(self, at_s: float) -> None:
+        """Let time pass until `at_s`."""
+        self.skipped_s += max(0.0, at_s - self())
+
+
 @dataclass(slots=True)
 class Steps:
-    """Measured steps: their work and their seconds."""
+    """Measured steps: their work and their seconds, on `clock`; `begin` is called before each."""
 
+    clock: BusyClock
     works: list[StepWork] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    _began: float = 0.0
 
-    def __call__(self, work: StepWork, seconds: float) -> None:
-        """Take one in (an engine's step observer)."""
+    def begin(self) -> None:
+        """A step begins."""
+        self._began = self.clock()
+
+    def __call__(self, work: StepWork, _seconds: float) -> None:
+        """Take one in (an engine's step observer, whose seconds are the wall's)."""
         self.works.append(work)
-        self.seconds.append(seconds)
+        self.seconds.append(self.clock() - self._began)
 
 
 class Drive:
-    """One trace through one engine in real time, until `until_s` seconds are over."""
+    """One trace through one engine, until `until_s` seconds on the clock of `steps` are over."""
 
-    def __init__(self, engine: Engine, arrivals: Sequence[Arrival], until_s: float) -> None:
-        self.engine, self.until_s = engine, until_s
+    def __init__(self, engine: Engine, arrivals: Sequence[Arrival], until_s: float, steps: Steps) -> None:
+        self.engine, self.until_s, self.steps, self.clock = engine, until_s, steps, steps.clock
+        engine.step_observers.append(steps)
+        self.times: dict[str, list[float]] = {}
         self.due = sorted(enumerate(arrivals), key=lambda pair: (pair[1].at_s, pair[0]))
         self.requests: list[tuple[Arrival, Request]] = []
         self.reached: dict[str, int] = {}
@@ -56,17 +82,21 @@ class Drive:
 
     def __call__(self) -> Outcome:
         """Run it and return what users and batch work got."""
-        self.began = time.perf_counter()
-        while (now_s := time.perf_counter() - self.began) < self.until_s:
+        self.began = self.clock()
+        while (now_s := self.clock() - self.began) < self.until_s:
             self._admit(now_s)
             if self.engine.has_work:
-                self.engine.step()
+                self.steps.begin()
+                events = self.engine.step()
+                ended_s = self.clock() - self.began
+                for event in events:
+                    self.times.setdefault(event.request_id, []).extend([ended_s] * len(event.tokens))
                 self._note()
             elif not self.due:
                 break
             else:
-                time.sleep(min(0.005, max(0.0, self.due[0][1].at_s - now_s)))
-        outcome = self._outcome(time.perf_counter() - self.began)
+                self.clock.skip_to(self.began + self.due[0][1].at_s)
+        outcome = self._outcome(self.clock() - self.began)
         for _, request in self.requests:
             self.engine.cancel(request.id)
         return outcome
@@ -96,8 +126,8 @@ class Drive:
         for arrival, request in self.requests:
             done = request.finish_reason is FinishReason.LENGTH
             stamps = request.timeline
-            last = stamps.finished_s - self.began if stamps.finished_s is not None else ended_s
-            times = tuple(t - self.began for t in stamps.token_s)
+            times = tuple(self.times.get(request.id, ()))
+            last = times[-1] if done else ended_s
             ending = Ending.FINISHED if done else Ending.UNFINISHED
             seen = ClientTimeline(request.id, stamps.arrived_s - self.began, times, last, ending)
             if arrival.priority is Priority.ONLINE:
@@ -120,10 +150,9 @@ def make_engine(model: Model, checkpoint: Checkpoint, server: Server, scheduler:
 
 def calibrate(model: Model, checkpoint: Checkpoint, server: Server, seconds: float, seed: int) -> TimeModel:
     """Fit the time model to the steps of a run of its own."""
-    steps = Steps()
-    engine = make_engine(model, checkpoint, server, LADDER["strict priority"](server, time.perf_counter))
-    engine.step_observers.append(steps)
-    Drive(engine, bursty_trace(np.random.default_rng(seed), 0.5, seconds, batch=400), seconds)()
+    steps = Steps(BusyClock())
+    engine = make_engine(model, checkpoint, server, LADDER["strict priority"](server, steps.clock))
+    Drive(engine, bursty_trace(np.random.default_rng(seed), 0.5, seconds, batch=400), seconds, steps)()
     warm = len(steps.works) // 10  # the first steps compile kernels
     return TimeModel.fit(steps.works[warm:], steps.seconds[warm:])
 
@@ -164,10 +193,9 @@ def climb(
     pairs = []
     for name, make in LADDER.items():
         plain = name == "first come, first served"
-        engine = make_engine(model, checkpoint, server, make(server, time.perf_counter))
-        engine.step_observers.append(steps)
+        engine = make_engine(model, checkpoint, server, make(server, steps.clock))
         given = [replace(a, priority=Priority.ONLINE) for a in arrivals] if plain else list(arrivals)
-        drive = Drive(engine, given, until_s)
+        drive = Drive(engine, given, until_s, steps)
         outcome = drive()
         if plain:
             _give_classes_back(outcome, arrivals)
@@ -221,17 +249,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=40.0, help="length of each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--rate", type=float, help="interactive requests a second; default: a quarter's load")
-    parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--model", type=Path, default=None)
     arguments = parser.parse_args()
-    use_threads(arguments.threads)
+    use_threads(1)
     checkpoint = load_checkpoint(arguments.model)
     model = Model.load(checkpoint, "float16")
     server = Server()
     times = calibrate(model, checkpoint, server, arguments.seconds, seed=1_000)
     server, rate = feasible(replace(server, times=times))
     rate = rate if arguments.rate is None else arguments.rate
-    steps, runs = Steps(), []
+    steps, runs = Steps(BusyClock()), []
     for seed in arguments.seeds:
         span = max(1.0, arguments.seconds - 10.0)
         trace = bursty_trace(np.random.default_rng(seed), rate, span, batch=2_000)

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from serve.capacity import LADDER, Server, bursty_trace, read_trace, replicas_needed, run
+from serve.cli import app
 from serve.errors import InputError
 from serve.request import Priority
 
@@ -53,3 +55,17 @@ def test_a_trace_file_is_read_and_a_bad_line_named(tmp_path: Path) -> None:
         read_trace(path)
     with pytest.raises(InputError, match="no such file"):
         read_trace(tmp_path / "absent.jsonl")
+
+
+def test_the_command_answers_how_many_replicas_and_how_much_batch_work(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    rows = [{"at_s": 0.3 * i, "prompt_tokens": 60, "output_tokens": 10} for i in range(8)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    arguments = ["plan", "--online-trace", str(path), "--slo", "0.3", "--batch", "60", "--seconds", "6"]
+    said = CliRunner().invoke(app, arguments, catch_exceptions=False).output
+    assert "simulated" in said
+    assert "replicas           1" in said
+    found = json.loads(CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False).output)
+    assert found["replicas"] == 1
+    assert found["attainment"] == 1.0
+    assert found["offline_tokens_s"] > 0

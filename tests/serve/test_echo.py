@@ -151,6 +151,38 @@ def test_a_plan_is_never_empty_while_time_and_memory_allow_a_batch_token() -> No
     assert [c.rows for c in schedule.chunks] == [40]
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_the_search_is_no_worse_than_keeping_the_batch_and_within_a_tenth_of_the_best_of_all_subsets(
+    seed: int,
+) -> None:
+    """Exhaustively, over the subsets of up to five decoding batch requests: value per second of what fits in time."""
+    rng = np.random.default_rng(seed)
+    scheduler, clock = echo(config=EchoConfig(pace_s=float(rng.uniform(0.004, 0.02)), allowance_s=0.0))
+    clock.now_s = -10.0
+    for order in range(n := int(rng.integers(1, 7))):
+        kind = Priority.ONLINE if order == 0 else Priority.OFFLINE
+        prompt = tuple(range(1000 * order, 1000 * order + int(rng.integers(17, 300))))
+        request = Request(f"r{order}", prompt, SamplingParams(max_tokens=50), kind, Timeline(0.0), order)
+        scheduler.add(request)
+        while request.pending or request not in scheduler.running:
+            for chunk in scheduler.schedule().chunks:
+                scheduler.advance(chunk.request, chunk.request.computed + chunk.rows)
+        request.tokens.append(1)
+    clock.now_s = 0.0
+    user, *batch = sorted(scheduler.running, key=lambda r: r.order)
+    budget = min(scheduler.due_s(user) - clock.now_s, scheduler.config.longest_step_s)
+
+    def worth(chosen: list[Request]) -> float:
+        work = work_of(Schedule([user, *chosen], [], []))
+        fits = TIMES.upper(work) / (1.0 - scheduler.config.tolerance) <= budget
+        return len(chosen) / TIMES.seconds(work) if fits else 0.0
+
+    subsets = [[r for i, r in enumerate(batch) if mask >> i & 1] for mask in range(2 ** (n - 1))]
+    found = worth([r for r in scheduler.schedule().decodes if r is not user])
+    assert found >= worth(batch)
+    assert found >= 0.9 * max(map(worth, subsets))
+
+
 def test_a_machine_too_slow_for_any_step_still_does_its_batch_work() -> None:
     clock, slow = VirtualClock(), TimeModel(1_000 * TIMES.coefficients, margin=1.0)
     scheduler = EchoScheduler(EchoForest(96, 16), 16, 128, slow, EchoConfig(), clock)
