@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vckg.errors import SourceError
-from vckg.readers._csv import read_bytes, read_columns, read_text
+from vckg.readers._csv import line_of, read_bytes, read_columns, read_text
 from vckg.readers._json import CellGuide, read_json
 from vckg.statements import End, Names, Reading, Statements, as_mask, equals, exploded, keep, numbers
 
@@ -198,4 +198,6 @@ def _number(path: Path, text: str | None) -> float:
     try:
         return float(text) if text else float("nan")
     except ValueError as error:
-        raise SourceError(path, f"confidence {text!r} is not a number") from error
+        data = read_bytes(path)
+        line = line_of(data, data.find(f">{text}<".encode()))
+        raise SourceError(path, f"confidence {text!r} is not a number", line=line) from error
