@@ -48,12 +48,13 @@ class GroupView:
         assert leader.overall is not None
         assert leader.rank is not None
         score = f"{hundred(leader.overall.value)} of 100 (95 % interval {span(leader.overall)})"
-        if len(real) == 1:
-            return leader.name, score, ""
-        equal = [row.name for row in real[1:] if row.rank and row.rank.best == 1]
-        if leader.rank.worst == 1 or not equal:
+        others = [row for row in self.placed if row is not leader]
+        equal = [row.name for row in others if row.rank and row.rank.best == 1]
+        if equal:
+            return leader.name, score, f"{listed(equal)} cannot be told apart from it on these samples."
+        if leader.rank.worst == 1 and others:
             return leader.name, score, "It is significantly better than every other contestant."
-        return leader.name, score, f"{listed(equal)} cannot be told apart from it on these samples."
+        return leader.name, score, "Not all differences to the others are significant." if others else ""
 
     @property
     def tasks(self) -> tuple[TaskName, ...]:
