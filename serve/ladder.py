@@ -22,6 +22,7 @@ import numpy as np
 from serve.capacity import LADDER, Rung, Server, bursty_trace, rung_of
 from serve.capacity import run as run_simulated
 from serve.engine import Engine, EngineConfig
+from serve.errors import InputError
 from serve.estimate import StepWork, TimeModel, percentage_errors
 from serve.goodput import Ending
 from serve.goodput import Timeline as ClientTimeline
@@ -173,6 +174,10 @@ def feasible(server: Server) -> tuple[Server, float]:
     times = server.times
     pace_s = 2 * times.seconds(StepWork(decodes=8, decode_context=8 * 300))
     allowance_s = 3 * times.seconds(StepWork.chunk(256, 0))
+    if not (pace_s > 0 and allowance_s > 0):
+        raise InputError(
+            "the calibration saw too few steps to tell decodes from prompts; give --seconds more"
+        )
     request_s = times.seconds(StepWork.chunk(165, 0))
     request_s += 70 * times.seconds(StepWork(decodes=4, decode_context=4 * 200)) / 4
     echo = replace(server.echo, pace_s=pace_s, allowance_s=allowance_s, longest_step_s=allowance_s / 2)
@@ -264,7 +269,7 @@ def main() -> None:
     use_threads(1)
     checkpoint = load_checkpoint(arguments.model)
     model = Model.load(checkpoint, "float16")
-    server = Server()
+    server = Server(step_tokens=64)  # 256 take one thread more than a second
     times = calibrate(model, checkpoint, server, arguments.seconds, seed=1_000)
     server, rate = feasible(replace(server, times=times))
     rate = rate if arguments.rate is None else arguments.rate
