@@ -170,8 +170,9 @@ def random_answer(sample: Sample, peers: Peers) -> dict[str, Any] | None:
         coins = rng.random(len(sample.fields["candidates"])) < 0.5
         return _directions(sample, lambda _gene, at: bool(coins[at]))
     if sample.task == "generation":
-        universe = sorted(peers.rank_sum)
-        return {"genes": [universe[i] for i in rng.permutation(len(universe))[:SENTENCE_LENGTH]]}
+        universe = sorted(peers.rank_sum - sentence_weights(sample))  # not what only this sample's gold holds
+        genes = [universe[i] for i in rng.permutation(len(universe))[:SENTENCE_LENGTH]]
+        return {"genes": genes} if genes else None
     others = peers.others(sample)
     if not others:
         return None

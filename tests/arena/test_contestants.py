@@ -11,7 +11,7 @@ from arena import retrieval
 from arena.baselines import BASELINES, Markers, Peers, reply
 from arena.cells import Interaction, VirtualCell, view_all
 from arena.contestants import resolve
-from arena.samples import scarena
+from arena.samples import make_cells, scarena
 from arena.tasks import read_reply
 from arena.types import TASKS, Sample
 from vckg.errors import InputError
@@ -207,6 +207,17 @@ def test_the_majority_leaves_the_asked_sample_out() -> None:
     assert said["monocyte"] == {"cell_type": "T cell"}  # two and two are left: the first by name
 
 
+def test_random_genes_are_drawn_from_the_other_samples(fresh_graph: Graph) -> None:
+    """With few samples a pool that held the asked one's own markers would hand out the answer."""
+    cells = make_cells("fresh", fresh_graph, seed=0)[1]
+    samples = {s.id: s for s in view_all(cells, "generation", seed=0)}
+    peers = Peers(samples, _no_markers)
+    for sample in samples.values():
+        others = {g for s in samples.values() if s is not sample for g in s.gold["markers"]}
+        answer, _ = read_reply("generation", reply("random", sample, peers))
+        assert set((answer or {"genes": []})["genes"]) <= others
+
+
 def test_a_lone_sample_leaves_the_majority_nothing_to_say() -> None:
     samples = _typed(1)
     (sample,) = samples.values()
@@ -227,7 +238,7 @@ def test_marker_overlap_is_the_cosine_of_gene_sets() -> None:
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_every_baseline_answers_the_same_each_time_and_in_the_format(name: str, fresh_graph: Graph) -> None:
-    from arena.samples import make_cells, make_samples
+    from arena.samples import make_samples
 
     cells = make_cells("fresh", fresh_graph, seed=0)[1]
     made = make_samples(cells, BASELINES[name].tasks, seed=0, limit=None)
@@ -243,7 +254,7 @@ def test_every_baseline_answers_the_same_each_time_and_in_the_format(name: str, 
 
 
 def test_gold_answers_are_the_gold(fresh_graph: Graph) -> None:
-    from arena.samples import make_cells, make_samples
+    from arena.samples import make_samples
 
     made = make_samples(make_cells("fresh", fresh_graph, seed=0)[1], TASKS, seed=0, limit=5)
     for task, samples in made.items():
@@ -259,7 +270,7 @@ def test_gold_answers_are_the_gold(fresh_graph: Graph) -> None:
 
 
 def _fresh(task: str, graph: Graph) -> list[Sample]:
-    from arena.samples import make_cells, make_samples
+    from arena.samples import make_samples
 
     return make_samples(make_cells("fresh", graph, seed=0)[1], [task], seed=0, limit=None)[task]
 
