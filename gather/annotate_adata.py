@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,7 +85,7 @@ def annotate(
     adata: ad.AnnData,
     *,
     groupby: str = AUTO,
-    graph: Graph | None = None,
+    graph: Graph | Path | str | None = None,
     score: str = "calibrated",
     hops: int = 2,
     top: int = 50,
@@ -108,7 +109,7 @@ def annotate(
     groupby
         A column of ``obs``; ``auto`` for Leiden clusters; ``cell`` for every cell on its own.
     graph
-        ``vckg.load()`` by default.
+        A graph or its folder; ``vckg.load()`` by default.
     score, hops, top
         See `gather.score`; the number of query genes.
     ranking
@@ -147,7 +148,8 @@ def annotate(
         groupby, score, hops, top, ranking, layer, tissue, None if candidates is None else tuple(candidates),
         candidates_from_obs, tuple(exclude_source), threshold, key_added, seed,
     )  # fmt: skip
-    graph = graph or vckg.load()
+    if graph is None or isinstance(graph, (str, Path)):
+        graph = vckg.load(graph)
     asked: dict[str, Any] = {}
     relabel = tuple if model is None else asking(model, adata, graph, options, asked)
     outcome = work_out(adata, graph, options, relabel=relabel)

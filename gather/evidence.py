@@ -55,8 +55,9 @@ class EdgeRef:
 class Walk:
     """One walk from a query gene to a node; `steps[i]` are all edges between nodes i and i + 1, best first.
 
-    `weight` is the gene's rank weight times the product of the degree-damped weights of the steps (Hetionet's
-    path-degree product), so a walk through a hub weighs little.
+    `weight` is the gene's rank weight times the evidence weight of the edge that speaks for the node, or, inherited,
+    for a node above it (what the walk brings to the default score). Of a longer walk it is the rank weight times the
+    product of the steps' degree-damped weights (Hetionet's path-degree product): one through a hub weighs little.
     """
 
     gene: str

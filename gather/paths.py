@@ -39,10 +39,11 @@ class _Found:
 
 class _Near(NamedTuple):
     """What lies one step from a query's genes: rows of genes, by columns; shared by all nodes asked about, and so
-    are the genes' ids and names.
+    are the genes' ids and names. `evidence` with what candidates inherit, `direct` without.
     """
 
     evidence: Sparse
+    direct: Sparse
     weights: tuple[Sparse, ...]
     curies: tuple[str, ...]
     symbols: tuple[str, ...]
@@ -52,6 +53,7 @@ class _Near(NamedTuple):
         rows, graph = retriever.operators.rows(query.genes), retriever.graph
         return cls(
             _rows(retriever.matrix, query.genes),
+            _rows(retriever.weights.direct, query.genes),
             tuple(_rows(w, rows) for w in retriever.operators.weights),
             tuple(graph.ids[i] for i in query.genes.tolist()),
             tuple(graph.names[i] for i in query.genes.tolist()),
@@ -140,24 +142,31 @@ def _column(by_columns: Sparse, column: int) -> Floats:
 def _best_walks(
     retriever: Retriever, convergence: Convergence, near: _Near, node: int, top: int
 ) -> list[_Found]:
-    """Return the walks of greatest weight from the query genes to a node.
+    """Return the best walks from the query genes to a node.
 
-    The weight is the gene's rank weight times the product of the steps' damped weights. Ties go to the better
-    gene, then to the lower nodes.
+    First those that bring it its score, by what they bring: the gene's rank weight times the evidence weight of its
+    edge to the node, or to an ancestor that the node inherits from. Where they are too few, the longer ones of
+    greatest rank weight times the steps' damped weights. Ties go to the better gene, then to the lower nodes.
     """
     query, operators = convergence.query, retriever.operators
+    told = query.weights * _column(near.direct, retriever.weights.column_of[node])
+    found = [_Found(float(told[i]), i, (int(query.genes[i]), node)) for i in _heaviest(told, top)]
+    found += _inherited(retriever, near.direct, query, node, top)
+    if len(found) >= top:
+        return _best(found)[:top]
+    longer: list[_Found] = []
     column = operators.column_of[node]
-    direct = query.weights * _column(near.weights[0], column)
-    found = [_Found(float(direct[i]), i, (int(query.genes[i]), node)) for i in _heaviest(direct, top)]
-    if retriever.target.inherits:
-        found += _inherited(retriever, near.weights[0], query, node, top)
     if operators.hops >= 2:
-        last = _dense_row(operators.last, column)
-        found += _longer(retriever, convergence, node, last, None, top)
+        longer += _longer(retriever, convergence, node, _dense_row(operators.last, column), None, top)
     if operators.hops >= 3:
         onward, via = _best_between(operators.between, operators.last, column)
-        found += _longer(retriever, convergence, node, onward, via, top)
-    return sorted(found, key=lambda w: (-w.weight, w.rank, w.nodes))[:top]
+        longer += _longer(retriever, convergence, node, onward, via, top)
+    known = {walk.nodes for walk in found}
+    return (_best(found) + [walk for walk in _best(longer) if walk.nodes not in known])[:top]
+
+
+def _best(found: Iterable[_Found]) -> list[_Found]:
+    return sorted(found, key=lambda walk: (-walk.weight, walk.rank, walk.nodes))
 
 
 def _heaviest(weights: Floats, top: int) -> list[int]:
@@ -168,7 +177,7 @@ def _heaviest(weights: Floats, top: int) -> list[int]:
 
 
 def _inherited(retriever: Retriever, near: Sparse, query: GeneQuery, node: int, top: int) -> list[_Found]:
-    """The heaviest direct walks to an ancestor, carried down to the node; each generation costs the share that is
+    """The heaviest direct walks to each ancestor, carried down to the node; each generation costs the share that is
     inherited.
     """
     found: list[_Found] = []

@@ -189,8 +189,8 @@ class Retriever:
         return operators(self.graph, self.target, hops=self.hops, exclude=self.exclude)
 
     def inherited_from(self, node: int) -> list[tuple[int, int, tuple[int, ...]]]:
-        """Ancestors whose evidence a node takes over: generation, operator column, and the line from the ancestor
-        down to the node; kept, because every query asks again for the same few nodes.
+        """Ancestors whose evidence a node takes over: generation, column of the weights, and the line from the
+        ancestor down to the node; kept, because every query asks again for the same few nodes.
         """
         if node not in self._inherited_from:
             found = []
@@ -200,7 +200,7 @@ class Retriever:
                 above = {
                     p: (p, *lines[i]) for i in frontier for p in self._parents.get(i, ()) if p not in lines
                 }
-                columns = ((self.operators.column_of.get(ancestor), line) for ancestor, line in above.items())
+                columns = ((self.weights.column_of.get(ancestor), line) for ancestor, line in above.items())
                 found += [(generation, column, line) for column, line in columns if column is not None]
                 lines |= above
                 frontier = sorted(above)

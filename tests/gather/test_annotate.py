@@ -398,3 +398,20 @@ def test_a_full_disk_leaves_no_half_file(blood_graph, source, tmp_path, share):
     assert done.returncode == 2, done.stderr
     assert "disk full" in done.stdout
     assert not [p.name for p in tmp_path.iterdir() if "out" in p.name]
+
+
+def test_direct_walks_weigh_what_their_genes_bring_to_the_score(blood_graph, blood_cells):
+    for annotation in gather.annotate(blood_cells, groupby="group", graph=blood_graph):
+        for item in annotation.evidence:
+            share = {gene.curie: gene.contribution for gene in item.genes}
+            direct = [walk for walk in item.walks if walk.hops == 1]
+            scale = sum(walk.weight for walk in direct) / sum(share[walk.gene] for walk in direct)
+            assert [walk.weight for walk in direct] == pytest.approx([scale * share[w.gene] for w in direct])
+            assert item.walks[: len(direct)] == tuple(direct)
+
+
+def test_a_graph_may_be_named_by_its_folder(blood_graph, blood_cells, tmp_path):
+    folder = blood_graph.save(tmp_path / "graph")
+    by_object = gather.annotate(blood_cells.copy(), groupby="group", graph=blood_graph)
+    by_folder = gather.annotate(blood_cells.copy(), groupby="group", graph=str(folder))
+    assert [a.to_dict() for a in by_folder] == [a.to_dict() for a in by_object]
