@@ -131,7 +131,7 @@ def test_the_page_of_a_real_run_opens_without_complaint(endpoint, source, blood_
     run(source, blood_graph, endpoint(lambda *_: ("say", RIGHT)).url)
     page.goto(source.with_name("page.html").as_uri())
     assert page.locator("#table tbody tr").count() == 3
-    page.get_by_role("button", name="monocytes").click()
+    page.locator("#table").get_by_role("button", name="monocytes").click()
     assert page.locator("#detail .label").inner_text() == "B cell"
     assert page.locator(".picture svg .node").count() > 3
     assert axe(page) == []

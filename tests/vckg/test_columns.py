@@ -32,7 +32,6 @@ ROW_BY_ROW = {
     "read_obo": "obonet: one stanza per term",
     "read_panglaodb": "8,286 rows",
     "read_regulon_sets": "a few thousand sets, one a line",
-    "read_relation_names": "obonet: one stanza per term",
     "read_relation_table": "a few thousand relations",
     "read_sctype": "268 rows",
     "read_singlecellbase": "9,158 rows",
