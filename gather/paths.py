@@ -39,7 +39,8 @@ class _Found:
 
 class _Near(NamedTuple):
     """What lies one step from a query's genes: rows of genes, by columns; shared by all nodes asked about, and so
-    are the genes' ids and names. `evidence` with what candidates inherit, `direct` without.
+    are the genes' ids and names, and the edges of steps that several walks take. `evidence` with what candidates
+    inherit, `direct` without.
     """
 
     evidence: Sparse
@@ -47,6 +48,7 @@ class _Near(NamedTuple):
     weights: tuple[Sparse, ...]
     curies: tuple[str, ...]
     symbols: tuple[str, ...]
+    edges: dict[tuple[int, int], tuple[EdgeRef, ...]]
 
     @classmethod
     def of(cls, retriever: Retriever, query: GeneQuery) -> _Near:
@@ -57,6 +59,7 @@ class _Near(NamedTuple):
             tuple(_rows(w, rows) for w in retriever.operators.weights),
             tuple(graph.ids[i] for i in query.genes.tolist()),
             tuple(graph.names[i] for i in query.genes.tolist()),
+            {},
         )
 
 
@@ -94,7 +97,7 @@ def _evidence_item(
         fdr=float(convergence.fdr[position]),
         n_genes=len(genes),
         genes=genes,
-        walks=tuple(_walk(graph, w, retriever.exclude) for w in found),
+        walks=tuple(_walk(graph, w, retriever.exclude, near.edges) for w in found),
     )
 
 
@@ -229,13 +232,19 @@ def _longer(
     return found
 
 
-def _walk(graph: Graph, found: _Found, exclude: Iterable[str]) -> Walk:
-    steps = zip(found.nodes, found.nodes[1:], strict=False)
+def _walk(
+    graph: Graph, found: _Found, exclude: Iterable[str], edges: dict[tuple[int, int], tuple[EdgeRef, ...]]
+) -> Walk:
+    """A walk with names and provenance; `edges` keeps those of the steps met so far."""
+    steps = list(zip(found.nodes, found.nodes[1:], strict=False))
+    for step in steps:
+        if step not in edges:
+            edges[step] = edges_between(graph, *step, exclude=exclude)
     return Walk(
         gene=graph.ids[found.nodes[0]],
         nodes=tuple(graph.ids[i] for i in found.nodes),
         names=tuple(graph.names[i] for i in found.nodes),
-        steps=tuple(edges_between(graph, a, b, exclude=exclude) for a, b in steps),
+        steps=tuple(edges[step] for step in steps),
         weight=found.weight,
     )
 
