@@ -90,13 +90,37 @@ class Rung:
 def run(name: str, server: Server, arrivals: Sequence[Arrival], until_s: float) -> tuple[Rung, Outcome]:
     """Simulate one scheduler of `LADDER` on a trace, for `until_s` seconds."""
     clock = VirtualClock()
-    given = arrivals
-    if name == "first come, first served":
-        given = [replace(a, priority=Priority.ONLINE) for a in arrivals]
-    outcome = simulate(given, LADDER[name](server, clock), clock, server.times.seconds, until_s=until_s)
-    if given is not arrivals:
-        _sort_by_class(outcome, arrivals)
+    scheduler = LADDER[name](server, clock)
+
+    def drive(given: Sequence[Arrival]) -> Outcome:
+        return simulate(given, scheduler, clock, server.times.seconds, until_s=until_s)
+
+    outcome = by_class(name, arrivals, drive)
     return rung_of(name, server, outcome, until_s), outcome
+
+
+def by_class(
+    name: str, arrivals: Sequence[Arrival], drive: Callable[[Sequence[Arrival]], Outcome]
+) -> Outcome:
+    """Drive a trace, simulated or real, through a scheduler of `LADDER`; timelines come back by class.
+
+    First come, first served is driven as if every request were interactive, and its timelines get their classes back
+    afterwards; its batch tokens are those of finished requests.
+    """
+    if name != "first come, first served":
+        return drive(arrivals)
+    outcome = drive([replace(a, priority=Priority.ONLINE) for a in arrivals])
+    everyone, outcome.online = outcome.online, []
+    for timeline in everyone:
+        arrival = arrivals[int(timeline.request_id.rpartition("-")[2])]
+        if arrival.priority is Priority.ONLINE:
+            outcome.online.append(timeline)
+            continue
+        outcome.offline.append(timeline)
+        finished = len(timeline.token_s) >= arrival.output_tokens
+        outcome.offline_finished += finished
+        outcome.first_time_tokens += finished * (len(arrival.prompt) + arrival.output_tokens)
+    return outcome
 
 
 def rung_of(name: str, server: Server, outcome: Outcome, until_s: float) -> Rung:
@@ -110,20 +134,6 @@ def rung_of(name: str, server: Server, outcome: Outcome, until_s: float) -> Rung
         useful / until_s,
         outcome.recomputed_tokens,
     )
-
-
-def _sort_by_class(outcome: Outcome, arrivals: Sequence[Arrival]) -> None:
-    """Give a classless run's timelines their classes back; its batch tokens are those of finished requests."""
-    everyone, outcome.online = outcome.online, []
-    for timeline in everyone:
-        arrival = arrivals[int(timeline.request_id.rpartition("-")[2])]
-        if arrival.priority is Priority.ONLINE:
-            outcome.online.append(timeline)
-            continue
-        outcome.offline.append(timeline)
-        finished = len(timeline.token_s) >= arrival.output_tokens
-        outcome.offline_finished += finished
-        outcome.first_time_tokens += finished * (len(arrival.prompt) + arrival.output_tokens)
 
 
 def ladder(server: Server, arrivals: Sequence[Arrival], until_s: float) -> list[Rung]:

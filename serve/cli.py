@@ -12,7 +12,9 @@ import typer
 
 from serve import commands
 from serve.application import Application, note, run
-from serve.errors import InputError, ModelError
+from serve.bench_commands import bench
+from serve.dart import METHODS
+from serve.errors import InputError, ModelError, check_name
 
 if TYPE_CHECKING:
     from serve.engine import Engine, EngineConfig
@@ -101,22 +103,22 @@ def start(
     key = os.environ.get(KEY_VARIABLE)
     if not key and host not in ("127.0.0.1", "localhost", "::1"):
         raise InputError(f"--host {host} is reachable from outside: set an API key in {KEY_VARIABLE}")
-    address = bind(host, port)  # before the model is read: a taken port is answered at once
-    engine, model_name = load_engine(
-        model, precision, device, threads, cache_tokens, max_running, step_tokens, scheduler, pace
-    )
-    plug_draft(engine, draft, draft_folder)
-    engine.checkpoint.tensors.clear()  # the model has its own, packed
-    import uvicorn
+    with bind(host, port) as address:  # before the model is read: a taken port is answered at once
+        engine, model_name = load_engine(
+            model, precision, device, threads, cache_tokens, max_running, step_tokens, draft, scheduler, pace
+        )
+        plug_draft(engine, draft, draft_folder)
+        engine.checkpoint.tensors.clear()  # the model has its own, packed
+        import uvicorn
 
-    from serve.http import Limits, Server
+        from serve.http import Limits, Server
 
-    limits = Limits(max_body, 30.0, max_prompt, max_output, min(512, max_output), max_open)
-    server = Server(engine, name or model_name, limits, key)
-    where = f"[{host}]" if ":" in host else host
-    note(f"serving {server.model_name} at http://{where}:{address.getsockname()[1]}/v1")
-    settings = uvicorn.Config(server.app(), log_level="warning", timeout_graceful_shutdown=drain)
-    uvicorn.Server(settings).run(sockets=[address])
+        limits = Limits(max_body, 30.0, max_prompt, max_output, min(512, max_output), max_open)
+        server = Server(engine, name or model_name, limits, key)
+        where = f"[{host}]" if ":" in host else host
+        note(f"serving {server.model_name} at http://{where}:{address.getsockname()[1]}/v1")
+        settings = uvicorn.Config(server.app(), log_level="warning", timeout_graceful_shutdown=drain)
+        uvicorn.Server(settings).run(sockets=[address])
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -152,7 +154,7 @@ def chat(
     from serve.request import SamplingParams
 
     params = SamplingParams(temperature=temperature, max_tokens=max_tokens)
-    engine, _ = load_engine(model, precision, device, threads, cache_tokens, 1, 256)
+    engine, _ = load_engine(model, precision, device, threads, cache_tokens, 1, 256, draft)
     plug_draft(engine, draft, draft_folder)
     converse(engine, params, system)
 
@@ -165,15 +167,16 @@ def load_engine(
     cache_tokens: int,
     max_running: int,
     step_tokens: int,
+    draft: str,
     scheduler: str = "priority",
     pace: float = 0.2,
 ) -> tuple[Engine, str]:
-    """Read a model and set an engine up around it; the engine and the model's name."""
+    """Check the words of the options, then read a model and set an engine up around it; the engine and its name."""
     from serve.threads import use_threads
     from serve.weights import find_model, load_checkpoint
 
-    if scheduler not in SCHEDULERS:
-        raise InputError(f"no scheduler {scheduler!r}; one of {', '.join(SCHEDULERS)}")
+    check_name("--draft", draft, ("off", *METHODS))
+    check_name("--scheduler", scheduler, SCHEDULERS)
     if pace <= 0:
         raise InputError(f"--pace is {pace:g}, must be positive")
     path = find_model(model)  # before torch is loaded: a typing error is answered at once
@@ -217,6 +220,7 @@ def plug_draft(engine: Engine, method: str, folder: Path | None) -> None:
 
 
 commands.register(app)
+app.add_typer(bench, name="bench")
 
 
 def main() -> None:

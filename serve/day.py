@@ -48,6 +48,10 @@ class Setting:
     tokens: int = 40
     seed: int = 0
     scheduler: str = "echo"
+    model: Path | None = None
+    """Folder or file; None is the embedded model."""
+    tail_s: float = 30.0
+    """Seconds at the end in which no reader comes, so that the last one can be answered."""
 
     @property
     def slo(self) -> ReadingSlo:
@@ -140,11 +144,12 @@ def run(setting: Setting, command: Sequence[str], prompts: Path) -> tuple[list[T
     """The day."""
     rows = [json.loads(line) for line in prompts.read_text(encoding="utf-8").splitlines()]
     messages = [row["messages"] for row in rows if row["workload"] in ("chat", "qa")]
-    arrivals = bursts(np.random.default_rng(setting.seed), setting.rate, setting.seconds - 30.0)
+    arrivals = bursts(np.random.default_rng(setting.seed), setting.rate, setting.seconds - setting.tail_s)
     port = 8600 + os.getpid() % 300
     url = f"http://127.0.0.1:{port}/v1"
     start = [sys.executable, "-m", "serve.cli", "start", "--port", str(port), "--max-open", "2000"]
     start += ["--scheduler", setting.scheduler, "--pace", str(setting.pace_s), "--drain", "0"]
+    start += [] if setting.model is None else ["--model", str(setting.model)]
     with tempfile.TemporaryDirectory() as scratch:
         server_log, batch_log = Path(scratch) / "server.log", Path(scratch) / "batch.log"
         with child(start, server_log) as server:
@@ -153,7 +158,7 @@ def run(setting: Setting, command: Sequence[str], prompts: Path) -> tuple[list[T
             load = Load(
                 url, name, messages, arrivals, setting.tokens, drain=setting.seconds - float(arrivals[-1])
             )
-            filled = [part.format(url=url, model=name) for part in command]
+            filled = [part.replace("{url}", url).replace("{model}", name) for part in command]
             with child(filled, batch_log) as batch:
                 wait_for(url, "prompt_tokens_total", batch_log, 600, batch)
                 return asyncio.run(beside(load, url, setting.seconds))
@@ -172,6 +177,7 @@ def page(
         f"{SmoothGoodput(setting.slo, penalty, alpha)(lines, setting.seconds):.2f} (alpha {alpha:g})"
         for alpha in (1.0, 2.5, 5.0)
     )
+    model = "the embedded model" if setting.model is None else f"`{setting.model.name}`"
     batch_output = seen.grown("output_tokens_total") - online_tokens
     rows = (
         ("interactive requests", f"{len(lines)}, of which {done} were answered to the end"),
@@ -193,7 +199,7 @@ def page(
         [
             "# A day in the life of one server",
             "",
-            f"`vckg-serve start --scheduler {setting.scheduler}` with the embedded model on {os.cpu_count()} CPU "
+            f"`vckg-serve start --scheduler {setting.scheduler}` with {model} on {os.cpu_count()} CPU "
             f"cores, for {setting.seconds:g} s. Batch work comes from another program and says so in each request "
             f"(`service_tier`); beside it readers arrive in bursts ({setting.rate:g} a second on average: half a "
             f"minute at 0.4, half a minute at 1.6 times that), each asks for at most {setting.tokens} tokens. A "
@@ -221,6 +227,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=240.0)
     parser.add_argument("--rate", type=float, default=0.1, help="interactive requests a second, on average")
     parser.add_argument("--scheduler", default="echo", help="echo or priority")
+    parser.add_argument("--model", type=Path, help="folder or .gguf file; default: the embedded model")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--prompts", type=Path, default=Path("data/serve/heldout.jsonl"), help="the readers'")
     parser.add_argument("--output", type=Path, default=Path("docs/results/day.md"))
@@ -229,7 +236,9 @@ def main() -> None:
     command = [part for part in chosen.command if part != "--"]
     if not command or chosen.seconds <= 40:
         parser.error("wanted more than 40 seconds, and after -- a command that sends batch prompts to {url}")
-    setting = Setting(chosen.seconds, chosen.rate, seed=chosen.seed, scheduler=chosen.scheduler)
+    setting = Setting(
+        chosen.seconds, chosen.rate, seed=chosen.seed, scheduler=chosen.scheduler, model=chosen.model
+    )
     lines, seen = run(setting, command, chosen.prompts)
     picture = chosen.output.with_suffix(".svg")
     picture.write_text(draw(lines, seen.at_s, seen.counters, setting.slo), encoding="utf-8")

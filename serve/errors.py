@@ -11,6 +11,9 @@ Anything else is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
+
 
 class KnownError(Exception):
     """A failure whose message is enough for the user; the commands print it without a traceback."""
@@ -37,3 +40,11 @@ class OverloadedError(KnownError):
 
 class InputError(KnownError):
     """An argument or an input file is not usable as given."""
+
+
+def check_name(what: str, name: str, known: Sequence[str]) -> None:
+    """Raise InputError if `name`, the value of `what`, is not a known one; the nearest known name is offered."""
+    if name not in known:
+        near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
+        meant = f" (did you mean {near[0]!r}?)" if near else ""
+        raise InputError(f"{what} {name!r}{meant}; wanted one of {', '.join(known)}")

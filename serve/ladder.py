@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from serve.capacity import LADDER, Rung, Server, bursty_trace, rung_of
+from serve.capacity import LADDER, Rung, Server, bursty_trace, by_class, rung_of
 from serve.capacity import run as run_simulated
 from serve.engine import Engine, EngineConfig
 from serve.errors import InputError
@@ -204,32 +204,15 @@ def climb(
     """The named schedulers of the ladder on the same trace, on the engine and in the simulator."""
     pairs = []
     for name in names:
-        make = LADDER[name]
-        plain = name == "first come, first served"
-        engine = make_engine(model, checkpoint, server, make(server, steps.clock))
-        given = [replace(a, priority=Priority.ONLINE) for a in arrivals] if plain else list(arrivals)
-        drive = Drive(engine, given, until_s, steps)
-        outcome = drive()
-        if plain:
-            _give_classes_back(outcome, arrivals)
-        pairs.append(
-            Pair(rung_of(name, server, outcome, until_s), run_simulated(name, server, arrivals, until_s)[0])
-        )
-        sys.stderr.write(f"{name}: {pairs[-1].real}\n")
+        engine = make_engine(model, checkpoint, server, LADDER[name](server, steps.clock))
+
+        def drive(given: Sequence[Arrival], engine: Engine = engine) -> Outcome:
+            return Drive(engine, given, until_s, steps)()
+
+        real = rung_of(name, server, by_class(name, arrivals, drive), until_s)
+        pairs.append(Pair(real, run_simulated(name, server, arrivals, until_s)[0]))
+        sys.stderr.write(f"{name}: {real}\n")
     return pairs
-
-
-def _give_classes_back(outcome: Outcome, arrivals: Sequence[Arrival]) -> None:
-    everyone, outcome.online = outcome.online, []
-    for timeline in everyone:
-        arrival = arrivals[int(timeline.request_id.rpartition("-")[2])]
-        if arrival.priority is Priority.ONLINE:
-            outcome.online.append(timeline)
-            continue
-        outcome.offline.append(timeline)
-        finished = timeline.ending is Ending.FINISHED
-        outcome.offline_finished += finished
-        outcome.first_time_tokens += finished * (len(arrival.prompt) + arrival.output_tokens)
 
 
 def table(runs: Sequence[Sequence[Pair]]) -> str:

@@ -19,7 +19,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,6 +143,11 @@ class Writer:
         picked = self.pick(logits, order, slots)
         return self._append(slots, picked)
 
+    def run(self, prompts: Iterator[CorpusPrompt]) -> Iterator[list[Answer]]:
+        """Step until every prompt is answered; each step's answers."""
+        while (ended := self.step(prompts)) or self.writing:
+            yield ended
+
     def _share(self, group: list[Slot], n: int) -> None:
         """Give the other answers of a prompt its keys and values."""
         source = slots_of(group[0].blocks, 0, n, BLOCK_TOKENS)
@@ -242,6 +247,18 @@ class Shelf:
         self.flush()
         return True
 
+    def fill(self, batches: Iterable[list[Answer]], until: float, report: Report | None) -> int:
+        """Take batches of answers in until they or the time (`time.time()`) end; the number of answer tokens."""
+        written, began = 0, time.time()
+        for answers in batches:
+            written += sum(len(a.tokens) - len(a.prompt.tokens) for a in answers)
+            if self.add(answers) and report:
+                report(f"{written:,} answer tokens, {written / (time.time() - began):.0f} a second")
+            if time.time() > until:
+                break
+        self.flush()
+        return written
+
     def flush(self) -> None:
         """Write what waits."""
         if self.waiting:
@@ -271,19 +288,9 @@ def write_corpus(
     """
     shelf = Shelf(folder, per_shard)
     writer = Writer(model, slots=slots, draws=draws, length=length, stop=stop, seed=len(shelf.known))
-    pending = read_prompts(prompts, tokenizer, shelf.known, longest_prompt)
-    written, began = 0, time.time()
-    while True:
-        ended = writer.step(pending)
-        if not ended and not writer.writing:
-            break
-        written += sum(len(a.tokens) - len(a.prompt.tokens) for a in ended)
-        if shelf.add(ended) and report:
-            report(f"{written:,} answer tokens, {written / (time.time() - began):.0f} a second")
-        if time.time() > until:
-            break
-    shelf.flush()
-    return written
+    return shelf.fill(
+        writer.run(read_prompts(prompts, tokenizer, shelf.known, longest_prompt)), until, report
+    )
 
 
 def pack_answers(folder: Path, path: Path) -> tuple[int, int]:
@@ -364,14 +371,6 @@ def replay_corpus(
         return 0
     longest = max(len(tokens) for _, _, tokens in texts)
     writer = Writer(model, slots=1, draws=1, length=longest, stop=set(), seed=0)
-    written, began = 0, time.time()
     # A prompt counts as known once one of its answers is there, so its answers stay in one shard.
-    for _, group in itertools.groupby(texts, key=lambda text: text[0].number):
-        answers = writer.replay(list(group))
-        written += sum(len(a.tokens) - len(a.prompt.tokens) for a in answers)
-        if shelf.add(answers) and report:
-            report(f"{written:,} answer tokens, {written / (time.time() - began):.0f} a second")
-        if time.time() > until:
-            break
-    shelf.flush()
-    return written
+    groups = itertools.groupby(texts, key=lambda text: text[0].number)
+    return shelf.fill((writer.replay(list(group)) for _, group in groups), until, report)

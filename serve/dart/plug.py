@@ -5,16 +5,16 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from serve.dart import METHODS
 from serve.dart.draft import DartProposer, EagleProposer, pack
 from serve.dart.head import load_head
 from serve.dart.lookup import LookupProposer
 from serve.dart.ngram import Trie
 from serve.dart.propose import NgramProposer, Sized
-from serve.errors import InputError
+from serve.errors import InputError, check_name
 from serve.model import Model
 from serve.weights import EMBEDDED, Checkpoint, tokenizer_hash
 
-METHODS = ("lookup", "ngram", "head", "dart", "eagle")
 HEAD, EAGLE, TRIE = "head.safetensors", "eagle.safetensors", "answers.ngram"
 
 
@@ -57,8 +57,7 @@ def make_proposer(
     InputError, ModelError
         for an unknown method, a missing head, or files of another tokenizer.
     """
-    if method not in METHODS:
-        raise InputError(f"draft method {method!r}; wanted one of {', '.join(METHODS)}")
+    check_name("draft method", method, METHODS)
     if method == "lookup":
         return LookupProposer(nodes=nodes)
     known = tokenizer_hash(checkpoint.tokenizer)

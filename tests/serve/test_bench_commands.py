@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from serve.bench import looping, read_prompts
+from serve.bench_commands import parse_method
 from serve.cli import app
-from serve.commands import parse_method
 from serve.dart.head import load_head
 from serve.dart.ngram import Trie
 from serve.errors import InputError
@@ -71,6 +71,8 @@ def test_from_prompts_to_a_measured_head(prompts: Path, tmp_path: Path) -> None:
 def test_a_method_that_cannot_be_read_is_named(text: str) -> None:
     with pytest.raises(InputError, match=text):
         parse_method(text)
+    with pytest.raises(InputError, match=r"--method 'drt' \(did you mean 'dart'\?\)"):
+        parse_method("drt:8")
     assert parse_method("dart:8").nodes == 8
     assert parse_method("dart:auto").nodes is None
 

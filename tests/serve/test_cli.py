@@ -44,6 +44,14 @@ def test_a_missing_model_is_one_line_and_exit_code_2():
     )
 
 
+@pytest.mark.parametrize("command", ["start", "chat"])
+def test_a_mistyped_draft_is_an_input_error_before_the_model_is_looked_for(command):
+    port = ["--port", "0"] if command == "start" else []
+    result = CliRunner().invoke(app, [command, *port, "--draft", "drt", "--model", "/nowhere"])
+    assert isinstance(result.exception, InputError)
+    assert "--draft 'drt' (did you mean 'dart'?); wanted one of off, lookup," in str(result.exception)
+
+
 @pytest.mark.parametrize("size", ["--step-tokens", "--max-running"])
 def test_sizes_are_checked(size):
     assert CliRunner().invoke(app, ["start", size, "0"]).exit_code == 2

@@ -132,10 +132,11 @@ def test_half_precision_weights_agree_with_float32_nearly_everywhere(embedded, m
 def test_the_command_serves_drains_on_sigterm_and_refuses_what_is_wrong(tmp_path):
     environment = os.environ | {"VCKG_SERVE_API_KEY": "k"}
     command = [sys.executable, "-m", "serve.cli", "start", "--port", "18731", "--cache-tokens", "2048"]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
-        client = httpx.Client(
-            base_url="http://127.0.0.1:18731", headers={"Authorization": "Bearer k"}, timeout=60
-        )
+    key = {"Authorization": "Bearer k"}
+    with (
+        subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server,
+        httpx.Client(base_url="http://127.0.0.1:18731", headers=key, timeout=60) as client,
+    ):
         wait_for(client)
         body = {"messages": [{"role": "user", "content": "Count."}], "max_tokens": 60, "stream": True}
         with client.stream("POST", "/v1/chat/completions", json=body | {"ignore_eos": True}) as response:
