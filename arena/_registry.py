@@ -38,6 +38,7 @@ from inspect_ai.model import (
 from inspect_ai.solver import Generate as EngineGenerate
 from inspect_ai.solver import Solver, TaskState, solver
 from inspect_ai.tool import ToolChoice, ToolInfo
+from inspect_ai.util import JSONSchema
 from pydantic import TypeAdapter
 
 from arena import baselines
@@ -327,11 +328,11 @@ class JudgeModel:
     async def __call__(self, system: str, prompt: str, schema: Mapping[str, Any] | None) -> Reply:
         messages: list[ChatMessage] = [ChatMessageSystem(content=system)] if system else []
         messages.append(ChatMessageUser(content=prompt))
-        asked = None if schema is None else ResponseSchema(name="verdict", json_schema=_json_schema(schema))
+        model = self._model()
+        held = GenerateConfig() if schema is None else _held_to(schema, model)
         try:
-            output = await self._model().generate(
-                messages,
-                config=self._config.merge(GenerateConfig(response_schema=asked, temperature=0.0)),
+            output = await model.generate(
+                messages, config=self._config.merge(held).merge(GenerateConfig(temperature=0.0))
             )
         except Exception as error:
             self.failure = JudgeCallError(f"{type(error).__name__}: {error}")
@@ -343,9 +344,17 @@ class JudgeModel:
         return Reply(output.completion, output.model, spent)
 
 
-def _json_schema(schema: Mapping[str, Any]) -> Any:
-    hint = ResponseSchema.model_fields["json_schema"].annotation
-    return TypeAdapter(hint).validate_python(schema)
+def _held_to(schema: Mapping[str, Any], model: Model) -> GenerateConfig:
+    """Configuration that holds a reply to a JSON schema.
+
+    The engine strips an OpenAI-compatible request of every bound (lengths, ranges, numbers of items), and a judge that
+    is held to the rest cites without end; such a URL therefore gets the schema as it is.
+    """
+    if (extra := model.config.extra_body) is not None:
+        whole = {"type": "json_schema", "json_schema": {"name": "verdict", "schema": dict(schema)}}
+        return GenerateConfig(extra_body={**extra, "response_format": whole})
+    told = TypeAdapter(JSONSchema).validate_python(schema)
+    return GenerateConfig(response_schema=ResponseSchema(name="verdict", json_schema=told))
 
 
 # ---- baselines and retrieval, as models -------------------------------------------------------------------

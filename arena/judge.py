@@ -139,7 +139,7 @@ class _RubricForm:
         )
 
     def schema(self, sample: Sample, known: Sequence[Evidence]) -> dict[str, Any] | None:
-        return verdict_schema(sample.task, [e.id for e in known])
+        return verdict_schema(sample.task, {e.id: e.quotable() for e in known})
 
     def read(self, text: str, task: TaskName, known: Sequence[Evidence], found: _Round) -> None:
         verdict, refused = parse_verdict(text, task, known)
@@ -345,6 +345,4 @@ def _form_example(task: TaskName) -> str:
     """The shape of a verdict, with words where values go."""
     dimensions = {d.name: {"rating": "0 to 5", "reason": "one sentence"} for d in RUBRICS[task]}
     citation = {"id": "E1", "quote": "words of E1", "stance": "supports or contradicts"}
-    return json.dumps(
-        {"dimensions": dimensions, "evidence": [citation], "rationale": "two sentences"}, indent=1
-    )
+    return json.dumps({"dimensions": dimensions, "evidence": [citation], "rationale": "two sentences"})

@@ -8,6 +8,8 @@ and publications. Each piece has an id; a judge has to cite ids and quote their 
 from __future__ import annotations
 
 import hashlib
+import re
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -27,6 +29,8 @@ ANNOTATIONS_SHOWN: Final = 8
 PUBLICATIONS_SHOWN: Final = 4
 LONGEST_TEXT: Final = 4000
 """Letters of a passage or abstract that are shown."""
+LONGEST_QUOTE: Final = 160
+SENTENCE_END: Final = re.compile(r"(?<=[.!?])\s+")
 
 
 class Fact(NamedTuple):
@@ -54,6 +58,11 @@ class Evidence:
         """The statement as a judge reads it, with its source and publications."""
         where = "; ".join(part for part in (self.source, ", ".join(self.publications)) if part)
         return f"[{self.id}] {self.text}" + (f" ({where})" if where else "")
+
+    def quotable(self) -> list[str]:
+        """The sentences of the text, long ones in pieces: what a judge may quote of it."""
+        pieces = (textwrap.wrap(part, LONGEST_QUOTE) for part in SENTENCE_END.split(self.text))
+        return list(dict.fromkeys(piece for wrapped in pieces for piece in wrapped)) or [self.text]
 
 
 def evidence(sample: Sample, answer: Answer, graph: Graph, *, seed: int = 0) -> tuple[Evidence, ...]:

@@ -6,7 +6,7 @@ that were rated, in 0..1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,9 +14,10 @@ from arena.types import TaskName
 
 TOP: Final = 5
 """Highest rating of a dimension."""
-LONGEST_REASON: Final = 300
-"""Letters of a reason or quote in a verdict, so that a judge that rambles still closes its JSON."""
-MOST_CITATIONS: Final = 8
+LONGEST_REASON: Final = 160
+"""Letters of a reason in a verdict, so that a judge that rambles still closes its JSON."""
+LONGEST_RATIONALE: Final = 320
+MOST_CITATIONS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,43 +219,49 @@ def total(task: TaskName, ratings: Mapping[str, float | None]) -> float | None:
     return sum(w * r / TOP for w, r in given) / weight if weight else None
 
 
-def verdict_schema(task: TaskName, evidence_ids: list[str]) -> dict[str, Any]:
-    """JSON schema of a verdict: every dimension rated, evidence cited by known id with a quote."""
-    rating = {
-        "type": "object",
-        "properties": {
-            "rating": {"type": "integer", "minimum": 0, "maximum": TOP},
-            "reason": {"type": "string", "maxLength": LONGEST_REASON},
-        },
-        "required": ["rating", "reason"],
-        "additionalProperties": False,
+def verdict_schema(task: TaskName, quotable: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """JSON schema of a verdict: every dimension rated, evidence cited by known id with words of it.
+
+    Parameters
+    ----------
+    quotable
+        What may be quoted of each piece of evidence, by its id. A judge whose decoding is held to the schema then
+        cannot misquote; one that is not is checked by `arena.verdict.parse_verdict` all the same.
+    """
+    rating = _object(
+        rating={"type": "integer", "minimum": 0, "maximum": TOP},
+        reason={"type": "string", "maxLength": LONGEST_REASON},
+    )
+    stance = {"type": "string", "enum": ["supports", "contradicts"]}
+    citations = [
+        _object(
+            id={"type": "string", "enum": [name]},
+            quote={"type": "string", "enum": list(words)},
+            stance=stance,
+        )
+        for name, words in quotable.items()
+    ]
+    free = _object(
+        id={"type": "string"}, quote={"type": "string", "maxLength": LONGEST_REASON}, stance=stance
+    )
+    cited = {
+        "type": "array",
+        "items": {"anyOf": citations} if citations else free,
+        "minItems": min(1, len(citations)),
+        "maxItems": MOST_CITATIONS,
     }
-    dimensions = [d.name for d in RUBRICS[task]]
-    cited_id: dict[str, Any] = {"type": "string"}
-    if evidence_ids:
-        cited_id["enum"] = evidence_ids
-    citation = {
-        "type": "object",
-        "properties": {
-            "id": cited_id,
-            "quote": {"type": "string", "maxLength": LONGEST_REASON},
-            "stance": {"type": "string", "enum": ["supports", "contradicts"]},
-        },
-        "required": ["id", "quote", "stance"],
-        "additionalProperties": False,
-    }
+    return _object(
+        dimensions=_object(**dict.fromkeys((d.name for d in RUBRICS[task]), rating)),
+        evidence=cited,
+        rationale={"type": "string", "maxLength": LONGEST_RATIONALE},
+    )
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    """Schema of an object with these properties and no others."""
     return {
         "type": "object",
-        "properties": {
-            "dimensions": {
-                "type": "object",
-                "properties": dict.fromkeys(dimensions, rating),
-                "required": dimensions,
-                "additionalProperties": False,
-            },
-            "evidence": {"type": "array", "items": citation, "maxItems": MOST_CITATIONS},
-            "rationale": {"type": "string", "maxLength": 2 * LONGEST_REASON},
-        },
-        "required": ["dimensions", "evidence", "rationale"],
+        "properties": properties,
+        "required": list(properties),
         "additionalProperties": False,
     }

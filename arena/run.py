@@ -191,14 +191,16 @@ def _asked_of(
     judge_model: Contestant, sampling: Sampling, repeats: int, tasks: Sequence[TaskName], compat: bool
 ) -> str:
     """Digest of what verdicts depend on beside the answer; other prompts or limits are another asking."""
-    from arena.rubric import RUBRICS
+    from arena.rubric import RUBRICS, verdict_schema
     from vckg.prompts import load_prompt
 
     forms = [f"sc-arena-{task}" for task in tasks] if compat else ["rubric"]
     parts = {
         "model": [judge_model.model, judge_model.args, judge_model.base_url],
         "prompts": [load_prompt(f"arena/judge-{name}").id for name in ("system", "repair", *forms)],
-        "rubric": [] if compat else [asdict(d) for task in tasks for d in RUBRICS[task]],
+        "rubric": []
+        if compat
+        else [[asdict(d) for d in RUBRICS[t]] + [verdict_schema(t, {})] for t in tasks],
         "max_tokens": sampling.max_tokens,
         "repeats": repeats,
     }

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from arena.judge import answer_text, judge, knowledge_scores
 from arena.knowledge import Evidence, evidence
-from arena.rubric import RUBRICS, TOP, total, verdict_schema
+from arena.rubric import MOST_CITATIONS, RUBRICS, TOP, total, verdict_schema
 from arena.types import TASKS, Answer, JudgeCallError, Reply, Sample, Score
 from arena.verdict import UnusableReplyError, parse_compat, parse_verdict
 from vckg.graph import Graph
@@ -234,10 +234,31 @@ def test_the_schema_accepts_what_the_parser_accepts() -> None:
             "evidence": [{"id": "E1", "quote": "words", "stance": "supports"}],
             "rationale": "",
         }
-        jsonschema.validate(reply, verdict_schema(task, ["E1"]))
+        jsonschema.validate(reply, verdict_schema(task, {"E1": ["words"]}))
         found, _ = parse_verdict(json.dumps(reply), task, [Evidence("E1", "k", "some words", (), "")])
         assert total(task, {k: v.rating for k, v in found.dimensions.items()}) == 1
         assert sum(d.weight for d in RUBRICS[task]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CD4 is a marker of T cell",
+        "One sentence. Another;  and more! " * 20,
+        "word" * 200,
+        "β-cell\tof the\nislet",
+        "  ",
+    ],
+)
+def test_what_may_be_quoted_of_evidence_is_accepted_as_its_words(text: str) -> None:
+    known = [Evidence("E1", "passage", text, ("PMID:1",), "a title")]
+    for words in known[0].quotable():
+        reply = {
+            "dimensions": {d.name: {"rating": 2, "reason": ""} for d in RUBRICS["qa"]},
+            "evidence": [{"id": "E1", "quote": words}],
+        }
+        if words.strip():
+            assert parse_verdict(json.dumps(reply), "qa", known)[1] == 0
 
 
 @settings(max_examples=200, deadline=None)
@@ -407,8 +428,10 @@ def fault(reply: dict[str, Any], kind: str) -> None:
             reply["dimensions"]["charm"] = {"rating": 1, "reason": ""}
         case "a word too many in a citation":
             reply["evidence"][0]["page"] = 3
-        case "nine citations":
-            reply["evidence"] *= 9
+        case "too many citations":
+            reply["evidence"] *= MOST_CITATIONS + 1
+        case "words that do not stand in the evidence":
+            reply["evidence"][0]["quote"] = "words of E1"
         case "a total":
             reply["total"] = 1.0
 
@@ -421,19 +444,20 @@ def fault(reply: dict[str, Any], kind: str) -> None:
         "a word too many in a rating",
         "an unknown dimension",
         "a word too many in a citation",
-        "nine citations",
+        "too many citations",
+        "words that do not stand in the evidence",
         "a total",
     ],
 )
 def test_a_verdict_of_another_shape_is_refused(kind: str) -> None:
-    schema = verdict_schema("annotation", ["E1"])
+    schema = verdict_schema("annotation", {"E1": ["CD4 is a marker of T cell"]})
     reply: dict[str, Any] = {
         "dimensions": {d.name: {"rating": 0, "reason": ""} for d in RUBRICS["annotation"]},
-        "evidence": [{"id": "E1", "quote": "", "stance": "supports"}],
+        "evidence": [{"id": "E1", "quote": "CD4 is a marker of T cell", "stance": "supports"}],
         "rationale": "",
     }
     jsonschema.validate(reply, schema)
-    jsonschema.validate(reply | {"evidence": reply["evidence"] * 8}, schema)
+    jsonschema.validate(reply | {"evidence": reply["evidence"] * MOST_CITATIONS}, schema)
     fault(reply, kind)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(reply, schema)

@@ -211,7 +211,15 @@ def test_without_its_script_the_page_still_reads(folder: Path, browser: Any) -> 
 
 
 @pytest.mark.slow
-def test_50_contestants_on_2000_samples_stay_under_10_megabytes(make_runs: MakeRuns, tmp_path: Path) -> None:
+@pytest.mark.browser
+def test_50_contestants_on_2000_samples_stay_under_10_megabytes_and_accessible(
+    make_runs: MakeRuns, page: Any, axe: Any, tmp_path: Path
+) -> None:
     field = {"gold": 1.0, "majority": 0.2, **{f"provider/model-{i:02d}": 0.3 + i / 100 for i in range(48)}}
     report.write_report(make_runs(field, tasks=TASKS, n=400), tmp_path)
     assert (tmp_path / report.HTML).stat().st_size < 10_000_000
+    page.goto((tmp_path / report.HTML).as_uri())
+    assert page.locator(".race tbody tr").count() == 49
+    page.locator("[data-browser]").scroll_into_view_if_needed()
+    page.wait_for_selector(".sample .card")
+    assert axe(page) == []

@@ -12,6 +12,8 @@ import pytest
 
 from arena import engine, record, run
 from arena.contestants import resolve
+from arena.knowledge import evidence
+from arena.rubric import MOST_CITATIONS, verdict_schema
 from arena.samples import make_cells, make_samples
 from arena.types import Answer, RunManifest, Sample, Score, Usage
 from vckg.errors import InputError, KnownError
@@ -378,6 +380,25 @@ def test_a_judge_asked_otherwise_is_asked_again(
         run.judge(folder, judge, lambda: fresh_graph, compat=True, limit=1, sampling=sampling)
     asked = [b["max_tokens"] for b in server.bodies]
     assert asked == [5] * (len(asked) // 2) + [500] * (len(asked) // 2)
+
+
+def test_the_form_of_a_verdict_reaches_the_judge_with_every_bound(
+    plan: Callable[..., run.Plan], fresh_graph: Graph, tmp_path: Path, openai_server: Server
+) -> None:
+    """The engine strips a schema of its bounds; a small judge then cites without end."""
+    server = openai_server(lambda _prompt: "no verdict")
+    folder = run.run(plan("majority"), tmp_path)
+    run.judge(folder, resolve("j", base_url=server.url), lambda: fresh_graph, limit=1)
+    told = record.read_run(folder)
+    wanted = []
+    for answer in told.answers:
+        sample = told.samples[answer.sample_id]
+        known = evidence(sample, answer, fresh_graph)
+        wanted.append(verdict_schema(sample.task, {e.id: e.quotable() for e in known}))
+    asked = [body["response_format"]["json_schema"]["schema"] for body in server.bodies]
+    assert asked
+    assert all(schema in wanted for schema in asked)
+    assert {schema["properties"]["evidence"]["maxItems"] for schema in asked} == {MOST_CITATIONS}
 
 
 def _values(folder: Path) -> list[tuple[str, str, str, float | None]]:
