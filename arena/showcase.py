@@ -41,6 +41,8 @@ CONTESTANTS = (
 LIMIT = 2
 JUDGED = 1
 ANSWER_TOKENS = 160
+JUDGE_TOKENS = 700
+"""A whole verdict of a small model takes 150 to 300."""
 CONNECTIONS = 8
 #: Interactive requests a second, each for `LOAD_S` seconds.
 RATES = (0.25, 0.5, 1.0)
@@ -139,7 +141,7 @@ def _contest(plan: Plan) -> Iterator[Step]:
         command = ["arena", "run", "--model", contestant, "--limit", str(plan.limit), "--graph", "graph"]
         command += ["--output", runs, "--max-tokens", str(ANSWER_TOKENS), "--connections", str(CONNECTIONS)]
         command += ["--timeout", "1800", "--base-url", SERVER, "--judge", MODEL, "--judge-base-url", SERVER]
-        command += ["--judge-limit", str(plan.judged)]
+        command += ["--judge-limit", str(plan.judged), "--judge-max-tokens", str(JUDGE_TOKENS)]
         step = Step(
             f"arena-{contestant}-{plan.limit}",
             f"put the tasks to {contestant}, and judge",
