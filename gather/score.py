@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ from gather.metapath import Sparse, Target, target_named
 from gather.operators import HOP_CODES, Operators, Table, operators
 from gather.query import GeneQuery, Panel
 from gather.walk import TIE_DECIMALS
-from gather.weights import GENERATIONS, Null, Weights, evidence_weights, kinds_of
+from gather.weights import GENERATIONS, INHERITANCE, Null, Weights, evidence_weights, kinds_of
 from vckg.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -87,6 +87,18 @@ class Support:
     share: Floats
     similarity: Floats
     genes: npt.NDArray[np.intp]
+
+
+class Lines(NamedTuple):
+    """From a candidate and each ancestor whose evidence it takes over down to the candidate, in the order of nodes.
+
+    `columns` of the evidence weights, int32[lines]; the `share` that is taken over, float64[lines]; the `nodes`,
+    int32[lines, generations + 1], -1 after the end.
+    """
+
+    columns: Ints
+    share: Floats
+    nodes: Ints
 
 
 class Retriever:
@@ -188,24 +200,27 @@ class Retriever:
         """Reach and path weights, memory-mapped."""
         return operators(self.graph, self.target, hops=self.hops, exclude=self.exclude)
 
-    def inherited_from(self, node: int) -> list[tuple[int, int, tuple[int, ...]]]:
-        """Ancestors whose evidence a node takes over: generation, column of the weights, and the line from the
-        ancestor down to the node; kept, because every query asks again for the same few nodes.
+    def lines_to(self, node: int) -> Lines:
+        """The lines by which a candidate gets its evidence; kept, because every query asks again for the same few
+        nodes.
         """
-        if node not in self._inherited_from:
-            found = []
+        if node not in self._lines_to:
             lines: dict[int, tuple[int, ...]] = {node: (node,)}
             frontier = [node]
-            for generation in range(1, GENERATIONS + 1):
+            for _generation in range(GENERATIONS):
                 above = {
                     p: (p, *lines[i]) for i in frontier for p in self._parents.get(i, ()) if p not in lines
                 }
-                columns = ((self.weights.column_of.get(ancestor), line) for ancestor, line in above.items())
-                found += [(generation, column, line) for column, line in columns if column is not None]
                 lines |= above
                 frontier = sorted(above)
-            self._inherited_from[node] = found
-        return self._inherited_from[node]
+            told = sorted(line for top, line in lines.items() if top in self.weights.column_of)
+            nodes = np.full((len(told), GENERATIONS + 1), -1, np.int32)
+            for i, line in enumerate(told):
+                nodes[i, : len(line)] = line
+            columns = np.array([self.weights.column_of[line[0]] for line in told], np.int32)
+            share = np.array([INHERITANCE ** (len(line) - 1) for line in told])
+            self._lines_to[node] = Lines(columns, share, nodes)
+        return self._lines_to[node]
 
     @cached_property
     def _parents(self) -> dict[int, list[int]]:
@@ -215,7 +230,7 @@ class Retriever:
         return parents
 
     @cached_property
-    def _inherited_from(self) -> dict[int, list[tuple[int, int, tuple[int, ...]]]]:
+    def _lines_to(self) -> dict[int, Lines]:
         return {}
 
     @cached_property

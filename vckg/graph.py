@@ -30,6 +30,16 @@ Ints = npt.NDArray[np.int32]
 NODE_COLUMNS = ("id", "name", "description", "synonyms", "xrefs")
 
 
+def spans_of(
+    indptr: npt.NDArray[Any], rows: npt.NDArray[np.integer[Any]]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Where the entries of some rows of a CSR matrix lie, and which of `rows` (by position) each belongs to."""
+    starts = np.asarray(indptr[rows], np.intp)
+    lengths = indptr[rows + 1] - starts
+    owner = np.repeat(np.arange(len(rows)), lengths)
+    return np.arange(len(owner)) + np.repeat(starts + lengths - np.cumsum(lengths), lengths), owner
+
+
 class Node(NamedTuple):
     """One node with its texts."""
 
@@ -85,6 +95,7 @@ class Graph:
         self._nodes = nodes
         self._arrays = arrays
         self._dictionaries = dictionaries
+        self._words: dict[str, Strings] = {}
         self.manifest = manifest
         self.folder = folder
         self.ids: Strings = Strings(nodes["id"])
@@ -230,6 +241,28 @@ class Graph:
         low, high = np.searchsorted(rows, (span.start, span.stop))
         return rows[low:high]
 
+    def rows_between(
+        self, subjects: npt.NDArray[np.integer[Any]], objects: npt.NDArray[np.integer[Any]]
+    ) -> tuple[Ints, npt.NDArray[np.intp]]:
+        """Rows of the edges from each subject to the object beside it, and which pair each row belongs to; both
+        ascending within their pair.
+        """
+        arrays = self._arrays
+        out, into = arrays["out_indptr"], arrays["in_indptr"]
+        by_subject = out[subjects + 1] - out[subjects] <= into[objects + 1] - into[objects]
+        found = []
+        for way, ends, others, end, mine in (
+            ("out", subjects, objects, self.object, by_subject),
+            ("in", objects, subjects, self.subject, ~by_subject),
+        ):  # looked for where there are fewer edges
+            pairs = np.flatnonzero(mine)
+            at, of = spans_of(arrays[f"{way}_indptr"], ends[pairs])
+            rows = arrays[f"{way}_rows"][at]
+            kept = np.flatnonzero(end[rows] == others[pairs][of])
+            found.append((rows[kept], pairs[of[kept]]))
+        (rows, pair), (more, pair_of_more) = found
+        return np.concatenate([rows, more]), np.concatenate([pair, pair_of_more])
+
     def adjacency(
         self,
         relation: str,
@@ -311,8 +344,8 @@ class Graph:
         return codes
 
     def _texts(self, name: str, row: int, at_most: int | None = None) -> tuple[str, ...]:
-        words = self._dictionaries[name]
-        return tuple(str(words[int(code)].as_py()) for code in self._codes(name, row)[:at_most])
+        words = self.words(name)
+        return tuple(words[code] for code in self._codes(name, row)[:at_most].tolist())
 
     def list_codes(self, name: str) -> Lists:
         """The ``publications``, ``tissues`` or ``evidence`` of all edges as codes, in CSR form over edge rows.
@@ -320,6 +353,12 @@ class Graph:
         A tissue's code is its node index, the others' are positions in `dictionary`.
         """
         return Lists(self._arrays[f"{name}_indptr"], self._arrays[f"{name}_codes"])
+
+    def words(self, name: str) -> Strings:
+        """What the codes of ``publications``, ``tissues`` or ``evidence`` stand for, to look up a few of them."""
+        if name not in self._words:
+            self._words[name] = self.ids if name == "tissues" else Strings(self._dictionaries[name])
+        return self._words[name]
 
     def dictionary(self, name: str) -> pa.Array:
         """The texts that the codes of ``publications`` or ``evidence`` stand for."""
