@@ -295,7 +295,9 @@ class Story:
                     process.returncode = os.waitstatus_to_exitcode(status)
                     return process.returncode, 1024 * usage.ru_maxrss
                 if time.monotonic() > beat:
-                    beat += HEARTBEAT_S
+                    beat = (
+                        time.monotonic() + HEARTBEAT_S
+                    )  # not beat + ...: a machine that slept has nothing to catch up
                     err().print(f"      {time.monotonic() - started:.0f} s{self._at_work()}", highlight=False)
                 time.sleep(0.1)
         finally:
