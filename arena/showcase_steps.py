@@ -295,9 +295,7 @@ class Story:
                     process.returncode = os.waitstatus_to_exitcode(status)
                     return process.returncode, 1024 * usage.ru_maxrss
                 if time.monotonic() > beat:
-                    beat = (
-                        time.monotonic() + HEARTBEAT_S
-                    )  # not beat + ...: a machine that slept has nothing to catch up
+                    beat = time.monotonic() + HEARTBEAT_S  # a machine that slept has nothing to catch up on
                     err().print(f"      {time.monotonic() - started:.0f} s{self._at_work()}", highlight=False)
                 time.sleep(0.1)
         finally:
