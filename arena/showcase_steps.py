@@ -139,7 +139,7 @@ class Server:
 
     def still_answers(self) -> None:
         """Raise `StepFailed` where the server is gone: a step that asked it in vain is not finished."""
-        if not self._healthy():
+        if not self._healthy(patience_s=60):
             raise StepFailed(
                 f"{self.folder / 'server.log'}: the server no longer serves; the same command goes on"
             )
@@ -186,9 +186,9 @@ class Server:
             time.sleep(0.2)
         self._ready_s = time.monotonic() - started
 
-    def _healthy(self) -> bool:
+    def _healthy(self, patience_s: float = 2) -> bool:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{self._port()}/health", timeout=2).close()
+            urllib.request.urlopen(f"http://127.0.0.1:{self._port()}/health", timeout=patience_s).close()
         except (urllib.error.URLError, TimeoutError, ConnectionError):
             return False
         return True
