@@ -43,6 +43,32 @@ def _insert(strength: float, column: int, n: int, strengths: Array, columns: Arr
 
 
 @compiled
+def count_sparse(indices: Array, values: Array, detected: Array) -> None:
+    """Add to `detected` [columns] how many of the stored values are above zero."""
+    for i in range(len(indices)):
+        detected[indices[i]] += values[i] > 0
+
+
+@compiled
+def count_dense(values: Array, detected: Array) -> None:
+    """As `count_sparse`, for a dense block."""
+    for cell in range(values.shape[0]):
+        for column in range(values.shape[1]):
+            detected[column] += values[cell, column] > 0
+
+
+@compiled
+def _logged(value: Any, scale: float, cell: int, logs: Array, cell_of: Array) -> float:
+    """``log1p(value * scale)``; most counts of a cell are the same few whole numbers, whose logarithms are kept."""
+    whole = int(min(value, len(logs)))
+    if whole == len(logs) or whole != value:
+        return np.log1p(value * scale)  # type: ignore[no-any-return]
+    if cell_of[whole] != cell:
+        logs[whole], cell_of[whole] = np.log1p(value * scale), cell
+    return logs[whole]  # type: ignore[no-any-return]
+
+
+@compiled
 def rank_sparse(
     indptr: Array,
     indices: Array,
@@ -59,6 +85,7 @@ def rank_sparse(
     A negative `idf` marks genes that take no part.
     """
     strengths = np.empty(columns.shape[1], np.float64)
+    logs, cell_of = np.empty(64, np.float64), np.full(64, -1, np.int64)
     for cell in range(len(indptr) - 1):
         total = 0.0
         if counts:
@@ -69,7 +96,7 @@ def rank_sparse(
         for i in range(indptr[cell], indptr[cell + 1]):
             weight = idf[indices[i]]
             if weight > 0 and data[i] > 0:
-                value = np.log1p(data[i] * scale) if counts else data[i]
+                value = _logged(data[i], scale, cell, logs, cell_of) if counts else data[i]
                 n = _insert(value * weight, indices[i], n, strengths, columns[cell])
         found[cell] = n
 
@@ -78,6 +105,7 @@ def rank_sparse(
 def rank_dense(values: Array, counts: bool, target: float, idf: Array, columns: Array, found: Array) -> None:
     """As `rank_sparse`, for a dense block."""
     strengths = np.empty(columns.shape[1], np.float64)
+    logs, cell_of = np.empty(64, np.float64), np.full(64, -1, np.int64)
     for cell in range(values.shape[0]):
         total = 0.0
         if counts:
@@ -87,7 +115,11 @@ def rank_dense(values: Array, counts: bool, target: float, idf: Array, columns: 
         n = 0
         for column in range(values.shape[1]):
             if values[cell, column] > 0 and idf[column] > 0:
-                value = np.log1p(values[cell, column] * scale) if counts else values[cell, column]
+                value = (
+                    _logged(values[cell, column], scale, cell, logs, cell_of)
+                    if counts
+                    else values[cell, column]
+                )
                 n = _insert(value * idf[column], column, n, strengths, columns[cell])
         found[cell] = n
 
@@ -186,6 +218,29 @@ def _sharpened(sums: Array, inverse: Array, winner: int, power: int, spread: Arr
 
 
 @compiled
+def _discoveries(sums: Array, critical: Array, counts: Array) -> int:
+    """Benjamini-Hochberg at counts of powers of two: the last level that as many candidates reach as it asks for,
+    -1 for none. `critical` [levels, candidates] is the least statistic of each level.
+    """
+    for level in range(len(counts) - 1, -1, -1):
+        reached = 0
+        for c in range(len(sums)):
+            reached += sums[c] >= critical[level, c]
+        if reached >= counts[level]:
+            return level
+    return -1
+
+
+@compiled
+def _supported(sums: Array, critical: Array, below: Array) -> bool:
+    """Whether a candidate at or below a term reaches the level."""
+    found = False
+    for c in range(len(sums)):
+        found |= below[c] > 0 and sums[c] >= critical[c]
+    return found
+
+
+@compiled
 def label_cells(
     columns: Array,
     found: Array,
@@ -198,6 +253,9 @@ def label_cells(
     vague: Array,
     line: Array,
     above: tuple[Array, Array],
+    below: Array,
+    critical: Array,
+    counts: Array,
     map_: Array,
     threshold: float,
     power: int,
@@ -212,8 +270,9 @@ def label_cells(
     """Label every cell from its ranked genes (see `gather.label.Labeller`, which decides the same way).
 
     `evidence` are CSR parts [panel columns, candidates]; `line` uint8 [terms, candidates] says which candidates
-    lie on a term's line; `above` lists each candidate's answerable ancestors, the most informative first, as
-    CSR parts.
+    lie on a term's line, `below` which at or below it; `above` lists each candidate's answerable ancestors, the
+    most informative first, as CSR parts. `critical` [genes + 1, levels, candidates] and `counts` [levels] say which
+    candidates the null supports, by how many genes the cell has.
     """
     indptr, indices, weights = evidence
     above_start, above_terms = above
@@ -237,7 +296,16 @@ def label_cells(
         total = _sharpened(sums, inverse, winner, power, spread, scratch)
         here = position[winner]
         confidence[cell] = _confidence(_belief(spread, total, line[here]), similarity, share, map_)
-        if confidence[cell] >= threshold and not (vague[winner] and back_off):
+        level = 0  # a winner that is discovered by itself supports all that is above it
+        if sums[winner] < critical[n, 0, winner]:
+            level = _discoveries(sums, critical[n], counts)
+            if level < 0:
+                continue
+        if (
+            confidence[cell] >= threshold
+            and not (vague[winner] and back_off)
+            and _supported(sums, critical[n, level], below[here])
+        ):
             term[cell], status[cell] = here, 3
             continue
         if not back_off:
@@ -245,6 +313,6 @@ def label_cells(
         for i in range(above_start[winner], above_start[winner + 1]):
             higher = above_terms[i]
             sure = _confidence(_belief(spread, total, line[higher]), similarity, share, map_)
-            if sure >= threshold:
+            if sure >= threshold and _supported(sums, critical[n, level], below[higher]):
                 term[cell], status[cell], confidence[cell] = higher, 2, sure
                 break

@@ -14,21 +14,22 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gather._cell_kernels import label_cells, rank_dense, rank_sparse
+from gather._cell_kernels import count_dense, count_sparse, label_cells, rank_dense, rank_sparse
 from gather.annotate_input import TARGET_SUM, looks_like_counts, names_that_ground
 from gather.annotator import Parameters
-from gather.label import UNKNOWN, Calibration, calibration_with
+from gather.label import MAX_FDR, UNKNOWN, Calibration, calibration_with
 from gather.ontology import Ontology
 from gather.query import Panel, rank_weights
 from gather.score import Retriever
 from gather.stream import Block, Rows
 from gather.walk import TIE_DECIMALS
+from gather.weights import Null
 from vckg.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 Done = Callable[[float], None]
+Made = TypeVar("Made")
 
 STATUSES = ("ungrounded", "unknown", "backed_off", "named")
 
@@ -54,7 +56,8 @@ class CellAnswers:
     status
         Position in `STATUSES`, uint8.
     confidence, fdr
-        float64. `fdr` is the Bonferroni bound over the candidates: only the best one's p is computed.
+        float64. `fdr` is a bound: the best candidate's p times the candidates, but at most `MAX_FDR` where there
+        is an answer, because no answer's is greater.
     """
 
     term: Array
@@ -110,6 +113,9 @@ class CellAnnotator:
             np.log(n_cells / (panel.detected * n_cells + 1.0)) if n_cells > 1 else np.ones(len(panel.names))
         )
         self.idf = np.where(panel.nodes >= 0, np.maximum(rare, 1e-12), -1.0)
+        asked = np.zeros(graph.n)
+        asked[panel.nodes[panel.nodes >= 0]] = (panel.detected * self.idf)[panel.nodes >= 0]
+        self.null = Null.of(self.retriever.matrix, self.retriever.genes, asked)
         by_column = self.retriever.matrix[np.maximum(panel.nodes, 0)]
         by_column.sort_indices()
         self._evidence = (
@@ -124,6 +130,10 @@ class CellAnnotator:
         c = self.calibration
         self._map = np.array([c.intercept, c.belief, c.similarity, c.support])
         self._lines()
+        n = int((self._length > 0).sum())
+        self._counts = 2 ** np.arange(max(n, 1).bit_length())
+        self._levels = MAX_FDR * self._counts / max(n, 1)
+        self._critical = np.full((self.top + 1, len(self._counts), len(self._length)), np.nan)
 
     def _lines(self) -> None:
         """For every ontology term, which candidates lie on its line; for every candidate, its answerable
@@ -141,6 +151,8 @@ class CellAnnotator:
                     :, list(same)
                 ].any(1)
         self._line = line.astype(np.uint8)
+        below = [ontology.at_or_below(i)[self._position] for i in range(len(ontology))]
+        self._below = np.array(below, dtype=np.uint8)
         answerable = ontology.information >= self.calibration.vague
         self._vague = ~answerable[self._position]
         above = []
@@ -164,18 +176,22 @@ class CellAnnotator:
             rank_sparse(
                 block.indptr, block.indices, block.data, self.counts, TARGET_SUM, self.idf, columns, found
             )
+        for length in np.unique(found[found > 0]).tolist():
+            if np.isnan(self._critical[length, 0, 0]):
+                self._critical[length] = self.null.critical(self._ranks[:length], self._levels)
         best, statistic = np.full(n, -1, np.int32), np.zeros(n)
         answers = CellAnswers(np.full(n, -1, np.int32), np.zeros(n, np.uint8), np.zeros(n), np.ones(n))
         label_cells(
             columns, found, self._ranks, self._evidence, self._inverse, self._length, self._norms, self._position,
-            self._vague, self._line, self._above, self._map, self.calibration.threshold,
-            int(self.calibration.sharpness), 10.0**TIE_DECIMALS, self.back_off, best, statistic, answers.term,
-            answers.status, answers.confidence,
+            self._vague, self._line, self._above, self._below, self._critical, self._counts, self._map,
+            self.calibration.threshold, int(self.calibration.sharpness), 10.0**TIE_DECIMALS, self.back_off, best,
+            statistic, answers.term, answers.status, answers.confidence,
         )  # fmt: skip
         for c in np.unique(best[best >= 0]).tolist():
             cells = np.flatnonzero(best == c)
-            p = self.retriever.null.p_of_prefixes(c, statistic[cells], found[cells], self._ranks)
-            answers.fdr[cells] = np.minimum(p * len(self._position), 1.0)
+            p = self.null.p_of_prefixes(c, statistic[cells], found[cells], self._ranks)
+            most = np.where(answers.term[cells] >= 0, MAX_FDR, 1.0)
+            answers.fdr[cells] = np.minimum(p * len(self._position), most)
         return answers
 
 
@@ -224,16 +240,40 @@ def count_detected(
     """In how many of the cells each column is above zero, int64[columns]; refuses values that are no
     expression.
     """
-    detected = np.zeros(rows.shape[1], np.int64)
-    for low, high in rows.spans(start, stop):
-        block = rows.block(low, high)
+
+    def counted(block: Block) -> npt.NDArray[np.int64]:
         _check_values(block, rows.where)
+        mine = np.zeros(rows.shape[1], np.int64)
         if isinstance(block, np.ndarray):
-            detected += (block > 0).sum(axis=0)
+            count_dense(block, mine)
         else:
-            detected += np.bincount(block.indices[block.data > 0], minlength=rows.shape[1])
-        done(high - low)
+            count_sparse(block.indices, block.data, mine)
+        return mine
+
+    detected = np.zeros(rows.shape[1], np.int64)
+    for n, mine in _worked(rows, counted, start, stop):
+        detected += mine
+        done(n)
     return detected
+
+
+def _worked(
+    rows: Rows, work: Callable[[Block], Made], start: int, stop: int | None, threads: int | None = None
+) -> Iterator[tuple[int, Made]]:
+    """Yield for consecutive blocks how many rows each has and what `work` makes of it; one thread reads while the
+    others work, a few blocks in flight.
+    """
+    threads = threads or min(os.cpu_count() or 1, 8)
+    waiting: deque[tuple[int, Future[Made]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for low, high in rows.spans(start, stop):
+            waiting.append((high - low, pool.submit(work, rows.block(low, high))))
+            if len(waiting) > threads:
+                n, first = waiting.popleft()
+                yield n, first.result()
+        while waiting:
+            n, first = waiting.popleft()
+            yield n, first.result()
 
 
 def make_annotator(
@@ -272,22 +312,10 @@ def stream(
     threads: int | None = None,
     done: Done = lambda _steps: None,
 ) -> Iterator[CellAnswers]:
-    """Yield the answers of consecutive blocks; one thread reads while the others work, a few blocks in
-    flight.
-    """
-    threads = threads or min(os.cpu_count() or 1, 8)
-    waiting: deque[tuple[int, Future[CellAnswers]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for low, high in rows.spans(start, stop):
-            waiting.append((high - low, pool.submit(annotator.annotate, rows.block(low, high))))
-            if len(waiting) > threads:
-                n, first = waiting.popleft()
-                yield first.result()
-                done(n)
-        while waiting:
-            n, first = waiting.popleft()
-            yield first.result()
-            done(n)
+    """Yield the answers of consecutive blocks."""
+    for n, answers in _worked(rows, annotator.annotate, start, stop, threads):
+        yield answers
+        done(n)
 
 
 def obs_of(answers: CellAnswers, ontology: Ontology) -> dict[str, Any]:

@@ -173,6 +173,10 @@ class Ontology:
         below[i] = False
         return np.flatnonzero(below).astype(np.int32)
 
+    def at_or_below(self, i: int) -> npt.NDArray[np.bool_]:
+        """Which terms are `i`, an equivalent of it, or kinds of those, bool[terms]."""
+        return np.asarray(self.closure[:, list(self.equivalents(i))].any(axis=1))
+
     def representative(self, i: int) -> int:
         """The term that stands for `i` and its equivalents."""
         return self._class[i]

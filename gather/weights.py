@@ -195,6 +195,26 @@ class Null:
         """
         return _upper_tail(statistic, self._some(len(w), self.hit), *self.moments(w))
 
+    def critical(self, w: Floats, levels: Floats) -> Floats:
+        """The least statistic whose p is at most each level, float64[levels, t]: `p_values` the other way round.
+
+        Where even any statistic above 0 is that rare it is the least positive number; infinite where the
+        statistic of c cannot vary.
+        """
+        from scipy.special import gammainccinv, ndtri
+
+        some, (mean, variance, third) = self._some(len(w), self.hit), self.moments(w)
+        found = np.full((len(levels), len(mean)), np.inf)
+        at = np.flatnonzero((some > 0) & (variance > 0))
+        centre, spread, skew = _given_some(some[at], mean[at], variance[at], third[at])
+        tail = np.minimum(levels[:, None] / some[at], 1.0)
+        shape = 4.0 / np.maximum(skew, LEAST_SKEW) ** 2
+        with np.errstate(over="ignore"):
+            skewed = (gammainccinv(shape, tail) - shape) * np.maximum(skew, LEAST_SKEW) / 2.0
+        z = np.where(skew > LEAST_SKEW, skewed, -ndtri(tail))
+        found[:, at] = np.maximum(np.where(tail < 1.0, centre + z * spread, 0.0), np.nextafter(0.0, 1.0))
+        return found
+
     def p_of_prefixes(
         self, column: int, statistic: Floats, lengths: npt.NDArray[Any], ranks: Floats
     ) -> Floats:
@@ -229,22 +249,31 @@ class Null:
         return np.where(room < 0, 1.0, -np.expm1(np.minimum(log_none, 0.0)))
 
 
+LEAST_SKEW = 1e-3
+"""Below it a Pearson type III variable is a normal one."""
+
+
+def _given_some(some: Floats, mean: Floats, variance: Floats, third: Floats) -> tuple[Floats, Floats, Floats]:
+    """Mean, standard deviation and skewness of the statistic where it is not 0."""
+    c1 = mean / some
+    c2 = (variance + mean**2) / some
+    c3 = (third + 3 * mean * variance + mean**3) / some
+    spread = np.sqrt(np.maximum(c2 - c1**2, 1e-12 * c2))
+    return c1, spread, (c3 - 3 * c1 * c2 + 2 * c1**3) / spread**3
+
+
 def _upper_tail(statistic: Floats, some: Floats, mean: Floats, variance: Floats, third: Floats) -> Floats:
     from scipy.special import gammaincc, ndtr
 
     p = np.ones(len(mean))
     at = np.flatnonzero((statistic > 0) & (some > 0) & (variance > 0))
-    some, mean, variance, third = some[at], mean[at], variance[at], third[at]
-    c1 = mean / some
-    c2 = (variance + mean**2) / some
-    c3 = (third + 3 * mean * variance + mean**3) / some
-    spread = np.sqrt(np.maximum(c2 - c1**2, 1e-12 * c2))
-    skew = (c3 - 3 * c1 * c2 + 2 * c1**3) / spread**3
-    z = (statistic[at] - c1) / spread
+    some = some[at]
+    centre, spread, skew = _given_some(some, mean[at], variance[at], third[at])
+    z = (statistic[at] - centre) / spread
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         shape = 4.0 / skew**2
         tail = gammaincc(shape, np.maximum(shape + z * 2.0 / skew, 0.0))
-    tail = np.where(skew > 1e-3, tail, ndtr(-z))
+    tail = np.where(skew > LEAST_SKEW, tail, ndtr(-z))
     p[at] = some * np.clip(np.nan_to_num(tail, nan=1.0), 0.0, 1.0)
     return p
 

@@ -9,10 +9,13 @@ import scipy.sparse as sp
 
 import gather
 import gather.annotate_dask as annotate_dask
+from gather._cell_kernels import _discoveries
 from gather.annotate_adata import Options
 from gather.annotate_command import annotate_file
 from gather.annotate_input import read_expression
 from gather.annotator import Annotator
+from gather.evaluate import benjamini_hochberg
+from gather.label import MAX_FDR
 from gather.query import CellSet
 from gather.stream import Rows
 from vckg.errors import InputError
@@ -50,6 +53,32 @@ def test_a_streamed_cell_gets_what_the_plain_way_gives(blood_graph, blood_cells)
     assert (
         blood_cells.obs["gather_cell_type_ontology_term_id"].astype(str) == right.astype(str)
     ).mean() > 0.9
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_discoveries_are_those_of_benjamini_and_hochberg_at_counts_of_powers_of_two(seed):
+    rng = np.random.default_rng(seed)
+    counts, p = 2 ** np.arange(6), rng.beta(0.3, 3, 40)
+    levels = MAX_FDR * counts / 40
+    critical = np.repeat(-levels[:, None], 40, axis=1)
+    level = _discoveries(-p, critical, counts)
+    many = [(p <= q).sum() >= k for q, k in zip(levels, counts, strict=True)]
+    assert level == max((i for i, yes in enumerate(many) if yes), default=-1)
+    if level >= 0:
+        assert (benjamini_hochberg(p)[p <= levels[level]] <= MAX_FDR).all()
+
+
+def test_no_cell_gets_an_answer_that_is_more_likely_chance_than_not(blood_graph, blood_cells):
+    """Cells with their genes mixed up are unknown, whole ones are not; the column says what the status means."""
+    mixed = blood_cells.copy()
+    rng = np.random.default_rng(0)
+    mixed.X = np.stack([row[rng.permutation(len(row))] for row in np.asarray(mixed.X)])
+    for cells in (blood_cells, mixed):
+        gather.annotate(cells, graph=blood_graph, groupby="cell")
+        answered = cells.obs["gather_status"].isin(["named", "backed_off"])
+        assert (cells.obs["gather_fdr"][answered] <= MAX_FDR).all()
+    share = [(c.obs["gather_status"] == "unknown").mean() for c in (blood_cells, mixed)]
+    assert share[0] < 0.1 < share[1]
 
 
 @pytest.mark.parametrize("form", ["dense", "csr", "csc", "gzip", "layer", "raw"])

@@ -8,6 +8,7 @@ import pytest
 from gather.label import (
     CHANCE_SHARPNESS,
     EXACT_BONUS,
+    MAX_FDR,
     Calibration,
     Labeller,
     by_expected_similarity,
@@ -30,12 +31,13 @@ def ontology():
     return Ontology([f"CL:{i}" for i in range(7)], child, parent, names=names)
 
 
-def decide(ontology, scores, calibration=PLAIN, *, back_off=True, genes=3):
+def decide(ontology, scores, calibration=PLAIN, *, back_off=True, genes=3, fdr=()):
     nodes = np.array(sorted(scores), np.int32)
     query = GeneQuery("q", np.arange(genes, dtype=np.int32), np.ones(genes), ("g",) * genes)
     score = np.array([scores[n] for n in nodes.tolist()], float)
     ones = np.ones(len(nodes))
-    convergence = Convergence(query, "Cell", nodes, score, ones * 0.01, ones * 0.02)
+    chance = np.array([dict(fdr).get(n, 0.02) for n in nodes.tolist()])
+    convergence = Convergence(query, "Cell", nodes, score, ones * 0.01, chance)
     support = Support(ones, ones, np.full(len(nodes), genes))
     return Labeller(ontology, calibration, back_off=back_off).decide(convergence, support)
 
@@ -89,6 +91,30 @@ def test_rivals_without_an_informative_common_ancestor_are_unknown(ontology):
 
 def test_too_vague_a_winner_is_no_answer(ontology):
     assert decide(ontology, {0: 5.0}).status == "unknown"
+
+
+def test_what_chance_would_bring_as_often_as_not_is_not_named(ontology):
+    """Naive T wins clearly, but only T as a whole is more than chance: through memory T, a kind of it."""
+    scores = {4: 8.0, 5: 2.0, 6: 1.0}
+    assert decide(ontology, scores).label == "naive T"
+    found = decide(ontology, scores, fdr={4: 0.51, 5: 0.3, 6: 0.9})
+    assert (found.status, found.label, found.fdr) == ("backed_off", "T", 0.3)
+    assert found.confidence == pytest.approx(10 / 11)
+
+
+@pytest.mark.parametrize("back_off", [True, False])
+def test_where_all_is_chance_the_answer_is_unknown(ontology, back_off):
+    every = {4: 1.0, 5: 0.8, 6: 0.9}
+    found = decide(ontology, {4: 8.0, 5: 2.0, 6: 1.0}, fdr=every, back_off=back_off)
+    assert (found.status, found.curie, found.fdr) == ("unknown", "", 1.0)
+    assert found.candidates[0].label == "naive T"
+    assert found.candidates[0].confidence > PLAIN.threshold
+
+
+def test_what_shows_a_kind_of_a_type_shows_the_type(ontology):
+    found = decide(ontology, {2: 9.0, 4: 3.0, 6: 1.0}, fdr={2: 0.9, 4: 0.1, 6: 1.0})
+    assert (found.status, found.label, found.fdr) == ("named", "T", 0.1)
+    assert decide(ontology, {2: 9.0, 4: 3.0}, fdr={2: MAX_FDR, 4: 1.0}).fdr == MAX_FDR
 
 
 def test_a_closed_set_never_answers_outside_itself(ontology):

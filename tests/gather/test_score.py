@@ -112,6 +112,25 @@ def test_many_queries_of_one_column_get_the_same_p_as_alone(columns):
         np.testing.assert_allclose(together, alone)
 
 
+@pytest.mark.parametrize("background", [None, np.linspace(1, 2, 400)])
+@pytest.mark.parametrize("asked", [1, 5, 30])
+def test_the_critical_statistic_is_where_p_falls_to_the_level(columns, background, asked):
+    weights, levels = rank_weights(asked), np.array([1e-6, 0.001, 0.05, 0.5])
+    null = Null.of(columns, np.arange(400, dtype=np.int32), background)
+    for level, critical in zip(levels, null.critical(weights, levels), strict=True):
+        assert (critical > 0).all()
+        assert (null.p_values(critical * (1 + 1e-7), weights) <= level * (1 + 1e-5)).all()
+        reached = critical > 1e-300  # otherwise any statistic above 0 is rarer than the level
+        below = null.p_values(critical * (1 - 1e-7), weights)
+        assert (below[reached] >= level * (1 - 1e-5)).all()
+
+
+def test_what_cannot_vary_never_reaches_a_level(columns):
+    still = sp.hstack([columns[:, :2], sp.csr_array((400, 1))]).tocsr()
+    critical = Null.of(still, np.arange(400, dtype=np.int32)).critical(rank_weights(5), np.array([0.5]))
+    assert np.isinf(critical[0]).tolist() == [False, False, True]
+
+
 def test_evidence_counts_independent_resources_and_specificity(make_graph):
     """Two sources of one resource count once, a lone claim half; a gene that marks both cells says nothing."""
     row = {"relation": "is_marker_for", "object": "CL:0000001"}
