@@ -237,7 +237,9 @@ def work_out(
         expression = read_expression(adata, graph, layer=options.layer)
         groups = cell_groups(adata, expression, options.groupby, options.seed)
         sets = rank_cell_sets(expression, groups.tolist(), ranking=options.ranking)
-        annotator = Annotator(graph, expression.panel, parameters, candidates=allowed)
+        annotator = Annotator(
+            graph, expression.panel, parameters, candidates=allowed, contrast=len(sets) > 1
+        )
         found = []
         for one in sets:
             found.append(annotator.annotate_one(one))

@@ -6,7 +6,7 @@ Knows nothing of files; `gather.annotate_adata` and `gather.annotate_cells` brin
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,10 @@ class Annotator:
         The genes the file measured.
     candidates
         Graph nodes the answer must come from; None for the whole Cell branch (an open set).
+    contrast
+        Whether the cell sets' genes are ranked against other cells of the file. Those of its only cell set are
+        not: they are the ones detected most, and p is that of measured genes drawn alike, not as often as the
+        file detects them.
     """
 
     def __init__(
@@ -67,8 +71,10 @@ class Annotator:
         parameters: Parameters | None = None,
         *,
         candidates: Iterable[int] | None = None,
+        contrast: bool = True,
     ) -> None:
         self.graph, self.panel = graph, panel
+        self._null_panel = panel if contrast else replace(panel, detected=None)
         self.parameters = parameters or Parameters()
         self.closed = candidates is not None
         self.retriever = self._retriever("Cell", candidates, self.parameters.score)
@@ -82,7 +88,7 @@ class Annotator:
             target=target,
             score=score,
             hops=self.parameters.hops,
-            panel=self.panel,
+            panel=self._null_panel,
             candidates=candidates,
             exclude=self.parameters.exclude_source,
         )
