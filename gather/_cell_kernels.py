@@ -166,16 +166,19 @@ def _confidence(belief: float, similarity: float, share: float, map_: Array) -> 
 
 @compiled
 def _belief(spread: Array, total: float, line: Array) -> float:
-    """Share of the distribution on one line, in four lanes."""
+    """Share of the distribution on one line, the candidates of which ascend; added in the lanes of `_sum`."""
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
     even = len(spread) - len(spread) % 4
-    for i in range(0, even, 4):
-        a += spread[i] * line[i]
-        b += spread[i + 1] * line[i + 1]
-        c += spread[i + 2] * line[i + 2]
-        d += spread[i + 3] * line[i + 3]
-    for i in range(even, len(spread)):
-        a += spread[i] * line[i]
+    for i in line:
+        lane = i % 4 if i < even else 0
+        if lane == 0:
+            a += spread[i]
+        elif lane == 1:
+            b += spread[i]
+        elif lane == 2:
+            c += spread[i]
+        else:
+            d += spread[i]
     return ((a + b) + (c + d)) / total
 
 
@@ -235,9 +238,15 @@ def _discoveries(sums: Array, critical: Array, counts: Array) -> int:
 def _supported(sums: Array, critical: Array, below: Array) -> bool:
     """Whether a candidate at or below a term reaches the level."""
     found = False
-    for c in range(len(sums)):
-        found |= below[c] > 0 and sums[c] >= critical[c]
+    for c in below:
+        found |= sums[c] >= critical[c]
     return found
+
+
+@compiled
+def _row(matrix: tuple[Array, Array], row: int) -> Any:
+    """The columns of one row of a boolean matrix in CSR form."""
+    return matrix[1][matrix[0][row] : matrix[0][row + 1]]
 
 
 @compiled
@@ -251,9 +260,9 @@ def label_cells(
     norms: Array,
     position: Array,
     vague: Array,
-    line: Array,
+    line: tuple[Array, Array],
     above: tuple[Array, Array],
-    below: Array,
+    below: tuple[Array, Array],
     critical: Array,
     counts: Array,
     map_: Array,
@@ -269,13 +278,12 @@ def label_cells(
 ) -> None:
     """Label every cell from its ranked genes (see `gather.label.Labeller`, which decides the same way).
 
-    `evidence` are CSR parts [panel columns, candidates]; `line` uint8 [terms, candidates] says which candidates
-    lie on a term's line, `below` which at or below it; `above` lists each candidate's answerable ancestors, the
-    most informative first, as CSR parts. `critical` [genes + 1, levels, candidates] and `counts` [levels] say which
-    candidates the null supports, by how many genes the cell has.
+    `evidence` are CSR parts [panel columns, candidates]; `line` those of which candidates lie on a term's line,
+    `below` at or below it; `above` lists each candidate's answerable ancestors, the most informative first.
+    `critical` [genes + 1, levels, candidates] and `counts` [levels] say which candidates the null supports, by how
+    many genes the cell has.
     """
     indptr, indices, weights = evidence
-    above_start, above_terms = above
     sums, spread, scratch = np.empty(len(inverse)), np.empty(len(inverse)), np.empty(len(inverse))
     for cell in range(len(found)):
         n = found[cell]
@@ -295,7 +303,7 @@ def label_cells(
         share = _share(genes, ranks, indptr, indices, winner)
         total = _sharpened(sums, inverse, winner, power, spread, scratch)
         here = position[winner]
-        confidence[cell] = _confidence(_belief(spread, total, line[here]), similarity, share, map_)
+        confidence[cell] = _confidence(_belief(spread, total, _row(line, here)), similarity, share, map_)
         level = 0  # a winner that is discovered by itself supports all that is above it
         if sums[winner] < critical[n, 0, winner]:
             level = _discoveries(sums, critical[n], counts)
@@ -304,15 +312,14 @@ def label_cells(
         if (
             confidence[cell] >= threshold
             and not (vague[winner] and back_off)
-            and _supported(sums, critical[n, level], below[here])
+            and _supported(sums, critical[n, level], _row(below, here))
         ):
             term[cell], status[cell] = here, 3
             continue
         if not back_off:
             continue
-        for i in range(above_start[winner], above_start[winner + 1]):
-            higher = above_terms[i]
-            sure = _confidence(_belief(spread, total, line[higher]), similarity, share, map_)
-            if sure >= threshold and _supported(sums, critical[n, level], below[higher]):
+        for higher in _row(above, winner):
+            sure = _confidence(_belief(spread, total, _row(line, higher)), similarity, share, map_)
+            if sure >= threshold and _supported(sums, critical[n, level], _row(below, higher)):
                 term[cell], status[cell], confidence[cell] = higher, 2, sure
                 break

@@ -74,6 +74,12 @@ class CellAnswers:
         )
 
 
+def _listed(rows: list[npt.NDArray[Any]]) -> tuple[Array, Array]:
+    """Lists of positions as CSR parts."""
+    starts = np.cumsum([0, *(len(row) for row in rows)])
+    return starts.astype(np.int64), np.concatenate([np.zeros(0, np.int32), *rows]).astype(np.int32)
+
+
 class CellAnnotator:
     """Annotates blocks of cells of one file.
 
@@ -150,9 +156,10 @@ class CellAnnotator:
                 line[i] = closure[list(same)][:, self._position].any(0) | closure[self._position][
                     :, list(same)
                 ].any(1)
-        self._line = line.astype(np.uint8)
-        below = [ontology.at_or_below(i)[self._position] for i in range(len(ontology))]
-        self._below = np.array(below, dtype=np.uint8)
+        self._line = _listed([np.flatnonzero(row) for row in line])
+        self._below = _listed(
+            [np.flatnonzero(ontology.at_or_below(i)[self._position]) for i in range(len(ontology))]
+        )
         answerable = ontology.information >= self.calibration.vague
         self._vague = ~answerable[self._position]
         above = []
@@ -160,11 +167,7 @@ class CellAnnotator:
             higher = ontology.ancestors(p)
             higher = higher[answerable[higher]]
             above.append(higher[np.lexsort((higher, -ontology.information[higher]))])
-        starts = np.cumsum([0, *(len(a) for a in above)])
-        self._above = (
-            starts.astype(np.int64),
-            np.concatenate([np.zeros(0, np.int32), *above]).astype(np.int32),
-        )
+        self._above = _listed(above)
 
     def annotate(self, block: Block) -> CellAnswers:
         """Annotate the cells of one block of rows."""

@@ -23,6 +23,7 @@ import typer
 
 from gather.metapath import walkable_rows
 from gather.operators import build, operators
+from gather.paths import SHOWN_WALKS, best_walks, evidence_items
 from gather.query import GeneQuery, rank_weights
 from gather.score import Retriever
 from gather.traverse import paper_batch
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 TOP = 15
 GENES = 50
+SHOWN = 5
+"""Candidates of a query that get evidence."""
 
 
 def real_queries(graph: Graph, data: Path) -> list[GeneQuery]:
@@ -101,6 +104,14 @@ class Cypher:
         "WHERE g.id IN $genes AND x.kind = 0 AND c.kind = 1 RETURN DISTINCT g.id, c.id, 2",
     )
 
+    WALKS = (
+        "MATCH (g:N)-[:E]->(c:N) WHERE g.id IN $genes AND c.id IN $cells RETURN g.id, c.id",
+        "MATCH (g:N)-[:E]->(x:N)-[:E]->(c:N) "
+        "WHERE g.id IN $genes AND x.kind = 0 AND c.id IN $cells RETURN g.id, x.id, c.id",
+        "MATCH (g:N)-[:E]->(x:N)<-[:E]-(c:N) "
+        "WHERE g.id IN $genes AND x.kind = 0 AND c.id IN $cells RETURN g.id, x.id, c.id",
+    )
+
     def __init__(self, graph: Graph, folder: Path) -> None:
         import ladybug
         import pandas as pd
@@ -144,6 +155,17 @@ class Cypher:
                     scores[cell] = scores.get(cell, 0.0) + share
         return scores
 
+    def walks(self, query: GeneQuery, cells: list[int]) -> int:
+        """How many walks the patterns return to some cells, inner nodes included, ranked by nothing."""
+        found = 0
+        for pattern in self.WALKS:
+            given = {"genes": query.genes[:GENES].tolist(), "cells": cells}
+            result = self._connection.execute(pattern, given)
+            while result.has_next():
+                result.get_next()
+                found += 1
+        return found
+
 
 def triad_bytes_per_s(size: int = 20_000_000) -> float:
     """Memory bandwidth of one thread: ``a = b + s * c`` over arrays beyond the cache, bytes moved a
@@ -159,7 +181,7 @@ def triad_bytes_per_s(size: int = 20_000_000) -> float:
 
 
 def report(graph: Graph, core: Graph | None, data: Path) -> Iterator[str]:
-    """Yield the Markdown of docs/results/speed-gather.md."""
+    """Yield the Markdown of docs/results/speed.md."""
     yield "# Speed of retrieval"
     yield ""
     yield "Printed by `python -m gather.benchmark_speed --graph FULL --core CORE --data MIRROR`"
@@ -194,47 +216,57 @@ def _throughput(graph: Graph, made: Operators, queries: list[GeneQuery]) -> Iter
     many = real[np.arange(20_000) % len(real)]
     table = made.table(2)
     paper_batch(table, many[:10], top=TOP)
+    few = queries[:10]
+    ranked = paper_batch(table, rows_of(made, few), top=TOP).columns
+    best = [[int(made.targets[c]) for c in row if c >= 0] for row in ranked]
     with tempfile.TemporaryDirectory(prefix="gather-cypher-") as folder:
         engine = Cypher(graph, Path(folder))
-        few = queries[:10]
         cypher_s = seconds(lambda: [engine.scores(q) for q in few], repeats=1) / len(few)
-        agree = sum(
-            in_order(engine.scores(q))[:TOP] == [int(made.targets[c]) for c in row if c >= 0]
-            for q, row in zip(few, paper_batch(table, rows_of(made, few), top=TOP).columns, strict=True)
-        )
+        agree = sum(in_order(engine.scores(q))[:TOP] == found for q, found in zip(few, best, strict=True))
+        walks_s = cypher_s + seconds(
+            lambda: [engine.walks(q, found[:SHOWN]) for q, found in zip(few, best, strict=True)], repeats=1
+        ) / len(few)
+    paper_batch(
+        table, many[:10], top=TOP, engine="numpy"
+    )  # lays out its table, as the first call compiled above
+    retriever = Retriever(graph, score="paper")
+    shown = f"{SHOWN} candidates, {SHOWN_WALKS} walks each"
     per_query = {
         f"Cypher patterns of the reference in ladybug (same order on {agree} of {len(few)})": cypher_s,
-        "numpy, one thread": seconds(
-            lambda: paper_batch(table, many[:2000], top=TOP, engine="numpy"), repeats=1
-        )
-        / 2000,
+        f"the same, and all walks to the best {SHOWN} candidates": walks_s,
+        "numpy, one thread": seconds(lambda: paper_batch(table, many[:2000], top=TOP, engine="numpy")) / 2000,
         "compiled, one thread": seconds(lambda: paper_batch(table, many, top=TOP)) / len(many),
         "compiled, two threads": seconds(lambda: paper_batch(table, many, top=TOP, threads=2)) / len(many),
+        f"one query, its best walks and their edges as arrays ({shown})": _one_by_one(
+            partial(_walks, retriever), queries[:50]
+        ),
+        f"one query with evidence as shown: names, provenance, p and FDR ({shown})": _one_by_one(
+            partial(_evidence, retriever), queries[:50]
+        ),
     }
-    retriever = Retriever(graph, score="paper")
-    retriever.converge(queries[:1])
-    per_query["one query with evidence (5 candidates, 5 walks each)"] = _with_evidence(
-        retriever, queries[:50]
-    )
-    yield "| way | queries per second | times Cypher |"
-    yield "|---|--:|--:|"
+    yield "| way | queries per second | times Cypher | times Cypher with walks |"
+    yield "|---|--:|--:|--:|"
     for name, s in per_query.items():
-        yield f"| {name} | {1 / s:,.1f} | {cypher_s / s:,.0f} |"
+        yield f"| {name} | {1 / s:,.1f} | {cypher_s / s:,.0f} | {walks_s / s:,.0f} |"
     moved = float(table.codes.shape[1] * GENES) / per_query["compiled, one thread"]
     share = moved / triad_bytes_per_s()
     yield ""
     yield f"The compiled kernel reads {moved / 1e9:.1f} GB/s of the table, {share:.0%} of one thread's triad bandwidth."
 
 
-def _with_evidence(retriever: Retriever, queries: list[GeneQuery]) -> float:
-    from gather.paths import evidence_items
-
-    def one(query: GeneQuery) -> int:
-        found = retriever.converge([query])[0]
-        return len(evidence_items(retriever, found, found.best(5)))
-
+def _one_by_one(one: Callable[[GeneQuery], object], queries: list[GeneQuery]) -> float:
     one(queries[0])
-    return seconds(lambda: sum(one(q) for q in queries)) / len(queries)
+    return seconds(lambda: [one(q) for q in queries]) / len(queries)
+
+
+def _walks(retriever: Retriever, query: GeneQuery) -> object:
+    found = retriever.scored(query)
+    return best_walks(retriever, found, found.best(SHOWN))
+
+
+def _evidence(retriever: Retriever, query: GeneQuery) -> object:
+    found = retriever.converge([query])[0]
+    return evidence_items(retriever, found, found.best(SHOWN))
 
 
 def _growth(made: Operators, queries: list[GeneQuery]) -> Iterator[str]:
