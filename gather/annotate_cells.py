@@ -140,6 +140,7 @@ class CellAnnotator:
         self._counts = 2 ** np.arange(max(n, 1).bit_length())
         self._levels = MAX_FDR * self._counts / max(n, 1)
         self._critical = np.full((self.top + 1, len(self._counts), len(self._length)), np.nan)
+        self._known = np.zeros(self.top + 1, bool)
 
     def _lines(self) -> None:
         """For every ontology term, which candidates lie on its line; for every candidate, its answerable
@@ -180,8 +181,9 @@ class CellAnnotator:
                 block.indptr, block.indices, block.data, self.counts, TARGET_SUM, self.idf, columns, found
             )
         for length in np.unique(found[found > 0]).tolist():
-            if np.isnan(self._critical[length, 0, 0]):
+            if not self._known[length]:  # told last: other threads may read the row from then on
                 self._critical[length] = self.null.critical(self._ranks[:length], self._levels)
+                self._known[length] = True
         best, statistic = np.full(n, -1, np.int32), np.zeros(n)
         answers = CellAnswers(np.full(n, -1, np.int32), np.zeros(n, np.uint8), np.zeros(n), np.ones(n))
         label_cells(
