@@ -343,6 +343,9 @@ def reference_text(sample: Sample) -> str:
 
 def _form_example(task: TaskName) -> str:
     """The shape of a verdict, with words where values go."""
-    dimensions = {d.name: {"rating": "0 to 5", "reason": "one sentence"} for d in RUBRICS[task]}
-    citation = {"id": "E1", "quote": "words of E1", "stance": "supports or contradicts"}
+    dimensions = {
+        d.name: {"rating": "a whole number of the rubric", "reason": "why, in one sentence"}
+        for d in RUBRICS[task]
+    }
+    citation = {"id": "E1", "quote": "words that stand there", "stance": "supports or contradicts"}
     return json.dumps({"dimensions": dimensions, "evidence": [citation], "rationale": "two sentences"})

@@ -164,12 +164,14 @@ def told(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "arena.showcase", "-o", str(folder / "out"), "-n", "1", "--load", "4"]
     with (folder / "first.log").open("w") as log:
         first = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-        ends = time.monotonic() + 900
-        while first.poll() is None and not list((folder / "out" / "stamps").glob("arena-random-*.json")):
-            assert time.monotonic() < ends, (folder / "first.log").read_text()[-2000:]
-            time.sleep(0.2)
-        first.send_signal(signal.SIGKILL)
-        first.wait()
+        ends = time.monotonic() + 1800
+        try:
+            while first.poll() is None and not list((folder / "out" / "stamps").glob("arena-random-*.json")):
+                assert time.monotonic() < ends, (folder / "first.log").read_text()[-2000:]
+                time.sleep(0.2)
+        finally:
+            first.send_signal(signal.SIGKILL)
+            first.wait()
     second = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert second.returncode == 0, second.stderr[-4000:]
     assert second.stderr.count("done before") >= 9
