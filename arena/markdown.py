@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from arena import board
 from arena.group_view import GroupView
-from arena.words import KIND_NAMES, TASK_NAMES, TITLE, hundred, number, p_value, rank_text, span
+from arena.words import KIND_NAMES, TASK_NAMES, TITLE, bounds, hundred, number, p_value, rank_text, span
 
 
 def markdown(leaderboard: board.Leaderboard) -> str:
@@ -179,7 +179,7 @@ def raw(estimate: board.Estimate) -> str:
     """A score as it is, with its interval."""
     if estimate.value is None:
         return "–"
-    return f"{estimate.value:.3f} ({number(estimate.low, 3)} to {number(estimate.high, 3)})"
+    return f"{estimate.value:.3f} ({bounds(estimate, 3)})"
 
 
 def failures(row: board.Row) -> str:

@@ -16,7 +16,18 @@ from arena.group_view import GroupView
 from arena.leaderboard import RESAMPLES, build
 from arena.markdown import markdown
 from arena.types import Run
-from arena.words import KIND_NAMES, TASK_NAMES, TASK_QUESTIONS, TITLE, hundred, number, p_value, signed, span
+from arena.words import (
+    KIND_NAMES,
+    TASK_NAMES,
+    TASK_QUESTIONS,
+    TITLE,
+    bounds,
+    hundred,
+    number,
+    p_value,
+    signed,
+    span,
+)
 from vckg import pages
 from vckg.errors import InputError
 
@@ -71,6 +82,7 @@ def html(leaderboard: board.Leaderboard) -> str:
         axis=bar(board.Estimate(value=0, low=0, high=1, n=0)),
         hundred=hundred,
         span=span,
+        bounds=bounds,
         signed=signed,
         p_value=p_value,
         number=number,

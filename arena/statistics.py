@@ -128,9 +128,12 @@ def intervals(estimates: Floats, draws: Floats, groups: float, *, level: float =
 def mean_intervals(
     scores: Floats, clusters: Clusters, *, resamples: int = 2000, seed: int = 0, level: float = 0.95
 ) -> list[Interval]:
-    """Mean of each row of ``scores[m, n]`` with its cluster-bootstrap interval."""
+    """Mean of each row of ``scores[m, n]`` with its cluster-bootstrap interval; NaN where one cluster has scores."""
     draws = bootstrap_means(scores, clusters, resamples=resamples, seed=seed)
-    return intervals(means(scores), draws, clusters.effective(), level=level)
+    found = intervals(means(scores), draws, clusters.effective(), level=level)
+    scored = (clusters.sums(np.isfinite(scores).astype(float)) > 0).sum(axis=-1)
+    unknown = float("nan")
+    return [i if n > 1 else Interval(i.value, unknown, unknown) for i, n in zip(found, scored, strict=True)]
 
 
 def wilson(successes: int, n: int, *, level: float = 0.95) -> Interval:

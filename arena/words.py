@@ -44,6 +44,13 @@ def span(estimate: board.Estimate) -> str:
     return "–" if estimate.low is None else f"{hundred(estimate.low)} to {hundred(estimate.high)}"
 
 
+def bounds(estimate: board.Estimate, digits: int) -> str:
+    """The interval of an unscaled estimate in words."""
+    if estimate.low is None:
+        return f"n = {estimate.n}, no interval"
+    return f"{number(estimate.low, digits)} to {number(estimate.high, digits)}"
+
+
 def signed(value: float | None) -> str:
     """A difference of shares with its sign."""
     if value is None:

@@ -212,3 +212,12 @@ def test_a_pair_without_a_common_sample_is_not_compared() -> None:
     assert np.isnan(paired.p[0])
     assert paired.common.tolist() == [0, 2, 1]
     assert s.rank_intervals(paired, 3) == [(1, 3)] * 3
+
+
+def test_scores_of_one_cluster_have_a_mean_and_no_interval() -> None:
+    clusters = s.Clusters.of(["a", "a", "b"])
+    scores = np.array([[0.2, 0.4, NAN], [0.2, 0.4, 0.6]])
+    one, two = s.mean_intervals(scores, clusters, resamples=50)
+    assert one.value == pytest.approx(0.3)
+    assert np.isnan([one.low, one.high]).all()
+    assert two.low <= two.value <= two.high
