@@ -88,11 +88,14 @@ def scatter(
     """Place (name, x, y, kind, marked) in the frame.
 
     Without `diagonal` the x axis is logarithmic, a line joins the marked points, and all points that have
-    room are labelled. With it both axes are linear, the line is y = x, and only marked points are labelled.
+    room are labelled. With it both axes are linear and have one range, the line is y = x, and only marked points
+    are labelled.
     """
     log = not diagonal
-    x_ticks = _log_ticks([p[1] for p in points]) if log else _ticks([p[1] for p in points])
-    y_ticks = _ticks([p[2] for p in points])
+    if log:
+        x_ticks, y_ticks = _log_ticks([p[1] for p in points]), _ticks([p[2] for p in points])
+    else:
+        x_ticks = y_ticks = _ticks([value for p in points for value in p[1:3]])
 
     def place(value: float, ends: tuple[float, float], low: float, high: float) -> float:
         a, b, v = (math.log10(e) if log and low < high else e for e in (*ends, value))
@@ -109,8 +112,7 @@ def scatter(
     placed = _labelled(placed, only_marked=diagonal)
     corners = [(p.x, p.y) for p in sorted((p for p in placed if p.frontier), key=lambda p: (p.x, -p.y))]
     if diagonal:
-        ends = (max(x_ticks[0], y_ticks[0]), min(x_ticks[-1], y_ticks[-1]))
-        corners = [(place(v, x_ends, *frame_x), place(v, y_ends, *frame_y)) for v in ends]
+        corners = [(place(v, x_ends, *frame_x), place(v, y_ends, *frame_y)) for v in x_ends]
     return Scatter(
         placed,
         [Tick(place(t, x_ends, *frame_x), f"{t:g}".replace("-", "−")) for t in x_ticks],

@@ -141,6 +141,13 @@ def test_figures_keep_every_mark_inside_and_label_without_collision() -> None:
     assert all(figures.LEFT <= p.x <= figures.WIDTH and 0 <= p.y <= figures.HEIGHT for p in drawn.points)
     assert drawn.points[0].label
     assert 1 <= sum(bool(p.label) for p in drawn.points) < 30
+    blind = figures.scatter(
+        [("a", 100.0, 0.0, "model", True), ("b", 0.0, 0.0, "model", True)],
+        x_label="x",
+        y_label="y",
+        diagonal=True,
+    )
+    assert [t.text for t in blind.x_ticks] == [t.text for t in blind.y_ticks]
     marks = figures.bar(Estimate(value=-9.0, low=-12.0, high=0.2, n=3))
     assert marks is not None
     assert (marks.low, marks.value, marks.beyond) == (0, 0, True)
