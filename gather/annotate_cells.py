@@ -150,17 +150,14 @@ class CellAnnotator:
         at = {node: i for i, node in enumerate(ontology.nodes.tolist())}
         self._position = np.array([at[n] for n in self.retriever.nodes.tolist()], np.int32)
         closure = ontology.closure
-        line = closure[:, self._position] | closure[self._position].T
+        over, below = closure[:, self._position], closure[self._position].T.copy()
         for i in range(len(ontology)):
             same = ontology.equivalents(i)
             if len(same) > 1:
-                line[i] = closure[list(same)][:, self._position].any(0) | closure[self._position][
-                    :, list(same)
-                ].any(1)
-        self._line = _listed([np.flatnonzero(row) for row in line])
-        self._below = _listed(
-            [np.flatnonzero(ontology.at_or_below(i)[self._position]) for i in range(len(ontology))]
-        )
+                over[i] = closure[list(same)][:, self._position].any(axis=0)
+                below[i] = ontology.at_or_below(i)[self._position]
+        self._line = _listed([np.flatnonzero(row) for row in over | below])
+        self._below = _listed([np.flatnonzero(row) for row in below])
         answerable = ontology.information >= self.calibration.vague
         self._vague = ~answerable[self._position]
         above = []
