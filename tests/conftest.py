@@ -71,6 +71,7 @@ def _built(profile: str, mirror: Path, cache: Path) -> "Graph":
             "panglaodb_cells.tsv",
             "mangled_symbols.tsv",
             "cell_type_corrections.tsv",
+            "tissue_corrections.tsv",
         )
     ]
     key = hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()[:12]

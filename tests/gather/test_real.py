@@ -2,13 +2,16 @@
 
 import json
 
+import anndata as ad
 import numpy as np
 import pytest
 
+import gather
 from gather.annotator import NEAR, SHOWN_WARNINGS, Annotator, Parameters
 from gather.benchmark import Answer, Bench
 from gather.benchmark_command import reproduction
 from gather.benchmark_data import file_questions
+from gather.label import MAX_FDR
 from gather.metapath import target_named
 from gather.operators import build
 from gather.query import CellSet, ground_panel, make_query
@@ -78,6 +81,19 @@ def test_files_without_the_needed_markers_are_not_named_wrongly(full_graph, mirr
     questions = [q for q in file_questions(full_graph, mirror) if q.data_set == "colon"]
     answers = Bench(full_graph).labelled(questions)
     assert np.mean([a.status in ("unknown", "backed_off") for a in answers]) >= 0.8
+
+
+def test_shuffled_cells_get_no_answer_that_chance_would_bring_as_often_as_not(full_graph, mirror):
+    """Kang's counts, each cell's genes mixed up: nearly every set of cells is unknown, and what is not says why."""
+    cells = ad.read_h5ad(mirror / "h5ad" / "pbmc_kang18_ifnb_muscat.h5ad")
+    rng = np.random.default_rng(0)
+    values = cells.X[rng.choice(cells.n_obs, 900, replace=False)].toarray()
+    mixed = ad.AnnData(rng.permuted(values, axis=1), var=cells.var[[]])
+    mixed.obs["set"] = rng.choice(["a", "b", "c", "d", "e", "f"], 900, p=[0.3, 0.3, 0.2, 0.1, 0.08, 0.02])
+    gather.annotate(mixed, graph=full_graph, groupby="set")
+    answered = mixed.obs["gather_status"] != "unknown"
+    assert (mixed.obs["gather_fdr"][answered] <= MAX_FDR).all()
+    assert mixed.obs["set"][answered].nunique() <= 2
 
 
 @pytest.mark.parametrize("name", ["pancreas", "pbmc3k"])

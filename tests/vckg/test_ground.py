@@ -219,14 +219,52 @@ def test_a_correction_leads_from_a_stated_class_to_the_one_the_name_means(
     assert full_graph.index(full_graph.genes.ground(["NCAM1"])[0].curie) in genes
 
 
+@pytest.mark.data
+def test_a_tissue_correction_leads_to_the_tissue_the_text_means(full_graph: Graph) -> None:
+    """Ids are live; peripheral blood is blood and no marker is of a circumventricular organ or a pronephros."""
+    from vckg.resources import resource
+
+    lines = resource("data", "tissue_corrections.tsv").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in lines if not line.startswith("#")][1:]
+    assert len({(name, stated) for name, stated, _, _ in rows}) == len(rows) > 15
+    assert all(
+        full_graph.get(right) is not None and stated != right and why for _, stated, right, why in rows
+    )
+    codes = full_graph.list_codes("tissues").codes
+    tissues = {full_graph.ids[i] for i in np.unique(codes).tolist()}
+    assert {"UBERON:0000178", "UBERON:0002113"} <= tissues
+    assert not {"UBERON:0005408", "UBERON:0002120", "UBERON:6001060"} & tissues
+
+
+def test_a_row_s_tissue_is_put_right_by_its_text(tmp_path: Path) -> None:
+    from vckg.readers.markers import read_accordion
+
+    header = "species\toriginal_tissue\tUberon_ID\toriginal_celltype\tCL_ID\tmarker\tmarker_type\tresource"
+    stated = [
+        ("Peripheral blood", "UBERON:0005408"),
+        ("Brain", "UBERON:0005408"),
+        ("Blood", "UBERON:0000178"),
+    ]
+    lines = [f"Human\t{text}\t{u}\tT\tCL:0000084\tCD3D\tpositive\tX\t1\t1" for text, u in stated]
+    (tmp_path / "main").write_text("\n".join([header + "\tECs_global\tSPs_global", *lines]) + "\n")
+    (tmp_path / "fix").write_text(
+        "name\tstated\tuberon_id\twhy\nPeripheral blood\tUBERON:0005408\tUBERON:0000178\tx\n"
+    )
+    reading = read_accordion({"main": tmp_path / "main", "tissues": tmp_path / "fix"})
+    tissue = reading.statements[0].tissue
+    assert tissue is not None
+    assert tissue.names.to_pylist() == ["UBERON:0000178", "UBERON:0005408", "UBERON:0000178"]
+
+
 def test_only_the_stated_row_of_that_name_is_corrected(tmp_path: Path) -> None:
     from vckg.readers.markers import read_accordion
 
     rows = [("GMP", "CL:0000837"), ("GMP", "CL:0000557"), ("MPP", "CL:0000837"), ("LSEC", "CL:0002072")]
     header = (
-        "species\tUberon_ID\toriginal_celltype\tCL_ID\tmarker\tmarker_type\tresource\tECs_global\tSPs_global"
+        "species\toriginal_tissue\tUberon_ID\toriginal_celltype\tCL_ID\tmarker\tmarker_type\tresource"
+        "\tECs_global\tSPs_global"
     )
-    lines = [f"Human\t\t{name}\t{cell}\tCD34\tpositive\tX\t1\t1" for name, cell in rows]
+    lines = [f"Human\t\t\t{name}\t{cell}\tCD34\tpositive\tX\t1\t1" for name, cell in rows]
     (tmp_path / "main").write_text("\n".join([header, *lines]) + "\n")
     (tmp_path / "fix").write_text(
         "# why\nname\tstated\tcl_id\twhy\nGMP\tCL:0000837\tCL:0000557\tx\nLSEC\tCL:0002072\tCL:1000398\tx\n"

@@ -30,6 +30,7 @@ def read_cellmarker(parts: Parts, *, separator: str = "\t") -> Reading:
     """
     columns = [
         "species",
+        "tissue_type",
         "uberonongology_id",
         "cancer_type",
         "cell_name",
@@ -52,7 +53,7 @@ def read_cellmarker(parts: Parts, *, separator: str = "\t") -> Reading:
             tuple(End("genes", _blank_na(table[c])) for c in ("Symbol", "GeneID", "UNIPROTID", "marker")),
             (End("curie", table["cell"]),),
             publications=pmids(table["PMID"]),
-            tissue=End("curie", _underscored(table["uberonongology_id"])),
+            tissue=End("curie", _right_tissue(parts, table["tissue_type"], table["uberonongology_id"])),
             evidence=table["marker_source"],
             part=pa.array(np.where(cancer, "cancer", ""), pa.string()),
         )
@@ -65,8 +66,16 @@ def read_accordion(parts: Parts) -> Reading:
 
     Weight is the evidence consistency score (ECs, how many resources agree), specificity the SPs.
     """
-    columns = ["species", "Uberon_ID", "original_celltype", "CL_ID", "marker", "marker_type", "resource"]
-    table = read_columns(parts["main"], [*columns, "ECs_global", "SPs_global"])
+    columns = [
+        "species",
+        "original_tissue",
+        "Uberon_ID",
+        "original_celltype",
+        "CL_ID",
+        "marker",
+        "marker_type",
+    ]
+    table = read_columns(parts["main"], [*columns, "resource", "ECs_global", "SPs_global"])
     reading = Reading(rows=table.num_rows)
     table = keep(table, equals(table["species"], "Human"), "not human", reading.rejected, "species")
     stated = _corrected(parts, table["original_celltype"], _underscored(table["CL_ID"]))
@@ -83,7 +92,7 @@ def read_accordion(parts: Parts) -> Reading:
                 (End("curie", rows["cell"]),),
                 weight=numbers(rows["ECs_global"]),
                 specificity=numbers(rows["SPs_global"]),
-                tissue=End("curie", rows["Uberon_ID"]),
+                tissue=End("curie", _right_tissue(parts, rows["original_tissue"], rows["Uberon_ID"])),
                 part=pc.replace_substring(rows["resource"], " ", "_"),
             )
         )
@@ -322,15 +331,20 @@ def _underscored(column: Any) -> Any:
     return pc.if_else(right, pc.replace_substring(text, "_", ":"), "")
 
 
-def _corrected(parts: Parts, names: Any, stated: Any) -> Any:
-    """Stated ids, those that the part ``corrections`` finds not to be what their name means put right."""
-    if "corrections" not in parts:
+def _corrected(parts: Parts, names: Any, stated: Any, part: str = "corrections", right: str = "cl_id") -> Any:
+    """Stated ids, those that a part finds not to be what their name means put right."""
+    if part not in parts:
         return stated
-    table = read_columns(parts["corrections"], ["name", "stated", "cl_id"], comment=b"#")
+    table = read_columns(parts[part], ["name", "stated", right], comment=b"#")
     wrong = pc.binary_join_element_wise(table["name"], table["stated"], "\t")
     asked = pc.binary_join_element_wise(names, stated, "\t")
     at = pc.index_in(asked, value_set=wrong.combine_chunks())
-    return pc.coalesce(pc.take(table["cl_id"].combine_chunks(), at), stated)
+    return pc.coalesce(pc.take(table[right].combine_chunks(), at), stated)
+
+
+def _right_tissue(parts: Parts, names: Any, stated: Any) -> Any:
+    """Stated Uberon ids as CURIEs, put right by the part ``tissues``."""
+    return _corrected(parts, names, _underscored(stated), "tissues", "uberon_id")
 
 
 def _blank_na(column: Any) -> Any:
