@@ -19,6 +19,9 @@ from serve.dart.tree import Candidates, best_first, union
 from serve.propose import DraftTree, Observed, RoundTiming
 from serve.request import Request
 
+LEAST_CHANCE = 0.04
+"""Of a path of n-grams, where sizes are measured: a less likely one is never worth a row of a pass, nor its search."""
+
 
 @dataclass(slots=True)
 class DraftStats:
@@ -249,6 +252,7 @@ class NgramProposer(Sized):
             nodes,
             min(self.depth, budget),
             self.end,
+            LEAST_CHANCE if self.nodes is None else 0.0,
         )
 
     def candidates(self, requests: Sequence[Request], budgets: Sequence[int]) -> list[tuple[Candidates, ...]]:

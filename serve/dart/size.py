@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +26,17 @@ _PRIOR = {1: 1.0, 2: 1.1, 4: 1.2, 8: 1.6, 16: 2.2, 32: 3.8, 64: 6.5, 128: 12.0, 
 
 
 class CostCurve:
-    """Milliseconds of a forward pass by its rows: a running mean per bucket, interpolated between them."""
+    """Milliseconds of a forward pass by its rows: a prior shape, scaled to all passes seen, bent by those of a size.
 
-    def __init__(self, memory: float = 0.9) -> None:
-        self.memory = memory
-        self.ms: dict[int, float] = {}
+    A size is believed as far as it was seen of late: the shape counts as `prior` passes of it, fewer the more passes
+    there were and none from twice as many on, and older passes fade with every new one. So one slow first pass (a busy
+    machine) cannot shut a size and all larger ones out, and what was shut out is tried again.
+    """
+
+    def __init__(self, memory: float = 0.99, prior: float = 5.0) -> None:
+        self.memory, self.prior = memory, prior
+        self._weight: dict[int, float] = {}
+        self._ratio: dict[int, float] = {}  # sums of measured over prior shape
 
     @staticmethod
     def bucket(rows: int) -> int:
@@ -37,22 +44,32 @@ class CostCurve:
         return rows if rows <= 8 else round(8 * 1.2 ** round(math.log(rows / 8, 1.2)))
 
     def add(self, rows: int, ms: float) -> None:
-        """Take in one measured pass. An outlier (a busy machine) counts as at most twice the mean so far."""
+        """Take in one measured pass; it counts as at most twice what was expected."""
+        if self._weight:
+            ms = min(ms, 2 * float(self(np.array([rows]))[0]))
+        for known in self._weight:
+            self._weight[known] *= self.memory
+            self._ratio[known] *= self.memory
         key = self.bucket(rows)
-        old = self.ms.get(key)
-        self.ms[key] = ms if old is None else self.memory * old + (1 - self.memory) * min(ms, 2 * old)
+        self._weight[key] = self._weight.get(key, 0.0) + 1.0
+        self._ratio[key] = self._ratio.get(key, 0.0) + ms / float(_shape(np.array([rows]))[0])
 
     def __call__(self, rows: npt.NDArray[np.int64]) -> Float64:
-        """Milliseconds for each number of rows; never falling. The prior's shape fills in for what was not measured."""
-        known = sorted(self.ms)
-        prior = np.interp(rows, list(_PRIOR), list(_PRIOR.values()))
-        if not known:
-            return prior
-        at = np.interp(known, list(_PRIOR), list(_PRIOR.values()))
-        # Interpolating the ratio to the prior keeps its curvature between measured points and beyond them.
-        ratio = np.interp(rows, known, [self.ms[k] / p for k, p in zip(known, at, strict=True)])
-        rising: Float64 = np.maximum.accumulate(ratio * prior)
+        """Milliseconds for each number of rows, never falling; the prior's shape alone before anything is measured."""
+        shape = _shape(rows)
+        if not self._weight:
+            return shape
+        known = sorted(self._weight)
+        level = sum(self._ratio.values()) / sum(self._weight.values())
+        trust = {k: max(0.0, self.prior - self._weight[k] / 2) for k in known}
+        bent = [(self._ratio[k] + trust[k] * level) / (self._weight[k] + trust[k]) for k in known]
+        # Interpolating the ratio to the shape keeps its curvature between measured sizes and beyond them.
+        rising: Float64 = np.maximum.accumulate(np.interp(rows, known, bent) * shape)
         return rising
+
+
+def _shape(rows: npt.NDArray[np.int64]) -> Float64:
+    return np.interp(rows, list(_PRIOR), list(_PRIOR.values()))
 
 
 class Calibration:
@@ -90,40 +107,57 @@ class Arms:
     """Which way of drafting brings the most tokens a millisecond, by what the rounds so far brought.
 
     Way 0 is not to draft at all. Rates are kept apart by how many requests decode together. Every way is
-    tried a few times, the richest first; later each of the others gets one round in `explore_every`.
+    tried `tries` times (two or more), the richest first; later one of the others gets three rounds in every
+    `explore_every`. The first round of a way after another is not counted: the head catches up in it on all rows that
+    were committed without it, which it pays for once and not every round.
     """
 
-    def __init__(self, ways: int, explore_every: int = 32, tries: int = 4, memory: float = 0.96) -> None:
+    def __init__(self, ways: int, explore_every: int = 64, tries: int = 4, memory: float = 0.96) -> None:
         self.ways, self.explore_every, self.tries, self.memory = ways, explore_every, tries, memory
-        self._tokens: dict[int, Float64] = {}
-        self._ms: dict[int, Float64] = {}
-        self._seen: dict[int, npt.NDArray[np.int64]] = {}
+        self._rates: dict[int, _Rates] = {}
         self._rounds = 0
 
     def pick(self, requests: int) -> int:
         """Choose the way of the next round."""
-        seen = self._seen.get(CostCurve.bucket(requests))
-        if seen is None:
+        rates = self._rates.get(CostCurve.bucket(requests))
+        if rates is None:
             return self.ways - 1
         for way in reversed(range(self.ways)):
-            if seen[way] < self.tries:
+            if rates.seen[way] < self.tries:
                 return way
         self._rounds += 1
         turn, at = divmod(self._rounds, self.explore_every)
-        key = CostCurve.bucket(requests)
-        best = int(np.argmax(self._tokens[key] / self._ms[key]))
+        best = int(np.argmax(rates.tokens / rates.ms))
         others = [way for way in range(self.ways) if way != best]
-        return others[turn % len(others)] if others and at == 0 else best
+        return others[turn % len(others)] if others and at < 3 else best
 
     def add(self, way: int, requests: int, tokens: int, ms: float) -> None:
         """Take in what one round of a way brought."""
-        key = CostCurve.bucket(requests)
-        seen = self._seen.setdefault(key, np.zeros(self.ways, np.int64))
-        total, spent = (x.setdefault(key, np.zeros(self.ways)) for x in (self._tokens, self._ms))
+        rates = self._rates.setdefault(CostCurve.bucket(requests), _Rates.none(self.ways))
+        rates.seen[way] += 1
+        new, rates.last = rates.last != way and rates.last >= 0, way
+        if new:
+            return
+        if rates.rounds.any():  # a busy moment of the machine is not the way's fault
+            ms = min(ms, 2 * float(rates.ms.sum() / rates.rounds.sum()))
         # A ratio of sums: the mean of per-round ratios would favour whatever had one lucky fast round.
-        total[way] = self.memory * total[way] + tokens
-        spent[way] = self.memory * spent[way] + ms
-        seen[way] += 1
+        for sums, what in ((rates.tokens, tokens), (rates.ms, ms), (rates.rounds, 1)):
+            sums[way] = self.memory * sums[way] + what
+
+
+@dataclass(slots=True)
+class _Rates:
+    """Of each way: fading sums of tokens, milliseconds and rounds, and how often it was taken; the last one taken."""
+
+    tokens: Float64
+    ms: Float64
+    rounds: Float64
+    seen: npt.NDArray[np.int64]
+    last: int = -1
+
+    @classmethod
+    def none(cls, ways: int) -> _Rates:
+        return cls(np.zeros(ways), np.zeros(ways), np.zeros(ways), np.zeros(ways, np.int64))
 
 
 def choose(

@@ -207,8 +207,11 @@ Predict = Callable[[list[int]], Sequence[tuple[int, float]]]
 """Tokens that may follow a text (its last tokens), each with its chance."""
 
 
-def best_first(predict: Predict, context: Sequence[int], nodes: int, depth: int, end: int) -> Candidates:
-    """The `nodes` likeliest paths below `context` by a model that can be asked cheaply, as a tree.
+def best_first(
+    predict: Predict, context: Sequence[int], nodes: int, depth: int, end: int, least: float = 0.0
+) -> Candidates:
+    """The `nodes` likeliest paths below `context` by a model that can be asked cheaply, as a tree; none less likely
+    than `least`.
 
     A heap of open nodes by the chance of their whole path; a popped node joins the tree and its
     continuations the heap. Ties go to the shallower node, then to the earlier one.
@@ -226,6 +229,8 @@ def best_first(predict: Predict, context: Sequence[int], nodes: int, depth: int,
     open_below(-1, list(context), 1.0)
     while heap and len(tokens) < nodes:
         negative, _, _, parent, token, p = heapq.heappop(heap)
+        if -negative < least:
+            break
         path = [*(paths[parent] if parent >= 0 else context), token]
         tokens.append(token)
         parents.append(parent)

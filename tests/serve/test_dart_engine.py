@@ -202,20 +202,20 @@ def check_levels(
 
 def test_drafting_turns_itself_off_where_verification_is_dear(model: Model, checkpoint: Checkpoint) -> None:
     proposer = NgramProposer(None, 0)
-    for rows in range(1, 9):
+    for rows in [*range(1, 9)] * 20:
         proposer.cost.add(rows, 10.0 * rows)  # every row costs as much as the first: no draft can pay
     requests = [Request("r", (1, 2, 3, 1, 2), SamplingParams(max_tokens=20))]
     sizes = [len(proposer.propose(requests, [8])[0]) for _ in range(60)]
     assert sizes.count(0) > 50
     assert any(sizes)  # it looks again now and then
     cheap = NgramProposer(None, 0)
-    for rows in range(1, 30):
+    for rows in [*range(1, 30)] * 20:
         cheap.cost.add(rows, 10.0)
     assert len(cheap.propose(requests, [8])[0]) >= 4
 
 
 def test_the_way_that_brings_most_is_taken_and_the_others_are_tried_again() -> None:
-    arms = Arms(3, explore_every=10)
+    arms = Arms(3, explore_every=20)
     gains = {0: 1.0, 1: 2.0, 2: 1.5}
     taken = []
     for _ in range(200):
@@ -224,7 +224,7 @@ def test_the_way_that_brings_most_is_taken_and_the_others_are_tried_again() -> N
         arms.add(way, 1, 1, 1 / gains[way])
     assert taken[:12] == [2] * 4 + [1] * 4 + [0] * 4
     later = Counter(taken[12:])
-    assert later[1] > 160
+    assert later[1] > 150
     assert later[0] > 3
     assert later[2] > 3
     assert arms.pick(16) == 2  # another number of requests is judged on its own

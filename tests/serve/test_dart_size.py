@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.dart.size import Calibration, CostCurve, choose
+from serve.dart.size import Arms, Calibration, CostCurve, choose
 from serve.dart.tree import Candidates, path_chances
 
 
@@ -25,7 +25,7 @@ def test_the_cost_curve_never_falls_and_keeps_what_was_measured() -> None:
         curve.add(32, 90.0)
     ms = curve(rows)
     assert (np.diff(ms) >= 0).all()
-    assert ms[[0, 7]].tolist() == pytest.approx([20, 30])
+    assert ms[[0, 7]].tolist() == pytest.approx([20, 30], rel=0.03)
     assert 30 < ms[15] < ms[31] < ms[63]
 
 
@@ -34,7 +34,32 @@ def test_one_slow_round_does_not_spoil_the_curve() -> None:
     for _ in range(10):
         curve.add(4, 10.0)
     curve.add(4, 10_000.0)
-    assert curve(np.array([4]))[0] == pytest.approx(11.0)
+    assert curve(np.array([4]))[0] < 11.0
+
+
+def test_a_slow_first_pass_of_a_size_shuts_neither_it_nor_larger_ones_out() -> None:
+    curve = CostCurve()
+    for _ in range(20):
+        curve.add(2, 50.0)
+    usual = curve(np.arange(2, 9))
+    curve.add(3, 500.0)
+    assert (curve(np.arange(2, 9)) < 1.25 * usual).all()
+    for _ in range(200):
+        curve.add(2, 50.0)
+    assert (curve(np.arange(2, 9)) < 1.05 * usual).all()
+
+
+def test_neither_a_slow_round_nor_the_catching_up_of_a_way_decides_against_it() -> None:
+    arms = Arms(ways=2)
+    taken = []
+    for turn in range(300):
+        way = arms.pick(1)
+        late = turn == 2 or (
+            bool(taken) and way == 1 != taken[-1]
+        )  # a hiccup; the first round after another way
+        arms.add(way, 1, (1, 3)[way], 500.0 if late else (10.0, 20.0)[way])
+        taken.append(way)
+    assert taken.count(1) > 250
 
 
 def test_a_source_that_is_too_sure_of_itself_is_corrected() -> None:
