@@ -124,9 +124,9 @@ class CellAnnotator:
         self.null = Null.of(self.retriever.matrix, self.retriever.genes, asked)
         by_column = self.retriever.matrix[np.maximum(panel.nodes, 0)]
         by_column.sort_indices()
-        self._evidence = (
+        self._evidence = (  # unsigned: the kernel need not ask whether an index counts from the end
             by_column.indptr.astype(np.int64),
-            by_column.indices.astype(np.int32),
+            by_column.indices.astype(np.uint32),
             by_column.data,
         )
         self._length = self.retriever.length
