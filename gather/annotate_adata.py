@@ -186,6 +186,7 @@ def asking(
             Counted(model),
             candidates=terms,
             tissue=options.tissue or "",
+            needs_support=options.candidates is None and options.candidates_from_obs is None,
             workers=workers,
             done=lambda sets: done(sets * cells),
         )
@@ -237,9 +238,7 @@ def work_out(
         expression = read_expression(adata, graph, layer=options.layer)
         groups = cell_groups(adata, expression, options.groupby, options.seed)
         sets = rank_cell_sets(expression, groups.tolist(), ranking=options.ranking)
-        annotator = Annotator(
-            graph, expression.panel, parameters, candidates=allowed, contrast=len(sets) > 1
-        )
+        annotator = Annotator(graph, expression.panel, parameters, candidates=allowed, contrast=len(sets) > 1)
         found = []
         for one in sets:
             found.append(annotator.annotate_one(one))

@@ -196,6 +196,7 @@ def _labels(
         kind=kind or ("neither" if name.startswith("llm") else "both"),
         budget_tokens=budget_tokens,
         most_items=most_items,
+        needs_support=name == REFERENCE and not any(c.annotation.closed for c in cases),
         workers=workers,
     )
     trusted = ("llm", "fallback", "retrieval") if name == REFERENCE else ("llm",)

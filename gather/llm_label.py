@@ -3,7 +3,7 @@
 Every prompt begins with the same bytes (instructions, then the candidates of the whole run), so that a
 server attends to them once; the evidence of the cell set comes last. A reply that is no answer
 (nothing, prose, an id that was not offered) leaves the label of retrieval in place and is counted by
-its reason.
+its reason; so does, where nobody declared the candidates, a choice that nothing measured supports.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from gather.evidence import Annotation
 from gather.evidence_text import EvidenceKind, evidence_text, plain
+from gather.label import MAX_FDR
 from gather.llm import Client, Counted, Counters, Message, ModelFailure, concurrently
 from gather.model import estimate_prompt_tokens
 from vckg.prompts import load_prompt
@@ -30,7 +31,7 @@ COMPLETION_TOKENS = 60
 _UNSUPPORTED = "chosen by the model without support from retrieval"
 _CURIE = re.compile(r"[A-Za-z]+[:_]\d+")
 
-Fallback = Literal["no_reply", "not_json", "no_id", "outside_candidates"]
+Fallback = Literal["no_reply", "not_json", "no_id", "outside_candidates", "unsupported"]
 Term = tuple[str, str]
 """CURIE and name."""
 
@@ -91,6 +92,7 @@ def label_with_llm(
     kind: EvidenceKind = "both",
     budget_tokens: int = 1500,
     most_items: int | None = None,
+    needs_support: bool | None = None,
     workers: int = 8,
     done: Callable[[float], None] = lambda _steps: None,
 ) -> LabelRun:
@@ -105,6 +107,10 @@ def label_with_llm(
         every cell set, the same list for all.
     kind, budget_tokens, most_items
         Of the evidence in the prompt, see `gather.evidence_text.evidence_text`.
+    needs_support
+        Whether a choice must be the set's own answer or one of its candidates with an FDR of at most
+        `gather.label.MAX_FDR`: names that other cell sets brought into the shared list are no answer to this
+        one. By default where no list is declared.
     workers
         Calls under way at once.
 
@@ -114,6 +120,8 @@ def label_with_llm(
         The endpoint refuses the key, or knows no such model.
     """
     terms = offered(annotations, candidates)
+    if needs_support is None:
+        needs_support = candidates is None
     schema = answer_schema(terms)
     prompts = list(label_prompts(annotations, terms, tissue, kind, budget_tokens, most_items))
     before = model.counters
@@ -121,7 +129,7 @@ def label_with_llm(
     def ask(at: int) -> tuple[Annotation, Fallback | None]:
         prompt = prompts[at]
         assert prompt is not None
-        return _heard(annotations[at], model, prompt, schema, terms)
+        return _heard(annotations[at], model, prompt, schema, terms, needs_support)
 
     asked = [at for at, prompt in enumerate(prompts) if prompt is not None]
     heard = dict(zip(asked, concurrently(ask, asked, workers=workers, model=model, done=done), strict=True))
@@ -289,19 +297,22 @@ def _heard(
     prompt: list[Message],
     schema: Mapping[str, Any],
     terms: Sequence[Term],
+    needs_support: bool,
 ) -> tuple[Annotation, Fallback | None]:
     try:
         reply = model.complete(prompt, schema=schema)
         curie, reasons = read_answer(reply.text, terms)
     except ModelFailure as failure:
-        return _fallen_back(annotation, "no_reply", str(failure))
+        return _fallen_back(annotation, "no_reply", f"the model gave no answer: {failure}")
     except Unusable as unusable:
-        return _fallen_back(annotation, unusable.reason, str(unusable))
+        return _fallen_back(annotation, unusable.reason, f"the model gave no answer: {unusable}")
     known = {item.id for item in (*annotation.evidence, *annotation.convergence)}
     own = next((c for c in annotation.candidates if c.curie == curie), None)
     confidence, fdr = (own.confidence, own.fdr) if own else (0.0, 1.0)
     if curie == annotation.curie:
         confidence, fdr = annotation.confidence, annotation.fdr
+    elif needs_support and fdr > MAX_FDR:
+        return _fallen_back(annotation, "unsupported", f"{dict(terms)[curie]} ({curie}) was {_UNSUPPORTED}")
     return (
         replace(
             annotation,
@@ -319,8 +330,7 @@ def _heard(
 
 
 def _fallen_back(annotation: Annotation, reason: Fallback, said: str) -> tuple[Annotation, Fallback]:
-    note = _noted(annotation, f"the model gave no answer: {said}")
-    return replace(annotation, decided_by="fallback", note=note), reason
+    return replace(annotation, decided_by="fallback", note=_noted(annotation, said)), reason
 
 
 def _noted(annotation: Annotation, remark: str) -> str:

@@ -144,7 +144,7 @@ def _row(at: int, a: Annotation, label_at: int) -> dict[str, Any]:
         "fdr_text": f"{a.fdr:.1e}" if _finite(a.fdr) is not None else "",
         "cells": a.n_cells,
         "remarks": remarks,
-        "by": {"llm": "model", "fallback": "model gave no answer"}.get(a.decided_by, ""),
+        "by": {"llm": "model", "fallback": "retrieval, not the model"}.get(a.decided_by, ""),
     }
 
 

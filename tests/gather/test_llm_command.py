@@ -22,6 +22,7 @@ from gather.tables import from_json
 from vckg.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:anndata.*")
+DECLARED = ("B cell", "T cell", "monocyte")
 RIGHT = json.dumps({"cell_type_ontology_term_id": "CL:0000236", "reasons": ["E1"]})
 
 # a shell starts background jobs with SIGINT ignored, and children inherit that
@@ -35,16 +36,16 @@ def source(blood_cells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path / "in.h5ad"
 
 
-def run(source: Path, graph, url: str, out: str = "out.h5ad", **step):
+def run(source: Path, graph, url: str, out: str = "out.h5ad", candidates=None, **step):
     llm = LlmStep("m", url, **step)
     page = source.with_name("page.html")
-    options = Options("group")
+    options = Options("group", candidates=candidates)
     return annotate_file(source, source.with_name(out), graph, options, overwrite=True, report=page, llm=llm)
 
 
 def test_the_models_choice_is_written_with_what_it_took(endpoint, source, blood_graph) -> None:
     server = endpoint(lambda *_: ("say", RIGHT))
-    run(source, blood_graph, server.url)
+    run(source, blood_graph, server.url, candidates=DECLARED)
     written = ad.read_h5ad(source.with_name("out.h5ad"))
     assert set(written.obs["gather_cell_type"]) == {"B cell"}
     kept = written.uns["gather"]
@@ -56,6 +57,16 @@ def test_the_models_choice_is_written_with_what_it_took(endpoint, source, blood_
     page = source.with_name("page.html").read_text()
     assert "Language model" in page
     assert "gather-label-system@" in page
+
+
+def test_a_name_that_a_cell_set_does_not_support_is_not_written(endpoint, source, blood_graph) -> None:
+    server = endpoint(lambda *_: ("say", RIGHT))
+    outcome = run(source, blood_graph, server.url)
+    plain = annotate_file(source, source.with_name("plain.h5ad"), blood_graph, Options("group"))
+    assert [a.curie for a in outcome.annotations] == [a.curie for a in plain.annotations]
+    assert outcome.kept["llm"]["fallbacks"] == "unsupported:2"
+    by = {a.label: a.decided_by for a in outcome.annotations}
+    assert by == {"B cell": "llm", "T cell": "fallback", "monocyte": "fallback"}
 
 
 def test_a_second_run_pays_nothing_and_gives_the_same(endpoint, source, blood_graph) -> None:
@@ -118,7 +129,8 @@ def test_ctrl_c_keeps_what_was_paid_for_and_writes_no_half_file(
 
 
 def test_from_python_any_model_may_choose(blood_cells, blood_graph) -> None:
-    found = gather.annotate(blood_cells, graph=blood_graph, groupby="group", model=Scripted(lambda _: RIGHT))
+    model = Scripted(lambda _: RIGHT)
+    found = gather.annotate(blood_cells, graph=blood_graph, groupby="group", candidates=DECLARED, model=model)
     assert {(a.curie, a.decided_by) for a in found} == {("CL:0000236", "llm")}
     assert set(blood_cells.obs["gather_cell_type"]) == {"B cell"}
     assert blood_cells.uns["gather"]["llm"]["calls"] == 3
@@ -128,7 +140,7 @@ def test_from_python_any_model_may_choose(blood_cells, blood_graph) -> None:
 
 @pytest.mark.browser
 def test_the_page_of_a_real_run_opens_without_complaint(endpoint, source, blood_graph, page, axe) -> None:
-    run(source, blood_graph, endpoint(lambda *_: ("say", RIGHT)).url)
+    run(source, blood_graph, endpoint(lambda *_: ("say", RIGHT)).url, candidates=DECLARED)
     page.goto(source.with_name("page.html").as_uri())
     assert page.locator("#table tbody tr").count() == 3
     page.locator("#table").get_by_role("button", name="monocytes").click()

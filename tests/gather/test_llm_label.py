@@ -166,6 +166,26 @@ def test_a_name_without_support_is_accepted_from_a_declared_list_and_marked(make
     assert "without support" in after.note
 
 
+def test_without_a_declared_list_a_name_that_nothing_measured_supports_leaves_retrieval_s(
+    make_annotation,
+) -> None:
+    before = make_annotation()
+    other = make_annotation("other", curie="CL:0000623", label="natural killer cell", query_genes=("NKG7",))
+    run = label_with_llm([before, other], Counted(Scripted(lambda _: answer("CL:0000623", "E1"))))
+    kept, agreed = run.annotations
+    assert run.fallbacks == {"unsupported": 1}
+    assert replace(kept, decided_by="retrieval", note="") == before
+    assert kept.note == (
+        "natural killer cell (CL:0000623) was chosen by the model without support from retrieval"
+    )
+    assert (agreed.label, agreed.decided_by) == ("natural killer cell", "llm")
+    first, second = before.candidates
+    chance = make_annotation(candidates=(first, replace(second, fdr=0.6)))
+    script = Counted(Scripted(lambda _: answer(second.curie)))
+    assert label_with_llm([chance], script).fallbacks == {"unsupported": 1}
+    assert label_with_llm([chance], script, needs_support=False).annotations[0].curie == second.curie
+
+
 def test_remarks_are_added_to_what_was_noted_before(make_annotation) -> None:
     run = label_with_llm([make_annotation(note="50 genes asked")], Counted(Scripted(lambda _: "no")))
     assert run.annotations[0].note.startswith("50 genes asked; the model gave no answer: no JSON object")
