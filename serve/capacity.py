@@ -184,8 +184,13 @@ def bursty_trace(rng: np.random.Generator, rate: float, span_s: float, *, batch:
         at_s += rng.exponential(1.0 / (rate * (3.0 if int(at_s) // 15 % 2 else 0.4)))
         if at_s >= span_s:
             break
-        arrivals.append(Arrival(at_s, _tokens(rng, rng.integers(30, 300)), int(rng.integers(20, 120))))
+        arrivals += [replace(arrival, at_s=at_s) for arrival in readers(rng, 1)]
     return arrivals + batch_prompts(rng, batch)
+
+
+def readers(rng: np.random.Generator, n: int) -> list[Arrival]:
+    """`n` interactive requests: 30 to 299 prompt tokens of their own, 20 to 119 answer tokens."""
+    return [Arrival(0.0, _tokens(rng, rng.integers(30, 300)), int(rng.integers(20, 120))) for _ in range(n)]
 
 
 def batch_prompts(rng: np.random.Generator, n: int) -> list[Arrival]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from serve.capacity import LADDER, Rung, Server, bursty_trace, by_class, rung_of
+from serve.capacity import LADDER, Rung, Server, batch_prompts, bursty_trace, by_class, readers, rung_of
 from serve.capacity import run as run_simulated
 from serve.engine import Engine, EngineConfig
 from serve.errors import InputError
@@ -151,16 +151,25 @@ def make_engine(model: Model, checkpoint: Checkpoint, server: Server, scheduler:
     return Engine(model, checkpoint, config, None, scheduler)
 
 
-def calibrate(model: Model, checkpoint: Checkpoint, server: Server, seconds: float, seed: int) -> TimeModel:
-    """Fit the time model to a run of its own: readers alone at first, beside batch work from the middle on."""
-    steps = Steps(BusyClock())
+GROUPS = (1, 2, 4, 8, 16, 8, 4, 2)
+"""Requests that the calibration answers together, group after group."""
+
+
+def calibrate(model: Model, checkpoint: Checkpoint, server: Server, seed: int) -> TimeModel:
+    """Fit the time model to a run of its own: groups of requests, each answered before the next comes.
+
+    So there are steps of prompts alone, of 1 to 16 decodes alone and of both. Under a load that never ends every step
+    would be full, and what a decode takes could not be told from what a prompt token takes.
+    """
+    rng, steps = np.random.default_rng(seed), Steps(BusyClock())
     engine = make_engine(model, checkpoint, server, LADDER[STRICT](server, steps.clock))
     trace = [
-        replace(a, at_s=seconds / 2 if a.priority is Priority.OFFLINE else a.at_s * 0.7)
-        for a in bursty_trace(np.random.default_rng(seed), 1.5, seconds, batch=400)
+        replace(arrival, at_s=1e6 * turn, priority=Priority.ONLINE, output_tokens=int(rng.integers(8, 25)))
+        for turn, size in enumerate(GROUPS)
+        for arrival in (batch_prompts(rng, size) if turn % 2 else readers(rng, size))
     ]
-    Drive(engine, trace, seconds, steps)()
-    warm = len(steps.works) // 10  # the first steps compile kernels
+    Drive(engine, trace, 1e6 * len(GROUPS), steps)()
+    warm = len(steps.works) // 20  # the first steps compile kernels
     return TimeModel.fit(steps.works[warm:], steps.seconds[warm:])
 
 
@@ -176,7 +185,7 @@ def feasible(server: Server) -> tuple[Server, float]:
     allowance_s = 3 * times.seconds(StepWork.chunk(256, 0))
     if not (pace_s > 0 and allowance_s > 0):
         raise InputError(
-            "the calibration saw too few steps to tell decodes from prompts; give --seconds more"
+            "the calibration could not tell the time of decodes from that of prompts; run it again on a quieter machine"
         )
     request_s = times.seconds(StepWork.chunk(165, 0))
     request_s += 70 * times.seconds(StepWork(decodes=4, decode_context=4 * 200)) / 4
@@ -253,7 +262,7 @@ def main() -> None:
     checkpoint = load_checkpoint(arguments.model)
     model = Model.load(checkpoint, "float16")
     server = Server(step_tokens=64)  # 256 take one thread more than a second
-    times = calibrate(model, checkpoint, server, arguments.seconds, seed=1_000)
+    times = calibrate(model, checkpoint, server, seed=1_000)
     server, rate = feasible(replace(server, times=times))
     rate = rate if arguments.rate is None else arguments.rate
     steps, runs = Steps(BusyClock()), []
