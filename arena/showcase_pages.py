@@ -103,6 +103,7 @@ def write_pages(folder: Path, profile: str, names: Sequence[str], rows: Sequence
             axis=bar(Estimate(value=0, low=0, high=1, n=0)),
             answers=sum(cell.answered for row in group.rows for cell in row.tasks.values()),
             n_judges=len(group.judges),
+            rated=rated(group),
             unscored=unscored(group),
             kind_names=KIND_NAMES,
             bar=bar,
@@ -166,6 +167,15 @@ def _annotated(folder: Path, name: str) -> Annotated:
         {a["cell_set"]: a["label"] for a in told},
         dict(Counter(a["decided_by"] for a in told)),
     )
+
+
+def rated(group: Group) -> str:
+    """How many answers each judge rated, as half a sentence."""
+    counts: Counter[str] = Counter()
+    for row in group.rows:
+        for task in row.tasks.values():
+            counts.update({judge: cell.total.n for judge, cell in task.judges.items()})
+    return " and ".join(f"{counts[judge]} rated by {judge}" for judge in group.judges)
 
 
 def unscored(group: Group) -> str:
