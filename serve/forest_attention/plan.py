@@ -5,8 +5,11 @@ partials over its path (POR). The division balances the tasks over `workers` thr
 shortens the longest task but adds partials to merge.
 
     need(c)  = sum_i b_i(c) * C(n_q[i], ceil(n[i] / b_i(c))),  b_i(c) = least b with C(n_q[i], ceil(n[i] / b)) <= c
-    lower    = least c with need(c) <= workers * c              (need does not rise with c: bisection)
+    lower    = least c with need(c) <= workers * c              (bisection)
     b_max[i] = ceil(C(n_q[i], n[i]) / lower)
+
+Where starting one run more costs less than rounding the runs up to whole tokens, need may rise with c; the bisection
+then ends at a crossing that need not be the least.
 
 The best of a few targets c in [lower, 2 * lower] under longest-task-first scheduling wins. The estimator, the
 bound by bisection and the cap on b_i follow the FlashForge paper; how they are put together is our reconstruction.
@@ -243,9 +246,8 @@ def _least_cuts(n_rows: Ints, n_tokens: Ints, n_blocks: Ints, cost: CostModel, t
     """Least number of runs per unit so that none costs more than `target`; its blocks if that cannot be."""
     fixed = cost.task(n_rows, 0)
     per_token = np.maximum(cost.task(n_rows, 1) - fixed, 1e-30)
-    affordable = np.maximum(np.floor((target - fixed) / per_token), 0)
-    cuts = np.where(affordable >= 1, np.ceil(n_tokens / np.maximum(affordable, 1)), n_blocks)
-    return np.clip(cuts, 1, n_blocks).astype(np.int64)
+    affordable = np.maximum(np.floor((target - fixed) / per_token), 1)
+    return np.clip(np.ceil(n_tokens / affordable), 1, n_blocks).astype(np.int64)
 
 
 def _indptr(pieces: list[Ints]) -> Ints:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from serve.forest_attention.forest import Forest, forest_of
@@ -24,14 +24,14 @@ Unit = tuple[int, int, int]
 """Rows, tokens and blocks of a tile of a node."""
 
 
-def forest_with(shared: int, own: list[int]) -> Forest:
+def forest_with(shared: int, own: list[int], block: int = BLOCK) -> Forest:
     """Rows that share their first `shared` blocks; then each has `own` of its own. All blocks are full."""
     first = shared
     tables = []
     for n in own:
         tables.append([*range(shared), *range(first, first + n)])
         first += n
-    return forest_of(tables, [len(table) * BLOCK for table in tables], BLOCK)
+    return forest_of(tables, [len(table) * block for table in tables], block)
 
 
 def units_of(forest: Forest, cost: CostModel) -> list[Unit]:
@@ -67,14 +67,17 @@ def greedy(costs: list[float], workers: int) -> float:
 
 
 forests = st.builds(
-    forest_with, st.integers(0, 9), st.lists(st.integers(0, 30), min_size=1, max_size=10).filter(any)
+    forest_with,
+    st.integers(0, 9),
+    st.lists(st.integers(0, 30), min_size=1, max_size=10).filter(any),
+    st.sampled_from([1, BLOCK, 16]),
 )
 quarters = st.integers(1, 80).map(lambda n: n / 4)
 costs = st.builds(
     CostModel,
     c0=quarters,
     c1=quarters,
-    c2=st.sampled_from([1 / 64, 1 / 16, 1 / 4]),
+    c2=st.sampled_from([0.0, 1 / 64, 1 / 16, 1 / 4]),
     merge=st.sampled_from([0.0, 0.5, 8.0]),
     tile_rows=st.sampled_from([4, 16, 64]),
     group=st.sampled_from([1, 2, 8]),
@@ -133,7 +136,8 @@ def test_the_longest_goes_first_to_the_least_loaded() -> None:
 def test_the_lower_bound_is_the_least_longest_task_whose_work_fits_the_workers(
     forest: Forest, cost: CostModel, workers: int
 ) -> None:
-    """Where starting a task costs more than rounding its tokens up, so that fewer cuts never need more."""
+    """Where starting a run costs more than rounding up to 40 runs to whole tokens: fewer runs never need more."""
+    assume(cost.c1 >= 40 * cost.c2)
     units = units_of(forest, cost)
     lower = lower_bound(forest, cost, workers)
     assert need(units, cost, lower) <= workers * lower * (1 + 1e-9)
@@ -217,6 +221,9 @@ def test_a_plan_grows_only_by_what_fits_the_block_in_which_its_rows_end() -> Non
     assert twice.n_tokens.tolist() == [4, 4, 3]
     assert twice.grown() is None
     assert plan.grown(3) is None
+    alone = make_plan(forest_of([[0]], [2], BLOCK)).grown()
+    assert alone is not None
+    assert alone.n_tokens.tolist() == [3]
 
 
 def test_a_row_that_ends_where_another_goes_on_cannot_grow_in_the_plan() -> None:
