@@ -22,7 +22,7 @@ from typing import Any, Final
 from arena.knowledge import Evidence, evidence
 from arena.knowledge_judge import knowledge_scores
 from arena.rubric import RUBRICS, TOP, rubric_text, total, verdict_schema
-from arena.types import Answer, Generate, JudgeCallError, Reply, Sample, Score, TaskName, Usage
+from arena.types import Answer, Generate, JudgeCallError, Reply, Sample, Score, TaskName
 from arena.verdict import UnusableReplyError, parse_compat, parse_verdict
 from vckg.graph import Graph
 from vckg.prompts import load_prompt
@@ -96,18 +96,14 @@ class _Round:
     cited: list[dict[str, str]] = field(default_factory=list)
     refused_citations: int = 0
     repaired: bool = False
-    usage: Usage = field(default_factory=Usage)
+    input_tokens: int = 0
+    output_tokens: int = 0
 
     def add(self, reply: Reply) -> None:
-        """Note who replied, and what it cost."""
-        costs = [c for c in (self.usage.cost_usd, reply.usage.cost_usd) if c is not None]
+        """Note who replied, and the tokens it took."""
         self.model = reply.model
-        self.usage = Usage(
-            self.usage.input_tokens + reply.usage.input_tokens,
-            self.usage.output_tokens + reply.usage.output_tokens,
-            reply.usage.cached,
-            sum(costs) if costs else None,
-        )
+        self.input_tokens += reply.usage.input_tokens
+        self.output_tokens += reply.usage.output_tokens
 
 
 class _RubricForm:
@@ -252,8 +248,8 @@ def _merge(
             repeats=len(rounds),
             rated=len(rated),
             spread=statistics.pstdev(totals) if len(totals) > 1 else 0.0,
-            input_tokens=sum(r.usage.input_tokens for r in rounds),
-            output_tokens=sum(r.usage.output_tokens for r in rounds),
+            input_tokens=sum(r.input_tokens for r in rounds),
+            output_tokens=sum(r.output_tokens for r in rounds),
         )
     )
     return scores

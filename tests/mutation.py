@@ -39,8 +39,8 @@ TARGETS = {
         "tests/serve/test_forest_attention.py",
         "tests/serve/test_forest_plan.py",
     ],
-    "arena/rubric.py": ["tests/arena/test_judge.py", "tests/arena/test_judge_check.py"],
-    "arena/judge.py": ["tests/arena/test_judge.py", "tests/arena/test_judge_check.py"],
+    "arena/rubric.py": ["tests/arena/test_judge.py", "tests/arena/test_judge_numbers.py"],
+    "arena/judge.py": ["tests/arena/test_judge.py", "tests/arena/test_judge_numbers.py"],
     "arena/judge_check.py": ["tests/arena/test_judge_check.py"],
 }
 LOADED_ONCE = (
