@@ -82,6 +82,9 @@ def test_the_search_is_the_papers(seed: int) -> None:
     root = (int(rng.integers(vocabulary)), int(rng.integers(vocabulary)))
     found = TreeSearch(s, trie, END)(tokens, chance, root)
     assert set(paths_of(found)) == set(by_definition(tokens, chance, root, trie, s))
+    for path, own in zip(paths_of(found), found.chance, strict=True):
+        level = len(path) - 1
+        assert own == chance[level, tokens[level].tolist().index(path[-1])]
 
 
 @settings(max_examples=60, deadline=None)
@@ -135,6 +138,50 @@ def test_best_first_takes_the_likeliest_paths_in_order() -> None:
     assert path_chances(found).tolist() == pytest.approx([0.5, 0.45, 0.25, 0.225, 0.2])
     assert len(best_first(bigram, [1], nodes=50, depth=3, end=END)) == 6
     assert len(best_first(lambda path: [], [1], nodes=5, depth=3, end=END)) == 0
+
+
+def test_best_first_stops_below_the_least_chance_and_takes_what_has_just_that() -> None:
+    for least, nodes in ((0.0, 6), (0.2, 5), (0.21, 4), (0.225, 4), (0.23, 3), (0.6, 0)):
+        assert len(best_first(bigram, [1], nodes=50, depth=3, end=END, least=least)) == nodes, least
+
+
+def test_best_first_asks_for_what_follows_the_whole_text_down_to_its_depth() -> None:
+    asked: list[list[int]] = []
+
+    def one_way(text: list[int]) -> list[tuple[int, float]]:
+        asked.append(text)
+        return [(len(text), 0.5), (END, 0.5)]
+
+    found = best_first(one_way, [7, 8, 9], nodes=50, depth=2, end=END)
+    assert asked == [[7, 8, 9], [7, 8, 9, 3]]  # not after the end token, nor below depth 2
+    assert paths_of(found) == [(3,), (END,), (3, 4), (3, END)]
+    assert len(best_first(one_way, [7, 8, 9], nodes=50, depth=1, end=END)) == 2
+
+
+def test_of_equal_paths_the_shallower_comes_first_and_then_the_earlier() -> None:
+    follow = {1: [(2, 0.5), (3, 0.25), (4, 0.25)], 2: [(5, 0.5)], 5: []}
+    found = best_first(lambda text: follow.get(text[-1], []), [1], nodes=9, depth=5, end=END)
+    assert paths_of(found) == [(2,), (3,), (4,), (2, 5)]
+
+
+def test_nothing_drafted_is_an_empty_tree() -> None:
+    nothing = Candidates.empty()
+    some = best_first(bigram, [1], nodes=3, depth=3, end=END)
+    assert len(nothing) == len(nothing.tree.tokens) == len(path_chances(nothing)) == 0
+    for both in (union(nothing, some), union(some, nothing)):
+        assert (paths_of(both), both.chance.tolist()) == (paths_of(some), some.chance.tolist())
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_n_grams_shorter_than_three_decide_nothing_and_longer_ones_as_three_do(order: int) -> None:
+    rng = np.random.default_rng(order)
+    texts = [rng.integers(1, 7, size=30).tolist() for _ in range(8)]
+    s = SearchSettings(beam=3, nodes=12)
+    tokens, chance = random_levels(rng, 4, 4, 7)
+    found = TreeSearch(s, Trie.build(texts, order, 7, END), END)(tokens, chance, (1, 2))
+    three = Trie.build(texts, 3, 7, END) if order >= 3 else None
+    assert set(paths_of(found)) == set(by_definition(tokens, chance, (1, 2), three, s))
+    assert set(paths_of(found)) != set(by_definition(tokens, chance, (1, 2), None, s)) or order < 3
 
 
 @given(st.integers(0, 1000))
