@@ -369,6 +369,7 @@ class Agreement:
 
 
 RUBRIC_STEPS = 5
+TIE_DECIMALS = 9
 
 
 def agreement(first: Floats, second: Floats) -> Agreement:
@@ -377,7 +378,8 @@ def agreement(first: Floats, second: Floats) -> Agreement:
     import pandas as pd
 
     both = np.isfinite(first) & np.isfinite(second)
-    a, b = first[both], second[both]
+    # Equal ratings under other weights differ in the last bit; ranks must not.
+    a, b = np.round(first[both], TIE_DECIMALS), np.round(second[both], TIE_DECIMALS)
     nan = float("nan")
     if len(a) < 2:
         return Agreement(len(a), nan, nan, nan, nan, nan)

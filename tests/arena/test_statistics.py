@@ -176,6 +176,14 @@ def test_agreement_of_a_rater_with_itself_and_with_its_opposite() -> None:
     assert against.alpha < 0
 
 
+def test_what_differs_by_rounding_alone_is_equal() -> None:
+    """A rating of 4 is 0.8 under some weights and 0.7999999999999999 under others."""
+    ratings = np.array([0.8, 0.8, 0.2, 0.2, 1.0])
+    other = np.array([0.7999999999999999, 0.8, 0.19999999999999998, 0.2, 1.0])
+    assert s.agreement(ratings, other).spearman == s.agreement(other, ratings).spearman == 1.0
+    assert np.isnan(s.agreement(other[:2], np.array([0.0, 1.0])).spearman)  # constant
+
+
 def test_a_constant_rater_has_no_kappa_rather_than_a_wrong_one() -> None:
     found = s.agreement(np.ones(5), np.array([0, 0.2, 0.4, 0.6, 1.0]))
     assert np.isnan(found.kappa)
