@@ -7,6 +7,7 @@ measured cost of a verification and the measured acceptance predict: tau / (c(N 
 
 from __future__ import annotations
 
+import gc
 import json
 import platform
 import statistics
@@ -45,8 +46,8 @@ class Tally:
     """What one method did on one workload."""
 
     answers: int = 0
-    tokens: int = 0
-    forwards: int = 0
+    tokens: float = 0.0
+    forwards: float = 0.0
     seconds: float = 0.0
     plain_seconds: float = 0.0
     drafted: int = 0
@@ -133,12 +134,10 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Answers of one group, and what decoding them took once all prompts were read."""
+    """Answers of one group; the seconds of its measured steps, and what the counters grew by in them."""
 
     answers: list[list[int]]
     seconds: float
-    tokens: int
-    forwards: int
     counters: dict[str, float]
 
 
@@ -147,6 +146,8 @@ def counters(engine: Engine) -> dict[str, float]:
     stats, proposer = engine.stats, engine.proposer
     own = proposer.stats if isinstance(proposer, Sized) else DraftStats()
     return {
+        "tokens": stats.output_tokens,
+        "forwards": stats.decode_forwards,
         "drafted": stats.drafted,
         "accepted": stats.accepted,
         "draft_ms": 1e3 * stats.draft_s,
@@ -190,30 +191,27 @@ class Course:
         self.cut: list[str] = []
 
     def answer(self, engine: Engine, prompts: Sequence[Prompt]) -> Decoded:
-        """Answer together. Prompts are read first (the prefix cache is emptied), and only what follows is measured."""
+        """Answer all, `batch` at once; as one ends the next begins, with the prefix cache empty before the first.
+
+        Measured are the steps in which the whole batch decodes and no prompt is read.
+        """
         engine.forest.drop_cached()
         requests = [Request(f"{p.id}-{time.perf_counter_ns()}", p.tokens, self.params) for p in prompts]
         for request in requests:
             engine.add(request)
-        while any(not r.n_output and r.finish_reason is None for r in requests):
-            engine.step()
-        # While the last prompts were read the first requests have decoded: those tokens are not measured.
-        tokens, passes, before = (
-            sum(r.n_output for r in requests),
-            sum(r.forwards for r in requests),
-            counters(engine),
-        )
-        began = time.perf_counter()
+        seconds, measured = 0.0, dict.fromkeys(counters(engine), 0.0)
         while engine.has_work:
+            full = sum(r.decoding and r.finish_reason is None for r in requests) == min(
+                self.batch, len(requests)
+            )
+            read, before = engine.stats.prefill_rows, counters(engine)
+            began = time.perf_counter()
             engine.step()
-        seconds = time.perf_counter() - began
-        return Decoded(
-            [r.output for r in requests],
-            seconds,
-            sum(r.n_output for r in requests) - tokens,
-            sum(r.forwards for r in requests) - passes,
-            {name: value - before[name] for name, value in counters(engine).items()},
-        )
+            if full and engine.stats.prefill_rows == read:
+                seconds += time.perf_counter() - began
+                for name, value in counters(engine).items():
+                    measured[name] += value - before[name]
+        return Decoded([r.output for r in requests], seconds, measured)
 
     def run(self, prompts: Sequence[Prompt], turn: int) -> None:
         """One group of prompts through every method, beginning with another one each turn."""
@@ -233,18 +231,16 @@ class Course:
     def measure(self, method: Method, prompts: Sequence[Prompt], plain: Decoded) -> None:
         """One method on one group."""
         own = self.answer(self.engines[method], prompts)
-        # Plain decoding at the same number of tokens, so that what was decoded beside the prompts plays no
-        # part.
-        plain_seconds = plain.seconds * own.tokens / max(plain.tokens, 1)
+        # Plain decoding of the same number of tokens.
+        plain_seconds = plain.seconds * own.counters["tokens"] / max(plain.counters["tokens"], 1)
         for name in (prompts[0].workload, "all"):
             tally = self.tallies.setdefault((method, name), Tally())
             tally.answers += len(prompts)
-            tally.tokens += own.tokens
-            tally.forwards += own.forwards
             tally.seconds += own.seconds
             tally.plain_seconds += plain_seconds
             tally.different += sum(a != w for a, w in zip(own.answers, plain.answers, strict=True))
-            tally.ratios.append(plain_seconds / own.seconds)
+            if own.seconds:
+                tally.ratios.append(plain_seconds / own.seconds)
             for counter, value in own.counters.items():
                 setattr(tally, counter, getattr(tally, counter) + value)
 
@@ -271,13 +267,19 @@ def measure_drafts(
     course = Course(checkpoint, model, methods, folder, batch=batch, max_tokens=max_tokens)
     workloads = sorted({p.workload for p in prompts})
     turn = 0
-    for workload in workloads:
-        own = [p for p in prompts if p.workload == workload]
-        for start in range(0, len(own), batch):
-            course.run(own[start : start + batch], turn)
-            turn += 1
-            if report:
-                report(f"{workload}: {min(start + batch, len(own))} of {len(own)} prompts")
+    group = 1 if batch == 1 else 4 * batch
+    gc.collect()
+    gc.freeze()  # as a server does: a full collection in one method's turn would count as its time
+    try:
+        for workload in workloads:
+            own = [p for p in prompts if p.workload == workload]
+            for start in range(0, len(own), group):
+                course.run(own[start : start + group], turn)
+                turn += 1
+                if report:
+                    report(f"{workload}: {min(start + group, len(own))} of {len(own)} prompts")
+    finally:
+        gc.unfreeze()
     after = cost_curve(model, rows)
     ms = {n: (before[n] + after[n]) / 2 for n in rows}
 

@@ -21,6 +21,7 @@ from serve.attention import slots_of
 from serve.dart.head import DraftHead, rotate
 from serve.dart.ngram import Trie
 from serve.dart.propose import NgramProposer
+from serve.dart.size import Levels
 from serve.dart.tree import Candidates, SearchSettings, TreeSearch, path_chances
 from serve.linear import make_linear
 from serve.propose import Observed
@@ -29,8 +30,12 @@ from serve.request import Request
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
-SURE_TOKENS = 1.5
-"""Tokens a round that the n-gram tree must promise for the head not to be asked, where sizes are measured."""
+SURE_TOKENS = 1.0
+"""Tokens a round that the n-gram tree must promise for the head not to be asked."""
+
+LEAST_SHARE = 0.2
+"""A tree of n nodes keeps paths of a chance around 1/n; the head is not asked for levels it reaches with less than this
+share of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +137,7 @@ class DartProposer(NgramProposer):
             grams,
         )
         limit = self.most if nodes is None else nodes
+        self.levels = Levels(head.config.depth, LEAST_SHARE / max(limit, 1))
         self.search = TreeSearch(settings or SearchSettings(nodes=limit), trie, end)
         c = head.config
         self.cache = HeadCache(c.kv_heads, c.head_width)
@@ -198,8 +204,8 @@ class DartProposer(NgramProposer):
         return [(head, *gram) for head, gram in zip(heads, grams, strict=True)]
 
     def _sure(self, grams: tuple[Candidates, ...]) -> bool:
-        """Whether the n-grams alone promise enough that the head's pass would not pay. Never at a fixed size."""
-        if self.nodes is not None or not grams:
+        """Whether the n-grams alone promise enough that the head's pass would not pay."""
+        if not grams:
             return False
         tree = replace(grams[0], chance=self.calibrations[-1](grams[0].chance))
         return bool(path_chances(tree).sum() >= SURE_TOKENS)
@@ -207,7 +213,8 @@ class DartProposer(NgramProposer):
     def head_trees(self, requests: Sequence[Request]) -> list[Candidates]:
         """One pass of the head for all requests, then one search each."""
         began = time.perf_counter()
-        tokens, chance = self.distributions([self._last[r.id] for r in requests], requests)
+        tokens, chance = self.distributions([self._last[r.id] for r in requests], requests, self.levels.count)
+        self.levels.add(chance)
         drawn = time.perf_counter()
         roots = [(r.tokens[-2] if len(r.tokens) > 1 else -1, r.tokens[-1]) for r in requests]
         trees = [self.search(t, c, root) for t, c, root in zip(tokens, chance, roots, strict=True)]
@@ -216,12 +223,14 @@ class DartProposer(NgramProposer):
         return trees
 
     @torch.inference_mode()
-    def distributions(self, last: Sequence[_LastRow], requests: Sequence[Request]) -> tuple[Int64, Float64]:
-        """Likeliest tokens int64[B, d, K] of each depth and their chances float64[B, d, K]."""
+    def distributions(
+        self, last: Sequence[_LastRow], requests: Sequence[Request], levels: int
+    ) -> tuple[Int64, Float64]:
+        """Likeliest tokens int64[B, levels, K] of each depth and their chances float64[B, levels, K]."""
         head, c = self.head, self.head.config
-        masks = c.depth - 1
+        masks = levels - 1
         where = torch.tensor([row.position for row in last])
-        ahead = (where[:, None] + torch.arange(1, c.depth)).flatten()
+        ahead = (where[:, None] + torch.arange(1, levels)).flatten()
         q_real = head.queries(torch.stack([row.z for row in last]), where)
         q_mask = rotate(self._mask_q.expand(len(ahead), -1, -1), ahead, c.rope_theta)
         k_mask = rotate(self._mask_k.expand(len(ahead), -1, -1), ahead, c.rope_theta)
@@ -231,8 +240,8 @@ class DartProposer(NgramProposer):
             n = row.position + 1
             keys, values = self.cache.read(slots_of(request.blocks, 0, n, self.block_tokens))
             own = slice(i * masks, (i + 1) * masks)
-            visible = torch.ones(c.depth, n + masks, dtype=torch.bool)
-            visible[:, n:] = torch.ones(c.depth, masks, dtype=torch.bool).tril(-1)
+            visible = torch.ones(levels, n + masks, dtype=torch.bool)
+            visible[:, n:] = torch.ones(levels, masks, dtype=torch.bool).tril(-1)
             q = torch.cat([q_real[i : i + 1], q_mask[own]])
             attended.append(
                 head.attend(q, torch.cat([keys, k_mask[own]]), torch.cat([values, v_mask]), visible)
@@ -259,20 +268,22 @@ class EagleProposer(DartProposer):
     """
 
     @torch.inference_mode()
-    def distributions(self, last: Sequence[_LastRow], requests: Sequence[Request]) -> tuple[Int64, Float64]:
+    def distributions(
+        self, last: Sequence[_LastRow], requests: Sequence[Request], levels: int
+    ) -> tuple[Int64, Float64]:
         """Likeliest tokens and chances of each depth along the likeliest path, as `DartProposer.distributions`."""
-        head, c = self.head, self.head.config
+        head = self.head
         cached = [
             self.cache.read(slots_of(r.blocks, 0, row.position + 1, self.block_tokens))
             for row, r in zip(last, requests, strict=True)
         ]
         position = torch.tensor([row.position for row in last])
         z, state = torch.stack([row.z for row in last]), torch.stack([row.g for row in last])
-        levels: list[tuple[Int64, Float64]] = []
-        for step in range(c.depth):
+        drawn: list[tuple[Int64, Float64]] = []
+        for step in range(levels):
             if step:
                 chosen = [
-                    int(tokens[0, chance[0].argmax()]) for tokens, chance in zip(*levels[-1], strict=True)
+                    int(tokens[0, chance[0].argmax()]) for tokens, chance in zip(*drawn[-1], strict=True)
                 ]
                 z = head.real_rows(state, self.embedding[torch.tensor(chosen)].float())
                 keys, values = head.keys_values(z, position + step)
@@ -283,5 +294,5 @@ class EagleProposer(DartProposer):
             q = head.queries(z, position + step)
             attended = [head.attend(q[i : i + 1], k, v, None) for i, (k, v) in enumerate(cached)]
             state = head.finish(state, torch.cat(attended))
-            levels.append(self._best(head.logits(state), len(last)))
-        return np.concatenate([t for t, _ in levels], 1), np.concatenate([p for _, p in levels], 1)
+            drawn.append(self._best(head.logits(state), len(last)))
+        return np.concatenate([t for t, _ in drawn], 1), np.concatenate([p for _, p in drawn], 1)

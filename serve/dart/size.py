@@ -103,13 +103,38 @@ class Calibration:
             self.seen[which] = self.memory * self.seen[which] + 1
 
 
+class Levels:
+    """How many tokens ahead a head is asked for: as many as its likeliest path reaches with a chance of `least`, and
+    one more, which shows whether it has come to reach further. What no tree would keep need not be computed.
+    """
+
+    def __init__(self, most: int, least: float, memory: float = 0.95) -> None:
+        self.most, self.least, self.memory = most, least, memory
+        self._reached = np.ones(most)  # by the head's own confidence, fading mean
+        self._rounds = 0
+
+    @property
+    def count(self) -> int:
+        """Levels of the next round, 1 to `most`."""
+        short = np.flatnonzero(self._reached < self.least)
+        return min(self.most, int(short[0]) + 1) if len(short) else self.most
+
+    def add(self, chance: Float64) -> None:
+        """Take in the chances float64[B, levels, K] of one round."""
+        path = chance.max(-1).cumprod(-1).mean(0)
+        self._rounds += 1
+        new = max(1 - self.memory, 1 / self._rounds)
+        self._reached[: len(path)] += new * (path - self._reached[: len(path)])
+
+
 class Arms:
     """Which way of drafting brings the most tokens a millisecond, by what the rounds so far brought.
 
-    Way 0 is not to draft at all. Rates are kept apart by how many requests decode together. Every way is
-    tried `tries` times (two or more), the richest first; later one of the others gets three rounds in every
-    `explore_every`. The first round of a way after another is not counted: the head catches up in it on all rows that
-    were committed without it, which it pays for once and not every round.
+    Way 0 is not to draft at all. Rates are kept apart by how many requests decode together, in powers of two, so that a
+    batch that shrinks request by request is not new each time. Every way is tried `tries` times (two or more), the
+    richest first; later one of the others gets three rounds in every `explore_every`. The first round of a way after
+    another is not counted: the head catches up in it on all rows that were committed without it, which it pays for once
+    and not every round.
     """
 
     def __init__(self, ways: int, explore_every: int = 64, tries: int = 4, memory: float = 0.96) -> None:
@@ -117,9 +142,13 @@ class Arms:
         self._rates: dict[int, _Rates] = {}
         self._rounds = 0
 
+    @staticmethod
+    def _band(requests: int) -> int:
+        return (requests - 1).bit_length()
+
     def pick(self, requests: int) -> int:
         """Choose the way of the next round."""
-        rates = self._rates.get(CostCurve.bucket(requests))
+        rates = self._rates.get(self._band(requests))
         if rates is None:
             return self.ways - 1
         for way in reversed(range(self.ways)):
@@ -133,7 +162,7 @@ class Arms:
 
     def add(self, way: int, requests: int, tokens: int, ms: float) -> None:
         """Take in what one round of a way brought."""
-        rates = self._rates.setdefault(CostCurve.bucket(requests), _Rates.none(self.ways))
+        rates = self._rates.setdefault(self._band(requests), _Rates.none(self.ways))
         rates.seen[way] += 1
         new, rates.last = rates.last != way and rates.last >= 0, way
         if new:

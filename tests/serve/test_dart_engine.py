@@ -165,7 +165,9 @@ def test_what_the_head_drafts_from_its_cache_is_what_it_computes_afresh(
             last = proposer._last.get(request.id)
             if request.finish_reason is None and last is not None and request.decoding:
                 assert last.position == len(request.tokens) - 2
-                tokens, chance = proposer.distributions([last], [request])
+                tokens, chance = proposer.distributions([last], [request], proposer.head.config.depth)
+                fewer = proposer.distributions([last], [request], 2)
+                check_levels(proposer.head, checkpoint, model, request.tokens, fewer[0][0], fewer[1][0])
                 compared += 1
                 check_levels(proposer.head, checkpoint, model, request.tokens, tokens[0], chance[0])
     assert compared > 8
@@ -194,7 +196,7 @@ def check_levels(
     hidden = head(residual, z, torch.arange(rows), torch.ones(rows, rows, dtype=torch.bool).tril())
     expected = head.logits(hidden[n - 1 :]).softmax(-1)
     place = {int(t): i for i, t in enumerate(head.draft_ids)}
-    for level in range(c.depth):
+    for level in range(len(tokens)):
         columns = [place[int(t)] for t in tokens[level]]
         np.testing.assert_allclose(expected[level, columns].numpy(), chance[level], atol=1e-4)
         assert chance[level].min() >= np.sort(expected[level].numpy())[-len(columns)] - 1e-4

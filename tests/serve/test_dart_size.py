@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.dart.size import Arms, Calibration, CostCurve, choose
+from serve.dart.size import Arms, Calibration, CostCurve, Levels, choose
 from serve.dart.tree import Candidates, path_chances
 
 
@@ -104,3 +104,19 @@ def test_a_fixed_size_is_kept() -> None:
     trees = [candidates(1, 12), candidates(2, 12)]
     cut = choose(trees, [20, 3], CostCurve(), 1.0, nodes=5)
     assert [len(t) for t in cut] == [5, 3]
+
+
+def test_a_head_is_asked_for_the_levels_it_reaches_and_one_more() -> None:
+    levels = Levels(6, least=0.05)
+    assert levels.count == 6  # nothing known yet
+
+    def rounds(n: int, *chance: float) -> None:
+        for _ in range(n):  # the likeliest of three candidates; the others do not count
+            levels.add(np.array([[[c / 3, c, c / 2] for c in chance[: levels.count]]]))
+
+    rounds(1, 0.5, 0.3, 0.2, 0.2, 0.2, 0.2)  # paths: .5 .15 .03 ...
+    assert levels.count == 3
+    rounds(200, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9)  # the head got better, level by level
+    assert levels.count == 6
+    rounds(200, 0.01, 0.9, 0.9, 0.9, 0.9, 0.9)
+    assert levels.count == 1
