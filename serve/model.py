@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BLOCKED_ROWS = 24
 """Chains of at least this many rows attend by matrix products (torch), shorter ones and trees row by row."""
 
-SERIAL_WORK = 2_000_000
+SERIAL_WORK = 500_000
 """Multiplications a layer's kernels do on one thread at most."""
 
 
