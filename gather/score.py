@@ -26,7 +26,7 @@ from gather.metapath import Sparse, Target, target_named
 from gather.operators import HOP_CODES, Operators, Table, operators
 from gather.query import GeneQuery, Panel
 from gather.walk import TIE_DECIMALS
-from gather.weights import GENERATIONS, INHERITANCE, Null, Weights, evidence_weights, kinds_of
+from gather.weights import GENERATIONS, Null, Weights, evidence_weights, kinds_of
 from vckg.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ class Support:
 class Lines(NamedTuple):
     """From a candidate and each ancestor whose evidence it takes over down to the candidate, in the order of nodes.
 
-    `columns` of the evidence weights, int32[lines]; the `share` that is taken over, float64[lines]; the `nodes`,
-    int32[lines, generations + 1], -1 after the end.
+    `columns` of the evidence weights, int32[lines]; the `share` that is taken over, by all ways up of which the line is
+    a shortest one, float64[lines]; the `nodes`, int32[lines, generations + 1], -1 after the end.
     """
 
     columns: Ints
@@ -218,9 +218,21 @@ class Retriever:
             for i, line in enumerate(told):
                 nodes[i, : len(line)] = line
             columns = np.array([self.weights.column_of[line[0]] for line in told], np.int32)
-            share = np.array([INHERITANCE ** (len(line) - 1) for line in told])
-            self._lines_to[node] = Lines(columns, share, nodes)
+            self._lines_to[node] = Lines(columns, self._taken_over(node, columns), nodes)
         return self._lines_to[node]
+
+    def _taken_over(self, node: int, columns: Ints) -> Floats:
+        """What a candidate takes over from each column, by all ways up together, float64[columns]."""
+        shares, own = self._shares, self.weights.column_of[node]
+        span = slice(int(shares.indptr[own]), int(shares.indptr[own + 1]))
+        share = np.zeros(len(self.weights.nodes))
+        share[shares.indices[span]] = shares.data[span]
+        return share[columns]
+
+    @cached_property
+    def _shares(self) -> Any:
+        """The shares by the node that takes over, float64 CSC [t from, t to]."""
+        return self.weights.share.tocsc()
 
     @cached_property
     def _parents(self) -> dict[int, list[int]]:

@@ -11,7 +11,7 @@ from gather.metapath import DENYING
 from gather.paths import best_walks, edge_rows, evidence_items
 from gather.query import GeneQuery, rank_weights
 from gather.score import Retriever
-from gather.weights import INHERITANCE
+from gather.weights import GENERATIONS, INHERITANCE
 
 GENES = [f"HGNC:{i}" for i in range(5)]
 CELLS = [f"CL:{i:07}" for i in range(5)]
@@ -54,6 +54,15 @@ def telling(retriever, query, node):
     """Weights, ranks and nodes of all walks that bring a node its score, by definition, best first."""
     weights = retriever.weights
     direct = weights.direct.toarray()
+
+    def taken_over(below, top, generations=GENERATIONS):
+        """A type takes the same share of each of its parents, together `INHERITANCE`."""
+        parents = [
+            p for p in retriever.graph.parents(below).tolist() if retriever.graph.ids[p].startswith("CL:")
+        ]
+        above = [taken_over(p, top, generations - 1) for p in parents if generations]
+        return (below == top) + INHERITANCE * sum(above) / max(len(parents), 1)
+
     lines, frontier = {node: (node,)}, [node]
     while frontier:
         above = {}
@@ -64,7 +73,7 @@ def telling(retriever, query, node):
         lines |= above
         frontier = sorted(above)
     found = [
-        (w * direct[gene, weights.column_of[top]] * INHERITANCE ** (len(line) - 1), rank, (gene, *line))
+        (w * direct[gene, weights.column_of[top]] * taken_over(node, top), rank, (gene, *line))
         for top, line in lines.items()
         if top in weights.column_of and len(line) <= 6
         for rank, (gene, w) in enumerate(zip(query.genes.tolist(), query.weights.tolist(), strict=True))
@@ -120,6 +129,44 @@ def test_the_best_walks_and_all_their_edges_are_those_of_the_definition(make_gra
                 assert walks.rows[walks.starts[s] : walks.starts[s + 1]].tolist() == edges_by_scan(
                     graph, a, b
                 )
+
+
+cells_of_several_kinds = st.lists(
+    st.tuples(st.integers(0, 4), st.integers(0, 4)).filter(lambda e: e[0] > e[1]), max_size=10, unique=True
+)
+"""Kinds of cells, each of any number of those before it."""
+
+
+@settings(max_examples=60, deadline=None)
+@given(kinds=cells_of_several_kinds, marks=st.sets(st.tuples(st.integers(0, 4), st.integers(0, 4))))
+def test_what_all_the_walks_bring_together_is_the_statistic(make_graph, kinds, marks):
+    edges = [(CELLS[child], "subclass_of", CELLS[parent]) for child, parent in kinds]
+    edges += [(GENES[g], "is_marker_for", CELLS[c]) for g, c in sorted(marks | {(0, 0), (1, 1)})]
+    graph = make_graph(edges, nodes=GENES + CELLS)
+    retriever = Retriever(graph, hops=1, candidates=[graph.index(c) for c in CELLS])
+    query = query_of(graph, GENES)
+    walks = best_walks(retriever, retriever.scored(query), range(len(retriever.nodes)), top=1000)
+    brought = np.bincount(walks.candidate, walks.weight, minlength=len(retriever.nodes))
+    np.testing.assert_allclose(brought, retriever.statistic(query), atol=1e-12)
+
+
+def test_of_two_kinds_a_cell_takes_half_the_share_of_each(make_graph):
+    """Cell 3 is a kind of 1 and 2, which are both kinds of 0: half the share of each, and of 0 what both hand on."""
+    kinds = [(3, 1), (3, 2), (1, 0), (2, 0)]
+    edges = [(CELLS[child], "subclass_of", CELLS[parent]) for child, parent in kinds]
+    edges += [(GENES[c], "is_marker_for", CELLS[c]) for c in (0, 1, 2, 3)]
+    graph = make_graph(edges)
+    retriever = Retriever(graph)
+    at = [graph.index(c) for c in CELLS[:4]]
+    lines = retriever.lines_to(at[3])
+    share = dict(zip(lines.columns.tolist(), lines.share.tolist(), strict=True))
+    half = INHERITANCE / 2
+    expected = {at[3]: 1.0, at[1]: half, at[2]: half, at[0]: 2 * half * INHERITANCE}
+    assert share == pytest.approx({retriever.weights.column_of[node]: s for node, s in expected.items()})
+    ways = {tuple(n for n in line if n >= 0) for line in lines.nodes.tolist()}
+    assert ways - {(at[0], at[1], at[3]), (at[0], at[2], at[3])} == {(at[3],), (at[1], at[3]), (at[2], at[3])}
+    assert len(ways) == len(lines.nodes) == 4
+    assert set(lines.nodes[lines.nodes < 0].tolist()) == {-1}
 
 
 @settings(max_examples=30, deadline=None)
