@@ -7,12 +7,14 @@ import pytest
 
 from gather.label import (
     CHANCE_SHARPNESS,
+    CONSIDERED,
     EXACT_BONUS,
     MAX_FDR,
     Calibration,
     Labeller,
     by_expected_similarity,
     default_calibration,
+    logit,
 )
 from gather.ontology import Ontology
 from gather.query import GeneQuery
@@ -115,6 +117,73 @@ def test_what_shows_a_kind_of_a_type_shows_the_type(ontology):
     found = decide(ontology, {2: 9.0, 4: 3.0, 6: 1.0}, fdr={2: 0.9, 4: 0.1, 6: 1.0})
     assert (found.status, found.label, found.fdr) == ("named", "T", 0.1)
     assert decide(ontology, {2: 9.0, 4: 3.0}, fdr={2: MAX_FDR, 4: 1.0}).fdr == MAX_FDR
+
+
+def test_just_enough_is_enough_and_a_hair_less_is_not(ontology):
+    """Of confidence, of information and of significance, for the best candidate and for an ancestor of it."""
+    won, shared = {4: 8.0, 3: 1.0, 6: 1.0}, {4: 4.2, 5: 4.0, 6: 1.0}
+    hair = 1 + 1e-9
+    for scores, status, label, term in ((won, "named", "naive T", 4), (shared, "backed_off", "T", 2)):
+        sure, says = decide(ontology, scores).confidence, ontology.information[term]
+        assert decide(ontology, scores, replace(PLAIN, threshold=sure)).label == label
+        assert decide(ontology, scores, replace(PLAIN, threshold=sure * hair)).label != label
+        assert decide(ontology, scores, replace(PLAIN, vague=says)).label == label
+        assert decide(ontology, scores, replace(PLAIN, vague=says * hair)).label != label
+        chance = dict.fromkeys(scores, MAX_FDR)
+        assert (found := decide(ontology, scores, fdr=chance)).label == label
+        assert (found.status, found.fdr) == (status, MAX_FDR)
+        assert decide(ontology, scores, fdr=dict.fromkeys(scores, MAX_FDR * hair)).status == "unknown"
+
+
+def test_the_confidence_is_the_logistic_of_what_is_added_up():
+    """-1 + 2 ln(0.6 / 0.4) + 3 * 0.25 + 4 * 0.5, and beliefs beyond a thousandth count as one."""
+    added = Calibration(1.0, -1.0, 2.0, 3.0, 4.0, 0.5, 0.2)
+    x = -1 + 2 * np.log(1.5) + 0.75 + 2
+    one = np.ones(1)
+    assert added.confidence(0.6 * one, 0.25 * one, 0.5 * one) == pytest.approx(1 / (1 + np.exp(-x)))
+    np.testing.assert_allclose(
+        logit(np.array([0.0, 0.001, 0.5, 1.0])), np.log([1 / 999, 1 / 999, 1, 999]), atol=1e-12
+    )
+
+
+def test_candidates_are_told_with_their_own_figures(ontology):
+    nodes = np.array([3, 4, 6], np.int32)
+    query = GeneQuery("q", np.arange(3, dtype=np.int32), np.ones(3), ("g",) * 3)
+    score, p, fdr = np.array([1.0, 8.0, 2.0]), np.array([0.3, 0.1, 0.2]), np.array([0.35, 0.15, 0.25])
+    support = Support(np.array([0.3, 0.8, 0.5]), np.array([0.2, 0.9, 0.6]), np.array([1, 3, 2]))
+    calibration = Calibration(1.0, -1.0, 1.0, 0.5, 0.7, 0.1, 0.2)
+    labeller = Labeller(ontology, calibration)
+    convergence = Convergence(query, "Cell", nodes, score, p, fdr)
+    found = labeller.decide(convergence, support)
+    assert [c.curie for c in found.candidates] == [
+        "CL:4",
+        "CL:3",
+        "CL:6",
+    ]  # B is more like naive T than neuron
+    belief = labeller.on_line(labeller.spread(score, nodes), nodes)
+    sure = calibration.confidence(belief, support.similarity, support.share)
+    for rank, (told, i) in enumerate(zip(found.candidates, (1, 0, 2), strict=True), start=1):
+        assert (told.rank, told.label) == (rank, ontology.names[nodes[i]])
+        assert (told.score, told.p, told.fdr, told.n_genes) == (score[i], p[i], fdr[i], support.genes[i])
+        assert told.confidence == pytest.approx(sure[i])
+    assert (found.label, found.confidence) == ("naive T", found.candidates[0].confidence)
+    assert len(labeller.decide(convergence, support, top=2).candidates) == 2
+
+
+def test_only_the_first_few_by_score_can_become_the_best(ontology):
+    """A chain of many candidates: the order beyond the first `CONSIDERED` is that of the scores."""
+    n = CONSIDERED + 4
+    star = Ontology(
+        [f"CL:{i}" for i in range(n + 1)], np.arange(1, n + 1, dtype=np.int32), np.zeros(n, np.int32)
+    )
+    nodes = np.arange(1, n + 1, dtype=np.int32)
+    score = np.linspace(1.0, 0.9, n)
+    query = GeneQuery("q", np.arange(1, dtype=np.int32), np.ones(1), ("g",))
+    convergence = Convergence(query, "Cell", nodes, score, np.ones(n), np.ones(n))
+    best = Labeller(star, PLAIN).best(convergence, n)
+    assert sorted(best[:CONSIDERED].tolist()) == list(range(CONSIDERED))
+    assert best[CONSIDERED:].tolist() == list(range(CONSIDERED, n))
+    assert len(Labeller(star, PLAIN).best(convergence, 3)) == 3
 
 
 def test_a_closed_set_never_answers_outside_itself(ontology):
