@@ -31,7 +31,11 @@ TICK = 0.01
 """Seconds between two looks at whether the tests have ended."""
 #: Module, and the tests that stand for it.
 TARGETS = {
-    "gather/score.py": ["tests/gather/test_score.py", "tests/gather/test_score_definitions.py"],
+    "gather/score.py": [
+        "tests/gather/test_score.py",
+        "tests/gather/test_score_definitions.py",
+        "tests/gather/test_paths.py",
+    ],
     "gather/label.py": ["tests/gather/test_label.py"],
     "serve/goodput.py": ["tests/serve/test_goodput.py"],
     "serve/dart/tree.py": ["tests/serve/test_dart_tree.py"],
