@@ -7,7 +7,7 @@ from scipy import stats
 from gather.evaluate import benjamini_hochberg
 from gather.operators import HOP_CODES
 from gather.query import GeneQuery, Panel, query_genes
-from gather.score import LENGTH_EXPONENT, Retriever
+from gather.score import LENGTH_EXPONENT, SCORES, Retriever
 from gather.weights import Null
 
 MARKS = {
@@ -122,6 +122,14 @@ def test_the_walk_with_restart_is_what_a_power_series_of_it_adds_up_to(graph):
                 step[other] += m / len(neighbours[node])
         mass = step
     assert scores(graph, "ppr", query, hops=1) == pytest.approx({c: total[c] for c in MARKS}, abs=1e-8)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_nothing_asked_reaches_nothing(graph, score):
+    nothing = GeneQuery("q", np.zeros(0, np.int32), np.zeros(0), ())
+    (found,) = Retriever(graph, score=score).converge([nothing])
+    assert found.score.tolist() == [0.0] * len(MARKS)
+    assert found.p.tolist() == found.fdr.tolist() == [1.0] * len(MARKS)
 
 
 def test_over_representation_scores_by_the_logarithm_and_never_below_0(graph):
