@@ -15,12 +15,13 @@ import numpy as np
 
 from serve.dart.ngram import GrowingGrams, Trie
 from serve.dart.size import Arms, Calibration, CostCurve, choose
-from serve.dart.tree import Candidates, best_first, union
+from serve.dart.tree import Candidates, best_first, path_chances, union
 from serve.propose import DraftTree, Observed, RoundTiming
 from serve.request import Request
 
 LEAST_CHANCE = 0.04
-"""Of a path of n-grams, where sizes are measured: a less likely one is never worth a row of a pass, nor its search."""
+"""Of a path of n-grams, where sizes are measured: a less likely one is never worth a row of a pass, nor its search. Nor
+is one with less than half the chance of the least likely that were chosen of late."""
 
 
 @dataclass(slots=True)
@@ -63,6 +64,7 @@ class Sized:
         self._overhead_ms = 1.0
         self._quiet = 0
         self._brought = 0
+        self._floor = LEAST_CHANCE  # the least likely path that was chosen, fading mean
         self._drafts: dict[str, _Draft] = {}
 
     def candidates(self, requests: Sequence[Request], budgets: Sequence[int]) -> list[tuple[Candidates, ...]]:
@@ -90,6 +92,7 @@ class Sized:
         least = 2 * len(requests) if self._quiet >= self.explore_every else 0
         cut = choose(judged, budgets, self.cost, self._overhead_ms, nodes=self.nodes, least=least)
         self._quiet = 0 if any(map(len, cut)) else self._quiet + 1
+        self._floor += 0.1 * (_lowest(judged, cut) - self._floor)
         for request, tree, trees in zip(requests, cut, raw, strict=True):
             if len(tree):
                 self._drafts[request.id] = _Draft(len(request.tokens), tree, trees)
@@ -149,6 +152,13 @@ class _Draft:
     start: int
     tree: Candidates
     sources: tuple[Candidates, ...]
+
+
+def _lowest(offered: Sequence[Candidates], chosen: Sequence[Candidates]) -> float:
+    """Chance of the least likely path chosen; where nothing was, of the likeliest offered; else `LEAST_CHANCE`."""
+    if any(map(len, chosen)):
+        return min(float(path_chances(tree).min()) for tree in chosen if len(tree))
+    return max((float(path_chances(tree).max()) for tree in offered if len(tree)), default=LEAST_CHANCE)
 
 
 def _places(tree: Candidates) -> dict[tuple[int, int], int]:
@@ -252,7 +262,7 @@ class NgramProposer(Sized):
             nodes,
             min(self.depth, budget),
             self.end,
-            LEAST_CHANCE if self.nodes is None else 0.0,
+            max(LEAST_CHANCE, self._floor / 2) if self.nodes is None else 0.0,
         )
 
     def candidates(self, requests: Sequence[Request], budgets: Sequence[int]) -> list[tuple[Candidates, ...]]:

@@ -29,12 +29,13 @@ class CostCurve:
     """Milliseconds of a forward pass by its rows: a prior shape, scaled to all passes seen, bent by those of a size.
 
     A size is believed as far as it was seen of late: the shape counts as `prior` passes of it, fewer the more passes
-    there were and none from twice as many on, and older passes fade with every new one. So one slow first pass (a busy
-    machine) cannot shut a size and all larger ones out, and what was shut out is tried again.
+    there were and none from twice as many on. Its older passes fade by `memory` with each new one of its own, and more
+    slowly, by `others`, with those of other sizes. So one slow first pass (a busy machine) cannot shut a size and all
+    larger ones out, what was shut out is tried again, and the cost without drafts is not forgotten while drafts pay.
     """
 
-    def __init__(self, memory: float = 0.99, prior: float = 5.0) -> None:
-        self.memory, self.prior = memory, prior
+    def __init__(self, memory: float = 0.99, others: float = 0.996, prior: float = 5.0) -> None:
+        self.memory, self.others, self.prior = memory, others, prior
         self._weight: dict[int, float] = {}
         self._ratio: dict[int, float] = {}  # sums of measured over prior shape
 
@@ -47,10 +48,11 @@ class CostCurve:
         """Take in one measured pass; it counts as at most twice what was expected."""
         if self._weight:
             ms = min(ms, 2 * float(self(np.array([rows]))[0]))
-        for known in self._weight:
-            self._weight[known] *= self.memory
-            self._ratio[known] *= self.memory
         key = self.bucket(rows)
+        for known in self._weight:
+            fade = self.memory if known == key else self.others
+            self._weight[known] *= fade
+            self._ratio[known] *= fade
         self._weight[key] = self._weight.get(key, 0.0) + 1.0
         self._ratio[key] = self._ratio.get(key, 0.0) + ms / float(_shape(np.array([rows]))[0])
 
@@ -137,7 +139,7 @@ class Arms:
     and not every round.
     """
 
-    def __init__(self, ways: int, explore_every: int = 64, tries: int = 4, memory: float = 0.96) -> None:
+    def __init__(self, ways: int, explore_every: int = 128, tries: int = 4, memory: float = 0.96) -> None:
         self.ways, self.explore_every, self.tries, self.memory = ways, explore_every, tries, memory
         self._rates: dict[int, _Rates] = {}
         self._rounds = 0

@@ -44,7 +44,7 @@ def test_a_slow_first_pass_of_a_size_shuts_neither_it_nor_larger_ones_out() -> N
     usual = curve(np.arange(2, 9))
     curve.add(3, 500.0)
     assert (curve(np.arange(2, 9)) < 1.25 * usual).all()
-    for _ in range(200):
+    for _ in range(400):
         curve.add(2, 50.0)
     assert (curve(np.arange(2, 9)) < 1.05 * usual).all()
 
