@@ -61,12 +61,13 @@ class Tally:
     different: int = 0
     ratios: list[float] = field(default_factory=list)
 
-    def row(self, decode_ms: float, cost: Callable[[float], float]) -> dict[str, Any]:
-        """The figures that are reported."""
+    def row(self, decode_ms: float, cost: Callable[[float], float], batch: int) -> dict[str, Any]:
+        """The figures that are reported; milliseconds are of one request and round."""
         rounds = max(self.forwards, 1)
         tau = self.tokens / rounds
         nodes = self.drafted / rounds
         draft = self.draft_ms / rounds
+        drafting = batch * draft / decode_ms
         return {
             "answers": self.answers,
             "tau": round(tau, 3),
@@ -80,8 +81,8 @@ class Tally:
             "choose_ms": round(self.choose_ms / rounds, 2),
             "speedup": round(self.plain_seconds / self.seconds, 3) if self.seconds else None,
             "speedup_median": round(statistics.median(self.ratios), 3) if self.ratios else None,
-            "predicted": round(tau / (cost(1 + nodes) + draft / decode_ms), 3),
-            "predicted_flat": round(tau / (1 + draft / decode_ms), 3),
+            "predicted": round(tau / (cost(1 + nodes) + drafting), 3),
+            "predicted_flat": round(tau / (1 + drafting), 3),
             "different_answers": self.different,
         }
 
@@ -298,7 +299,7 @@ def measure_drafts(
         "cost_ratio": {str(n): round(x / ms[batch], 3) for n, x in ms.items()},
         "methods": {
             name: {
-                method.label: tally.row(ms[batch], cost)
+                method.label: tally.row(ms[batch], cost, batch)
                 for (method, own_name), tally in course.tallies.items()
                 if own_name == name
             }
