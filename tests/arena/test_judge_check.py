@@ -186,6 +186,7 @@ def town() -> Graph:
         "CL:0000011": ("stem cell", ("CL:0000010", "CL:0000000"), ("A-twin", "Stem-Cell", "progenitor")),
         "CL:0000012": ("red cell", ("CL:0000010",), ("A-twin",)),
         "CL:0000013": ("pale red cell", ("CL:0000012",), ()),
+        "CL:0000014": ("young red cell", ("CL:0000010", "CL:0000012"), ()),
         "CL:0000020": ("bone cell", ("CL:0000000",), ()),
         "CL:0000021": ("long bone cell", ("CL:0000020",), ()),
         "CL:0000022": ("short-lived bone cell", ("CL:0000020",), ()),
@@ -207,7 +208,7 @@ def of_type(curie: str, name: str, key: str = "t/annotation/town") -> Sample:
 
 
 def test_the_rungs_of_a_type_by_hand(town: Graph) -> None:
-    """Its own name written otherwise is no synonym, nor is one that another type bears; the root is no parent."""
+    """Its name written otherwise is no synonym, nor one that two bear; the parent is the most special, not the root."""
     rungs = rungs_of(of_type("CL:0000011", "stem cell"), town)
     named = {rung: parsed["cell_type"] for rung, parsed in rungs.items()}
     assert {n: named[n] for n in ("gold", "synonym", "parent", "sibling", "empty")} == {
@@ -223,7 +224,8 @@ def test_the_rungs_of_a_type_by_hand(town: Graph) -> None:
     ]  # below the root
     deep = rungs_of(of_type("CL:0000013", "pale red cell"), town)
     assert deep["parent"] == {"cell_type": "red cell"}
-    assert "sibling" not in deep
+    assert deep["sibling"] == {"cell_type": "young red cell"}
+    assert rungs_of(of_type("CL:0000014", "young red cell"), town)["parent"] == {"cell_type": "red cell"}
 
 
 def test_the_wrong_type_is_any_plain_leaf_that_shares_next_to_nothing(town: Graph) -> None:

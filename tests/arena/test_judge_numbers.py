@@ -120,6 +120,7 @@ def test_where_no_round_was_rated_the_last_problem_is_told(blood: Graph) -> None
     assert found["total"].reason == found["correctness"].reason == "the judge's call failed: timed out"
     told = found["total"].metadata
     assert (told["rated"], told["repeats"], told["input_tokens"], told["spread"]) == (0, 2, 110, 0.0)
+    assert told["repaired"] is False
 
 
 def test_the_compatible_scale_is_averaged_too_and_its_reason_is_the_end_of_the_reply(blood: Graph) -> None:

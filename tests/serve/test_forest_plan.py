@@ -188,6 +188,13 @@ def test_what_is_cut_in_four_for_four_workers_is_cut_in_two_where_merging_is_dea
     assert divide(forest, replace(cost, merge=1000.0), 4).tolist() == [2]
 
 
+def test_every_row_of_a_run_merges_its_partial() -> None:
+    """128 tokens and 20 for a partial: of one row, quarters (33 + 20) beat halves (65 + 10); of eight, 193 and 145."""
+    cost = CostModel(c0=1, c1=0, c2=1, merge=20.0)
+    assert divide(forest_with(32, [0]), cost, 4).tolist() == [4]
+    assert divide(forest_with(32, [0] * 8), cost, 4).tolist() == [2]
+
+
 def test_the_tasks_of_two_rows_with_a_common_beginning_by_hand() -> None:
     """Blocks 0 1 2 are shared; the first row goes on with 3 (full), the second with 4 5 (5 tokens)."""
     forest = forest_of([[0, 1, 2, 3], [0, 1, 2, 4, 5]], [16, 17], BLOCK)
