@@ -1,4 +1,4 @@
-"""OpenAI's way of saying that nobody waits, for vLLM, which reads `service_tier` and ignores it."""
+"""OpenAI's way of saying that nobody waits, for vLLM, whose requests keep `service_tier` without knowing it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_tier(request_type: Any) -> None:
     @functools.wraps(convert)
     def converted(self: Any, *args: Any, **kwargs: Any) -> Any:
         params = convert(self, *args, **kwargs)
-        if self.service_tier == BATCH_TIER:
+        if getattr(self, "service_tier", None) == BATCH_TIER:  # vLLM keeps a field it does not know
             params.extra_args = {"class": "offline", **(params.extra_args or {})}
         return params
 
