@@ -5,6 +5,7 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -322,6 +323,18 @@ def test_no_answer_is_0_and_a_failed_call_unscored_without_asking_anybody(blood:
     assert rate(toy, nothing, blood)["total"].value == 0
     assert rate(toy, failed, blood)["total"].value is None
     assert toy.prompts == []
+
+
+def test_prompts_of_a_task_begin_alike_up_to_the_question(blood: Graph) -> None:
+    """What does not depend on the sample comes first: a server with a prefix cache reads it once a task."""
+    asked = Toy(honest)
+    other = replace(SAMPLE, id="other", fields={**SAMPLE.fields, "genes": ["MS4A1"]})
+    for name in ("T cell", "B cell"):
+        for sample in (SAMPLE, other):
+            rate(asked, answer(name), blood, sample)
+    assert len(set(asked.prompts)) == 4
+    (beginning,) = {prompt.partition("QUESTION\n")[0] for prompt in asked.prompts}
+    assert all(d.name in beginning for d in RUBRICS["annotation"])
 
 
 def test_every_task_can_be_shown_to_a_judge(blood: Graph) -> None:

@@ -61,8 +61,14 @@ def test_from_prompts_to_a_measured_head(prompts: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert "dart N=4" in table
-    for row in figures["methods"]["all"].values():
+    run(
+        "bench", "drafts", prompts, *common, "--draft-folder", out, "--output", tmp_path / "batch.json", *methods,
+        "--each", 4, "--batch", 2, "--max-tokens", 20, "--precision", "float32",
+    )  # fmt: skip
+    together = json.loads((tmp_path / "batch.json").read_text())
+    for row in (*figures["methods"]["all"].values(), *together["methods"]["all"].values()):
         assert row["different_answers"] == 0
+        assert row["speedup"] > 0
         assert row["tau"] >= 1
         assert row["forwards_a_token"] <= 1
 

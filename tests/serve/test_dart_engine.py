@@ -210,6 +210,10 @@ def test_drafting_turns_itself_off_where_verification_is_dear(model: Model, chec
     sizes = [len(proposer.propose(requests, [8])[0]) for _ in range(60)]
     assert sizes.count(0) > 50
     assert any(sizes)  # it looks again now and then
+    fresh = NgramProposer(None, 0)
+    assert len(proposer.gram_tree(requests[0], 8)) < len(
+        fresh.gram_tree(requests[0], 8)
+    )  # nor does it search deep
     cheap = NgramProposer(None, 0)
     for rows in [*range(1, 30)] * 20:
         cheap.cost.add(rows, 10.0)
@@ -230,6 +234,15 @@ def test_the_way_that_brings_most_is_taken_and_the_others_are_tried_again() -> N
     assert later[0] > 3
     assert later[2] > 3
     assert arms.pick(16) == 2  # another number of requests is judged on its own
+
+
+def test_a_batch_that_shrinks_is_not_new_to_the_ways() -> None:
+    arms = Arms(2)
+    for _ in range(40):
+        way = arms.pick(8)
+        arms.add(way, 8, 8, (1.0, 3.0)[way])
+    assert [arms.pick(n) for n in (7, 6, 5)] == [0, 0, 0]
+    assert arms.pick(4) == 1  # half of it is
 
 
 def test_prompt_lookup_copies_what_stood_behind_the_latest_match() -> None:
