@@ -8,7 +8,7 @@ matrix, and only attention looks at whose row is whose (`serve.attention.Attenti
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -189,8 +189,21 @@ class Model:
         -------
         logits float[len(plan.logit_rows), vocabulary], and taps float[r, 3 (or 4) * hidden] or None.
         """
-        self.forwards += 1
         step = (_CompiledStep if self._compiled else _TorchStep)(self, plan, cache)
+        return self.run(tokens, step, plan.logit_rows, want_taps=want_taps, want_final=want_final)
+
+    @torch.inference_mode()
+    def run(
+        self,
+        tokens: torch.Tensor | Int64,
+        step: Step,
+        logit_rows: torch.Tensor | Int64,
+        *,
+        want_taps: bool = False,
+        want_final: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Run rows whose attention is `step`'s affair; else as `forward`."""
+        self.forwards += 1
         x = self.embedding[torch.as_tensor(tokens, device=self.device)]
         delta: torch.Tensor | None = None
         taps: dict[int, torch.Tensor] = {}
@@ -203,12 +216,36 @@ class Model:
             gate, up = layer.gate_up(normed).chunk(2, -1)
             delta = layer.down(F.silu(gate).mul_(up))
         normed = step.add_norm(x, delta, self.final_norm)
-        wanted = torch.as_tensor(plan.logit_rows, device=self.device)
+        wanted = torch.as_tensor(logit_rows, device=self.device)
         logits = self.head(normed if len(wanted) == len(normed) else normed[wanted])
         if not want_taps:
             return logits, None
         last = [normed] if want_final else []
         return logits, torch.cat([*(taps[i] for i in self.dims.tap_layers), *last], -1)
+
+    def split(
+        self, layer: Layer, qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Rotated queries [r, heads, d], rotated keys and values [r, kv heads, d] of a layer's product [r, ...]."""
+        d = self.dims
+        heads = qkv.view(len(qkv), d.heads + 2 * d.kv_heads, d.head_width)
+        q, k, v = torch.split(heads, [d.heads, d.kv_heads, d.kv_heads], 1)
+        if len(layer.q_norm):
+            q = torch_ops.rms_norm(q, layer.q_norm, d.eps)
+            k = torch_ops.rms_norm(k, layer.k_norm, d.eps)
+        return torch_ops.rotate(q, cos, sin), torch_ops.rotate(k, cos, sin), v
+
+
+class Step(Protocol):
+    """What one pass over rows leaves open: how rows attend, and how they are normed."""
+
+    def add_norm(self, x: torch.Tensor, delta: torch.Tensor | None, weight: torch.Tensor) -> torch.Tensor:
+        """Add `delta` to `x` in place, and return the norm of the sum."""
+        ...
+
+    def attention(self, index: int, layer: Layer, qkv: torch.Tensor) -> torch.Tensor:
+        """Attention [r, heads d] of layer `index` from its product of queries, keys and values [r, ...]."""
+        ...
 
 
 class _TorchStep:
@@ -232,13 +269,7 @@ class _TorchStep:
         return torch_ops.rms_norm(x, weight, self.model.dims.eps)
 
     def attention(self, index: int, layer: Layer, qkv: torch.Tensor) -> torch.Tensor:
-        d = self.model.dims
-        heads = qkv.view(len(qkv), d.heads + 2 * d.kv_heads, d.head_width)
-        q, k, v = torch.split(heads, [d.heads, d.kv_heads, d.kv_heads], 1)
-        if len(layer.q_norm):
-            q = torch_ops.rms_norm(q, layer.q_norm, d.eps)
-            k = torch_ops.rms_norm(k, layer.k_norm, d.eps)
-        q, k = torch_ops.rotate(q, self.cos, self.sin), torch_ops.rotate(k, self.cos, self.sin)
+        q, k, v = self.model.split(layer, qkv, self.cos, self.sin)
         self.cache.write(index, self.slots, k, v)
         before: tuple[torch.Tensor, torch.Tensor] | None = None
         if self.shared is not None:

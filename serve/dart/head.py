@@ -68,7 +68,7 @@ class HeadConfig:
 def rotate(x: Tensor, positions: Tensor, theta: float) -> Tensor:
     """Rotary embedding of x [rows, heads, width] at integer positions [rows]; halves are paired as in Llama."""
     half = x.shape[-1] // 2
-    frequency = theta ** (-torch.arange(half, dtype=torch.float32) / half)
+    frequency = theta ** (-torch.arange(half, dtype=torch.float32, device=x.device) / half)
     angle = positions[:, None].float() * frequency
     cos, sin = angle.cos().to(x.dtype)[:, None], angle.sin().to(x.dtype)[:, None]
     a, b = x[..., :half], x[..., half:]

@@ -153,6 +153,10 @@ class Target:
         place[draft_ids] = torch.arange(len(draft_ids))
         return cls(embedding, tensors.get("lm_head.weight", embedding)[draft_ids].float(), place)
 
+    def to(self, device: torch.device) -> Target:
+        """The same on a device."""
+        return Target(self.embedding.to(device), self.head.to(device), self.place.to(device))
+
 
 @dataclass(frozen=True, slots=True)
 class Losses:
@@ -212,12 +216,21 @@ def decayed_kl(
     low = int(teacher_row.min()) if len(teacher_row) else 0
     with torch.no_grad():
         teacher = (answer.final[low:].float() @ target.head.T).log_softmax(-1)[teacher_row - low]
-    draft = head.logits(rows).float().log_softmax(-1)
+    settings = Settings(depth=head.config.depth, gamma=gamma)
+    return weighted_kl(head.logits(rows), teacher, wanted, depth, settings)
+
+
+def weighted_kl(draft: Tensor, teacher: Tensor, wanted: Tensor, depth: Tensor, settings: Settings) -> Losses:
+    """Position-decayed KL of draft logits [R, V_draft] against the teacher's log-probabilities [R, V_draft].
+
+    `wanted` int64[R] are the true tokens' places in the reduced vocabulary, `depth` int64[R] from 1 on.
+    """
+    d, device = settings.depth, draft.device
+    draft = draft.float().log_softmax(-1)
     kl = F.kl_div(draft, teacher, reduction="none", log_target=True).sum(-1)
-    d = head.config.depth
     count = torch.bincount(depth - 1, minlength=d).double()
-    summed = torch.zeros(d).index_add(0, depth - 1, kl)
-    weights = gamma ** torch.arange(d)
+    summed = torch.zeros(d, device=device).index_add(0, depth - 1, kl)
+    weights = settings.gamma ** torch.arange(d, device=device)
     total = (weights * summed / count.clamp(min=1)).sum()
     hits = torch.bincount(depth - 1, weights=(draft.argmax(-1) == wanted).double(), minlength=d)
     return Losses(total, summed.detach().double(), hits, count)
