@@ -115,6 +115,7 @@ def cost_curve(model: Model, rows: Sequence[int], context: int = 300, repeats: i
         for n in rows:
             began = time.perf_counter()
             model.forward(tokens[:n], plans[n], cache)
+            model.wait()
             if turn >= 2:
                 times[n].append(1e3 * (time.perf_counter() - began))
     return {n: statistics.median(t) for n, t in times.items()}

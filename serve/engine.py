@@ -293,6 +293,7 @@ class Engine:
         flat = np.concatenate([np.asarray(t, np.int64) for t in tokens])
         wants_taps = self.proposer is not None and self.proposer.wants_taps
         logits, taps = self.model.forward(flat, plan, self.cache, want_taps=wants_taps)
+        self.model.wait()
         return rounds, logits, taps
 
     def _choose(

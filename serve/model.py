@@ -223,6 +223,11 @@ class Model:
         last = [normed] if want_final else []
         return logits, torch.cat([*(taps[i] for i in self.dims.tap_layers), *last], -1)
 
+    def wait(self) -> None:
+        """Return when the device has done what it was asked for; what is timed has to wait for it."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
     def split(
         self, layer: Layer, qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

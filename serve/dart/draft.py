@@ -70,21 +70,21 @@ def pack(head: DraftHead) -> DraftHead:
 class HeadCache:
     """Keys and values of the head's one layer by cache slot; grows with the highest slot seen."""
 
-    def __init__(self, kv_heads: int, width: int) -> None:
-        self.keys, self.values = torch.zeros(0, kv_heads, width), torch.zeros(0, kv_heads, width)
+    def __init__(self, kv_heads: int, width: int, device: torch.device | str = "cpu") -> None:
+        self.keys, self.values = (torch.zeros(0, kv_heads, width, device=device) for _ in range(2))
 
     def write(self, slots: Int64, keys: Tensor, values: Tensor) -> None:
         """Store rows at slots."""
         most = int(slots.max()) + 1
         if most > len(self.keys):
-            more = torch.zeros(max(most, 2 * len(self.keys)) - len(self.keys), *self.keys.shape[1:])
+            more = self.keys.new_zeros(max(most, 2 * len(self.keys)) - len(self.keys), *self.keys.shape[1:])
             self.keys, self.values = torch.cat([self.keys, more]), torch.cat([self.values, more])
-        at = torch.as_tensor(slots)
+        at = torch.as_tensor(slots, device=self.keys.device)
         self.keys[at], self.values[at] = keys, values
 
     def read(self, slots: Int64) -> tuple[Tensor, Tensor]:
         """Rows at slots, [n, kv_heads, width] each."""
-        at = torch.as_tensor(slots)
+        at = torch.as_tensor(slots, device=self.keys.device)
         return self.keys[at], self.values[at]
 
 
@@ -94,7 +94,7 @@ class DartProposer(NgramProposer):
     Parameters
     ----------
     head
-        A trained head of the served model.
+        A trained head of the served model, on the target's device.
     embedding
         The target's embedding table [V, H].
     trie
@@ -140,7 +140,8 @@ class DartProposer(NgramProposer):
         self.levels = Levels(head.config.depth, LEAST_SHARE / max(limit, 1))
         self.search = TreeSearch(settings or SearchSettings(nodes=limit), trie, end)
         c = head.config
-        self.cache = HeadCache(c.kv_heads, c.head_width)
+        self.device = embedding.device
+        self.cache = HeadCache(c.kv_heads, c.head_width, self.device)
         self._last: dict[str, _LastRow] = {}
         self._waiting: list[Observed] = []
         with torch.inference_mode():
@@ -170,8 +171,8 @@ class DartProposer(NgramProposer):
         ]
         positions = torch.cat([torch.arange(seen.start, seen.start + len(seen.slots)) for seen in rows])
         g = self.head.fc(taps)
-        z = self.head.real_rows(g, self.embedding[torch.tensor(following)].float())
-        keys, values = self.head.keys_values(z, positions)
+        z = self.head.real_rows(g, self.embedding[torch.tensor(following, device=self.device)].float())
+        keys, values = self.head.keys_values(z, positions.to(self.device))
         self.cache.write(np.concatenate([seen.slots for seen in rows]), keys, values)
         at = -1
         for seen in rows:
@@ -229,8 +230,8 @@ class DartProposer(NgramProposer):
         """Likeliest tokens int64[B, levels, K] of each depth and their chances float64[B, levels, K]."""
         head, c = self.head, self.head.config
         masks = levels - 1
-        where = torch.tensor([row.position for row in last])
-        ahead = (where[:, None] + torch.arange(1, levels)).flatten()
+        where = torch.tensor([row.position for row in last], device=self.device)
+        ahead = (where[:, None] + torch.arange(1, levels, device=self.device)).flatten()
         q_real = head.queries(torch.stack([row.z for row in last]), where)
         q_mask = rotate(self._mask_q.expand(len(ahead), -1, -1), ahead, c.rope_theta)
         k_mask = rotate(self._mask_k.expand(len(ahead), -1, -1), ahead, c.rope_theta)
@@ -240,8 +241,8 @@ class DartProposer(NgramProposer):
             n = row.position + 1
             keys, values = self.cache.read(slots_of(request.blocks, 0, n, self.block_tokens))
             own = slice(i * masks, (i + 1) * masks)
-            visible = torch.ones(levels, n + masks, dtype=torch.bool)
-            visible[:, n:] = torch.ones(levels, masks, dtype=torch.bool).tril(-1)
+            visible = torch.ones(levels, n + masks, dtype=torch.bool, device=self.device)
+            visible[:, n:] = visible[:, n:].tril(-1)
             q = torch.cat([q_real[i : i + 1], q_mask[own]])
             attended.append(
                 head.attend(q, torch.cat([keys, k_mask[own]]), torch.cat([values, v_mask]), visible)
@@ -255,8 +256,8 @@ class DartProposer(NgramProposer):
         """The K likeliest tokens of logits [B d, V_draft], as target ids."""
         k = min(self.search.settings.candidates, logits.shape[1])
         chance, places = logits.softmax(-1).topk(k, sorted=False)
-        ids = self.head.draft_ids[places].view(requests, -1, k).numpy()
-        return ids, chance.view(requests, -1, k).double().numpy()
+        ids = self.head.draft_ids[places].view(requests, -1, k).cpu().numpy()
+        return ids, chance.view(requests, -1, k).double().cpu().numpy()
 
 
 class EagleProposer(DartProposer):
@@ -277,7 +278,7 @@ class EagleProposer(DartProposer):
             self.cache.read(slots_of(r.blocks, 0, row.position + 1, self.block_tokens))
             for row, r in zip(last, requests, strict=True)
         ]
-        position = torch.tensor([row.position for row in last])
+        position = torch.tensor([row.position for row in last], device=self.device)
         z, state = torch.stack([row.z for row in last]), torch.stack([row.g for row in last])
         drawn: list[tuple[Int64, Float64]] = []
         for step in range(levels):
@@ -285,7 +286,7 @@ class EagleProposer(DartProposer):
                 chosen = [
                     int(tokens[0, chance[0].argmax()]) for tokens, chance in zip(*drawn[-1], strict=True)
                 ]
-                z = head.real_rows(state, self.embedding[torch.tensor(chosen)].float())
+                z = head.real_rows(state, self.embedding[torch.tensor(chosen, device=self.device)].float())
                 keys, values = head.keys_values(z, position + step)
                 cached = [
                     (torch.cat([k, keys[i : i + 1]]), torch.cat([v, values[i : i + 1]]))

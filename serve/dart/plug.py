@@ -79,8 +79,9 @@ def make_proposer(
             f"{folder}: the head is for a model of another size; train one with vckg-serve train-draft"
         )
     kind = EagleProposer if method == "eagle" else DartProposer
+    head.requires_grad_(False)
     return kind(
-        pack(head.requires_grad_(False)),
+        pack(head) if model.device.type == "cpu" else head.to(model.device),
         model.embedding,
         trie,
         end,

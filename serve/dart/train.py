@@ -117,11 +117,15 @@ def token_counts(folder: Path, vocabulary: int) -> npt.NDArray[np.int64]:
 
 def reduced_vocabulary(folder: Path, vocabulary: int, size: int, always: set[int]) -> tuple[Tensor, float]:
     """Return the ids of the `size` most frequent answer tokens, ascending, and the share of answers they cover."""
-    counts = token_counts(folder, vocabulary)
-    coverage = counts.copy()
-    counts[list(always)] = counts.max() + 1
-    ids = np.sort(np.argsort(-counts, kind="stable")[:size])
-    return torch.from_numpy(ids), float(coverage[ids].sum() / coverage.sum())
+    return most_frequent(token_counts(folder, vocabulary), size, always)
+
+
+def most_frequent(counts: npt.NDArray[np.int64], size: int, always: set[int]) -> tuple[Tensor, float]:
+    """Ids of the `size` tokens of the greatest `counts` int64[V], ascending, `always` among them; and their share."""
+    ranked = counts.copy()
+    ranked[list(always)] = counts.max() + 1
+    ids = np.sort(np.argsort(-ranked, kind="stable")[:size])
+    return torch.from_numpy(ids), float(counts[ids].sum() / counts.sum())
 
 
 def block_mask(real: int, anchors: Sequence[int], masks: int) -> Tensor:

@@ -35,7 +35,8 @@ def test_the_kernels_equal_the_reference(seed: int) -> None:
     keys, values = (rng.normal(size=(n_slots, kv_heads, d)).astype(np.float32) for _ in range(2))
     query = rng.normal(size=(len(tables), kv_heads * group, d)).astype(np.float32)
     expected, expected_lse = reference.execute(plan, query, keys, values, scale=d**-0.5)
-    tensors = (torch.from_numpy(a).to(DEVICE) for a in (query, keys, values))
+    pages = (a.reshape(-1, BLOCK, kv_heads, d).swapaxes(1, 2) for a in (keys, values))
+    tensors = (torch.from_numpy(np.ascontiguousarray(a)).to(DEVICE) for a in (query, *pages))
     out, lse = triton_kernels.execute(triton_kernels.to_device(plan, DEVICE), *tensors, scale=d**-0.5)
     np.testing.assert_allclose(out.cpu().numpy(), expected, atol=1e-5)
     np.testing.assert_allclose(lse.cpu().numpy(), expected_lse, atol=1e-4)
@@ -43,6 +44,14 @@ def test_the_kernels_equal_the_reference(seed: int) -> None:
 
 def test_a_head_dimension_the_kernels_cannot_tile_is_refused() -> None:
     plan = triton_kernels.to_device(make_plan(forest_of([[0]], [3], BLOCK)), DEVICE)
-    cache = torch.zeros(BLOCK, 1, 24, device=DEVICE)
+    cache = torch.zeros(1, 1, BLOCK, 24, device=DEVICE)
     with pytest.raises(ValueError, match="power of two"):
         triton_kernels.execute(plan, torch.zeros(1, 1, 24, device=DEVICE), cache, cache, scale=1.0)
+
+
+def test_a_task_that_no_tile_holds_is_refused() -> None:
+    made = make_plan(forest_of([[0]] * 40, [3] * 40, BLOCK), CostModel(tile_rows=1 << 20))
+    cache = torch.zeros(1, 1, BLOCK, 16, device=DEVICE)
+    with pytest.raises(ValueError, match="stacks 160 query heads"):
+        query = torch.zeros(40, 4, 16, device=DEVICE)
+        triton_kernels.execute(triton_kernels.to_device(made, DEVICE), query, cache, cache, scale=1.0)
