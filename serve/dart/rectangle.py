@@ -8,9 +8,11 @@ and the last hidden states that `serve.dart.teach` trains on, so none of them ha
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -255,3 +257,27 @@ def write_texts(
             said = time.time()
             report(f"{tokens:,} answer tokens in {len(texts):,} texts, {tokens / (said - began):,.0f} a second")
     return texts
+
+
+def save_texts(path: Path, texts: list[Text]) -> None:
+    """Keep texts; their tokens alone, so about two bytes a token."""
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    with temporary.open("wb") as out:
+        np.savez(
+            out,
+            number=np.asarray([t.number for t in texts], np.int32),
+            draw=np.asarray([t.draw for t in texts], np.int16),
+            length=np.asarray([len(t.tokens) for t in texts], np.int32),
+            prompt_length=np.asarray([t.prompt_length for t in texts], np.int32),
+            tokens=np.concatenate([t.tokens for t in texts]) if texts else np.zeros(0, np.int32),
+        )
+    temporary.replace(path)
+
+
+def load_texts(path: Path) -> list[Text]:
+    """Read what `save_texts` wrote."""
+    with np.load(path) as file:
+        data = {name: file[name] for name in file.files}
+    pieces = np.split(data["tokens"], np.cumsum(data["length"])[:-1]) if len(data["length"]) else []
+    owners = zip(data["number"].tolist(), data["draw"].tolist(), data["prompt_length"].tolist(), strict=True)
+    return [Text(n, draw, own, begin) for own, (n, draw, begin) in zip(pieces, owners, strict=True)]
