@@ -25,9 +25,10 @@ NODES = 8
 
 def heads_of(chosen: argparse.Namespace) -> Path:
     """The folder of heads, with the n-grams beside them."""
+    folder = Path(chosen.state or chosen.out)
     if chosen.ngrams.is_file() and chosen.model:
-        shutil.copyfile(chosen.ngrams, chosen.out / TRIE)
-    return Path(chosen.out)
+        shutil.copyfile(chosen.ngrams, folder / TRIE)
+    return folder
 
 
 def asked(chosen: argparse.Namespace, checkpoint: Checkpoint) -> list[Prompt]:
@@ -97,6 +98,7 @@ def measure(
 def run(chosen: argparse.Namespace, record: Record, until: float) -> None:
     """Batch 1, 8 and 32."""
     loaded = load(chosen)
+    loaded[1].saving = None  # every row for itself, so that plain decoding and drafts attend alike
     prompts = asked(chosen, loaded[0])
     sizes = (1, 8, 32) if chosen.device == "cuda" else (1, 4)
     for at, batch in enumerate(sizes):

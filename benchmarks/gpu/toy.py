@@ -51,6 +51,10 @@ def checkpoint(layers: int = 4, hidden: int = 64, seed: int = 0) -> Checkpoint:
 def messages(count: int) -> list[dict[str, Any]]:
     """Prompts in the form of a prompt file's lines."""
     return [
-        {"id": str(i), "workload": "random", "messages": [{"role": "user", "content": f"{i} and {i * i % 97}"}]}
+        {
+            "id": str(i),
+            "workload": "random",
+            "messages": [{"role": "user", "content": f"{i} and {i * i % 97}"}],
+        }
         for i in range(count)
     ]

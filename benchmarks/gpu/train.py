@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,11 +19,13 @@ import torch
 
 from benchmarks.gpu import toy
 from benchmarks.gpu.record import Record, say
-from serve.dart.head import save_head
+from serve.dart.corpus import write_answers
+from serve.dart.head import load_head, save_head
 from serve.dart.plug import EAGLE, HEAD
 from serve.dart.rectangle import BatchWriter, Text, load_texts, save_texts, write_texts
 from serve.dart.teach import BatchTrainer, new_head
 from serve.dart.train import Settings, most_frequent
+from serve.gguf import read_header
 from serve.model import Model
 from serve.weights import Checkpoint, load_checkpoint, tokenizer_hash
 
@@ -34,8 +37,27 @@ PART_BYTES = 15_000_000
 
 def load(chosen: argparse.Namespace) -> tuple[Checkpoint, Model]:
     """The model to train for; random without `--model`."""
-    checkpoint = load_checkpoint(chosen.model) if chosen.model else toy.checkpoint()
-    return checkpoint, Model.load(checkpoint, "bfloat16" if chosen.device == "cuda" else "float32", chosen.device)
+    if chosen.model and chosen.tokenizer:
+        checkpoint = with_tokenizer(chosen.model, chosen.tokenizer)
+    else:
+        checkpoint = load_checkpoint(chosen.model) if chosen.model else toy.checkpoint()
+    return checkpoint, Model.load(
+        checkpoint, "bfloat16" if chosen.device == "cuda" else "float32", chosen.device
+    )
+
+
+def with_tokenizer(path: Path, folder: Path) -> Checkpoint:
+    """A GGUF file with the tokenizer of a folder: another transformers may convert the file's own otherwise."""
+    from transformers import AutoConfig, PreTrainedTokenizerFast
+
+    header = read_header(path)
+    config = AutoConfig.for_model(header.family, **header.config())
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    names = {k: settings[k] for k in ("bos_token", "eos_token", "unk_token", "pad_token") if settings.get(k)}
+    words = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), **names)
+    words.chat_template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    eos = frozenset({config.eos_token_id})
+    return Checkpoint(path.stem, path, config, words, header.read_tensors(), eos)
 
 
 def prompts(chosen: argparse.Namespace, checkpoint: Checkpoint) -> list[tuple[int, list[int]]]:
@@ -56,7 +78,9 @@ def asked(known: list[tuple[int, list[int]]], first: int = 0) -> Iterator[tuple[
     return itertools.islice(endless, first, None)
 
 
-def write(chosen: argparse.Namespace, record: Record, loaded: tuple[Checkpoint, Model], until: float) -> list[Text]:
+def write(
+    chosen: argparse.Namespace, record: Record, loaded: tuple[Checkpoint, Model], until: float
+) -> list[Text]:
     """The texts of an earlier run and new ones, until there are enough."""
     checkpoint, model = loaded
     held = chosen.state / "texts.npz" if chosen.state else None
@@ -77,6 +101,7 @@ def write(chosen: argparse.Namespace, record: Record, loaded: tuple[Checkpoint, 
     texts += new
     if held is not None:
         save_texts(held, texts)
+    keep_answers(chosen.out / "answers.npz", texts)
     record.row(
         "answers written",
         prompts=len(known),
@@ -96,6 +121,21 @@ def answer_tokens(texts: list[Text]) -> int:
     return sum(len(t.tokens) - t.prompt_length for t in texts)
 
 
+def keep_answers(path: Path, texts: list[Text], most: int = 7_000_000) -> None:
+    """Leave a part of the answers as `vckg-serve write-corpus --answers` reads them."""
+    asked_of: dict[int, tuple[str, np.ndarray[Any, np.dtype[np.int32]]]] = {}
+    answers = {}
+    total = 0
+    for text in texts:
+        total += len(text.tokens) - text.prompt_length
+        if total > most:
+            break
+        asked_of[text.number] = "", text.tokens[: text.prompt_length]
+        answers[text.number, text.draw] = text.tokens[text.prompt_length :]
+    if answers:
+        write_answers(path, asked_of, answers)
+
+
 def teach(
     chosen: argparse.Namespace,
     record: Record,
@@ -112,20 +152,25 @@ def teach(
     small = chosen.device != "cuda"
     settings = Settings(depth=4, anchors=4, warmup=5) if small else SETTINGS
     torch.manual_seed(0)
+    name = EAGLE if autoregressive else HEAD
+    path = (chosen.state or chosen.out) / name
+    known = load_head(path, tokenizer_hash(checkpoint.tokenizer)) if chosen.state and path.is_file() else None
+    ids = ids if known is None else known.draft_ids
     head, target = new_head(
         model, checkpoint.config, checkpoint.tensors, ids, settings.depth, autoregressive=autoregressive
     )
+    if known is not None:
+        head.load_state_dict(known.state_dict())
     trainer = BatchTrainer(model, target, head, settings, rows=2048 if small else 16_384)
-    name, best = (EAGLE if autoregressive else HEAD), [float("inf")]
+    best = [float("inf")]
     began = time.time()
 
     def report(point: dict[str, Any]) -> None:
         record.row("EAGLE-style head" if autoregressive else "DART's head", **point)
         if point["loss"] < best[0]:
             best[0] = point["loss"]
-            path = chosen.out / name
             save_head(head, path, tokenizer_hash(checkpoint.tokenizer))
-            split(path)
+            deliver(path, chosen.out)
 
     trainer.train(texts, heldout, until=until, epochs=3, steps=steps, report=report)
     seconds = time.time() - began
@@ -137,12 +182,14 @@ def teach(
     return trainer
 
 
-def split(path: Path) -> None:
-    """Leave a large file in parts beside itself: PATH.0, PATH.1, ... joined they are the file."""
+def deliver(path: Path, folder: Path) -> None:
+    """Leave a file of another folder in `folder`, a large one in parts NAME.0, NAME.1, ... that joined are the file."""
     whole = path.read_bytes()
     if len(whole) > PART_BYTES:
         for i in range(0, len(whole), PART_BYTES):
-            path.with_name(f"{path.name}.{i // PART_BYTES}").write_bytes(whole[i : i + PART_BYTES])
+            (folder / f"{path.name}.{i // PART_BYTES}").write_bytes(whole[i : i + PART_BYTES])
+    elif path.parent != folder:
+        (folder / path.name).write_bytes(whole)
 
 
 def run(chosen: argparse.Namespace, record: Record, until: float) -> None:
@@ -164,6 +211,6 @@ def run(chosen: argparse.Namespace, record: Record, until: float) -> None:
     ids, coverage = most_frequent(np.bincount(flat, minlength=vocabulary), size, set(loaded[0].eos))
     record.note(f"the reduced vocabulary of {len(ids)} tokens covers {100 * coverage:.2f} % of the answers")
     lessons = (training, heldout, ids)
-    half = time.time() + 0.5 * (until - time.time())
+    half = time.time() + 0.42 * (until - time.time())  # the EAGLE-style head's steps take longer
     trainer = teach(chosen, record, loaded, lessons, autoregressive=False, until=half, steps=None)
     teach(chosen, record, loaded, lessons, autoregressive=True, until=until, steps=trainer.steps)

@@ -310,6 +310,16 @@ def pack_answers(folder: Path, path: Path) -> tuple[int, int]:
                 answers[number, draw] = text[lengths[i] :]
     if not answers:
         raise InputError(f"{folder}: no answers in it; write the corpus first")
+    write_answers(path, prompts, answers)
+    return len(answers), sum(map(len, answers.values()))
+
+
+def write_answers(
+    path: Path,
+    prompts: dict[int, tuple[str, npt.NDArray[np.int32]]],
+    answers: dict[tuple[int, int], npt.NDArray[np.int32]],
+) -> None:
+    """Write prompts by number (workload, tokens) and answers by (number, draw), as `read_answers` reads them."""
     order, keys = sorted(prompts), sorted(answers)
     largest = max(int(t.max()) for t in answers.values())
     largest = max(largest, *(int(t.max()) for _, t in prompts.values()))
@@ -328,7 +338,6 @@ def pack_answers(folder: Path, path: Path) -> tuple[int, int]:
             answers=np.concatenate([answers[k] for k in keys]).astype(small),
         )
     temporary.replace(path)
-    return len(answers), sum(map(len, answers.values()))
 
 
 def read_answers(path: Path) -> Iterator[tuple[CorpusPrompt, int, list[int]]]:

@@ -166,7 +166,7 @@ def save_head(head: DraftHead, path: Path, tokenizer_hash: str) -> None:
     """Write the head as float16 safetensors; sizes and the tokenizer's hash stand in its metadata."""
     from safetensors.torch import save_file
 
-    tensors = {name: t if name == "draft_ids" else t.half() for name, t in head.state_dict().items()}
+    tensors = {name: (t if name == "draft_ids" else t.half()).cpu() for name, t in head.state_dict().items()}
     metadata = {
         "format": FORMAT,
         "config": json.dumps(asdict(head.config), sort_keys=True),

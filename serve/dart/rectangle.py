@@ -255,7 +255,9 @@ def write_texts(
         tokens += sum(len(t.tokens) - t.prompt_length for t in ended)
         if report and time.time() - said > 10:
             said = time.time()
-            report(f"{tokens:,} answer tokens in {len(texts):,} texts, {tokens / (said - began):,.0f} a second")
+            report(
+                f"{tokens:,} answer tokens in {len(texts):,} texts, {tokens / (said - began):,.0f} a second"
+            )
     return texts
 
 

@@ -199,9 +199,7 @@ class BatchTrainer:
             outputs.append(state)
             depths.append(torch.full_like(anchors, t))
             teachers.append(anchors + t)
-        return self._kept(
-            batch, torch.cat(outputs, 1), torch.cat(depths, 1), torch.cat(teachers, 1), real
-        )
+        return self._kept(batch, torch.cat(outputs, 1), torch.cat(depths, 1), torch.cat(teachers, 1), real)
 
     def _kept(self, batch: Batch, hidden: Tensor, depth: Tensor, teacher: Tensor, real: int) -> Rows:
         """The rows that predict a token of their text's answer; hidden [B, R, H], the others [B, R]."""

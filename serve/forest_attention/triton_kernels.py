@@ -1,8 +1,8 @@
 """The plan carried out by two Triton kernels: PAC per (task, key-value head), POR per (row, head).
 
 Rows are gathered by index, so requests that share a prefix need not be neighbours; one reduction launch serves every
-depth of the forest. Partials and sums are float32, products of the cache's type. With ``TRITON_INTERPRET=1`` set before the import the same source
-runs on CPU tensors, which checks its results and says nothing about its speed. Not run on a GPU by this project.
+depth of the forest. Partials and sums are float32, products of the cache's type. With ``TRITON_INTERPRET=1`` set
+before the import the same source runs on CPU tensors, which checks its results and says nothing about its speed.
 """
 
 from __future__ import annotations
@@ -115,9 +115,9 @@ def execute(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention of every row over its context, as `torch_executor.execute`; d must be a power of two, at least 16.
 
-    `query` [rows, heads, d]; `keys` and `values` [blocks, kv_heads, block_tokens, d], one layer of `serve.cache.PagedKV`;
-    all contiguous. The products run in the cache's type (bfloat16 on tensor cores), sums are float32. Returns float32
-    [rows, heads, d] and [rows, heads].
+    `query` [rows, heads, d]; `keys` and `values` [blocks, kv_heads, block_tokens, d], one layer of
+    `serve.cache.PagedKV`; all contiguous. The products run in the cache's type (bfloat16 on tensor cores), sums are
+    float32. Returns float32 [rows, heads, d] and [rows, heads].
 
     Raises
     ------

@@ -66,7 +66,9 @@ def test_a_batch_has_the_losses_of_its_texts(lesson: dict[str, Any], autoregress
     texts: list[Text] = lesson["texts"][:5]
     settings = Settings(depth=4, draft_vocabulary=120)
     ids = torch.randperm(model.dims.vocabulary, generator=torch.Generator().manual_seed(0))[:120].sort()[0]
-    head, target = new_head(model, checkpoint.config, checkpoint.tensors, ids, 4, autoregressive=autoregressive)
+    head, target = new_head(
+        model, checkpoint.config, checkpoint.tensors, ids, 4, autoregressive=autoregressive
+    )
     trainer = BatchTrainer(model, target, head, settings)
     anchors = torch.tensor([[len(t.tokens) - 9, len(t.tokens) - 6, t.prompt_length - 1] for t in texts])
     together = trainer.losses(Batch.of(texts, model.device), anchors)
@@ -92,11 +94,15 @@ def test_a_batch_has_the_losses_of_its_texts(lesson: dict[str, Any], autoregress
 
 
 @pytest.mark.parametrize("autoregressive", [False, True])
-def test_training_lowers_the_loss_of_texts_not_trained_on(lesson: dict[str, Any], autoregressive: bool) -> None:
+def test_training_lowers_the_loss_of_texts_not_trained_on(
+    lesson: dict[str, Any], autoregressive: bool
+) -> None:
     model, checkpoint, texts = lesson["model"], lesson["checkpoint"], lesson["texts"]
     settings = Settings(depth=3, draft_vocabulary=200, anchors=4, warmup=2, learning_rate=3e-3)
     ids = torch.arange(200)
-    head, target = new_head(model, checkpoint.config, checkpoint.tensors, ids, 3, autoregressive=autoregressive)
+    head, target = new_head(
+        model, checkpoint.config, checkpoint.tensors, ids, 3, autoregressive=autoregressive
+    )
     trainer = BatchTrainer(model, target, head, settings, rows=256)
     before = trainer.validate(texts[:6])
     trainer.train(texts[6:], texts[:6], until=float("inf"), epochs=6)
