@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from serve.dart.head import DraftHead, HeadConfig
 from serve.dart.rectangle import BatchWriter, Text, states, write_texts
 from serve.dart.teach import Batch, BatchTrainer, batches, new_head
-from serve.dart.train import Answered, Settings, Target, answer_losses
+from serve.dart.train import Answered, Settings, answer_losses
 from serve.engine import Engine
 from serve.model import Model
 from serve.request import SamplingParams

@@ -52,6 +52,6 @@ def test_a_head_dimension_the_kernels_cannot_tile_is_refused() -> None:
 def test_a_task_that_no_tile_holds_is_refused() -> None:
     made = make_plan(forest_of([[0]] * 40, [3] * 40, BLOCK), CostModel(tile_rows=1 << 20))
     cache = torch.zeros(1, 1, BLOCK, 16, device=DEVICE)
+    query, plan = torch.zeros(40, 4, 16, device=DEVICE), triton_kernels.to_device(made, DEVICE)
     with pytest.raises(ValueError, match="stacks 160 query heads"):
-        query = torch.zeros(40, 4, 16, device=DEVICE)
-        triton_kernels.execute(triton_kernels.to_device(made, DEVICE), query, cache, cache, scale=1.0)
+        triton_kernels.execute(plan, query, cache, cache, scale=1.0)
