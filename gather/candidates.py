@@ -61,9 +61,7 @@ def tissue_node(graph: Graph, tissue: str) -> int:
     found = graph.get(tissue)
     if found is not None and CATEGORIES[graph.category[found]] == "AnatomicalEntity":
         return found
-    from vckg.ground import LabelGrounder
-
-    grounded = LabelGrounder.of(graph, "anatomy").ground([tissue])[0]
+    grounded = graph.labels("anatomy").ground([tissue])[0]
     if grounded.curie is None:
         raise InputError(
             f"no tissue {tissue!r} in the graph; give an UBERON id such as UBERON:0000178 (blood)"

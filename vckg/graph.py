@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,20 +13,18 @@ import pandas as pd
 import pyarrow as pa
 import scipy.sparse as sp
 
-from vckg.edges import LIST_NAMES, EdgeTable, Lists
-from vckg.errors import GraphError, did_you_mean
+from vckg.assemble import parts_from_frames
+from vckg.edges import LIST_NAMES, Lists
+from vckg.errors import GraphError, MissingNodeError, did_you_mean
+from vckg.ground import GeneGrounder, LabelGrounder, NameTable
+from vckg.parts import NODE_COLUMNS, Parts, content_hash
 from vckg.schema import CATEGORIES, CATEGORY_CODE, RELATION_CODE, RELATION_NAMES, RELATIONS
+from vckg.store import read_folder, write_folder
 from vckg.strings import Strings
 
-if TYPE_CHECKING:
-    import networkx as nx
-    import rustworkx as rx
-
-    from vckg.convert import Metapath
-    from vckg.ground import GeneGrounder, LabelGrounder
-
 Ints = npt.NDArray[np.int32]
-NODE_COLUMNS = ("id", "name", "description", "synonyms", "xrefs")
+NodeRef = str | int | np.integer[Any]
+"""A node by its CURIE or its index."""
 
 
 def spans_of(
@@ -78,25 +75,26 @@ class Graph:
     """A typed, sourced, directed multigraph that is read, never changed.
 
     Node index = position of its CURIE in `ids`. Edge row = position in the order
-    (relation, subject, object, source, sign); edges point from subject to object.
+    (relation, subject, object, source, sign); edges point from subject to object. Every method that takes a node
+    takes its CURIE or its index, and raises `MissingNodeError` (a `KeyError`) where the graph has no such node.
+
+    Examples
+    --------
+    >>> nodes = pd.DataFrame({"id": ["CL:0", "CL:1"], "category": "Cell", "name": ["cell", "T cell"]})
+    >>> kind = {"subject": "CL:1", "relation": "subclass_of", "object": "CL:0", "source": "cl"}
+    >>> graph = Graph.from_frames(nodes, pd.DataFrame([kind]))
+    >>> len(graph), "CL:1" in graph, graph["CL:1"].name, graph.ids.pick(graph.ancestors("CL:1"))
+    (2, True, 'T cell', ['CL:0'])
     """
 
     categories: tuple[str, ...] = CATEGORIES
     relations: tuple[str, ...] = RELATION_NAMES
 
-    def __init__(
-        self,
-        nodes: pa.Table,
-        arrays: Mapping[str, npt.NDArray[Any]],
-        dictionaries: Mapping[str, pa.Array],
-        manifest: dict[str, Any],
-        folder: Path | None = None,
-    ) -> None:
-        self._nodes = nodes
+    def __init__(self, parts: Parts, folder: Path | None = None) -> None:
+        self.parts = parts
+        nodes, arrays, self._dictionaries, self.manifest = parts
         self._arrays = arrays
-        self._dictionaries = dictionaries
         self._words: dict[str, Strings] = {}
-        self.manifest = manifest
         self.folder = folder
         self.ids: Strings = Strings(nodes["id"])
         self.names: Strings = Strings(nodes["name"])
@@ -111,7 +109,7 @@ class Graph:
         self.n_publications: Ints = arrays["n_publications"]
         self.weight: npt.NDArray[np.float32] = arrays["weight"]
         self.specificity: npt.NDArray[np.float32] = arrays["specificity"]
-        self.sources: tuple[str, ...] = tuple(manifest["source_names"])
+        self.sources: tuple[str, ...] = tuple(self.manifest["source_names"])
 
     # ---- where graphs come from -------------------------------------------------------------------------
 
@@ -140,30 +138,29 @@ class Graph:
         Raises
         ------
         GraphError
-            A repeated node, an unknown category or relation, an end that is not a node.
+            A repeated node, an unknown category or relation, an end that is not a node, a sign other than
+            -1, 0 and 1, more than 256 sources.
         """
-        from vckg.assemble import graph_from_frames
-
-        return graph_from_frames(nodes, edges, sources or {}, names)
+        return cls(parts_from_frames(nodes, edges, sources or {}, names))
 
     @classmethod
     def load(cls, folder: Path | str, *, verify: bool = False) -> Graph:
-        """Return the graph of a folder, memory-mapped; `verify` also checks every file's sha256.
+        """Return the graph of a folder, memory-mapped.
+
+        Every file's sha256 and every index is checked the first time, and again whenever a file was written or
+        copied since; `verify` checks in any case.
 
         Raises
         ------
         GraphError
             The folder is missing, damaged, or of another format version.
         """
-        from vckg.store import read_folder
-
-        return read_folder(Path(folder), verify=verify)
+        folder = Path(folder).absolute()
+        return cls(read_folder(folder, verify=verify), folder)
 
     def save(self, folder: Path | str) -> Path:
         """Write the graph folder (docs/graph-format.md) atomically and return its path."""
-        from vckg.store import write_folder
-
-        return write_folder(self, Path(folder))
+        return write_folder(self.parts, Path(folder))
 
     def __repr__(self) -> str:
         where = f" {self.folder}" if self.folder else ""
@@ -171,19 +168,40 @@ class Graph:
 
     # ---- nodes ------------------------------------------------------------------------------------------
 
+    def __len__(self) -> int:
+        return self.n
+
+    def __bool__(self) -> bool:
+        return True  # a graph without nodes is a graph
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.ids)
+
+    def __contains__(self, node: object) -> bool:
+        if isinstance(node, str):
+            return self.get(node) is not None
+        return isinstance(node, (int, np.integer)) and 0 <= int(node) < self.n
+
+    def __getitem__(self, node: NodeRef) -> Node:
+        return self.node(node)
+
     def get(self, curie: str) -> int | None:
         """Index of a node, None where the graph has no such CURIE."""
         return self.ids.position(curie)
 
-    def index(self, curie: str) -> int:
-        """Index of a node; GraphError, with the nearest known CURIE, where it is absent."""
-        at = self.ids.position(curie)
-        if at is None:
-            prefix = curie.partition(":")[0]
+    def index(self, node: NodeRef) -> int:
+        """Index of a node; MissingNodeError, with the nearest known CURIE, where it is absent."""
+        if not isinstance(node, str):
+            if 0 <= node < self.n:
+                return int(node)
+            raise MissingNodeError(f"no node {node} in the graph; indices are 0 to {self.n - 1}")
+        found = self.ids.position(node)
+        if found is None:
+            prefix = node.partition(":")[0]
             near = [c for c in self.ids if c.startswith(prefix + ":")]
-            hint = did_you_mean(curie, near) or f"; prefixes here: {', '.join(self.prefixes)}"
-            raise GraphError(f"no node {curie!r} in the graph{hint}")
-        return at
+            hint = did_you_mean(node, near) or f"; prefixes here: {', '.join(self.prefixes)}"
+            raise MissingNodeError(f"no node {node!r} in the graph{hint}")
+        return found
 
     @cached_property
     def prefixes(self) -> tuple[str, ...]:
@@ -196,10 +214,10 @@ class Graph:
             raise GraphError(f"no category {category!r}{did_you_mean(category, CATEGORIES)}")
         return np.flatnonzero(self.category == CATEGORY_CODE[category]).astype(np.int32)
 
-    def node(self, index: int) -> Node:
-        """One node with its texts."""
-        i = int(index)
-        row = {name: self._nodes[name][i].as_py() for name in NODE_COLUMNS}
+    def node(self, node: NodeRef) -> Node:
+        """One node with its texts; ``graph["CL:0000084"]`` is the same."""
+        i = self.index(node)
+        row = {name: self.parts.nodes[name][i].as_py() for name in NODE_COLUMNS}
         return Node(
             row["id"],
             CATEGORIES[self.category[i]],
@@ -210,9 +228,29 @@ class Graph:
         )
 
     @property
+    def nodes(self) -> pd.DataFrame:
+        """All nodes, made anew at each access: n rows of the fields of `Node`, in index order."""
+        frame: pd.DataFrame = self.parts.nodes.to_pandas()
+        frame.insert(1, "category", _named(self.category, CATEGORIES))
+        return frame
+
+    @property
+    def edges(self) -> pd.DataFrame:
+        """All edges, made anew at each access: m rows in row order, in the columns that `from_frames` reads."""
+        columns: dict[str, Any] = {
+            "subject": self.ids.arrow.take(pa.array(self.subject)).to_pandas(),
+            "relation": _named(self.relation, RELATION_NAMES),
+            "object": self.ids.arrow.take(pa.array(self.object)).to_pandas(),
+            "source": _named(self.source, self.sources),
+        }
+        for name in ("sign", "evidence_count", "weight", "specificity"):
+            columns[name] = np.array(self._arrays[name])
+        return pd.DataFrame(columns | {name: self.lists(name).to_pandas() for name in LIST_NAMES})
+
+    @property
     def node_table(self) -> pa.Table:
         """All nodes as an Arrow table: id, name, description, synonyms, xrefs (category is in `category`)."""
-        return self._nodes
+        return self.parts.nodes
 
     # ---- edges ------------------------------------------------------------------------------------------
 
@@ -224,13 +262,13 @@ class Graph:
         code = RELATION_CODE[relation]
         return slice(int(starts[code]), int(starts[code + 1]))
 
-    def out_edges(self, node: int, relation: str | None = None) -> Ints:
+    def out_edges(self, node: NodeRef, relation: str | None = None) -> Ints:
         """Rows of the edges that leave a node (it is the subject), ascending."""
-        return self._incident("out", node, relation)
+        return self._incident("out", self.index(node), relation)
 
-    def in_edges(self, node: int, relation: str | None = None) -> Ints:
+    def in_edges(self, node: NodeRef, relation: str | None = None) -> Ints:
         """Rows of the edges that reach a node (it is the object), ascending."""
-        return self._incident("in", node, relation)
+        return self._incident("in", self.index(node), relation)
 
     def _incident(self, way: str, node: int, relation: str | None) -> Ints:
         indptr = self._arrays[f"{way}_indptr"]
@@ -372,88 +410,73 @@ class Graph:
 
     # ---- the ontology's hierarchy -------------------------------------------------------------------------
 
-    def parents(self, index: int) -> Ints:
+    def parents(self, node: NodeRef) -> Ints:
         """Direct superclasses (`subclass_of`), ascending."""
-        return np.unique(self.object[self.out_edges(index, "subclass_of")])
+        return np.unique(self._direct("out", self.index(node)))
 
-    def children(self, index: int) -> Ints:
+    def children(self, node: NodeRef) -> Ints:
         """Direct subclasses, ascending."""
-        return np.unique(self.subject[self.in_edges(index, "subclass_of")])
+        return np.unique(self._direct("in", self.index(node)))
 
-    def ancestors(self, index: int) -> Ints:
+    def _direct(self, way: Literal["out", "in"], node: int) -> Ints:
+        ends = self.object if way == "out" else self.subject
+        found: Ints = ends[self._incident(way, node, "subclass_of")]
+        return found
+
+    def ancestors(self, node: NodeRef) -> Ints:
         """All superclasses, the node itself excluded, ascending."""
-        return self._closure(index, self.parents)
+        return self._closure("out", self.index(node))
 
-    def descendants(self, index: int) -> Ints:
+    def descendants(self, node: NodeRef) -> Ints:
         """All subclasses, the node itself excluded, ascending."""
-        return self._closure(index, self.children)
+        return self._closure("in", self.index(node))
 
-    def _closure(self, index: int, step: Any) -> Ints:
-        seen: set[int] = set()
-        frontier = [int(index)]
-        while frontier:
-            frontier = [int(j) for i in frontier for j in step(i) if int(j) not in seen]
-            seen.update(frontier)
-        seen.discard(int(index))
+    def _closure(self, way: Literal["out", "in"], start: int) -> Ints:
+        """Every node reached, each looked at once."""
+        seen, waiting = {start}, [start]
+        while waiting:
+            for node in self._direct(way, waiting.pop()).tolist():
+                if node not in seen:
+                    seen.add(node)
+                    waiting.append(node)
+        seen.discard(start)
         return np.array(sorted(seen), dtype=np.int32)
 
-    def lowest_common_ancestors(self, indices: Iterable[int]) -> Ints:
+    def lowest_common_ancestors(self, nodes: Iterable[NodeRef]) -> Ints:
         """Classes above or equal to every given one that have no such class below them, ascending."""
-        lines = [{int(i), *self.ancestors(int(i)).tolist()} for i in indices]
+        lines = [{i, *self.ancestors(i).tolist()} for i in map(self.index, nodes)]
         common = set.intersection(*lines) if lines else set()
-        above = {int(a) for c in common for a in self.ancestors(c)}
+        # all that is above a common class is common, so one with a common class below has one directly below
+        above = {p for c in common for p in self._direct("out", c).tolist() if p != c}
         return np.array(sorted(common - above), dtype=np.int32)
 
-    # ---- grounding ----------------------------------------------------------------------------------------
-
-    @cached_property
-    def genes(self) -> GeneGrounder:
-        """Gene names of any kind to genes of this graph."""
-        from vckg.ground import GeneGrounder
-
-        return GeneGrounder.of(self)
-
-    @cached_property
-    def cells(self) -> LabelGrounder:
-        """Cell type labels and ids to cell types of this graph."""
-        from vckg.ground import LabelGrounder
-
-        return LabelGrounder.of(self, "cells")
-
-    # ---- other forms, parts (vckg.convert) ------------------------------------------------------------------
-
-    def to_networkx(self) -> nx.MultiDiGraph[str]:
-        """A `networkx.MultiDiGraph` keyed by CURIE, with every edge's provenance."""
-        from vckg.convert import to_networkx
-
-        return to_networkx(self)
-
-    def to_rustworkx(self) -> rx.PyDiGraph[str, int]:
-        """A `rustworkx.PyDiGraph` with the same node indices; an edge's payload is its row."""
-        from vckg.convert import to_rustworkx
-
-        return to_rustworkx(self)
-
-    def subgraph(
-        self, nodes: Iterable[int], *, hops: int = 0, relations: Iterable[str] | None = None
-    ) -> Graph:
-        """The graph between the given nodes and all within `hops` edges of them (see `vckg.convert.subgraph`)."""
-        from vckg.convert import subgraph
-
-        return subgraph(self, nodes, hops=hops, relations=relations)
-
-    def neighbours(self, node: int, relation: str | None = None) -> Ints:
+    def neighbours(self, node: NodeRef, relation: str | None = None) -> Ints:
         """Nodes an edge joins to a node, whatever its direction, ascending."""
         ends = self.object[self.out_edges(node, relation)], self.subject[self.in_edges(node, relation)]
         return np.unique(np.concatenate(ends))
 
-    def metapaths(
-        self, start: str, end: str, *, hops: int = 2, through: Iterable[str] | None = None
-    ) -> list[Metapath]:
-        """The metapaths of exactly `hops` edges between two categories (see `vckg.convert.metapaths`)."""
-        from vckg.convert import metapaths
+    # ---- grounding ----------------------------------------------------------------------------------------
 
-        return metapaths(self, start, end, hops=hops, through=through)
+    @cached_property
+    def name_table(self) -> NameTable:
+        """All names the graph knows."""
+        arrays = self._arrays
+        keys = Strings(self._dictionaries["names"])
+        return NameTable(keys, arrays["name_indptr"], arrays["name_kind"], arrays["name_node"])
+
+    @cached_property
+    def genes(self) -> GeneGrounder:
+        """Gene names of any kind to genes of this graph."""
+        return GeneGrounder(self.name_table, self.ids)
+
+    @cached_property
+    def cells(self) -> LabelGrounder:
+        """Cell type labels and ids to cell types of this graph."""
+        return self.labels("cells")
+
+    def labels(self, space: str) -> LabelGrounder:
+        """Labels and ids of ``cells``, ``anatomy`` or ``diseases`` to terms of this graph."""
+        return LabelGrounder(self.name_table, self.ids, space)
 
     # ---- identity -----------------------------------------------------------------------------------------
 
@@ -461,35 +484,10 @@ class Graph:
     def content_hash(self) -> str:
         """sha256 over nodes, edges and source names: equal exactly where two graphs say the same."""
         stored = self.manifest.get("content_hash")
-        return str(stored) if stored else content_hash(self)
+        return str(stored) if stored else content_hash(self.parts)
 
 
-def content_hash(graph: Graph) -> str:
-    """Compute `Graph.content_hash` from the graph's arrays and texts."""
-    digest = hashlib.sha256()
-    for name in sorted(graph._arrays):
-        array = np.ascontiguousarray(graph._arrays[name])
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.data)
-    texts = {f"nodes.{c}": graph._nodes[c] for c in NODE_COLUMNS} | dict(graph._dictionaries)
-    for name in sorted(texts):
-        digest.update(f"{name} {len(texts[name])}\n".encode())
-        _hash_strings(digest, texts[name])
-    digest.update("\n".join(graph.sources).encode())
-    return digest.hexdigest()
-
-
-def _hash_strings(digest: Any, values: pa.Array | pa.ChunkedArray) -> None:
-    flat = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    if isinstance(flat, pa.ChunkedArray):
-        flat = pa.concat_arrays(flat.chunks) if flat.num_chunks else pa.array([], flat.type)
-    if pa.types.is_list(flat.type):
-        digest.update(np.diff(flat.offsets.to_numpy()).astype("<i4").tobytes())
-        flat = flat.flatten()
-    offsets = np.frombuffer(flat.buffers()[1], np.int32)[flat.offset : flat.offset + len(flat) + 1]
-    digest.update(np.diff(offsets).tobytes())
-    if len(flat) and (data := flat.buffers()[2]) is not None:
-        digest.update(data[int(offsets[0]) : int(offsets[-1])])
-
-
-__all__ = ["LIST_NAMES", "NODE_COLUMNS", "Edge", "EdgeTable", "Graph", "Node", "Sequence", "content_hash"]
+def _named(codes: npt.NDArray[np.uint8], names: Iterable[str]) -> pd.Series[Any]:
+    """Codes as a pandas categorical of their names."""
+    words = list(names)
+    return pd.Series(pd.Categorical(words, categories=words)[codes])

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,6 @@ import pyarrow.compute as pc
 from vckg.edges import distinct
 from vckg.schema import CATEGORY_CODE
 from vckg.strings import Strings
-
-if TYPE_CHECKING:
-    from vckg.graph import Graph
 
 #: Kinds of name, by namespace, in the order they are asked.
 GENE_KINDS = (
@@ -138,13 +135,6 @@ class NameTable:
             (packed & 0x7FFFFFFF).astype(np.int32),
         )
 
-    @classmethod
-    def of(cls, graph: Graph) -> NameTable:
-        """Return the table a graph carries."""
-        arrays = graph._arrays
-        keys = Strings(graph._dictionaries["names"])
-        return cls(keys, arrays["name_indptr"], arrays["name_kind"], arrays["name_node"])
-
     def candidates(self, keys: Sequence[str]) -> list[list[tuple[str, int]]]:
         """(kind, node) pairs of each key, in kind order; an empty list for an unknown key."""
         if len(keys) > HASHED_FROM:
@@ -181,11 +171,6 @@ class GeneGrounder:
     def __init__(self, table: NameTable, ids: Strings) -> None:
         self._table, self._ids = table, ids
 
-    @classmethod
-    def of(cls, graph: Graph) -> GeneGrounder:
-        """Return the grounder of a graph."""
-        return cls(NameTable.of(graph), graph.ids)
-
     def ground(self, names: Iterable[str]) -> list[Grounded]:
         """What became of each name, in order.
 
@@ -207,11 +192,6 @@ class LabelGrounder:
 
     def __init__(self, table: NameTable, ids: Strings, space: str) -> None:
         self._table, self._ids, self._space = table, ids, space
-
-    @classmethod
-    def of(cls, graph: Graph, space: str) -> LabelGrounder:
-        """Return the grounder of a graph for ``cells``, ``anatomy`` or ``diseases``."""
-        return cls(NameTable.of(graph), graph.ids, space)
 
     def ground(self, names: Iterable[str]) -> list[Grounded]:
         """What became of each name, in order.

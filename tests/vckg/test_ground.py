@@ -16,7 +16,6 @@ from vckg.ground import (
     NAME_KINDS,
     UNKNOWN,
     BulkGrounder,
-    NameTable,
     case_key,
     case_keys,
     gene_key,
@@ -119,7 +118,7 @@ def test_cell_labels(graph: Graph, name: str, curie: str | None, how: str) -> No
 
 
 def agree(graph: Graph, names: list[str], space: str) -> None:
-    bulk = BulkGrounder(NameTable.of(graph), graph.ids, set())
+    bulk = BulkGrounder(graph.name_table, graph.ids, set())
     node, kind = bulk.ground(space, pa.array(names, pa.string()))
     single = (graph.genes if space == "genes" else graph.cells).ground(names)
     for answer, index, code in zip(single, node, kind, strict=True):
@@ -143,7 +142,7 @@ def test_columns_and_single_names_are_grounded_alike(graph: Graph) -> None:
 @pytest.mark.data
 def test_they_agree_on_thousands_of_real_and_distorted_names(full_graph: Graph) -> None:
     rng = random.Random(0)
-    table = NameTable.of(full_graph)
+    table = full_graph.name_table
     picked = [
         n for n in (table.keys[rng.randrange(len(table.keys))] for _ in range(3000)) if not n.startswith("~")
     ]
