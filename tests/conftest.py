@@ -56,6 +56,7 @@ BUILD_MODULES = (
             "make",
             "manifest",
             "mappings",
+            "name_keys",
             "parts",
             "schema",
         )

@@ -29,9 +29,9 @@ from vckg.ground import (
     NameTable,
     name_rows,
     names_of_nodes,
-    normal_keys,
 )
 from vckg.mappings import Mappings
+from vckg.name_keys import normal_keys
 from vckg.readers import reader
 from vckg.schema import CATEGORIES, CATEGORY_CODE, RELATION_CODE, RELATIONS
 from vckg.sources import Source

@@ -11,19 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vckg.graph import Graph
-from vckg.ground import (
-    AMBIGUOUS,
-    NAME_KINDS,
-    UNKNOWN,
-    BulkGrounder,
-    case_key,
-    case_keys,
-    gene_key,
-    label_key,
-    label_keys,
-    normal_key,
-    normal_keys,
-)
+from vckg.ground import AMBIGUOUS, NAME_KINDS, UNKNOWN, BulkGrounder
+from vckg.name_keys import case_key, case_keys, gene_key, label_key, label_keys, normal_key, normal_keys
 from vckg.statements import pmids
 
 NODES = pd.DataFrame(
