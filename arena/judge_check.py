@@ -26,7 +26,7 @@ from arena.statistics import agreement
 from arena.trust import finite
 from arena.types import Answer, Generate, Sample, Score, TaskName
 from vckg.graph import Graph
-from vckg.ground import normal_key
+from vckg.name_keys import normal_key
 
 CONTESTANT: Final = "ladder"
 INJECTION: Final = (

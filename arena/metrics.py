@@ -38,7 +38,7 @@ from arena.naming import Named, Names, names_of
 from arena.types import Answer, Sample, Score, TaskName
 from gather import evaluate
 from vckg.graph import Graph
-from vckg.ground import label_key
+from vckg.name_keys import label_key
 
 SCORER: Final = "metrics"
 

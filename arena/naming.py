@@ -19,7 +19,7 @@ import pyarrow as pa
 from arena.types import Sample
 from gather.ontology import Ontology
 from vckg.graph import Graph
-from vckg.ground import normal_key
+from vckg.name_keys import normal_key
 
 SHORTEST_NAME: Final = 4
 """Letters a name must have to be recognised inside a text."""

@@ -224,7 +224,7 @@ def work_out(
     allowed = allowed_candidates(
         graph, adata, options.tissue, options.candidates, options.candidates_from_obs
     )
-    about = describe(options, closed=allowed is not None)
+    about = describe(options, allowed)
     if options.groupby == CELL:
         from gather.annotate_cells import annotate_each_cell
 
@@ -254,7 +254,7 @@ def work_out(
     return Outcome(annotations, named, summary(annotations, graph, parameters, about | read), cell_set)
 
 
-def describe(options: Options, *, closed: bool) -> dict[str, Any]:
+def describe(options: Options, allowed: Sequence[int] | None) -> dict[str, Any]:
     """What ``uns`` says about the options, as plain values."""
     return {
         "groupby": options.groupby,
@@ -262,7 +262,8 @@ def describe(options: Options, *, closed: bool) -> dict[str, Any]:
         "seed": options.seed,
         "tissue": options.tissue or "",
         "candidates_from_obs": options.candidates_from_obs or "",
-        "closed": closed,
+        "closed": allowed is not None,
+        "candidate_types": -1 if allowed is None else len(allowed),
     }
 
 

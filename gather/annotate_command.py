@@ -77,6 +77,10 @@ def annotate_file(
     finally:
         if adata.isbacked:
             adata.file.close()
+    if (left := outcome.kept["parameters"]["candidate_types"]) >= 0:
+        asked_for = f"tissue {options.tissue}" if options.tissue else "candidates"
+        every = graph.nodes_of("Cell").size
+        err().print(f"{asked_for}: {left:,} of {every:,} cell types are left", highlight=False, markup=False)
     if llm is not None and llm.dry_run:
         return outcome
     if asked:

@@ -100,7 +100,7 @@ def work_out_on_dask(
     answers = CellAnswers.joined(parts)
     columns = obs_of(answers, Ontology.of_cells(graph))
     named = {f"{options.key_added}_{suffix}": values for suffix, values in columns.items()}
-    about = describe(options, closed=allowed is not None) | {"values": where, "gene_names": names_from}
+    about = describe(options, allowed) | {"values": where, "gene_names": names_from}
     return Outcome((), named, summary((), graph, parameters, about), np.full(n, -1, np.int32))
 
 

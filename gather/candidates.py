@@ -4,12 +4,12 @@ labels silently.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from vckg.errors import InputError
 from vckg.schema import CATEGORIES
@@ -17,8 +17,16 @@ from vckg.schema import CATEGORIES
 if TYPE_CHECKING:
     from vckg.graph import Graph
 
-Ints = npt.NDArray[np.int32]
+Seen = dict[int, set[tuple[str, int]]]
 _INSIDE = ("is_a_or_part_of", "part_of", "subclass_of")
+_LOCATED = ("part_of", "has_soma_location")
+_CELL = CATEGORIES.index("Cell")
+RESOURCES = 2
+"""So many resources must agree; one where only one of a graph's names tissues."""
+ENOUGH_GENES = 10
+"""So many marker genes of one resource are enough: some tissues are the subject of one resource alone."""
+MOST_KINDS = 20
+"""A type with more kinds is general: where it lives says nothing about each of them."""
 
 
 def ground_cell_types(graph: Graph, names: Sequence[str], *, where: str) -> list[int]:
@@ -53,9 +61,7 @@ def tissue_node(graph: Graph, tissue: str) -> int:
     found = graph.get(tissue)
     if found is not None and CATEGORIES[graph.category[found]] == "AnatomicalEntity":
         return found
-    from vckg.ground import LabelGrounder
-
-    grounded = LabelGrounder.of(graph, "anatomy").ground([tissue])[0]
+    grounded = graph.labels("anatomy").ground([tissue])[0]
     if grounded.curie is None:
         raise InputError(
             f"no tissue {tissue!r} in the graph; give an UBERON id such as UBERON:0000178 (blood)"
@@ -64,26 +70,87 @@ def tissue_node(graph: Graph, tissue: str) -> int:
 
 
 def candidates_of_tissue(graph: Graph, tissue: str) -> list[int]:
-    """Return the cell types seen in a tissue or a part of it: by where their markers were observed, or by
-    the ontology.
+    """Return the cell types of a tissue, ascending.
+
+    A type is kept where the ontology places it, or a type it is a kind of, in the tissue or a part of it. It is
+    kept where markers of it or of its kinds were observed there by two resources, or for `ENOUGH_GENES` genes
+    by one. A type whose markers name no tissue at all follows its direct parents, unless a parent is general
+    (more than `MOST_KINDS` kinds): what holds for neurons says nothing about Purkinje cells.
+
+    Parameters
+    ----------
+    tissue
+        UBERON id or name.
+
+    Raises
+    ------
+    InputError
+        The tissue is unknown, or no cell type is known there.
     """
     inside = _parts(graph, tissue_node(graph, tissue))
-    cell = CATEGORIES.index("Cell")
-    found: set[int] = set()
-    for relation in ("part_of", "has_soma_location"):
-        rows = graph.rows(relation)
-        located = (graph.category[graph.subject[rows]] == cell) & np.isin(graph.object[rows], list(inside))
-        found.update(graph.subject[rows][located].tolist())
-    span = graph.rows("is_marker_for")
-    for row in range(span.start, span.stop):
-        target = int(graph.object[row])
-        if target not in found and not inside.isdisjoint(graph.tissues(row).tolist()):
-            found.add(target)
-    for node in list(found):
-        found.update(graph.descendants(node).tolist())
+    found = _placed(graph, inside)
+    told = _MarkersByTissue(graph)
+    seen = told.inside(inside)
+    found |= told.supported(_with_ancestors(graph, seen))
+    for parent in told.supported(seen):
+        kinds = set(graph.descendants(parent).tolist())
+        if len(kinds) <= MOST_KINDS:
+            found.update(c for c in graph.children(parent).tolist() if c not in told.types)
     if not found:
         raise InputError(f"no cell type is known in {tissue!r}; use a wider tissue or leave --tissue out")
     return sorted(found)
+
+
+def _placed(graph: Graph, inside: set[int]) -> set[int]:
+    """Types that the ontology places in some anatomy, with all their kinds."""
+    found: set[int] = set()
+    for relation in _LOCATED:
+        rows = graph.rows(relation)
+        located = (graph.category[graph.subject[rows]] == _CELL) & np.isin(graph.object[rows], list(inside))
+        for node in set(graph.subject[rows][located].tolist()) - found:
+            found |= {node, *graph.descendants(node).tolist()}
+    return found
+
+
+class _MarkersByTissue:
+    """The marker edges that name a tissue.
+
+    Publications are no evidence here: an edge joins those of all its tissues.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        span = graph.rows("is_marker_for")
+        lists = graph.list_codes("tissues").take(np.arange(span.start, span.stop))
+        self._row = np.repeat(np.arange(span.start, span.stop), np.diff(lists.indptr))
+        self._tissue = lists.codes
+        self._graph = graph
+        self.types = set(graph.object[self._row].tolist())
+        """Cell types with such edges."""
+        underlying = {graph.underlying[code] for code in np.unique(graph.source[self._row]).tolist()}
+        self._wanted = min(RESOURCES, len(underlying))
+
+    def inside(self, tissues: set[int]) -> Seen:
+        """Return what was observed in some tissues: (resource, gene) pairs by cell type."""
+        graph = self._graph
+        found: Seen = {}
+        for row in np.unique(self._row[np.isin(self._tissue, list(tissues))]).tolist():
+            pair = graph.underlying[graph.source[row]], int(graph.subject[row])
+            found.setdefault(int(graph.object[row]), set()).add(pair)
+        return found
+
+    def supported(self, seen: Seen) -> set[int]:
+        """Return the types with enough evidence."""
+        genes = {node: Counter(resource for resource, _ in pairs) for node, pairs in seen.items()}
+        return {n for n, by in genes.items() if len(by) >= self._wanted or max(by.values()) >= ENOUGH_GENES}
+
+
+def _with_ancestors(graph: Graph, seen: Seen) -> Seen:
+    """What was observed of each type or of a kind of it."""
+    found: Seen = {}
+    for node, pairs in seen.items():
+        for above in (node, *graph.ancestors(node).tolist()):
+            found.setdefault(above, set()).update(pairs)
+    return found
 
 
 def _parts(graph: Graph, node: int) -> set[int]:

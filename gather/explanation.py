@@ -68,7 +68,11 @@ def explain(
         import vckg
 
         retriever = Retriever(
-            graph or vckg.load(), target=target, score=score, hops=hops, exclude=tuple(exclude_source)
+            vckg.load() if graph is None else graph,
+            target=target,
+            score=score,
+            hops=hops,
+            exclude=tuple(exclude_source),
         )
     # what the user asks about by name is asked, housekeeping or not
     query = query_genes(retriever.graph, genes, top=max(DEFAULT_TOP, len(genes)), keep_technical=True)

@@ -46,7 +46,20 @@ BUILD_MODULES = (
     "readers/*.py",
     *(
         f"{m}.py"
-        for m in ("assemble", "build", "edges", "fetch", "ground", "kgx", "make", "mappings", "schema")
+        for m in (
+            "assemble",
+            "build",
+            "edges",
+            "fetch",
+            "ground",
+            "kgx",
+            "make",
+            "manifest",
+            "mappings",
+            "name_keys",
+            "parts",
+            "schema",
+        )
     ),
     *(f"{m}.py" for m in ("sources", "statements", "store", "strings")),
 )

@@ -1,4 +1,4 @@
-"""Frames or columns in, a `Graph` out: codes, order, neighbour lists, dictionaries."""
+"""Frames or columns in, the parts of a graph out: codes, order, neighbour lists, dictionaries."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from vckg.edges import EdgeRows, EdgeTable, Pairs, merge
 from vckg.errors import GraphError, did_you_mean
-from vckg.graph import Graph, content_hash
 from vckg.ground import NameRows, NameTable, names_of_nodes
+from vckg.parts import Parts, content_hash
 from vckg.schema import CATEGORIES, CATEGORY_CODE, RELATION_CODE, RELATION_NAMES, RELATIONS
 from vckg.statements import term_table
 from vckg.strings import Strings
@@ -22,13 +22,13 @@ from vckg.strings import Strings
 TEXT_LISTS = ("publications", "evidence")
 
 
-def graph_from_frames(
+def parts_from_frames(
     nodes: pd.DataFrame,
     edges: pd.DataFrame,
     sources: Mapping[str, Mapping[str, Any]],
     names: pd.DataFrame | None,
-) -> Graph:
-    """Return the graph two frames describe; `Graph.from_frames` documents the columns."""
+) -> Parts:
+    """Return the parts of the graph two frames describe; `Graph.from_frames` documents the columns."""
     table, category = node_table(_node_columns(nodes))
     ids = Strings(table["id"])
     ends = {end: _codes_of(ids, edges[end], end) for end in ("subject", "object")}
@@ -72,8 +72,8 @@ def assemble(
     dictionaries: Mapping[str, pa.Array],
     names: NameTable,
     manifest: dict[str, Any],
-) -> Graph:
-    """Return the graph of sorted nodes and merged edges, with neighbour lists both ways and the name table."""
+) -> Parts:
+    """Return the parts of a graph: sorted nodes and merged edges, with neighbour lists both ways and the name table."""
     n, m = nodes.num_rows, edges.subject.size
     arrays: dict[str, npt.NDArray[Any]] = {"category": category}
     for name in (
@@ -100,9 +100,9 @@ def assemble(
         arrays[f"{name}_indptr"], arrays[f"{name}_codes"] = lists
     arrays |= {"name_indptr": names.indptr, "name_kind": names.kind, "name_node": names.node}
     manifest = manifest | {"nodes": n, "edges": m}
-    graph = Graph(nodes, arrays, {**dictionaries, "names": names.keys.arrow}, manifest)
-    manifest["content_hash"] = content_hash(graph)
-    return graph
+    parts = Parts(nodes, arrays, {**dictionaries, "names": names.keys.arrow}, manifest)
+    manifest["content_hash"] = content_hash(parts)
+    return parts
 
 
 def node_table(nodes: pa.Table) -> tuple[pa.Table, npt.NDArray[np.uint8]]:
@@ -161,7 +161,12 @@ def _codes_of(ids: Strings, values: pd.Series[Any], what: str) -> npt.NDArray[np
 def _column(frame: pd.DataFrame, name: str, default: float, dtype: Any) -> npt.NDArray[Any]:
     if name not in frame:
         return np.full(len(frame), default, dtype=dtype)
-    return frame[name].fillna(default).to_numpy(dtype=dtype)
+    values = frame[name].fillna(default)
+    if np.issubdtype(dtype, np.integer) and (values != np.floor(values)).any():
+        raise GraphError(
+            f"{name} {values[values != np.floor(values)].iloc[0]} of an edge; give whole numbers"
+        )
+    return values.to_numpy(dtype=dtype)
 
 
 def _exploded(frame: pd.DataFrame, name: str, m: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
@@ -181,4 +186,4 @@ def _list_column(frame: pd.DataFrame, name: str) -> list[list[str]]:
     return [list(v) if isinstance(v, (list, tuple, np.ndarray)) else [] for v in frame[name]]
 
 
-__all__ = ["CATEGORIES", "assemble", "graph_from_frames", "node_table", "orient"]
+__all__ = ["CATEGORIES", "assemble", "node_table", "orient", "parts_from_frames"]

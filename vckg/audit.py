@@ -18,7 +18,8 @@ from typing import Any
 from vckg.checks import CHECKS, EXAMPLES, SEVERITIES, Hits, Severity
 from vckg.export import exported_manifest
 from vckg.graph import Graph
-from vckg.store import MANIFEST, read_manifest, sha256_of
+from vckg.manifest import MANIFEST, read_manifest
+from vckg.store import sha256_of
 
 FORMAT = "vckg-audit"
 FORMAT_VERSION = 1

@@ -26,11 +26,12 @@ import pyarrow as pa
 from vckg.assemble import assemble
 from vckg.edges import EdgeRows, Pairs, merge
 from vckg.export import export
-from vckg.fetch import Places, at_hand, default_cache, default_mirrors, fetch
+from vckg.fetch import Places, at_hand, default_mirrors, fetch
 from vckg.formats import FORMATS
 from vckg.graph import Graph
 from vckg.ground import NameTable, name_rows
 from vckg.make import make
+from vckg.resources import default_cache
 from vckg.schema import CATEGORY_CODE, RELATION_CODE
 from vckg.sources import choose, shipped_sources
 
@@ -126,8 +127,8 @@ def synthetic(edges: int, folder: Path) -> str:
     }
     sources = [f"s{i}" for i in range(8)]
     category = np.full(SYNTHETIC_NODES, CATEGORY_CODE["Gene"], dtype=np.uint8)
-    graph = assemble(nodes, category, merge(rows), words, names, {"source_names": sources, "sources": {}})
-    loaded = Graph.load(graph.save(folder))
+    parts = assemble(nodes, category, merge(rows), words, names, {"source_names": sources, "sources": {}})
+    loaded = Graph.load(Graph(parts).save(folder))
     return f"{loaded.m:,} edges"
 
 

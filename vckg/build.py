@@ -29,9 +29,9 @@ from vckg.ground import (
     NameTable,
     name_rows,
     names_of_nodes,
-    normal_keys,
 )
 from vckg.mappings import Mappings
+from vckg.name_keys import normal_keys
 from vckg.readers import reader
 from vckg.schema import CATEGORIES, CATEGORY_CODE, RELATION_CODE, RELATIONS
 from vckg.sources import Source
@@ -103,8 +103,8 @@ def build_graph(taken: Sequence[Taken], excluded_parts: Collection[str] = ()) ->
         "sources": describe(said, readings, work, source_names, edges.source),
         "excluded_parts": sorted(excluded_parts),
     }
-    graph = assemble(nodes, category, edges, dictionaries, names, manifest)
-    return graph, work.mappings
+    parts = assemble(nodes, category, edges, dictionaries, names, manifest)
+    return Graph(parts), work.mappings
 
 
 def _relation_labels(readings: Mapping[str, Reading]) -> dict[str, str]:
@@ -340,9 +340,7 @@ class Grounding:
     def rows(self, source_names: Sequence[str]) -> tuple[EdgeRows, dict[str, pa.Array]]:
         """All rows of all sources, and the dictionaries their publications and evidence codes point into."""
         batches = [b for b in self._batches if b.subject.size]
-        if len(source_names) > 256:
-            raise BuildError(f"{len(source_names)} sources and parts; the format holds 256: leave some out")
-        code = np.array([source_names.index(s) if s in source_names else 0 for s in self.labels], np.uint8)
+        code = np.array([source_names.index(s) if s in source_names else 0 for s in self.labels], np.int32)
         offsets = np.cumsum([0, *(b.subject.size for b in batches)])[:-1]
         tissue = _concat([b.tissue for b in batches], np.int32)
         at = np.flatnonzero(tissue >= 0)
@@ -352,7 +350,7 @@ class Grounding:
             subject=_concat([b.subject for b in batches], np.int32),
             object=_concat([b.object for b in batches], np.int32),
             relation=_concat([b.relation for b in batches], np.uint8),
-            source=_concat([code[b.source] for b in batches], np.uint8),
+            source=_concat([code[b.source] for b in batches], np.int32),
             sign=_concat([b.sign for b in batches], np.int8),
             evidence_count=np.ones(tissue.size, dtype=np.int32),
             weight=_concat([b.weight for b in batches], np.float32),

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 import scipy.sparse.csgraph as csgraph
 
-from vckg.graph import Graph, content_hash
+from vckg.graph import Graph
+from vckg.parts import content_hash
 from vckg.schema import AGENT_TYPES, CATEGORIES, KNOWLEDGE_LEVELS, PREFIXES, RELATION_NAMES, RELATIONS
 
 Severity = Literal["error", "warning", "info"]
@@ -59,7 +60,7 @@ class Check:
 
 
 def _stored_hash_differs(graph: Graph) -> Hits:
-    found = content_hash(graph)
+    found = content_hash(graph.parts)
     return Hits.of([] if found == graph.content_hash else [f"computed {found}, stored {graph.content_hash}"])
 
 

@@ -234,7 +234,8 @@ def card(
 
 
 def _places(mirror: list[Path] | None, cache: Path | None, offline: bool) -> Places:
-    from vckg.fetch import Places, default_cache, default_mirrors
+    from vckg.fetch import Places, default_mirrors
+    from vckg.resources import default_cache
 
     return Places(cache or default_cache(), (*(mirror or ()), *default_mirrors()), offline)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from vckg.assemble import assemble
 from vckg.edges import LIST_NAMES, EdgeTable, Lists
 from vckg.errors import GraphError, did_you_mean
 from vckg.formats import batches, link_edges, link_nodes
+from vckg.graph import Graph, NodeRef
 from vckg.ground import NameRows, NameTable
 from vckg.schema import CATEGORIES, CATEGORY_CODE, RELATION_NAMES
 
@@ -21,7 +24,15 @@ if TYPE_CHECKING:
     import networkx as nx
     import rustworkx as rx
 
-    from vckg.graph import Graph
+
+def read(folder: Path | str, *, verify: bool = False) -> Graph:
+    """Return the graph of a folder (`Graph.load`)."""
+    return Graph.load(folder, verify=verify)
+
+
+def write(graph: Graph, folder: Path | str) -> Path:
+    """Write the folder of a graph and return its path (`Graph.save`)."""
+    return graph.save(folder)
 
 
 def to_networkx(graph: Graph) -> nx.MultiDiGraph[str]:
@@ -60,14 +71,14 @@ def to_rustworkx(graph: Graph) -> rx.PyDiGraph[str, int]:
 
 
 def subgraph(
-    graph: Graph, nodes: Iterable[int], *, hops: int = 0, relations: Iterable[str] | None = None
+    graph: Graph, nodes: Iterable[NodeRef], *, hops: int = 0, relations: Iterable[str] | None = None
 ) -> Graph:
     """The graph between the given nodes and all within `hops` edges of them, whatever the direction.
 
     Parameters
     ----------
     nodes
-        Node indices.
+        CURIEs or node indices.
     hops
         How far to reach out first; 0 keeps the given nodes only.
     relations
@@ -81,7 +92,7 @@ def subgraph(
     rows = _rows_of(graph, relations)
     subject, target = graph.subject[rows], graph.object[rows]
     inside = np.zeros(graph.n, dtype=bool)
-    inside[np.fromiter(nodes, dtype=np.int64)] = True
+    inside[[graph.index(node) for node in nodes]] = True
     for _ in range(hops):
         met = inside[subject] | inside[target]
         inside[subject[met]] = True
@@ -98,8 +109,6 @@ def _rows_of(graph: Graph, relations: Iterable[str] | None) -> npt.NDArray[np.in
 
 def _cut(graph: Graph, inside: npt.NDArray[np.bool_], rows: npt.NDArray[np.int64]) -> Graph:
     """The graph of some nodes and some of the edges between them; the order of both stays."""
-    from vckg.assemble import assemble
-
     at = np.flatnonzero(inside)
     local = np.cumsum(inside, dtype=np.int32) - 1
     lists = {name: graph.list_codes(name).take(rows) for name in LIST_NAMES}
@@ -119,7 +128,7 @@ def _cut(graph: Graph, inside: npt.NDArray[np.bool_], rows: npt.NDArray[np.int64
     manifest["cut_from"] = graph.content_hash
     nodes = graph.node_table.take(pa.array(at)).combine_chunks()
     names = NameTable.build(_names_of(graph, inside, local))
-    return assemble(nodes, np.asarray(graph.category)[at], edges, dictionaries, names, manifest)
+    return Graph(assemble(nodes, np.asarray(graph.category)[at], edges, dictionaries, names, manifest))
 
 
 def _only_inside(lists: Lists, inside: npt.NDArray[np.bool_], local: npt.NDArray[np.int32]) -> Lists:
@@ -131,7 +140,7 @@ def _only_inside(lists: Lists, inside: npt.NDArray[np.bool_], local: npt.NDArray
 
 def _names_of(graph: Graph, inside: npt.NDArray[np.bool_], local: npt.NDArray[np.int32]) -> NameRows:
     """What grounding knows of the kept nodes."""
-    table = NameTable.of(graph)
+    table = graph.name_table
     kept = inside[table.node]
     key = np.repeat(np.arange(len(table.keys)), np.diff(table.indptr))[kept]
     return NameRows(table.keys.arrow.take(pa.array(key)), table.kind[kept], local[table.node[kept]])

@@ -9,10 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from vckg.errors import GraphError
-from vckg.fetch import Places, default_cache, default_mirrors, digest_of
+from vckg.fetch import Places, default_mirrors, digest_of
 from vckg.graph import Graph
 from vckg.locks import locked
 from vckg.make import make
+from vckg.manifest import read_manifest
+from vckg.resources import default_cache
 from vckg.schema import FORMAT_VERSION
 from vckg.sources import Source, choose, shipped_sources
 
@@ -63,14 +65,8 @@ def default_hash() -> tuple[Path, str | None]:
     """Return the folder of the graph that `load` would use, and its content hash; None where there is none yet."""
     folder = Path(os.environ.get("VCKG_GRAPH") or default_folder())
     try:
-        said = json.loads((folder / "manifest.json").read_bytes())
-        return folder, str(said["content_hash"])
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-    ):  # absent or damaged: `load` builds it, or says what is wrong
+        return folder, str(read_manifest(folder)["content_hash"])
+    except GraphError:  # absent or damaged: `load` builds it, or says what is wrong
         return folder, None
 
 

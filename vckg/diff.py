@@ -17,7 +17,6 @@ import pandas as pd
 
 from vckg.errors import InputError, did_you_mean
 from vckg.graph import Graph
-from vckg.ground import LabelGrounder
 from vckg.readers.obo import read_obo
 from vckg.readers.ontologies import read_guide_json
 from vckg.schema import CATEGORIES, RELATION_NAMES
@@ -252,7 +251,7 @@ def _with_replaced(after: dict[str, Term], before: Terms, new: Graph, category: 
     gone = sorted(set(before) - set(after))
     if category not in _SPACES or not gone:
         return after
-    answers = LabelGrounder.of(new, _SPACES[category]).ground(gone)
+    answers = new.labels(_SPACES[category]).ground(gone)
     return after | {
         curie: Term(before[curie].label, frozenset(), obsolete=True, replaced_by=answer.curie)
         for curie, answer in zip(gone, answers, strict=True)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from vckg.errors import GraphError
+
+MOST_SOURCES = 256
+"""A source code is one byte."""
 IntArray = npt.NDArray[np.integer]
 
 
@@ -81,7 +85,13 @@ def merge(rows: EdgeRows) -> EdgeTable:
 
     Evidence counts add up, publications, tissues and evidence kinds are united, of several weights the
     largest stays.
+
+    Raises
+    ------
+    GraphError
+        More than 256 sources, a sign other than -1, 0 and 1, or an evidence count that int32 cannot hold.
     """
+    _check_ranges(rows)
     key = _packed_key(rows)
     order = np.argsort(key, kind="stable")
     key = key[order]
@@ -97,17 +107,31 @@ def merge(rows: EdgeRows) -> EdgeTable:
         )
         for name in LIST_NAMES
     }
+    evidence = _reduce(np.add, rows.evidence_count[order].astype(np.int64), starts)
+    if int(evidence.max(initial=0)) >= 2**31:
+        raise GraphError(f"evidence count {evidence.max()} of an edge; {2**31 - 1} at most")
     return EdgeTable(
         subject=rows.subject[first].astype(np.int32),
         object=rows.object[first].astype(np.int32),
         relation=rows.relation[first].astype(np.uint8),
         source=rows.source[first].astype(np.uint8),
         sign=rows.sign[first].astype(np.int8),
-        evidence_count=_reduce(np.add, rows.evidence_count[order].astype(np.int64), starts).astype(np.int32),
+        evidence_count=evidence.astype(np.int32),
         weight=_reduce(np.fmax, rows.weight[order], starts).astype(np.float32),
         specificity=_reduce(np.fmax, rows.specificity[order], starts).astype(np.float32),
         lists=lists,
     )
+
+
+def _check_ranges(rows: EdgeRows) -> None:
+    """Refuse what the columns of an `EdgeTable` and the packed key cannot hold."""
+    if int(rows.source.max(initial=0)) >= MOST_SOURCES:
+        raise GraphError(
+            f"{int(rows.source.max()) + 1} sources and parts, {MOST_SOURCES} at most; leave some out, or join them"
+        )
+    odd = (rows.sign < -1) | (rows.sign > 1)
+    if odd.any():
+        raise GraphError(f"sign {rows.sign[odd][0]} of an edge; give -1, 0 or 1")
 
 
 def _packed_key(rows: EdgeRows) -> npt.NDArray[np.uint64]:
@@ -121,7 +145,7 @@ def _packed_key(rows: EdgeRows) -> npt.NDArray[np.uint64]:
     return key
 
 
-def _reduce(ufunc: np.ufunc, values: npt.NDArray[np.generic], starts: IntArray) -> npt.NDArray[np.generic]:
+def _reduce(ufunc: np.ufunc, values: npt.NDArray[Any], starts: IntArray) -> npt.NDArray[Any]:
     return ufunc.reduceat(values, starts) if starts.size else values[:0]
 
 

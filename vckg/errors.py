@@ -4,6 +4,7 @@ KnownError            a failure whose one-line message is enough; the commands p
 ├── SourceError       a source file is missing, has another checksum, or is not of the form its reader knows
 ├── BuildError        the sources were read but do not make a sound graph
 ├── GraphError        a graph folder is missing, damaged, foreign, or lacks what was asked for
+│   └── MissingNodeError  a graph has no node of that CURIE or index
 └── InputError        an argument or an input file of the user's
 
 Anything else is a bug and keeps its traceback.
@@ -39,6 +40,12 @@ class BuildError(KnownError):
 
 class GraphError(KnownError):
     """A graph folder is missing, damaged, of another version, or lacks what was asked for."""
+
+
+class MissingNodeError(GraphError, KeyError):
+    """A graph has no node of that CURIE or index; a `KeyError` too, since ``graph[...]`` raises it."""
+
+    __str__ = Exception.__str__  # KeyError quotes its message
 
 
 class InputError(KnownError):

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -18,7 +19,8 @@ from vckg.errors import GraphError, InputError, did_you_mean
 from vckg.formats import FORMATS, Selection
 from vckg.graph import Graph
 from vckg.locks import locked
-from vckg.store import MANIFEST, manifest_seal, replace_folder, sha256_of
+from vckg.manifest import MANIFEST, Count, FileEntry, check_seal, manifest_seal, read_sealed
+from vckg.store import replace_folder, sha256_of
 
 FORMAT = "vckg-export"
 FORMAT_VERSION = 1
@@ -76,16 +78,27 @@ def export(graph: Graph, form: str, folder: Path | str, *, i_have_the_right: boo
     return manifest
 
 
+class ExportManifest(msgspec.Struct, kw_only=True):
+    """What `vckg.audit` reads of an export's manifest; other keys are there."""
+
+    graph_content_hash: str
+    nodes: Count
+    edges: Count
+    files: dict[str, FileEntry]
+
+
 def exported_manifest(folder: Path) -> dict[str, Any] | None:
     """Return the manifest of an export; None where the folder is none; GraphError where it was changed."""
+    path, fix = folder / MANIFEST, "export the graph again"
+    if not path.is_file() or (manifest := read_sealed(path, fix)).get("format") != FORMAT:
+        return None
+    check_seal(path, manifest, fix)
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        return None
-    if manifest.get("seal") != manifest_seal(manifest):
-        raise GraphError(f"{folder / MANIFEST}: not as it was written; export the graph again")
+        msgspec.convert(manifest, ExportManifest)
+    except msgspec.ValidationError as error:
+        raise GraphError(f"{path}: {error}; {fix}") from error
+    if any("/" in name or name in ("", ".", "..") for name in manifest["files"]):
+        raise GraphError(f"{path}: lists a file outside the folder; {fix}")
     return manifest
 
 
@@ -100,10 +113,9 @@ def _refuse_foreign(folder: Path) -> None:
     """An export replaces an export or an empty folder, never a graph or somebody's files."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
-    try:
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("format")
-    except (OSError, ValueError, AttributeError):
-        found = None
+    found = None
+    if (folder / MANIFEST).is_file():
+        found = read_sealed(folder / MANIFEST, "name another output folder").get("format")
     if found != FORMAT:
         what = f"holds a {found}" if found else "is not an export of this program"
         raise GraphError(f"{folder}: exists and {what}; name another output folder")

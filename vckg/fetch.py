@@ -64,16 +64,6 @@ class _Attempts:
     said: list[str] = field(default_factory=list)
 
 
-def default_cache() -> Path:
-    """Return the folder downloads and the default graph are kept in: VCKG_CACHE, else the user's cache."""
-    named = os.environ.get("VCKG_CACHE")
-    if named:
-        return Path(named)
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("vckg"))
-
-
 def default_mirrors() -> tuple[Path, ...]:
     """Return the mirror folders VCKG_MIRROR names, separated like PATH."""
     return tuple(Path(p) for p in os.environ.get("VCKG_MIRROR", "").split(os.pathsep) if p)

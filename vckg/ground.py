@@ -7,11 +7,9 @@ and stays so.
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vckg.edges import distinct
+from vckg.name_keys import case_key, case_keys, gene_key, label_key, label_keys, normal_key, normal_keys
 from vckg.schema import CATEGORY_CODE
 from vckg.strings import Strings
-
-if TYPE_CHECKING:
-    from vckg.graph import Graph
 
 #: Kinds of name, by namespace, in the order they are asked.
 GENE_KINDS = (
@@ -60,7 +56,6 @@ assert len(NAME_KINDS) < 64, "six bits hold a kind where names are packed for so
 _KIND_CODE = {kind: code for code, kind in enumerate(NAME_KINDS)}
 _SPACES = {"Cell": "cells", "AnatomicalEntity": "anatomy", "Disease": "diseases"}
 _XREF_KINDS = {"ENSEMBL": "ensembl", "NCBIGene": "entrez", "UniProtKB": "uniprot"}
-_VERSION = re.compile(r"^(ENS[A-Z]*G\d{11})\.\d+(_PAR_Y)?$")
 
 
 #: So many names at once are worth hashing the whole table (half a second); fewer are found by bisection.
@@ -138,13 +133,6 @@ class NameTable:
             (packed & 0x7FFFFFFF).astype(np.int32),
         )
 
-    @classmethod
-    def of(cls, graph: Graph) -> NameTable:
-        """Return the table a graph carries."""
-        arrays = graph._arrays
-        keys = Strings(graph._dictionaries["names"])
-        return cls(keys, arrays["name_indptr"], arrays["name_kind"], arrays["name_node"])
-
     def candidates(self, keys: Sequence[str]) -> list[list[tuple[str, int]]]:
         """(kind, node) pairs of each key, in kind order; an empty list for an unknown key."""
         if len(keys) > HASHED_FROM:
@@ -181,11 +169,6 @@ class GeneGrounder:
     def __init__(self, table: NameTable, ids: Strings) -> None:
         self._table, self._ids = table, ids
 
-    @classmethod
-    def of(cls, graph: Graph) -> GeneGrounder:
-        """Return the grounder of a graph."""
-        return cls(NameTable.of(graph), graph.ids)
-
     def ground(self, names: Iterable[str]) -> list[Grounded]:
         """What became of each name, in order.
 
@@ -207,11 +190,6 @@ class LabelGrounder:
 
     def __init__(self, table: NameTable, ids: Strings, space: str) -> None:
         self._table, self._ids, self._space = table, ids, space
-
-    @classmethod
-    def of(cls, graph: Graph, space: str) -> LabelGrounder:
-        """Return the grounder of a graph for ``cells``, ``anatomy`` or ``diseases``."""
-        return cls(NameTable.of(graph), graph.ids, space)
 
     def ground(self, names: Iterable[str]) -> list[Grounded]:
         """What became of each name, in order.
@@ -296,95 +274,6 @@ def resolve(name: str, pairs: list[tuple[str, int]], space: str, ids: Strings) -
     if len(nodes) == 1:
         return Grounded(name, ids[nodes[0]], kind)
     return Grounded(name, None, "ambiguous", tuple(ids[i] for i in nodes))
-
-
-def gene_key(name: str) -> str:
-    """The text a gene name is looked up by: stripped, an Ensembl version cut off."""
-    text = str(name).strip()
-    versioned = _VERSION.match(text)
-    return versioned.group(1) if versioned else text
-
-
-def case_key(name: str) -> str:
-    """The text a gene name is looked up by when its case is not trusted."""
-    return "~" + gene_key(name).upper()
-
-
-_CURIE = re.compile(r"^([A-Za-z]+)[_:](\d+)$")
-
-
-def label_key(name: str) -> str:
-    """The text a label is looked up by: whitespace collapsed, case folded, ``CL_1`` written ``CL:1``."""
-    text = " ".join(str(name).split())
-    curie = _CURIE.match(text)
-    return f"{curie.group(1).upper()}:{curie.group(2)}" if curie else text.casefold()
-
-
-_GREEK = str.maketrans({"α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon"})
-_PLUS, _MINUS = re.compile(r"(?<=[a-z0-9])\+"), re.compile(r"(?<=[a-z0-9])-(?=\s|$|,)")
-_WORD = re.compile(r"[a-z0-9]+")
-
-
-def normal_key(name: str) -> str:
-    """The text of the normalised comparison: ``~`` and lower-case words without punctuation, Greek spelt out,
-    the last word in the singular.
-
-    ``CD4+ T cells`` and ``CD4-positive T cell`` differ still: a sign is part of a name and is kept (``+`` as
-    ``positive``, ``-`` before a space or at the end as ``negative``).
-    """
-    text = str(name).casefold()
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text).translate(_GREEK)
-    if "+" in text:
-        text = _PLUS.sub(" positive ", text)
-    if "-" in text:
-        text = _MINUS.sub(" negative ", text)
-    words = _WORD.findall(text)
-    if (
-        words
-        and len(words[-1]) > 3
-        and words[-1].endswith("s")
-        and not words[-1].endswith(("ss", "us", "is"))
-    ):
-        words[-1] = words[-1][:-1]
-    return "~" + " ".join(words)
-
-
-#: Texts whose keys Arrow finds as Python does: ASCII without odd whitespace, and no CURIE.
-_PLAIN_LABEL = r"^[!-~]+( [!-~]+)*$"
-_CURIE_LIKE = r"^[A-Za-z]+[_:]\d+$"
-
-
-def label_keys(labels: pa.Array) -> pa.Array:
-    """`label_key` of a whole column: the few labels that are not plain go through the function itself."""
-    plain = pc.and_not(
-        pc.match_substring_regex(labels, _PLAIN_LABEL), pc.match_substring_regex(labels, _CURIE_LIKE)
-    )
-    return _by_hand(labels, pc.ascii_lower(labels), plain, label_key)
-
-
-def normal_keys(labels: pa.Array) -> pa.Array:
-    """`normal_key` of a whole column, likewise."""
-    text = pc.ascii_lower(labels)
-    text = pc.replace_substring_regex(text, r"([a-z0-9])\+", r"\1 positive ")
-    text = pc.replace_substring_regex(text, r"([a-z0-9])-([\s,]|$)", r"\1 negative \2")
-    text = pc.ascii_trim_whitespace(pc.replace_substring_regex(text, r"[^a-z0-9]+", " "))
-    text = pc.replace_substring_regex(text, r"([a-z0-9]{2}[a-hj-rtv-z0-9])s$", r"\1")
-    text = pc.binary_join_element_wise("~", text, "")
-    return _by_hand(labels, text, pc.match_substring_regex(labels, r"^[ -~]*$"), normal_key)
-
-
-def case_keys(names: pa.Array) -> pa.Array:
-    """``~`` and the name in capitals."""
-    text = pc.binary_join_element_wise("~", pc.ascii_upper(names), "")
-    return _by_hand(names, text, pc.string_is_ascii(names), lambda name: f"~{name.upper()}")
-
-
-def _by_hand(labels: pa.Array, keys: pa.Array, plain: pa.Array, key: Callable[[str], str]) -> pa.Array:
-    """`keys` where `plain`, else what `key` says."""
-    odd = pc.invert(plain)
-    found = [key(label) for label in labels.filter(odd).to_pylist()]
-    return pc.replace_with_mask(keys, odd, pa.array(found, pa.string()))
 
 
 def names_of_nodes(table: pa.Table, category: npt.NDArray[np.uint8]) -> NameRows:

@@ -22,9 +22,10 @@ from vckg.fetch import Places, at_hand, fetch
 from vckg.graph import Graph
 from vckg.kgx import edge_table, node_table
 from vckg.locks import locked
+from vckg.manifest import MANIFEST
 from vckg.mappings import write_sssom
 from vckg.sources import Source, choose
-from vckg.store import MANIFEST, SCRATCH, new_folder, write_files
+from vckg.store import SCRATCH, new_folder, write_files
 
 EDGES_AT_ONCE = 250_000
 PACKAGES = ("vckg", "numpy", "pandas", "pyarrow")
@@ -76,7 +77,7 @@ def make(
                     licence = "see the manifest: each source under its own licence"
                     write_sssom(mappings.table(graph.names), scratch / "mappings.sssom.tsv", licence=licence)
                     edges.result()
-                write_files(graph, scratch)
+                write_files(graph.parts, scratch)
     return Graph.load(folder)
 
 

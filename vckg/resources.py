@@ -1,7 +1,8 @@
-"""Where the files that travel with the distribution are: `data/` and `prompts/`."""
+"""Where files are: those that travel with the distribution (`data/`, `prompts/`), and the user's cache."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
@@ -14,3 +15,13 @@ def resource(*parts: str) -> Path:
     """
     root = _PACKAGE if (_PACKAGE / parts[0]).exists() else _PACKAGE.parent
     return root.joinpath(*parts)
+
+
+def default_cache() -> Path:
+    """Return the folder of downloads, the default graph and stamps: VCKG_CACHE, else the user's cache."""
+    named = os.environ.get("VCKG_CACHE")
+    if named:
+        return Path(named)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("vckg"))

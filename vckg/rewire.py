@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vckg.edges import LIST_NAMES, Lists
-from vckg.graph import Graph, content_hash
+from vckg.edges import LIST_NAMES
+from vckg.graph import Graph
+from vckg.parts import Parts, content_hash
 from vckg.schema import CATEGORY_CODE, RELATIONS
 
 Array = npt.NDArray[Any]
@@ -98,7 +99,7 @@ def _all_new(first: Array, second: Array, present: Array) -> Array:
 
 def _with_ends(graph: Graph, subject: Array, target: Array, said: dict[str, Any]) -> Graph:
     """Return the graph with other ends for its edges, in the order that graphs keep."""
-    arrays: dict[str, Array] = dict(graph._arrays)
+    arrays: dict[str, Array] = dict(graph.parts.arrays)
     order = np.lexsort((graph.sign, graph.source, target, subject, graph.relation))
     for name in (
         "relation",
@@ -116,9 +117,9 @@ def _with_ends(graph: Graph, subject: Array, target: Array, said: dict[str, Any]
         arrays[f"{way}_indptr"] = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
         arrays[f"{way}_rows"] = np.argsort(ends, kind="stable").astype(np.int32)
     for name in LIST_NAMES:
-        lists = Lists(graph._arrays[f"{name}_indptr"], graph._arrays[f"{name}_codes"]).take(order)
+        lists = graph.list_codes(name).take(order)
         arrays[f"{name}_indptr"], arrays[f"{name}_codes"] = lists
     manifest = {key: value for key, value in graph.manifest.items() if key != "content_hash"} | said
-    made = Graph(graph.node_table, arrays, graph._dictionaries, manifest)
-    manifest["content_hash"] = content_hash(made)
-    return made
+    parts = Parts(graph.node_table, arrays, graph.parts.dictionaries, manifest)
+    manifest["content_hash"] = content_hash(parts)
+    return Graph(parts)

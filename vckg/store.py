@@ -13,27 +13,27 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tokenize import TokenError
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from vckg.bounds import first_fault
 from vckg.errors import GraphError
+from vckg.manifest import MANIFEST, REBUILD, check_manifest, manifest_seal, read_manifest
+from vckg.parts import ARRAYS, DICTIONARIES, Parts
 from vckg.schema import CATEGORIES, FORMAT, FORMAT_VERSION, RELATION_NAMES
+from vckg.stamps import fingerprint, is_stamped, stamp
 
-if TYPE_CHECKING:
-    from vckg.graph import Graph
-
-MANIFEST = "manifest.json"
 SCRATCH = ".building"
-_REBUILD = "build it again with `vckg build`"
 
 
-def write_folder(graph: Graph, folder: Path) -> Path:
+def write_folder(parts: Parts, folder: Path) -> Path:
     """Write a graph folder beside its place and rename it into it."""
     with new_folder(folder) as scratch:
-        write_files(graph, scratch)
+        write_files(parts, scratch)
     return folder.absolute()
 
 
@@ -62,34 +62,35 @@ def new_folder(folder: Path) -> Iterator[Path]:
         ) from error
 
 
-def write_files(graph: Graph, folder: Path) -> None:
-    """Write the graph's own files into an existing empty folder, the manifest last."""
+def write_files(parts: Parts, folder: Path) -> None:
+    """Write a graph's own files into an existing empty folder, the manifest last.
+
+    Raises
+    ------
+    GraphError
+        The manifest would not follow its schema, so that no program could read the folder.
+    """
     inner = folder / "graph"
     inner.mkdir()
-    for name, array in graph._arrays.items():
+    for name, array in parts.arrays.items():
         np.save(inner / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
-    _write_arrow(inner / "nodes.arrow", graph.node_table)
-    for name, words in graph._dictionaries.items():
+    _write_arrow(inner / "nodes.arrow", parts.nodes)
+    for name, words in parts.dictionaries.items():
         _write_arrow(inner / f"{name}.arrow", pa.table({name: words}))
     files = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
     manifest = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        **graph.manifest,
+        **parts.manifest,
         "categories": list(CATEGORIES),
         "relations": list(RELATION_NAMES),
         "files": {name: {"bytes": p.stat().st_size, "sha256": sha256_of(p)} for name, p in files.items()},
     }
     manifest["seal"] = manifest_seal(manifest)
+    check_manifest(folder / MANIFEST, manifest)
     (folder / MANIFEST).write_text(
         json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-
-
-def manifest_seal(manifest: dict[str, Any]) -> str:
-    """Return the sha256 over everything else a manifest says, so that a change of it is noticed too."""
-    said = {key: value for key, value in manifest.items() if key != "seal"}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def replace_folder(scratch: Path, folder: Path) -> None:
@@ -106,56 +107,48 @@ def replace_folder(scratch: Path, folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the manifest of a graph folder; GraphError where there is none that this version reads."""
-    path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise GraphError(f"{folder}: no {MANIFEST} there, so not a graph folder; {_REBUILD}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, OSError) as error:
-        raise GraphError(f"{path}: not readable as JSON ({error}); {_REBUILD}") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise GraphError(f"{path}: not a {FORMAT} manifest; {_REBUILD}")
-    if manifest.get("format_version") != FORMAT_VERSION:
-        found = manifest.get("format_version")
-        raise GraphError(f"{path}: format version {found!r}, this program reads {FORMAT_VERSION}; {_REBUILD}")
-    if manifest.get("seal") != manifest_seal(manifest):
-        raise GraphError(f"{path}: not as it was written; {_REBUILD}")
-    return manifest
+def read_folder(folder: Path, *, verify: bool = False) -> Parts:
+    """Return the parts of a graph folder, its arrays memory-mapped.
 
+    Sizes and the manifest are checked each time; checksums and every index where the folder has no stamp
+    (`vckg.stamps`) or `verify` asks for it.
 
-def read_folder(folder: Path, *, verify: bool = False) -> Graph:
-    """Return the graph of a folder, its arrays memory-mapped."""
-    from vckg.graph import Graph
-
+    Raises
+    ------
+    GraphError
+        The folder is missing, damaged, or of another format version.
+    """
     folder = folder.absolute()
     manifest = read_manifest(folder)
-    if manifest["categories"] != list(CATEGORIES) or manifest["relations"] != list(RELATION_NAMES):
-        raise GraphError(f"{folder}: other categories or relations than this program knows; {_REBUILD}")
-    check_files(folder, manifest, verify=verify)
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    tables: dict[str, pa.Table] = {}
-    for name in manifest["files"]:
-        stem = Path(name).stem
-        if name.startswith("graph/") and name.endswith(".npy"):
-            arrays[stem] = _map_array(folder / name)
-        elif name.startswith("graph/") and name.endswith(".arrow"):
-            tables[stem] = _map_table(folder / name)
-    nodes = tables.pop("nodes")
-    return Graph(nodes, arrays, {k: t[k].combine_chunks() for k, t in tables.items()}, manifest, folder)
+    check_files(folder, manifest, verify=False)
+    seen = fingerprint(folder, manifest["files"], manifest["seal"])
+    known = is_stamped(seen) and not verify
+    if not known:
+        check_files(folder, manifest, verify=True)
+    inner = folder / "graph"
+    arrays = {name: _map_array(inner / f"{name}.npy") for name in ARRAYS}
+    nodes = _map_table(inner / "nodes.arrow")
+    texts = {name: _map_table(inner / f"{name}.arrow") for name in DICTIONARIES}
+    if not known:
+        found = first_fault(nodes, texts, arrays, manifest)
+        if found is not None:
+            raise GraphError(f"{folder / found}; {REBUILD}")
+        if fingerprint(folder, manifest["files"], manifest["seal"]) == seen:
+            stamp(seen)
+    words = {name: table[name].combine_chunks() for name, table in texts.items()}
+    return Parts(nodes, arrays, words, manifest)
 
 
 def check_files(folder: Path, manifest: dict[str, Any], *, verify: bool) -> None:
     """Raise GraphError where a file of the manifest is missing, has another size or, with `verify`, other bytes."""
-    for name, said in manifest["files"].items():
+    for name, entry in manifest["files"].items():
         path = folder / name
         if not path.is_file():
-            raise GraphError(f"{path}: missing; {_REBUILD}")
-        if path.stat().st_size != said["bytes"]:
-            raise GraphError(f"{path}: {path.stat().st_size} bytes, {said['bytes']} expected; {_REBUILD}")
-        if verify and (found := sha256_of(path)) != said["sha256"]:
-            raise GraphError(f"{path}: damaged, sha256 {found}, {said['sha256']} expected; {_REBUILD}")
+            raise GraphError(f"{path}: missing; {REBUILD}")
+        if path.stat().st_size != entry["bytes"]:
+            raise GraphError(f"{path}: {path.stat().st_size} bytes, {entry['bytes']} expected; {REBUILD}")
+        if verify and (found := sha256_of(path)) != entry["sha256"]:
+            raise GraphError(f"{path}: damaged, sha256 {found}, {entry['sha256']} expected; {REBUILD}")
 
 
 def sha256_of(path: Path) -> str:
@@ -173,14 +166,28 @@ def _write_arrow(path: Path, table: pa.Table) -> None:
 def _map_table(path: Path) -> pa.Table:
     try:
         table: pa.Table = pa.ipc.open_file(pa.memory_map(os.fspath(path))).read_all()
-    except pa.ArrowInvalid as error:
-        raise GraphError(f"{path}: damaged ({error}); {_REBUILD}") from error
+    except (pa.ArrowException, OSError) as error:
+        raise GraphError(f"{path}: damaged ({error}); {REBUILD}") from error
     return table
+
+
+#: What numpy raises for a header that is none: it parses a Python literal.
+_HEADER_ERRORS = (
+    ValueError,
+    EOFError,
+    OSError,
+    OverflowError,
+    TypeError,
+    SyntaxError,
+    RecursionError,
+    MemoryError,
+    TokenError,
+)
 
 
 def _map_array(path: Path) -> npt.NDArray[Any]:
     """The array, mapped; a plain view of it, since indexing a ``np.memmap`` costs ten times as much."""
     try:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (ValueError, EOFError) as error:
-        raise GraphError(f"{path}: damaged ({error}); {_REBUILD}") from error
+    except _HEADER_ERRORS as error:
+        raise GraphError(f"{path}: damaged ({error}); {REBUILD}") from error

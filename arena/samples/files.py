@@ -16,7 +16,8 @@ def scarena_files() -> Files:
     SourceError
         No route leads to a file, or it has another checksum than `data/arena/sources.toml` says.
     """
-    from vckg.fetch import Places, default_cache, default_mirrors, fetch
+    from vckg.fetch import Places, default_mirrors, fetch
+    from vckg.resources import default_cache
     from vckg.sources import read_sources
 
     sources = read_sources(resource("data", "arena", "sources.toml"))

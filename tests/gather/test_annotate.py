@@ -175,6 +175,14 @@ def test_a_tissue_restricts_to_what_is_known_there(blood_graph, blood_cells):
     assert {c.curie for a in found for c in a.candidates} == {"CL:0000576"}
     again = gather.annotate(blood_cells, graph=blood_graph, groupby="group", tissue="blood")
     assert [a.candidates for a in again] == [a.candidates for a in found]
+    assert blood_cells.uns["gather"]["parameters"]["candidate_types"] == 1
+
+
+def test_the_command_says_how_many_types_a_tissue_leaves(blood_graph, source, tmp_path, capsys):
+    options = Options(groupby="group", tissue="blood")
+    annotate_file(source, tmp_path / "out.h5ad", blood_graph, options)
+    every = blood_graph.nodes_of("Cell").size
+    assert f"tissue blood: 1 of {every} cell types are left" in capsys.readouterr().err
 
 
 def test_unmeasured_markers_are_warned_of_and_negative_ones_reported(blood_graph, blood_cells):

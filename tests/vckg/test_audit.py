@@ -17,9 +17,9 @@ from vckg.fetch import Places
 from vckg.formats import FORMATS
 from vckg.graph import Graph
 from vckg.make import make
+from vckg.manifest import read_manifest
 from vckg.resources import resource
 from vckg.sources import read_sources
-from vckg.store import read_manifest
 
 
 def ids_of(report, severity=None):

@@ -20,7 +20,7 @@ import pytest
 import scipy.sparse as sp
 
 from tests.vckg.toy import random_graph, toy
-from vckg.convert import to_networkx
+from vckg.convert import subgraph, to_networkx
 from vckg.errors import GraphError, InputError
 from vckg.export import export
 from vckg.formats import FORMATS
@@ -246,7 +246,7 @@ def test_hop_queries_over_real_edges_are_answered_alike(full_graph, tmp_path):
     cells = full_graph.nodes_of("Cell").tolist()
     touched = np.concatenate([full_graph.neighbours(i) for i in (*starts, *cells)])
     inner = touched[full_graph.category[touched] != full_graph.categories.index("Gene")]
-    part = full_graph.subgraph({*starts, *cells, *inner.tolist()})
+    part = subgraph(full_graph, {*starts, *cells, *inner.tolist()})
     export(part, "neo4j", tmp_path / "neo4j", i_have_the_right=True)
     connection = load_into_ladybug(tmp_path / "neo4j", tmp_path)
     held = {part.categories[c] for c in np.unique(part.category)} - {"Gene", "Cell"}

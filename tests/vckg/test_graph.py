@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vckg.errors import GraphError
-from vckg.graph import Graph, content_hash
+from vckg.graph import Graph
+from vckg.parts import content_hash
 from vckg.schema import RELATION_NAMES
 from vckg.strings import Strings
 
@@ -107,6 +108,13 @@ def test_neighbours_matrices_and_hierarchy_follow_the_edges(rows: list[dict[str,
             frontier = {int(p) for i in frontier for p in graph.parents(i)} - above
             above |= frontier
         assert set(graph.ancestors(node).tolist()) == above - {node}
+    reached = {i: set(graph.ancestors(i).tolist()) for i in every_node(graph)}
+    for node in every_node(graph):
+        assert graph.descendants(node).tolist() == [i for i in every_node(graph) if node in reached[i]]
+    for pair in [(0, graph.n - 1), (6, 7), (6, 8), (7, 9)]:
+        common = set.intersection(*({i} | reached[i] for i in pair))
+        lowest = sorted(c for c in common if not any(c in reached[d] for d in common))
+        assert graph.lowest_common_ancestors(pair).tolist() == lowest
     for values, column in (("evidence", graph.evidence_count), ("publications", graph.n_publications)):
         dense = np.zeros((graph.n, graph.n))
         span = graph.rows("interacts_with")
@@ -117,6 +125,58 @@ def test_neighbours_matrices_and_hierarchy_follow_the_edges(rows: list[dict[str,
         pairs = {(int(graph.subject[r]), int(graph.object[r])) for r in every if graph.sources[graph.source[r]] != "b"
                  and RELATION_NAMES[graph.relation[r]] == "is_marker_for"}  # fmt: skip
         assert {(int(i), int(j)) for i, j in zip(*np.nonzero(only), strict=True)} == pairs
+
+
+def every_node(graph: Graph) -> range:
+    return range(graph.n)
+
+
+def ladder(levels: int) -> Graph:
+    """Two classes a level, each below both of the level above: 2^levels paths from top to bottom."""
+    ids = [f"CL:{i:03d}" for i in range(2 * levels)]
+    nodes = pd.DataFrame({"id": ids, "category": "Cell", "name": ids})
+    rows = [
+        (ids[2 * i + a], "subclass_of", ids[2 * i - 2 + b], "cl")
+        for i in range(1, levels)
+        for a in (0, 1)
+        for b in (0, 1)
+    ]
+    return Graph.from_frames(nodes, pd.DataFrame(rows, columns=["subject", "relation", "object", "source"]))
+
+
+def test_each_class_is_looked_at_once_however_many_paths_lead_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = ladder(100)
+    looked: list[int] = []
+    direct = Graph._direct
+    monkeypatch.setattr(
+        Graph, "_direct", lambda self, way, node: looked.append(node) or direct(self, way, node)
+    )
+    assert graph.ancestors("CL:199").tolist() == list(range(198))
+    assert sorted(looked) == [*range(198), 199]
+    assert graph.descendants(0).size == 198
+    assert graph.lowest_common_ancestors(["CL:198", "CL:199"]).tolist() == [196, 197]
+
+
+@pytest.mark.parametrize("n", [256, 257, 300])
+def test_more_sources_than_a_byte_names_are_refused(n: int) -> None:
+    pairs = [(g, c) for g in GENES for c in CELLS]
+    rows = [(*pairs[i % 36], "is_marker_for", f"s{i:03d}") for i in range(n) for _ in range(2)]
+    frame = pd.DataFrame(rows, columns=["subject", "object", "relation", "source"])
+    if n <= 256:
+        graph = Graph.from_frames(NODES, frame)
+        assert sorted(graph.sources[c] for c in graph.source) == [f"s{i:03d}" for i in range(n)]
+    else:
+        with pytest.raises(GraphError, match=f"{n} sources and parts, 256 at most"):
+            Graph.from_frames(NODES, frame)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("sign", 2), ("sign", -2), ("sign", 0.5), ("evidence_count", 2**31)]
+)
+def test_a_number_that_a_column_cannot_hold_is_refused(column: str, value: float) -> None:
+    row = {"subject": "HGNC:1", "relation": "is_marker_for", "object": "CL:1", "source": "a", column: value}
+    with pytest.raises(GraphError, match=f"{column.replace('_', ' ')}|{column}"):
+        Graph.from_frames(NODES, pd.DataFrame([row]))
 
 
 def hierarchy() -> Graph:
@@ -203,6 +263,38 @@ def test_names_that_are_not_there_are_met_with_the_nearest() -> None:
     assert graph.get("CL:00") is None
 
 
+def test_a_node_is_named_by_its_curie_or_its_index() -> None:
+    graph = hierarchy()
+    assert len(graph) == graph.n == len(list(graph))
+    assert "CL:1" in graph
+    assert "CL:99" not in graph
+    assert 0 in graph
+    assert graph.n not in graph
+    assert None not in graph
+    i = graph.index("CL:1")
+    assert graph["CL:1"] == graph[i] == graph.node(np.int32(i))
+    for method in ("out_edges", "in_edges", "parents", "children", "ancestors", "descendants", "neighbours"):
+        named = getattr(graph, method)("CL:1")
+        assert named.tolist() == getattr(graph, method)(i).tolist()
+        assert named.size
+    assert graph.lowest_common_ancestors(["CL:2", "CL:3"]).tolist() == [i]
+    for missing in ("CL:99", "nothing", -1, graph.n):
+        with pytest.raises(KeyError) as refusal:
+            graph[missing]
+        assert isinstance(refusal.value, GraphError)
+        assert str(refusal.value).startswith(f"no node {missing!r} in the graph")
+
+
+@settings(max_examples=20, deadline=None)
+@given(EDGES)
+def test_the_frames_of_a_graph_make_the_graph_again(rows: list[dict[str, object]]) -> None:
+    graph = Graph.from_frames(NODES, pd.DataFrame(rows))
+    again = Graph.from_frames(graph.nodes, graph.edges)
+    assert again.content_hash == graph.content_hash
+    assert graph.nodes["id"].tolist() == list(graph.ids)
+    assert len(graph.edges) == graph.m
+
+
 @given(st.sets(st.text(max_size=8)))
 def test_positions_in_a_string_table_are_those_of_a_list(words: set[str]) -> None:
     words = {w for w in words if w.isprintable()}
@@ -218,7 +310,7 @@ def test_positions_in_a_string_table_are_those_of_a_list(words: set[str]) -> Non
 def test_graphs_that_earlier_programs_wrote_are_read(folder: Path) -> None:
     graph = Graph.load(folder, verify=True)
     assert (graph.n, graph.m) == (20, 23)
-    assert content_hash(graph) == graph.content_hash
+    assert content_hash(graph.parts) == graph.content_hash
     assert graph.genes.ground(["CD20"])[0].curie == "HGNC:7315"
     (row,) = graph.out_edges(graph.index("HGNC:1673"), "is_marker_for")
     assert graph.edge(row).publications == ("PMID:111", "PMID:112", "PMID:115")

@@ -11,20 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vckg.graph import Graph
-from vckg.ground import (
-    AMBIGUOUS,
-    NAME_KINDS,
-    UNKNOWN,
-    BulkGrounder,
-    NameTable,
-    case_key,
-    case_keys,
-    gene_key,
-    label_key,
-    label_keys,
-    normal_key,
-    normal_keys,
-)
+from vckg.ground import AMBIGUOUS, NAME_KINDS, UNKNOWN, BulkGrounder
+from vckg.name_keys import case_key, case_keys, gene_key, label_key, label_keys, normal_key, normal_keys
 from vckg.statements import pmids
 
 NODES = pd.DataFrame(
@@ -119,7 +107,7 @@ def test_cell_labels(graph: Graph, name: str, curie: str | None, how: str) -> No
 
 
 def agree(graph: Graph, names: list[str], space: str) -> None:
-    bulk = BulkGrounder(NameTable.of(graph), graph.ids, set())
+    bulk = BulkGrounder(graph.name_table, graph.ids, set())
     node, kind = bulk.ground(space, pa.array(names, pa.string()))
     single = (graph.genes if space == "genes" else graph.cells).ground(names)
     for answer, index, code in zip(single, node, kind, strict=True):
@@ -143,7 +131,7 @@ def test_columns_and_single_names_are_grounded_alike(graph: Graph) -> None:
 @pytest.mark.data
 def test_they_agree_on_thousands_of_real_and_distorted_names(full_graph: Graph) -> None:
     rng = random.Random(0)
-    table = NameTable.of(full_graph)
+    table = full_graph.name_table
     picked = [
         n for n in (table.keys[rng.randrange(len(table.keys))] for _ in range(3000)) if not n.startswith("~")
     ]
@@ -177,6 +165,93 @@ def test_keys() -> None:
     assert normal_key("Mesenchymal stem/stromal cells") == "~mesenchymal stem stromal cell"
     assert normal_key("endothelium (plexus)") == "~endothelium plexus"
     assert normal_key("pancreatic islets") == "~pancreatic islet"
+
+
+MINUSES = "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u207b\u208b\ufe63\uff0d\u02d7\u2796\u2296"
+PLUSES = "+\u207a\u208a\ufe62\uff0b\u2795\u2295"
+SIGNS = {"positive": [*PLUSES, "pos", " pos", "-pos"], "negative": [*MINUSES, "neg", " neg", "-neg"]}
+SIGNS = {word: [*forms, *(f"({f})" for f in forms[:2]), *(f" ({f})" for f in forms[:2]), *(f" {f}" for f in forms[:2])]
+         for word, forms in SIGNS.items()}  # fmt: skip
+LEVELS = {
+    "low": ["low", "lo"],
+    "dim": ["dim"],
+    "intermediate": ["int"],
+    "high": ["hi", "high"],
+    "bright": ["bright"],
+}
+LEVELS = {
+    word: [between + form for form in forms for between in ("", " ", "-")] for word, forms in LEVELS.items()
+}
+MARKS = [(word, form) for word, forms in (SIGNS | LEVELS).items() for form in forms]
+SPACED = st.tuples(st.sampled_from(["CD4", "CD8a", "CD45RA", "Ly6C", "Sca1", "PD1"]), st.sampled_from(MARKS))
+
+
+@given(
+    st.lists(SPACED, min_size=1, max_size=4),
+    st.sampled_from([" ", ", ", "/", "; "]),
+    st.sampled_from(["", " T cell"]),
+)
+def test_no_sign_of_a_marker_ever_disappears(
+    parts: list[tuple[str, tuple[str, str]]], between: str, after: str
+) -> None:
+    name = between.join(marker + form for marker, (_, form) in parts) + after
+    words = " ".join(f"{marker.lower()} {word}" for marker, (word, _) in parts)
+    assert normal_key(name) == f"~{words}{after.lower()}"
+    assert normal_keys(pa.array([name])).to_pylist() == [normal_key(name)]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["CD4", "CD8", "CD25"]), st.sampled_from("+-")), min_size=2, max_size=4
+    )
+)
+def test_signs_of_markers_without_a_space_between_are_kept(parts: list[tuple[str, str]]) -> None:
+    name = "".join(marker + sign for marker, sign in parts)
+    words = [f"{marker.lower()} {'positive' if sign == '+' else 'negative'}" for marker, sign in parts]
+    assert normal_key(f"{name} T cell") == f"~{' '.join(words)} t cell"
+
+
+@pytest.mark.parametrize("minus", [*MINUSES, "(-)", " (-)", "neg", " neg", " -", " (neg)"])
+def test_a_minus_is_never_read_as_a_plus(graph: Graph, minus: str) -> None:
+    """``CD4 T`` is an abbreviation of the CD4-positive T cell here, as in the shipped table."""
+    for name in (f"CD4{minus} T", f"CD4{minus} T cell", f"CD4{minus}"):
+        assert graph.cells.ground([name])[0].how == "unknown", name
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("minus", [*MINUSES, "(-)", "neg"])
+def test_a_minus_is_never_read_as_a_plus_in_the_real_graph(core_graph: Graph, minus: str) -> None:
+    for marker in ("CD4", "CD8"):
+        names = [f"{marker}{minus} T cell", f"{marker}{minus} T cells", f"{marker}{minus} T-cell"]
+        for answer in core_graph.cells.ground(names):
+            label = "" if answer.curie is None else core_graph.names[core_graph.index(answer.curie)]
+            assert f"{marker}-positive" not in label, answer
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("CD4\u207a T cells", "~cd4 positive t cell"),
+        ("CD3\u2212CD19\u2212 cell", "~cd3 negative cd19 negative cell"),
+        ("Lin-CD34+ cell", "~lin negative cd34 positive cell"),
+        ("CD4\u00b1 T", "~cd4 positive negative t"),
+        ("CD4++ T", "~cd4 positive t"),
+        ("CD4-/- T", "~cd4 negative t"),
+        ("CD16\u02e1\u1d52 monocyte", "~cd16 low monocyte"),
+        ("T\u2010cell", "~t cell"),
+        ("alpha\u2013beta T cell", "~alpha beta t cell"),
+        ("IL-17 producing", "~il 17 producing"),
+        ("monocyte - classical", "~monocyte classical"),
+        ("CD4-positive", "~cd4 positive"),
+        ("CD4_-_T_cell", "~cd4 negative t cell"),
+        ("T_cell_-_cytotoxic", "~t cell cytotoxic"),
+        ("hippo pint", "~hippo pint"),
+        ("(-) control", "~control"),
+    ],
+)
+def test_signs_and_hyphens_are_told_apart(name: str, key: str) -> None:
+    assert normal_key(name) == key
+    assert normal_keys(pa.array([name])).to_pylist() == [key]
 
 
 def test_publications_are_numbers_or_left_out() -> None:
@@ -280,7 +355,21 @@ def test_only_the_stated_row_of_that_name_is_corrected(tmp_path: Path) -> None:
 LABELS = st.lists(
     st.text(st.sampled_from("aAsSzZ019+-,_:.()/~ \t\n\x1fαßé·"), max_size=12)
     | st.sampled_from(
-        ["CL_0000084", "cl:1", "CD4+ T cells", "islets", "virus", "class", "γδ T cells", " B  cell "]
+        [
+            "CD4neg",
+            "CD4(-)",
+            "a -b",
+            "int",
+            "CD4\u2212",
+            "CL_0000084",
+            "cl:1",
+            "CD4+ T cells",
+            "islets",
+            "virus",
+            "class",
+            "γδ T cells",
+            " B  cell ",
+        ]
     )
 )
 

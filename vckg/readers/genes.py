@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vckg.ground import gene_key
+from vckg.name_keys import gene_key
 from vckg.readers._csv import read_columns
 from vckg.statements import Names, Reading, ascending_lists, equals, keep, term_table
 

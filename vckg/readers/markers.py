@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vckg.errors import SourceError
-from vckg.ground import normal_keys
+from vckg.name_keys import normal_keys
 from vckg.readers._csv import read_columns
 from vckg.readers._json import Atlas, AtlasCell, read_json
 from vckg.statements import End, Names, Reading, Statements, equals, exploded, keep, numbers, one_of, pmids
