@@ -19,14 +19,14 @@ from serve.attention import ALL_LOGITS, LAST_LOGITS, NO_LOGITS, Segment, plan_at
 from serve.choose import choose
 from serve.dart.verify import Accepted
 from serve.errors import InputError, RequestError
-from serve.estimate import StepWork, work_of
 from serve.grammar import Constraint, Grammar
 from serve.kv import PrefixForest
 from serve.model import Model
 from serve.propose import DraftTree, Int64, Observed, Proposer, RoundTiming
 from serve.request import FinishReason, Priority, Request, SamplingParams, TokenEvent, TokenLogprob
 from serve.sampling import log_probabilities
-from serve.schedule import Schedule, Scheduler
+from serve.schedule import Schedule, Scheduler, work_of
+from serve.step_work import StepWork
 from serve.text import TextStream
 from serve.weights import Checkpoint
 
