@@ -30,6 +30,7 @@ from serve.model import Model
 from serve.request import FinishReason, Priority, Request, SamplingParams, Timeline
 from serve.schedule import Scheduler
 from serve.simulate import Arrival, Outcome
+from serve.step_work import StepWork
 from serve.threads import use_threads
 from serve.weights import Checkpoint, load_checkpoint
 
