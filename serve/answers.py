@@ -7,12 +7,13 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from serve.request import Request, TokenEvent, TokenLogprob
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """One answer under way: the request, the endpoint (`chat` or text completion), and how it is presented."""
 
@@ -22,6 +23,8 @@ class Answer:
     chat: bool
     with_usage: bool
     created: int = field(default_factory=lambda: int(time.time()))
+    _offset: int = 0
+    """Characters of the tokens whose log-probabilities were given so far."""
 
     def whole(self, events: Sequence[TokenEvent]) -> dict[str, Any]:
         """The response's body, from every event of the request."""
@@ -85,18 +88,38 @@ class Answer:
             ]
             return {"content": content, "refusal": None}
         names = [self.tokenizer.decode([p.token]) for p in given]
+        offsets = list(itertools.accumulate(map(len, names), initial=self._offset))
+        self._offset = offsets.pop()
         return {
             "tokens": names,
             "token_logprobs": [_finite(p.logprob) for p in given],
             "top_logprobs": [{self.tokenizer.decode([t]): _finite(lp) for t, lp in p.top} for p in given],
-            "text_offset": list(itertools.accumulate((len(n) for n in names[:-1]), initial=0))
-            if names
-            else [],
+            "text_offset": offsets,
         }
 
     def _token(self, token: int, logprob: float) -> dict[str, Any]:
         text = self.tokenizer.decode([token])
-        return {"token": text, "logprob": _finite(logprob), "bytes": list(text.encode())}
+        return {"token": text, "logprob": _finite(logprob), "bytes": list(token_bytes(self.tokenizer, token))}
+
+
+def token_bytes(tokenizer: Any, token: int) -> bytes:
+    """The bytes a token stands for; those of a part of a character are not text by themselves."""
+    text: str = tokenizer.decode([token])
+    if "\N{REPLACEMENT CHARACTER}" not in text:
+        return text.encode()
+    name: str = tokenizer.convert_ids_to_tokens(token)
+    if len(name) == 6 and name.startswith("<0x"):  # SentencePiece's byte fallback
+        return bytes.fromhex(name[3:5])
+    known = _byte_level()
+    return bytes(known[c] for c in name) if all(c in known for c in name) else text.encode()
+
+
+@lru_cache(maxsize=1)
+def _byte_level() -> dict[str, int]:
+    """Byte of each character of GPT-2's byte-level alphabet: printable bytes are themselves."""
+    own = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    rest = [byte for byte in range(256) if byte not in own]
+    return {chr(byte): byte for byte in own} | {chr(256 + i): byte for i, byte in enumerate(rest)}
 
 
 def sse(value: dict[str, Any]) -> str:

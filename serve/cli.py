@@ -14,7 +14,7 @@ from serve import commands
 from serve.application import Application, note, run
 from serve.bench_commands import bench
 from serve.dart import METHODS
-from serve.errors import InputError, ModelError, check_name
+from serve.errors import InputError, KnownError, ModelError, check_name
 
 if TYPE_CHECKING:
     from serve.engine import Engine, EngineConfig
@@ -96,10 +96,19 @@ def start(
     max_open: Annotated[int, typer.Option(min=1, help="Requests open at once; more get 429.")] = 256,
     max_output: Annotated[int, typer.Option(min=1, help="Most tokens a request may generate.")] = 4_096,
     max_prompt: Annotated[int, typer.Option(min=1, help="Most tokens a prompt may have.")] = 8_192,
-    max_body: Annotated[int, typer.Option(min=1, help="Most bytes a request's body may have.")] = 4_000_000,
+    max_body: Annotated[int, typer.Option(min=1, help="Most bytes a request's body may have.")] = 1_000_000,
+    max_connections: Annotated[int, typer.Option(min=1, help="Connections open at once.")] = 512,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allowed-host",
+            help="Another name clients may call this server by (Host header); may be repeated; * is any.",
+        ),
+    ] = None,
     drain: Annotated[int, typer.Option(min=0, help="Seconds open requests may go on after SIGTERM.")] = 120,
 ) -> None:
     """Serve a model at http://HOST:PORT/v1. An API key is read from VCKG_SERVE_API_KEY."""
+    note("vckg-serve: starting; libraries and model take up to half a minute")
     key = os.environ.get(KEY_VARIABLE)
     if not key and host not in ("127.0.0.1", "localhost", "::1"):
         raise InputError(f"--host {host} is reachable from outside: set an API key in {KEY_VARIABLE}")
@@ -111,14 +120,25 @@ def start(
         engine.checkpoint.tensors.clear()  # the model has its own, packed
         import uvicorn
 
+        from serve.guard import Hosts, config
         from serve.http import Limits, Server
 
         limits = Limits(max_body, 30.0, max_prompt, max_output, min(512, max_output), max_open)
-        server = Server(engine, name or model_name, limits, key)
+        server = Server(engine, name or model_name, limits, key, Hosts(host, allowed_host or ()))
         where = f"[{host}]" if ":" in host else host
-        note(f"serving {server.model_name} at http://{where}:{address.getsockname()[1]}/v1")
-        settings = uvicorn.Config(server.app(), log_level="warning", timeout_graceful_shutdown=drain)
-        uvicorn.Server(settings).run(sockets=[address])
+        url = f"http://{where}:{address.getsockname()[1]}/v1"
+        server.on_ready = lambda: note(f"serving {server.model_name} at {url}")
+        settings = config(server.app(), drain_s=drain, most_connections=max_connections)
+        running = uvicorn.Server(settings)
+
+        def give_up() -> None:
+            running.should_exit = True
+
+        server.worker.on_failure = give_up
+        note("answering once to warm up ...")
+        running.run(sockets=[address])
+        if server.worker.failed:
+            raise KnownError("the engine failed (its log is above); start the server again")
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
-from serve.estimate import LearningTimeModel, OnlineDemand, OutputLengths, StepWork, work_of
+from serve.estimate import LearningTimeModel, OnlineDemand, OutputLengths
 from serve.kv import Block, PrefixForest
 from serve.request import Priority, Request
-from serve.schedule import Chunk, Schedule, Scheduler, urgency
+from serve.schedule import Chunk, Schedule, Scheduler, urgency, work_of
+from serve.step_work import StepWork
 
 REDO = 0.5
 """Worth of computing a token again: it brings nothing new, but the request cannot go on without it."""
@@ -255,7 +256,7 @@ class EchoScheduler(Scheduler):
         decodes: list[Request] = []
         work = StepWork()
         for request in sorted((r for r in self.running if _interactive(r) and r.decoding), key=urgency):
-            if budget and request in self.running and self._grow(request, 1, preempted):
+            if budget and self._grow(request, 1, preempted):
                 decodes.append(request)
                 work += StepWork.decode(request.computed)
                 budget -= 1
@@ -263,7 +264,7 @@ class EchoScheduler(Scheduler):
         chunks: list[Chunk] = []
         for request in sorted((r for r in self.running if _interactive(r) and not r.decoding), key=urgency):
             rows = self._rows_that_fit(request.pending, request.computed, budget, work, slack)
-            if rows and request in self.running and self._grow(request, rows, preempted):
+            if rows and self._grow(request, rows, preempted):
                 chunks.append(Chunk(request, rows))
                 work += StepWork.chunk(rows, request.computed)
                 budget -= rows
@@ -273,13 +274,12 @@ class EchoScheduler(Scheduler):
     def _admit_online(
         self, chunks: list[Chunk], budget: int, work: StepWork, slack: float, preempted: list[Request]
     ) -> None:
-        in_flight = self._in_flight()
+        in_flight = self._in_flight(Priority.ONLINE)
         for request in [r for r in self.waiting if _interactive(r)]:
             if not budget or self._waits_for(request, in_flight):
                 continue
-            while not self._fits(request, budget) or len(self.running) >= self.max_running:
-                if not self._preempt_offline(preempted):
-                    return
+            if not self._make_room(request, budget, preempted):
+                return
             self._admit(request, budget)
             rows = self._rows_that_fit(request.pending, request.computed, budget, work, slack)
             chunks.append(Chunk(request, rows))
@@ -287,25 +287,10 @@ class EchoScheduler(Scheduler):
             budget -= rows
             in_flight.update(request.chain[request.registered :])
 
-    def _fits(self, request: Request, budget: int) -> bool:
-        found = self.forest.match(request.tokens, request.chain[: self._shareable(request)])
-        computed = len(found) * self.forest.block_tokens
-        rows = min(len(request.tokens) - computed, budget)
-        fresh = self.forest.blocks_for(computed + rows) - len(found)
-        return fresh + sum(block.users == 0 for block in found) <= self.forest.n_available
-
-    def _preempt_offline(self, preempted: list[Request]) -> bool:
-        """Take the blocks of the batch request that loses least; False if none runs."""
-        offline = [r for r in self.running if not _interactive(r)]
-        if not offline:
-            return False
-        victim = min(offline, key=lambda r: (r.computed - r.registered * self.forest.block_tokens, -r.order))
-        self.running.remove(victim)
-        self._release(victim)
-        victim.preemptions += 1
-        self.preemptions += 1
-        preempted.append(victim)
-        return True
+    def _victim(self, requests: Sequence[Request]) -> Request | None:
+        """The request that loses least: fewest tokens that no other request could take over from the cache."""
+        size = self.forest.block_tokens
+        return min(requests, key=lambda r: (r.computed - r.registered * size, -r.order), default=None)
 
     def _rows_that_fit(self, pending: int, context: int, budget: int, work: StepWork, slack: float) -> int:
         """Prompt rows that fit the token budget and, if any do, the time; at least a block, so that prompts advance."""
@@ -348,14 +333,20 @@ class EchoScheduler(Scheduler):
         return shortest if best.empty and idle else best
 
     def _time_left(self, now: float, online: Schedule) -> float:
-        """Seconds until the next interactive deadline; a step never lasts longer than a newcomer may wait."""
+        """Seconds until the next interactive deadline; a step never lasts longer than a newcomer may wait.
+
+        While an interactive request is without its first token after this step, batch work may only lengthen the step
+        by `late_share`: its first token needs several steps, and each of them would be late by a little.
+        """
         decoding = [self.due_s(r) - now for r in online.decodes]
         finishing = [self.due_s(c.request) - now for c in online.chunks if c.rows == c.request.pending]
         left = min([self.config.longest_step_s, *decoding, *finishing])
         base = work_of(online)
-        if left < self.times.seconds(base):
-            left = (1.0 + self.config.late_share) * self._upper(base)
-        return left
+        share = (1.0 + self.config.late_share) * self._upper(base)
+        unfinished = any(c.rows < c.request.pending for c in online.chunks)
+        if unfinished or any(_interactive(r) for r in self.waiting[:1]):
+            left = min(left, share)
+        return share if left < self.times.seconds(base) else left
 
     def _value(self, plan: _Offline) -> float:
         """Useful tokens of a plan: first-time ones, plus prompt tokens that the cache saves."""
@@ -421,7 +412,7 @@ class EchoScheduler(Scheduler):
         start = bisect.bisect_left(self.waiting, (int(Priority.OFFLINE), -1), key=urgency)
         if start == len(self.waiting) or budget <= 0:
             return
-        in_flight = self._in_flight()
+        in_flight = self._in_flight(Priority.OFFLINE)
         longest_waiting = self.waiting[start : start + self.config.neighbours]
         overdue = [r for r in longest_waiting if now - r.timeline.arrived_s > self.config.max_wait_s]
         grouped = self._prefix_group(start) if self.config.group_prefixes else ()
@@ -457,8 +448,9 @@ class EchoScheduler(Scheduler):
             if chunk.request in self.running and self._grow_offline(chunk.request, chunk.rows, preempted)
         ]
         for request, _, rows in plan.admit:
-            if not self._admit(request, rows):
+            if not self._fits(request, rows):
                 break
+            self._admit(request, rows)
             self._forget(request)
             chunks.append(Chunk(request, min(rows, request.pending)))
         return decodes, chunks
@@ -467,7 +459,11 @@ class EchoScheduler(Scheduler):
         """Blocks for `rows` more tokens of a batch request, from the pool or from other batch requests."""
         wanted = self.forest.blocks_for(request.computed + rows) - len(request.blocks)
         while wanted > self.forest.n_available:
-            if not self._preempt_offline(preempted) or request not in self.running:
+            victim = self._victim([r for r in self.running if not _interactive(r)])
+            if victim is None:
+                return False
+            self._preempt(victim, preempted)
+            if victim is request:
                 return False
         if wanted > 0:
             request.blocks += self.forest.allocate(wanted)

@@ -8,9 +8,10 @@ puts a queue in front of it.
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -18,17 +19,19 @@ import torch
 from serve.attention import ALL_LOGITS, LAST_LOGITS, NO_LOGITS, Segment, plan_attention, slots_of
 from serve.choose import choose
 from serve.dart.verify import Accepted
-from serve.errors import InputError, RequestError
-from serve.estimate import StepWork, work_of
+from serve.errors import ConstraintError, InputError, RequestError
 from serve.grammar import Constraint, Grammar
 from serve.kv import PrefixForest
 from serve.model import Model
 from serve.propose import DraftTree, Int64, Observed, Proposer, RoundTiming
 from serve.request import FinishReason, Priority, Request, SamplingParams, TokenEvent, TokenLogprob
 from serve.sampling import log_probabilities
-from serve.schedule import Schedule, Scheduler
+from serve.schedule import Schedule, Scheduler, work_of
+from serve.step_work import StepWork
 from serve.text import TextStream
 from serve.weights import Checkpoint
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,7 @@ class Engine:
         self._requests: dict[str, Request] = {}
         self._answers: dict[str, _Answer] = {}
         self._order = itertools.count()
-        self._grammar: Grammar | None = None
+        self.grammar = Grammar(self.tokenizer, model.dims.vocabulary, self.eos)
 
     @property
     def longest(self) -> int:
@@ -172,8 +175,10 @@ class Engine:
                 param="max_tokens",
             )
 
-    def add(self, request: Request) -> None:
+    def add(self, request: Request, constraint: Constraint | None = None) -> None:
         """Accept a request; its events come from later steps.
+
+        `constraint` is `grammar.start` of its schema, for callers that compile it on a thread of their own.
 
         Raises
         ------
@@ -183,11 +188,8 @@ class Engine:
         self.check(request)
         if request.id in self._requests:
             raise RequestError(f"request id {request.id!r} is already in use")
-        constraint = None
-        if request.params.json_schema is not None:
-            if self._grammar is None:
-                self._grammar = Grammar(self.tokenizer, self.model.dims.vocabulary, self.eos)
-            constraint = self._grammar.start(request.params.json_schema)
+        if request.params.json_schema is not None and constraint is None:
+            constraint = self.grammar.start(request.params.json_schema)
         request.order = next(self._order)
         self._requests[request.id] = request
         self._answers[request.id] = _Answer(TextStream(self.tokenizer, request.params.stop), constraint)
@@ -201,6 +203,26 @@ class Engine:
             return False
         self._finish(request, reason)
         return True
+
+    def warm_up(self, prompt: Sequence[int], tokens: int = 4) -> None:
+        """Answer a prompt once, with a schema and without: compile and load what the first request would wait for.
+
+        Counters, cache and what the scheduler learns stay as they were.
+        """
+        kept = (self.scheduler, self.stats, self.step_observers)
+        cfg = self.config
+        self.scheduler = Scheduler(self.forest, cfg.max_running, cfg.step_tokens)
+        self.stats, self.step_observers = EngineStats(), []
+        prompt = tuple(prompt)[: max(1, self.longest - tokens)]
+        params = SamplingParams(max_tokens=tokens, ignore_eos=True, logprobs=1)
+        held = replace(params, temperature=1.0, seed=0, json_schema={"type": "object"})
+        try:
+            self.generate([prompt] * min(2, cfg.max_running), params)
+            self.generate([prompt], held)
+        finally:
+            self.scheduler, self.stats, self.step_observers = kept
+        self.forest.drop_cached()
+        self.forest.hit_tokens = self.forest.looked_up_tokens = 0
 
     def generate(
         self,
@@ -307,6 +329,7 @@ class Engine:
         events: list[TokenEvent] = []
         moves: list[tuple[Int64, Int64]] = []
         committed: list[tuple[_Round, Accepted]] = []
+        broken: list[tuple[Request, str]] = []
         for item in rounds:
             request = item.request
             request.forwards += 1
@@ -316,7 +339,11 @@ class Engine:
                 continue
             rows = slice(item.logits, item.logits + 1 + len(item.tree))
             constraint = self._answers[request.id].constraint
-            accepted = choose(request, item.tree, scores[rows], best[rows], constraint)
+            try:
+                accepted = choose(request, item.tree, scores[rows], best[rows], constraint)
+            except ConstraintError as error:
+                broken.append((request, str(error)))
+                continue
             if any(node != k for k, node in enumerate(accepted.nodes)):
                 base = request.computed + 1
                 slots = slots_of(request.blocks, base, base + len(item.tree), self.forest.block_tokens)
@@ -331,6 +358,10 @@ class Engine:
         for item, _ in committed:
             if item.request.finish_reason is not None:
                 self._finish(item.request, item.request.finish_reason)
+        for request, problem in broken:
+            log.warning("request %s ends: %s", request.id, problem)
+            self._finish(request, FinishReason.ERROR)
+            events.append(TokenEvent(request.id, (), "", (), FinishReason.ERROR, problem, "response_format"))
         return events
 
     def _commit(self, item: _Round, accepted: Accepted, scores: torch.Tensor, now: float) -> TokenEvent:

@@ -14,56 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from serve.schedule import Schedule
+from serve.step_work import StepWork as StepWork
 
 Float64 = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class StepWork:
-    """The work of one step, in tokens. `prefill_context` sums rows x context length over prompt chunks."""
-
-    prefill_tokens: int = 0
-    prefill_context: int = 0
-    decodes: int = 0
-    decode_context: int = 0
-    prefills: int = 0
-
-    def __add__(self, other: StepWork) -> StepWork:
-        return StepWork(
-            self.prefill_tokens + other.prefill_tokens,
-            self.prefill_context + other.prefill_context,
-            self.decodes + other.decodes,
-            self.decode_context + other.decode_context,
-            self.prefills + other.prefills,
-        )
-
-    @classmethod
-    def decode(cls, context: int) -> StepWork:
-        """One decoding request with `context` tokens in the cache."""
-        return cls(decodes=1, decode_context=context)
-
-    @classmethod
-    def chunk(cls, rows: int, context: int) -> StepWork:
-        """`rows` prompt tokens after `context` computed ones; each row sees half of its own chunk on average."""
-        return cls(prefill_tokens=rows, prefill_context=rows * (context + (rows + 1) // 2), prefills=1)
-
-    @property
-    def features(self) -> Float64:
-        """The regressors, the constant first; float64[6]."""
-        parts = (self.prefill_tokens, self.prefill_context, self.decodes, self.decode_context, self.prefills)
-        return np.array([1.0 if any(parts) else 0.0, *parts], np.float64)
-
-
-def work_of(schedule: Schedule, drafted: Sequence[int] = ()) -> StepWork:
-    """The work of a schedule, before it is carried out; each of a request's `drafted` tokens is one more row."""
-    total = StepWork()
-    for i, request in enumerate(schedule.decodes):
-        rows = 1 + (drafted[i] if drafted else 0)
-        total += StepWork(decodes=rows, decode_context=rows * request.computed)
-    for chunk in schedule.chunks:
-        total += StepWork.chunk(chunk.rows, chunk.request.computed)
-    return total
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
@@ -26,6 +27,8 @@ from starlette.routing import Route
 from serve.answers import Answer, sse
 from serve.engine import Engine
 from serve.errors import OverloadedError, RequestError
+from serve.grammar import Constraint
+from serve.guard import Guard, Hosts
 from serve.metrics import Metrics
 from serve.openapi import openapi_document
 from serve.protocol import ChatBody, CompletionBody, error_body, parse
@@ -40,19 +43,33 @@ OPEN_PATHS = ("/health", "/openapi.json")
 class Limits:
     """What one client may ask of the server."""
 
-    body_bytes: int = 4_000_000
+    body_bytes: int = 1_000_000
     body_s: float = 30.0
     prompt_tokens: int = 8_192
     output_tokens: int = 4_096
     default_output_tokens: int = 512
     open_requests: int = 256
+    compile_s: float = 10.0
+
+    @property
+    def prompt_bytes(self) -> int:
+        """Bytes of a prompt's text, beyond which it is refused before it is tokenised.
+
+        Text has about four bytes a token, tables of numbers fewer; sixteen are reached by runs of white space only.
+        """
+        return 16 * self.prompt_tokens
 
 
 class Server:
     """The application's state: worker, tokenizer, limits, key and counters."""
 
     def __init__(
-        self, engine: Engine, model_name: str, limits: Limits | None = None, api_key: str | None = None
+        self,
+        engine: Engine,
+        model_name: str,
+        limits: Limits | None = None,
+        api_key: str | None = None,
+        hosts: Hosts | None = None,
     ) -> None:
         self.engine = engine
         self.worker = Worker(engine)
@@ -61,18 +78,25 @@ class Server:
         self.metrics = Metrics()
         self.started = int(time.time())
         self._api_key = api_key.encode() if api_key else None
+        self.hosts = hosts or Hosts()
         self._tokenize = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
+        self._compile = ThreadPoolExecutor(2, thread_name_prefix="compile")
         self.n_open = 0
+        self.on_ready: Callable[[], object] = lambda: None
+        """Called once the server has answered itself and takes requests."""
 
     def app(self) -> Starlette:
         """The ASGI application; the engine runs from its start-up to its shut-down."""
 
         @asynccontextmanager
         async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+            await asyncio.to_thread(self._warm_up)
             self.worker.start()
+            self.on_ready()
             yield
             await asyncio.to_thread(self.worker.stop)
             self._tokenize.shutdown()
+            self._compile.shutdown(cancel_futures=True)
 
         routes = [
             Route(path, self._guarded(path, handler), methods=[method])
@@ -85,7 +109,17 @@ class Server:
                 ("/openapi.json", "GET", self._openapi),
             )
         ]
-        return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
+        return Starlette(
+            routes=routes,
+            middleware=[Middleware(Guard, hosts=self.hosts)],
+            lifespan=lifespan,
+            exception_handlers={HTTPException: _http_error},
+        )
+
+    def _warm_up(self) -> None:
+        """Answer once, by the way that requests take, before anyone is told that the server is ready."""
+        hello = parse(ChatBody, b'{"messages": [{"role": "user", "content": "Hello"}]}')
+        self.engine.warm_up(self._chat_ids(hello))
 
     # --- routes ---
 
@@ -185,6 +219,11 @@ class Server:
         from jinja2 import TemplateError
 
         messages = [{"role": m.role, "content": m.text} for m in body.messages]
+        if len(messages) > self.limits.prompt_tokens:
+            raise RequestError(
+                f"{len(messages)} messages; at most {self.limits.prompt_tokens}", param="messages"
+            )
+        self._check_size(sum(len(message["content"]) for message in messages), "messages")
         for message in messages:
             if message["role"] == "developer":  # OpenAI's newer word
                 message["role"] = "system"
@@ -206,9 +245,18 @@ class Server:
             return self._encode(first[0], special=True, param="prompt")
         return [int(t) for t in body.prompt]
 
+    def _check_size(self, size: int, param: str) -> None:
+        if size > self.limits.prompt_bytes:
+            raise RequestError(
+                f"the prompt has {size} bytes; at most {self.limits.prompt_bytes} "
+                f"for {self.limits.prompt_tokens} prompt tokens",
+                param=param,
+            )
+
     def _encode(self, text: str, *, special: bool, param: str) -> list[int]:
+        self._check_size(len(text), param)
         try:
-            text.encode()
+            self._check_size(len(text.encode()), param)
         except UnicodeEncodeError as error:
             raise RequestError("the text is not valid Unicode (a lone surrogate)", param=param) from error
         # The Rust tokenizer itself: unlike the wrapper's methods, it may be read from several threads.
@@ -249,7 +297,9 @@ class Server:
         self.n_open += 1
         try:
             accepted = self.worker.submit(
-                request, lambda event: loop.call_soon_threadsafe(events.put_nowait, event)
+                request,
+                lambda event: loop.call_soon_threadsafe(events.put_nowait, event),
+                await self._constraint(request),
             )
             await asyncio.wrap_future(accepted)
         except BaseException:
@@ -262,6 +312,19 @@ class Server:
             headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
             return _Stream(_sse(answer, events), lambda: self._close(request), headers)
         return await self._whole(http, answer, events)
+
+    async def _constraint(self, request: Request) -> Constraint | None:
+        """Compile a request's schema off the event loop and off the engine's thread."""
+        schema = request.params.json_schema
+        if schema is None:
+            return None
+        made = asyncio.get_running_loop().run_in_executor(self._compile, self.engine.grammar.start, schema)
+        try:
+            return await asyncio.wait_for(made, self.limits.compile_s)
+        except TimeoutError as error:
+            raise OverloadedError(
+                f"the JSON schema was not compiled within {self.limits.compile_s} s; send a smaller one"
+            ) from error
 
     def _close(self, request: Request) -> None:
         """Count a request out; if it still runs, its client is gone."""
@@ -285,7 +348,7 @@ class Server:
             collected.cancel()
             self._close(answer.request)
         if problem := _problem(events[-1]):
-            return JSONResponse(error_body(problem, "server_error"), 500 if events[-1].error else 503)
+            return JSONResponse(problem, _status(events[-1]))
         return JSONResponse(answer.whole(events))
 
 
@@ -297,7 +360,7 @@ async def _sse(answer: Answer, events: asyncio.Queue[TokenEvent]) -> AsyncIterat
     while not finished:
         event = await events.get()
         if problem := _problem(event):
-            yield sse(error_body(problem, "server_error"))
+            yield sse(problem)
             return
         for chunk in answer.piece(event):
             yield sse(chunk)
@@ -307,11 +370,20 @@ async def _sse(answer: Answer, events: asyncio.Queue[TokenEvent]) -> AsyncIterat
     yield "data: [DONE]\n\n"
 
 
-def _problem(event: TokenEvent) -> str | None:
-    """What to tell the client of an answer that the server broke off."""
+def _problem(event: TokenEvent) -> dict[str, Any] | None:
+    """The body that tells the client of an answer that the server broke off."""
     if event.finish_reason not in (FinishReason.ERROR, FinishReason.CANCELLED):
         return None
-    return event.error or "the server stopped before the answer was complete"
+    message = event.error or "the server stopped before the answer was complete"
+    kind = "invalid_request_error" if event.param else "server_error"
+    return error_body(message, kind, param=event.param)
+
+
+def _status(event: TokenEvent) -> int:
+    """The status of an answer that was broken off before anything was sent."""
+    if event.param:
+        return 400
+    return 500 if event.error else 503
 
 
 class _Stream(StreamingResponse):

@@ -23,13 +23,14 @@ from serve.capacity import LADDER, Rung, Server, batch_prompts, bursty_trace, by
 from serve.capacity import run as run_simulated
 from serve.engine import Engine, EngineConfig
 from serve.errors import InputError
-from serve.estimate import StepWork, TimeModel, percentage_errors
+from serve.estimate import TimeModel, percentage_errors
 from serve.goodput import Ending
 from serve.goodput import Timeline as ClientTimeline
 from serve.model import Model
 from serve.request import FinishReason, Priority, Request, SamplingParams, Timeline
 from serve.schedule import Scheduler
 from serve.simulate import Arrival, Outcome
+from serve.step_work import StepWork
 from serve.threads import use_threads
 from serve.weights import Checkpoint, load_checkpoint
 

@@ -32,6 +32,8 @@ _REFUSALS = {
     "404": "The model is not served here.",
     "408": "The body did not arrive in time.",
     "413": "The body is too large.",
+    "415": "The body is not named application/json.",
+    "421": "The request names a host that is not served here.",
     "429": "Too many requests are open.",
     "503": "The server is shutting down or has failed.",
 }
@@ -94,4 +96,4 @@ def _completion(body: str, summary: str) -> dict[str, Any]:
 
 def _plain(summary: str, schema: dict[str, Any], media: str = "application/json") -> dict[str, Any]:
     ok = {"description": summary, "content": {media: {"schema": schema}}}
-    return {"summary": summary, "responses": {"200": ok, **_refused("401", "503")}}
+    return {"summary": summary, "responses": {"200": ok, **_refused("400", "401", "421", "503")}}

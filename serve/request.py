@@ -114,6 +114,8 @@ class TokenEvent:
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
     error: str | None = None
+    param: str | None = None
+    """The field of the request that caused the error; None where the server did."""
 
 
 @dataclass(slots=True, eq=False)

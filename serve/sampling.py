@@ -20,10 +20,12 @@ def processed(logits: npt.NDArray[np.floating], params: SamplingParams) -> Float
     Top-k keeps every token as probable as the k-th. Top-p keeps the fewest tokens whose probabilities reach
     it, in the order of falling probability and rising id. A logit of -inf has probability 0.
     """
-    z: Float64 = logits.astype(np.float64) / params.temperature
+    z: Float64 = logits.astype(np.float64)
+    with np.errstate(over="ignore"):  # below the greatest, so that no temperature makes two infinities
+        z = (z - z.max()) / params.temperature
     if 0 < params.top_k < len(z):
         z[z < np.partition(z, -params.top_k)[-params.top_k]] = -np.inf
-    p: Float64 = np.exp(z - z.max())
+    p: Float64 = np.exp(z)
     p /= p.sum()
     if params.top_p < 1.0:
         keep = _nucleus(p, params.top_p)

@@ -2,21 +2,21 @@
 
 Continuous batching: every running request decodes each step; prompts are prefilled in chunks that fill the rest of
 the step's token budget; a waiting request is admitted when its blocks fit, in order of class and arrival.
-Out of blocks, the last arrived of the lowest class is preempted: its full blocks stay in the prefix forest,
-so coming back recomputes little.
+A class takes what it can before the next class gets the rest of the step; batch requests give up blocks and places
+for an interactive one. Out of blocks, the last arrived of the lowest class is preempted: its full blocks stay in the
+prefix forest, so coming back recomputes little.
 """
 
 from __future__ import annotations
 
 import bisect
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from serve.kv import PrefixForest, chain_hash
-from serve.request import Request
-
-if TYPE_CHECKING:
-    from serve.estimate import StepWork
+from serve.kv import Block, PrefixForest, chain_hash
+from serve.request import Priority, Request
+from serve.step_work import StepWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,17 @@ class Schedule:
     decodes: list[Request]
     chunks: list[Chunk]
     preempted: list[Request]
+
+
+def work_of(schedule: Schedule, drafted: Sequence[int] = ()) -> StepWork:
+    """The work of a schedule, before it is carried out; each of a request's `drafted` tokens is one more row."""
+    total = StepWork()
+    for i, request in enumerate(schedule.decodes):
+        rows = 1 + (drafted[i] if drafted else 0)
+        total += StepWork(decodes=rows, decode_context=rows * request.computed)
+    for chunk in schedule.chunks:
+        total += StepWork.chunk(chunk.rows, chunk.request.computed)
+    return total
 
 
 def urgency(request: Request) -> tuple[int, int]:
@@ -74,11 +85,19 @@ class Scheduler:
         preempted: list[Request] = []
         budget = self.step_tokens
         decodes: list[Request] = []
-        for request in sorted((r for r in self.running if r.decoding), key=urgency):
-            if budget and request in self.running and self._grow(request, 1, preempted):
-                decodes.append(request)
-                budget -= 1
-        chunks = self._chunks(budget, preempted)
+        chunks: list[Chunk] = []
+        for priority in Priority:
+            running = sorted((r for r in self.running if r.priority is priority), key=urgency)
+            for request in running:
+                if request.decoding and budget and self._grow(request, 1, preempted):
+                    decodes.append(request)
+                    budget -= 1
+            for request in running:
+                rows = 0 if request.decoding else min(request.pending, budget)
+                if rows and self._grow(request, rows, preempted):
+                    chunks.append(Chunk(request, rows))
+                    budget -= rows
+            budget -= self._admit_waiting(priority, budget, chunks, preempted)
         left = {id(r) for r in preempted}
         decodes = [r for r in decodes if id(r) not in left]
         chunks = [c for c in chunks if id(c.request) not in left]
@@ -112,31 +131,33 @@ class Scheduler:
             forest.release(request.blocks[keep:])
             del request.blocks[keep:]
 
-    def _chunks(self, budget: int, preempted: list[Request]) -> list[Chunk]:
-        chunks: list[Chunk] = []
-        for request in sorted((r for r in self.running if not r.decoding), key=urgency):
-            rows = min(request.pending, budget)
-            if rows and request in self.running and self._grow(request, rows, preempted):
-                chunks.append(Chunk(request, rows))
-                budget -= rows
-        if preempted:  # no room: admitting now would only bring the victims' blocks back into play
-            return chunks
-        in_flight = self._in_flight()
-        for request in list(self.waiting):
-            if not budget or len(self.running) >= self.max_running:
+    def _admit_waiting(
+        self, priority: Priority, budget: int, chunks: list[Chunk], preempted: list[Request]
+    ) -> int:
+        """Admit waiting requests of a class as far as `budget` rows go; return the rows they take."""
+        if any(victim.priority <= priority for victim in preempted):
+            return 0  # no room: admitting now would only bring the victims' blocks back into play
+        in_flight, left = self._in_flight(priority), budget
+        for request in [r for r in self.waiting if r.priority is priority]:
+            if not left:
                 break
             if self._waits_for(request, in_flight):
                 continue
-            if not self._admit(request, budget):
+            if not self._make_room(request, left, preempted):
                 break
-            chunks.append(Chunk(request, min(request.pending, budget)))
-            budget -= chunks[-1].rows
+            self._admit(request, left)
+            chunks.append(Chunk(request, min(request.pending, left)))
+            left -= chunks[-1].rows
             in_flight.update(request.chain[request.registered :])
-        return chunks
+        return budget - left
 
-    def _in_flight(self) -> set[int]:
-        """Hashes of the blocks that running prefills are about to share."""
-        return {h for r in self.running if not r.decoding for h in r.chain[r.registered :]}
+    def _in_flight(self, priority: Priority) -> set[int]:
+        """Hashes of the blocks that running prefills, none less urgent than `priority`, are about to share.
+
+        A less urgent prefill may be held back for as long as anyone likes: nobody more urgent waits for it.
+        """
+        running = (r for r in self.running if not r.decoding and r.priority <= priority)
+        return {h for r in running for h in r.chain[r.registered :]}
 
     def _waits_for(self, request: Request, in_flight: set[int]) -> bool:
         """Whether the first block this request lacks is just being computed: waiting a step saves that work."""
@@ -147,36 +168,69 @@ class Scheduler:
         """Full blocks that may come from the cache; the last token is always computed, for its logits."""
         return (len(request.tokens) - 1) // self.forest.block_tokens
 
-    def _admit(self, request: Request, budget: int) -> bool:
-        forest = self.forest
-        found = forest.match(request.tokens, request.chain[: self._shareable(request)])
-        computed = len(found) * forest.block_tokens
+    def _needs(self, request: Request, budget: int) -> tuple[list[Block], int]:
+        """Cached blocks a waiting request may start from, and the fresh ones its first `budget` rows take."""
+        found = self.forest.match(request.tokens, request.chain[: self._shareable(request)])
+        computed = len(found) * self.forest.block_tokens
         rows = min(len(request.tokens) - computed, budget)
-        fresh = forest.blocks_for(computed + rows) - len(found)
+        return found, self.forest.blocks_for(computed + rows) - len(found)
+
+    def _fits(self, request: Request, budget: int) -> bool:
+        """Whether a waiting request's first `budget` rows get their blocks as things are."""
+        found, fresh = self._needs(request, budget)
+        return fresh + sum(block.users == 0 for block in found) <= self.forest.n_available
+
+    def _make_room(self, request: Request, budget: int, preempted: list[Request]) -> bool:
+        """Preempt less urgent requests until this one can be admitted; False, and nobody preempted, if it cannot."""
+        below = [r for r in self.running if r.priority > request.priority]
+        held = Counter(i for r in below for i in r.blocks)
+        theirs = {i for i, users in held.items() if self.forest.blocks[i].users == users}
+        found, fresh = self._needs(request, budget)
         idle = sum(block.users == 0 for block in found)
-        if fresh + idle > forest.n_available:
+        room = self.forest.n_available + len(theirs - {block.id for block in found})
+        if fresh + idle > room or len(self.running) - len(below) >= self.max_running:
             return False
+        while len(self.running) >= self.max_running or not self._fits(request, budget):
+            victim = self._victim([r for r in self.running if r.priority > request.priority])
+            if victim is None:
+                raise AssertionError(f"no room for {request.id} though {room} blocks can be had")
+            self._preempt(victim, preempted)
+        return True
+
+    def _victim(self, requests: Sequence[Request]) -> Request | None:
+        """Which of these running requests gives its blocks up first; None of none."""
+        return max(requests, key=urgency, default=None)
+
+    def _preempt(self, victim: Request, preempted: list[Request]) -> None:
+        self.running.remove(victim)
+        self._release(victim)
+        victim.preemptions += 1
+        self.preemptions += 1
+        preempted.append(victim)
+
+    def _admit(self, request: Request, budget: int) -> None:
+        """Give a waiting request that fits its blocks."""
+        forest = self.forest
+        found, fresh = self._needs(request, budget)
         request.blocks = forest.acquire(found) + forest.allocate(fresh)
         request.registered = len(found)
-        request.computed = computed
-        request.cached_prompt_tokens = min(computed, len(request.prompt))
-        forest.hit_tokens += computed
+        request.computed = len(found) * forest.block_tokens
+        if not request.preemptions:  # later it finds what it computed itself
+            request.cached_prompt_tokens = min(request.computed, len(request.prompt))
+        forest.hit_tokens += request.computed
         forest.looked_up_tokens += len(request.tokens)
         self.waiting.remove(request)
         self.running.append(request)
-        return True
 
     def _grow(self, request: Request, rows: int, preempted: list[Request]) -> bool:
         """Blocks for `rows` more tokens, preempting less urgent requests; False if the request itself went."""
+        if request not in self.running:
+            return False
         forest = self.forest
         wanted = forest.blocks_for(request.computed + rows) - len(request.blocks)
         while wanted > forest.n_available:
             victim = max(self.running, key=urgency)
-            self.running.remove(victim)
-            self._release(victim)
-            victim.preemptions += 1
-            self.preemptions += 1
-            preempted.append(victim)
+            self._preempt(victim, preempted)
             if victim is request:
                 return False
         if wanted > 0:

@@ -10,11 +10,11 @@ import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from serve.estimate import StepWork, work_of
 from serve.goodput import Ending
 from serve.goodput import Timeline as ClientTimeline
 from serve.request import FinishReason, Priority, Request, SamplingParams, Timeline
-from serve.schedule import Scheduler
+from serve.schedule import Scheduler, work_of
+from serve.step_work import StepWork
 
 
 @dataclass(frozen=True, slots=True)

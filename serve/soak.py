@@ -150,7 +150,7 @@ class _Client:
 async def soak(base: str, key: str | None, clients: int, seconds: float, seed: int) -> SoakReport:
     """Let `clients` rough clients loose on a server for `seconds`."""
     report = SoakReport()
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
     limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients // 2)
     async with httpx.AsyncClient(base_url=base, headers=headers, timeout=PATIENCE_S, limits=limits) as http:
         until = time.monotonic() + seconds

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from serve.engine import Engine
 from serve.errors import KnownError, OverloadedError
+from serve.grammar import Constraint
 from serve.request import FinishReason, Request, TokenEvent
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ class _Add:
     request: Request
     deliver: Deliver
     accepted: Future[None]
+    constraint: Constraint | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,9 @@ class Worker:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.failed = False
+        self.failed = self._stopping = False
+        self.on_failure: Callable[[], object] | None = None
+        """Called on the engine's thread when it ends without being told to."""
         self._inbox: queue.SimpleQueue[_Add | _Cancel | None] = queue.SimpleQueue()
         self._deliver: dict[str, Deliver] = {}
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -64,13 +68,15 @@ class Worker:
         """Whether requests are being served."""
         return self._thread.is_alive() and not self.failed
 
-    def submit(self, request: Request, deliver: Deliver) -> Future[None]:
+    def submit(
+        self, request: Request, deliver: Deliver, constraint: Constraint | None = None
+    ) -> Future[None]:
         """Hand a request over; the future says when it is accepted, or raises the RequestError that refused it.
 
         `deliver` is called on the engine's thread and must not block.
         """
         accepted: Future[None] = Future()
-        self._inbox.put(_Add(request, deliver, accepted))
+        self._inbox.put(_Add(request, deliver, accepted, constraint))
         if not self.alive:  # the thread may have ended before it saw this one
             self._refuse_all()
         return accepted
@@ -89,11 +95,13 @@ class Worker:
                     time.sleep(_IDLE_S)  # a scheduler may hold all work back for a moment
         except Exception:
             log.exception("the engine failed; every open request is ended with an error")
-            self.failed = True
+        finally:  # also after what is no Exception, as a panic in a library's Rust is none
+            self.failed = bool(self._deliver) or not self._stopping
             for request_id in list(self._deliver):
                 self._end(request_id, FinishReason.ERROR, "the engine failed; see the server's log")
-        finally:
             self._refuse_all()
+            if self.failed and self.on_failure is not None:
+                self.on_failure()
 
     def _take_orders(self) -> bool:
         """Work off the inbox, waiting if the engine is idle; False when it is time to stop."""
@@ -103,6 +111,7 @@ class Worker:
             except queue.Empty:
                 return True
             if order is None:
+                self._stopping = True
                 for request_id in list(self._deliver):
                     self._cancel(request_id)
                 return False
@@ -113,7 +122,7 @@ class Worker:
 
     def _add(self, order: _Add) -> None:
         try:
-            self.engine.add(order.request)
+            self.engine.add(order.request, order.constraint)
         except KnownError as error:
             order.accepted.set_exception(error)
             return

@@ -10,16 +10,15 @@ from serve.estimate import (
     LearningTimeModel,
     OnlineDemand,
     OutputLengths,
-    StepWork,
     TimeModel,
     percentage_errors,
-    work_of,
 )
 from serve.goodput import Ending
 from serve.kv import PrefixForest
 from serve.request import Priority, Request, SamplingParams, Timeline
-from serve.schedule import Schedule, Scheduler
+from serve.schedule import Schedule, Scheduler, work_of
 from serve.simulate import Arrival, Outcome, VirtualClock, simulate
+from serve.step_work import StepWork
 
 TIMES = TimeModel(np.array([0.004, 2e-4, 1e-7, 5e-4, 1e-6, 1e-4]))
 """A small model on a slow machine: 4 ms a step, 0.2 ms a prompt token, 0.5 ms a decoding request."""

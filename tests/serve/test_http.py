@@ -8,41 +8,17 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
-import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 
 from serve.engine import Engine, EngineConfig
-from serve.http import Limits, Server
+from serve.http import Limits
 from serve.request import SamplingParams
+from tests.serve.servers import HEADERS, KEY, another, running, wait_until
 
-KEY = "sesame-1234"
-HEADERS = {"Authorization": f"Bearer {KEY}"}
 HELLO = [{"role": "user", "content": "hello"}]
-
-
-@contextmanager
-def running(engine, limits=None, key=KEY):
-    """A server on a free port; its base address, the Server and uvicorn."""
-    server = Server(engine, "tiny", limits or Limits(), key)
-    config = uvicorn.Config(server.app(), port=0, log_level="warning", timeout_graceful_shutdown=30)
-    uv = uvicorn.Server(config)
-    sock = socket.create_server(("127.0.0.1", 0), backlog=256)
-    thread = threading.Thread(target=uv.run, kwargs={"sockets": [sock]})
-    thread.start()
-    try:
-        while not uv.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{sock.getsockname()[1]}", server, uv
-    finally:
-        uv.should_exit = True
-        thread.join()
-        sock.close()
 
 
 @pytest.fixture(scope="module")
@@ -202,8 +178,8 @@ def test_an_oversize_body_is_cut_off(client):
 def test_a_body_that_never_comes_times_out(served):
     host, port = served[0].removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as raw:
-        head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}"
-        raw.sendall(f"{head}\r\nContent-Length: 9\r\n\r\n{{".encode())
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}"
+        raw.sendall(f"{head}\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{{".encode())
         assert b" 408 " in raw.recv(4096)
 
 
@@ -228,16 +204,9 @@ def test_a_client_that_hangs_up_cancels_its_request(served, client):
     assert server.engine.stats.finished["cancelled"] > before
 
 
-def wait_until(condition, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)
-
-
 def test_more_open_requests_than_allowed_get_429(engine):
     with (
-        running(engine, Limits(open_requests=1)) as (base, _, _),
+        running(another(engine), Limits(open_requests=1)) as (base, _, _),
         httpx.Client(base_url=base, headers=HEADERS) as client,
     ):
         body = {"messages": HELLO, "max_tokens": 200, "ignore_eos": True, "stream": True}
@@ -249,7 +218,10 @@ def test_more_open_requests_than_allowed_get_429(engine):
 
 def test_a_server_told_to_stop_finishes_what_it_has(engine):
     answers = []
-    with running(engine) as (base, _, uv), httpx.Client(base_url=base, headers=HEADERS, timeout=30) as client:
+    with (
+        running(another(engine)) as (base, _, uv),
+        httpx.Client(base_url=base, headers=HEADERS, timeout=30) as client,
+    ):
         body = {"messages": HELLO, "max_tokens": 150, "ignore_eos": True, "stream": True, "temperature": 0}
         with client.stream("POST", "/v1/chat/completions", json=body) as response:
             lines = response.iter_lines()
@@ -265,8 +237,8 @@ def test_a_failing_engine_ends_every_request_and_says_so(tiny, tiny_model, caplo
     def broken():
         raise ArithmeticError("planted")
 
-    engine.step = broken
     with running(engine) as (base, _, _), httpx.Client(base_url=base, headers=HEADERS) as client:
+        engine.step = broken
         first = chat(client)
         assert (first.status_code, first.json()["error"]["type"]) == (500, "server_error")
         assert client.get("/health").status_code == 503

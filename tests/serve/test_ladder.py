@@ -12,12 +12,13 @@ import pytest
 from serve import ladder
 from serve.capacity import LADDER, Server, rung_of
 from serve.errors import InputError
-from serve.estimate import StepWork, TimeModel
+from serve.estimate import TimeModel
 from serve.goodput import Ending
 from serve.ladder import STRICT, BusyClock, Drive, Steps, climb, feasible, make_engine, table
 from serve.model import Model
 from serve.request import Priority
 from serve.simulate import Arrival, Outcome
+from serve.step_work import StepWork
 from serve.weights import Checkpoint
 from tests.serve.conftest import save_tiny
 
