@@ -148,7 +148,7 @@ def _gathered(
 @contextmanager
 def _opened(job: Job) -> Iterator[tuple[Rows, Any]]:
     with ExitStack() as stack:
-        adata = open_h5ad(Path(job.source), backed=True)
+        adata = open_h5ad(Path(job.source), backed=True, known=True)
         stack.callback(adata.file.close)
         matrix, where, var = matrix_of(adata, job.options.layer, stack)
         yield stack.enter_context(Rows(matrix, where=where)), var

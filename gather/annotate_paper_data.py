@@ -21,6 +21,7 @@ import scipy.sparse as sp
 from gather._cell_kernels import rank_sparse
 from gather.annotate_file import open_h5ad, whole_file
 from gather.annotate_input import TARGET_SUM, looks_like_counts, names_that_ground
+from vckg.atomic import check_outputs
 from vckg.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ def prepare(
     if source is None or not source.is_file():
         what = "name the file" if source is None else f"{source}: no such file"
         raise InputError(f"{what}: {test_set.title} is not shipped; fetch {test_set.url} and give its path")
+    inputs = [source] if label_map is None else [source, label_map]
+    check_outputs([out], inputs=inputs, overwrite=True)
     adata = open_h5ad(source)
     if test_set.label not in adata.obs:
         raise InputError(

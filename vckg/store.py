@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from vckg.atomic import reason, replacing
 from vckg.errors import GraphError
 from vckg.schema import CATEGORIES, FORMAT, FORMAT_VERSION, RELATION_NAMES
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from vckg.graph import Graph
 
 MANIFEST = "manifest.json"
-SCRATCH = ".building"
 _REBUILD = "build it again with `vckg build`"
 
 
@@ -49,16 +47,14 @@ def new_folder(folder: Path) -> Iterator[Path]:
     folder = folder.absolute()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=SCRATCH, dir=folder.parent))
-        try:
+        with replacing(folder) as scratch:
+            scratch.mkdir()
             yield scratch
-            replace_folder(scratch, folder)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
+                raise GraphError(f"{folder}: exists and is not a graph folder; name another output folder")
     except OSError as error:
-        reason = error.strerror or str(error).split("\n")[0]
         raise GraphError(
-            f"{folder}: cannot write it ({reason}); nothing was kept; make room or name another folder"
+            f"{folder}: cannot write it ({reason(error)}); nothing was kept; make room or name another folder"
         ) from error
 
 
@@ -90,20 +86,6 @@ def manifest_seal(manifest: dict[str, Any]) -> str:
     """Return the sha256 over everything else a manifest says, so that a change of it is noticed too."""
     said = {key: value for key, value in manifest.items() if key != "seal"}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
-
-
-def replace_folder(scratch: Path, folder: Path) -> None:
-    """Put a finished folder in its place; an older graph there is moved aside first, then removed."""
-    scratch.chmod(0o755)
-    if not folder.exists():
-        scratch.rename(folder)
-        return
-    if not (folder / MANIFEST).is_file() and any(folder.iterdir()):
-        raise GraphError(f"{folder}: exists and is not a graph folder; name another output folder")
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
-    folder.rename(aside / "graph")
-    scratch.rename(folder)
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
