@@ -64,7 +64,9 @@ def _attributes(element: Any) -> None:
 def _data_set(element: Any, place: str, budget: int) -> int:
     """Check one data set; return the bytes that were read."""
     if element.is_virtual or element.external:
-        raise Problem(f"{place!r} keeps its values in another file; write the file again with adata.write_h5ad()")
+        raise Problem(
+            f"{place!r} keeps its values in another file; write the file again with adata.write_h5ad()"
+        )
     if element.shape is None:
         return 0
     size, stored = element.size * element.dtype.itemsize, element.id.get_storage_size()
@@ -91,7 +93,7 @@ def main(path: str) -> None:
             walk(file)
     except Problem as problem:
         said = str(problem)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  what the library says is handed on
         said = f"cannot be read, it may be cut off or damaged ({' '.join(str(error).split())[:200]})"
     else:
         said = ""

@@ -74,7 +74,9 @@ def open_h5ad(path: Path, *, backed: bool = False, known: bool = False) -> ad.An
                 f"{path}: is HDF5 but no h5ad (no {missing[0]!r}); export the data with adata.write_h5ad()"
             )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # anndata's remarks on files of its older releases, and on odd values
+            warnings.simplefilter(
+                "ignore"
+            )  # anndata's remarks on files of its older releases, and on odd values
             return ad.read_h5ad(path, backed="r" if backed else None)
     except InputError:
         raise
@@ -126,6 +128,8 @@ def _end_walk(walker: subprocess.Popen[bytes], path: Path) -> None:
     finally:
         walker.kill()
         walker.wait()
+        if walker.stdout is not None:
+            walker.stdout.close()
     if problem:
         raise InputError(f"{path}: {problem}")
 

@@ -74,7 +74,11 @@ def sweep(target: Path) -> None:
 
 
 def check_outputs(
-    outputs: Sequence[Path], *, inputs: Sequence[Path] = (), overwrite: bool = False, missing_folder: bool = False
+    outputs: Sequence[Path],
+    *,
+    inputs: Sequence[Path] = (),
+    overwrite: bool = False,
+    missing_folder: bool = False,
 ) -> None:
     """Refuse outputs that would overwrite an input, each other, or something that exists.
 

@@ -57,13 +57,15 @@ def export(graph: Graph, form: str, folder: Path | str, *, i_have_the_right: boo
             "no source of this graph states a licence that allows redistribution, so nothing would be exported; "
             "pass --i-have-the-right if you have it"
         )
-    with locked(folder.parent / f".{folder.name}.lock", f"is exporting to {folder}"):
-        with new_folder(folder) as scratch:
-            FORMATS[form](selection, scratch)
-            manifest = _manifest(selection, form, closed, scratch)
-            manifest["seal"] = manifest_seal(manifest)
-            text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-            (scratch / MANIFEST).write_text(text, encoding="utf-8")
+    with (
+        locked(folder.parent / f".{folder.name}.lock", f"is exporting to {folder}"),
+        new_folder(folder) as scratch,
+    ):
+        FORMATS[form](selection, scratch)
+        manifest = _manifest(selection, form, closed, scratch)
+        manifest["seal"] = manifest_seal(manifest)
+        text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+        (scratch / MANIFEST).write_text(text, encoding="utf-8")
     return manifest
 
 

@@ -63,18 +63,21 @@ def make(
     refuse_foreign(folder)
     present, absent = at_hand(chosen, places)
     taken = fetch(present, places)
-    with locked(folder.parent / f".{folder.name}.lock", f"is building {folder}"):
-        with progress(f"building {folder.name} from {len(taken)} sources"), _uncollected():
-            graph, mappings = build_graph(taken, excluded_parts)
-            graph.manifest |= _parameters(profile, include, exclude) | {"absent": absent}
-            with new_folder(folder) as scratch:
-                with ThreadPoolExecutor(1) as pool:
-                    edges = pool.submit(write_edges, graph, scratch / "edges.parquet")
-                    pq.write_table(node_table(graph), scratch / "nodes.parquet", compression="zstd")
-                    licence = "see the manifest: each source under its own licence"
-                    write_sssom(mappings.table(graph.names), scratch / "mappings.sssom.tsv", licence=licence)
-                    edges.result()
-                write_files(graph, scratch)
+    with (
+        locked(folder.parent / f".{folder.name}.lock", f"is building {folder}"),
+        progress(f"building {folder.name} from {len(taken)} sources"),
+        _uncollected(),
+    ):
+        graph, mappings = build_graph(taken, excluded_parts)
+        graph.manifest |= _parameters(profile, include, exclude) | {"absent": absent}
+        with new_folder(folder) as scratch:
+            with ThreadPoolExecutor(1) as pool:
+                edges = pool.submit(write_edges, graph, scratch / "edges.parquet")
+                pq.write_table(node_table(graph), scratch / "nodes.parquet", compression="zstd")
+                licence = "see the manifest: each source under its own licence"
+                write_sssom(mappings.table(graph.names), scratch / "mappings.sssom.tsv", licence=licence)
+                edges.result()
+            write_files(graph, scratch)
     return Graph.load(folder)
 
 
