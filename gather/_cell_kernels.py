@@ -17,18 +17,6 @@ UNDECIDED = 255
 
 
 @compiled
-def file_entries(
-    rows: Array, columns: Array, values: Array, place: Array, indices: Array, data: Array
-) -> None:
-    """Put each entry at the next free place of its row."""
-    for i in range(len(rows)):
-        at = place[rows[i]]
-        indices[at] = columns[i]
-        data[at] = values[i]
-        place[rows[i]] = at + 1
-
-
-@compiled
 def _insert(strength: float, column: int, n: int, strengths: Array, columns: Array, order: Array) -> int:
     """Keep the strongest in descending order, equals by `order` of their columns; return how many are kept."""
     top = len(strengths)

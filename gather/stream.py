@@ -203,7 +203,7 @@ def _transposed(
     group: Any, shape: tuple[int, int], folder: Path, where: str
 ) -> tuple[npt.NDArray[np.int64], Any, Any]:
     """Turn CSC into CSR on disk: count the rows' entries, then file each entry where its row begins."""
-    from gather._cell_kernels import file_entries
+    from gather._row_kernels import file_entries
 
     indptr_in = np.asarray(group["indptr"][:], np.int64)
     n, stored = shape[0], int(indptr_in[-1])
