@@ -13,7 +13,6 @@ at all.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from arena.types import (
     Usage,
     canonical_json,
 )
+from vckg.atomic import write_text
 from vckg.errors import InputError
 
 MANIFEST, SAMPLES, ANSWERS, SCORES = "manifest.json", "samples.jsonl", "answers.jsonl", "scores.jsonl"
@@ -39,14 +39,7 @@ Record = TypeVar("Record", Sample, Answer, Score)
 
 def write_atomic(path: Path, text: str | Iterable[str]) -> None:
     """Write a text file whole, through a temporary sibling; pieces of text are written as they come."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.writelines([text] if isinstance(text, str) else text)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, text)
 
 
 def write_manifest(folder: Path, manifest: RunManifest) -> None:

@@ -12,49 +12,30 @@ import numpy.typing as npt
 from gather._compiled import compiled
 
 Array = npt.NDArray[Any]
+UNDECIDED = 255
+"""Status of a cell that `label_cells` leaves to the `gather.label.Labeller`."""
 
 
 @compiled
-def file_entries(
-    rows: Array, columns: Array, values: Array, place: Array, indices: Array, data: Array
-) -> None:
-    """Put each entry at the next free place of its row."""
-    for i in range(len(rows)):
-        at = place[rows[i]]
-        indices[at] = columns[i]
-        data[at] = values[i]
-        place[rows[i]] = at + 1
-
-
-@compiled
-def _insert(strength: float, column: int, n: int, strengths: Array, columns: Array) -> int:
-    """Keep the strongest in descending order, equals by column; return how many are kept."""
+def _insert(strength: float, column: int, n: int, strengths: Array, columns: Array, order: Array) -> int:
+    """Keep the strongest in descending order, equals by `order` of their columns; return how many are kept."""
     top = len(strengths)
-    if n == top and strength <= strengths[top - 1]:
+    last = columns[top - 1]
+    if n == top and (
+        strength < strengths[top - 1] or (strength == strengths[top - 1] and order[column] > order[last])
+    ):
         return n
     at = n if n < top else top - 1
-    while at > 0 and strengths[at - 1] < strength:
+    while at > 0 and (
+        strengths[at - 1] < strength
+        or (strengths[at - 1] == strength and order[columns[at - 1]] > order[column])
+    ):
         strengths[at] = strengths[at - 1]
         columns[at] = columns[at - 1]
         at -= 1
     strengths[at] = strength
     columns[at] = column
     return min(n + 1, top)
-
-
-@compiled
-def count_sparse(indices: Array, values: Array, detected: Array) -> None:
-    """Add to `detected` [columns] how many of the stored values are above zero."""
-    for i in range(len(indices)):
-        detected[indices[i]] += values[i] > 0
-
-
-@compiled
-def count_dense(values: Array, detected: Array) -> None:
-    """As `count_sparse`, for a dense block."""
-    for cell in range(values.shape[0]):
-        for column in range(values.shape[1]):
-            detected[column] += values[cell, column] > 0
 
 
 @compiled
@@ -76,13 +57,15 @@ def rank_sparse(
     counts: bool,
     target: float,
     idf: Array,
+    order: Array,
     columns: Array,
     found: Array,
 ) -> None:
     """Fill `columns` [cells, top] with each cell's strongest genes by TF-IDF, `found` with how many; CSR
     rows.
 
-    A negative `idf` marks genes that take no part.
+    A negative `idf` marks genes that take no part. Genes that are equally strong come by `order` [genes], so that
+    neither the storage of the matrix nor the order of its columns decides.
     """
     strengths = np.empty(columns.shape[1], np.float64)
     logs, cell_of = np.empty(64, np.float64), np.full(64, -1, np.int64)
@@ -97,12 +80,14 @@ def rank_sparse(
             weight = idf[indices[i]]
             if weight > 0 and data[i] > 0:
                 value = _logged(data[i], scale, cell, logs, cell_of) if counts else data[i]
-                n = _insert(value * weight, indices[i], n, strengths, columns[cell])
+                n = _insert(value * weight, indices[i], n, strengths, columns[cell], order)
         found[cell] = n
 
 
 @compiled
-def rank_dense(values: Array, counts: bool, target: float, idf: Array, columns: Array, found: Array) -> None:
+def rank_dense(
+    values: Array, counts: bool, target: float, idf: Array, order: Array, columns: Array, found: Array
+) -> None:
     """As `rank_sparse`, for a dense block."""
     strengths = np.empty(columns.shape[1], np.float64)
     logs, cell_of = np.empty(64, np.float64), np.full(64, -1, np.int64)
@@ -120,7 +105,7 @@ def rank_dense(values: Array, counts: bool, target: float, idf: Array, columns: 
                     if counts
                     else values[cell, column]
                 )
-                n = _insert(value * idf[column], column, n, strengths, columns[cell])
+                n = _insert(value * idf[column], column, n, strengths, columns[cell], order)
         found[cell] = n
 
 
@@ -221,17 +206,23 @@ def _sharpened(sums: Array, inverse: Array, winner: int, power: int, spread: Arr
 
 
 @compiled
-def _discoveries(sums: Array, critical: Array, counts: Array) -> int:
-    """Benjamini-Hochberg at counts of powers of two: the last level that as many candidates reach as it asks for,
-    -1 for none. `critical` [levels, candidates] is the least statistic of each level.
+def _discoveries(sums: Array, critical: Array, counts: Array) -> Any:
+    """Bounds of what Benjamini-Hochberg discovers: two levels, the first surely reached, the second an upper bound.
+
+    Level j is reached where ``counts[j]`` candidates have at least their statistic ``critical[j]``; -1 for none. A
+    number of discoveries between two counts shows at the upper one's level, where more candidates than the lower
+    count reach it. `critical` is [levels, candidates]; `counts` ascend from 1 to the number of tests.
     """
+    bound = -1
     for level in range(len(counts) - 1, -1, -1):
         reached = 0
         for c in range(len(sums)):
             reached += sums[c] >= critical[level, c]
         if reached >= counts[level]:
-            return level
-    return -1
+            return level, max(level, bound)
+        if bound < 0 and level > 0 and counts[level] - counts[level - 1] > 1 and reached > counts[level - 1]:
+            bound = level
+    return -1, bound
 
 
 @compiled
@@ -250,6 +241,69 @@ def _row(matrix: tuple[Array, Array], row: int) -> Any:
 
 
 @compiled
+def _best_scores(sums: Array, inverse: Array, scale: float, best: Array, score: Array) -> int:
+    """Fill `best` with the candidates of the greatest scores, equals by position; return how many are positive."""
+    n, top = 0, len(best)
+    for c in range(len(sums)):
+        rounded = np.rint(sums[c] * inverse[c] * scale)
+        if rounded <= 0 or (n == top and rounded <= score[top - 1]):
+            continue
+        at = n if n < top else top - 1
+        while at > 0 and score[at - 1] < rounded:
+            score[at], best[at] = score[at - 1], best[at - 1]
+            at -= 1
+        score[at], best[at] = rounded, c
+        n = min(n + 1, top)
+    return n
+
+
+@compiled
+def _expected(
+    sums: Array, inverse: Array, best: Array, n: int, lin: Array, power: int, bonus: float, scale: float
+) -> Any:
+    """The candidate among the `n` best that is worth most if each is the truth as likely as its score says
+    (`gather.label.by_expected_similarity`).
+    """
+    chance = np.empty(n)
+    total = 0.0
+    for i in range(n):
+        chance[i] = (sums[best[i]] * inverse[best[i]] / (sums[best[0]] * inverse[best[0]])) ** power
+        total += chance[i]
+    winner, top = best[0], -1.0
+    for i in range(n):
+        worth = bonus * chance[i] / total
+        for j in range(n):
+            worth += lin[best[i], best[j]] * chance[j] / total
+        worth = np.rint(worth * scale)
+        if worth > top:
+            winner, top = best[i], worth
+    return winner
+
+
+@compiled
+def _answer(
+    sums: Array,
+    critical: Array,
+    sure: float,
+    sure_above: Array,
+    here: int,
+    above: Array,
+    below: tuple[Array, Array],
+    threshold: float,
+    vague: bool,
+    back_off: bool,
+) -> Any:
+    """Term, status and confidence where the candidates with at least `critical` are discovered."""
+    if sure >= threshold and not (vague and back_off) and _supported(sums, critical, _row(below, here)):
+        return here, 3, sure
+    if back_off:
+        for i in range(len(above)):
+            if sure_above[i] >= threshold and _supported(sums, critical, _row(below, above[i])):
+                return above[i], 2, sure_above[i]
+    return -1, 1, sure
+
+
+@compiled
 def label_cells(
     columns: Array,
     found: Array,
@@ -263,6 +317,8 @@ def label_cells(
     line: tuple[Array, Array],
     above: tuple[Array, Array],
     below: tuple[Array, Array],
+    lin: Array,
+    considered: tuple[int, int, float],
     critical: Array,
     counts: Array,
     map_: Array,
@@ -276,50 +332,62 @@ def label_cells(
     status: Array,
     confidence: Array,
 ) -> None:
-    """Label every cell from its ranked genes (see `gather.label.Labeller`, which decides the same way).
+    """Label every cell from its ranked genes as `gather.label.Labeller` does, whose rule this is.
 
     `evidence` are CSR parts [panel columns, candidates]; `line` those of which candidates lie on a term's line,
-    `below` at or below it; `above` lists each candidate's answerable ancestors, the most informative first.
-    `critical` [genes + 1, levels, candidates] and `counts` [levels] say which candidates the null supports, by how
-    many genes the cell has.
+    `below` at or below it; `above` lists each candidate's answerable ancestors, the most informative first; `lin` is
+    the similarity of candidates. `considered` says how many of them compete by expected similarity, with which
+    sharpness and bonus. `critical` [genes + 1, levels, candidates] and `counts` [levels] bound which candidates the
+    null supports, by how many genes the cell has. Where both bounds do not lead to one answer the status is
+    `UNDECIDED` and the caller asks the `Labeller`.
     """
     indptr, indices, weights = evidence
     sums, spread, scratch = np.empty(len(inverse)), np.empty(len(inverse)), np.empty(len(inverse))
+    first, score, sure_above = np.empty(considered[0], np.int64), np.empty(considered[0]), np.empty(256)
     for cell in range(len(found)):
         n = found[cell]
         genes = columns[cell, :n]
         _add_up(genes, ranks, indptr, indices, weights, sums)
-        winner, top = -1, 0.0
-        for c in range(len(sums)):
-            score = np.rint(sums[c] * inverse[c] * scale)
-            if score > top:
-                winner, top = c, score
-        best[cell] = winner
+        many = _best_scores(sums, inverse, scale, first, score)
         status[cell] = 1 if n else 0
-        if winner < 0:
+        if not many:
             continue
-        statistic[cell] = sums[winner]
+        winner = _expected(sums, inverse, first, many, lin, considered[1], considered[2], scale)
+        best[cell], statistic[cell] = winner, sums[winner]
         similarity = sums[winner] / (length[winner] * norms[n])
         share = _share(genes, ranks, indptr, indices, winner)
-        total = _sharpened(sums, inverse, winner, power, spread, scratch)
+        total = _sharpened(sums, inverse, first[0], power, spread, scratch)
         here = position[winner]
-        confidence[cell] = _confidence(_belief(spread, total, _row(line, here)), similarity, share, map_)
-        level = 0  # a winner that is discovered by itself supports all that is above it
-        if sums[winner] < critical[n, 0, winner]:
-            level = _discoveries(sums, critical[n], counts)
-            if level < 0:
+        sure = _confidence(_belief(spread, total, _row(line, here)), similarity, share, map_)
+        confidence[cell] = sure
+        low, high = 0, 0  # a winner that is discovered by itself supports all that is above it
+        alone = sums[winner] >= critical[n, 0, winner]
+        if not alone:
+            low, high = _discoveries(sums, critical[n], counts)
+            if high < 0:
                 continue
-        if (
-            confidence[cell] >= threshold
-            and not (vague[winner] and back_off)
-            and _supported(sums, critical[n, level], _row(below, here))
-        ):
-            term[cell], status[cell] = here, 3
-            continue
-        if not back_off:
-            continue
-        for higher in _row(above, winner):
-            sure = _confidence(_belief(spread, total, _row(line, higher)), similarity, share, map_)
-            if sure >= threshold and _supported(sums, critical[n, level], _row(below, higher)):
-                term[cell], status[cell], confidence[cell] = higher, 2, sure
-                break
+        higher = _row(above, winner)[: len(sure_above)]
+        if back_off and not (alone and sure >= threshold and not vague[winner]):
+            for i in range(len(higher)):
+                belief = _belief(spread, total, _row(line, higher[i]))
+                sure_above[i] = _confidence(belief, similarity, share, map_)
+        most = _answer(
+            sums, critical[n, high], sure, sure_above, here, higher, below, threshold, vague[winner], back_off
+        )
+        least = (-1, 1, sure)
+        if low >= 0:
+            least = _answer(
+                sums,
+                critical[n, low],
+                sure,
+                sure_above,
+                here,
+                higher,
+                below,
+                threshold,
+                vague[winner],
+                back_off,
+            )
+        term[cell], status[cell], confidence[cell] = most
+        if least[0] != most[0] or least[1] != most[1]:
+            term[cell], status[cell] = -1, UNDECIDED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 AUTO, CELL = "auto", "cell"
 DEFAULT_KEY = "gather"
 SUFFIXES = ("cell_type", "cell_type_ontology_term_id", "confidence", "fdr", "status")
+CELL_SET = "cell_set"
+"""Suffix of the column of Leiden clusters, which only ``groupby="auto"`` writes."""
+_PLAIN = re.compile(r"\w[\w.-]{0,63}")
 _PACKAGES = ("vckg", "anndata", "scanpy", "numpy", "scipy")
 
 
@@ -249,7 +253,7 @@ def work_out(
         position = {a.cell_set: i for i, a in enumerate(annotations)}
         cell_set = np.array([position.get(g, -1) for g in groups.tolist()], np.int32)
         if options.groupby == AUTO:
-            columns["cell_set"] = pd.Categorical(groups.tolist())
+            columns[CELL_SET] = pd.Categorical(groups.tolist())
     named = {f"{options.key_added}_{suffix}": values for suffix, values in columns.items()}
     return Outcome(annotations, named, summary(annotations, graph, parameters, about | read), cell_set)
 
@@ -290,11 +294,21 @@ def allowed_candidates(
 
 
 def check_key(adata: ad.AnnData, key: str) -> None:
-    """Refuse to overwrite columns or an entry that gather did not write."""
-    ours = key in adata.uns and isinstance(adata.uns[key], dict) and adata.uns[key].get("format") == FORMAT
-    taken = [c for c in (f"{key}_{suffix}" for suffix in SUFFIXES) if c in adata.obs]
-    taken += [f"uns[{key!r}]"] if key in adata.uns else []
-    if taken and not ours:
+    """Refuse a key that is no plain name, and to overwrite columns or an entry that gather did not write."""
+    if not _PLAIN.fullmatch(key):
+        raise InputError(
+            f"--key-added {key!r}: wanted a plain name of at most 64 letters, digits, '_', '-' or '.', such as gather"
+        )
+    kept = adata.uns.get(key)
+    ours = isinstance(kept, dict) and kept.get("format") == FORMAT
+    written: tuple[str, ...] = SUFFIXES if ours else ()
+    parameters = kept.get("parameters") if isinstance(kept, dict) and ours else None
+    if isinstance(parameters, dict) and parameters.get("groupby") == AUTO:
+        written = (*SUFFIXES, CELL_SET)
+    columns = {f"{key}_{suffix}" for suffix in (*SUFFIXES, CELL_SET) if suffix not in written}
+    taken = [str(c) for c in adata.obs.columns if c in columns]
+    taken += [f"uns[{key!r}]"] if key in adata.uns and not ours else []
+    if taken:
         raise InputError(
             f"{taken[0]} exists and was not written by gather; choose another name with --key-added"
         )

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gather.annotate_adata import CELL, Options, Outcome, asking, declared_terms, work_out
-from gather.annotate_file import check_output, open_h5ad, write_annotated
+from gather.annotate_file import open_h5ad, write_annotated
 from gather.evidence import Annotation
+from vckg.atomic import check_outputs
 from vckg.console import err, progress
 from vckg.errors import InputError
 
@@ -54,9 +55,7 @@ def annotate_file(
     if out.suffix != ".h5ad":
         raise InputError(f"{out}: the output is an h5ad; give a name that ends in .h5ad")
     if llm is None or not llm.dry_run:  # a dry run writes nothing
-        check_output(source, out, overwrite=overwrite)
-        if report is not None:
-            check_output(source, report, overwrite=overwrite)
+        check_outputs([out, report] if report else [out], inputs=[source], overwrite=overwrite)
     by_cell = options.groupby == CELL
     if dask is not None and not by_cell:
         raise InputError("--dask spreads single cells; add --groupby cell")

@@ -7,28 +7,29 @@ for byte, whichever worker did what and however often a lost one's blocks were d
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from gather.annotate_adata import Options, Outcome, allowed_candidates, check_key, describe, summary
 from gather.annotate_cells import (
     CellAnnotator,
     CellAnswers,
-    count_detected,
     make_annotator,
-    matrix_of,
     obs_of,
+    opened_file,
     stream,
+    survey_in_threads,
 )
 from gather.annotate_file import open_h5ad
 from gather.annotate_input import names_that_ground
+from gather.annotate_values import Place, Survey, choose, places, rows_of
 from gather.ontology import Ontology
 from gather.stream import Rows
 from vckg.errors import InputError
@@ -89,18 +90,23 @@ def work_out_on_dask(
     job = Job(str(source.resolve()), str(graph.folder), options, None if allowed is None else tuple(allowed))
     with ExitStack() as stack:
         client = client or stack.enter_context(_connected(address))
-        matrix, where, var = matrix_of(adata, options.layer, stack)
-        names_from, _ = names_that_ground(graph, var)
-        n = int(matrix.attrs["shape"][0]) if hasattr(matrix, "keys") else int(matrix.shape[0])
+        n = adata.n_obs
         spans = [(low, min(low + CELLS_PER_TASK, n)) for low in range(0, n, CELLS_PER_TASK)]
-        counted = _gathered(client, _count, [(job, low, high) for low, high in spans], spans, done)
-        detected = np.sum(counted, axis=0, dtype=np.int64)
-        shared = client.scatter(detected, broadcast=True)
-        parts = _gathered(client, _annotate, [(job, shared, low, high) for low, high in spans], spans, done)
+
+        def survey(place: Place) -> Survey:
+            calls = [(job, place.where, low, high) for low, high in spans]
+            total: Survey = reduce(operator.add, _gathered(client, _survey, calls, spans, done))
+            return total
+
+        place, found = choose(adata, options.layer, survey, file=opened_file(adata, stack))
+        names_from, _ = names_that_ground(graph, place.var)
+        shared = client.scatter(found, broadcast=True)
+        calls = [(job, place.where, shared, low, high) for low, high in spans]
+        parts = _gathered(client, _annotate, calls, spans, done)
     answers = CellAnswers.joined(parts)
     columns = obs_of(answers, Ontology.of_cells(graph))
     named = {f"{options.key_added}_{suffix}": values for suffix, values in columns.items()}
-    about = describe(options, allowed) | {"values": where, "gene_names": names_from}
+    about = describe(options, allowed) | {"values": place.where, "gene_names": names_from}
     return Outcome((), named, summary((), graph, parameters, about), np.full(n, -1, np.int32))
 
 
@@ -146,43 +152,38 @@ def _gathered(
 
 
 @contextmanager
-def _opened(job: Job) -> Iterator[tuple[Rows, Any]]:
+def _opened(job: Job, where: str) -> Iterator[tuple[Rows, Any]]:
     with ExitStack() as stack:
-        adata = open_h5ad(Path(job.source), backed=True)
+        adata = open_h5ad(Path(job.source), backed=True, known=True)
         stack.callback(adata.file.close)
-        matrix, where, var = matrix_of(adata, job.options.layer, stack)
-        yield stack.enter_context(Rows(matrix, where=where)), var
+        found = places(adata, job.options.layer, opened_file(adata, stack))
+        place = next(p for p in found if p.where == where)
+        yield stack.enter_context(rows_of(place, adata.n_obs)), place.var
 
 
-def _count(job: Job, low: int, high: int) -> npt.NDArray[np.int64]:
-    with _opened(job) as (rows, _var):
-        return count_detected(rows, start=low, stop=high)
+def _survey(job: Job, where: str, low: int, high: int) -> Survey:
+    with _opened(job, where) as (rows, _var):
+        return survey_in_threads(rows, start=low, stop=high)
 
 
-def _annotate(job: Job, detected: npt.NDArray[np.int64], low: int, high: int) -> CellAnswers:
-    with _opened(job) as (rows, var):
-        annotator = _annotator(job, detected.tobytes(), rows, var)
+def _annotate(job: Job, where: str, found: Survey, low: int, high: int) -> CellAnswers:
+    with _opened(job, where) as (rows, var):
+        annotator = _annotator(job, where, found, rows, var)
         return CellAnswers.joined(stream(rows, annotator, start=low, stop=high, threads=1))
 
 
-_kept: dict[tuple[Job, bytes], CellAnnotator] = {}
+_kept: dict[tuple[Job, str, bool, bytes], CellAnnotator] = {}
 
 
-def _annotator(job: Job, detected: bytes, rows: Rows, var: Any) -> CellAnnotator:
+def _annotator(job: Job, where: str, found: Survey, rows: Rows, var: Any) -> CellAnnotator:
     """The annotator of a job, made once a worker; a worker that serves another job forgets the last."""
-    key = (job, detected)
+    key = (job, where, found.counts, found.detected.tobytes())
     if key not in _kept:
         _kept.clear()
         graph = _graph(job.graph)
         _, panel = names_that_ground(graph, var)
-        _kept[key] = make_annotator(
-            rows,
-            panel,
-            np.frombuffer(detected, np.int64),
-            graph,
-            job.options.parameters(),
-            candidates=job.candidates,
-        )
+        parameters = job.options.parameters()
+        _kept[key] = make_annotator(rows.shape[0], panel, found, graph, parameters, candidates=job.candidates)
     return _kept[key]
 
 

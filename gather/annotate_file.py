@@ -4,39 +4,68 @@ all.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-import tempfile
+import signal
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vckg.atomic import reason, replacing
 from vckg.errors import InputError
 
 if TYPE_CHECKING:
     import anndata as ad
 
 _FOLDERS = ("obs", "var")
+_ZARR = (".zgroup", "zarr.json", ".zattrs", ".zmetadata")
+WALK_S, WALK_BYTES_PER_S = 60.0, 10e6
+"""Seconds the walk of a file may take, and for how many bytes of it one more."""
 _RESERVE = 1 << 20
 
 
-def open_h5ad(path: Path, *, backed: bool = False) -> ad.AnnData:
+def open_h5ad(path: Path, *, backed: bool = False, known: bool = False) -> ad.AnnData:
     """Read an h5ad.
+
+    A process of its own walks the file first: the HDF5 library may end or hang on a damaged one, and links may lead
+    out of it (docs/security.md).
+
+    Parameters
+    ----------
+    backed
+        Whether X stays on disk.
+    known
+        Whether this file was walked already, as the workers of a cluster may take for granted.
 
     Raises
     ------
     InputError
-        The file is missing, is not HDF5, is cut off, or is HDF5 but no AnnData.
+        The file is missing, is not HDF5, is cut off or damaged, has links, or is HDF5 but no AnnData.
     """
-    import anndata as ad
     import h5py
 
+    if path.is_dir():
+        what = "a zarr store" if any((path / n).is_file() for n in _ZARR) else "a folder"
+        raise InputError(f"{path}: is {what}; wanted an h5ad file; write one with adata.write_h5ad()")
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the path of an h5ad")
-    if not h5py.is_hdf5(path):
-        raise InputError(f"{path}: is not an h5ad (no HDF5 file); export the data with adata.write_h5ad()")
+    try:
+        is_hdf5 = h5py.is_hdf5(path)
+    except ValueError:  # a name that no file can have
+        is_hdf5 = False
+    if not is_hdf5:
+        raise InputError(f"{path}: {_what_it_is(path)}; wanted an h5ad, as adata.write_h5ad() writes it")
+    walker = None if known else _start_walk(path)
+    try:
+        import anndata as ad  # while the walker is at work
+    finally:
+        if walker is not None:
+            _end_walk(walker, path)
     try:
         with h5py.File(path) as file:
             missing = [name for name in _FOLDERS if name not in file]
@@ -45,7 +74,9 @@ def open_h5ad(path: Path, *, backed: bool = False) -> ad.AnnData:
                 f"{path}: is HDF5 but no h5ad (no {missing[0]!r}); export the data with adata.write_h5ad()"
             )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # anndata's remarks on files of its older releases
+            warnings.simplefilter(
+                "ignore"
+            )  # anndata's remarks on files of its older releases, and on odd values
             return ad.read_h5ad(path, backed="r" if backed else None)
     except InputError:
         raise
@@ -55,46 +86,72 @@ def open_h5ad(path: Path, *, backed: bool = False) -> ad.AnnData:
         ) from error
 
 
-def check_output(source: Path, out: Path, *, overwrite: bool) -> None:
-    """Refuse an output that would overwrite something, or that cannot be written, before any work is done."""
-    if out.exists() and source.exists() and out.samefile(source):
-        raise InputError(f"{out}: is the input, which is never modified; give another -o")
-    if out.is_dir():
-        raise InputError(f"{out}: is a folder; give a file name")
-    if out.exists() and not overwrite:
-        raise InputError(f"{out}: exists; give another -o, or --force")
-    folder = out.parent
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; create it first")
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"{folder}: cannot be written to; choose another folder")
+def _what_it_is(path: Path) -> str:
+    """Name a file that is not HDF5 in the words of who made it."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if not head:
+        return "is empty"
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        text = head[: error.start].decode() if error.start > len(head) - 4 else ""
+    first = text.splitlines()[0] if text else ""
+    if "\0" in text or not text:
+        return "is not an h5ad (no HDF5 file)"
+    if any(mark in first for mark in ("\t", ",", ";")):
+        return "is a text table (no HDF5 file)"
+    return "is a text file (no HDF5 file)"
+
+
+def _start_walk(path: Path) -> subprocess.Popen[bytes]:
+    """Start the walk of a file (`gather._h5_walk`)."""
+    script = Path(__file__).with_name("_h5_walk.py")
+    return subprocess.Popen(
+        [sys.executable, "-P", str(script), str(path.absolute())],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _end_walk(walker: subprocess.Popen[bytes], path: Path) -> None:
+    """Wait for the walk and raise what it found."""
+    limit = WALK_S + path.stat().st_size / WALK_BYTES_PER_S
+    try:
+        said, _ = walker.communicate(timeout=limit)
+        problem = str(json.loads(said)["problem"])
+    except subprocess.TimeoutExpired:
+        problem = f"cannot be read within {limit:.0f} s, it may be damaged"
+    except ValueError:
+        problem = f"cannot be read, it is damaged (the HDF5 library ended with {_how_it_ended(walker)})"
+    finally:
+        walker.kill()
+        walker.wait()
+        if walker.stdout is not None:
+            walker.stdout.close()
+    if problem:
+        raise InputError(f"{path}: {problem}")
+
+
+def _how_it_ended(walker: subprocess.Popen[bytes]) -> str:
+    code = walker.returncode
+    try:
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    except ValueError:
+        return f"signal {-code}"
 
 
 @contextmanager
 def whole_file(out: Path) -> Iterator[Path]:
-    """Yield a temporary sibling that becomes `out` when the block ends well and vanishes when it does not."""
+    """Yield a temporary path that becomes `out` when the block ends well and vanishes when it does not."""
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent)
+        with replacing(out) as new:
+            yield new
     except OSError as error:
         raise InputError(
-            f"{out.parent}: cannot be written to ({_first_line(error)}); choose another folder"
+            f"{out}: cannot be written ({reason(error)}); make room or choose another folder"
         ) from error
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        partial.chmod(0o666 & ~_umask())
-        partial.replace(out)
-    except OSError as error:
-        raise InputError(f"{out}: could not be written ({_first_line(error)}); is the disk full?") from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_annotated(source: Path, out: Path, columns: dict[str, Any], key: str, kept: dict[str, Any]) -> None:

@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from gather.annotate_values import Place, Survey, choose, rows_of, survey_rows
 from gather.query import CellSet, Panel, ground_panel
-from vckg.errors import InputError, did_you_mean
+from gather.stream import Rows
+from vckg.errors import InputError
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -39,9 +41,6 @@ RANKED_GENES = 400
 names."""
 TARGET_SUM = 1e4
 _MAX_LOG2FC = 5.0
-LARGEST_LOG = 30.0
-"""Above any logarithm of an expression value: log2 of a million is 20."""
-_SAMPLE = 200_000
 
 
 @dataclass(frozen=True)
@@ -78,86 +77,20 @@ def read_expression(adata: ad.AnnData, graph: Graph, *, layer: str | None = None
         No cells, no usable values (scaled X without raw), too few genes that ground, or genes of another
         species.
     """
-    if adata.n_obs == 0 or adata.n_vars == 0:
-        raise InputError(
-            f"the file holds {adata.n_obs} cells and {adata.n_vars} genes; there is nothing to annotate"
-        )
-    origin, values, var = _values(adata, layer)
-    names_from, panel = names_that_ground(graph, var)
-    counts = looks_like_counts(values)
-    matrix = normalise(values) if counts else _as_rows(values)
-    detected = detection(matrix)
-    panel = Panel(panel.names, panel.nodes, detected, panel.ambiguous, panel.ungrounded, panel.technical)
-    return Expression(matrix, panel, origin, names_from, counts)
+    held: dict[str, Rows] = {}
 
+    def survey(place: Place) -> Survey:
+        held[place.where] = rows_of(place, adata.n_obs)
+        return survey_rows(held[place.where])
 
-def _values(adata: ad.AnnData, layer: str | None) -> tuple[str, Matrix, Any]:
-    if layer is not None:
-        if layer not in adata.layers:
-            raise InputError(
-                f"no layer {layer!r}{did_you_mean(layer, adata.layers)}; layers: {sorted(adata.layers)}"
-            )
-        return f"layers/{layer}", _checked(adata.layers[layer], f"layers/{layer}"), adata.var
-    raw = adata.raw
-    if raw is not None and (raw.n_vars >= adata.n_vars or adata.X is None or is_scaled(adata.X)):
-        return "raw", _checked(raw.X, "raw"), raw.var
-    if adata.X is not None and not is_scaled(adata.X):
-        return "X", _checked(adata.X, "X"), adata.var
-    for name in ("counts", "raw_counts", "data", "logcounts", "lognorm", "log1p_norm"):
-        if name in adata.layers and not is_scaled(adata.layers[name]):
-            return f"layers/{name}", _checked(adata.layers[name], f"layers/{name}"), adata.var
-    found = "is empty" if adata.X is None else "has negative values (it was scaled)"
-    raise InputError(
-        f"X {found} and there is no .raw; keep counts or log-normalised values in .raw or in a layer (--layer)"
+    place, found = choose(adata, layer, survey)
+    names_from, panel = names_that_ground(graph, place.var)
+    values = held[place.where].block(0, adata.n_obs)
+    matrix = normalise(values) if found.counts else values
+    panel = Panel(
+        panel.names, panel.nodes, detection(matrix), panel.ambiguous, panel.ungrounded, panel.technical
     )
-
-
-def _checked(values: Any, where: str) -> Matrix:
-    if hasattr(values, "to_memory"):
-        values = values.to_memory()
-    if is_scaled(values):
-        raise InputError(
-            f"{where} has negative values (it was scaled); give counts or log-normalised values by --layer"
-        )
-    numbers = _stored(values)
-    if not np.isfinite(numbers).all():
-        raise InputError(f"{where} holds NaN or infinite values; remove or fill them first")
-    return values  # type: ignore[no-any-return]
-
-
-def _stored(values: Any) -> npt.NDArray[Any]:
-    """The stored values of a dense or sparse matrix."""
-    sparse: Any = values
-    return np.asarray(sparse.data if sp.issparse(values) else values)
-
-
-def _sample(values: Any) -> npt.NDArray[Any]:
-    """Some stored values, enough to see their kind."""
-    if hasattr(values, "to_memory") or (not sp.issparse(values) and not isinstance(values, np.ndarray)):
-        values = values[: min(200, values.shape[0])]
-        values = values.to_memory() if hasattr(values, "to_memory") else values
-    numbers = _stored(values)
-    return numbers.ravel()[:_SAMPLE] if sp.issparse(values) else numbers[:2000].ravel()
-
-
-def is_scaled(values: Any) -> bool:
-    """Whether a matrix has negative values, as z-scores do."""
-    return bool((_sample(values) < 0).any())
-
-
-def looks_like_counts(values: Any) -> bool:
-    """Whether values still have to be normalised: whole numbers, or more than a logarithm gives (TPM, counts cleaned
-    of ambient RNA).
-    """
-    numbers = _sample(values)
-    if not len(numbers):
-        return False
-    whole = bool((numbers == np.round(numbers)).all()) and bool(numbers.max() > 1)
-    return whole or bool(numbers.max() > LARGEST_LOG)
-
-
-def _as_rows(values: Matrix) -> Matrix:
-    return sp.csr_matrix(values) if sp.issparse(values) else np.asarray(values)
+    return Expression(matrix, panel, place.where, names_from, found.counts)
 
 
 def normalise(counts: Matrix) -> Matrix:
@@ -286,7 +219,7 @@ def _ranked_by_scanpy(
             fold = np.nan_to_num(np.asarray(found["logfoldchanges"][group], dtype=float))
             fraction = found["pts"].loc[[str(c) for c in order], group].to_numpy(dtype=float)
             strength = np.where(scores > 0, np.minimum(fold, _MAX_LOG2FC) * fraction, 0.0)
-        result[group] = _best(expression.panel.names, order, strength)
+        result[group] = _best(expression.panel, order, strength)
     return result
 
 
@@ -299,11 +232,11 @@ def _ranked_alone(expression: Expression, rows: Matrix, *, among_others: bool) -
     if among_others and detected is not None:
         strength = strength * np.log(n / (detected * n + 1.0))
     order = np.flatnonzero(expression.panel.nodes >= 0)
-    return _best(expression.panel.names, order, strength[order])
+    return _best(expression.panel, order, strength[order])
 
 
-def _best(names: tuple[str, ...], columns: npt.NDArray[np.intp], strength: npt.NDArray[np.float64]) -> Ranked:
-    """The strongest genes with positive strength; equals in the order of the file's columns."""
-    order = np.lexsort((columns, -strength))
+def _best(panel: Panel, columns: npt.NDArray[np.intp], strength: npt.NDArray[np.float64]) -> Ranked:
+    """The strongest genes with positive strength; equals by CURIE, whatever the order of the file's columns."""
+    order = np.lexsort((panel.nodes[columns], -strength))
     order = order[strength[order] > 0][:RANKED_GENES]
-    return tuple(names[int(columns[i])] for i in order), tuple(float(strength[i]) for i in order)
+    return tuple(panel.names[int(columns[i])] for i in order), tuple(float(strength[i]) for i in order)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,19 +49,35 @@ def umap(
     rows = np.flatnonzero(np.asarray(expression.matrix.sum(axis=1)).ravel() > 0)
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(seed).choice(rows, size=most, replace=False))
-    view = _neighbours(expression, rows, seed)
-    if view is None:
-        return None
-    with warnings.catch_warnings():
+    with _one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # umap remarks that a seed makes it run on one thread
+        view = _neighbours(expression, rows, seed)
+        if view is None:
+            return None
         sc.tl.umap(view, random_state=seed)
     return rows, np.asarray(view.obsm["X_umap"], np.float32)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Run linear algebra and compiled loops on one thread: sums by several come out another way on each machine."""
+    import numba
+    from threadpoolctl import threadpool_limits
+
+    threads = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        numba.set_num_threads(threads)
 
 
 def _neighbours(expression: Expression, rows: npt.NDArray[np.intp], seed: int) -> ad.AnnData | None:
     """The given cells with principal components and neighbours; None where they are too few."""
     import anndata as ad
     import scanpy as sc
+    from threadpoolctl import threadpool_limits
 
     matrix: Any = expression.matrix
     columns = np.flatnonzero(expression.panel.nodes >= 0)
@@ -73,6 +91,7 @@ def _neighbours(expression: Expression, rows: npt.NDArray[np.intp], seed: int) -
         return None
     if view.n_vars > _MOST_GENES:
         sc.pp.highly_variable_genes(view, n_top_genes=_VARIABLE_GENES)
-    sc.pp.pca(view, n_comps=components, random_state=seed)
+    with threadpool_limits(1):  # clusters must not depend on how many cores there are
+        sc.pp.pca(view, n_comps=components, random_state=seed)
     sc.pp.neighbors(view, random_state=seed)
     return view

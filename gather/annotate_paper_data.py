@@ -20,7 +20,10 @@ import scipy.sparse as sp
 
 from gather._cell_kernels import rank_sparse
 from gather.annotate_file import open_h5ad, whole_file
-from gather.annotate_input import TARGET_SUM, looks_like_counts, names_that_ground
+from gather.annotate_input import TARGET_SUM, names_that_ground
+from gather.annotate_values import survey_rows
+from gather.stream import Rows
+from vckg.atomic import check_outputs
 from vckg.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -113,6 +116,8 @@ def prepare(
     if source is None or not source.is_file():
         what = "name the file" if source is None else f"{source}: no such file"
         raise InputError(f"{what}: {test_set.title} is not shipped; fetch {test_set.url} and give its path")
+    inputs = [source] if label_map is None else [source, label_map]
+    check_outputs([out], inputs=inputs, overwrite=True)
     adata = open_h5ad(source)
     if test_set.label not in adata.obs:
         raise InputError(
@@ -198,15 +203,25 @@ def stratified(
 
 def tfidf_sentences(adata: Any, chosen: npt.NDArray[np.intp], graph: Graph, top: int) -> list[list[str]]:
     """Genes of the chosen cells by ``log1p(expression) * ln(N / (df + 1))`` over all N cells, strongest first."""
-    values = adata.layers.get("counts", adata.X)
-    matrix = sp.csr_matrix(values)
+    where = "layers/counts" if "counts" in adata.layers else "X"
+    rows_of_file = Rows(adata.layers.get("counts", adata.X), where=where)
+    found_values = survey_rows(rows_of_file)
+    found_values.check(where)
+    matrix = sp.csr_matrix(rows_of_file.block(0, adata.n_obs))
     _, panel = names_that_ground(graph, adata.var)
-    document_frequency = np.asarray((matrix > 0).sum(axis=0)).ravel()
-    idf = np.maximum(np.log(matrix.shape[0] / (document_frequency + 1.0)), 1e-12)
+    idf = np.maximum(np.log(matrix.shape[0] / (found_values.detected + 1.0)), 1e-12)
     rows = matrix[chosen].astype(np.float32)
     columns, found = np.zeros((len(chosen), top), np.int32), np.zeros(len(chosen), np.int32)
     rank_sparse(
-        rows.indptr, rows.indices, rows.data, looks_like_counts(matrix), TARGET_SUM, idf, columns, found
+        rows.indptr,
+        rows.indices,
+        rows.data,
+        found_values.counts,
+        TARGET_SUM,
+        idf,
+        np.arange(len(idf)),
+        columns,
+        found,
     )
     return [
         [panel.names[c] for c in line[:n]] for line, n in zip(columns.tolist(), found.tolist(), strict=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vckg.atomic import write_text
 from vckg.console import err, progress
 from vckg.errors import InputError, did_you_mean
 
@@ -248,6 +249,4 @@ def benchmark_llm(
         typer.echo(line)
         lines.append(line)
     if output is not None:
-        temporary = output.with_name(f".{output.name}.partial")
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        temporary.replace(output)
+        write_text(output, "\n".join(lines) + "\n")

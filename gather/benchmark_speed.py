@@ -352,7 +352,8 @@ def _stream_file(folder: str, path: str, names: list[str]) -> tuple[float, float
     import pandas as pd
     import zarr
 
-    from gather.annotate_cells import prepare, stream
+    from gather.annotate_cells import make_annotator, stream, survey_in_threads
+    from gather.annotate_input import names_that_ground
     from gather.annotator import Parameters
     from gather.stream import Rows
     from vckg.graph import Graph
@@ -360,12 +361,17 @@ def _stream_file(folder: str, path: str, names: list[str]) -> tuple[float, float
     graph = Graph.load(folder)
     var = pd.DataFrame(index=names)
     store: Any = zarr.open_group(path, mode="r") if Path(path).is_dir() else h5py.File(path, "r")
+
+    def annotator_of(rows: Rows) -> Any:
+        _, panel = names_that_ground(graph, var)
+        return make_annotator(rows.shape[0], panel, survey_in_threads(rows), graph, Parameters())
+
     with Rows(store["X"]) as rows:  # compile and warm up on a first block, not timed
-        _, annotator = prepare(rows, var, graph, Parameters())
+        annotator = annotator_of(rows)
         next(stream(rows, annotator, stop=min(500, rows.shape[0])))
     started = time.perf_counter()
     with Rows(store["X"]) as rows:
-        _, annotator = prepare(rows, var, graph, Parameters())
+        annotator = annotator_of(rows)
         n = sum(len(part.term) for part in stream(rows, annotator))
     return n / (time.perf_counter() - started), peak_gigabytes()
 

@@ -22,6 +22,7 @@ from gather.benchmark import Bench
 from gather.benchmark_data import Question, file_questions, sentence_questions
 from gather.evaluate import score_label
 from gather.label import Calibration, Labeller, logit
+from vckg.atomic import write_text
 from vckg.console import out, run
 from vckg.resources import resource
 
@@ -149,7 +150,7 @@ def main() -> None:
 
         stored = recalibrate(vckg.load(graph), data)
         path = resource("data", "confidence.json")
-        path.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(stored, indent=1) + "\n")
         out().print_json(json.dumps(stored))
 
     run(app, "gather.calibrate")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gather.model import Reply, Usage
 from vckg.errors import InputError
+from vckg.fetch import default_cache
 
 _TABLE = """
 create table if not exists reply (
@@ -24,9 +25,7 @@ create table if not exists reply (
 
 def default_cache_path() -> Path:
     """The file in the user's cache folder that the commands use."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_path("vckg")) / "replies.sqlite3"
+    return default_cache() / "replies.sqlite3"
 
 
 class ReplyCache:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,7 +20,9 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from gather.metapath import DAMPING, MAX_HOPS, Blocks, Sparse, Target, blocks, target_named
+from vckg.atomic import replacing
 from vckg.errors import InputError
+from vckg.fetch import default_cache
 from vckg.store import sha256_of
 
 if TYPE_CHECKING:
@@ -252,9 +252,7 @@ def _key(graph: Graph, target: Target, hops: int, exclude: tuple[str, ...], damp
 def _folders(graph: Graph) -> list[Path]:
     if graph.folder is None:
         return []
-    from platformdirs import user_cache_path
-
-    return [graph.folder / "operators", user_cache_path("vckg") / "operators"]
+    return [graph.folder / "operators", default_cache() / "operators"]
 
 
 def _arrays(made: Operators) -> dict[str, npt.NDArray[Any]]:
@@ -274,29 +272,24 @@ def _write(made: Operators, parent: Path, key: str) -> bool:
     """Write a folder atomically; False where this place cannot be written (read-only, full)."""
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=parent))
+        with replacing(parent / key) as partial:
+            partial.mkdir()
+            shapes = {}
+            for name, array in _arrays(made).items():
+                np.save(partial / f"{name}.npy", array, allow_pickle=False)
+                shapes[name] = list(array.shape)
+            manifest = {
+                "format": "gather-operators",
+                "format_version": FORMAT_VERSION,
+                "key": key,
+                "shapes": shapes,
+                "sha256": {p.name: sha256_of(p) for p in sorted(partial.glob("*.npy"))},
+            }
+            (partial / "manifest.json").write_text(
+                json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8"
+            )
     except OSError:
         return False
-    try:
-        shapes = {}
-        for name, array in _arrays(made).items():
-            np.save(partial / f"{name}.npy", array, allow_pickle=False)
-            shapes[name] = list(array.shape)
-        manifest = {
-            "format": "gather-operators",
-            "format_version": FORMAT_VERSION,
-            "key": key,
-            "shapes": shapes,
-            "sha256": {p.name: sha256_of(p) for p in sorted(partial.glob("*.npy"))},
-        }
-        (partial / "manifest.json").write_text(
-            json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8"
-        )
-        partial.replace(parent / key)
-    except OSError:
-        # another process may have finished first: its folder is as good as ours
-        shutil.rmtree(partial, ignore_errors=True)
-        return (parent / key / "manifest.json").is_file()
     return True
 
 

@@ -51,16 +51,26 @@ def embedding_of(
     InputError
         The named one is not there or has fewer than two columns.
     """
-    names = [basis] if basis else [name for name in _BASES if name in adata.obsm]
+    names = (
+        [basis] if basis else [name for name in _BASES if name in adata.obsm and _usable(adata.obsm[name])]
+    )
     if not names:
         return None
     name = names[0]
     if name not in adata.obsm:
         raise InputError(f"no obsm[{name!r}]; this file has {sorted(adata.obsm)}")
     coordinates = np.asarray(adata.obsm[name])
-    if coordinates.ndim != 2 or coordinates.shape[1] < 2:
-        raise InputError(f"obsm[{name!r}] has shape {coordinates.shape}; two columns are wanted")
+    if not _usable(coordinates):
+        raise InputError(
+            f"obsm[{name!r}] has shape {coordinates.shape} of {coordinates.dtype}; two columns of numbers are wanted"
+        )
     return Embedding(name, coordinates[:, :2].astype(np.float32), np.asarray(cell_set, np.int32))
+
+
+def _usable(coordinates: Any) -> bool:
+    """Whether these are two columns of real numbers or more."""
+    found = np.asarray(coordinates)
+    return found.ndim == 2 and found.shape[1] >= 2 and found.dtype.kind in "biuf"
 
 
 def embedding_block(

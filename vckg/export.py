@@ -6,8 +6,6 @@ What a licence forbids to pass on is left out and named in the manifest, unless 
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +18,10 @@ from vckg.formats import FORMATS, Selection
 from vckg.graph import Graph
 from vckg.locks import locked
 from vckg.manifest import MANIFEST, Count, FileEntry, check_seal, manifest_seal, read_sealed
-from vckg.store import replace_folder, sha256_of
+from vckg.store import new_folder, sha256_of
 
 FORMAT = "vckg-export"
 FORMAT_VERSION = 1
-_UNFINISHED = ".exporting"
 _SAID = ("title", "infores", "release", "licence", "redistribute", "citation")
 
 
@@ -62,19 +59,15 @@ def export(graph: Graph, form: str, folder: Path | str, *, i_have_the_right: boo
             "no source of this graph states a licence that allows redistribution, so nothing would be exported; "
             "pass --i-have-the-right if you have it"
         )
-    with locked(folder.parent / f".{folder.name}.lock", f"is exporting to {folder}"):
-        _sweep(folder)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=_UNFINISHED, dir=folder.parent))
-        try:
-            FORMATS[form](selection, scratch)
-            manifest = _manifest(selection, form, closed, scratch)
-            manifest["seal"] = manifest_seal(manifest)
-            text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-            (scratch / MANIFEST).write_text(text, encoding="utf-8")
-            replace_folder(scratch, folder)
-        except BaseException:
-            shutil.rmtree(scratch, ignore_errors=True)
-            raise
+    with (
+        locked(folder.parent / f".{folder.name}.lock", f"is exporting to {folder}"),
+        new_folder(folder) as scratch,
+    ):
+        FORMATS[form](selection, scratch)
+        manifest = _manifest(selection, form, closed, scratch)
+        manifest["seal"] = manifest_seal(manifest)
+        text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+        (scratch / MANIFEST).write_text(text, encoding="utf-8")
     return manifest
 
 
@@ -100,13 +93,6 @@ def exported_manifest(folder: Path) -> dict[str, Any] | None:
     if any("/" in name or name in ("", ".", "..") for name in manifest["files"]):
         raise GraphError(f"{path}: lists a file outside the folder; {fix}")
     return manifest
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what a killed export to the same folder left; the lock is held, so none is at work."""
-    for pattern in (f".{folder.name}.*{_UNFINISHED}", f".{folder.name}.old.*"):
-        for left in folder.parent.glob(pattern):
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _refuse_foreign(folder: Path) -> None:

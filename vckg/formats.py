@@ -148,8 +148,8 @@ def _write_neo4j_file(
     return name
 
 
-def _csv(columns: Columns) -> list[Column]:
-    return [csv_text(c, list_separator=ARRAY_DELIMITER) for c in columns.values()]
+def _csv(columns: Columns, *, for_people: bool = False) -> list[Column]:
+    return [csv_text(c, list_separator=ARRAY_DELIMITER, for_people=for_people) for c in columns.values()]
 
 
 # ---- one flat table ---------------------------------------------------------------------------------------
@@ -159,13 +159,14 @@ def write_csv(selection: Selection, folder: Path) -> None:
     """``kg.csv``: every edge with the names of both ends, in PrimeKG's columns and ours behind them.
 
     As in PrimeKG the ``x_`` end is the subject, ``x_source`` the vocabulary its id is from; unlike PrimeKG each
-    edge stands once, in its direction.
+    edge stands once, in its direction. People open it in spreadsheets: a text that would run there as a formula
+    (``=``, ``+``, ``-``, ``@``) starts with an apostrophe.
     """
     columns = flat_table(selection.graph, selection.rows[:0]).column_names
     with (folder / "kg.csv").open("wb") as file:
         file.write((",".join(columns) + "\n").encode())
         tables = (flat_table(selection.graph, part) for part in batches(selection.rows))
-        write_lines(file, tables, lambda c: join(*_csv(c), ","))
+        write_lines(file, tables, lambda c: join(*_csv(c, for_people=True), ","))
 
 
 def flat_table(graph: Graph, rows: npt.NDArray[np.int64]) -> pa.Table:

@@ -17,6 +17,8 @@ Columns: TypeAlias = Mapping[str, Column]
 Format: TypeAlias = Callable[[Columns], Column]
 
 _XML = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
+#: What a cell of a spreadsheet starts with that is a formula.
+_FORMULA = "=+@\\t\\r\\n-"
 #: What XML 1.0 has no notation for.
 _NOT_XML = "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x{fffe}\\x{ffff}]"
 
@@ -54,15 +56,24 @@ def tsv_text(column: Column) -> Column:
     return _words(column, lambda words: _one_line(_text(words)))
 
 
-def csv_text(column: Column, *, list_separator: str) -> Column:
-    """A column as CSV: text in double quotes, doubled inside; numbers bare; null is nothing, not ``""``."""
+def csv_text(column: Column, *, list_separator: str, for_people: bool = False) -> Column:
+    """A column as CSV: text in double quotes, doubled inside; numbers bare; null is nothing, not ``""``.
+
+    With `for_people` a text that a spreadsheet would run as a formula starts with an apostrophe.
+    """
+    quoted = _quoted_inert if for_people else _quoted
     if pa.types.is_list(column.type):
         inner = _swap(column.flatten(), list_separator, ",")
         joined = pc.binary_join(_with_values(column, inner), list_separator)
-        return _quoted(pc.if_else(pc.equal(joined, ""), pa.scalar(None, pa.string()), joined))
+        return quoted(pc.if_else(pc.equal(joined, ""), pa.scalar(None, pa.string()), joined))
     if pa.types.is_string(column.type) or pa.types.is_dictionary(column.type):
-        return _words(column, _quoted)
+        return _words(column, quoted)
     return _text(column)
+
+
+def _quoted_inert(text: Column) -> Column:
+    formula = pc.match_substring_regex(_text(text), f"^[{_FORMULA}]")
+    return _quoted(pc.if_else(formula, pc.binary_join_element_wise("'", text, ""), text))
 
 
 def _quoted(text: Column) -> Column:

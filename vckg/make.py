@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import platform
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from vckg.locks import locked
 from vckg.manifest import MANIFEST
 from vckg.mappings import write_sssom
 from vckg.sources import Source, choose
-from vckg.store import SCRATCH, new_folder, write_files
+from vckg.store import new_folder, write_files
 
 EDGES_AT_ONCE = 250_000
 PACKAGES = ("vckg", "numpy", "pandas", "pyarrow")
@@ -65,19 +64,21 @@ def make(
     refuse_foreign(folder)
     present, absent = at_hand(chosen, places)
     taken = fetch(present, places)
-    with locked(folder.parent / f".{folder.name}.lock", f"is building {folder}"):
-        _sweep(folder)
-        with progress(f"building {folder.name} from {len(taken)} sources"), _uncollected():
-            graph, mappings = build_graph(taken, excluded_parts)
-            graph.manifest |= _parameters(profile, include, exclude) | {"absent": absent}
-            with new_folder(folder) as scratch:
-                with ThreadPoolExecutor(1) as pool:
-                    edges = pool.submit(write_edges, graph, scratch / "edges.parquet")
-                    pq.write_table(node_table(graph), scratch / "nodes.parquet", compression="zstd")
-                    licence = "see the manifest: each source under its own licence"
-                    write_sssom(mappings.table(graph.names), scratch / "mappings.sssom.tsv", licence=licence)
-                    edges.result()
-                write_files(graph.parts, scratch)
+    with (
+        locked(folder.parent / f".{folder.name}.lock", f"is building {folder}"),
+        progress(f"building {folder.name} from {len(taken)} sources"),
+        _uncollected(),
+    ):
+        graph, mappings = build_graph(taken, excluded_parts)
+        graph.manifest |= _parameters(profile, include, exclude) | {"absent": absent}
+        with new_folder(folder) as scratch:
+            with ThreadPoolExecutor(1) as pool:
+                edges = pool.submit(write_edges, graph, scratch / "edges.parquet")
+                pq.write_table(node_table(graph), scratch / "nodes.parquet", compression="zstd")
+                licence = "see the manifest: each source under its own licence"
+                write_sssom(mappings.table(graph.names), scratch / "mappings.sssom.tsv", licence=licence)
+                edges.result()
+            write_files(graph.parts, scratch)
     return Graph.load(folder)
 
 
@@ -97,13 +98,6 @@ def refuse_foreign(folder: Path) -> None:
         and (not folder.is_dir() or any(folder.iterdir()))
     ):
         raise InputError(f"{folder}: exists and is not a graph folder; name another output folder")
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what a killed build of the same folder left; the lock is held, so none is at work."""
-    for left in folder.parent.glob(f".{folder.name}.*"):
-        if left.is_dir() and (left.name.endswith(SCRATCH) or ".old." in left.name):
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _parameters(profile: str, include: Sequence[str], exclude: Sequence[str]) -> dict[str, Any]:

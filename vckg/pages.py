@@ -12,13 +12,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
+
+from vckg.atomic import write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -89,13 +90,7 @@ def content_security_policy(style: str, script: str) -> str:
 
 def write(path: Path, html: str) -> None:
     """Write a page at once or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(html, encoding="utf-8", newline="\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, html)
 
 
 def _inline(shared: str, own: Iterable[Path], *, closing: str) -> str:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,14 +18,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from vckg.atomic import reason, replacing
 from vckg.bounds import first_fault
 from vckg.errors import GraphError
 from vckg.manifest import MANIFEST, REBUILD, check_manifest, manifest_seal, read_manifest
 from vckg.parts import ARRAYS, DICTIONARIES, Parts
 from vckg.schema import CATEGORIES, FORMAT, FORMAT_VERSION, RELATION_NAMES
 from vckg.stamps import fingerprint, is_stamped, stamp
-
-SCRATCH = ".building"
 
 
 def write_folder(parts: Parts, folder: Path) -> Path:
@@ -49,16 +46,14 @@ def new_folder(folder: Path) -> Iterator[Path]:
     folder = folder.absolute()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=SCRATCH, dir=folder.parent))
-        try:
+        with replacing(folder) as scratch:
+            scratch.mkdir()
             yield scratch
-            replace_folder(scratch, folder)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
+                raise GraphError(f"{folder}: exists and is not a graph folder; name another output folder")
     except OSError as error:
-        reason = error.strerror or str(error).split("\n")[0]
         raise GraphError(
-            f"{folder}: cannot write it ({reason}); nothing was kept; make room or name another folder"
+            f"{folder}: cannot write it ({reason(error)}); nothing was kept; make room or name another folder"
         ) from error
 
 
@@ -91,20 +86,6 @@ def write_files(parts: Parts, folder: Path) -> None:
     (folder / MANIFEST).write_text(
         json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-
-
-def replace_folder(scratch: Path, folder: Path) -> None:
-    """Put a finished folder in its place; an older graph there is moved aside first, then removed."""
-    scratch.chmod(0o755)
-    if not folder.exists():
-        scratch.rename(folder)
-        return
-    if not (folder / MANIFEST).is_file() and any(folder.iterdir()):
-        raise GraphError(f"{folder}: exists and is not a graph folder; name another output folder")
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
-    folder.rename(aside / "graph")
-    scratch.rename(folder)
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def read_folder(folder: Path, *, verify: bool = False) -> Parts:

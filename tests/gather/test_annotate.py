@@ -273,6 +273,27 @@ def test_columns_of_others_are_not_overwritten_but_ours_are(blood_graph, blood_c
     assert set(blood_cells.obs["gather_cell_type"]) == {"mine"}
 
 
+def test_a_users_column_of_cell_sets_is_kept(blood_graph, blood_cells):
+    blood_cells.obs["gather_cell_set"] = "mine"
+    with pytest.raises(InputError, match="gather_cell_set exists"):
+        gather.annotate(blood_cells, graph=blood_graph)
+    del blood_cells.obs["gather_cell_set"]
+    gather.annotate(blood_cells, graph=blood_graph, groupby="group")  # writes no such column ...
+    blood_cells.obs["gather_cell_set"] = "mine"  # ... so this one is the user's
+    with pytest.raises(InputError, match="gather_cell_set exists"):
+        gather.annotate(blood_cells, graph=blood_graph)
+    del blood_cells.obs["gather_cell_set"]
+    gather.annotate(blood_cells, graph=blood_graph)
+    gather.annotate(blood_cells, graph=blood_graph)
+    assert "mine" not in set(blood_cells.obs["gather_cell_set"])
+
+
+@pytest.mark.parametrize("key", ["", "a/b", "../x", "a\nb", "a b", "/", ".", "x" * 65, "a\x00b"])
+def test_a_key_is_a_plain_name(blood_graph, blood_cells, key):
+    with pytest.raises(InputError, match="plain name"):
+        gather.annotate(blood_cells, graph=blood_graph, groupby="group", key_added=key)
+
+
 # ---- files
 # ------------------------------------------------------------------------------------------------------
 

@@ -143,7 +143,7 @@ def on_a_full_disk(words: list[str], tmp_path: Path) -> str:
 def test_a_build_on_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     on_a_full_disk(command(tmp_path / "graph"), tmp_path)
     assert not (tmp_path / "graph").exists()
-    assert not list(tmp_path.glob(".graph.*.building"))
+    assert not list(tmp_path.glob(".graph.*.partial"))
 
 
 def test_an_export_on_a_full_disk_keeps_the_old_export(tmp_path: Path) -> None:

@@ -58,6 +58,20 @@ def test_csv_reads_back_on_one_line_each(texts):
         assert value is None or next(csv.reader([row])) == [flat]
 
 
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@A1", "\t=1", "\r-1", "\n@x"])
+def test_no_cell_of_a_table_for_people_is_a_formula(text):
+    columns = [pa.array([text]), pa.array([text]).dictionary_encode(), pa.array([[text, "b"]])]
+    for column in columns:
+        cell = next(csv.reader([lines.csv_text(column, list_separator=";", for_people=True)[0].as_py()]))[0]
+        assert cell.startswith("'")
+        plain = next(csv.reader([lines.csv_text(column, list_separator=";")[0].as_py()]))[0]
+        assert not plain.startswith("'")
+    kept = pa.array(["1-1", "a=b", None, ""])
+    assert lines.csv_text(kept, list_separator=";", for_people=True) == lines.csv_text(
+        kept, list_separator=";"
+    )
+
+
 @settings(deadline=None)
 @given(LISTS)
 def test_tsv_lists_split_at_the_bar(lists):
