@@ -185,7 +185,7 @@ def test_a_long_answer_is_read_no_further_than_three_times_the_reference(blood: 
     early = values(QA, {"answer": f"KLF1 activates HBG1 {padding}"}, blood)
     assert late["claim_coverage"] == 0
     assert early["claims_covered"] == 0.5
-    assert (early["token_f1"] or 0) < 0.1
+    assert (early["rouge_l"] or 0) < 0.1
 
 
 def by_the_definition(first: list[int], second: list[int], p: float, depth: int) -> float:

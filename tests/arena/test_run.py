@@ -455,3 +455,17 @@ def test_the_form_of_a_verdict_reaches_the_judge_with_every_bound(
 
 def _values(folder: Path) -> list[tuple[str, str, str, float | None]]:
     return [(s.scorer, s.sample_id, s.dimension, s.value) for s in record.read_run(folder).scores]
+
+
+def test_a_dropped_connection_is_tried_a_stated_number_of_times_and_named(
+    plan: Callable[..., run.Plan], samples: dict[Any, list[Sample]], tmp_path: Path, openai_server: Server
+) -> None:
+    def drop(_prompt: str) -> str:
+        raise ConnectionResetError  # ends the handler, and with it the connection
+
+    server = openai_server(drop)
+    few = {"annotation": samples["annotation"][:1]}
+    asked = plan("toy", server.url, samples=few, sampling=engine.Sampling(retries=1))
+    with pytest.raises(run.RunFailed, match="(?i)connection|disconnected"):
+        run.run(asked, tmp_path)
+    assert len(server.prompts) == 2
