@@ -37,7 +37,18 @@ def test_the_engine_prints_what_arena_run_prints_to_the_last_digit(
     theirs = json.loads(told.partition("RESULT ")[2])
     name = model.removeprefix("arena/")
     told = call(
-        "-m", "arena.cli", "run", "-m", name, "-t", "annotation", "-n", "5", "-g", str(fresh_folder), "--json"
+        "-c",
+        "from arena.cli import main; main()",
+        "run",
+        "-m",
+        name,
+        "-t",
+        "annotation",
+        "-n",
+        "5",
+        "-g",
+        str(fresh_folder),
+        "--json",
     )
     ours = json.loads(told)[0]["tasks"]["annotation"]["scores"]
     assert theirs["metrics lin"] == [ours["metrics"]["mean"]]

@@ -466,6 +466,6 @@ def test_a_dropped_connection_is_tried_a_stated_number_of_times_and_named(
     server = openai_server(drop)
     few = {"annotation": samples["annotation"][:1]}
     asked = plan("toy", server.url, samples=few, sampling=engine.Sampling(retries=1))
-    with pytest.raises(run.RunFailed, match="(?i)connection|disconnected"):
+    with pytest.raises(run.RunFailed, match=r"(?i)connection|disconnected"):
         run.run(asked, tmp_path)
     assert len(server.prompts) == 2

@@ -8,8 +8,9 @@ import pytest
 from arena import metrics, wording
 from arena.judge_check import check
 from arena.naming import names_of
+from arena.samples import make_cells, make_samples
 from arena.tricks import TRICKS, tricks
-from arena.types import Sample
+from arena.types import TASKS, Sample
 from vckg.graph import Graph
 
 CELL: dict[str, Any] = {"genes": ["CD3D", "CD3E", "TRAC", "MALAT1"], "tissue": "blood", "species": "human"}
@@ -89,18 +90,25 @@ def test_common_order_is_the_longest_common_subsequence() -> None:
     assert wording.common_in_order("", "abc") == 0
 
 
-def test_every_task_has_at_least_twelve_tricks_and_none_beats_half_a_truth(blood: Graph) -> None:
+def test_a_trick_above_half_a_truth_is_found(blood: Graph) -> None:
     captioned = replace(TYPED, id="t/captioning/1", task="captioning")
-    samples = [TYPED, captioned, ASKED]
-    assert set(TRICKS) == {"annotation", "captioning", "generation", "perturbation", "qa"}
-    for sample in samples:
+    for sample in (TYPED, captioned, ASKED):
         assert len(tricks(sample, names_of(blood))) >= 12
-    found = check(blood, samples=samples)
-    assert {t.task for t in found.tricks} == {"annotation", "captioning", "qa"}
+    found = check(blood, samples=[TYPED])
+    assert {t.task for t in found.tricks} == {"annotation"}
     assert all(t.half is not None for t in found.tricks)
     assert [(t.task, t.trick) for t in found.fooled] == []
+    assert replace(found.tricks[0], judged=1.0).above
+    assert replace(found.tricks[0], deterministic=1.0).above
 
-    def gullible(trick: Any) -> Any:
-        return replace(trick, judged=1.0)
 
-    assert gullible(found.tricks[0]).above
+@pytest.mark.data
+def test_no_trick_of_any_task_earns_more_than_half_a_truth(core_graph: Graph) -> None:
+    """The first twenty samples of each task of the public data, at least twelve tricks each."""
+    _, cells = make_cells("sc-arena", core_graph, seed=0)
+    made = make_samples(cells, TASKS, seed=0, limit=20)
+    assert set(made) == set(TRICKS)
+    found = check(core_graph, samples=[s for listed in made.values() for s in listed])
+    for task in TASKS:
+        assert sum(t.task == task for t in found.tricks) >= 12
+    assert [(t.task, t.trick, t.judged, t.half) for t in found.fooled] == []
