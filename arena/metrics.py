@@ -353,7 +353,7 @@ def qa(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
     said = wording.sentences(" ".join(text.split()[:budget]))
     read = [word for sentence in said for word in listed_words(sentence)]
     claims = [str(claim) for claim in sample.gold["claims"] or [reference]]
-    asked = content_words(str(sample.fields["question"]))
+    asked = content_words(str(sample.fields.get("question", "")))
     wanted = [(claim, _unasked(listed_words(claim), asked)) for claim in claims]
     if not any(words for _claim, words in wanted):
         wanted = [(claim, listed_words(claim)) for claim in claims]
