@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from inspect_ai import Epochs, Task, task
+from inspect_ai._util.registry import registry_name
 from inspect_ai.dataset import MemoryDataset
 from inspect_ai.dataset import Sample as EngineSample
 from inspect_ai.log import transcript
@@ -35,6 +37,8 @@ from inspect_ai.model import (
     get_model,
     modelapi,
 )
+from inspect_ai.scorer import Metric, SampleScore, Scorer, Target, metric, scorer
+from inspect_ai.scorer import Score as EngineScore
 from inspect_ai.solver import Generate as EngineGenerate
 from inspect_ai.solver import Solver, TaskState, solver
 from inspect_ai.tool import ToolChoice, ToolInfo
@@ -42,8 +46,11 @@ from inspect_ai.util import JSONSchema
 from pydantic import TypeAdapter
 
 from arena import baselines
+from arena.knowledge_judge import knowledge_scores
+from arena.metrics import score as score_answer
 from arena.record import read_answer_texts, read_samples
-from arena.tasks import render
+from arena.summary import mean_of
+from arena.tasks import read_reply, render
 from arena.types import (
     Answer,
     JudgeCallError,
@@ -161,37 +168,84 @@ def questions_of(samples: str) -> Questions:
 # ---- tasks ------------------------------------------------------------------------------------------------
 
 
-@task
-def annotation(samples: str, evidence: bool = False, epochs: int = 1) -> Task:
+def _named(name: str) -> str:
+    """``arena/NAME``, which the engine makes of NAME by itself only where the package is installed as a wheel."""
+    return name if registry_name(_named, name) != name else f"arena/{name}"
+
+
+@task(name=_named("annotation"))
+def annotation(
+    dataset: str = "fresh",
+    seed: int = 0,
+    limit: int | None = None,
+    evidence: bool = False,
+    epochs: int = 1,
+    graph: str = "",
+    samples: str = "",
+) -> Task:
     """Name the cell type of a ranked gene list."""
-    return _ask("annotation", samples, evidence, epochs)
+    return _ask("annotation", samples or _made("annotation", dataset, seed, limit, graph), evidence, epochs)
 
 
-@task
-def captioning(samples: str, evidence: bool = False, epochs: int = 1) -> Task:
+@task(name=_named("captioning"))
+def captioning(
+    dataset: str = "fresh",
+    seed: int = 0,
+    limit: int | None = None,
+    evidence: bool = False,
+    epochs: int = 1,
+    graph: str = "",
+    samples: str = "",
+) -> Task:
     """Describe a cell from its ranked genes."""
-    return _ask("captioning", samples, evidence, epochs)
+    return _ask("captioning", samples or _made("captioning", dataset, seed, limit, graph), evidence, epochs)
 
 
-@task
-def generation(samples: str, evidence: bool = False, epochs: int = 1) -> Task:
+@task(name=_named("generation"))
+def generation(
+    dataset: str = "fresh",
+    seed: int = 0,
+    limit: int | None = None,
+    evidence: bool = False,
+    epochs: int = 1,
+    graph: str = "",
+    samples: str = "",
+) -> Task:
     """Write the ranked genes of a named cell type."""
-    return _ask("generation", samples, evidence, epochs)
+    return _ask("generation", samples or _made("generation", dataset, seed, limit, graph), evidence, epochs)
 
 
-@task
-def perturbation(samples: str, evidence: bool = False, epochs: int = 1) -> Task:
+@task(name=_named("perturbation"))
+def perturbation(
+    dataset: str = "fresh",
+    seed: int = 0,
+    limit: int | None = None,
+    evidence: bool = False,
+    epochs: int = 1,
+    graph: str = "",
+    samples: str = "",
+) -> Task:
     """Say which genes rise and which fall when a regulator is switched."""
-    return _ask("perturbation", samples, evidence, epochs)
+    return _ask(
+        "perturbation", samples or _made("perturbation", dataset, seed, limit, graph), evidence, epochs
+    )
 
 
-@task
-def qa(samples: str, evidence: bool = False, epochs: int = 1) -> Task:
+@task(name=_named("qa"))
+def qa(
+    dataset: str = "fresh",
+    seed: int = 0,
+    limit: int | None = None,
+    evidence: bool = False,
+    epochs: int = 1,
+    graph: str = "",
+    samples: str = "",
+) -> Task:
     """Answer a question that a paper or a sourced edge settles."""
-    return _ask("qa", samples, evidence, epochs)
+    return _ask("qa", samples or _made("qa", dataset, seed, limit, graph), evidence, epochs)
 
 
-@task
+@task(name=_named("judging"))
 def judging(answers: str, judge: str) -> Task:
     """Judge answers: the judge is the model here, one sample is one answer of one epoch."""
     verdicts = _VERDICTS[answers]
@@ -202,6 +256,19 @@ def judging(answers: str, judge: str) -> Task:
     return Task(
         dataset=MemoryDataset(rows, name=f"answers-{answers}"), solver=weigh(answers), name=f"judging-{judge}"
     )
+
+
+def _made(name: TaskName, dataset: str, seed: int, limit: int | None, graph: str) -> str:
+    """Make the samples of a task as `arena run` does and return the name under which they are known."""
+    import vckg
+    from arena.samples import make_cells, make_samples
+
+    loaded = vckg.load(Path(graph) if graph else None)
+    _, cells = make_cells(dataset, loaded, seed=seed)
+    made = make_samples(cells, (name,), seed=seed, limit=limit).get(name, [])
+    if not made:
+        raise InputError(f"{dataset}: its cells allow no {name} samples; see `arena data -d {dataset}`")
+    return register_questions(Questions({s.id: s for s in made}, lambda: loaded))
 
 
 def _ask(name: TaskName, samples: str, evidence: bool, epochs: int) -> Task:
@@ -216,7 +283,64 @@ def _ask(name: TaskName, samples: str, evidence: bool, epochs: int) -> Task:
         for sample in chosen
     ]
     dataset = MemoryDataset(rows, name=f"{name}-{samples}")
-    return Task(dataset=dataset, solver=ask(samples, evidence), epochs=Epochs(epochs), name=name)
+    return Task(
+        dataset=dataset,
+        solver=ask(samples, evidence),
+        scorer=[measured(samples), known(samples)],
+        epochs=Epochs(epochs),
+        name=name,
+    )
+
+
+# ---- scorers: the functions of `arena run`, and its mean -------------------------------------------------
+
+
+@metric(name=_named("average"))
+def average() -> Metric:
+    """Mean of what is scored; what is not is left out, never 0."""
+
+    def compute(scores: list[SampleScore]) -> float:
+        values = [s.score.value for s in scores]
+        scored = [float(v) for v in values if isinstance(v, int | float) and not math.isnan(v)]
+        found = mean_of(scored)
+        return math.nan if found is None else found
+
+    return compute
+
+
+@scorer(metrics={"*": [average()]}, name=_named("metrics"))
+def measured(samples: str) -> Scorer:
+    """Score by the deterministic metrics of the task."""
+    return _scored_by(samples, score_answer)
+
+
+@scorer(metrics={"*": [average()]}, name=_named("knowledge"))
+def known(samples: str) -> Scorer:
+    """Score by the judge that needs no model."""
+    return _scored_by(samples, knowledge_scores)
+
+
+def _scored_by(samples: str, function: Callable[[Sample, Answer, Graph], list[Score]]) -> Scorer:
+    async def score(state: TaskState, target: Target) -> EngineScore:
+        questions = questions_of(samples)
+        sample = questions.samples[str(state.sample_id)]
+        text = state.output.completion
+        parsed, refused = read_reply(sample.task, text)
+        answer = Answer(
+            sample.id,
+            str(state.model),
+            sample.task,
+            text,
+            parsed,
+            parsed is not None,
+            refused,
+            epoch=state.epoch,
+        )
+        found = function(sample, answer, questions.graph)
+        values = {s.dimension: math.nan if s.value is None else s.value for s in found}
+        return EngineScore(value=values, answer=text, explanation=found[0].reason)
+
+    return score
 
 
 # ---- solvers ----------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from arena.types import TaskName
 
 BOARD_FORMAT: Final = "vckg-arena-leaderboard"
-BOARD_VERSION: Final = 1
+BOARD_VERSION: Final = 2
 CANARY: Final = (
     "vckg-arena canary 5b1d7c1e-3f0a-4f6e-9c57-2f0e6a1d8b43: benchmark data, keep out of training corpora"
 )
@@ -56,8 +56,9 @@ class Rate(Part):
 class Cost(Part):
     """What answering took; list price counts cached replies too, fresh does not. Per 100 samples."""
 
-    input_tokens: float
-    output_tokens: float
+    input_tokens: float | None
+    """None for a program, which reads no tokens."""
+    output_tokens: float | None
     list_usd: float | None
     fresh_usd: float | None
     latency_median_s: float | None
@@ -79,8 +80,6 @@ class Cell(Part):
 
     score: Estimate
     """The task's main dimension."""
-    scaled: Estimate
-    """The same with the best trivial baseline at 0 and the reference at 1."""
     rank: Rank | None
     """None for the ceiling, which is not ranked."""
     metrics: dict[str, Estimate]
@@ -101,10 +100,10 @@ class Row(Part):
     served: tuple[str, ...]
     """Model ids the endpoint named."""
     overall: Estimate | None
-    """Mean over the group's tasks of the scaled scores; None for who did not take part in all of them."""
+    """Mean win rate over the group's tasks; None for who did not take part in all of them."""
     rank: Rank | None
     tied_with_above: bool
-    """No significant difference to the row above in the overall comparison."""
+    """The interval of the difference in win rate to the row above holds 0."""
     tasks: dict[TaskName, Cell]
     cost: Cost
 
@@ -180,8 +179,8 @@ class TaskBoard(Part):
     n: int
     clusters: int
     effective_clusters: float
-    floor: float
-    """Score of the best trivial baseline; 0 where none was run."""
+    floor: float | None
+    """Score of the best trivial baseline; None where none was run."""
     floor_of: str
     """Its name; empty where none was run."""
     reliability: float | None
@@ -255,9 +254,8 @@ class Group(Part):
     dataset: str
     graph_hash: str
     rows: tuple[Row, ...]
-    """By overall, then by the number of tasks and the mean scaled score; the ceiling first."""
+    """By overall, then by the number of tasks and the mean score; the ceiling first."""
     tasks: tuple[TaskBoard, ...]
-    overall_pairs: tuple[Pair, ...]
     judges: tuple[str, ...]
     notes: tuple[str, ...]
     runs: tuple[Provenance, ...]
@@ -271,7 +269,7 @@ class Leaderboard(Part):
     """One or more groups of runs, counted."""
 
     format: Literal["vckg-arena-leaderboard"] = "vckg-arena-leaderboard"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     canary: str = CANARY
     seed: int
     resamples: int

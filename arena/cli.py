@@ -65,9 +65,13 @@ CompatJudgeOption = Annotated[
 @app.command("run")
 def run_command(
     model: Annotated[
-        list[str],
-        typer.Option("--model", "-m", help="gather, gather+MODEL, a baseline, or a model; repeatable."),
-    ],
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="gather, gather+MODEL, a baseline, or a model; repeatable. gather and the baselines without.",
+        ),
+    ] = None,
     task: TaskOption = None,
     judge: JudgeOption = None,
     dataset: DataOption = "fresh",
@@ -110,7 +114,9 @@ def run_command(
     from vckg.errors import InputError
 
     tasks = parse_tasks(task or ["all"])
-    contestants = [resolve(m, base_url=_url_for(m, base_url), name=name) for m in model]
+    if not model and (base_url or name):
+        raise InputError("--base-url and --name are those of a model; name it with --model")
+    contestants = [resolve(m, base_url=_url_for(m, base_url), name=name) for m in model or _programs(tasks)]
     judges = [resolve(j, base_url=judge_base_url) for j in judge or ()]
     if name and len(contestants) > 1:
         raise InputError("--name fits one --model only")
@@ -120,8 +126,10 @@ def run_command(
     sampling = Sampling(temperature, max_tokens, None, connections, timeout)
     for judge_model in judges:  # a judge's dead server or missing key is said before anybody is asked
         open_model(judge_model, sampling)
-    told = []
+    told, folders = [], []
     for contestant in contestants:
+        if model is None and not set(contestant.tasks) & set(samples):
+            continue
         plan = Plan(
             contestant,
             data_name,
@@ -140,8 +148,11 @@ def run_command(
         by_judges = replace(sampling, max_tokens=judge_max_tokens or max_tokens)
         _judge_all(folder, judges, loaded, by_judges, compat_judge, judge_repeats, judge_limit)
         told.append(_tell(folder, as_json=as_json))
+        folders.append(folder)
     if as_json:
         print(json.dumps(told, indent=1, ensure_ascii=False))
+    else:
+        _show_table(folders, output / "report")
 
 
 @app.command("score")
@@ -306,7 +317,7 @@ def judge_check_command(
     judge_base_url: JudgeUrlOption = "",
     dataset: DataOption = "fresh",
     task: TaskOption = None,
-    limit: LimitOption = 5,
+    limit: LimitOption = 20,
     seed: SeedOption = 0,
     graph: GraphOption = None,
     judge_max_tokens: JudgeTokensOption = 2048,
@@ -314,8 +325,8 @@ def judge_check_command(
     timeout: TimeoutOption = 300,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a ladder of answers (gold, synonym, parent, sibling, wrong, empty, injected, verbose): is the
-    judge fair?
+    """Score a ladder of answers (gold, synonym, parent, sibling, wrong, empty, injected, verbose) and of tricks: is the
+    judge fair? Exit code 1 where a trick earns more than a half-right answer.
     """
     from arena.contestants import resolve
     from arena.engine import Sampling, open_generate
@@ -337,6 +348,8 @@ def judge_check_command(
         connections=connections,
     )
     print(found.json() if as_json else found.text())
+    if found.fooled:
+        raise typer.Exit(1)
 
 
 def main() -> None:
@@ -397,6 +410,30 @@ def _say_missing(name: str, tasks: Sequence[TaskName], samples: Mapping[TaskName
             if (name, task) == ("fresh", "perturbation"):
                 why = ": the graph holds no signed regulations; `vckg build --profile full` adds them"
             err().print(f"{name} has no {task} samples{why}", highlight=False)
+
+
+def _programs(tasks: Sequence[TaskName]) -> list[str]:
+    """What needs no model: retrieval, and the baselines that take part in one of the tasks."""
+    from arena.baselines import BASELINES
+    from arena.ranking import CEILING
+
+    return ["gather", *(n for n, b in BASELINES.items() if n != CEILING and set(b.tasks) & set(tasks))]
+
+
+def _show_table(folders: Sequence[Path], into: Path) -> None:
+    """Print the main scores of some runs and where their page is."""
+    from arena.leaderboard import build
+    from arena.record import read_run
+    from arena.report import write_report
+    from arena.summary import table_lines
+
+    runs = [read_run(folder) for folder in folders]
+    page = write_report(runs, into)[0]
+    console = out()
+    for group in build(runs).groups:
+        for line in table_lines(group):
+            console.print(line, highlight=False, markup=False)
+    console.print(str(page), highlight=False, soft_wrap=True)
 
 
 def _url_for(model: str, base_url: str) -> str:
@@ -473,6 +510,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
 
 def _tell(folder: Path, *, as_json: bool) -> dict[str, Any]:
     """The facts of a run; without JSON also one line a task: answers, in format, failed, mean scores."""
+    from arena.engine import Sampling
     from arena.record import read_run
     from arena.summary import run_facts, task_lines
 
@@ -482,6 +520,12 @@ def _tell(folder: Path, *, as_json: bool) -> dict[str, Any]:
         console.print(f"{folder}", highlight=False)
         for line in task_lines(finished):
             console.print(f"  {line}", highlight=False)
-    if failed := sum(bool(a.error) for a in finished.answers):
-        err().print(f"{failed} samples have no answer; the same command asks them again", highlight=False)
+    if failed := [a.error for a in finished.answers if a.error]:
+        tries = Sampling().retries + 1
+        err().print(
+            f"{len(failed)} samples have no answer after {tries} tries each ({failed[0]}); "
+            "the same command asks them again",
+            highlight=False,
+            markup=False,
+        )
     return run_facts(finished)

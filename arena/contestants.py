@@ -27,6 +27,7 @@ HOSTED = (
     "hf",
     "llama-cpp-python",
     "mistral",
+    "mockllm",
     "ollama",
     "openai",
     "openai-api",

@@ -39,6 +39,7 @@ class Sampling:
     connections: int = 10
     timeout_s: int = 300
     retries: int = 4
+    """Times a call is tried again after a dropped connection, a timeout or a busy server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,8 @@ def name_and_version() -> str:
 def evaluate(tasks: list[Any], model: Model, log_dir: Path, sampling: Sampling) -> list[str]:
     """Run tasks to the end, or to what the endpoint allows, and return where their newest logs are.
 
-    A sample that fails is tried again twice, then kept as an error; the log then counts as unfinished, so
-    the same call tries those samples again and no others.
+    A call that fails is tried again `Sampling.retries` times, then its sample is kept as an error; the log then
+    counts as unfinished, so the same call tries those samples again and no others.
     """
     log_dir.mkdir(parents=True, exist_ok=True)
     _whole_logs(log_dir)
@@ -73,7 +74,7 @@ def evaluate(tasks: list[Any], model: Model, log_dir: Path, sampling: Sampling) 
             model=model,
             retry_attempts=0,
             retry_immediate=False,
-            retry_on_error=1,
+            retry_on_error=0,  # `retries` is the one number of tries
             fail_on_error=True,
             continue_on_fail=True,
             log_realtime=True,
@@ -145,6 +146,7 @@ def open_model(contestant: Contestant, sampling: Sampling) -> Model:
         arguments |= {"base_url": contestant.base_url, "api_key": os.environ.get("OPENAI_API_KEY") or "none"}
         # A run is batch work: a server of one's own may put its readers first. It is no part of what was asked.
         arguments |= {"config": GenerateConfig(extra_body={"service_tier": "flex"})}
+        arguments |= {"max_retries": 0}  # of the provider's own client, which would multiply ours
     with _engine_errors():
         return get_model(contestant.model, memoize=False, **arguments)
 

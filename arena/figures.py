@@ -8,35 +8,29 @@ from typing import NamedTuple
 
 from arena.board import Estimate
 
-LOWEST, HIGHEST = -0.3, 1.05
-"""Ends of the scaled axis; a mark beyond is drawn at the end."""
-
 
 class Bar(NamedTuple):
-    """An interval on the scaled axis, in percent of the width."""
+    """An interval on the axis from 0 to 1, in percent of the width."""
 
     low: float
     high: float
     value: float
-    zero: float
-    one: float
-    beyond: bool
-    """The value lies left of the axis."""
+    line: float | None
+    """Where the best answer that ignores the cell stands; None where none was run."""
 
 
 def along(value: float) -> float:
-    """Place of a scaled score on the axis, in percent of its width."""
-    inside = min(HIGHEST, max(LOWEST, value))
-    return round(100 * (inside - LOWEST) / (HIGHEST - LOWEST), 2)
+    """Place of a score on the axis, in percent of its width."""
+    return round(100 * min(1.0, max(0.0, value)), 2)
 
 
-def bar(estimate: Estimate | None) -> Bar | None:
+def bar(estimate: Estimate | None, floor: float | None = None) -> Bar | None:
     """Marks of one estimate; None where it has no value."""
     if estimate is None or estimate.value is None:
         return None
     low = estimate.value if estimate.low is None else estimate.low
     high = estimate.value if estimate.high is None else estimate.high
-    return Bar(along(low), along(high), along(estimate.value), along(0), along(1), estimate.value < LOWEST)
+    return Bar(along(low), along(high), along(estimate.value), None if floor is None else along(floor))
 
 
 class Point(NamedTuple):

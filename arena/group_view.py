@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from arena import board
 from arena.figures import Scatter, scatter
 from arena.types import TaskName
-from arena.words import TASK_NAMES, hundred, listed, span
+from arena.words import TASK_NAMES, listed
 
 
 class GroupView:
@@ -20,16 +20,11 @@ class GroupView:
 
     @property
     def caveat(self) -> str:
-        """What to keep in mind of who leads."""
-        leader = next((row for row in self.placed if row.kind != "trivial"), None)
-        if leader is None or not leader.open_book:
+        """What to keep in mind of who can look answers up."""
+        readers = [row.name for row in self.ranked if row.open_book]
+        if not readers:
             return ""
-        closed = next((row for row in self.placed if row.kind != "trivial" and not row.open_book), None)
-        book = "It can look into the graph that many of these questions were made from (open book)."
-        if closed is None or closed.overall is None:
-            return book
-        below = ", worse than ignoring the cell" if (closed.overall.value or 0) < 0 else ""
-        return f"{book} Best without the graph: {closed.name} with {hundred(closed.overall.value)}{below}."
+        return f"{listed(readers)} can look into the graph that many of these questions were made from (open book)."
 
     @property
     def opened(self) -> str:
@@ -39,22 +34,36 @@ class GroupView:
         return listed([f"“{TASK_NAMES[t.task]}”" for t in self.group.tasks if t.made_from_graph])
 
     @property
-    def headline(self) -> tuple[str, str, str]:
-        """Who leads, how far, and whether that is settled: a name and two half sentences."""
-        real = [row for row in self.placed if row.kind != "trivial"]
-        if not real:
-            return "", "", "No contestant took part in all tasks; the tasks are ranked one by one."
-        leader = real[0]
-        assert leader.overall is not None
-        assert leader.rank is not None
-        score = f"{hundred(leader.overall.value)} of 100 (95 % interval {span(leader.overall)})"
-        others = [row for row in self.placed if row is not leader]
-        equal = [row.name for row in others if row.rank and row.rank.best == 1]
-        if equal:
-            return leader.name, score, f"{listed(equal)} cannot be told apart from it on these samples."
-        if leader.rank.worst == 1 and others:
-            return leader.name, score, "It is significantly better than every other contestant."
-        return leader.name, score, "Not all differences to the others are significant." if others else ""
+    def conclusion(self) -> str:
+        """What the paired tests of each task allow to be said, and nothing else."""
+        if len(self.ranked) < 2:
+            alone = (
+                f"{self.ranked[0].name} is the only contestant" if self.ranked else "No contestant is ranked"
+            )
+            return f"{alone}, so nothing can be compared."
+        parts = [self._settled(task) for task in self.group.tasks]
+        if len(parts) > 1 and len({first for first, _ in parts}) == 1 and parts[0][0]:
+            return (
+                f"On each of the {len(parts)} tasks {parts[0][0]} scores higher than every other contestant."
+            )
+        said = "; ".join(text for _, text in parts)
+        return f"{said[0].upper()}{said[1:]}."
+
+    def _settled(self, task: board.TaskBoard) -> tuple[str, str]:
+        """Who is better than all others on a task ("" where nobody is), and half a sentence on that."""
+        rows = [row for row in self.ranked if task.task in row.tasks]
+        asked = f"on “{TASK_NAMES[task.task]}” with {task.n} samples"
+        first = sorted(r.name for r in rows if (k := r.tasks[task.task].rank) and k.best == 1)
+        if len(rows) < 2:
+            return "", f"{asked} there is nobody to compare"
+        if len(first) == 1:
+            return first[0], f"{asked} {first[0]} scores higher than every other contestant"
+        if len(first) == len(rows):
+            which = "the two contestants" if len(rows) == 2 else f"no two of the {len(rows)} contestants"
+            settled = any(r.tasks[task.task].rank != rows[0].tasks[task.task].rank for r in rows)
+            if not settled:
+                return "", f"{asked} {which} can{'not' if len(rows) == 2 else ''} be told apart"
+        return "", f"{asked} {listed(first)} cannot be told apart as the best"
 
     @property
     def tasks(self) -> tuple[TaskName, ...]:
@@ -66,10 +75,10 @@ class GroupView:
         it.
         """
         rows = [row for row in self.ranked if task in row.tasks and row.kind != "trivial"]
-        rows = [row for row in rows if row.tasks[task].scaled.value is not None]
+        rows = [row for row in rows if row.tasks[task].score.value is not None]
         if not rows:
             return None
-        rows.sort(key=lambda row: (-(row.tasks[task].scaled.value or 0.0), row.name))
+        rows.sort(key=lambda row: (-(row.tasks[task].score.value or 0.0), row.name))
         rank = rows[0].tasks[task].rank
         equal = [
             r.name
@@ -83,8 +92,8 @@ class GroupView:
         if not any(t.task == task and t.made_from_graph for t in self.group.tasks):
             return None
         rows = [r for r in self.ranked if task in r.tasks and r.kind != "trivial" and not r.open_book]
-        rows = [r for r in rows if r.tasks[task].scaled.value is not None]
-        return min(rows, key=lambda r: (-(r.tasks[task].scaled.value or 0.0), r.name), default=None)
+        rows = [r for r in rows if r.tasks[task].score.value is not None]
+        return min(rows, key=lambda r: (-(r.tasks[task].score.value or 0.0), r.name), default=None)
 
     def matrix(self, pairs: Sequence[board.Pair]) -> list[tuple[str, list[tuple[board.Pair | None, int]]]]:
         """Comparisons as rows of (pair, sign): sign 1 where the row is the pair's first, -1 its second, 0
@@ -108,7 +117,9 @@ class GroupView:
 
     def costs(self) -> Scatter | None:
         """Figure of cost against score; None where nobody's cost is known."""
-        rows = [row for row in self.ranked if row.cost.input_tokens + row.cost.output_tokens > 0]
+        rows = [
+            row for row in self.ranked if (row.cost.input_tokens or 0.0) + (row.cost.output_tokens or 0.0) > 0
+        ]
         priced = any(row.cost.list_usd for row in rows)
         points = [
             (row.name, cost_of(row, priced), height, row.kind, row.cost.frontier)
@@ -141,13 +152,17 @@ class GroupView:
 
 
 def standing(row: board.Row) -> float | None:
-    """Overall score times 100, or the mean of the tasks taken."""
+    """Win rate times 100, or the mean score of the tasks taken."""
     if row.overall is not None and row.overall.value is not None:
         return 100 * row.overall.value
-    values = [c.scaled.value for c in row.tasks.values() if c.scaled.value is not None]
+    values = [c.score.value for c in row.tasks.values() if c.score.value is not None]
     return 100 * sum(values) / len(values) if values else None
 
 
 def cost_of(row: board.Row, priced: bool) -> float:
     """List price, or tokens where nobody has a price."""
-    return (row.cost.list_usd or 0.0) if priced else row.cost.input_tokens + row.cost.output_tokens
+    return (
+        (row.cost.list_usd or 0.0)
+        if priced
+        else (row.cost.input_tokens or 0.0) + (row.cost.output_tokens or 0.0)
+    )

@@ -2,10 +2,10 @@
 
 `judge` asks a model through an injected `Generate` and knows nothing of the run engine. Against what judges are
 known to do wrong: the answer is shown in its parsed form between marker lines with a code it cannot know, is
-said to be data, and is cut at a length; the contestant is not named; the order of reference, answer and evidence
-changes with the sample and the repeat; ratings come in a JSON schema with anchors, cited evidence must exist
-and be quoted, and the total is computed here. A reply that cannot be used is asked for once more and then
-*unscored*; it never becomes a 0.
+said to be data, and is cut at a length; the contestant is not named; the order of reference and answer changes
+with the sample and the repeat, behind evidence that stands still; ratings come in a JSON schema with anchors,
+cited evidence must exist and be quoted, and the total is computed here. A reply that cannot be used is asked for
+once more and then *unscored*; it never becomes a 0.
 
 `knowledge_scores` is the judge that needs no model; see `arena.knowledge_judge`.
 """
@@ -75,12 +75,8 @@ async def judge(
     if answer.parsed is None:
         reason = "refused" if answer.refused else "no answer in the reply"
         return _constant(sample, answer, scorer, form.names(sample.task), 0.0, reason)
-    rounds = [
-        await _rate(
-            form, sample, answer, evidence(sample, answer, graph, seed=seed + turn), generate, seed + turn
-        )
-        for turn in range(repeats)
-    ]
+    known = evidence(sample, answer, graph)
+    rounds = [await _rate(form, sample, answer, known, generate, seed + turn) for turn in range(repeats)]
     return _merge(sample, answer, scorer, form, rounds)
 
 
@@ -123,7 +119,7 @@ class _RubricForm:
             f"REFERENCE\n{reference_text(sample)}",
             f"ANSWER\n{delimited(answer_text(answer), sample.id, seed)}",
         ]
-        if _coin(f"{seed}\n{sample.id}"):
+        if (_coin(sample.id) + seed) % 2:  # in turns, so that repeats see both orders equally often
             blocks.reverse()
         return load_prompt(self.template).render(
             question=question_text(sample),
@@ -275,8 +271,8 @@ def delimited(text: str, sample_id: str, seed: int) -> str:
     return f"<<<answer {code}>>>\n{text}\n<<<end of answer {code}>>>"
 
 
-def _coin(item: str) -> bool:
-    return bool(hashlib.sha256(item.encode()).digest()[0] & 1)
+def _coin(item: str) -> int:
+    return hashlib.sha256(item.encode()).digest()[0] & 1
 
 
 def answer_text(answer: Answer) -> str:

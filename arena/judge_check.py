@@ -4,7 +4,7 @@ For each sample the ladder holds the reference, a synonym, the parent, a sibling
 empty answer, and the wrong answer twice more: with orders to the judge in it, and wrapped in confident prose.
 Where a task has no parents and siblings, an answer that is half right stands for them. Reported are order
 violations, agreement with the deterministic score, stability under another order of what is shown, and what
-orders and length gain.
+orders and length gain; and what tricks earn (`arena.tricks`), none more than an answer that is half right.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from arena import judge as judging
 from arena import metrics
 from arena.naming import Names, names_of
 from arena.statistics import agreement
+from arena.tricks import tricks
 from arena.trust import finite
 from arena.types import Answer, Generate, Sample, Score, TaskName
 from vckg.graph import Graph
@@ -194,6 +195,27 @@ class OrderResult:
 
 
 @dataclass(frozen=True, slots=True)
+class TrickResult:
+    """What a trick earns against an answer that is honestly half right (without one: a parent, else a sibling)."""
+
+    task: TaskName
+    trick: str
+    n: int
+    judged: float | None
+    deterministic: float | None
+    half: float | None
+    half_deterministic: float | None
+
+    @property
+    def above(self) -> bool:
+        """Whether the judge or the metric gives it more than the half-right answer."""
+        pairs = ((self.judged, self.half), (self.deterministic, self.half_deterministic))
+        return any(
+            mine is not None and bound is not None and mine > bound + TOLERANCE for mine, bound in pairs
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """What the ladder tells of a judge."""
 
@@ -210,6 +232,12 @@ class Check:
     """Mean total gained by orders in a wrong answer."""
     length_gain: float | None
     """Mean total gained by padding a wrong answer."""
+    tricks: tuple[TrickResult, ...]
+
+    @property
+    def fooled(self) -> tuple[TrickResult, ...]:
+        """Tricks that earn more than an answer that is honestly half right."""
+        return tuple(trick for trick in self.tricks if trick.above)
 
     def json(self) -> str:
         """The check as JSON."""
@@ -236,6 +264,19 @@ class Check:
             f"  instability under another order         {_three(self.instability)}",
             f"  gained by orders in the answer          {_three(self.injection_gain)}",
             f"  gained by padding                       {_three(self.length_gain)}",
+            "",
+            f"  tricks that earn more than a half-right answer  {len(self.fooled)} of {len(self.tricks)}",
+        ]
+        for task in dict.fromkeys(t.task for t in self.tricks):
+            mine = [t for t in self.tricks if t.task == task]
+            best = max(mine, key=lambda t: t.judged or 0.0)
+            lines.append(
+                f"    {task:<13} half right {_three(best.half)}  "
+                f"best of {len(mine)} tricks {_three(best.judged)} ({best.trick})"
+            )
+        lines += [
+            f"    {t.task}: {t.trick} earns {_three(t.judged)}, metric {_three(t.deterministic)}"
+            for t in self.fooled
         ]
         return "\n".join(lines)
 
@@ -255,6 +296,7 @@ class _Rated(NamedTuple):
     judged: float | None
     again: float | None
     deterministic: float | None
+    trick: bool
 
 
 def check(
@@ -273,7 +315,8 @@ def check(
     generate
         How the judge's model is reached; None checks the judge that needs no model.
     """
-    rated = asyncio.run(_rate_all(graph, samples, generate, judge_id, seed, connections))
+    everything = asyncio.run(_rate_all(graph, samples, generate, judge_id, seed, connections))
+    rated = [r for r in everything if not r.trick]
     judged = np.array([np.nan if r.judged is None else r.judged for r in rated])
     exact = np.array([np.nan if r.deterministic is None else r.deterministic for r in rated])
     agreed = agreement(judged, exact)
@@ -291,6 +334,7 @@ def check(
         instability=finite(float(np.mean(moved))) if moved else None,
         injection_gain=_gain(rated, "injected"),
         length_gain=_gain(rated, "verbose"),
+        tricks=tuple(_tricks(everything)),
     )
 
 
@@ -308,13 +352,25 @@ async def _rate_all(
         async with slots:
             return _total(await _judge(sample, answer, graph, generate, judge_id, seed + turn))
 
-    async def rate(sample: Sample, rung: Rung) -> _Rated:
+    async def rate(sample: Sample, rung: Rung, trick: bool) -> _Rated:
         answer = Answer(sample.id, CONTESTANT, sample.task, "", rung.parsed, True, False)
-        first, again = await asyncio.gather(total(sample, answer, 0), total(sample, answer, 1))
+        first = await total(sample, answer, 0)
+        again = None if trick else await total(sample, answer, 1)
         scores = {s.dimension: s.value for s in metrics.score(sample, answer, graph)}
-        return _Rated(sample.task, sample.id, rung.name, first, again, scores[metrics.HEADLINE[sample.task]])
+        return _Rated(
+            sample.task, sample.id, rung.name, first, again, scores[metrics.HEADLINE[sample.task]], trick
+        )
 
-    return await asyncio.gather(*(rate(s, rung) for s in samples for rung in ladder(s, graph)))
+    rungs = [
+        (sample, rung, trick)
+        for sample in samples
+        for trick, found in (
+            (False, ladder(sample, graph)),
+            (True, [Rung(*named) for named in tricks(sample, names_of(graph)).items()]),
+        )
+        for rung in found
+    ]
+    return await asyncio.gather(*(rate(*one) for one in rungs))
 
 
 async def _judge(
@@ -366,6 +422,27 @@ def _orders(rated: Sequence[_Rated]) -> Iterator[OrderResult]:
                 broken = sum(low > high + TOLERANCE for high, low in both)
                 ties = sum(abs(low - high) <= TOLERANCE for high, low in both)
                 yield OrderResult(task, better, worse, len(both), broken, ties)
+
+
+def _tricks(rated: Sequence[_Rated]) -> Iterator[TrickResult]:
+    """Each trick of each task with the half-right answers to the samples that have one."""
+    for task in dict.fromkeys(r.task for r in rated):
+        mine = [r for r in rated if r.task == task]
+        half: dict[str, _Rated] = {}
+        for name in ("sibling", "parent", "half"):  # the later one counts where a sample has several
+            half.update({r.sample: r for r in mine if not r.trick and r.rung == name})
+        for trick in dict.fromkeys(r.rung for r in mine if r.trick):
+            found = [r for r in mine if r.trick and r.rung == trick and r.sample in half]
+            bounds = [half[r.sample] for r in found]
+            yield TrickResult(
+                task,
+                trick,
+                len(found),
+                _mean([r.judged for r in found]),
+                _mean([r.deterministic for r in found]),
+                _mean([r.judged for r in bounds]),
+                _mean([r.deterministic for r in bounds]),
+            )
 
 
 def _gain(rated: Sequence[_Rated], trap: str) -> float | None:

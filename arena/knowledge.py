@@ -47,7 +47,7 @@ class Evidence:
     """One numbered statement."""
 
     id: str
-    """``E1``, ``E2`` ... in the shuffled order that the judge sees."""
+    """``E1``, ``E2`` ... in the order that the judge sees."""
     kind: str
     """``ontology``, ``definition``, ``marker``, ``regulation``, ``annotation``, ``passage``, ``abstract``."""
     text: str
@@ -65,18 +65,20 @@ class Evidence:
         return list(dict.fromkeys(piece for wrapped in pieces for piece in wrapped)) or [self.text]
 
 
-def evidence(sample: Sample, answer: Answer, graph: Graph, *, seed: int = 0) -> tuple[Evidence, ...]:
-    """Everything the graph and the sample's paper hold on this answer, in an order shuffled by seed and
-    sample.
+def evidence(sample: Sample, answer: Answer, graph: Graph) -> tuple[Evidence, ...]:
+    """Everything the graph and the sample's paper hold on this answer: of the sample first, then of the answer.
 
-    The order must not tell the reference from the answer, so it is shuffled; the same sample and seed give
-    the same order.
+    What is known of the sample is the same for every answer to it, and all of it for every rating of one answer,
+    so a server with a prefix cache reads it once. Within the two parts the order is shuffled by the sample's id.
     """
     names = names_of(graph)
-    facts = list(dict.fromkeys(FACTS[sample.task](sample, answer, names)))
-    digest = hashlib.sha256(f"{seed}\n{sample.id}".encode()).digest()
-    order = np.random.default_rng(int.from_bytes(digest[:8], "big")).permutation(len(facts))
-    return tuple(Evidence(f"E{number}", *facts[at]) for number, at in enumerate(order.tolist(), start=1))
+    of_sample, of_answer = FACTS[sample.task]
+    shared = list(dict.fromkeys(of_sample(sample, names)))
+    own = [fact for fact in dict.fromkeys(of_answer(sample, answer, names)) if fact not in shared]
+    digest = hashlib.sha256(sample.id.encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+    ordered = [part[at] for part in (shared, own) for at in rng.permutation(len(part)).tolist()]
+    return tuple(Evidence(f"E{number}", *fact) for number, fact in enumerate(ordered, start=1))
 
 
 # ---- cell types -------------------------------------------------------------------------------------------
@@ -91,11 +93,16 @@ def named_type(sample: Sample, answer: Answer, names: Names) -> str | None:
     return names.resolve(str(answer.parsed["cell_type"])).curie
 
 
-def _typed_cell(sample: Sample, answer: Answer, names: Names) -> Iterator[Fact]:
+def _cell(sample: Sample, names: Names) -> Iterator[Fact]:
+    truth = names.truth(sample)
+    if truth:
+        yield from _type_facts(truth, names.gene_keys(sample.fields["genes"][:TOP_GENES]), names)
+
+
+def _named_cell(sample: Sample, answer: Answer, names: Names) -> Iterator[Fact]:
     truth, named = names.truth(sample), named_type(sample, answer, names)
-    genes = names.gene_keys(sample.fields["genes"][:TOP_GENES])
-    for curie in dict.fromkeys(c for c in (truth, named) if c):
-        yield from _type_facts(curie, genes, names)
+    if named:
+        yield from _type_facts(named, names.gene_keys(sample.fields["genes"][:TOP_GENES]), names)
     if truth and named:
         yield _relation(named, truth, names)
 
@@ -159,25 +166,28 @@ def marker_facts(curie: str, genes: Iterable[str], names: Names) -> Iterator[Fac
         yield Fact("marker", text, edge.publications[:PUBLICATIONS_SHOWN], edge.source)
 
 
-def _generation(sample: Sample, answer: Answer, names: Names) -> Iterator[Fact]:
-    truth = names.truth(sample)
+def _asked_type(sample: Sample, names: Names) -> Iterator[Fact]:
     if sample.fields["description"]:
         yield Fact("definition", f"Definition of {sample.gold['cell_type']}: {sample.fields['description']}")
+    if truth := names.truth(sample):
+        yield Fact("ontology", chain(truth, names), source="Cell Ontology")
+
+
+def _listed_genes(sample: Sample, answer: Answer, names: Names) -> Iterator[Fact]:
     listed = names.gene_keys((answer.parsed or {}).get("genes", []))
     markers = names.gene_keys(sample.gold["markers"])
     missing = [names.symbol(k) for k in dict.fromkeys(markers) if k not in set(listed)]
     if markers:
         shown = ", ".join(missing[:30]) or "none"
         yield Fact("marker", f"Reference markers of the type that the list lacks: {shown}")
-    if truth:
-        yield Fact("ontology", chain(truth, names), source="Cell Ontology")
+    if truth := names.truth(sample):
         yield from marker_facts(truth, listed, names)
 
 
 # ---- genes ------------------------------------------------------------------------------------------------
 
 
-def _perturbation(sample: Sample, answer: Answer, names: Names) -> Iterator[Fact]:
+def _perturbation(sample: Sample, names: Names) -> Iterator[Fact]:
     graph = names.graph
     candidates = names.genes(sample.fields["candidates"])
     shown = 0
@@ -215,7 +225,7 @@ def _annotations(gene: int, names: Names) -> Iterator[Fact]:
 # ---- papers -----------------------------------------------------------------------------------------------
 
 
-def _qa(sample: Sample, answer: Answer, names: Names) -> Iterator[Fact]:
+def _qa(sample: Sample, names: Names) -> Iterator[Fact]:
     publications = tuple(sample.fields["publications"])
     for kind in ("passage", "abstract"):
         text = str(sample.fields[kind]).strip()
@@ -227,10 +237,16 @@ def _qa(sample: Sample, answer: Answer, names: Names) -> Iterator[Fact]:
         yield from marker_facts(curie, sorted(genes), names)
 
 
-FACTS: Final[Mapping[TaskName, Callable[[Sample, Answer, Names], Iterator[Fact]]]] = {
-    "annotation": _typed_cell,
-    "captioning": _typed_cell,
-    "generation": _generation,
-    "perturbation": _perturbation,
-    "qa": _qa,
+def _nothing(_sample: Sample, _answer: Answer, _names: Names) -> Iterator[Fact]:
+    yield from ()
+
+
+OfSample = Callable[[Sample, Names], Iterator[Fact]]
+OfAnswer = Callable[[Sample, Answer, Names], Iterator[Fact]]
+FACTS: Final[Mapping[TaskName, tuple[OfSample, OfAnswer]]] = {
+    "annotation": (_cell, _named_cell),
+    "captioning": (_cell, _named_cell),
+    "generation": (_asked_type, _listed_genes),
+    "perturbation": (_perturbation, _nothing),
+    "qa": (_qa, _nothing),
 }

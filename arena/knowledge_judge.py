@@ -12,8 +12,9 @@ generation
 perturbation
     Direction accuracy, and agreement with the signed regulations of the graph.
 qa
-    Agreement of the genes, cell types, words and direction, claim coverage, and the share of the answer's words
-    that the question, the reference or the paper holds, never above the better of the other two.
+    Agreement of the genes, cell types and words in their order, less what contradicts the reference; claim
+    coverage; and the share of the answer's words that the question, the reference or the paper holds, never above
+    the better of the other two.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from arena import metrics
+from arena import metrics, wording
 from arena.knowledge import TOP_GENES, marker_rows, named_type
 from arena.naming import Names, names_of
 from arena.rubric import RUBRICS, TOP, total
@@ -36,14 +37,6 @@ Ratings = dict[str, float | None]
 _STEP_CAPS: Final = {"direct": (4.0, 5.0), "related": (3.0, 4.0), "lineage": (2.0, 4.0), "far": (1.0, 4.0)}
 """For each step of `identity`: its rating at most, and the factor by which Lin similarity limits it."""
 _LOSS = re.compile(r"knock|inhibit|repress|silenc|delet|loss|interfer", re.IGNORECASE)
-_RISE = re.compile(
-    r"\b(activat|induc|increas|upregulat|up-regulat|promot|enhanc|stimulat|rise|positive)", re.IGNORECASE
-)
-_FALL = re.compile(
-    r"\b(repress|inhibit|decreas|downregulat|down-regulat|suppress|reduc|block|fall|negative)", re.IGNORECASE
-)
-OPPOSITE_DIRECTION: Final = 0.2
-"""Share of `correctness` left to an answer that states the opposite direction."""
 
 
 def knowledge_scores(sample: Sample, answer: Answer, graph: Graph) -> list[Score]:
@@ -140,12 +133,14 @@ def _captioning(sample: Sample, answer: Answer, values: metrics.Values, names: N
     assert answer.parsed is not None
     rated = _annotation(sample, answer, values, names)
     precision = values["marker_precision"]
-    definition = metrics.content_words(str(sample.gold["caption"]))
-    said = metrics.content_words(str(answer.parsed["caption"]))
+    definition = metrics.listed_words(str(sample.gold["caption"]))
+    said = metrics.listed_words(wording.affirmed(str(answer.parsed["caption"])))
     return {
         "identity": rated["identity"],
         "support": None if precision is None else TOP * precision,
-        "completeness": TOP * len(definition & said) / len(definition) if definition else None,
+        "completeness": TOP * wording.common_in_order(definition, said) / len(definition)
+        if definition
+        else None,
     }
 
 
@@ -199,17 +194,18 @@ def _times_top(value: float | None) -> float | None:
 
 def _qa(sample: Sample, answer: Answer, values: metrics.Values, names: Names) -> Ratings:
     assert answer.parsed is not None
-    text, reference = str(answer.parsed["answer"]), str(sample.gold["answer"])
+    text, reference = metrics.answered_text(sample, answer.parsed), str(sample.gold["answer"])
     known = metrics.content_words(
         " ".join(str(sample.fields[key]) for key in ("question", "title", "abstract", "passage"))
         + " "
         + reference
     )
     said = metrics.content_words(text)
-    agreed = [f1 for f1 in (_entity_f1(text, reference, names), values["token_f1"]) if f1 is not None]
-    correctness = TOP * sum(agreed) / len(agreed) if agreed else 0.0
-    if _direction(text) * _direction(reference) < 0:
-        correctness *= OPPOSITE_DIRECTION
+    # Names alone are a list of words: they earn no more than twice what the order of the words earns.
+    ordered = values["rouge_l"] or 0.0
+    named = _entity_f1(text, reference, names)
+    agreed = [ordered] if named is None else [min(named, 2 * ordered), ordered]
+    correctness = TOP * (values["consistency"] or 0.0) * sum(agreed) / len(agreed)
     completeness = TOP * (values["claim_coverage"] or 0.0)
     # Words that any paper holds ground nothing: an answer is grounded no further than it answers.
     grounding = TOP * len(said & known) / len(said) if said else 0.0
@@ -224,11 +220,6 @@ def _entity_f1(text: str, reference: str, names: Names) -> float | None:
     """F1 of the genes and cell types named; None where the reference names none."""
     mine, theirs = (names.claimed_genes(t) | set(names.mentions(t)) for t in (text, reference))
     return metrics.token_f1(mine, theirs) if theirs else None
-
-
-def _direction(text: str) -> int:
-    """+1 where a text speaks of rises only, -1 of falls only, else 0."""
-    return int(bool(_RISE.search(text))) - int(bool(_FALL.search(text)))
 
 
 Rater = Callable[[Sample, Answer, metrics.Values, Names], Ratings]

@@ -14,9 +14,9 @@ import numpy as np
 
 from arena import board, metrics
 from arena import statistics as st
-from arena.columns import Column, Table, fingerprints, tables, task_seed
+from arena.columns import Column, Table, fingerprints, tables
 from arena.drilldown import sample_views, score_lists
-from arena.ranking import CEILING, TRIVIAL, Overall, Tests, floor, ranked_tests, scaled
+from arena.ranking import CEILING, TRIVIAL, Overall, Tests, floor, ranked_tests
 from arena.statistics import Floats
 from arena.trust import agreements, estimate, finite, trusts
 from arena.types import TASKS, Answer, Run, Score, TaskName
@@ -24,6 +24,8 @@ from arena.words import listed
 from gather import evaluate
 
 BASELINES: Final = frozenset({"marker-overlap"})
+ASKED: Final = ("model", "retrieval+model")
+"""Kinds that read and write tokens; the others are programs, or answers read from a file."""
 EXACT: Final = ("exact", "type_exact")
 """Dimensions that are hits or misses; McNemar's test is made on them."""
 MADE_FROM_GRAPH: Final[dict[str, tuple[TaskName, ...]]] = {"fresh": ("generation", "perturbation", "qa")}
@@ -70,10 +72,10 @@ def build(
 
 def _group(table: Table, number: int, seed: int, resamples: int) -> board.Group:
     columns = {task: Column(task, table.runs, seed) for task in TASKS if task in table.fingerprints}
-    scaling = {task: floor(column) for task, column in columns.items()}
+    floors = {task: floor(column) for task, column in columns.items()}
     tests = {task: ranked_tests(column, resamples) for task, column in columns.items()}
-    overall = Overall(columns, scaling, resamples, task_seed(seed, "overall"))
-    rows = _rows(columns, scaling, tests, overall, resamples, table.dataset)
+    overall = Overall(columns, resamples)
+    rows = _rows(columns, tests, overall, resamples, table.dataset)
     views, shown, total = sample_views(columns, [row.name for row in rows])
     return board.Group(
         id=f"g{number}",
@@ -81,14 +83,13 @@ def _group(table: Table, number: int, seed: int, resamples: int) -> board.Group:
         graph_hash=table.graph_hash,
         rows=tuple(rows),
         tasks=tuple(
-            _task_board(column, table, scaling[task], tests[task], resamples)
+            _task_board(column, table, floors[task], tests[task], resamples)
             for task, column in columns.items()
         ),
-        overall_pairs=overall.pair_list(),
         judges=tuple(
             sorted({j for c in columns.values() for j in c.scorers}, key=lambda j: (j != "knowledge", j))
         ),
-        notes=tuple(_notes(table, columns, scaling)),
+        notes=tuple(_notes(table, columns, floors)),
         runs=tuple(
             _provenance(run) for run in sorted(table.runs, key=lambda r: (r.manifest.contestant, r.folder))
         ),
@@ -104,7 +105,6 @@ def _group(table: Table, number: int, seed: int, resamples: int) -> board.Group:
 
 def _rows(
     columns: dict[TaskName, Column],
-    scaling: dict[TaskName, tuple[float, str]],
     tests: dict[TaskName, Tests | None],
     overall: Overall,
     resamples: int,
@@ -112,14 +112,14 @@ def _rows(
 ) -> list[board.Row]:
     cells: dict[str, dict[TaskName, board.Cell]] = {}
     for task, column in columns.items():
-        for name, cell in _cells(column, scaling[task][1], tests[task], resamples).items():
+        for name, cell in _cells(column, tests[task], resamples).items():
             cells.setdefault(name, {})[task] = cell
     order = sorted(cells, key=lambda name: _place(name, cells[name], overall.estimates.get(name)))
     costs = _costs(columns, order, {n: _standing(cells[n], overall.estimates.get(n)) for n in order})
     rows, above = [], ""
     for name in order:
-        ranked = overall.tests is not None and name in overall.tests.rank
-        tied = bool(ranked and above and overall.tests and overall.tests.tied(above, name))
+        ranked = name in overall.rank
+        tied = bool(ranked and above and overall.tied(above, name))
         rows.append(
             board.Row(
                 name=name,
@@ -130,7 +130,7 @@ def _rows(
                     sorted({a.model for c in columns.values() for a in _answers(c, name) if a.model})
                 ),
                 overall=overall.estimates.get(name),
-                rank=overall.tests.rank[name] if ranked and overall.tests else None,
+                rank=overall.rank.get(name),
                 tied_with_above=tied,
                 tasks=cells[name],
                 cost=costs[name],
@@ -143,8 +143,8 @@ def _rows(
 def _standing(cells: dict[TaskName, board.Cell], overall: board.Estimate | None) -> float:
     if overall is not None and overall.value is not None:
         return overall.value
-    scaled = [c.scaled.value for c in cells.values() if c.scaled.value is not None]
-    return plain.fmean(scaled) if scaled else float("-inf")
+    scores = [c.score.value for c in cells.values() if c.score.value is not None]
+    return plain.fmean(scores) if scores else float("-inf")
 
 
 def _place(
@@ -154,13 +154,11 @@ def _place(
     return (name != CEILING, overall is None, -len(cells), -_standing(cells, overall), name)
 
 
-def _cells(column: Column, floor_of: str, tests: Tests | None, resamples: int) -> dict[str, board.Cell]:
+def _cells(column: Column, tests: Tests | None, resamples: int) -> dict[str, board.Cell]:
     def estimates(matrix: Floats) -> list[board.Estimate]:
         found = st.mean_intervals(matrix, column.clusters, resamples=resamples, seed=column.seed)
         return [estimate(i, int(np.isfinite(row).sum())) for i, row in zip(found, matrix, strict=True)]
 
-    scaled_means, scaled_draws = scaled(column, floor_of, resamples)
-    on_scale = st.intervals(scaled_means, scaled_draws, column.clusters.effective())
     dimensions = {d: estimates(column.matrix(metrics.SCORER, d)) for d in metrics.DIMENSIONS[column.task]}
     judged = {j: estimates(column.matrix(j, "total")) for j in column.scorers}
     unscored = {j: _count(column, j, lambda s: s.value is None) for j in column.scorers}
@@ -171,7 +169,6 @@ def _cells(column: Column, floor_of: str, tests: Tests | None, resamples: int) -
         asked = [a for a in answers if not a.error]
         found[name] = board.Cell(
             score=dimensions[column.headline][i],
-            scaled=estimate(on_scale[i], dimensions[column.headline][i].n),
             rank=tests.rank.get(name) if tests else None,
             metrics={d: e[i] for d, e in dimensions.items()},
             judges={
@@ -215,11 +212,12 @@ def _rate(hits: Sequence[bool]) -> board.Rate:
 def _costs(
     columns: dict[TaskName, Column], names: Sequence[str], standing: dict[str, float]
 ) -> dict[str, board.Cost]:
-    raw = {name: _cost([a for c in columns.values() for a in _answers(c, name)]) for name in names}
-    paid = {n: c for n, c in raw.items() if kind_of(n) in ("model", "retrieval", "retrieval+model")}
+    asked = {n: kind_of(n) in ASKED for n in names}
+    raw = {n: _cost([a for c in columns.values() for a in _answers(c, n)], tokens=asked[n]) for n in names}
+    paid = {n: c for n, c in raw.items() if asked[n]}
 
     def price(cost: board.Cost) -> tuple[float, float]:
-        return (cost.list_usd or 0.0, cost.input_tokens + cost.output_tokens)
+        return (cost.list_usd or 0.0, (cost.input_tokens or 0.0) + (cost.output_tokens or 0.0))
 
     def beaten(name: str) -> bool:
         return any(
@@ -232,14 +230,14 @@ def _costs(
     return {n: c.model_copy(update={"frontier": n in paid and not beaten(n)}) for n, c in raw.items()}
 
 
-def _cost(answers: Sequence[Answer]) -> board.Cost:
+def _cost(answers: Sequence[Answer], *, tokens: bool) -> board.Cost:
     hundred = 100 / max(1, len(answers))
     prices = [a.usage.cost_usd for a in answers if a.usage.cost_usd is not None]
     fresh = [a.usage.cost_usd for a in answers if a.usage.cost_usd is not None and not a.usage.cached]
     waits = [a.latency_s for a in answers if not a.usage.cached and not a.error and a.latency_s > 0]
     return board.Cost(
-        input_tokens=round(sum(a.usage.input_tokens for a in answers) * hundred, 1),
-        output_tokens=round(sum(a.usage.output_tokens for a in answers) * hundred, 1),
+        input_tokens=round(sum(a.usage.input_tokens for a in answers) * hundred, 1) if tokens else None,
+        output_tokens=round(sum(a.usage.output_tokens for a in answers) * hundred, 1) if tokens else None,
         list_usd=finite(sum(prices) * hundred) if prices else None,
         fresh_usd=finite(sum(fresh) * hundred) if prices else None,
         latency_median_s=finite(plain.median(waits)) if waits else None,
@@ -250,7 +248,7 @@ def _cost(answers: Sequence[Answer]) -> board.Cost:
 
 
 def _task_board(
-    column: Column, table: Table, zero: tuple[float, str], tests: Tests | None, resamples: int
+    column: Column, table: Table, line: tuple[float | None, str], tests: Tests | None, resamples: int
 ) -> board.TaskBoard:
     ranked = list(tests.names) if tests else []
     scores = column.main[[column.row[name] for name in ranked]] if ranked else np.empty((0, 0))
@@ -276,8 +274,8 @@ def _task_board(
         n=len(column.samples),
         clusters=len(column.clusters.names),
         effective_clusters=round(column.clusters.effective(), 1),
-        floor=round(zero[0], 6),
-        floor_of=zero[1],
+        floor=finite(line[0]),
+        floor_of=line[1],
         reliability=finite(st.split_half_reliability(scores, column.clusters, seed=column.seed)),
         detectable=finite(plain.median(detectable)) if detectable else None,
         pairs=tuple(pairs),
@@ -311,7 +309,7 @@ def _strata(column: Column, resamples: int) -> tuple[board.Stratum, ...]:
 
 
 def _notes(
-    table: Table, columns: dict[TaskName, Column], scaling: dict[TaskName, tuple[float, str]]
+    table: Table, columns: dict[TaskName, Column], floors: dict[TaskName, tuple[float | None, str]]
 ) -> list[str]:
     notes = []
     if table.dataset.startswith("sc-arena"):
@@ -324,8 +322,10 @@ def _notes(
             "made; there they show that retrieval works, not what a model knows."
         )
     for task, column in columns.items():
-        if not scaling[task][1]:
-            notes.append(f"{task}: no trivial baseline was run, so its scale starts at 0.")
+        if not floors[task][1]:
+            notes.append(
+                f"{task}: no baseline that ignores the cell was run, so nothing says what its scores are worth."
+            )
         for name in column.contestants:
             missing = len(column.samples) - len(column.answers[name])
             if missing:
@@ -334,8 +334,15 @@ def _notes(
     if few:
         counts = ", ".join(f"{task} {n:.0f}" for task, n in few.items())
         notes.append(
-            f"Few independent samples, related ones counted together ({counts}): intervals are rough."
+            f"Few independent samples, related ones counted together ({counts}): intervals are rough, and below "
+            f"{st.FEWEST_CLUSTERS} there is none."
         )
+    for judge in sorted({j for c in columns.values() for j in c.scorers}):
+        asked = {s.metadata.get("asked") for c in columns.values() for s in c.records(judge, "total")} - {
+            None
+        }
+        if len(asked) > 1:
+            notes.append(f"Judge {judge} was asked in {len(asked)} ways (prompts, limits or address differ).")
     return notes
 
 

@@ -23,16 +23,11 @@ def markdown(leaderboard: board.Leaderboard) -> str:
 
 def _group_markdown(view: GroupView) -> Iterator[str]:
     group = view.group
-    name, score, verdict = view.headline
     yield from (f"## {cell_text(group.dataset)} samples", "")
+    yield from (f"**{cell_text(view.conclusion)}** {cell_text(view.caveat)}".rstrip(), "")
     yield from (
-        f"**{cell_text(name)}** leads with {score}. {cell_text(verdict)} {cell_text(view.caveat)}".rstrip()
-        if name
-        else verdict,
-        "",
-    )
-    yield from (
-        "0 is the best answer that ignores the cell, 100 the reference. Brackets: 95 % intervals."
+        "Scores of 100, with 95 % intervals. Win rate: the share of the other contestants that score lower, mean over "
+        "tasks."
         + (
             " †: open book, the questions were made from the graph that this contestant reads."
             if view.opened
@@ -41,14 +36,14 @@ def _group_markdown(view: GroupView) -> Iterator[str]:
         "",
     )
     yield from _table(
-        ["rank", "contestant", "kind", "overall", *(TASK_NAMES[t] for t in view.tasks), "format failures"],
+        ["rank", "contestant", "kind", "win rate", *(TASK_NAMES[t] for t in view.tasks), "format failures"],
         [
             [
                 rank_text(row.rank),
                 row.name,
                 KIND_NAMES[row.kind] + (", open book" if row.open_book else ""),
                 with_span(row.overall),
-                *(_on_scale(row, task) for task in group.tasks),
+                *(_score(row, task) for task in group.tasks),
                 failures(row),
             ]
             for row in group.rows
@@ -68,24 +63,24 @@ def _group_markdown(view: GroupView) -> Iterator[str]:
     )
 
 
-def _on_scale(row: board.Row, task: board.TaskBoard) -> str:
-    """A contestant's scaled score on a task, marked where its questions are open book to it."""
+def _score(row: board.Row, task: board.TaskBoard) -> str:
+    """A contestant's score on a task, marked where its questions are open book to it."""
     if task.task not in row.tasks:
         return "–"
-    return with_span(row.tasks[task.task].scaled) + (" †" if row.open_book and task.made_from_graph else "")
+    return with_span(row.tasks[task.task].score) + (" †" if row.open_book and task.made_from_graph else "")
 
 
 def _task_markdown(view: GroupView, task: board.TaskBoard) -> Iterator[str]:
     rows = [row for row in view.group.rows if task.task in row.tasks]
     judges = [j for j in view.group.judges if any(j in row.tasks[task.task].judges for row in rows)]
-    zero = (
-        f"0 on the scale is {task.floor_of} with {number(task.floor, 3)}"
+    line = (
+        f"ignoring the cell: {task.floor_of} with {number(task.floor, 3)}"
         if task.floor_of
-        else "no baseline was run"
+        else "no baseline that ignores the cell was run"
     )
     yield from (f"### {TASK_NAMES[task.task]} ({task.task})", "")
     yield (
-        f"{task.n} samples in {task.clusters} clusters; main score `{task.headline}`; {zero}; "
+        f"{task.n} samples in {task.clusters} clusters; main score `{task.headline}`; {line}; "
         f"smallest difference found with 80 % power: {number(task.detectable, 3)}; fingerprint `{task.fingerprint}`."
     )
     yield ""
@@ -169,7 +164,7 @@ def cell_text(text: str) -> str:
 
 
 def with_span(estimate: board.Estimate | None) -> str:
-    """A scaled score with its interval, times 100."""
+    """A score or win rate with its interval, times 100."""
     return (
         "–" if estimate is None or estimate.value is None else f"{hundred(estimate.value)} ({span(estimate)})"
     )

@@ -19,8 +19,9 @@ perturbation
     against the *control* cell, where copying the control is worth 0. `sentence_jaccard`, the raw overlap in
     which copying wins, is printed to show just that.
 qa
-    **`claim_coverage`**: the words of the reference's claims found in the answer, which is read up to three
-    times the reference's length; `token_f1`, which also charges for what was added.
+    **`claim_coverage`**: the words of the reference's claims found in the answer in their order, without what the
+    question holds, what is copied and what is contradicted (`consistency`); `rouge_l` also charges for what was
+    added.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from typing import Any, Final
 import numpy as np
 from scipy import stats
 
+from arena import wording
 from arena.naming import Named, Names, names_of
 from arena.types import Answer, Sample, Score, TaskName
 from gather import evaluate
@@ -340,24 +342,69 @@ _STOP = frozenset(_STOP_WORDS.split())
 
 
 def qa(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
-    """Look for the words of the reference's claims in the answer, read up to three times its length."""
-    text, reference = str(parsed["answer"]), str(sample.gold["answer"])
+    """Look for the reference's claims in the answer, read up to three times its length.
+
+    A claim is covered by the words of it that the answer says in the same order; what the answer copies from the
+    input is not read, words of the question do not count, and a claim that is contradicted is not covered.
+    """
+    reference = str(sample.gold["answer"])
     budget = max(SHORTEST_READ, LENGTH_FACTOR * len(reference.split()))
-    read = content_words(" ".join(text.split()[:budget]))
-    claims = [content_words(claim) for claim in sample.gold["claims"] or [reference]]
-    shares = [len(claim & read) / len(claim) for claim in claims if claim]
+    text = answered_text(sample, parsed)
+    said = wording.sentences(" ".join(text.split()[:budget]))
+    read = [word for sentence in said for word in listed_words(sentence)]
+    claims = [str(claim) for claim in sample.gold["claims"] or [reference]]
+    asked = content_words(str(sample.fields.get("question", "")))
+    wanted = [(claim, _unasked(listed_words(claim), asked)) for claim in claims]
+    if not any(words for _claim, words in wanted):
+        wanted = [(claim, listed_words(claim)) for claim in claims]
+    shares, contradicted = [], []
+    retracted = wording.retracts(text) and not wording.retracts(reference)
+    for claim, words in wanted:
+        if words:
+            contradicted.append(retracted or _contradicted(claim, words, said))
+            share = wording.common_in_order(words, read) / len(words)
+            shares.append(0.0 if contradicted[-1] else share)
     values: Values = {
         "claim_coverage": float(np.mean(shares)) if shares else None,
         "claims_covered": float(np.mean([share >= COVERED for share in shares])) if shares else None,
-        "token_f1": token_f1(content_words(text), content_words(reference)),
+        "rouge_l": rouge_l(listed_words(text), listed_words(reference)),
+        "consistency": 1 - float(np.mean(contradicted)) if contradicted else None,
     }
     return values, f"{sum(share >= COVERED for share in shares)} of {len(shares)} claims"
 
 
+def answered_text(sample: Sample, parsed: Parsed) -> str:
+    """The answer in its own words: without what it copies from the question or the paper."""
+    inputs = [str(sample.fields.get(key, "")) for key in ("question", "title", "abstract", "passage")]
+    return wording.own_words(str(parsed["answer"]), inputs, str(sample.gold["answer"]))
+
+
+def _unasked(words: Sequence[str], asked: set[str]) -> list[str]:
+    return [word for word in words if word not in asked]
+
+
+def _contradicted(claim: str, words: Sequence[str], said: Sequence[str]) -> bool:
+    """Whether the sentence nearest to a claim excludes it."""
+    nearest = max(said, key=lambda s: wording.common_in_order(words, listed_words(s)), default="")
+    near = wording.common_in_order(words, listed_words(nearest)) if nearest else 0
+    return near > 0 and wording.contradicts(claim, nearest)
+
+
+def listed_words(text: str) -> list[str]:
+    """Words that carry meaning in their order, lower case, plural s cut; single letters stay (T cell)."""
+    words = (word for word in _WORD.findall(text.lower()) if word not in _STOP)
+    return [w[:-1] if len(w) > 3 and w.endswith("s") and not w.endswith("ss") else w for w in words]
+
+
 def content_words(text: str) -> set[str]:
-    """Words that carry meaning, lower case, plural s cut; single letters stay (T cell)."""
-    words = {word for word in _WORD.findall(text.lower()) if word not in _STOP}
-    return {w[:-1] if len(w) > 3 and w.endswith("s") and not w.endswith("ss") else w for w in words}
+    """The same as a set."""
+    return set(listed_words(text))
+
+
+def rouge_l(answer: Sequence[str], reference: Sequence[str]) -> float:
+    """F1 of the longest common subsequence (Lin 2004); 0 where either is empty."""
+    total = len(answer) + len(reference)
+    return 2 * wording.common_in_order(answer, reference) / total if total else 0.0
 
 
 def token_f1(answer: set[str], reference: set[str]) -> float:
@@ -387,6 +434,6 @@ DIMENSIONS: Final[Mapping[TaskName, tuple[str, ...]]] = {
         "fidelity",
     ),
     "perturbation": ("direction_accuracy", "macro_f1", "mcc", "delta_correlation", "sentence_jaccard"),
-    "qa": ("claim_coverage", "claims_covered", "token_f1"),
+    "qa": ("claim_coverage", "claims_covered", "rouge_l", "consistency"),
 }
 """All dimensions of each task, in the order they are printed."""

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from arena.types import Sample
+from arena.wording import NEGATION, affirmed
 from gather.ontology import Ontology
 from vckg.graph import Graph
 from vckg.name_keys import normal_key
@@ -38,7 +39,7 @@ _GENE_WORD = re.compile(
 _TITLE = re.compile(r"\s*([^:\n]{3,120}):\s")
 _BEYOND = re.compile(
     r"\b(?:giv\w+ rise to|develop\w* into|differentiat\w* (?:in)?to|becom\w+|precursors? (?:of|to)|progenitors? of"
-    r"|such as|includ\w+|e\.g\.|unlike|rather than|instead of|as opposed to|not)\b",
+    r"|such as|includ\w+|e\.g\.)\b",
     re.IGNORECASE,
 )
 """After these words a text speaks of other types than the one it claims."""
@@ -81,6 +82,9 @@ class Names:
         return self._resolved[text]
 
     def _resolve(self, text: str) -> Named:
+        """One name; several types at once say what is above them all, and what is denied is not said."""
+        if NEGATION.search(text) and self.graph.cells.ground([text])[0].curie not in self.ontology:
+            return self._several(text)
         plain = _BRACKETS.sub("", text).strip()
         for name, how in ((text, None), (plain, "brackets")):
             found = self.graph.cells.ground([name])[0] if name else None
@@ -92,7 +96,21 @@ class Names:
                 return Named(text, self._common(found.candidates), "common")
         if curie := self._spelt_like(plain):
             return Named(text, curie, "spelling")
-        return self.claimed_type(text)
+        return self._several(text)
+
+    def _several(self, text: str) -> Named:
+        """The one type a short answer claims, or what is above all that it names."""
+        claimed = self.claimed_type(text)
+        if claimed.curie is None:
+            return claimed
+        at = self.ontology.position(claimed.curie)
+        beyond = _BEYOND.search(text)
+        named = self.mentions(affirmed(text[: beyond.start()] if beyond else text)) or [claimed.curie]
+        apart = [c for c in named if not self._on_one_line(self.ontology.position(c), at)]
+        return Named(text, self._common([claimed.curie, *apart]), "common") if apart else claimed
+
+    def _on_one_line(self, one: int, other: int) -> bool:
+        return one == other or bool(self.ontology.closure[one, other] or self.ontology.closure[other, one])
 
     def _common(self, candidates: Sequence[str]) -> str | None:
         """What an ambiguous name surely says: the most informative type above all its meanings."""
@@ -147,7 +165,7 @@ class Names:
             at = 0
             while at < len(words):
                 length, curie = self._longest_name(words, at)
-                found += [curie] if curie else []
+                found += [curie] if curie and words[max(at, 1) - 1] not in ("non", "anti") else []
                 at += max(1, length)
         return found
 
@@ -169,10 +187,11 @@ class Names:
         titled = _TITLE.match(text)
         if titled and (found := self.graph.cells.ground([titled[1]])[0]).curie in self.ontology:
             return Named(text, found.curie, "mention")
-        beyond = _BEYOND.search(text)
-        named = self.mentions(text[: beyond.start()]) if beyond else []
+        said = affirmed(text)
+        beyond = _BEYOND.search(said)
+        named = self.mentions(said[: beyond.start()]) if beyond else []
         claimed: int | None = None
-        for curie in named or self.mentions(text):
+        for curie in named or self.mentions(said):
             at = self.ontology.position(curie)
             if claimed is None or self.ontology.closure[at, claimed]:
                 claimed = at

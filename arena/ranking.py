@@ -1,4 +1,4 @@
-"""Who is better: scaled scores, all pairwise tests, the ranks that follow, and the mean over tasks."""
+"""Who is better: all pairwise tests of a task, the ranks that follow, and mean win rates over tasks."""
 
 from __future__ import annotations
 
@@ -15,36 +15,21 @@ from arena.trust import estimate, finite
 from arena.types import TaskName
 
 TRIVIAL: Final = frozenset({"majority", "random", "copy-control", "gene-prior", "position"})
-"""Baselines that know nothing of the cell; the best of them is the zero of the scaled score."""
+"""Baselines that know nothing of the cell; the best of them is a line beside the scores."""
 CEILING: Final = "gold"
 """The reference as a contestant: shown, never ranked."""
 ALPHA: Final = 0.05
 
 
-def floor(column: Column) -> tuple[float, str]:
-    """Mean of the best trivial baseline and its name; (0, "") where none was run."""
+def floor(column: Column) -> tuple[float | None, str]:
+    """Mean of the best trivial baseline and its name; (None, "") where none was run."""
     means = st.means(column.main)
     found = [
         (float(means[i]), name)
         for i, name in enumerate(column.contestants)
         if name in TRIVIAL and np.isfinite(means[i])
     ]
-    best, name = max(found, key=lambda f: (f[0], f[1]), default=(0.0, ""))
-    return (best, name) if best < 1 else (0.0, "")
-
-
-def scaled(column: Column, floor_of: str, resamples: int) -> tuple[Floats, Floats]:
-    """Scaled means [m] and their draws [m, resamples]; the floor is drawn with the rest, so its error
-    counts.
-    """
-    draws = st.bootstrap_means(column.main, column.clusters, resamples=resamples, seed=column.seed)
-    means = st.means(column.main)
-    if not floor_of:
-        return means, draws
-    at = column.row[floor_of]
-    below = 1 - draws[at]
-    drawn = np.divide(draws - draws[at], below, out=np.full(draws.shape, np.nan), where=below > 1e-9)
-    return (means - means[at]) / (1 - means[at]), drawn
+    return max(found, key=lambda f: (f[0], f[1])) if found else (None, "")
 
 
 class Tests:
@@ -90,39 +75,53 @@ def ranked_tests(column: Column, resamples: int) -> Tests | None:
     return Tests(names, [block], resamples, column.seed)
 
 
+def win_rates(means: Floats) -> Floats:
+    """Share of the others that each contestant beats, ties one half: float64[m, ...] from means of that shape."""
+    above = (means[:, None] > means[None, :]) + 0.5 * (means[:, None] == means[None, :])
+    others = len(means) - 1
+    rates: Floats = (above.sum(axis=1) - 0.5) / max(others, 1)
+    return rates
+
+
 class Overall:
-    """Macro mean over tasks of the scaled scores, for those who took part in all of them."""
+    """Mean win rate over tasks, for those ranked that took part in all of them.
 
-    def __init__(
-        self,
-        columns: dict[TaskName, Column],
-        scaling: dict[TaskName, tuple[float, str]],
-        resamples: int,
-        seed: int,
-    ) -> None:
-        shared = set.intersection(*(set(c.contestants) for c in columns.values()))
-        self.names = tuple(sorted(shared))
+    On a task the win rate is the share of the other contestants whose mean score is lower, ties one half (HELM,
+    arXiv:2211.09110). It needs no common scale of the tasks; it depends on who takes part. The interval is that of
+    the resamples in which all contestants meet the same draws, and there is none below `statistics.FEWEST_CLUSTERS`
+    effective clusters in any of the tasks.
+    """
+
+    def __init__(self, columns: dict[TaskName, Column], resamples: int) -> None:
+        shared = set.intersection(*(set(c.contestants) for c in columns.values())) - {CEILING}
+        self.names = tuple(sorted(shared)) if len(shared) > 1 else ()
         self.estimates: dict[str, board.Estimate] = {}
-        means, draws, groups = [], [], 0.0
-        for task, column in columns.items():
-            at = [column.row[name] for name in self.names]
-            value, drawn = scaled(column, scaling[task][1], resamples)
-            means.append(value[at])
-            draws.append(drawn[at])
-            groups += column.clusters.effective()
+        self.rank: dict[str, board.Rank] = {}
+        if not self.names:
+            return
+        values, draws = [], []
+        for column in columns.values():
+            scores = column.main[[column.row[name] for name in self.names]]
+            drawn = st.bootstrap_means(scores, column.clusters, resamples=resamples, seed=column.seed)
+            values.append(win_rates(st.means(scores)))
+            draws.append(win_rates(drawn))
+        self._draws = np.mean(draws, axis=0)
+        self._groups = min(column.clusters.effective() for column in columns.values())
+        found = st.intervals(np.mean(values, axis=0), self._draws, self._groups)
         n = sum(len(column.samples) for column in columns.values())
-        found = st.intervals(np.mean(means, axis=0), np.mean(draws, axis=0), groups)
         self.estimates = {name: estimate(i, n) for name, i in zip(self.names, found, strict=True)}
-        ranked = [name for name in self.names if name != CEILING]
-        self.tests: Tests | None = None
-        if ranked:
-            # The floor cancels in a difference; what stays of the scale is the factor 1 / (1 - floor).
-            blocks = [
-                c.block([c.row[name] for name in ranked], 1 / (len(columns) * (1 - scaling[task][0])))
-                for task, c in columns.items()
-            ]
-            self.tests = Tests(ranked, blocks, resamples, seed)
+        self.rank = {name: self._place(name) for name in self.names}
 
-    def pair_list(self) -> tuple[board.Pair, ...]:
-        """All comparisons."""
-        return tuple(self.tests.pair(at) for at in range(len(self.tests.paired.pairs))) if self.tests else ()
+    def tied(self, one: str, other: str) -> bool:
+        """Whether the interval of the difference of two win rates holds 0, or there is none."""
+        i, j = self.names.index(one), self.names.index(other)
+        gap = self._draws[[i]] - self._draws[[j]]
+        (limits,) = st.intervals(gap.mean(axis=1), gap, self._groups)
+        return not (limits.low > 0 or limits.high < 0)
+
+    def _place(self, name: str) -> board.Rank:
+        """Places left by the differences to the others that are clear of 0."""
+        apart = [other for other in self.names if other != name and not self.tied(name, other)]
+        mine = self._draws[self.names.index(name)].mean()
+        above = sum(self._draws[self.names.index(other)].mean() > mine for other in apart)
+        return board.Rank(best=1 + int(above), worst=len(self.names) - (len(apart) - int(above)))

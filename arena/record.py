@@ -7,6 +7,7 @@ at all.
     RUN/samples.jsonl      `Sample`, one a line
     RUN/answers.jsonl      `Answer`, one per sample and epoch
     RUN/scores.jsonl       `Score`, one per answer, scorer and dimension
+    RUN/judgements/        `Score` of judges, one file a judge and endpoint, only ever added to
     RUN/logs/              the engine's own logs: what resuming needs, transcripts, token counts
 """
 
@@ -51,6 +52,17 @@ def write_manifest(folder: Path, manifest: RunManifest) -> None:
 def write_records(path: Path, records: Iterable[Sample | Answer | Score]) -> None:
     """Write records as JSON lines in the order given."""
     write_atomic(path, (canonical_json(asdict(r)) + "\n" for r in records))
+
+
+def append_records(path: Path, records: Iterable[Score]) -> None:
+    """Add records behind those a file holds; a line that a kill cut off is dropped first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.write("".join(canonical_json(asdict(r)) + "\n" for r in records).encode())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_manifest(folder: Path) -> RunManifest:

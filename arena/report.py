@@ -1,7 +1,7 @@
 """The leaderboard for people: one self-contained page, Markdown for a repository, JSON for programs.
 
-All three print one `Leaderboard`; nothing is counted here. Scores are shown times 100, scaled so that 0 is the
-best answer that ignores the cell and 100 the reference.
+All three print one `Leaderboard`; nothing is counted here. Scores and win rates are shown times 100; the best
+answer that ignores the cell is a line beside the scores of its task.
 """
 
 from __future__ import annotations
@@ -79,7 +79,6 @@ def html(leaderboard: board.Leaderboard) -> str:
         board=leaderboard,
         views=[GroupView(group) for group in leaderboard.groups],
         bar=bar,
-        axis=bar(board.Estimate(value=0, low=0, high=1, n=0)),
         hundred=hundred,
         span=span,
         bounds=bounds,
@@ -97,8 +96,7 @@ def _pair_data(group: board.Group) -> dict[str, list[list[object]]]:
     """Comparisons by column, as rows of first, second, difference, low, high, p, Holm p, detectable,
     common, wins.
     """
-    columns: dict[str, Sequence[board.Pair]] = {"overall": group.overall_pairs}
-    columns.update((t.task, t.pairs) for t in group.tasks)
+    columns: dict[str, Sequence[board.Pair]] = {t.task: t.pairs for t in group.tasks}
     return {
         name: [
             [

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from arena import _registry, record
 from arena.contestants import Contestant
 from arena.engine import Outcome, Sampling, evaluate, name_and_version, open_model, outcomes, task_of
+from arena.judgements import Judgements, judgements_of, text_digest
 from arena.samples import limited
 from arena.tasks import prompt_id, read_reply
 from arena.types import (
@@ -170,12 +171,27 @@ def judge(
         came = [o for log in logs for o in outcomes(log) if o.id in answers]
         if came and all(o.error for o in came):
             raise RunFailed(f"{folder}: {judge_model.name} judged nothing; the first error: {came[0].error}")
-        scores = list(verdicts_of(came, answers, judge_model.name, compat=compat))
-        record.write_records(folder / "judgements" / f"{name}.jsonl", scores)
-        judges = tuple(sorted({*run_.manifest.judges, judge_model.name}))
+        known = Judgements(folder / "judgements", name, asked)
+        judge_id = known.judge_id(judge_model)
+        known.add(verdicts_of(came, answers, judge_id, compat=compat), answers)
+        judges = tuple(sorted({*run_.manifest.judges, judge_id}))
         record.write_manifest(folder, replace(run_.manifest, judges=judges))
         write_scores(folder, lambda: graph)
+    _refuse_unreadable(folder, judge_id, came, answers)
     return folder
+
+
+def _refuse_unreadable(
+    folder: Path, judge_id: str, came: Sequence[Outcome], answers: Mapping[str, Answer]
+) -> None:
+    """Raise where a judge was asked and not one of its replies could be read."""
+    asked = [o for o in came if answers[o.id].parsed is not None and not o.error]
+    totals = [s for o in asked for s in o.facts["scores"] if s["dimension"] == "total"]
+    if totals and all(total["value"] is None for total in totals):
+        raise RunFailed(
+            f"{folder}: no reply of {judge_id} to {len(totals)} answers could be read as a verdict "
+            f"({totals[0]['reason']}); all of them stay unscored: try another judge, or more --judge-max-tokens"
+        )
 
 
 def _judged_samples(run_: Run, limit: int | None) -> set[str]:
@@ -209,8 +225,7 @@ def _asked_of(
 
 def judged_id(answer: Answer) -> str:
     """Id of an answer for its judges; it holds the text's hash, so another answer is another thing to judge."""
-    digest = hashlib.sha256(answer.text.encode()).hexdigest()[:8]
-    return f"{answer.sample_id}#{answer.epoch}@{digest}"
+    return f"{answer.sample_id}#{answer.epoch}@{text_digest(answer)}"
 
 
 def write_scores(folder: Path, load_graph: Callable[[], Graph]) -> None:
@@ -227,9 +242,7 @@ def _scores_of(folder: Path, graph: Graph) -> Iterator[Score]:
         sample = run_.samples[answer.sample_id]
         yield from score(sample, answer, graph)
         yield from knowledge_scores(sample, answer, graph)
-    answered = {(a.sample_id, a.epoch) for a in run_.answers}
-    for path in sorted((folder / "judgements").glob("*.jsonl")):
-        yield from (s for s in record.read_scores(path) if (s.sample_id, s.epoch) in answered)
+    yield from judgements_of(folder / "judgements", run_.answers)
 
 
 def check_graph(folder: Path, graph: Graph) -> None:
@@ -303,7 +316,8 @@ def verdicts_of(
     for came in sorted(outcomes_, key=lambda o: o.id):
         answer = answers[came.id]
         if not came.error:
-            yield from (Score(**value) for value in came.facts["scores"])
+            scorer = f"{judge_id}:sc-arena" if compat else judge_id
+            yield from (Score(**{**value, "scorer": scorer}) for value in came.facts["scores"])
         else:
             yield Score(
                 answer.sample_id,

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from arena.board import Estimate, Group, Leaderboard
+from arena.board import Group, Leaderboard
 from arena.figures import bar
 from arena.group_view import GroupView
 from arena.record import write_atomic
@@ -100,7 +100,6 @@ def write_pages(folder: Path, profile: str, names: Sequence[str], rows: Sequence
             files=[read_file(folder, name) for name in names],
             group=group,
             view=GroupView(group),
-            axis=bar(Estimate(value=0, low=0, high=1, n=0)),
             answers=sum(cell.answered for row in group.rows for cell in row.tasks.values()),
             n_judges=len(group.judges),
             rated=rated(group),

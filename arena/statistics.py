@@ -29,6 +29,10 @@ EXHAUSTIVE_CLUSTERS = 13
 """Up to this many clusters all 2^G sign patterns are tried, so the test is exact."""
 
 
+FEWEST_CLUSTERS = 10
+"""Effective clusters below which a bootstrap says nothing reliable, so that no interval is given."""
+
+
 @dataclass(frozen=True, slots=True)
 class Clusters:
     """Which cluster each sample belongs to."""
@@ -112,12 +116,15 @@ def expanded_tail(level: float, groups: float) -> float:
 
 
 def intervals(estimates: Floats, draws: Floats, groups: float, *, level: float = 0.95) -> list[Interval]:
-    """Expanded percentile interval of each row of ``draws[m, resamples]`` around its estimate."""
+    """Expanded percentile interval of each row of ``draws[m, resamples]`` around its estimate.
+
+    Limits are NaN where there are fewer than `FEWEST_CLUSTERS` effective clusters.
+    """
     tail = expanded_tail(level, groups)
     found = []
     for estimate, row in zip(estimates, draws, strict=True):
         finite = row[np.isfinite(row)]
-        if not finite.size or not np.isfinite(estimate):
+        if groups < FEWEST_CLUSTERS - 1e-9 or not finite.size or not np.isfinite(estimate):
             found.append(Interval(float(estimate), float("nan"), float("nan")))
             continue
         low, high = np.quantile(finite, [tail, 1 - tail])
@@ -221,20 +228,6 @@ class Block:
     clusters: Clusters
     weight: float = 1.0
     seed: int = 0
-
-
-def block_means(blocks: Sequence[Block]) -> Floats:
-    """Weighted sum over blocks of each contestant's mean, float64[m]; NaN where a block has nothing of it."""
-    parts = [block.weight * means(block.scores) for block in blocks]
-    return np.asarray(np.sum(parts, axis=0), dtype=np.float64)
-
-
-def block_draws(blocks: Sequence[Block], *, resamples: int) -> Floats:
-    """The same under resampling of the clusters within each block, float64[m, resamples]."""
-    parts = [
-        b.weight * bootstrap_means(b.scores, b.clusters, resamples=resamples, seed=b.seed) for b in blocks
-    ]
-    return np.asarray(np.sum(parts, axis=0), dtype=np.float64)
 
 
 def effective_clusters(blocks: Sequence[Block]) -> float:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from arena import board
+from arena.group_view import GroupView
 from arena.metrics import HEADLINE
 from arena.types import Run, TaskName
 
@@ -23,8 +26,7 @@ def _task_facts(run: Run, task: TaskName) -> dict[str, Any]:
         wanted = HEADLINE[task] if scorer == "metrics" else "total"
         mine = [s.value for s in run.scores if (s.task, s.scorer, s.dimension) == (task, scorer, wanted)]
         values = [value for value in mine if value is not None]
-        mean = sum(values) / len(values) if values else None
-        scores[scorer] = {"dimension": wanted, "mean": mean, "unscored": len(mine) - len(values)}
+        scores[scorer] = {"dimension": wanted, "mean": mean_of(values), "unscored": len(mine) - len(values)}
     return {
         "answers": len(answers),
         "in_format": sum(a.format_ok for a in answers) / max(len(answers), 1),
@@ -32,6 +34,30 @@ def _task_facts(run: Run, task: TaskName) -> dict[str, Any]:
         "failed": sum(bool(a.error) for a in answers),
         "scores": scores,
     }
+
+
+def mean_of(values: Sequence[float]) -> float | None:
+    """Mean of values in whatever order, to the last digit the same; None of none."""
+    return math.fsum(values) / len(values) if values else None
+
+
+def table_lines(group: board.Group) -> Iterator[str]:
+    """Yield what the tests allow to be said, and the main scores as a table for the terminal."""
+    yield GroupView(group).conclusion
+    tasks = [task.task for task in group.tasks]
+    width = max(len(row.name) for row in group.rows)
+    yield f"{'':{width}}  " + "  ".join(f"{task:20}" for task in tasks)
+    for row in group.rows:
+        shown = [_cell(row.tasks[task].score) if task in row.tasks else "-" for task in tasks]
+        yield f"{row.name:{width}}  " + "  ".join(f"{text:20}" for text in shown).rstrip()
+
+
+def _cell(estimate: board.Estimate) -> str:
+    if estimate.value is None:
+        return "-"
+    if estimate.low is None:
+        return f"{estimate.value:.3f}"
+    return f"{estimate.value:.3f} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
 def task_lines(run: Run) -> Iterator[str]:

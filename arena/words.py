@@ -45,7 +45,7 @@ def span(estimate: board.Estimate) -> str:
 
 
 def bounds(estimate: board.Estimate, digits: int) -> str:
-    """The interval of an unscaled estimate in words."""
+    """The interval of a score in words."""
     if estimate.low is None:
         return f"n = {estimate.n}, no interval"
     return f"{number(estimate.low, digits)} to {number(estimate.high, digits)}"

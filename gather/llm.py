@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -22,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gather.endpoint import Endpoint, EndpointFault, Refusal, TooSlow, Unreachable
 from gather.model import (
     Counted,
     Counters,
@@ -39,8 +39,6 @@ from gather.model import (
 from vckg.errors import InputError
 
 if TYPE_CHECKING:
-    from openai import APIStatusError
-
     from gather.llm_cache import ReplyCache
 
 __all__ = [
@@ -79,10 +77,11 @@ class Client:
     temperature, seed, max_tokens
         Sampling; part of the cache key.
     timeout_s, attempts, backoff_s
-        Each prompt is tried `attempts` times, `timeout_s` each; waits double from `backoff_s`, or are what
-        the endpoint asks for (``Retry-After``, at most a minute). Retried: 408, 409, 429, 5xx, timeouts,
-        dropped connections, replies that are no chat completion. After a timeout half as many requests
-        are under way at once, down to one: a slow server gets through one where it would lose eight.
+        Each prompt is tried `attempts` times, each for `timeout_s` from the first byte sent to the last read;
+        waits double from `backoff_s`, or are what the endpoint asks for (``Retry-After``, at most a minute).
+        Retried: 408, 409, 429, 5xx, timeouts, dropped connections, replies that are no chat completion. After
+        a timeout half as many requests are under way at once, down to one: a slow server gets through one
+        where it would lose eight.
     """
 
     def __init__(
@@ -98,8 +97,6 @@ class Client:
         attempts: int = 5,
         backoff_s: float = 1.0,
     ) -> None:
-        from openai import OpenAI
-
         key = os.environ.get("OPENAI_API_KEY", "")
         if not key and base_url is None:
             raise InputError(
@@ -108,9 +105,9 @@ class Client:
             )
         self.name = model
         self.timeout_s, self.attempts, self.backoff_s = timeout_s, attempts, backoff_s
-        self._secret = key
-        self._api = OpenAI(api_key=key or "none", base_url=base_url, timeout=timeout_s, max_retries=0)
-        self.base_url = str(self._api.base_url).rstrip("/")
+        address = base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+        self._endpoint = Endpoint(address, key, timeout_s=timeout_s)
+        self.base_url = self._endpoint.shown
         # One of many prompts, for nobody who waits: a server of one's own may put its readers first. OpenAI itself
         # offers the tier for some of its models only.
         self._transport: dict[str, Any] = {} if base_url is None else {"service_tier": "flex"}
@@ -213,14 +210,12 @@ class Client:
         The first schema speaks for all: where it is refused none is sent again. A later one speaks for
         itself.
         """
-        from openai import BadRequestError, UnprocessableEntityError
-
         described = {"name": "answer", "strict": True, "schema": schema}
         try:
             reply = self._persist(
                 request | {"response_format": {"type": "json_schema", "json_schema": described}}
             )
-        except (BadRequestError, UnprocessableEntityError):
+        except Refusal:
             reply = self._persist(request)  # where this fails too, the schema was not the reason
             if self._schema_works:
                 self._refused.add(form)
@@ -258,51 +253,35 @@ class Client:
 
     def _send(self, request: dict[str, Any], epoch: int) -> Reply | tuple[str, float | None]:
         """One request: a reply, or what went wrong and how long the endpoint wants to be left alone."""
-        import openai
-
         try:
-            completion = self._api.chat.completions.create(**request, **self._transport)
-            message = completion.choices[0].message.content or ""
-            usage = completion.usage
+            text, tokens = self._endpoint.ask(request | self._transport)
+        except Unreachable as fault:
+            self._heard = self._heard or not fault.nobody
+            return str(fault), None
+        except EndpointFault as fault:
             self._heard = True
-        except openai.APITimeoutError:
-            self._heard = True
-            self._lanes.narrow(epoch)
-            return f"no answer within {self.timeout_s:g} s", None
-        except openai.APIConnectionError as error:
-            self._heard = self._heard or not _nobody_there(error)
-            return f"connection failed ({error.__cause__ or error})", None
-        except openai.APIStatusError as error:
-            self._heard = True
-            return self._status(error, with_schema="response_format" in request)
-        except (openai.APIError, AttributeError, IndexError, TypeError, ValueError) as error:
-            self._heard = True
-            return f"the reply is no chat completion ({type(error).__name__})", None
-        if usage is None:
+            if isinstance(fault, Refusal):
+                return self._refused_with(fault, with_schema="response_format" in request)
+            if isinstance(fault, TooSlow):
+                self._lanes.narrow(epoch)
+            return str(fault), None
+        self._heard = True
+        if tokens is None:
             prompt_tokens = estimate_prompt_tokens(request["messages"])
-            return Reply(message, Usage(prompt_tokens, estimate_tokens(message), estimated=True))
-        return Reply(message, Usage(usage.prompt_tokens, usage.completion_tokens))
+            return Reply(text, Usage(prompt_tokens, estimate_tokens(text), estimated=True))
+        return Reply(text, Usage(*tokens))
 
-    def _status(self, error: APIStatusError, *, with_schema: bool) -> tuple[str, float | None]:
-        said = str(error.message).replace(self._secret or "\0", "***")[:200]
-        status = error.status_code
+    def _refused_with(self, refusal: Refusal, *, with_schema: bool) -> tuple[str, float | None]:
+        """What a retry may mend; else an error of the input, of the schema, or of this prompt."""
+        status = refusal.status
         if status in (401, 403, 404):
             fix = "check OPENAI_API_KEY" if status != 404 else f"check --base-url and --model {self.name}"
-            raise InputError(f"{self.base_url}: {status} {said}; {fix}") from error
+            raise InputError(f"{self.base_url}: {refusal}; {fix}") from None
         if status in (408, 409, 429) or status >= 500:
-            return f"{status} {said}", _retry_after_s(error.response.headers.get("retry-after"))
+            return str(refusal), refusal.retry_after_s
         if with_schema and status in (400, 422):
-            raise error
-        raise ModelFailure(f"{self.base_url}: {status} {said}") from error
-
-
-def _nobody_there(error: BaseException | None) -> bool:
-    """Whether a connection failed because the address has no listener or no host, and not under way."""
-    while error is not None:
-        if isinstance(error, ConnectionRefusedError | socket.gaierror):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+            raise refusal
+        raise ModelFailure(f"{self.base_url}: {refusal}") from None
 
 
 class _Lanes:
@@ -334,14 +313,6 @@ class _Lanes:
             if epoch == self._epoch:
                 self._most = max(1, min(self._most, self._under_way) // 2)
                 self._epoch += 1
-
-
-def _retry_after_s(header: str | None) -> float | None:
-    """Seconds an endpoint asks to be left alone, at most 60; None where it does not say a number."""
-    try:
-        return min(max(float(header or "nan"), 0.0), 60.0) if header else None
-    except ValueError:  # an HTTP date: our own back-off does
-        return None
 
 
 def concurrently(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from arena import board
+from arena.group_view import GroupView
 from arena.leaderboard import build
 from arena.types import Run
 from vckg.errors import InputError
@@ -21,27 +22,83 @@ def group(make_runs: MakeRuns) -> board.Group:
     return build(make_runs(FIELD, n=120), resamples=400).groups[0]
 
 
-def test_the_best_trivial_baseline_is_0_the_reference_1_and_not_ranked(group: board.Group) -> None:
+def test_scores_are_raw_and_the_best_trivial_baseline_is_a_line(group: board.Group) -> None:
     rows = {row.name: row for row in group.rows}
     assert group.rows[0].name == "gold"
     assert rows["gold"].rank is None
     for task in group.tasks:
         assert task.floor_of == "majority"
-        assert rows["gold"].tasks[task.task].scaled.value == pytest.approx(1)
-        assert rows["majority"].tasks[task.task].scaled.value == pytest.approx(0)
-        assert (rows["random"].tasks[task.task].scaled.value or 0) < 0
-        raw = rows["strong"].tasks[task.task].score.value
-        assert rows["strong"].tasks[task.task].scaled.value == pytest.approx(
-            (raw - task.floor) / (1 - task.floor), abs=1e-5
-        )
+        assert task.floor == rows["majority"].tasks[task.task].score.value
+        assert rows["gold"].tasks[task.task].score.value == 1
+        shares = [row.tasks[task.task].score for row in group.rows]
+        assert all(0 <= s.low <= s.value <= s.high <= 1 for s in shares)
 
 
-def test_overall_is_the_mean_over_tasks_of_the_scaled_scores_within_its_interval(group: board.Group) -> None:
+def test_no_score_of_the_page_leaves_0_to_1_where_the_floor_nears_1(make_runs: MakeRuns) -> None:
+    """The scale (score - floor) / (1 - floor) has no bound there."""
+    board_ = build(make_runs({"m": 0.5, "n": 0.4, "majority": 0.97}, n=60), resamples=300)
+    group = board_.groups[0]
     for row in group.rows:
-        assert row.overall is not None
-        scaled = [cell.scaled.value for cell in row.tasks.values()]
-        assert row.overall.value == pytest.approx(np.mean(scaled), abs=1e-5)
+        for shown in (row.overall, *(cell.score for cell in row.tasks.values())):
+            assert 0 <= shown.low <= shown.value <= shown.high <= 1
+    assert group.rows[0].name == "majority"
+
+
+def test_the_overall_win_rate_is_the_mean_share_of_others_beaten(group: board.Group) -> None:
+    rows = {row.name: row for row in group.rows if row.name != "gold"}
+    for name, row in rows.items():
+        shares = []
+        for task in group.tasks:
+            mine = row.tasks[task.task].score.value
+            others = [r.tasks[task.task].score.value for n, r in rows.items() if n != name]
+            shares.append(np.mean([float(mine > o) + 0.5 * (mine == o) for o in others]))
+        assert row.overall.value == pytest.approx(np.mean(shares), abs=1e-6)
         assert row.overall.low <= row.overall.value <= row.overall.high
+    assert {row.overall for row in group.rows if row.name == "gold"} == {None}
+
+
+def test_the_weight_of_a_task_does_not_depend_on_its_floor(make_runs: MakeRuns) -> None:
+    """Of two tasks each counts half, however near to 1 one of them has its floor."""
+    names = {"a": 0.9, "b": 0.5, "c": 0.2}
+    plain = build(make_runs(names, n=60), resamples=100).groups[0]
+    with_floor = build(make_runs({**names, "majority": 0.95}, n=60), resamples=100).groups[0]
+    order = [row.name for row in plain.rows]
+    assert [row.name for row in with_floor.rows if row.name != "majority"] == order == ["a", "b", "c"]
+
+
+def test_below_ten_clusters_there_is_no_interval(make_runs: MakeRuns) -> None:
+    group = build(make_runs({"a": 0.9, "b": 0.5, "majority": 0.2}, n=9), resamples=100).groups[0]
+    assert {task.effective_clusters for task in group.tasks} == {9.0}
+    for row in group.rows:
+        assert row.overall.low is row.overall.high is None
+        assert row.rank == board.Rank(best=1, worst=3)
+        assert all(cell.score.low is None for cell in row.tasks.values())
+    assert all(pair.low is None and pair.p is not None for task in group.tasks for pair in task.pairs)
+
+
+def said(runs: list[Run]) -> str:
+    return GroupView(build(runs, resamples=100).groups[0]).conclusion
+
+
+def test_the_first_sentence_says_what_the_tests_allow(make_runs: MakeRuns) -> None:
+    settled = said(make_runs({"a": 0.95, "b": 0.3, "majority": 0.2}, n=100))
+    assert settled == "On each of the 2 tasks a scores higher than every other contestant."
+    tie = said(make_runs({"a": 0.5, "b": 0.5, "majority": 0.5}, n=60, tasks=("qa",)))
+    assert tie == "On “Answer questions” with 60 samples no two of the 3 contestants can be told apart."
+    two = said(make_runs({"a": 0.5, "b": 0.5}, n=60, tasks=("qa",)))
+    assert two == "On “Answer questions” with 60 samples the two contestants cannot be told apart."
+    one = said(make_runs({"a": 0.5, "gold": 1.0}, n=60))
+    assert one == "a is the only contestant, so nothing can be compared."
+    best = said(make_runs({"a": 0.9, "b": 0.9, "majority": 0.1}, n=100, tasks=("qa",)))
+    assert best == "On “Answer questions” with 100 samples a and b cannot be told apart as the best."
+
+
+def test_programs_have_no_token_cost(make_runs: MakeRuns) -> None:
+    group = build(make_runs({"gather": 0.9, "gather+m": 0.9, "m": 0.5, "random": 0.1}), resamples=50).groups[
+        0
+    ]
+    tokens = {row.name: row.cost.input_tokens for row in group.rows}
+    assert tokens == {"gather": None, "gather+m": 10_000.0, "m": 10_000.0, "random": None}
 
 
 def test_ranks_are_intervals_and_twins_are_tied(group: board.Group) -> None:

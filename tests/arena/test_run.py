@@ -379,6 +379,46 @@ def test_a_judge_of_a_few_samples_rates_the_same_of_every_contestant_and_more_wh
     assert len(server.prompts) == 8 + n - 4  # those rated before are not asked again
 
 
+def test_judging_fewer_answers_or_elsewhere_takes_no_verdict_away(
+    plan: Callable[..., run.Plan], fresh_graph: Graph, tmp_path: Path, openai_server: Server
+) -> None:
+    here, there = openai_server(lambda _p: "[Score: 3]"), openai_server(lambda _p: "[Score: 5]")
+    folder = run.run(plan("majority"), tmp_path)
+    run.judge(folder, resolve("j", base_url=here.url), lambda: fresh_graph, compat=True)
+    before = verdicts(folder)
+    assert {name for name, *_ in before} == {"j:sc-arena"}
+    run.judge(folder, resolve("j", base_url=here.url), lambda: fresh_graph, compat=True, limit=1)
+    assert verdicts(folder) == before
+    for _ in range(2):
+        run.judge(folder, resolve("j", base_url=there.url), lambda: fresh_graph, compat=True, limit=1)
+        after = verdicts(folder)
+        assert [v for v in after if v[0] == "j:sc-arena"] == before
+        elsewhere = [v for v in after if v[0] != "j:sc-arena"]
+        assert {(name, value) for name, _sample, value in elsewhere} == {
+            (f"j [{there.url.removeprefix('http://')}]:sc-arena", 1.0)
+        }
+        assert len(elsewhere) == 2
+
+
+def verdicts(folder: Path) -> list[tuple[str, str, float | None]]:
+    scores = record.read_run(folder).scores
+    return [(s.scorer, s.sample_id, s.value) for s in scores if s.scorer.startswith("j")]
+
+
+def test_a_verdict_cut_off_by_a_kill_is_dropped_and_the_rest_is_kept(
+    plan: Callable[..., run.Plan], fresh_graph: Graph, tmp_path: Path, openai_server: Server
+) -> None:
+    server = openai_server(lambda _p: "[Score: 3]")
+    folder = run.run(plan("majority"), tmp_path)
+    judge = resolve("j", base_url=server.url)
+    run.judge(folder, judge, lambda: fresh_graph, compat=True, limit=1)
+    (path,) = (folder / "judgements").iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    run.judge(folder, judge, lambda: fresh_graph, compat=True, limit=1)
+    assert sorted(path.read_bytes().split()) == sorted(whole.split())
+
+
 def test_a_judge_asked_otherwise_is_asked_again(
     plan: Callable[..., run.Plan], fresh_graph: Graph, tmp_path: Path, openai_server: Server
 ) -> None:
@@ -388,7 +428,8 @@ def test_a_judge_asked_otherwise_is_asked_again(
     folder = run.run(plan("majority"), tmp_path)
     for tokens in (5, 5, 500):
         sampling = engine.Sampling(max_tokens=tokens)
-        run.judge(folder, judge, lambda: fresh_graph, compat=True, limit=1, sampling=sampling)
+        with pytest.raises(run.RunFailed, match=r"no reply of j.* to \d+ answers could be read as a verdict"):
+            run.judge(folder, judge, lambda: fresh_graph, compat=True, limit=1, sampling=sampling)
     asked = [b["max_tokens"] for b in server.bodies]
     assert asked == [5] * (len(asked) // 2) + [500] * (len(asked) // 2)
 
@@ -414,3 +455,17 @@ def test_the_form_of_a_verdict_reaches_the_judge_with_every_bound(
 
 def _values(folder: Path) -> list[tuple[str, str, str, float | None]]:
     return [(s.scorer, s.sample_id, s.dimension, s.value) for s in record.read_run(folder).scores]
+
+
+def test_a_dropped_connection_is_tried_a_stated_number_of_times_and_named(
+    plan: Callable[..., run.Plan], samples: dict[Any, list[Sample]], tmp_path: Path, openai_server: Server
+) -> None:
+    def drop(_prompt: str) -> str:
+        raise ConnectionResetError  # ends the handler, and with it the connection
+
+    server = openai_server(drop)
+    few = {"annotation": samples["annotation"][:1]}
+    asked = plan("toy", server.url, samples=few, sampling=engine.Sampling(retries=1))
+    with pytest.raises(run.RunFailed, match=r"(?i)connection|disconnected"):
+        run.run(asked, tmp_path)
+    assert len(server.prompts) == 2
