@@ -24,12 +24,11 @@ from gather._cell_kernels import count_dense, count_sparse, label_cells, rank_de
 from gather.annotate_input import TARGET_SUM, looks_like_counts, names_that_ground
 from gather.annotator import Parameters
 from gather.label import MAX_FDR, UNKNOWN, Calibration, calibration_with
+from gather.null import Null
 from gather.ontology import Ontology
-from gather.query import Panel, rank_weights
+from gather.query import TIE_DECIMALS, Panel, rank_weights
 from gather.score import Retriever
 from gather.stream import Block, Rows
-from gather.walk import TIE_DECIMALS
-from gather.weights import Null
 from vckg.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:

@@ -229,3 +229,12 @@ def test_scores_of_one_cluster_have_a_mean_and_no_interval() -> None:
     assert one.value == pytest.approx(0.3)
     assert np.isnan([one.low, one.high]).all()
     assert two.low <= two.value <= two.high
+
+
+@pytest.mark.parametrize("groups", [4, 20])
+def test_an_unscored_difference_has_no_p(groups: int) -> None:
+    table = np.ones((2, groups))
+    table[1, 0] = NAN
+    scored, unscored = s.sign_flip_p(table, flips=200)
+    assert scored < 0.2
+    assert np.isnan(unscored)

@@ -14,8 +14,8 @@ from gather.annotate_adata import Options
 from gather.annotate_command import annotate_file
 from gather.annotate_input import read_expression
 from gather.annotator import Annotator
-from gather.evaluate import benjamini_hochberg
 from gather.label import MAX_FDR
+from gather.multiple import benjamini_hochberg
 from gather.query import CellSet
 from gather.stream import Rows
 from vckg.errors import InputError
