@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 
 P_FLOOR = 1e-12
 """Least p-value: rounding of the transforms hides what is smaller."""
-BINS = 512
+BINS = 1024
 """Grid steps over the range of the statistic; as many again keep the transform from folding over."""
 _REACH = 14.0
 """Standard deviations of the statistic that the range holds at least."""
@@ -39,48 +39,47 @@ class Tail:
     Attributes
     ----------
     log_tail
-        ``ln P(S >= k steps)``, float32[t, 2 * BINS], not rising, at least ``ln P_FLOOR``.
+        ``ln P(S >= k steps)``, float16[t, 2 * BINS] (within 1 %), not rising, at least ``ln P_FLOOR``.
     step, centre, scale, mean
-        A statistic x of candidate c lies at ``(centre + (x - mean) * scale) / step + 1/2`` steps, float64[t] each;
-        a scale of 0 says that the statistic cannot vary.
+        A statistic x of candidate c lies at ``(centre + (x - mean) * scale) / step`` steps, float64[t] each; what
+        is half a step below it still counts as reaching it. A scale of 0 says that the statistic cannot vary.
+    some
+        Bound on the chance that any drawn gene speaks for c, float64[t]: no p of a statistic above 0 is greater.
     """
 
-    log_tail: npt.NDArray[np.float32]
+    log_tail: npt.NDArray[np.float16]
     step: Floats
     centre: Floats
     scale: Floats
     mean: Floats
+    some: Floats
 
     def p(self, columns: npt.NDArray[np.intp], statistic: Floats) -> Floats:
         """Upper-tail p of one statistic for each of some candidates, in [P_FLOOR, 1]; 1 for a statistic of 0."""
         p = np.ones(len(columns))
         at = np.flatnonzero((statistic > 0) & (self.scale[columns] > 0))
         c = columns[at]
-        place = (self.centre[c] + (statistic[at] - self.mean[c]) * self.scale[c]) / self.step[c] + 0.5
+        place = (self.centre[c] + (statistic[at] - self.mean[c]) * self.scale[c]) / self.step[c] - 0.5
         last = self.log_tail.shape[1] - 1
         place = np.clip(place, 0.0, last)
         low = np.minimum(place.astype(np.intp), last - 1)
         part = place - low
         p[at] = np.exp(self.log_tail[c, low] * (1.0 - part) + self.log_tail[c, low + 1] * part)
-        return np.minimum(p, 1.0)
+        return np.minimum(p, np.where(statistic > 0, self.some[columns], 1.0))
 
     def critical(self, level: float) -> Floats:
         """The least statistic whose p is at most `level`, float64[t]; infinite where none is."""
-        target = np.log(level)
+        target = np.float64(np.log(level))  # not a plain float: that would be rounded to float16
         reached = self.log_tail <= target
         first = np.argmax(reached, axis=1)
-        row = np.arange(len(first))
-        before = np.maximum(first - 1, 0)
-        high, low = (
-            self.log_tail[row, before].astype(np.float64),
-            self.log_tail[row, first].astype(np.float64),
-        )
-        drop = high - low
-        part = np.divide(high - target, drop, out=np.zeros(len(drop)), where=drop > 0)
-        place = np.where(first > 0, before + part, 0.0)
         found = np.full(len(first), np.inf)
-        at = np.flatnonzero(reached[row, first] & (self.scale > 0))
-        found[at] = self.mean[at] + ((place[at] - 0.5) * self.step[at] - self.centre[at]) / self.scale[at]
+        at = np.flatnonzero(reached[np.arange(len(first)), first] & (self.scale > 0))
+        after = np.maximum(first[at], 1)
+        high, low = (self.log_tail[at, k].astype(np.float64) for k in (after - 1, after))
+        part = np.divide(high - target, high - low, out=np.zeros(len(at)), where=high > low)
+        place = (after - 1 + part + 0.5) * self.step[at] - self.centre[at]
+        found[at] = np.where(first[at] > 0, self.mean[at] + place / self.scale[at], 0.0)
+        found[(self.some <= level) & (self.scale > 0)] = 0.0
         return np.asarray(np.maximum(found, np.nextafter(0.0, 1.0)), dtype=np.float64)
 
 
@@ -188,8 +187,9 @@ class Null:
             _log_tail(values[:, low : low + _COLUMNS], each, step[low : low + _COLUMNS], w)
             for low in range(0, len(mean), _COLUMNS)
         ]
-        none = np.zeros((0, 2 * BINS), np.float32)
-        return Tail(np.concatenate([none, *parts]), step, centre, scale, mean)
+        none = np.zeros((0, 2 * BINS), np.float16)
+        some = np.minimum(included @ (self.rows > 0), 1.0)
+        return Tail(np.concatenate([none, *parts]), step, centre, scale, mean, some)
 
 
 def _at_rank(chance: Floats, q: int) -> Floats:
@@ -212,8 +212,8 @@ def _at_rank(chance: Floats, q: int) -> Floats:
     return np.asarray(silent[:-1] - silent[1:], dtype=np.float64)
 
 
-def _log_tail(values: Sparse, each: Floats, step: Floats, w: Floats) -> npt.NDArray[np.float32]:
-    """``ln P(S >= k steps)`` of independent draws with weights `w`, float32[columns, 2 * BINS]."""
+def _log_tail(values: Sparse, each: Floats, step: Floats, w: Floats) -> npt.NDArray[np.float16]:
+    """``ln P(S >= k steps)`` of independent draws with weights `w`, float16[columns, 2 * BINS]."""
     size, columns = 2 * BINS, values.shape[1]
     column = np.repeat(np.arange(columns), np.diff(values.indptr))
     once = _binned(column, values.data / step[column], each[values.indices], (columns, size))
@@ -229,7 +229,7 @@ def _log_tail(values: Sparse, each: Floats, step: Floats, w: Floats) -> npt.NDAr
     density = np.fft.irfft(spectrum, size, axis=1)
     tail = np.cumsum(density[:, ::-1], axis=1)[:, ::-1]
     falling = np.minimum.accumulate(np.clip(tail, P_FLOOR, 1.0), axis=1)
-    return np.log(falling).astype(np.float32)
+    return np.log(falling).astype(np.float16)
 
 
 def _binned(row: npt.NDArray[np.intp], place: Floats, share: Floats, shape: tuple[int, int]) -> Floats:
