@@ -119,7 +119,7 @@ def check(found: list[float]) -> None:
 
 
 def test_the_tail_is_right_on_all_genes(retriever: Retriever) -> None:
-    check(rates(of_columns(retriever.null, 4), None, 50, 20_000, seed=1))
+    check(rates(of_columns(retriever.null, 8), None, 50, 6_000, seed=1))
 
 
 @pytest.mark.parametrize("weighted", [True, False])
@@ -131,8 +131,8 @@ def test_the_tail_is_right_on_a_panel_of_two_hundred_genes(retriever: Retriever,
     background = np.zeros(retriever.graph.n)
     background[panel] = rng.beta(0.6, 2.0, 218)
     chance = background[panel] if weighted else None
-    null = of_columns(Null.of(retriever.matrix, panel, background if weighted else None), 2)
-    check(rates(null, chance, 50, 50_000, seed=2))
+    null = of_columns(Null.of(retriever.matrix, panel, background if weighted else None), 4)
+    check(rates(null, chance, 50, 20_000, seed=2))
 
 
 def test_two_genes_have_the_p_that_counting_all_pairs_gives(retriever: Retriever) -> None:
@@ -147,7 +147,7 @@ def test_two_genes_have_the_p_that_counting_all_pairs_gives(retriever: Retriever
         reached = (n - np.searchsorted(weight, (most - w[0] * weight) / w[1])).sum()
         exact = (reached - (w.sum() * weight >= most).sum()) / (n * (n - 1))
         assert exact <= null.p_values(np.array([at]), w)[0] * 1.1
-        assert null.p_values(np.array([at]), w)[0] <= 1.5 * exact + 1e-5
+        assert null.p_values(np.array([at]), w)[0] <= 2.0 * exact + 1e-5  # near 0 the grid is coarse
 
 
 def test_genes_of_which_the_graph_says_nothing_change_nothing(
