@@ -177,7 +177,7 @@ def test_candidates_that_no_gene_speaks_for_are_counted_and_shown(core_graph: Gr
         i for i in core_graph.nodes_of("Cell").tolist() if i not in Retriever(core_graph).weights.nodes
     )
     declared = [core_graph.index("CL:0000084"), core_graph.index("CL:0000169"), mute]
-    annotator = Annotator(core_graph, panel, Parameters(hyper_entities=()), candidates=declared)
+    annotator = Annotator(core_graph, panel, Parameters(hyper_entities=(), evidence=0), candidates=declared)
     assert mute in annotator.retriever.silent
     found = annotator.annotate_one(CellSet("0", ("CD3D", "CD3E", "MS4A1")))
     count = len(annotator.retriever.silent)
