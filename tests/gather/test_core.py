@@ -9,10 +9,12 @@ import scipy.sparse as sp
 
 from gather.annotator import Annotator, Parameters
 from gather.label import Labeller
+from gather.metapath import target_named
 from gather.null import P_FLOOR, Null
 from gather.ontology import Ontology
 from gather.query import CellSet, Panel, ground_panel, query_genes, rank_weights
 from gather.score import Retriever
+from gather.weights import evidence_weights
 from vckg.graph import Graph
 
 pytestmark = pytest.mark.xdist_group("core-graph")
