@@ -8,7 +8,7 @@ works on the per-cluster sums: a mean under resampling is a ratio of two weighte
 Methods: cluster bootstrap with the expanded percentile interval of Hesterberg (2015,
 doi:10.1080/00031305.2015.1089789) and the effective number of clusters of Kish (1965); sign-flip
 permutation over clusters; rank intervals from all pairwise tests (Mogstad et al. 2024,
-doi:10.1093/restud/rdad006); Wilson (1927). Holm itself and McNemar's test are `gather.evaluate`'s.
+doi:10.1093/restud/rdad006); Wilson (1927). Holm itself is `gather.multiple`'s, McNemar's test `gather.evaluate`'s.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from gather import evaluate
+from gather import multiple
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -169,7 +169,8 @@ def sign_flip_p(differences: Floats, *, flips: int = 10_000, seed: int = 0, chun
     """Two-sided p of "no difference" for cluster sums of paired differences, float64[P] from float64[P, G].
 
     Under the null a cluster's difference is as likely with the other sign; p is the share of sign patterns
-    whose total is at least as far from 0 as the observed one, the observed pattern among them.
+    whose total is at least as far from 0 as the observed one, the observed pattern among them. A row with a NaN
+    is no test: its p is NaN.
     """
     observed = np.abs(differences.sum(axis=1))
     # float32 sums of n terms err by about n·2^-24 of their absolute total; ties must count as "at least as
@@ -186,15 +187,16 @@ def sign_flip_p(differences: Floats, *, flips: int = 10_000, seed: int = 0, chun
         reached += (np.abs(table @ signs) >= (observed - slack)[:, None]).sum(axis=1)
         done += signs.shape[1]
         if exact:
-            return np.asarray(reached / signs.shape[1])
-    return np.asarray((reached + 1) / (done + 1))
+            break
+    p = reached / done if exact else (reached + 1) / (done + 1)
+    return np.where(np.isnan(observed), np.nan, p)
 
 
 def holm(p: Floats) -> Floats:
     """Holm's adjusted p-values in the order given; NaN stay NaN and do not count as tests."""
     adjusted = np.full(p.shape, np.nan)
     tested = np.isfinite(p)
-    adjusted[tested] = evaluate.holm(p[tested])
+    adjusted[tested] = multiple.holm(p[tested])
     return adjusted
 
 

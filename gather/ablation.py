@@ -121,11 +121,11 @@ def _branches(bench: Bench, weights: Weights) -> Weights:
 
 def _z(retriever: Retriever, query: GeneQuery) -> Floats:
     """Closed-form z with its spread shrunk halfway towards the median."""
-    mean, variance, _ = retriever.null.moments(query.weights)
+    mean, variance = retriever.null.moments(query.weights)
     spread = np.sqrt(np.maximum(variance, 0.0))
     typical = float(np.median(spread[spread > 0])) if (spread > 0).any() else 1.0
     z = (retriever.statistic(query) - mean) / (0.5 * spread + 0.5 * typical)
-    return np.maximum(z, 0.0)
+    return np.asarray(np.maximum(z, 0.0), dtype=np.float64)
 
 
 def _minus_log_p(retriever: Retriever, query: GeneQuery) -> Floats:

@@ -25,7 +25,6 @@ from gather._compiled import say_if_compiling
 from gather.annotate_input import TARGET_SUM, names_that_ground
 from gather.annotate_values import Place, Survey, choose, rows_of, survey_of
 from gather.annotator import Parameters
-from gather.evaluate import benjamini_hochberg
 from gather.label import (
     CHANCE_SHARPNESS,
     CONSIDERED,
@@ -37,12 +36,12 @@ from gather.label import (
     Labeller,
     calibration_with,
 )
+from gather.multiple import benjamini_hochberg
+from gather.null import Null
 from gather.ontology import Ontology
-from gather.query import GeneQuery, Panel, rank_weights
+from gather.query import TIE_DECIMALS, GeneQuery, Panel, rank_weights
 from gather.score import Convergence, Retriever
 from gather.stream import Block, Rows
-from gather.walk import TIE_DECIMALS
-from gather.weights import Null
 from vckg.cpus import usable_cpus
 from vckg.errors import InputError
 

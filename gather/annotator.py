@@ -27,6 +27,8 @@ SHOWN_EVIDENCE = 5
 SHOWN_CONVERGENCE = 3
 SHOWN_WARNINGS = 5
 SHOWN_CONTRADICTIONS = 8
+SHOWN_SILENT = 3
+"""Names in the remark on candidates that no measured gene speaks for."""
 DEFINING_MARKERS = 5
 NEAR = 0.5
 """Least similarity to the answer of a competitor that a coverage warning may speak of."""
@@ -126,7 +128,21 @@ class Annotator:
             ungrounded_genes=query.ungrounded,
             closed=self.closed,
             score=self.parameters.score,
-            note=_note(query),
+            note="; ".join(filter(None, (_note(query), self.silence))),
+            standings=decision.standings,
+        )
+
+    @cached_property
+    def silence(self) -> str:
+        """What to say of candidates that no measured gene speaks for; empty where there are none."""
+        silent = self.retriever.silent
+        if not len(silent):
+            return ""
+        total = len(np.union1d(self.retriever.nodes, silent))
+        names = ", ".join(self.graph.names[i] for i in silent[:SHOWN_SILENT].tolist())
+        more = ", ..." if len(silent) > SHOWN_SILENT else ""
+        return (
+            f"{len(silent)} of {total} candidates have no measured gene that speaks for them: {names}{more}"
         )
 
     def _evidence(

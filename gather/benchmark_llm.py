@@ -23,7 +23,6 @@ from gather.evaluate import (
     LabelScores,
     adjusted,
     bootstrap,
-    holm,
     lin_expected,
     paired_permutation,
     score_label,
@@ -33,6 +32,7 @@ from gather.evidence_text import KINDS, EvidenceKind, evidence_text
 from gather.llm import Counted, Counters, Model, concurrently
 from gather.llm_label import Term, label_with_llm, shared_candidates
 from gather.model import estimate_tokens
+from gather.multiple import holm
 from gather.ontology import Ontology
 
 if TYPE_CHECKING:

@@ -65,7 +65,9 @@ def annotate(
         typer.Option(help="Column of obs with CL ids or labels: only these (a closed set, said so)."),
     ] = None,
     exclude_source: ExcludeOption = None,
-    threshold: Annotated[float | None, typer.Option(help="Least confidence of an answer.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Least confidence of an answer, 0 to 1. Default 0.4.")
+    ] = None,
     key_added: Annotated[
         str, typer.Option(help="Prefix of our obs columns, name of our uns entry.")
     ] = "gather",

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gather.ontology import Ontology, Relation
+from vckg.errors import InputError
 
 Floats = npt.NDArray[np.float64]
 FloatsLike = Sequence[float] | Floats
@@ -156,7 +157,7 @@ def reliability(
     """Return (items, mean confidence, accuracy) of every non-empty equal-width bin: the reliability
     diagram.
     """
-    c, y = np.asarray(confidence, float), np.asarray(correct, float)
+    c, y = _known(confidence, correct)
     which = np.minimum((c * bins).astype(int), bins - 1)
     return [
         (int(inside.sum()), float(c[inside].mean()), float(y[inside].mean()))
@@ -170,7 +171,7 @@ def area_under_risk_coverage(confidence: FloatsLike, correct: FloatsLike) -> flo
 
     Ties in confidence share their mean error, so the order of the input does not matter.
     """
-    c, y = np.asarray(confidence, float), np.asarray(correct, float)
+    c, y = _known(confidence, correct)
     if not len(c):
         return float("nan")
     levels, which = np.unique(-c, return_inverse=True)
@@ -241,9 +242,13 @@ def bootstrap_by_unit(
     ----------
     levels
         Outermost first: for each level the unit of every value. The values themselves are the innermost
-        units.
+        units; NaN ones are left out, as `bootstrap` does, and `n` counts the others.
     """
     v = np.asarray(values, float)
+    scored = np.flatnonzero(~np.isnan(v))
+    v, levels = v[scored], [[units[i] for i in scored.tolist()] for units in levels]
+    if not len(v):
+        return Interval(float("nan"), float("nan"), float("nan"), 0)
     rng = np.random.default_rng(seed)
     codes = [np.unique([str(u) for u in units], return_inverse=True)[1] for units in levels]
 
@@ -259,6 +264,15 @@ def bootstrap_by_unit(
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(means, [tail, 1.0 - tail])
     return Interval(float(v.mean()), float(low), float(high), len(v))
+
+
+def _known(*sides: FloatsLike) -> tuple[Floats, ...]:
+    """The values of paired units as arrays; InputError where a unit is unscored on some side."""
+    values = tuple(np.asarray(side, float) for side in sides)
+    unscored = int(np.isnan(np.stack(values)).any(axis=0).sum())
+    if unscored:
+        raise InputError(f"{unscored} of {len(values[0])} units are unscored (NaN); leave them out first")
+    return values
 
 
 def _strata(strata: Sequence[object] | None, n: int) -> npt.NDArray[np.intp]:
@@ -288,8 +302,15 @@ def paired_permutation(
     replicates: int = 10_000,
     seed: int = DEFAULT_SEED,
 ) -> float:
-    """Two-sided p of a sign-flip permutation test of the (macro) mean difference over the same units."""
-    difference = np.asarray(a, float) - np.asarray(b, float)
+    """Two-sided p of a sign-flip permutation test of the (macro) mean difference over the same units.
+
+    Raises
+    ------
+    InputError
+        A unit is unscored (NaN) on either side.
+    """
+    first, second = _known(a, b)
+    difference = first - second
     groups = _strata(strata, len(difference))
     sizes = np.bincount(groups)
     weighted = difference / sizes[groups] / len(sizes)
@@ -300,40 +321,31 @@ def paired_permutation(
 
 
 def mcnemar(a: FloatsLike, b: FloatsLike) -> float:
-    """Exact two-sided p of McNemar's test on paired right/wrong answers."""
+    """Exact two-sided p of McNemar's test on paired right/wrong answers.
+
+    Raises
+    ------
+    InputError
+        A unit is unscored (NaN) on either side.
+    """
     from scipy.stats import binomtest
 
-    right_a, right_b = np.asarray(a, float) > 0.5, np.asarray(b, float) > 0.5
+    right_a, right_b = (side > 0.5 for side in _known(a, b))
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     if only_a + only_b == 0:
         return 1.0
     return float(binomtest(only_a, only_a + only_b, 0.5).pvalue)
 
 
-def holm(p: FloatsLike) -> Floats:
-    """Holm's step-down adjustment for several comparisons, float64[n]."""
-    values = np.asarray(p, float)
-    order = np.argsort(values, kind="stable")
-    stepped = np.maximum.accumulate(values[order] * (len(values) - np.arange(len(values))))
-    holm_p = np.empty(len(values))
-    holm_p[order] = np.minimum(stepped, 1.0)
-    return holm_p
-
-
-def benjamini_hochberg(p: FloatsLike, *, n_tests: int | None = None) -> Floats:
-    """False discovery rates, float64[n]; `n_tests` where only the smallest p of more tests are given."""
-    values = np.asarray(p, float)
-    n = len(values) if n_tests is None else n_tests
-    order = np.argsort(values, kind="stable")
-    ratio = values[order] * n / np.arange(1, len(values) + 1)
-    fdr = np.empty(len(values))
-    fdr[order] = np.minimum(np.minimum.accumulate(ratio[::-1])[::-1], 1.0)
-    return fdr
-
-
 def macro(
     values: FloatsLike, groups: Sequence[object], statistic: Callable[[Floats], float] = np.mean
 ) -> float:
-    """Mean over groups of a statistic of each group's values (macro over types or data sets)."""
-    v, codes = np.asarray(values, float), _strata(groups, len(groups))
+    """Mean over groups of a statistic of each group's values (macro over types or data sets).
+
+    Raises
+    ------
+    InputError
+        A value is NaN.
+    """
+    (v,), codes = _known(values), _strata(groups, len(groups))
     return float(np.mean([statistic(v[codes == g]) for g in np.unique(codes)]))

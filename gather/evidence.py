@@ -107,7 +107,7 @@ class Candidate:
     """A cell type in the running.
 
     `confidence` is the calibrated chance that the label is right: the truth itself, or a term above or
-    below it.
+    below it. It never falls along is_a: a term is at least as sure as each kind of it.
     """
 
     rank: int
@@ -118,6 +118,18 @@ class Candidate:
     fdr: float
     confidence: float
     n_genes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a term at or above a shown candidate stands: what `gather.label` decides by, for whoever decides after.
+
+    `confidence` as of `Candidate`; `fdr` is the least of the term and its kinds.
+    """
+
+    curie: str
+    confidence: float
+    fdr: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +187,19 @@ class Annotation:
     decided_by: DecidedBy = "retrieval"
     reasons: tuple[str, ...] = ()
     note: str = ""
+    standings: tuple[Standing, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries, lists, strings and numbers, ready for ``json.dumps``."""
         return {"format": FORMAT, "format_version": FORMAT_VERSION} | asdict(self)
+
+    def standing(self, curie: str) -> Standing | None:
+        """Return how a term stands; None where it is neither at nor above a shown candidate.
+
+        Of an annotation that keeps no standings (written before there were any): the candidate's own figures.
+        """
+        known = self.standings or tuple(Standing(c.curie, c.confidence, c.fdr) for c in self.candidates)
+        return next((s for s in known if s.curie == curie), None)
 
     def item(self, curie: str) -> EvidenceItem | None:
         """Return the evidence for a candidate or convergence node, or None where it was not kept."""
@@ -213,6 +234,7 @@ def annotation_from_dict(value: Mapping[str, Any]) -> Annotation:
     fields["coverage"] = tuple(
         CoverageWarning(**{**c, "missing": tuple(c["missing"])}) for c in value["coverage"]
     )
+    fields["standings"] = tuple(Standing(**s) for s in value.get("standings", ()))
     for name in ("query_genes", "ambiguous_genes", "ungrounded_genes", "reasons"):
         fields[name] = tuple(value[name])
     return Annotation(**fields)

@@ -3,9 +3,11 @@
 The scores of a query become a distribution over cell types. The belief in a term is the share of that
 distribution on its line (the term, what is above it and what is below it); a logistic map, fitted on the
 development split and kept in `data/confidence.json`, turns belief and support into the chance of being right.
+Every term takes over the confidence of its surest kind (`Labeller.confidences`), so that none is less sure than
+a kind of it.
 The answer is the best candidate where that passes the threshold, else the deepest ancestor of it that passes,
 else ``unknown``. Whatever the belief, nothing is an answer that random genes of the file would have got as
-likely as not (`MAX_FDR`).
+likely as not (`supported`).
 
 The best candidate is not simply that of the greatest score: among the ten best scores it is the one most like
 the others, weighed by theirs (`by_expected_similarity`). Where naive, memory and plain T cells score alike, the
@@ -17,16 +19,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
-from gather.evidence import Candidate, Status
+from gather.evidence import Candidate, Standing, Status
 from gather.ontology import Ontology
+from gather.query import TIE_DECIMALS
 from gather.score import Convergence, Support
-from gather.walk import TIE_DECIMALS
 from vckg.resources import resource
 
 Floats = npt.NDArray[np.float64]
@@ -102,6 +105,14 @@ this. On the development files it costs no answer, on their panels cut down to 1
 and turns away 131 of 140 answers to random genes there (0.2: 18 of 120, 138 of 140)."""
 
 
+def supported(fdr: float) -> bool:
+    """Whether a term may be an answer, from the least FDR of the term and its kinds (`Standing.fdr`).
+
+    Retrieval and the language model's step both ask this.
+    """
+    return fdr <= MAX_FDR
+
+
 def by_expected_similarity(
     score: Floats, positions: npt.NDArray[np.intp], ontology: Ontology
 ) -> npt.NDArray[np.intp]:
@@ -143,6 +154,7 @@ class Decision:
     confidence: float
     fdr: float
     candidates: tuple[Candidate, ...]
+    standings: tuple[Standing, ...] = ()
 
 
 class Labeller:
@@ -168,15 +180,13 @@ class Labeller:
 
     def decide(self, convergence: Convergence, support: Support, *, top: int = SHOWN_CANDIDATES) -> Decision:
         """Decide one cell set from its scores and from how its genes support each candidate."""
-        if not len(convergence.query):
+        if not len(convergence.query) and not convergence.query.outside:
             return Decision("ungrounded", "", UNKNOWN, 0.0, 1.0, ())
         best = self.best(convergence, top)
         if not len(best):
             return Decision("unknown", "", UNKNOWN, 0.0, 1.0, ())
         positions = self.positions(convergence)
-        spread = self.spread(convergence.score, positions)
-        belief = self.on_line(spread, positions[best])
-        confidence = self.calibration.confidence(belief, support.similarity[best], support.share[best])
+        confidence = self.confidences(convergence, support)
         candidates = tuple(
             Candidate(
                 rank=rank,
@@ -185,15 +195,58 @@ class Labeller:
                 score=float(convergence.score[i]),
                 p=float(convergence.p[i]),
                 fdr=float(convergence.fdr[i]),
-                confidence=float(confidence[rank - 1]),
+                confidence=float(confidence[positions[i]]),
                 n_genes=int(support.genes[i]),
             )
             for rank, i in enumerate(best, start=1)
         )
-        of_best = (float(support.similarity[best[0]]), float(support.share[best[0]]))
         chance = np.ones(len(self.ontology))
         chance[positions] = convergence.fdr
-        return self._answer(candidates, spread, chance, int(positions[best[0]]), of_best)
+        decided = self._answer(candidates, confidence, chance, int(positions[best[0]]))
+        near = np.flatnonzero(self.ontology.closure[positions[best]].any(axis=0)).tolist()
+        terms, fdr = self.ontology.terms, self._chance_of
+        standings = tuple(Standing(terms[t], float(confidence[t]), fdr(chance, t)) for t in near)
+        return replace(decided, standings=standings)
+
+    def confidences(self, convergence: Convergence, support: Support) -> Floats:
+        """How sure each term is, float64[terms]; 0 where neither the term nor a kind of it is estimated.
+
+        Estimated are the candidates with a positive score, by their own support, and the ancestors of the best
+        one, by its support. A term is as sure as the surest of itself and its kinds: confidence never falls
+        along is_a.
+        """
+        own = np.zeros(len(self.ontology))
+        reached = np.flatnonzero(convergence.score > 0)
+        if not len(reached):
+            return own
+        positions = self.positions(convergence)
+        belief = np.asarray(self._line @ self.spread(convergence.score, positions), dtype=np.float64)
+        at, best = positions[reached], self.best(convergence, 1)[0]
+        own[at] = self.calibration.confidence(belief[at], support.similarity[reached], support.share[reached])
+        above = np.flatnonzero(self.ontology.closure[positions[best]])
+        similarity, share = (np.full(len(above), x[best]) for x in (support.similarity, support.share))
+        own[above] = np.maximum(own[above], self.calibration.confidence(belief[above], similarity, share))
+        sure, (kind, term) = own.copy(), self._upwards
+        np.maximum.at(sure, term, own[kind])
+        return sure
+
+    @cached_property
+    def _upwards(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Every term and each term above it, as two lists of positions."""
+        kind, term = np.nonzero(self.ontology.closure)
+        return kind, term
+
+    @cached_property
+    def _line(self) -> sp.csr_array[Any]:
+        """Which terms lie on each term's line: above it, below it, equivalents included; float64 CSR [terms, terms]."""
+        closure, lines = self.ontology.closure, []
+        for i in range(len(self.ontology)):
+            same = list(self.ontology.equivalents(i))
+            lines.append(np.flatnonzero(closure[same].any(axis=0) | closure[:, same].any(axis=1)))
+        starts = np.cumsum([0, *map(len, lines)])
+        columns = np.concatenate([np.zeros(0, np.intp), *lines])
+        shape = (len(lines), len(lines))
+        return sp.csr_array((np.ones(len(columns)), columns, starts), shape=shape)
 
     def best(self, convergence: Convergence, top: int) -> npt.NDArray[np.intp]:
         """Positions in a convergence of its best candidates: by score, the first few by expected similarity."""
@@ -210,29 +263,20 @@ class Labeller:
         return np.array([self._position[n] for n in convergence.nodes.tolist()])
 
     def _answer(
-        self,
-        candidates: tuple[Candidate, ...],
-        spread: Floats,
-        chance: Floats,
-        top: int,
-        of_best: tuple[float, float],
+        self, candidates: tuple[Candidate, ...], confidence: Floats, chance: Floats, top: int
     ) -> Decision:
         first, limit = candidates[0], self.calibration.threshold
         fdr = self._chance_of(chance, top)
         vague = self.ontology.information[top] < self.calibration.vague
-        if first.confidence >= limit and fdr <= MAX_FDR and not (vague and self.back_off):
+        if first.confidence >= limit and supported(fdr) and not (vague and self.back_off):
             return Decision("named", first.curie, first.label, first.confidence, fdr, candidates)
         if self.back_off:
             above = self.ontology.ancestors(top)
             above = above[self.ontology.information[above] >= self.calibration.vague]
-            similarity, share = (np.full(len(above), x) for x in of_best)
-            confidence = self.calibration.confidence(self.on_line(spread, above), similarity, share)
-            for at in np.lexsort((above, -self.ontology.information[above])).tolist():
-                term = int(above[at])
-                of_term = self._chance_of(chance, term) if confidence[at] >= limit else 1.0
-                if of_term <= MAX_FDR:
-                    name = self.ontology.names[term]
-                    sure = float(confidence[at])
+            for term in above[np.lexsort((above, -self.ontology.information[above]))].tolist():
+                of_term = self._chance_of(chance, term) if confidence[term] >= limit else 1.0
+                if supported(of_term):
+                    name, sure = self.ontology.names[term], float(confidence[term])
                     return Decision("backed_off", self.ontology.terms[term], name, sure, of_term, candidates)
         return Decision("unknown", "", UNKNOWN, first.confidence, fdr, candidates)
 
@@ -249,10 +293,4 @@ class Labeller:
 
     def on_line(self, spread: Floats, positions: npt.NDArray[Any]) -> Floats:
         """Belief in each position: the share on it, above it and below it, equivalents included."""
-        closure = self.ontology.closure
-        belief = np.zeros(len(positions))
-        for at, i in enumerate(positions.tolist()):
-            same = list(self.ontology.equivalents(i))
-            line = closure[same].any(axis=0) | closure[:, same].any(axis=1)
-            belief[at] = spread[line].sum()
-        return belief
+        return np.asarray(self._line[positions] @ spread, dtype=np.float64)

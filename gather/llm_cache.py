@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gather.model import Reply, Usage
 from vckg.errors import InputError
-from vckg.fetch import default_cache
+from vckg.resources import default_cache
 
 _TABLE = """
 create table if not exists reply (

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from gather.evidence import Annotation
 from gather.evidence_text import EvidenceKind, evidence_text, plain
-from gather.label import MAX_FDR
+from gather.label import supported
 from gather.llm import Client, Counted, Counters, Message, ModelFailure, concurrently
 from gather.model import estimate_prompt_tokens
 from vckg.prompts import load_prompt
@@ -108,8 +108,8 @@ def label_with_llm(
     kind, budget_tokens, most_items
         Of the evidence in the prompt, see `gather.evidence_text.evidence_text`.
     needs_support
-        Whether a choice must be the set's own answer or one of its candidates with an FDR of at most
-        `gather.label.MAX_FDR`: names that other cell sets brought into the shared list are no answer to this
+        Whether a choice must be supported as retrieval's answers are (`gather.label.supported`): it or a kind of
+        it is no chance find. Names that other cell sets brought into the shared list are no answer to this
         one. By default where no list is declared.
     workers
         Calls under way at once.
@@ -307,11 +307,11 @@ def _heard(
     except Unusable as unusable:
         return _fallen_back(annotation, unusable.reason, f"the model gave no answer: {unusable}")
     known = {item.id for item in (*annotation.evidence, *annotation.convergence)}
-    own = next((c for c in annotation.candidates if c.curie == curie), None)
+    own = annotation.standing(curie)
     confidence, fdr = (own.confidence, own.fdr) if own else (0.0, 1.0)
     if curie == annotation.curie:
         confidence, fdr = annotation.confidence, annotation.fdr
-    elif needs_support and fdr > MAX_FDR:
+    elif needs_support and not supported(fdr):
         return _fallen_back(annotation, "unsupported", f"{dict(terms)[curie]} ({curie}) was {_UNSUPPORTED}")
     return (
         replace(

@@ -22,7 +22,7 @@ import scipy.sparse as sp
 from gather.metapath import DAMPING, MAX_HOPS, Blocks, Sparse, Target, blocks, target_named
 from vckg.atomic import replacing
 from vckg.errors import InputError
-from vckg.fetch import default_cache
+from vckg.resources import default_cache
 from vckg.store import sha256_of
 
 if TYPE_CHECKING:

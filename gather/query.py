@@ -25,6 +25,9 @@ Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
 
 DEFAULT_TOP = 50
+TIE_DECIMALS = 9
+"""Scores that agree to this many decimals are a tie, broken by CURIE: sums in another order must not
+reorder."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,8 @@ class GeneQuery:
         What the file called each of `genes`.
     ambiguous, ungrounded, technical
         Names of the ranked list that were passed over before `genes` was full, by reason.
+    outside
+        Names of genes that were cut because the graph says nothing of them (`gather.score.Retriever.asked`).
     """
 
     name: str
@@ -126,6 +131,7 @@ class GeneQuery:
     technical: tuple[str, ...] = ()
     n_cells: int = 1
     strengths: tuple[float, ...] = field(default=(), repr=False)
+    outside: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.genes)

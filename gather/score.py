@@ -6,14 +6,14 @@ ppr              personalised PageRank from the weighted genes with node specifi
 hypergeometric   over-representation of the query among the candidate's genes
 calibrated       evidence weights over the length of the candidate's measured marker list (the default)
 
-p-values and false discovery rates are always those of the closed-form null of the evidence weights
-(`gather.weights.Null`), except for `hypergeometric`, which brings its own.
+p-values and false discovery rates are always those of the null of the evidence weights
+(`gather.null.Null`), except for `hypergeometric`, which brings its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from gather.evaluate import benjamini_hochberg
 from gather.metapath import Sparse, Target, target_named
+from gather.multiple import benjamini_hochberg
+from gather.null import Null
 from gather.operators import HOP_CODES, Operators, Table, operators
-from gather.query import GeneQuery, Panel
-from gather.walk import TIE_DECIMALS
-from gather.weights import GENERATIONS, Null, Weights, evidence_weights, kinds_of
+from gather.query import TIE_DECIMALS, GeneQuery, Panel, rank_weights
+from gather.weights import GENERATIONS, Weights, evidence_weights, kinds_of
 from vckg.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ Floats = npt.NDArray[np.float64]
 Score = Literal["calibrated", "paper", "dwpc", "ppr", "hypergeometric"]
 SCORES: tuple[Score, ...] = ("calibrated", "paper", "dwpc", "ppr", "hypergeometric")
 
+DIRECT: tuple[Score, ...] = ("calibrated", "hypergeometric")
+"""Scores of direct evidence alone."""
 LENGTH_EXPONENT = 0.8
 """Of the norm of a candidate's measured marker list: 0 favours hubs, 1 favours tiny lists."""
 RESTART = 0.5
@@ -142,13 +144,21 @@ class Retriever:
         self.target: Target = target_named(target)
         self.exclude = tuple(sorted(exclude))
         self.weights = weights or evidence_weights(graph, self.target, exclude=self.exclude)
+        self._without_evidence: Ints = np.zeros(0, np.int32)
         self.nodes = self._candidate_nodes(candidates)
 
     def _candidate_nodes(self, candidates: Iterable[int] | None) -> Ints:
         if candidates is None:
             return self.weights.nodes[self.weights.own]
-        known = np.intersect1d(np.fromiter(candidates, np.int32), self.weights.nodes)
-        return known.astype(np.int32)
+        declared = np.unique(np.fromiter(candidates, np.int32))
+        self._without_evidence = np.setdiff1d(declared, self.weights.nodes)
+        return np.intersect1d(declared, self.weights.nodes).astype(np.int32)
+
+    @cached_property
+    def silent(self) -> Ints:
+        """Candidates that no measured gene speaks for, graph nodes, int32, ascending: they cannot be the answer."""
+        unmeasured = self.nodes[self.length == 0]
+        return np.union1d(self._without_evidence, unmeasured).astype(np.int32)
 
     def with_panel(self, panel: Panel | None) -> Retriever:
         """Return the same retriever for another file."""
@@ -158,7 +168,7 @@ class Retriever:
             score=self.score,
             hops=self.hops,
             panel=panel,
-            candidates=self.nodes.tolist(),
+            candidates=[*self.nodes.tolist(), *self._without_evidence.tolist()],
             exclude=self.exclude,
             weights=self.weights,
         )
@@ -252,13 +262,37 @@ class Retriever:
 
     # ---- scoring ------------------------------------------------------------------------------------------
 
+    def asked(self, query: GeneQuery) -> GeneQuery:
+        """The query as direct evidence scores it: without genes that the null never draws.
+
+        These are genes of which the graph says nothing, where no panel says what was measured. They are named
+        in `outside`, and the ranks close up, as they do for genes that the graph does not know.
+        """
+        inside = np.isin(query.genes, self.genes)
+        if inside.all():
+            return query
+        kept, lost = (np.flatnonzero(x).tolist() for x in (inside, ~inside))
+        return replace(
+            query,
+            genes=query.genes[kept],
+            weights=rank_weights(len(kept)),
+            names=tuple(query.names[i] for i in kept),
+            outside=(*query.outside, *(query.names[i] for i in lost)),
+            strengths=tuple(query.strengths[i] for i in kept) if query.strengths else (),
+        )
+
+    def _scored(self, query: GeneQuery) -> GeneQuery:
+        """The query that the score is of: longer walks may speak where direct evidence does not."""
+        return self.asked(query) if self.score in DIRECT else query
+
     def converge(self, queries: Sequence[GeneQuery]) -> list[Convergence]:
         """Score every candidate for every query."""
         formula = getattr(self, f"_{self.score}")
-        return [self._converge(query, formula(query)) for query in queries]
+        return [self._converge(query, formula(query)) for query in map(self._scored, queries)]
 
     def scored(self, query: GeneQuery) -> Convergence:
         """The scores alone: every p and FDR is 1."""
+        query = self._scored(query)
         score, nothing = getattr(self, f"_{self.score}")(query), np.ones(len(self.nodes))
         return Convergence(query, self.target.name, self.nodes, score, nothing, nothing)
 
@@ -277,6 +311,7 @@ class Retriever:
 
     def support(self, query: GeneQuery) -> Support:
         """How the query's genes support each candidate."""
+        query = self._scored(query)
         rows = self.matrix[query.genes]
         speaks = rows > 0
         share = np.asarray(query.weights @ speaks, dtype=np.float64).ravel() / max(
@@ -288,8 +323,13 @@ class Retriever:
         return Support(share, similarity, np.asarray(speaks.sum(axis=0)).ravel())
 
     def p_values(self, query: GeneQuery) -> Floats:
-        """Upper-tail p of the statistic under the closed-form null, float64[c]."""
-        return self.null.p_values(self.statistic(query), query.weights)
+        """Upper-tail p of the statistic under the null, float64[c] in [`gather.null.P_FLOOR`, 1]."""
+        asked = self.asked(query)
+        return (
+            self.null.p_values(self.statistic(asked), asked.weights)
+            if len(asked)
+            else np.ones(len(self.nodes))
+        )
 
     def _calibrated(self, query: GeneQuery) -> Floats:
         """Statistic over the damped length of the candidate's measured weights."""

@@ -18,8 +18,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from gather.operators import HOP_CODES, Table
-from gather.query import rank_weights
-from gather.walk import TIE_DECIMALS
+from gather.query import TIE_DECIMALS, rank_weights
 from vckg.errors import InputError
 
 Ints = npt.NDArray[np.int32]

@@ -13,7 +13,7 @@ import numpy as np
 import rustworkx as rx
 
 from gather.metapath import Target, target_named, walkable_rows
-from gather.query import rank_weights
+from gather.query import TIE_DECIMALS, rank_weights
 from vckg.schema import CATEGORIES
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 HOP_WEIGHTS = (1.0, 0.5, 0.25)
 """Weight of a gene that reaches a node by 1, 2, 3 edges (the published score)."""
-TIE_DECIMALS = 9
-"""Scores that agree to this many decimals are a tie, broken by CURIE: sums in another order must not
-reorder."""
 
 
 class Walker:

@@ -1,5 +1,4 @@
-"""How strongly the graph says that a gene speaks for a node: evidence weights of direct edges, and their
-null.
+"""How strongly the graph says that a gene speaks for a node: evidence weights of direct edges.
 
 ``W[g, c] = (resources - 1/2) * ln(targets / df_g)``: the number of independent resources that say so, times the
 gene's specificity among the targets. A resource that a collection only repeats counts once (`Graph.underlying`),
@@ -12,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -137,148 +136,3 @@ def _resources(graph: Graph, target: Target, exclude: tuple[str, ...]) -> tuple[
     said = np.unique(np.concatenate(pairs) * len(resource_code) + np.concatenate(by))
     pair, count = np.unique(said // max(len(resource_code), 1), return_counts=True)
     return (pair // graph.n).astype(np.int32), (pair % graph.n).astype(np.int32), count.astype(np.float64)
-
-
-@dataclass(frozen=True, eq=False)
-class Null:
-    """What `W` looks like to genes drawn at random from the measured ones.
-
-    Genes are drawn with the `background`'s probabilities, or, where it is None, uniformly without replacement;
-    then the moments of ``sum_g w_g W[g, c]`` are those of a permutation.
-
-    Attributes
-    ----------
-    n_genes
-        Measured genes.
-    mean, variance, third
-        Moments of column c over the background: mean and central second and third, float64[t].
-    hit
-        Probability that one draw speaks for c, float64[t].
-    """
-
-    n_genes: int
-    mean: Floats
-    variance: Floats
-    third: Floats
-    hit: Floats
-    uniform: bool
-
-    @classmethod
-    def of(cls, weights: Sparse, genes: Ints, background: Floats | None = None) -> Null:
-        """Moments over the measured `genes` (graph nodes) with the probabilities ``background[genes]``."""
-        rows = sp.csr_array(weights[genes])
-        uniform = background is None or not background[genes].sum() > 0
-        chance = np.full(len(genes), 1.0 / max(len(genes), 1)) if uniform else _normalised(background, genes)
-        first, second, third = (chance @ sp.csr_array(rows.power(k)) for k in (1, 2, 3))
-        hit = chance @ sp.csr_array((rows > 0).astype(np.float64))
-        variance = np.maximum(second - first**2, 0.0)
-        return cls(len(genes), first, variance, third - 3 * first * second + 2 * first**3, hit, uniform)
-
-    def moments(self, w: Floats) -> tuple[Floats, Floats, Floats]:
-        """Mean, variance and third central moment of the statistic of query weights `w`, float64[t] each."""
-        s1, s2, s3 = float(w.sum()), float((w**2).sum()), float((w**3).sum())
-        mean = s1 * self.mean
-        if not self.uniform or self.n_genes < 3:
-            return mean, s2 * self.variance, s3 * self.third
-        n = float(self.n_genes)
-        # weights padded with zeros to n, both vectors centred: moments of a linear permutation statistic
-        a2 = s2 - s1**2 / n
-        a3 = s3 - 3 * s1 * s2 / n + 2 * s1**3 / n**2
-        return mean, a2 * self.variance * n / (n - 1), a3 * self.third * n**2 / ((n - 1) * (n - 2))
-
-    def p_values(self, statistic: Floats, w: Floats) -> Floats:
-        """Upper-tail p of ``sum_g w_g W[g, c]``, float64[t]; 1 where no query gene speaks for c.
-
-        The statistic is 0 with a known probability and otherwise nearly a Pearson type III variable, whose
-        mean, variance and skewness follow from the moments in closed form: short marker lists, whose statistic
-        is mostly 0, keep honest p-values, which a normal z would not.
-        """
-        return _upper_tail(statistic, self._some(len(w), self.hit), *self.moments(w))
-
-    def critical(self, w: Floats, levels: Floats) -> Floats:
-        """The least statistic whose p is at most each level, float64[levels, t]: `p_values` the other way round.
-
-        Where even any statistic above 0 is that rare it is the least positive number; infinite where the
-        statistic of c cannot vary.
-        """
-        from scipy.special import gammainccinv, ndtri
-
-        some, (mean, variance, third) = self._some(len(w), self.hit), self.moments(w)
-        found = np.full((len(levels), len(mean)), np.inf)
-        at = np.flatnonzero((some > 0) & (variance > 0))
-        centre, spread, skew = _given_some(some[at], mean[at], variance[at], third[at])
-        tail = np.minimum(levels[:, None] / some[at], 1.0)
-        shape = 4.0 / np.maximum(skew, LEAST_SKEW) ** 2
-        with np.errstate(over="ignore"):
-            skewed = (gammainccinv(shape, tail) - shape) * np.maximum(skew, LEAST_SKEW) / 2.0
-        z = np.where(skew > LEAST_SKEW, skewed, -ndtri(tail))
-        found[:, at] = np.maximum(np.where(tail < 1.0, centre + z * spread, 0.0), np.nextafter(0.0, 1.0))
-        return found
-
-    def p_of_prefixes(
-        self, column: int, statistic: Floats, lengths: npt.NDArray[Any], ranks: Floats
-    ) -> Floats:
-        """Upper-tail p for one column and many queries, each with the first `lengths` of the weights
-        `ranks`.
-        """
-        p = np.ones(len(statistic))
-        one = Null(
-            self.n_genes,
-            self.mean[column : column + 1],
-            self.variance[column : column + 1],
-            self.third[column : column + 1],
-            self.hit[column : column + 1],
-            self.uniform,
-        )
-        for q in np.unique(lengths[lengths > 0]).tolist():
-            mine = lengths == q
-            some, moments = one._some(q, one.hit), one.moments(ranks[:q])
-            n = int(mine.sum())
-            p[mine] = _upper_tail(statistic[mine], np.repeat(some, n), *(np.repeat(m, n) for m in moments))
-        return p
-
-    def _some(self, q: int, hit: Floats) -> Floats:
-        """Probability that at least one of q drawn genes speaks for c."""
-        from scipy.special import gammaln
-
-        if not self.uniform:
-            return np.asarray(-np.expm1(q * np.log1p(-np.minimum(hit, 1 - 1e-15))))
-        n, k = self.n_genes, np.rint(hit * self.n_genes)
-        room = n - k - q
-        log_none = gammaln(n - k + 1) + gammaln(n - q + 1) - gammaln(np.maximum(room, 0) + 1) - gammaln(n + 1)
-        return np.where(room < 0, 1.0, -np.expm1(np.minimum(log_none, 0.0)))
-
-
-LEAST_SKEW = 1e-3
-"""Below it a Pearson type III variable is a normal one."""
-
-
-def _given_some(some: Floats, mean: Floats, variance: Floats, third: Floats) -> tuple[Floats, Floats, Floats]:
-    """Mean, standard deviation and skewness of the statistic where it is not 0."""
-    c1 = mean / some
-    c2 = (variance + mean**2) / some
-    c3 = (third + 3 * mean * variance + mean**3) / some
-    spread = np.sqrt(np.maximum(c2 - c1**2, 1e-12 * c2))
-    return c1, spread, (c3 - 3 * c1 * c2 + 2 * c1**3) / spread**3
-
-
-def _upper_tail(statistic: Floats, some: Floats, mean: Floats, variance: Floats, third: Floats) -> Floats:
-    from scipy.special import gammaincc, ndtr
-
-    p = np.ones(len(mean))
-    at = np.flatnonzero((statistic > 0) & (some > 0) & (variance > 0))
-    some = some[at]
-    centre, spread, skew = _given_some(some, mean[at], variance[at], third[at])
-    z = (statistic[at] - centre) / spread
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        shape = 4.0 / skew**2
-        tail = gammaincc(shape, np.maximum(shape + z * 2.0 / skew, 0.0))
-    tail = np.where(skew > LEAST_SKEW, tail, ndtr(-z))
-    p[at] = some * np.clip(np.nan_to_num(tail, nan=1.0), 0.0, 1.0)
-    return p
-
-
-def _normalised(background: Floats | None, genes: Ints) -> Floats:
-    assert background is not None
-    chance = background[genes]
-    return np.asarray(chance / chance.sum(), dtype=np.float64)

@@ -221,3 +221,12 @@ def test_scores_of_few_clusters_have_a_mean_and_no_interval() -> None:
         rows = np.random.default_rng(1).random((1, groups))
         (found,) = s.mean_intervals(rows, s.Clusters.of([str(i) for i in range(groups)]), resamples=200)
         assert np.isfinite([found.low, found.high]).all() == known
+
+
+@pytest.mark.parametrize("groups", [4, 20])
+def test_an_unscored_difference_has_no_p(groups: int) -> None:
+    table = np.ones((2, groups))
+    table[1, 0] = NAN
+    scored, unscored = s.sign_flip_p(table, flips=200)
+    assert scored < 0.2
+    assert np.isnan(unscored)

@@ -19,8 +19,8 @@ from gather.annotate_input import names_that_ground, read_expression
 from gather.annotate_values import choose, rows_of, survey_rows
 from gather.annotator import Annotator, Parameters
 from gather.candidates import ground_cell_types
-from gather.evaluate import benjamini_hochberg
 from gather.label import MAX_FDR
+from gather.multiple import benjamini_hochberg
 from gather.query import CellSet
 from gather.stream import Rows
 from vckg.errors import InputError

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gather import evaluate as ev
+from gather import multiple
 from gather.ontology import Ontology
-from vckg.errors import GraphError
+from vckg.errors import GraphError, InputError
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +147,7 @@ def test_paired_tests_see_what_pairs_show():
 
 
 def test_holm_of_a_worked_example():
-    np.testing.assert_allclose(ev.holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
+    np.testing.assert_allclose(multiple.holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
@@ -159,4 +160,32 @@ def test_false_discovery_rates_follow_their_definition(p):
             for x in values
         ]
     )
-    np.testing.assert_allclose(ev.benjamini_hochberg(values), expected, atol=1e-12)
+    np.testing.assert_allclose(multiple.benjamini_hochberg(values), expected, atol=1e-12)
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda: ev.paired_permutation([1, 0, 1, NAN], [1, 0, 1, 1]),
+        lambda: ev.mcnemar([1, 0, 1, 1], [1, NAN, 1, 1]),
+        lambda: multiple.benjamini_hochberg([0.1, NAN]),
+        lambda: multiple.holm([0.1, NAN]),
+        lambda: ev.expected_calibration_error([0.5, NAN], [1, 0]),
+        lambda: ev.reliability([0.5, 0.5], [1, NAN]),
+        lambda: ev.area_under_risk_coverage([0.5, NAN], [1, 0]),
+        lambda: ev.macro([0.5, NAN], ["a", "b"]),
+    ],
+)
+def test_an_unscored_unit_is_refused_with_its_count(asked):
+    with pytest.raises(InputError, match=r"1 of [24] (units|p-values) are"):
+        asked()
+
+
+def test_intervals_leave_unscored_units_out_and_count_the_others():
+    found = ev.bootstrap_by_unit([1.0, NAN, 1.0, 0.0], [["a", "a", "b", "b"]], replicates=50)
+    assert (found.n, found.value) == (3, pytest.approx(2 / 3))
+    assert ev.paired_difference([1.0, NAN], [0.0, 1.0]).n == 1
+    assert ev.bootstrap_by_unit([NAN], [["a"]]).n == 0

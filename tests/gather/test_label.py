@@ -231,3 +231,25 @@ def test_the_shipped_confidence_grows_with_belief_similarity_and_support():
     for higher in ((0.9, 0.2, 0.3), (0.3, 0.6, 0.3), (0.3, 0.2, 0.9)):
         assert shipped.confidence(*(x * one for x in higher)) > low
     assert 0 < low < 1
+
+
+def test_a_parent_is_never_less_sure_than_its_kind(ontology):
+    """Naive T has support of its own, T and B little: the parents are as sure as naive T."""
+    nodes = np.array([2, 3, 4], np.int32)
+    query = GeneQuery("q", np.arange(3, dtype=np.int32), np.ones(3), ("g",) * 3)
+    ones = np.ones(3)
+    convergence = Convergence(query, "Cell", nodes, np.array([4.0, 1.0, 3.0]), ones * 0.01, ones * 0.01)
+    support = Support(ones, np.array([0.1, 0.1, 0.9]), np.full(3, 3))
+    calibration = Calibration(1.0, -2.0, 0.0, 4.0, 0.0, 0.5, 0.2)
+    sure = Labeller(ontology, calibration).confidences(convergence, support)
+    low, high = (1 / (1 + np.exp(2 - 4 * x)) for x in (0.1, 0.9))
+    np.testing.assert_allclose(sure, [high, high, high, low, high, 0, 0])
+
+
+def test_terms_above_the_candidates_stand_by_their_kinds(ontology):
+    found = decide(ontology, {2: 8.0, 4: 2.0, 5: 1.0}, fdr={2: 0.9, 4: 0.8, 5: 0.1})
+    standing = {s.curie: s for s in found.standings}
+    assert set(standing) == {"CL:0", "CL:1", "CL:2", "CL:4", "CL:5"}
+    assert [standing[f"CL:{i}"].fdr for i in (1, 2, 4, 5)] == [0.1, 0.1, 0.8, 0.1]
+    assert found.fdr == standing[found.curie].fdr
+    assert found.confidence == standing[found.curie].confidence

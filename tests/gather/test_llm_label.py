@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gather.evidence import Standing
 from gather.evidence_text import KINDS, evidence_text, plain
 from gather.llm import Counted, ModelFailure, Scripted, estimate_tokens
 from gather.llm_label import (
@@ -184,6 +185,22 @@ def test_without_a_declared_list_a_name_that_nothing_measured_supports_leaves_re
     script = Counted(Scripted(lambda _: answer(second.curie)))
     assert label_with_llm([chance], script).fallbacks == {"unsupported": 1}
     assert label_with_llm([chance], script, needs_support=False).annotations[0].curie == second.curie
+
+
+def test_a_broader_type_that_only_a_kind_of_it_supports_is_taken(make_annotation) -> None:
+    """The prompt asks for a broader type in doubt; retrieval would back off to it as well."""
+    first, second = make_annotation().candidates
+    own = replace(second, fdr=0.6)
+    stands = Standing(second.curie, 0.7, 0.01)
+    before = make_annotation(candidates=(first, own), standings=(stands,))
+    run = label_with_llm([before], Counted(Scripted(lambda _: answer(second.curie))))
+    assert run.fallbacks == {}
+    assert (run.annotations[0].curie, run.annotations[0].fdr) == (second.curie, 0.01)
+    assert run.annotations[0].confidence == 0.7
+    chance = replace(before, standings=(replace(stands, fdr=0.51),))
+    assert label_with_llm([chance], Counted(Scripted(lambda _: answer(second.curie)))).fallbacks == {
+        "unsupported": 1
+    }
 
 
 def test_remarks_are_added_to_what_was_noted_before(make_annotation) -> None:

@@ -5,12 +5,13 @@ import pytest
 import scipy.sparse as sp
 from scipy import stats
 
-from gather.evaluate import benjamini_hochberg
 from gather.explanation import explain
 from gather.metapath import target_named
+from gather.multiple import benjamini_hochberg
+from gather.null import Null
 from gather.query import query_genes, rank_weights, technical_genes
 from gather.score import SCORES, Retriever
-from gather.weights import INHERITANCE, LONE_CLAIM, Null, evidence_weights
+from gather.weights import INHERITANCE, LONE_CLAIM, evidence_weights
 from vckg.errors import InputError
 
 
@@ -34,11 +35,9 @@ def test_the_closed_form_agrees_with_ten_thousand_permutations(columns):
     weights = rank_weights(30)
     null = Null.of(columns, np.arange(400, dtype=np.int32))
     drawn = permuted_statistics(columns, weights, 10_000, np.random.default_rng(2))
-    mean, variance, third = null.moments(weights)
+    mean, variance = null.moments(weights)
     np.testing.assert_allclose(drawn.mean(axis=0), mean, rtol=0.05)
     np.testing.assert_allclose(drawn.var(axis=0), variance, rtol=0.15)
-    skew = third / variance**1.5
-    np.testing.assert_allclose(stats.skew(drawn, axis=0), skew, atol=0.4)
     for quantile in (0.5, 0.9, 0.99):
         at = np.quantile(drawn, quantile, axis=0)
         permutation_p = (drawn >= at).mean(axis=0)

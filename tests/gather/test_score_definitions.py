@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gather.evaluate import benjamini_hochberg
+from gather.multiple import benjamini_hochberg
+from gather.null import Null
 from gather.operators import HOP_CODES
 from gather.query import GeneQuery, Panel, query_genes
 from gather.score import LENGTH_EXPONENT, SCORES, Retriever
-from gather.weights import Null
 
 MARKS = {
     "CL:0000001": [0, 1, 2],
