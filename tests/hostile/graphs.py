@@ -34,12 +34,13 @@ def attacks(ground: Ground) -> list[Attack]:
     for number, words in enumerate(COMMANDS):
         at = ground.folder / f"sound-{number}"
         at.mkdir()
-        said[number] = ground.must_work(_named(words, sound, at), at).out.replace(str(at), "")
+        said[number] = _without_places(ground.must_work(_named(words, sound, at), at).out, sound, at)
     files = sorted(p.relative_to(sound).as_posix() for p in sound.rglob("*") if p.is_file())
+    own = [name for name in files if not name.startswith("operators/")]  # what only saves time may be made again
     return [
         Attack("graph: one turned bit", partial(_turned, ground, sound, files, said)),
-        Attack("graph: one turned bit, audited", partial(_audited, ground, sound, files), share=0.1),
-        Attack("graph: a file is missing, cut or longer", partial(_cut, ground, sound, files), 3 * len(files), 0.3),
+        Attack("graph: one turned bit, audited", partial(_audited, ground, sound, own), share=0.1),
+        Attack("graph: a file is missing, cut or longer", partial(_cut, ground, sound, own), 3 * len(own), 0.3),
         Attack("graph: manifest made by hand", partial(_by_hand, ground, sound), len(MANIFESTS)),
         Attack("graph: random manifests", partial(_random_manifest, ground, sound), share=0.3),
         Attack("graph: arrays made by hand", partial(_arrays, ground, sound), len(ARRAYS)),
@@ -52,9 +53,14 @@ def _named(words: list[str], graph: Path, folder: Path) -> list[str]:
     return [*named, str(graph)] if words == AUDIT else [*named, "-g", str(graph)]
 
 
+def _without_places(text: str, graph: Path, folder: Path) -> str:
+    """What a command printed, but for where the folders lie."""
+    return text.replace(str(graph), "GRAPH").replace(str(folder), "FOLDER")
+
+
 def _judged(ground: Ground, words: list[str], graph: Path, folder: Path, *, codes: tuple[int, ...] = (0, 2)) -> tuple[str | None, str]:
     """What fell, and what the command printed where it succeeded."""
-    watched = Watched(graph)
+    watched = Watched(*(path for path in (graph / "graph", graph / "manifest.json") if path.exists()))
     ended = ground.run(_named(words, graph, folder), folder)
     known = 1 if words == AUDIT and ended.code == 1 else None  # the audit found an error, and says so with 1
     said = None if known and "Traceback" not in ended.err else ended.wrong
@@ -64,7 +70,7 @@ def _judged(ground: Ground, words: list[str], graph: Path, folder: Path, *, code
     if not said and ended.code == 2 and (folder / "out").exists():
         said = "exit 2, and an output is there"
     said = said or _markup(folder / "out.html")
-    return said and f"{' '.join(words[:2])}: {said}", ended.out.replace(str(folder), "") if ended.code == 0 else ""
+    return said and f"{' '.join(words[:2])}: {said}", _without_places(ended.out, graph, folder) if ended.code == 0 else ""
 
 
 def _markup(page: Path) -> str | None:
