@@ -34,7 +34,9 @@ LIBRARIES = {
     "core": ["vckg.cli", "gather.cli", "scipy.sparse", "pandas", "pyarrow.ipc", "vckg.graph", "rich.progress"],
     "cells": ["anndata", "h5py", "scanpy", "igraph", "numba", "openai"],
     "arena": ["arena.cli", "arena.run", "inspect_ai", "openai"],
-    "models": ["serve.cli", "torch", "transformers", "gguf", "safetensors"],
+    "models": ["serve.cli", "serve.engine", "serve.model", "serve.weights", "serve.chat", "serve.torch_ops", "serve.echo", "serve.kernels",
+               "serve.http", "uvicorn", "numba", "gguf", "transformers.models.auto.tokenization_auto",
+               "transformers.models.auto.modeling_auto", "transformers.models.llama.modeling_llama"],
 }
 #: Threads of a library's own would not survive a fork.
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}

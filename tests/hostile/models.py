@@ -26,6 +26,7 @@ def attacks(ground: Ground) -> list[Attack]:
     ended = ground.must_work(_chat(folder), ground.folder, limits=TAKES, stdin="hello\n")
     if not ended.out.strip():
         raise RuntimeError("the sound model said nothing")
+    ground.must_work(_chat(gguf), ground.folder, limits=TAKES)
     files = sorted(p.name for p in folder.iterdir() if p.is_file())
     return [
         Attack("safetensors: random bits of the header", partial(_header_bits, ground, folder), share=0.1),
@@ -165,7 +166,7 @@ def _write_gguf(path: Path) -> Path:
         writer.add_uint32(f"llama.{name}", value)
     writer.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
     writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(["a", "b", "c", "</s>"])
+    writer.add_token_list(["a", "b", "ab", "</s>"])
     writer.add_token_merges(["a b"])
     writer.add_eos_token_id(3)
     inner = {"attn_q": (64, 64), "attn_k": (32, 64), "attn_v": (32, 64), "attn_output": (64, 64), "ffn_norm": (64,),
