@@ -33,7 +33,7 @@ PROGRAMS = {
 LIBRARIES = {
     "core": ["vckg.cli", "gather.cli", "scipy.sparse", "pandas", "pyarrow.ipc", "vckg.graph", "rich.progress"],
     "cells": ["anndata", "h5py", "scanpy", "igraph", "numba", "openai"],
-    "arena": ["arena.cli", "arena.run", "inspect_ai", "openai"],
+    "arena": ["arena.cli", "arena.run", "arena.report", "arena.comparison", "arena.samples", "arena.contestants", "inspect_ai", "openai"],
     "models": ["serve.cli", "serve.engine", "serve.model", "serve.weights", "serve.chat", "serve.torch_ops", "serve.echo", "serve.kernels",
                "serve.http", "uvicorn", "numba", "gguf", "transformers.models.auto.tokenization_auto",
                "transformers.models.auto.modeling_auto", "transformers.models.llama.modeling_llama"],

@@ -73,7 +73,7 @@ def _jobs(ground: Ground) -> tuple[list[Job], ExitStack]:
     run: Words = ["arena", "run", "-m", "toy", "--base-url", server.url, "-t", "annotation,qa", "-n", "8", "-g", fresh, "--connections", "2"]
     jobs = [
         Job("vckg build", lambda at: [*build, "-o", at / "graph"], "graph", _content_hash),
-        Job("vckg export", lambda at: ["vckg", "export", "--format", "kgx", "-g", markers, "-o", at / "kgx"], "kgx", digest),
+        Job("vckg export", lambda at: ["vckg", "export", "--format", "kgx", "--i-have-the-right", "-g", markers, "-o", at / "kgx"], "kgx", digest),
         Job("gather annotate", lambda at: [*annotate, "-o", at / "out.h5ad"], "out.h5ad", partial(_answers, ground, cells)),
         Job("arena run", lambda at: [*run, "-o", at / "runs"], "runs", _scores),
     ]
