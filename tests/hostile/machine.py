@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,26 +37,38 @@ class Job:
     """What the output says, as a text that two good runs share; raises where it is not valid."""
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A job, how long an undisturbed run takes, and what its output says."""
+
+    job: Job
+    seconds: float
+    wanted: str
+
+
+def _tried(ground: Ground, job: Job) -> Known:
+    """Do a job undisturbed."""
+    at = ground.folder / job.name.replace(" ", "-")
+    at.mkdir()
+    started = time.monotonic()
+    ground.must_work(job.words(at), at)
+    return Known(job, time.monotonic() - started, job.sound(at / job.out))
+
+
 def attacks(ground: Ground) -> Iterator[Attack]:
     """The attacks of this part."""
     jobs, judge = _jobs(ground)
     with judge:
-        seconds = {}
-        for job in jobs:
-            at = ground.folder / job.name.replace(" ", "-")
-            at.mkdir()
-            started = time.monotonic()
-            ground.must_work(job.words(at), at)
-            seconds[job.name] = time.monotonic() - started
-        for job in jobs:
-            yield Attack(f"kill -9: {job.name}", partial(_killed, ground, job, seconds[job.name]), share=0.02)
-        for job in jobs:
-            yield Attack(f"no file may grow: {job.name}", partial(_small_files, ground, job), len(SIZES))
+        known = [_tried(ground, job) for job in jobs]
+        for one in known:
+            yield Attack(f"kill -9: {one.job.name}", partial(_killed, ground, one), share=0.02)
+        for one in known:
+            yield Attack(f"no file may grow: {one.job.name}", partial(_small_files, ground, one), len(SIZES))
         if _can_mount(ground.folder):
-            for job in jobs:
-                yield Attack(f"full disk: {job.name}", partial(_full, ground, job), len(ROOM), alone=True)
-        for job in jobs:
-            yield Attack(f"four at once: {job.name}", partial(_together, ground, job), share=0.003)
+            for one in known:
+                yield Attack(f"full disk: {one.job.name}", partial(_full, ground, one), len(ROOM), alone=True)
+        for one in known:
+            yield Attack(f"four at once: {one.job.name}", partial(_together, ground, one), share=0.003)
         yield Attack("full disk: vckg fetch", partial(_fetch, ground), 1)
 
 
@@ -93,10 +106,7 @@ def _answers(ground: Ground, source: Path, out: Path) -> str:
     """The answers of an annotated file, once another process has found it valid."""
     import h5py
 
-    at = out.parent / ".check"
-    at.mkdir(exist_ok=True)
-    ended = ground.run(["check-h5ad", out, source], at)
-    shutil.rmtree(at)
+    ended = ground.run(["check-h5ad", out, source], Path(tempfile.mkdtemp(dir=ground.folder)))
     if ended.wrong:
         raise ValueError(ended.wrong)
     with h5py.File(out) as file:
@@ -121,19 +131,15 @@ def _judged(job: Job, folder: Path, wanted: str) -> str | None:
     return f"left behind: {halves[0]}" if halves else left_over(folder, [job.out])
 
 
-def _wanted(ground: Ground, job: Job) -> str:
-    return job.sound(ground.folder / job.name.replace(" ", "-") / job.out)
-
-
-def _killed(ground: Ground, job: Job, seconds: float, seed: int, folder: Path) -> str | None:
+def _killed(ground: Ground, known: Known, seed: int, folder: Path) -> str | None:
     """Killed three times at any moment, now onto an old output, now onto none; then the same command succeeds."""
+    job = known.job
     chance = rng(job.name, seed)
-    wanted = _wanted(ground, job)
     if seed % 2:
         ground.must_work(job.words(folder), folder)
     for _ in range(3):
         running = ground.commands.start([str(w) for w in job.words(folder)], folder)
-        time.sleep(chance.uniform(0.1, 1.1) * seconds)
+        time.sleep(chance.uniform(0.1, 1.1) * known.seconds)
         running.kill()
         running.wait()
         if job.out not in ("runs",) and (folder / job.out).exists():
@@ -144,19 +150,20 @@ def _killed(ground: Ground, job: Job, seconds: float, seed: int, folder: Path) -
     ended = ground.run(job.words(folder), folder)
     if ended.wrong or ended.code:
         return f"the next run: {ended.wrong or ended.last_line}"
-    return _judged(job, folder, wanted)
+    return _judged(job, folder, known.wanted)
 
 
 SIZES = (0, 512, 4_096, 20_000)
 
 
-def _small_files(ground: Ground, job: Job, seed: int, folder: Path) -> str | None:
+def _small_files(ground: Ground, known: Known, seed: int, folder: Path) -> str | None:
     """No file may grow beyond a few bytes: one line, the old output stays, and the next run succeeds."""
-    return _no_room(ground, job, folder, folder, lambda words: ground.run(words, folder, limits=Limits(file_bytes=SIZES[seed])))
+    limits = Limits(file_bytes=SIZES[seed])
+    return _no_room(ground, known, folder, folder, lambda words: ground.run(words, folder, limits=limits))
 
 
-def _no_room(ground: Ground, job: Job, folder: Path, at: Path, run: Callable[[Sequence[str | Path]], Ended]) -> str | None:
-    wanted = _wanted(ground, job)
+def _no_room(ground: Ground, known: Known, folder: Path, at: Path, run: Callable[[Sequence[str | Path]], Ended]) -> str | None:
+    job = known.job
     ground.must_work(job.words(at), folder)
     before = digest(at / job.out) if job.out != "runs" else ""
     ended = run(job.words(at))
@@ -169,7 +176,7 @@ def _no_room(ground: Ground, job: Job, folder: Path, at: Path, run: Callable[[Se
     after = ground.run(job.words(at), folder)
     if after.wrong or after.code:
         return f"the next run: {after.wrong or after.last_line}"
-    return _judged(job, at, wanted)
+    return _judged(job, at, known.wanted)
 
 
 ROOM = (0, 8_192, 100_000)
@@ -204,7 +211,7 @@ def fill(disk: Path, *, but: int) -> Path:
     return disk / "filler.lock"
 
 
-def _full(ground: Ground, job: Job, seed: int, folder: Path) -> str | None:
+def _full(ground: Ground, known: Known, seed: int, folder: Path) -> str | None:
     """The disk of the output is full: one line, the old output stays, and with room again the next run succeeds."""
 
     def run(words: Sequence[str | Path]) -> Ended:
@@ -215,11 +222,12 @@ def _full(ground: Ground, job: Job, seed: int, folder: Path) -> str | None:
             filler.unlink()
 
     with small_disk(folder) as disk:
-        return _no_room(ground, job, folder, disk, run)
+        return _no_room(ground, known, folder, disk, run)
 
 
-def _together(ground: Ground, job: Job, seed: int, folder: Path) -> str | None:
+def _together(ground: Ground, known: Known, seed: int, folder: Path) -> str | None:
     """Four of the same command for one output: each succeeds or is refused in a line, and the output is as ever."""
+    job = known.job
     chance = random.Random(seed)
     running = []
     for number in range(4):
@@ -232,7 +240,7 @@ def _together(ground: Ground, job: Job, seed: int, folder: Path) -> str | None:
             return ended.wrong
     if not any(one.code() == 0 for one in running):
         return "none of the four succeeded"
-    return _judged(job, folder, _wanted(ground, job))
+    return _judged(job, folder, known.wanted)
 
 
 SOURCE = """
