@@ -44,7 +44,9 @@ class Row(NamedTuple):
 
     def markdown(self) -> str:
         example = f"`{self.name}#{self.fell[0][0]}`: {_cell(self.fell[0][1])}" if self.fell else ""
-        return f"| {self.name} | {self.tried} | {self.tried - len(self.fell)} | {len(self.fell)} | {example} |"
+        return (
+            f"| {self.name} | {self.tried} | {self.tried - len(self.fell)} | {len(self.fell)} | {example} |"
+        )
 
 
 def _cell(text: str) -> str:
@@ -94,7 +96,9 @@ def arguments() -> argparse.Namespace:
     """The command line, read."""
     parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
     parser.add_argument("--part", action="append", choices=[*PARTS], help="repeatable; without it all")
-    parser.add_argument("--rounds", type=int, default=1000, help="cases of an attack at most; random ones have as many")
+    parser.add_argument(
+        "--rounds", type=int, default=1000, help="cases of an attack at most; random ones have as many"
+    )
     parser.add_argument("--only", metavar="NAME#SEED", help="one case, or without #SEED one attack")
     parser.add_argument("--output", type=Path, help="also write the table there")
     parser.add_argument("--keep", type=Path, help="new folder in which the cases that fell are kept")
@@ -110,7 +114,9 @@ def main() -> int:
     rows = []
     try:
         for attack in attacks_of(asked.part or [*PARTS], scratch, asked.rounds, name or None):
-            rows.append(run(attack, [int(seed)] if seed else attack.seeds(asked.rounds), scratch, bool(asked.keep)))
+            rows.append(
+                run(attack, [int(seed)] if seed else attack.seeds(asked.rounds), scratch, bool(asked.keep))
+            )
             sys.stderr.write(f"{rows[-1].markdown()} {rows[-1].seconds:.0f} s\n")
             if asked.keep or seed:
                 sys.stderr.write("".join(f"    #{s}: {said}\n" for s, said in rows[-1].fell))

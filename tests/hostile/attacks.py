@@ -19,7 +19,7 @@ DEEP = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """One row of the table: `strike(seed, folder)` does the seed's case in an empty folder and says what fell, or None."""
+    """One row of the table: `strike(seed, folder)` does a case in an empty folder and says what fell, or None."""
 
     name: str
     strike: Callable[[int, Path], str | None]
@@ -119,7 +119,23 @@ def deep_json(around: str = "x") -> str:
 def odd_value(rng: random.Random) -> object:
     """A value that stands where another kind of value is expected."""
     return rng.choice(
-        [None, -5, 2**70, -1e308, True, "", HOSTILE_TEXT, [], {}, [[]], {"a": {}}, "x" * 100_000, 5, 0.5, ["a", 1]]
+        [
+            None,
+            -5,
+            2**70,
+            -1e308,
+            True,
+            "",
+            HOSTILE_TEXT,
+            [],
+            {},
+            [[]],
+            {"a": {}},
+            "x" * 100_000,
+            5,
+            0.5,
+            ["a", 1],
+        ]
     )
 
 
@@ -144,10 +160,24 @@ def damaged_json(value: object, rng: random.Random) -> object:
 
 def _places(value: object) -> Iterable[tuple[dict | list, object]]:
     """Every holder and key of a JSON value; of long lists the first few only."""
-    pairs = value.items() if isinstance(value, dict) else enumerate(value[:5]) if isinstance(value, list) else ()
+    pairs = (
+        value.items() if isinstance(value, dict) else enumerate(value[:5]) if isinstance(value, list) else ()
+    )
     for key, inner in list(pairs):
         yield value, key
         yield from _places(inner)
 
 
-__all__ = ["Attack", "Ground", "Limits", "Watched", "damaged_json", "deep_json", "digest", "flipped", "left_over", "odd_value", "rng"]
+__all__ = [
+    "Attack",
+    "Ground",
+    "Limits",
+    "Watched",
+    "damaged_json",
+    "deep_json",
+    "digest",
+    "flipped",
+    "left_over",
+    "odd_value",
+    "rng",
+]

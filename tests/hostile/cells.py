@@ -31,7 +31,12 @@ def attacks(ground: Ground) -> list[Attack]:
     long = h5ad.write_synthetic(ground.folder / "long.h5ad", cells=2_600)
     sources = [synthetic]
     if (mirror := mirror_folder()) is not None:
-        sources += [path for name in REAL for path in [mirror / "h5ad" / f"{name}.h5ad", mirror / "h5ad_more" / f"{name}.h5ad"] if path.is_file()]
+        sources += [
+            path
+            for name in REAL
+            for path in [mirror / "h5ad" / f"{name}.h5ad", mirror / "h5ad_more" / f"{name}.h5ad"]
+            if path.is_file()
+        ]
     graph = h5ad.graph_of(sources).save(ground.folder / "graph")
     for source in sources:
         words = annotate(source, ground.folder / f"whole-{source.name}", graph)
@@ -43,15 +48,23 @@ def attacks(ground: Ground) -> list[Attack]:
     return [
         Attack("h5ad: random bits", random),
         *(
-            Attack(f"h5ad: {name}", partial(_damaged, ground, long if name == "values" else synthetic, graph, damages), len(damages))
+            Attack(
+                f"h5ad: {name}",
+                partial(_damaged, ground, long if name == "values" else synthetic, graph, damages),
+                len(damages),
+            )
             for name, damages in h5ad.DAMAGES.items()
         ),
         Attack("h5ad: links to other files", partial(_linked, ground, synthetic, graph), len(h5ad.LINKS)),
-        Attack("annotate: names and places of outputs", partial(_places, ground, synthetic, graph), len(PLACES)),
+        Attack(
+            "annotate: names and places of outputs", partial(_places, ground, synthetic, graph), len(PLACES)
+        ),
     ]
 
 
-def annotate(source: Path, out: Path, graph: Path, *more: str | Path, groupby: str = GROUP) -> list[str | Path]:
+def annotate(
+    source: Path, out: Path, graph: Path, *more: str | Path, groupby: str = GROUP
+) -> list[str | Path]:
     """The command."""
     return ["gather", "annotate", source, "-o", out, "-g", graph, "--groupby", groupby, *more]
 
@@ -64,7 +77,15 @@ def valid(ground: Ground, out: Path, source: Path, folder: Path) -> str | None:
     return None
 
 
-def _verdict(ground: Ground, words: Sequence[str | Path], source: Path, folder: Path, watched: Watched, names: Sequence[str], codes: Sequence[int] = (0, 2)) -> str | None:
+def _verdict(
+    ground: Ground,
+    words: Sequence[str | Path],
+    source: Path,
+    folder: Path,
+    watched: Watched,
+    names: Sequence[str],
+    codes: Sequence[int] = (0, 2),
+) -> str | None:
     """Run the command and judge it: how it ended, what it touched, what it left, what it wrote."""
     ended = ground.run(words, folder, limits=Limits(cpu_s=60, wall_s=300))
     out = folder / "out.h5ad"
@@ -94,7 +115,9 @@ def _random(ground: Ground, sources: Sequence[Path], graph: Path, seed: int, fol
     return _verdict(ground, words, hurt, folder, Watched(hurt, graph), ["in.h5ad"])
 
 
-def _damaged(ground: Ground, source: Path, graph: Path, damages: Sequence[h5ad.Damage], seed: int, folder: Path) -> str | None:
+def _damaged(
+    ground: Ground, source: Path, graph: Path, damages: Sequence[h5ad.Damage], seed: int, folder: Path
+) -> str | None:
     """One thing in the file is not as it must be."""
     damage = damages[seed]
     hurt = folder / "in.h5ad"
@@ -118,7 +141,9 @@ def _linked(ground: Ground, source: Path, graph: Path, seed: int, folder: Path) 
     with h5py.File(hurt, "r+") as file:
         link(file, victim)
     watched = Watched(hurt, victims, graph)
-    said = _verdict(ground, annotate(hurt, folder / "out.h5ad", graph), hurt, folder, watched, ["in.h5ad", "victims"])
+    said = _verdict(
+        ground, annotate(hurt, folder / "out.h5ad", graph), hurt, folder, watched, ["in.h5ad", "victims"]
+    )
     return said and f"{name}: {said}"
 
 
@@ -153,7 +178,10 @@ PLACES: list[tuple[str, Callable[[Path], list[str | Path]]]] = [
     ("the output is a link to the input", partial(_linked_out, symbolic=True)),
     ("the output is a second name of the input", partial(_linked_out, symbolic=False)),
     ("the output is a device", lambda _f: ["-o", "/dev/null"]),
-    *((f"--key-added {key!r}", partial(_key, key)) for key in ("", "a/b", "../x", "a\nb", "a\x1bb", ".", "/", " ")),
+    *(
+        (f"--key-added {key!r}", partial(_key, key))
+        for key in ("", "a/b", "../x", "a\nb", "a\x1bb", ".", "/", " ")
+    ),
 ]
 
 

@@ -31,15 +31,48 @@ PROGRAMS = {
 }
 #: What a command spends its first seconds on, by the part that needs it.
 LIBRARIES = {
-    "core": ["vckg.cli", "gather.cli", "scipy.sparse", "pandas", "pyarrow.ipc", "vckg.graph", "rich.progress"],
+    "core": [
+        "vckg.cli",
+        "gather.cli",
+        "scipy.sparse",
+        "pandas",
+        "pyarrow.ipc",
+        "vckg.graph",
+        "rich.progress",
+    ],
     "cells": ["anndata", "h5py", "scanpy", "igraph", "numba", "openai"],
-    "arena": ["arena.cli", "arena.run", "arena.report", "arena.comparison", "arena.samples", "arena.contestants", "inspect_ai", "openai"],
-    "models": ["serve.cli", "serve.engine", "serve.model", "serve.weights", "serve.chat", "serve.torch_ops", "serve.echo", "serve.kernels",
-               "serve.http", "uvicorn", "numba", "gguf", "transformers.models.auto.tokenization_auto",
-               "transformers.models.auto.modeling_auto", "transformers.models.llama.modeling_llama"],
+    "arena": [
+        "arena.cli",
+        "arena.run",
+        "arena.report",
+        "arena.comparison",
+        "arena.samples",
+        "arena.contestants",
+        "inspect_ai",
+        "openai",
+    ],
+    "models": [
+        "serve.cli",
+        "serve.engine",
+        "serve.model",
+        "serve.weights",
+        "serve.chat",
+        "serve.torch_ops",
+        "serve.echo",
+        "serve.kernels",
+        "serve.http",
+        "uvicorn",
+        "numba",
+        "gguf",
+        "transformers.models.auto.tokenization_auto",
+        "transformers.models.auto.modeling_auto",
+        "transformers.models.llama.modeling_llama",
+    ],
 }
 #: Threads of a library's own would not survive a fork.
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
 _SECRET = ("OPENAI_API_KEY", "VCKG_SERVE_API_KEY", "VCKG_MIRROR", "VCKG_GRAPH")
 
 
@@ -86,7 +119,9 @@ class Ended:
 class Running:
     """A command under way."""
 
-    def __init__(self, commands: Commands, process: Any, words: tuple[str, ...], folder: Path, limits: Limits) -> None:
+    def __init__(
+        self, commands: Commands, process: Any, words: tuple[str, ...], folder: Path, limits: Limits
+    ) -> None:
         self._commands, self._process, self._words = commands, process, words
         self._folder, self._limits = folder, limits
         self._started = time.monotonic()
@@ -138,7 +173,8 @@ class Commands:
         own = folder / ".run"
         own.mkdir(parents=True, exist_ok=True)
         (own / "stdin").write_text(stdin)
-        named = {"HOME": str(own / "home"), "VCKG_CACHE": str(own / "cache"), "XDG_CACHE_HOME": str(own / "xdg"),
+        named = {"HOME": str(own / "home"), "VCKG_CACHE": str(own / "cache"),
+            "XDG_CACHE_HOME": str(own / "xdg"),
                  "XDG_DATA_HOME": str(own / "data"), "HF_HUB_OFFLINE": "1", "VCKG_OFFLINE": "1"}  # fmt: skip
         words = tuple(words)
         process = self._forks.Process(
@@ -165,9 +201,11 @@ def _become(words: tuple[str, ...], own: str, limits: Limits, environment: dict[
     for name in _SECRET:
         os.environ.pop(name, None)
     os.environ |= environment
-    for number, (name, flags) in enumerate((("stdin", os.O_RDONLY), ("stdout", os.O_WRONLY), ("stderr", os.O_WRONLY))):
+    for number, (name, flags) in enumerate(
+        (("stdin", os.O_RDONLY), ("stdout", os.O_WRONLY), ("stderr", os.O_WRONLY))
+    ):
         os.dup2(os.open(f"{own}/{name}", flags | (os.O_CREAT | os.O_TRUNC if number else 0), 0o600), number)
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: PTH123, SIM115 - it lives as long as the process
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_s, limits.cpu_s + 5))
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))

@@ -35,7 +35,9 @@ def attacks(ground: Ground) -> list[Attack]:
     markers = h5ad.graph_of([cells]).save(ground.folder / "markers")
     fresh = make_fresh_graph().save(ground.folder / "fresh")
     return [
-        Attack("endpoint: gather annotate --model", partial(_annotate, ground, cells, markers), len(BEHAVIOURS)),
+        Attack(
+            "endpoint: gather annotate --model", partial(_annotate, ground, cells, markers), len(BEHAVIOURS)
+        ),
         Attack("endpoint: arena run", partial(_arena, ground, fresh), len(BEHAVIOURS)),
     ]
 
@@ -88,7 +90,13 @@ def _request(connection: socket.socket) -> bytes:
 
 def reply(body: bytes, status: str = "200 OK", *headers: str) -> bytes:
     """A whole HTTP answer."""
-    lines = [f"HTTP/1.1 {status}", "Content-Type: application/json", f"Content-Length: {len(body)}", "Connection: close", *headers]
+    lines = [
+        f"HTTP/1.1 {status}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+        *headers,
+    ]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
@@ -100,13 +108,21 @@ def _with(**changes: object) -> Behaviour:
     """A completion in which something is another; `content` and `message` lie deeper."""
     body = json.loads(completion("hello"))
     for name, value in changes.items():
-        holder = body["choices"][0]["message"] if name == "content" else body["choices"][0] if name == "message" else body
+        holder = (
+            body["choices"][0]["message"]
+            if name == "content"
+            else body["choices"][0]
+            if name == "message"
+            else body
+        )
         holder[name] = value
     return _says(reply(json.dumps(body).encode()))
 
 
 def _drip(connection: socket.socket, _number: int) -> None:
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n")
+    connection.sendall(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n"
+    )
     _every_second(connection, b" ")
 
 
@@ -116,7 +132,9 @@ def _drip_head(connection: socket.socket, _number: int) -> None:
 
 
 def _drip_chunks(connection: socket.socket, _number: int) -> None:
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+    connection.sendall(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
     _every_second(connection, b"1\r\n \r\n")
 
 
@@ -166,26 +184,39 @@ BEHAVIOURS: list[tuple[str, Behaviour]] = [
     ("headers without end", _flood(b"HTTP/1.1 200 OK\r\n", b"X-Header: " + b"x" * 4_000 + b"\r\n", 1 << 20)),
     ("one header without end", _flood(b"HTTP/1.1 200 OK\r\nX-Header: ", b"x" * 65_536, 1 << 16)),
     ("100 Continue without end", _flood(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000, 1 << 16)),
-    ("a reply of 1 GB", _flood(_OK + f"Content-Length: {_BIG}\r\n\r\n".encode(), b" " * 65_536, _BIG // 65_536)),
-    ("chunks without end", _flood(_OK + b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b" " * 65_536 + b"\r\n", 1 << 16)),
-    ("a reply that unpacks to 1 GB", _says(reply(gzip.compress(b" " * (1 << 20)) * 1_024, "200 OK", "Content-Encoding: gzip"))),
+    ("a reply of 1 GB",
+        _flood(_OK + f"Content-Length: {_BIG}\r\n\r\n".encode(), b" " * 65_536, _BIG // 65_536)),
+    ("chunks without end",
+        _flood(_OK + b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b" " * 65_536 + b"\r\n", 1 << 16)),
+    ("a reply that unpacks to 1 GB",
+        _says(reply(gzip.compress(b" " * (1 << 20)) * 1_024, "200 OK", "Content-Encoding: gzip"))),
     ("JSON without end", _says(reply(deep_json("choices").encode()))),
-    ("content without end", _says(reply(completion("hello").replace(b'"hello"', b"[" * 200_000 + b"]" * 200_000)))),
+    ("content without end",
+        _says(reply(completion("hello").replace(b'"hello"', b"[" * 200_000 + b"]" * 200_000)))),
     ("an empty reply", _says(reply(b""))),
     ("a reply that is no JSON", _says(reply(b"\xff\xfe<html>"))),
     ("a number of 10^5 digits", _says(reply(b'{"choices": ' + b"9" * 100_000 + b"}"))),
-    *((f"a reply that is {value}", _says(reply(json.dumps(value).encode()))) for value in (None, 5, [], "x", {})),
-    *((f"content: {str(value)[:12]}", _with(content=value)) for value in (5, None, [], {}, True, [{"type": "text", "text": 5}], "\ud800", "\x00\x1b[2J", "x" * 5_000_000, "[" * 100_000)),
+    *((f"a reply that is {value}", _says(reply(json.dumps(value).encode()))) for value
+        in (None, 5, [], "x", {})),
+    *((f"content: {str(value)[:12]}", _with(content=value)) for value
+        in (5, None, [], {}, True, [{"type": "text", "text": 5}], "\ud800", "\x00\x1b[2J", "x" * 5_000_000,
+            "[" * 100_000)),
     *((f"message: {value}", _with(message=value)) for value in (None, 5, [], "x", {})),
-    *((f"choices: {str(value)[:12]}", _with(choices=value)) for value in (None, 5, [], {}, [None], [[]], "x")),
+    *((f"choices: {str(value)[:12]}", _with(choices=value)) for value
+        in (None, 5, [], {}, [None], [[]], "x")),
     *((f"usage: {value}", _with(usage=value)) for value in (5, [], "x", {})),
-    *((f"tokens: {value}", _with(usage=_USAGE | {"prompt_tokens": value})) for value in (-1e24, -5, 1e308, float("nan"), float("inf"), 2**80, "x", None, [])),
+    *((f"tokens: {value}", _with(usage=_USAGE | {"prompt_tokens": value})) for value
+        in (-1e24, -5, 1e308, float("nan"), float("inf"), 2**80, "x", None, [])),
     ("model: 5", _with(model=5, id=5, created="x")),
-    *((f"429 with Retry-After: {value}", _status("429 Too Many Requests", f"Retry-After: {value}")) for value in ("0", "-1", "nan", "1e-9", "x" * 1_000, "Fri, 31 Dec 9999 23:59:59 GMT")),
+    *((f"429 with Retry-After: {value}", _status("429 Too Many Requests", f"Retry-After: {value}"))
+        for value in ("0", "-1", "nan", "1e-9", "x" * 1_000, "Fri, 31 Dec 9999 23:59:59 GMT")),
     ("500 with a megabyte", _status("500 Error", body=b"x" * 1_000_000)),
-    ("400 with control characters", _status("400 Bad", body=b'{"error": {"message": "\\u001b[2J\\n\\nTraceback"}}')),
-    ("401 that repeats the key", _status("401 No", body=json.dumps({"error": {"message": f"bad key {KEY}"}}).encode())),
-    *((f"status {status}", _status(status)) for status in ("204 None", "206 Part", "304 Same", "418 Tea", "599 x", "999 x", "000 x")),
+    ("400 with control characters",
+        _status("400 Bad", body=b'{"error": {"message": "\\u001b[2J\\n\\nTraceback"}}')),
+    ("401 that repeats the key",
+        _status("401 No", body=json.dumps({"error": {"message": f"bad key {KEY}"}}).encode())),
+    *((f"status {status}", _status(status)) for status
+        in ("204 None", "206 Part", "304 Same", "418 Tea", "599 x", "999 x", "000 x")),
     ("redirects without end", _around),
     ("a redirect to a file", _redirect("file:///etc/passwd")),
     ("a redirect to nowhere", _redirect("http://127.0.0.1:1/")),
@@ -199,7 +230,8 @@ BEHAVIOURS: list[tuple[str, Behaviour]] = [
     ("a chunk of 2^63 bytes", _says(_OK + b"Transfer-Encoding: chunked\r\n\r\n8000000000000000\r\nx")),
     ("a chunk that has no size", _says(_OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nx")),
     ("an encoding that is none", _says(reply(b"{}", "200 OK", "Content-Encoding: gzip"))),
-    ("an alphabet that is none", _says(reply(completion("x"), "200 OK", "Content-Type: application/json; charset=rot13"))),
+    ("an alphabet that is none",
+        _says(reply(completion("x"), "200 OK", "Content-Type: application/json; charset=rot13"))),
 ]  # fmt: skip
 
 
@@ -212,7 +244,23 @@ def _annotate(ground: Ground, cells: Path, graph: Path, seed: int, folder: Path)
     name, behaviour = BEHAVIOURS[seed]
     watched, out = Watched(cells, graph), folder / "out.h5ad"
     with endpoint(behaviour) as address:
-        words = ["gather", "annotate", cells, "-o", out, "-g", graph, "--groupby", "cell_type", "-m", "m", "--base-url", address, "--timeout", TIMEOUT_S]
+        words = [
+            "gather",
+            "annotate",
+            cells,
+            "-o",
+            out,
+            "-g",
+            graph,
+            "--groupby",
+            "cell_type",
+            "-m",
+            "m",
+            "--base-url",
+            address,
+            "--timeout",
+            TIMEOUT_S,
+        ]
         ended = ground.run(words, folder, limits=PATIENCE, environment={"OPENAI_API_KEY": KEY})
     said = ended.wrong or _leaked(ended) or watched.harmed() or left_over(folder, ["out.h5ad"])
     if not said and ended.code == 0:
@@ -227,7 +275,24 @@ def _arena(ground: Ground, graph: Path, seed: int, folder: Path) -> str | None:
     """Two questions are asked; whatever comes, they have an answer, an error, or the command is refused."""
     name, behaviour = BEHAVIOURS[seed]
     with endpoint(behaviour) as address:
-        words = ["arena", "run", "-m", "m", "--base-url", address, "-t", "qa", "-n", "2", "-g", graph, "-o", folder / "runs", "--timeout", TIMEOUT_S]
+        words = [
+            "arena",
+            "run",
+            "-m",
+            "m",
+            "--base-url",
+            address,
+            "-t",
+            "qa",
+            "-n",
+            "2",
+            "-g",
+            graph,
+            "-o",
+            folder / "runs",
+            "--timeout",
+            TIMEOUT_S,
+        ]
         ended = ground.run(words, folder, limits=PATIENCE, environment={"OPENAI_API_KEY": KEY})
     said = ended.wrong or _leaked(ended) or left_over(folder, ["runs"])
     return said and f"{name}: {said}"

@@ -1,4 +1,4 @@
-"""Graph folders with turned bits, and folders made by hand whose every hash is right, given to the commands that read one."""
+"""Graph folders with turned bits, and folders made by hand whose every hash is right."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tests.hostile.attacks import HOSTILE_TEXT, Attack, Ground, Watched, damaged_json, deep_json, flipped, left_over, rng
+from tests.hostile.attacks import (
+    HOSTILE_TEXT,
+    Attack,
+    Ground,
+    Watched,
+    damaged_json,
+    deep_json,
+    flipped,
+    left_over,
+    rng,
+)
 from tests.vckg.toy import toy
 
 #: What reads a graph; `{out}` is a place to write.
@@ -36,11 +46,15 @@ def attacks(ground: Ground) -> list[Attack]:
         at.mkdir()
         said[number] = _without_places(ground.must_work(_named(words, sound, at), at).out, sound, at)
     files = sorted(p.relative_to(sound).as_posix() for p in sound.rglob("*") if p.is_file())
-    own = [name for name in files if not name.startswith("operators/")]  # what only saves time may be made again
+    own = [
+        name for name in files if not name.startswith("operators/")
+    ]  # what only saves time may be made again
     return [
         Attack("graph: one turned bit", partial(_turned, ground, sound, files, said)),
         Attack("graph: one turned bit, audited", partial(_audited, ground, sound, own), share=0.1),
-        Attack("graph: a file is missing, cut or longer", partial(_cut, ground, sound, own), 3 * len(own), 0.3),
+        Attack(
+            "graph: a file is missing, cut or longer", partial(_cut, ground, sound, own), 3 * len(own), 0.3
+        ),
         Attack("graph: manifest made by hand", partial(_by_hand, ground, sound), len(MANIFESTS)),
         Attack("graph: random manifests", partial(_random_manifest, ground, sound), share=0.3),
         Attack("graph: arrays made by hand", partial(_arrays, ground, sound), len(ARRAYS)),
@@ -58,7 +72,9 @@ def _without_places(text: str, graph: Path, folder: Path) -> str:
     return text.replace(str(graph), "GRAPH").replace(str(folder), "FOLDER")
 
 
-def _judged(ground: Ground, words: list[str], graph: Path, folder: Path, *, codes: tuple[int, ...] = (0, 2)) -> tuple[str | None, str]:
+def _judged(
+    ground: Ground, words: list[str], graph: Path, folder: Path, *, codes: tuple[int, ...] = (0, 2)
+) -> tuple[str | None, str]:
     """What fell, and what the command printed where it succeeded."""
     watched = Watched(*(path for path in (graph / "graph", graph / "manifest.json") if path.exists()))
     ended = ground.run(_named(words, graph, folder), folder)
@@ -70,7 +86,9 @@ def _judged(ground: Ground, words: list[str], graph: Path, folder: Path, *, code
     if not said and ended.code == 2 and (folder / "out").exists():
         said = "exit 2, and an output is there"
     said = said or _markup(folder / "out.html")
-    return said and f"{' '.join(words[:2])}: {said}", _without_places(ended.out, graph, folder) if ended.code == 0 else ""
+    return said and f"{' '.join(words[:2])}: {said}", _without_places(
+        ended.out, graph, folder
+    ) if ended.code == 0 else ""
 
 
 def _markup(page: Path) -> str | None:
@@ -80,7 +98,9 @@ def _markup(page: Path) -> str | None:
     return None
 
 
-def _turned(ground: Ground, sound: Path, files: list[str], said: dict[int, str], seed: int, folder: Path) -> str | None:
+def _turned(
+    ground: Ground, sound: Path, files: list[str], said: dict[int, str], seed: int, folder: Path
+) -> str | None:
     """One bit of one file: refused, or the answer is the same, letter for letter."""
     chance = rng("turned", seed)
     name, number = chance.choice(files), seed % len(COMMANDS)
@@ -162,17 +182,22 @@ MANIFESTS: list[Manifest] = [
         for value in (None, 5, [], "x", {"x": 5})
         if not (key == "content_hash" and value == "x")
     ),
-    *(Manifest(f"no {key}", lambda m, key=key: m.pop(key)) for key in ("files", "sources", "source_names", "content_hash", "categories")),
+    *(Manifest(f"no {key}", lambda m, key=key: m.pop(key)) for key
+        in ("files", "sources", "source_names", "content_hash", "categories")),
     Manifest("a hash that is markup", _put("content_hash", "<script>alert(1)</script>")),
-    Manifest("a file outside the folder", lambda m: m["files"].__setitem__("../secret", {"bytes": 1, "sha256": "0" * 64})),
-    Manifest("an absolute file", lambda m: m["files"].__setitem__("/etc/passwd", {"bytes": 1, "sha256": "0" * 64})),
+    Manifest("a file outside the folder",
+        lambda m: m["files"].__setitem__("../secret", {"bytes": 1, "sha256": "0" * 64})),
+    Manifest("an absolute file",
+        lambda m: m["files"].__setitem__("/etc/passwd", {"bytes": 1, "sha256": "0" * 64})),
     Manifest("no nodes among the files", lambda m: m["files"].pop("graph/nodes.arrow")),
     Manifest("no subjects among the files", lambda m: m["files"].pop("graph/subject.npy")),
-    Manifest("a file of -5 bytes", lambda m: m["files"].__setitem__("graph/x.npy", {"bytes": -5, "sha256": "0"})),
+    Manifest("a file of -5 bytes",
+        lambda m: m["files"].__setitem__("graph/x.npy", {"bytes": -5, "sha256": "0"})),
     Manifest("a file that is a list", lambda m: m["files"].__setitem__("graph/subject.npy", [])),
     Manifest("fewer sources than the edges name", lambda m: m["source_names"].clear()),
     Manifest("a licence that is a list", _source(licence=[["x"]]), (0, 2)),
-    Manifest("markup in what is said of a source", _source(title=HOSTILE_TEXT, licence=HOSTILE_TEXT, citation=HOSTILE_TEXT), (0, 2)),
+    Manifest("markup in what is said of a source",
+        _source(title=HOSTILE_TEXT, licence=HOSTILE_TEXT, citation=HOSTILE_TEXT), (0, 2)),
     Manifest("a count that is a word", _source(rows="many", rejected={"x": "y"}, examples={"x": 5}), (0, 2)),
 ]  # fmt: skip
 
@@ -224,12 +249,20 @@ def _filled(index: int, value: int) -> Callable[[Any], Any]:
 
 #: Array of the graph, what is done to it, in words; all of it must be refused.
 ARRAYS: list[tuple[str, Callable[[Any], Any], str]] = [
-    *((name, _filled(0, value), f"{name}[0] = {value}") for name in ("subject", "object") for value in (-5, 10**6)),
-    *((name, _filled(2, value), f"{name}[2] = {value}") for name, value in (("relation", 200), ("source", 200), ("sign", 77), ("category", 100))),
-    *((name, _filled(3, value), f"{name}[3] = {value}") for name in ("out_indptr", "in_indptr", "publications_indptr", "evidence_indptr", "tissues_indptr", "name_indptr", "relation_start") for value in (-3, 10**6)),
-    *((name, _filled(0, value), f"{name}[0] = {value}") for name in ("out_rows", "in_rows", "publications_codes", "tissues_codes", "name_node") for value in (-3, 10**6)),
-    *((name, lambda a: a[:-1], f"{name} is short") for name in ("subject", "object", "source", "weight", "category", "out_indptr", "n_publications")),
-    *((name, lambda a: a.astype("f8"), f"{name} is of floats") for name in ("subject", "out_indptr", "relation")),
+    *((name, _filled(0, value), f"{name}[0] = {value}") for name in ("subject", "object") for value
+        in (-5, 10**6)),
+    *((name, _filled(2, value), f"{name}[2] = {value}") for name,
+        value in (("relation", 200), ("source", 200), ("sign", 77), ("category", 100))),
+    *((name, _filled(3, value), f"{name}[3] = {value}") for name
+        in ("out_indptr", "in_indptr", "publications_indptr", "evidence_indptr", "tissues_indptr",
+            "name_indptr", "relation_start") for value in (-3, 10**6)),
+    *((name, _filled(0, value), f"{name}[0] = {value}") for name
+        in ("out_rows", "in_rows", "publications_codes", "tissues_codes", "name_node") for value
+            in (-3, 10**6)),
+    *((name, lambda a: a[:-1], f"{name} is short") for name
+        in ("subject", "object", "source", "weight", "category", "out_indptr", "n_publications")),
+    *((name, lambda a: a.astype("f8"), f"{name} is of floats") for name
+        in ("subject", "out_indptr", "relation")),
     *((name, lambda a: a[:, None], f"{name} has two dimensions") for name in ("subject", "out_indptr")),
     ("subject", lambda a: a[::-1].copy(), "the subjects are backwards"),
 ]  # fmt: skip

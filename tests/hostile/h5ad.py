@@ -38,7 +38,9 @@ def write_synthetic(path: Path, cells: int = 90) -> Path:
     for i in range(3):
         of_kind = np.flatnonzero(kind == i)
         counts[np.ix_(of_kind, range(10 * i, 10 * i + 10))] += draws.poisson(6, (len(of_kind), 10))
-    obs = pd.DataFrame({"cell_type": pd.Categorical.from_codes(kind, list("abc"))}, index=[f"c{i}" for i in range(cells)])
+    obs = pd.DataFrame(
+        {"cell_type": pd.Categorical.from_codes(kind, list("abc"))}, index=[f"c{i}" for i in range(cells)]
+    )
     adata = ad.AnnData(sp.csr_matrix(counts.astype(np.float32)), obs=obs, var=pd.DataFrame(index=GENES))
     adata.layers["counts"] = adata.X.copy()
     adata.obsm["X_umap"] = draws.normal(size=(cells, 2)).astype(np.float32)
@@ -145,7 +147,9 @@ def _huge(path: str, *, filled: bool) -> Callable[[h5py.File], None]:
         attributes = dict(file[path].attrs)
         del file[path]
         size = 1 << 31 if filled else 1 << 45
-        made = file.create_dataset(path, (size,), "f4", chunks=(1 << 22,), compression="gzip", compression_opts=1)
+        made = file.create_dataset(
+            path, (size,), "f4", chunks=(1 << 22,), compression="gzip", compression_opts=1
+        )
         if filled:  # the same packed chunk a few hundred times
             made[: 1 << 22] = 1
             _, chunk = made.id.read_direct_chunk((0,))
@@ -193,15 +197,20 @@ DAMAGES: dict[str, list[Damage]] = {
             damage
             for groupby in ("cell_type", "cell")
             for damage in (
-                Damage(f"an index beyond the genes, {groupby}", _set("X/indices", _at(5, 10**6)), (2,), groupby),
+                Damage(f"an index beyond the genes, {groupby}", _set("X/indices", _at(5, 10**6)), (2,),
+                    groupby),
                 Damage(f"an index of -1, {groupby}", _set("X/indices", _at(5, -1)), (2,), groupby),
                 Damage(f"the largest index, {groupby}", _set("X/indices", _at(5, 2**31 - 1)), (2,), groupby),
                 Damage(f"an indptr that falls, {groupby}", _set("X/indptr", _at(3, 10**6)), (2,), groupby),
                 Damage(f"a negative indptr, {groupby}", _set("X/indptr", _at(3, -7)), (2,), groupby),
-                Damage(f"an indptr that ends too late, {groupby}", _set("X/indptr", _at(-1, 2**30)), (2,), groupby),
-                Damage(f"an indptr that begins too late, {groupby}", _set("X/indptr", _at(0, 9)), (2,), groupby),
-                Damage(f"an indptr that is short, {groupby}", _set("X/indptr", lambda v: v[:-3]), (2,), groupby),
-                Damage(f"fewer values than indices, {groupby}", _set("X/data", lambda v: v[:-3]), (2,), groupby),
+                Damage(f"an indptr that ends too late, {groupby}", _set("X/indptr", _at(-1, 2**30)), (2,),
+                    groupby),
+                Damage(f"an indptr that begins too late, {groupby}", _set("X/indptr", _at(0, 9)), (2,),
+                    groupby),
+                Damage(f"an indptr that is short, {groupby}", _set("X/indptr", lambda v: v[:-3]), (2,),
+                    groupby),
+                Damage(f"fewer values than indices, {groupby}", _set("X/data", lambda v: v[:-3]), (2,),
+                    groupby),
             )
         ),
         Damage("indices that are no whole numbers", _set("X/indices", lambda v: v + 0.5), (2,)),
@@ -234,7 +243,8 @@ DAMAGES: dict[str, list[Damage]] = {
         Damage("an encoding of the future", _attribute("X", "encoding-version", "99.0.0")),
         Damage("a column matrix that is a row matrix", _attribute("X", "encoding-type", "csc_matrix"), (2,)),
         Damage("an encoding that is a number", _attribute("obs", "encoding-type", 5)),
-        Damage("columns that are not there", _attribute("obs", "column-order", ["cell_type", "absent"]), (2,)),
+        Damage("columns that are not there", _attribute("obs", "column-order", ["cell_type", "absent"]),
+            (2,)),
         Damage("columns that are numbers", _attribute("obs", "column-order", np.arange(3))),
         Damage("no list of columns", lambda f: f["obs"].attrs.__delitem__("column-order")),
         Damage("an index that is not there", _attribute("obs", "_index", "absent"), (2,)),
@@ -247,10 +257,12 @@ DAMAGES: dict[str, list[Damage]] = {
         Damage("names with bytes that are no text", _text_column(b"\xff\xfe")),
         Damage("names of a megabyte", _text_column(b"x" * 1_000_000)),
         Damage("names with line breaks and markup", _text_column(b"<script>\n\x1b[2J")),
-        Damage("obs is a dataset", lambda f: (f.__delitem__("obs"), f.create_dataset("obs", data=np.arange(9)))[0], (2,)),
+        Damage("obs is a dataset",
+            lambda f: (f.__delitem__("obs"), f.create_dataset("obs", data=np.arange(9)))[0], (2,)),
         Damage("a table of the user where a column goes", _own_column("obs/gather_cell_type", None)),
         Damage("a number where the answers go", _own_column("uns/gather", 5)),
-        Damage("a dataset in place of uns", lambda f: (f.__delitem__("uns"), f.create_dataset("uns", data=5))[0]),
+        Damage("a dataset in place of uns",
+            lambda f: (f.__delitem__("uns"), f.create_dataset("uns", data=5))[0]),
         Damage("groups 3,000 deep", _nested),
     ],
     "files that unpack": [
@@ -286,7 +298,9 @@ def _raw_bytes(file: h5py.File, victim: Path) -> None:
     """A column whose bytes lie in another file."""
     del file["obs/cell_type"]
     size = file["obs/_index"].shape[0]
-    made = file.create_dataset("obs/cell_type", (size,), "i1", external=[(str(victim.with_suffix(".bin")), 0, size)])
+    made = file.create_dataset(
+        "obs/cell_type", (size,), "i1", external=[(str(victim.with_suffix(".bin")), 0, size)]
+    )
     made.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
 
 
@@ -316,7 +330,8 @@ def _cycle(file: h5py.File, _victim: Path) -> None:
 
 
 LINKS: list[tuple[str, Callable[[h5py.File, Path], None]]] = [
-    *((f"{name} in another file", _link(name, f"/{name}")) for name in ("obs", "uns", "X", "var", "layers", "obsm", "obs/cell_type", "X/indices")),
+    *((f"{name} in another file", _link(name, f"/{name}")) for name
+        in ("obs", "uns", "X", "var", "layers", "obsm", "obs/cell_type", "X/indices")),
     ("all of it in another file", _all),
     ("the answers' place in another file", _link("uns/gather", "/uns")),
     ("a column of ours in another file", _link("obs/gather_cell_type", "/obs/cell_type")),
@@ -325,7 +340,10 @@ LINKS: list[tuple[str, Callable[[h5py.File, Path], None]]] = [
     ("a link to a link to another file", _chain),
     ("a column's bytes in another file", _raw_bytes),
     ("a view of another file", _virtual),
-    *((f"{name} is a soft link to {target}", _soft(name, target)) for name, target in (("obs", "/var"), ("uns", "/obs"), ("X/indices", "/X/indptr"), ("obs", "/obs"), ("obs/cell_type", "/absent"))),
+    *((f"{name} is a soft link to {target}", _soft(name, target)) for name,
+        target
+            in (("obs", "/var"), ("uns", "/obs"), ("X/indices", "/X/indptr"), ("obs", "/obs"),
+                ("obs/cell_type", "/absent"))),
     ("a group that holds itself", _cycle),
 ]  # fmt: skip
 
@@ -344,7 +362,9 @@ def check() -> None:
         column = read_elem(file["obs/gather_cell_type"])
         if len(column) != wanted or column.isna().any():
             sys.exit(f"{len(column)} answers, {wanted} cells")
-        if not isinstance(read_elem(file["uns/gather/annotations"]) if "annotations" in file["uns/gather"] else "", str):
+        if not isinstance(
+            read_elem(file["uns/gather/annotations"]) if "annotations" in file["uns/gather"] else "", str
+        ):
             sys.exit("uns['gather'] holds no text of answers")
     try:
         ad.read_h5ad(source)

@@ -83,11 +83,46 @@ def _jobs(ground: Ground) -> tuple[list[Job], ExitStack]:
     server = stack.enter_context(OpenAIServer(lambda _prompt: said, latency_s=0.02))
     build: Words = ["vckg", "build", "--table", TOY / "sources.toml", "--mirror", TOY]
     annotate: Words = ["gather", "annotate", cells, "-g", markers, "--groupby", "cell_type", "--force"]
-    run: Words = ["arena", "run", "-m", "toy", "--base-url", server.url, "-t", "annotation,qa", "-n", "8", "-g", fresh, "--connections", "2"]
+    run: Words = [
+        "arena",
+        "run",
+        "-m",
+        "toy",
+        "--base-url",
+        server.url,
+        "-t",
+        "annotation,qa",
+        "-n",
+        "8",
+        "-g",
+        fresh,
+        "--connections",
+        "2",
+    ]
     jobs = [
         Job("vckg build", lambda at: [*build, "-o", at / "graph"], "graph", _content_hash),
-        Job("vckg export", lambda at: ["vckg", "export", "--format", "kgx", "--i-have-the-right", "-g", markers, "-o", at / "kgx"], "kgx", digest),
-        Job("gather annotate", lambda at: [*annotate, "-o", at / "out.h5ad"], "out.h5ad", partial(_answers, ground, cells)),
+        Job(
+            "vckg export",
+            lambda at: [
+                "vckg",
+                "export",
+                "--format",
+                "kgx",
+                "--i-have-the-right",
+                "-g",
+                markers,
+                "-o",
+                at / "kgx",
+            ],
+            "kgx",
+            digest,
+        ),
+        Job(
+            "gather annotate",
+            lambda at: [*annotate, "-o", at / "out.h5ad"],
+            "out.h5ad",
+            partial(_answers, ground, cells),
+        ),
         Job("arena run", lambda at: [*run, "-o", at / "runs"], "runs", _scores),
     ]
     return jobs, stack
@@ -127,7 +162,11 @@ def _judged(job: Job, folder: Path, wanted: str) -> str | None:
         return f"the output is not valid ({error!r})"
     if found != wanted:
         return "the output is another than ever"
-    halves = [p.name for p in folder.rglob("*") if p.name.endswith((".partial", ".building", ".tmp")) and ".run" not in p.parts]
+    halves = [
+        p.name
+        for p in folder.rglob("*")
+        if p.name.endswith((".partial", ".building", ".tmp")) and ".run" not in p.parts
+    ]
     return f"left behind: {halves[0]}" if halves else left_over(folder, [job.out])
 
 
@@ -162,7 +201,9 @@ def _small_files(ground: Ground, known: Known, seed: int, folder: Path) -> str |
     return _no_room(ground, known, folder, folder, lambda words: ground.run(words, folder, limits=limits))
 
 
-def _no_room(ground: Ground, known: Known, folder: Path, at: Path, run: Callable[[Sequence[str | Path]], Ended]) -> str | None:
+def _no_room(
+    ground: Ground, known: Known, folder: Path, at: Path, run: Callable[[Sequence[str | Path]], Ended]
+) -> str | None:
     job = known.job
     ground.must_work(job.words(at), folder)
     before = digest(at / job.out) if job.out != "runs" else ""
@@ -275,6 +316,12 @@ def _fetch(ground: Ground, _seed: int, folder: Path) -> str | None:
     with serving(site) as address:
         table.write_text(SOURCE.format(url=f"{address}/big.csv", sha=hashlib.sha256(content).hexdigest()))
         own = {"VCKG_OFFLINE": "", "VCKG_CACHE": str(cache)}
-        ended = ground.run(["vckg", "fetch", "--table", table], folder, limits=Limits(file_bytes=4_096), environment=own)
+        ended = ground.run(
+            ["vckg", "fetch", "--table", table], folder, limits=Limits(file_bytes=4_096), environment=own
+        )
     half = [p.name for p in cache.rglob("*") if p.is_file() and p.name != ".lock"]
-    return ended.wrong or (f"exit {ended.code}, wanted 2" if ended.code != 2 else None) or (f"left behind: {half[0]}" if half else None)
+    return (
+        ended.wrong
+        or (f"exit {ended.code}, wanted 2" if ended.code != 2 else None)
+        or (f"left behind: {half[0]}" if half else None)
+    )

@@ -74,7 +74,9 @@ def _header_bits(ground: Ground, sound: Path, seed: int, folder: Path) -> str | 
     content = path.read_bytes()
     size = 8 + struct.unpack("<Q", content[:8])[0]
     chance = rng("safetensors", seed)
-    path.write_bytes(flipped(content, chance, bits=chance.choice([1, 2, 8]), window=range(8 if seed % 4 == 0 else size)))
+    path.write_bytes(
+        flipped(content, chance, bits=chance.choice([1, 2, 8]), window=range(8 if seed % 4 == 0 else size))
+    )
     return _judged(ground, model, folder)
 
 
@@ -143,7 +145,9 @@ def _folder_json(ground: Ground, sound: Path, seed: int, folder: Path) -> str | 
     path = model / chance.choice([name for name in TEXTS if (model / name).is_file()])
     value = json.loads(path.read_text())
     if chance.random() < 0.1:
-        path.write_text(chance.choice(["", "[]", "5", "{", deep_json(), '{"model_type": ' + "9" * 5_000 + "}"]))
+        path.write_text(
+            chance.choice(["", "[]", "5", "{", deep_json(), '{"model_type": ' + "9" * 5_000 + "}"])
+        )
     else:
         path.write_text(json.dumps(damaged_json(value, chance)))
     said = _judged(ground, model, folder)
@@ -169,7 +173,8 @@ def _write_gguf(path: Path) -> Path:
     writer.add_token_list(["a", "b", "ab", "</s>"])
     writer.add_token_merges(["a b"])
     writer.add_eos_token_id(3)
-    inner = {"attn_q": (64, 64), "attn_k": (32, 64), "attn_v": (32, 64), "attn_output": (64, 64), "ffn_norm": (64,),
+    inner = {"attn_q": (64, 64), "attn_k": (32, 64), "attn_v": (32, 64), "attn_output": (64, 64),
+        "ffn_norm": (64,),
              "attn_norm": (64,), "ffn_gate": (96, 64), "ffn_up": (96, 64), "ffn_down": (64, 96)}  # fmt: skip
     shapes = {"token_embd": (4, 64), "output_norm": (64,), **{f"blk.0.{n}": s for n, s in inner.items()}}
     for name, shape in shapes.items():
@@ -210,7 +215,9 @@ ARCHITECTURE = _text("general.architecture") + struct.pack("<I", 8) + _text("lla
 
 def _described(*, rank: int = 2, shape: tuple[int, ...] = (4, 4), kind: int = 0, start: int = 0) -> bytes:
     """A header of one tensor."""
-    words = _text("token_embd.weight") + struct.pack("<I", rank) + b"".join(struct.pack("<Q", n) for n in shape)
+    words = (
+        _text("token_embd.weight") + struct.pack("<I", rank) + b"".join(struct.pack("<Q", n) for n in shape)
+    )
     return _gguf(ARCHITECTURE, tensors=1) + words + struct.pack("<IQ", kind, start) + b"\0" * 512
 
 
@@ -236,19 +243,24 @@ GGUFS: list[tuple[str, Callable[[bytes], bytes]]] = [
     ("2^63 tensors", lambda _c: _gguf(ARCHITECTURE, tensors=1 << 63)),
     ("10^7 pairs of nothing", lambda _c: _gguf(counted=10**7) + b"\0" * 4_000_000),
     ("a text of 2^62 bytes", lambda _c: _gguf(struct.pack("<Q", 1 << 62) + b"x" * 64)),
-    ("a text that is none", lambda _c: _gguf(struct.pack("<Q", 4) + b"\xff\xfe\xff\xfe" + struct.pack("<IB", 0, 1))),
+    ("a text that is none",
+        lambda _c: _gguf(struct.pack("<Q", 4) + b"\xff\xfe\xff\xfe" + struct.pack("<IB", 0, 1))),
     ("a kind of 1,000", lambda _c: _gguf(_text("a") + struct.pack("<I", 1_000))),
     ("an array of 2^62", lambda _c: _gguf(_array(0, 1 << 62, b"\0" * 64))),
     ("arrays in arrays, 10^5 deep", lambda _c: _gguf(_array(9, 1, struct.pack("<IQ", 9, 1) * 100_000))),
-    ("an architecture that is a number", lambda _c: _gguf(_text("general.architecture") + struct.pack("<II", 4, 5))),
+    ("an architecture that is a number",
+        lambda _c: _gguf(_text("general.architecture") + struct.pack("<II", 4, 5))),
     ("an architecture twice", lambda _c: _gguf(ARCHITECTURE, ARCHITECTURE)),
     ("a rank of 2^31", lambda _c: _described(rank=1 << 31)),
     ("a shape of 2^62", lambda _c: _described(shape=(1 << 62, 1 << 62))),
     ("a shape of zeros", lambda _c: _described(shape=(0, 0))),
     ("a kind of tensor that is none", lambda _c: _described(kind=99)),
     ("an offset of 2^63", lambda _c: _described(start=1 << 63)),
-    ("an alignment of 0", _replaced(_text("llama.context_length"), _text("general.alignment"[:20].ljust(20)))),
-    *((f"{name} is {value}", _setting(f"llama.{name}", value)) for name in ("block_count", "attention.head_count", "attention.head_count_kv", "embedding_length", "feed_forward_length") for value in (0, 3, 2**31 - 1)),
+    ("an alignment of 0",
+        _replaced(_text("llama.context_length"), _text("general.alignment"[:20].ljust(20)))),
+    *((f"{name} is {value}", _setting(f"llama.{name}", value)) for name
+        in ("block_count", "attention.head_count", "attention.head_count_kv", "embedding_length",
+            "feed_forward_length") for value in (0, 3, 2**31 - 1)),
 ]  # fmt: skip
 
 

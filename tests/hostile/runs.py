@@ -1,4 +1,4 @@
-"""Folders of arena runs that are damaged or made by hand, given to the commands that read them and to the one that resumes."""
+"""Folders of arena runs that are damaged or made by hand, read, scored, compared and resumed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ import shutil
 from functools import partial
 from pathlib import Path
 
-from tests.hostile.attacks import HOSTILE_TEXT, Attack, Ground, Watched, damaged_json, deep_json, digest, flipped, left_over, rng
+from tests.hostile.attacks import (
+    HOSTILE_TEXT,
+    Attack,
+    Ground,
+    Watched,
+    damaged_json,
+    deep_json,
+    digest,
+    flipped,
+    left_over,
+    rng,
+)
 
 NAMES = ("majority", "random")
 MARKUP = "<script>alert(1)</script>"
@@ -25,11 +36,17 @@ def attacks(ground: Ground) -> list[Attack]:
             ground.must_work([*resume(runs, graph, name), *judged], ground.folder)
     for words in commands(runs, graph, ground.folder):
         ground.must_work(words, ground.folder)
-    files = sorted(p.relative_to(runs).as_posix() for p in runs.rglob("*") if p.is_file() and p.stat().st_size)
+    files = sorted(
+        p.relative_to(runs).as_posix() for p in runs.rglob("*") if p.is_file() and p.stat().st_size
+    )
     return [
         Attack("run folder: random bits", partial(_bits, ground, runs, graph, files), share=0.3),
         Attack("run folder: JSON made by hand", partial(_by_hand, ground, runs, graph, files), share=0.3),
-        Attack("run folder: names that lead out, and markup", partial(_names, ground, runs, graph), len(FIELDS) * len(TEXTS)),
+        Attack(
+            "run folder: names that lead out, and markup",
+            partial(_names, ground, runs, graph),
+            len(FIELDS) * len(TEXTS),
+        ),
     ]
 
 
@@ -77,7 +94,9 @@ def _bits(ground: Ground, sound: Path, graph: Path, files: list[str], seed: int,
     return said and f"{path.name}: {said}"
 
 
-def _by_hand(ground: Ground, sound: Path, graph: Path, files: list[str], seed: int, folder: Path) -> str | None:
+def _by_hand(
+    ground: Ground, sound: Path, graph: Path, files: list[str], seed: int, folder: Path
+) -> str | None:
     """One value, line or file of JSON is another."""
     chance = rng("by hand", seed)
     runs = Path(shutil.copytree(sound, folder / "runs"))
@@ -86,7 +105,9 @@ def _by_hand(ground: Ground, sound: Path, graph: Path, files: list[str], seed: i
     number = chance.randrange(len(lines))
     kind = chance.randrange(10)
     if kind == 0:
-        lines[number] = chance.choice([deep_json(), "[]", "5", "null", "{", '{"score": NaN}', "9" * 5_000, ""])
+        lines[number] = chance.choice(
+            [deep_json(), "[]", "5", "null", "{", '{"score": NaN}', "9" * 5_000, ""]
+        )
     elif kind == 1:
         lines += lines
     elif kind == 2:
@@ -99,8 +120,10 @@ def _by_hand(ground: Ground, sound: Path, graph: Path, files: list[str], seed: i
 
 
 #: File, and the field of its records that becomes a name or a text elsewhere.
-FIELDS = [("manifest.json", "name"), ("manifest.json", "dataset"), ("manifest.json", "created"), ("manifest.json", "command"),
-          ("answers.jsonl", "contestant"), ("answers.jsonl", "text"), ("answers.jsonl", "error"), ("answers.jsonl", "prompt"),
+FIELDS = [("manifest.json", "name"), ("manifest.json", "dataset"), ("manifest.json", "created"),
+    ("manifest.json", "command"),
+          ("answers.jsonl", "contestant"), ("answers.jsonl", "text"), ("answers.jsonl", "error"),
+              ("answers.jsonl", "prompt"),
           ("scores.jsonl", "scorer"), ("scores.jsonl", "explanation"), ("scores.jsonl", "dimension"),
           ("samples.jsonl", "cluster"), ("samples.jsonl", "id")]  # fmt: skip
 TEXTS = [MARKUP, "../../beside/file", "/etc/passwd", HOSTILE_TEXT, "x" * 5_000, "\ud800"]

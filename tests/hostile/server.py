@@ -1,4 +1,4 @@
-"""Raw HTTP, bodies and JSON schemas against a real ``vckg-serve``: it answers or refuses, and goes on serving others."""
+"""Raw HTTP, bodies and JSON schemas against a real ``vckg-serve``, which goes on serving others."""
 
 from __future__ import annotations
 
@@ -16,74 +16,19 @@ from typing import Any
 import httpx
 
 from tests.hostile.attacks import HOSTILE_TEXT, Attack, Ground, damaged_json, rng
-from tests.hostile.commands import Limits, Running
+from tests.hostile.served import HELLO, STALL_S, Served
 
-STALL_S = 30.0
-"""How long a small request of somebody else may take beside an attack, on a busy machine."""
 WAIT_S = 120.0
 """How long an attack may take to be answered."""
-HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 4, "temperature": 0}
-FOREVER = Limits(cpu_s=36_000, wall_s=36_000, memory=16 << 30)
-
-
-class Served:
-    """A server that is started again when an attack has ended it."""
-
-    def __init__(self, ground: Ground, model: Path) -> None:
-        self._ground, self._model = ground, model
-        self._running: Running | None = None
-        self._count = 0
-        self.base = ""
-
-    def ready(self) -> str:
-        """Its base address, once it answers."""
-        if self._running is not None and self.well() is None:
-            return self.base
-        self.stop()
-        self._count += 1
-        folder = self._ground.folder / f"server-{self._count}"
-        words = ["vckg-serve", "start", "-m", str(self._model), "--port", "0", "--threads", "1", "--max-body", "4000000"]
-        self._running = self._ground.commands.start(words, folder, limits=FOREVER)
-        until = time.monotonic() + 180
-        while "serving" not in (said := (folder / ".run" / "stderr").read_text() if (folder / ".run" / "stderr").exists() else ""):
-            if self._running.code() is not None or time.monotonic() > until:
-                raise RuntimeError(f"the server did not start: {said}")
-            time.sleep(0.1)
-        self.base = "http://" + said.split("http://")[1].split("/v1")[0]
-        while self.well() is not None:
-            if time.monotonic() > until:
-                raise RuntimeError("the server did not become well")
-            time.sleep(0.2)
-        return self.base
-
-    def well(self) -> str | None:
-        """What is wrong with the server as another client sees it: it must be healthy and answer."""
-        if self._running is None or self._running.code() is not None:
-            return "the server has ended"
-        try:
-            health = httpx.get(f"{self.base}/health", timeout=STALL_S)
-            answer = httpx.post(f"{self.base}/v1/chat/completions", json=HELLO, timeout=STALL_S)
-        except httpx.HTTPError as error:
-            return f"another client has no answer ({type(error).__name__})"
-        if (health.status_code, answer.status_code) != (200, 200):
-            return f"another client gets {health.status_code} and {answer.status_code}"
-        return None
-
-    def stop(self) -> None:
-        """End it."""
-        if self._running is not None:
-            self._running.kill()
-            self._running.wait()
-
-    def __del__(self) -> None:
-        self.stop()
 
 
 def attacks(ground: Ground) -> list[Attack]:
     """The attacks of this part."""
     from tests.serve.conftest import save_tiny
 
-    served = Served(ground, save_tiny(ground.folder / "tiny", num_hidden_layers=1, max_position_embeddings=512))
+    served = Served(
+        ground, save_tiny(ground.folder / "tiny", num_hidden_layers=1, max_position_embeddings=512)
+    )
     return [
         Attack("server: raw HTTP", partial(_raw, served), len(RAW), alone=True),
         Attack("server: half-open connections", partial(_half_open, served), len(OPENINGS), alone=True),
@@ -112,7 +57,12 @@ def _beside(served: Served, attack: Callable[[], str | None]) -> str | None:
 def _posted(served: Served, body: bytes, **headers: str) -> str | None:
     """What is wrong with the answer to a body: it must not be the server's fault."""
     try:
-        answer = httpx.post(f"{served.base}/v1/chat/completions", content=body, headers={"Content-Type": "application/json"} | headers, timeout=WAIT_S)
+        answer = httpx.post(
+            f"{served.base}/v1/chat/completions",
+            content=body,
+            headers={"Content-Type": "application/json"} | headers,
+            timeout=WAIT_S,
+        )
     except httpx.HTTPError as error:
         return f"no answer ({error!r})"
     if answer.status_code >= 500:
@@ -129,6 +79,7 @@ _BODY = json.dumps(HELLO).encode()
 _LENGTH = f"Content-Length: {len(_BODY)}\r\n".encode()
 _CHUNKED = b"Transfer-Encoding: chunked\r\n"
 _CHUNKS = f"{len(_BODY):x}\r\n".encode() + _BODY + b"\r\n0\r\n\r\n"
+_GET_HEALTH = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 #: Bytes to send, and whether they must be refused (a status of 4xx, 501 or 505, or no answer).
 RAW: list[tuple[str, bytes, bool]] = [
     ("length and chunks", _POST + _LENGTH + _CHUNKED + b"\r\n" + _CHUNKS, True),
@@ -149,11 +100,13 @@ RAW: list[tuple[str, bytes, bool]] = [
     ("a method that is none", b"\xff\xfe / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", True),
     ("no host", b"GET /v1/models HTTP/1.1\r\n\r\n", True),
     ("a folded header", _POST + b"X: a\r\n b\r\n\r\n", True),
-    ("line feeds alone", _POST.replace(b"\r\n", b"\n") + _LENGTH.replace(b"\r\n", b"\n") + b"\n" + _BODY, False),
+    ("line feeds alone", _POST.replace(b"\r\n", b"\n") + _LENGTH.replace(b"\r\n", b"\n") + b"\n" + _BODY,
+        False),
     ("HTTP of version 2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", True),
     ("TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 500, True),
     ("1,000 requests at once", b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 1_000, False),
-    ("an upgrade", b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x\r\n\r\n", False),
+    ("an upgrade", _GET_HEALTH + b"Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: x\r\n\r\n", False),
 ]  # fmt: skip
 
 
@@ -161,7 +114,10 @@ def _exchange(served: Served, content: bytes, *, wait_s: float = 20.0) -> bytes:
     """Send bytes and read what comes, up to the first line's end or the connection's."""
     host, _, port = served.base.removeprefix("http://").partition(":")
     seen = b""
-    with socket.create_connection((host, int(port)), timeout=wait_s) as connection, contextlib.suppress(OSError):
+    with (
+        socket.create_connection((host, int(port)), timeout=wait_s) as connection,
+        contextlib.suppress(OSError),
+    ):
         connection.sendall(content)
         while b"\r\n" not in seen and (piece := connection.recv(65_536)):
             seen += piece
@@ -234,7 +190,12 @@ def _closed(connection: socket.socket) -> bool:
 def _nested(levels: int) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "string"}
     for _ in range(levels):
-        schema = {"type": "object", "properties": {"a": schema}, "required": ["a"], "additionalProperties": False}
+        schema = {
+            "type": "object",
+            "properties": {"a": schema},
+            "required": ["a"],
+            "additionalProperties": False,
+        }
     return schema
 
 
@@ -252,7 +213,8 @@ SCHEMAS: list[tuple[str, Any]] = [
     ("a pattern that is none", {"type": "string", "pattern": "(["}),
     ("a pattern that looks ahead", {"type": "string", "pattern": "(?=a)(?!b)\\1"}),
     ("a schema that holds itself", {"$ref": "#"}),
-    ("two that hold each other", {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}),
+    ("two that hold each other",
+        {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}),
     ("a schema elsewhere", {"$ref": "http://127.0.0.1:1/schema.json"}),
     ("a file as schema", {"$ref": "file:///etc/passwd"}),
     ("a kind that is none", {"type": "thing"}),
@@ -266,7 +228,8 @@ SCHEMAS: list[tuple[str, Any]] = [
     ("a list", []),
     ("a contradiction", {"allOf": [{"type": "string"}, {"type": "integer"}]}),
     ("10,000 choices", {"anyOf": [_object(**{f"p{i}": {"const": i}}) for i in range(10_000)]}),
-    ("2^20 choices by product", {"allOf": [{"anyOf": [_object(**{f"p{i}": {"const": j}}) for j in range(2)]} for i in range(20)]}),
+    ("2^20 choices by product",
+        {"allOf": [{"anyOf": [_object(**{f"p{i}": {"const": j}}) for j in range(2)]} for i in range(20)]}),
     ("a lone surrogate", {"const": "\ud800"}),
 ]  # fmt: skip
 
@@ -283,17 +246,25 @@ def _schema(served: Served, seed: int, _folder: Path) -> str | None:
 BODIES: list[tuple[str, bytes]] = [
     ("JSON without end", b"[" * 1_000_000),
     ("JSON without end, closed", b'{"messages": ' + b"[" * 500_000 + b"]" * 500_000 + b"}"),
-    ("a prompt of 3.9 MB", json.dumps(HELLO | {"messages": [{"role": "user", "content": "gene " * 780_000}]}).encode()),
-    ("a prompt of 3.9 MB without a gap", json.dumps(HELLO | {"messages": [{"role": "user", "content": "x" * 3_900_000}]}).encode()),
-    ("100,000 messages", json.dumps(HELLO | {"messages": [{"role": "user", "content": "x"}] * 60_000}).encode()),
+    ("a prompt of 3.9 MB",
+        json.dumps(HELLO | {"messages": [{"role": "user", "content": "gene " * 780_000}]}).encode()),
+    ("a prompt of 3.9 MB without a gap",
+        json.dumps(HELLO | {"messages": [{"role": "user", "content": "x" * 3_900_000}]}).encode()),
+    ("100,000 messages",
+        json.dumps(HELLO | {"messages": [{"role": "user", "content": "x"}] * 60_000}).encode()),
     ("a number of 10^6 digits", b'{"messages": [], "max_tokens": ' + b"9" * 1_000_000 + b"}"),
     ("a text that is none", b'{"messages": [{"role": "user", "content": "\xff\xfe"}]}'),
     *((f"{name}: {str(value)[:20]}", json.dumps(HELLO | {name: value}).encode()) for name, value in (
-        ("temperature", 1e-308), ("temperature", -1), ("temperature", float("nan")), ("temperature", 1e308), ("top_p", 0), ("top_p", 1e-308),
-        ("max_tokens", -1), ("max_tokens", 2**70), ("max_tokens", 0), ("seed", 2**70), ("seed", -1), ("n", 10**9), ("stop", ["x" * 100_000] * 4),
-        ("stop", ["x"] * 100_000), ("stop", [""]), ("logprobs", True), ("top_logprobs", 10**9), ("logit_bias", {"0": 1e308}), ("model", "x" * 1_000_000),
-        ("priority", 2**70), ("stream_options", {"include_usage": "x"}), ("messages", []), ("messages", [{"role": "x" * 100_000, "content": "x"}]),
-        ("messages", [{"role": "user", "content": "\ud800"}]), ("messages", [{"role": "user", "content": HOSTILE_TEXT}]), ("tools", [{}] * 1_000))),
+        ("temperature", 1e-308), ("temperature", -1), ("temperature", float("nan")), ("temperature", 1e308),
+            ("top_p", 0), ("top_p", 1e-308),
+        ("max_tokens", -1), ("max_tokens", 2**70), ("max_tokens", 0), ("seed", 2**70), ("seed", -1),
+            ("n", 10**9), ("stop", ["x" * 100_000] * 4),
+        ("stop", ["x"] * 100_000), ("stop", [""]), ("logprobs", True), ("top_logprobs", 10**9),
+            ("logit_bias", {"0": 1e308}), ("model", "x" * 1_000_000),
+        ("priority", 2**70), ("stream_options", {"include_usage": "x"}), ("messages", []),
+            ("messages", [{"role": "x" * 100_000, "content": "x"}]),
+        ("messages", [{"role": "user", "content": "\ud800"}]),
+            ("messages", [{"role": "user", "content": HOSTILE_TEXT}]), ("tools", [{}] * 1_000))),
 ]  # fmt: skip
 
 
@@ -307,7 +278,15 @@ def _random(served: Served, seed: int, _folder: Path) -> str | None:
     """Any value of a good request is another."""
     chance = rng("body", seed)
     form = {"type": "json_schema", "json_schema": {"name": "a", "schema": _object(a={"enum": ["x", "y"]})}}
-    more = {"temperature": 0.5, "top_p": 0.9, "seed": 1, "stop": ["x"], "stream": False, "priority": 1, "response_format": form}
+    more = {
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "seed": 1,
+        "stop": ["x"],
+        "stream": False,
+        "priority": 1,
+        "response_format": form,
+    }
     value: Any = HELLO | more
     for _ in range(chance.choice([1, 1, 2, 4])):
         value = damaged_json(value, chance)
@@ -323,9 +302,14 @@ FOREIGN: list[tuple[str, bytes]] = [
     ("Host: 127.0.0.1.evil.example", _GET + b"Host: 127.0.0.1.evil.example\r\n\r\n"),
     ("Host: 169.254.169.254", _GET + b"Host: 169.254.169.254\r\n\r\n"),
     ("two hosts", _GET + b"Host: 127.0.0.1\r\nHost: evil.example\r\n\r\n"),
-    ("plain text from another origin", _POST.replace(b"application/json", b"text/plain") + b"Origin: http://evil.example\r\n" + _LENGTH + b"\r\n" + _BODY),
-    ("a form from another origin", _POST.replace(b"application/json", b"application/x-www-form-urlencoded") + b"Origin: http://evil.example\r\n" + _LENGTH + b"\r\n" + _BODY),
-    ("no kind of content", _POST.replace(b"Content-Type: application/json\r\n", b"") + _LENGTH + b"\r\n" + _BODY),
+    ("plain text from another origin",
+        _POST.replace(b"application/json", b"text/plain") + b"Origin: http://evil.example\r\n" + _LENGTH
+            + b"\r\n" + _BODY),
+    ("a form from another origin",
+        _POST.replace(b"application/json", b"application/x-www-form-urlencoded")
+            + b"Origin: http://evil.example\r\n" + _LENGTH + b"\r\n" + _BODY),
+    ("no kind of content",
+        _POST.replace(b"Content-Type: application/json\r\n", b"") + _LENGTH + b"\r\n" + _BODY),
 ]  # fmt: skip
 
 
