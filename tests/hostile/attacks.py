@@ -68,10 +68,13 @@ def rng(name: str, seed: int) -> random.Random:
 
 
 def digest(path: Path) -> str:
-    """What a file or a folder holds, names included; links are not followed, what the harness keeps is left out."""
+    """What a file or a folder holds, names included; links are not followed.
+
+    Left out are what the harness keeps, and what a graph folder keeps only to save time.
+    """
     seen = hashlib.sha256()
     for file in sorted([path, *path.rglob("*")] if path.is_dir() else [path]):
-        if ".run" in file.parts[len(path.parts) :]:
+        if {".run", "operators"} & {*file.parts[len(path.parts) :]}:
             continue
         seen.update(os.fsencode(file.relative_to(path)) + b"\0")
         if file.is_symlink():
