@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -31,7 +32,6 @@ PARTS = {
     "server": ("tests.hostile.server", ("models",)),
     "machine": ("tests.hostile.machine", ("core", "cells", "arena")),
 }
-WORKERS = 2
 
 
 class Row(NamedTuple):
@@ -54,10 +54,10 @@ def _cell(text: str) -> str:
     return printable.replace("|", "\\|").replace("<", "&lt;")[:200]
 
 
-def attacks_of(parts: Sequence[str], scratch: Path, rounds: int, only: str | None) -> Iterator[Attack]:
+def attacks_of(
+    parts: Sequence[str], commands: Commands, scratch: Path, rounds: int, only: str | None
+) -> Iterator[Attack]:
     """The attacks of some parts, each part prepared just before its first attack is wanted."""
-    libraries = dict.fromkeys(name for part in parts for group in PARTS[part][1] for name in LIBRARIES[group])
-    commands = Commands([*libraries])
     for part in parts:
         folder = scratch / part
         folder.mkdir()
@@ -76,9 +76,9 @@ def strike(attack: Attack, seed: int, scratch: Path, keep: bool) -> str | None:
 
 
 def run(attack: Attack, seeds: Sequence[int], scratch: Path, keep: bool) -> Row:
-    """Every case of an attack, two at a time unless it must be alone."""
+    """Every case of an attack, as many at a time as it allows."""
     started = time.monotonic()
-    with ThreadPoolExecutor(1 if attack.alone else WORKERS) as pool:
+    with ThreadPoolExecutor(attack.at_once) as pool:
         results = pool.map(lambda seed: strike(attack, seed, scratch, keep), seeds)
         fell = tuple((seed, said) for seed, said in zip(seeds, results, strict=True) if said)
     return Row(attack.name, len(seeds), fell, time.monotonic() - started)
@@ -112,8 +112,12 @@ def main() -> int:
     scratch = asked.keep or Path(tempfile.mkdtemp(prefix="hostile-"))
     scratch.mkdir(parents=True, exist_ok=True)
     rows = []
+    parts = asked.part or [*PARTS]
+    libraries = dict.fromkeys(name for part in parts for group in PARTS[part][1] for name in LIBRARIES[group])
+    commands = Commands([*libraries])
+    signal.signal(signal.SIGTERM, lambda *_: (commands.kill(), sys.exit(143)))
     try:
-        for attack in attacks_of(asked.part or [*PARTS], scratch, asked.rounds, name or None):
+        for attack in attacks_of(parts, commands, scratch, asked.rounds, name or None):
             rows.append(
                 run(attack, [int(seed)] if seed else attack.seeds(asked.rounds), scratch, bool(asked.keep))
             )
@@ -121,6 +125,7 @@ def main() -> int:
             if asked.keep or seed:
                 sys.stderr.write("".join(f"    #{s}: {said}\n" for s, said in rows[-1].fell))
     finally:
+        commands.kill()
         if not asked.keep:
             shutil.rmtree(scratch, ignore_errors=True)
     sys.stdout.write(table(rows))

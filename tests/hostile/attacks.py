@@ -27,8 +27,8 @@ class Attack:
     """How many different cases there are; None: as many as there are seeds."""
     share: float = 1.0
     """Of the rounds asked for: less where one case takes long."""
-    alone: bool = False
-    """Nothing else may run beside it."""
+    at_once: int = 2
+    """So many cases run beside each other: 1 where they share a thing, more where they wait."""
 
     def seeds(self, rounds: int) -> Sequence[int]:
         """The seeds that `rounds` rounds try: every case once where they are fewer, else an even choice of them."""

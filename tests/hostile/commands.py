@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -157,7 +158,8 @@ class Commands:
         os.environ |= ONE_THREAD
         self._forks = multiprocessing.get_context("forkserver")
         self._forks.set_forkserver_preload(["tests.hostile.commands", *libraries])
-        self._lock = threading.Lock()  # the standard library polls the children of other threads too
+        self._started: weakref.WeakSet[Running] = weakref.WeakSet()
+        self._lock = threading.RLock()  # the standard library polls the children of other threads too
 
     def start(
         self,
@@ -180,13 +182,20 @@ class Commands:
         process = self._forks.Process(
             target=_become, args=(words, str(own), limits, named | dict(environment or {})), daemon=False
         )
+        running = Running(self, process, words, own, limits)
         with self._lock:
             process.start()
-        return Running(self, process, words, own, limits)
+            self._started.add(running)
+        return running
 
     def run(self, words: Sequence[str], folder: Path, **options: Any) -> Ended:
         """Start a command and wait for its end; options as `start`."""
         return self.start(words, folder, **options).wait()
+
+    def kill(self) -> None:
+        """kill -9 to all that is under way: nothing may outlive the harness."""
+        for running in [one for one in self._started if one.code() is None]:
+            running.kill()
 
     def code(self, process: Any) -> int | None:
         """Exit code of a process, None while it runs."""

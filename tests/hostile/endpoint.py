@@ -20,7 +20,7 @@ from tests.hostile.attacks import Attack, Ground, Watched, deep_json, left_over
 from tests.hostile.commands import Ended, Limits
 
 KEY = "sk-hostile-0123456789"
-TIMEOUT_S = 2
+TIMEOUT_S = 1
 PATIENCE = Limits(cpu_s=60, wall_s=150, memory=5 << 30)
 """A few prompts, five attempts each, at most `TIMEOUT_S` an attempt and half a minute of waiting between them."""
 Behaviour = Callable[[socket.socket, int], None]
@@ -38,7 +38,7 @@ def attacks(ground: Ground) -> list[Attack]:
         Attack(
             "endpoint: gather annotate --model", partial(_annotate, ground, cells, markers), len(BEHAVIOURS)
         ),
-        Attack("endpoint: arena run", partial(_arena, ground, fresh), len(BEHAVIOURS)),
+        Attack("endpoint: arena run", partial(_arena, ground, fresh), len(BEHAVIOURS), at_once=8),
     ]
 
 

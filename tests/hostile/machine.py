@@ -66,7 +66,7 @@ def attacks(ground: Ground) -> Iterator[Attack]:
             yield Attack(f"no file may grow: {one.job.name}", partial(_small_files, ground, one), len(SIZES))
         if _can_mount(ground.folder):
             for one in known:
-                yield Attack(f"full disk: {one.job.name}", partial(_full, ground, one), len(ROOM), alone=True)
+                yield Attack(f"full disk: {one.job.name}", partial(_full, ground, one), len(ROOM), at_once=1)
         for one in known:
             yield Attack(f"four at once: {one.job.name}", partial(_together, ground, one), share=0.003)
         yield Attack("full disk: vckg fetch", partial(_fetch, ground), 1)

@@ -30,13 +30,13 @@ def attacks(ground: Ground) -> list[Attack]:
         ground, save_tiny(ground.folder / "tiny", num_hidden_layers=1, max_position_embeddings=512)
     )
     return [
-        Attack("server: raw HTTP", partial(_raw, served), len(RAW), alone=True),
-        Attack("server: half-open connections", partial(_half_open, served), len(OPENINGS), alone=True),
-        Attack("server: JSON schemas", partial(_schema, served), len(SCHEMAS), alone=True),
-        Attack("server: bodies made by hand", partial(_body, served), len(BODIES), alone=True),
-        Attack("server: random bodies", partial(_random, served), share=0.5, alone=True),
-        Attack("server: pages of another site", partial(_foreign, served), len(FOREIGN), alone=True),
-        Attack("server: rough clients", partial(_rough, served), 1, alone=True),
+        Attack("server: raw HTTP", partial(_raw, served), len(RAW), at_once=1),
+        Attack("server: half-open connections", partial(_half_open, served), len(OPENINGS), at_once=1),
+        Attack("server: JSON schemas", partial(_schema, served), len(SCHEMAS), at_once=1),
+        Attack("server: bodies made by hand", partial(_body, served), len(BODIES), at_once=1),
+        Attack("server: random bodies", partial(_random, served), share=0.5, at_once=1),
+        Attack("server: pages of another site", partial(_foreign, served), len(FOREIGN), at_once=1),
+        Attack("server: rough clients", partial(_rough, served), 1, at_once=1),
     ]
 
 
