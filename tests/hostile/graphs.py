@@ -44,7 +44,12 @@ def attacks(ground: Ground) -> list[Attack]:
     for number, words in enumerate(COMMANDS):
         at = ground.folder / f"sound-{number}"
         at.mkdir()
-        said[number] = _without_places(ground.must_work(_named(words, sound, at), at).out, sound, at)
+        graph = Path(shutil.copytree(sound, at / "graph"))
+        said[number] = ground.must_work(_named(words, graph, at), at).out.replace(str(at), "FOLDER")
+        if (graph / "operators").is_dir() and not (
+            sound / "operators"
+        ).exists():  # kept to save time: attacked too
+            shutil.copytree(graph / "operators", sound / "operators")
     files = sorted(p.relative_to(sound).as_posix() for p in sound.rglob("*") if p.is_file())
     own = [
         name for name in files if not name.startswith("operators/")
@@ -67,11 +72,6 @@ def _named(words: list[str], graph: Path, folder: Path) -> list[str]:
     return [*named, str(graph)] if words == AUDIT else [*named, "-g", str(graph)]
 
 
-def _without_places(text: str, graph: Path, folder: Path) -> str:
-    """What a command printed, but for where the folders lie."""
-    return text.replace(str(graph), "GRAPH").replace(str(folder), "FOLDER")
-
-
 def _judged(
     ground: Ground, words: list[str], graph: Path, folder: Path, *, codes: tuple[int, ...] = (0, 2)
 ) -> tuple[str | None, str]:
@@ -86,9 +86,8 @@ def _judged(
     if not said and ended.code == 2 and (folder / "out").exists():
         said = "exit 2, and an output is there"
     said = said or _markup(folder / "out.html")
-    return said and f"{' '.join(words[:2])}: {said}", _without_places(
-        ended.out, graph, folder
-    ) if ended.code == 0 else ""
+    said = said and f"{' '.join(words[:2])}: {said}"
+    return said, ended.out.replace(str(folder), "FOLDER") if ended.code == 0 else ""
 
 
 def _markup(page: Path) -> str | None:
