@@ -60,9 +60,11 @@ def attacks(ground: Ground) -> list[Attack]:
         Attack(
             "graph: a file is missing, cut or longer", partial(_cut, ground, sound, own), 3 * len(own), 0.3
         ),
-        Attack("graph: manifest made by hand", partial(_by_hand, ground, sound), len(MANIFESTS)),
+        Attack(
+            "graph: manifest made by hand", partial(_by_hand, ground, sound), len(MANIFESTS) * len(COMMANDS)
+        ),
         Attack("graph: random manifests", partial(_random_manifest, ground, sound), share=0.3),
-        Attack("graph: arrays made by hand", partial(_arrays, ground, sound), len(ARRAYS)),
+        Attack("graph: arrays made by hand", partial(_arrays, ground, sound), len(ARRAYS) * len(COMMANDS)),
     ]
 
 
@@ -202,19 +204,14 @@ MANIFESTS: list[Manifest] = [
 
 
 def _by_hand(ground: Ground, sound: Path, seed: int, folder: Path) -> str | None:
-    """A manifest that says what it must not, asked by every command in turn."""
-    made = MANIFESTS[seed]
+    """A manifest that says what it must not, and one of the commands."""
+    made, words = MANIFESTS[seed // len(COMMANDS)], COMMANDS[seed % len(COMMANDS)]
     graph = Path(shutil.copytree(sound, folder / "graph"))
     manifest = json.loads((graph / "manifest.json").read_text())
     made.change(manifest)
     sealed(graph, manifest)
-    for words in COMMANDS:
-        fell, _ = _judged(ground, words, graph, folder, codes=made.codes)
-        if fell:
-            return f"{made.name}: {fell}"
-        if (folder / "out").exists():
-            shutil.rmtree(folder / "out")
-    return None
+    fell, _ = _judged(ground, words, graph, folder, codes=made.codes)
+    return fell and f"{made.name}: {fell}"
 
 
 def _random_manifest(ground: Ground, sound: Path, seed: int, folder: Path) -> str | None:
@@ -268,14 +265,11 @@ ARRAYS: list[tuple[str, Callable[[Any], Any], str]] = [
 
 
 def _arrays(ground: Ground, sound: Path, seed: int, folder: Path) -> str | None:
-    """An array that points where nothing is, with the hash that belongs to it."""
-    name, change, words = ARRAYS[seed]
+    """An array that points where nothing is, with the hash that belongs to it, and one of the commands."""
+    name, change, said = ARRAYS[seed // len(COMMANDS)]
     graph = Path(shutil.copytree(sound, folder / "graph"))
     path = graph / "graph" / f"{name}.npy"
     np.save(path, change(np.load(path).copy()), allow_pickle=False)
     sealed(graph, json.loads((graph / "manifest.json").read_text()))
-    for command in COMMANDS:
-        fell, _ = _judged(ground, command, graph, folder, codes=(2,))
-        if fell:
-            return f"{words}: {fell}"
-    return None
+    fell, _ = _judged(ground, COMMANDS[seed % len(COMMANDS)], graph, folder, codes=(2,))
+    return fell and f"{said}: {fell}"
