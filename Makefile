@@ -9,7 +9,7 @@ VLLM   ?= $(VENV)-vllm
 # The CPU build of torch where no GPU is found: an open range would pull gigabytes of CUDA.
 TORCH  := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo "torch>=2.6" || echo "torch==2.13.0")
 
-.PHONY: help setup setup-dev demo showcase test check slow soak mutation coverage packaging licences sbom lint-images bench bench-annotate docs vllm bench-vllm clean
+.PHONY: help setup setup-dev demo showcase test check slow soak hostile mutation coverage packaging licences sbom lint-images bench bench-annotate docs vllm bench-vllm clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -49,6 +49,9 @@ slow: $(VENV)/dev            ## end-to-end tests that take minutes
 
 soak: $(VENV)/dev            ## those that take many
 	$(BIN)/pytest -m soak
+
+hostile: $(VENV)/dev         ## hostile files, folders, endpoints and clients, kill -9, full disks; some minutes
+	$(BIN)/python -m tests.hostile --output docs/results/hostile.md
 
 mutation: $(VENV)/dev        ## which changes of the modules whose numbers must be right no test notices; half an hour
 	$(BIN)/python -m tests.mutation

@@ -358,8 +358,7 @@ FRESH_REGULONS = {
 }
 
 
-@pytest.fixture(scope="session")
-def fresh_graph() -> Graph:
+def make_fresh_graph() -> Graph:
     """Nine cell types, four with markers that cite papers, two usable signed regulons, a ligand with its
     receptor."""
     symbols = {g for genes in FRESH_MARKERS.values() for g in genes} | {"CCR5"}
@@ -381,6 +380,12 @@ def fresh_graph() -> Graph:
         pd.DataFrame(nodes, columns=["id", "category", "name", "description"]),
         pd.DataFrame(edges, columns=["subject", "relation", "object", "source", "sign", "publications"]),
     )
+
+
+@pytest.fixture(scope="session")
+def fresh_graph() -> Graph:
+    """The graph of `make_fresh_graph`."""
+    return make_fresh_graph()
 
 
 @pytest.fixture(scope="session")
