@@ -81,13 +81,13 @@ lint-images: $(TOOLS)/ready  ## hadolint over the images' recipes
 	$(TOOLS)/bin/hadolint Dockerfile docker/vllm.Dockerfile
 
 bench: $(VENV)/dev           ## speed and memory, as ratios within one run; VCKG_MIRROR names the data
-	$(BIN)/python -m vckg.bench
-	$(BIN)/python -m gather.benchmark_speed
-	$(BIN)/python -m serve.forest_attention.bench
+	$(BIN)/python -m benchmarks.build_graph
+	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.forest_attention
 
 bench-annotate: $(VENV)/dev  ## ours and its peers on the same cell sets; VCKG_MIRROR names the data
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[bench]"
-	$(BIN)/python -m gather.annotate_peers
+	$(BIN)/python -m benchmarks.peers
 
 docs: $(VENV)/dev            ## the site, in site/; strict, every link checked, nothing fetched
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -105,7 +105,7 @@ vllm: $(VLLM)/ready          ## the plugins inside vLLM on the CPU: 4 GB of envi
 	$(VLLM)/bin/pytest tests/vllm
 
 bench-vllm: $(VLLM)/ready    ## the same with figures: drafts, and three schedulers under one load
-	$(VLLM)/bin/python -m serve.vllm_plugins.measure --output docs/results/vllm.md
+	$(VLLM)/bin/python -m benchmarks.vllm_plugins --output docs/results/vllm.md
 
 clean:                       ## remove what the targets made here
 	rm -rf $(VENV) $(TOOLS) $(VLLM) demo showcase dist site .pytest_cache .mypy_cache .ruff_cache

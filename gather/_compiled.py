@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from numba import njit
 
-from vckg.console import err
+from vckg.base.console import err
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -124,7 +124,7 @@ class Request:
 
     `tokens` is the prompt followed by the committed output. `computed` counts the leading tokens whose keys
     and values lie in the cache; the last committed output token is never among them until its forward pass.
-    `blocks` is the block table, `chain` the chained hashes of the full blocks of `tokens` (`serve.kv`), and the
+    `blocks` is the block table, `chain` the chained hashes of the full blocks of `tokens` (`serve.kv_cache.prefix_cache`), and the
     first `registered` blocks are in the prefix forest.
     """
 

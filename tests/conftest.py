@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-    from vckg.graph import Graph
+    from vckg.graph.graph import Graph
 
 ROOT = Path(__file__).parents[1]
 
@@ -91,10 +91,10 @@ def _built(name: str, build: Callable[[Path, Path], "Graph"]) -> "Graph":
     `build` gets the folder to make and the cache of downloads. Checkouts share the cache: what none used for a
     week is removed.
     """
-    from vckg.errors import GraphError
-    from vckg.fetch import default_cache
-    from vckg.graph import Graph
-    from vckg.locks import locked
+    from vckg.base.errors import GraphError
+    from vckg.base.lock import locked
+    from vckg.build.fetch import default_cache
+    from vckg.graph.graph import Graph
 
     cache = default_cache() / "tests"
     folder = cache / f"{name}-{_build_key()}"
@@ -114,9 +114,9 @@ def _built(name: str, build: Callable[[Path, Path], "Graph"]) -> "Graph":
 @pytest.fixture(scope="session")
 def full_graph(mirror: Path) -> "Graph":
     """Profile `full` of the mirror's files."""
-    from vckg.fetch import Places
-    from vckg.make import make
-    from vckg.sources import shipped_sources
+    from vckg.build.build_folder import make
+    from vckg.build.fetch import Places
+    from vckg.build.source_table import shipped_sources
 
     def build(folder: Path, files: Path) -> "Graph":
         places = Places(files, (mirror,), offline=True)
@@ -132,10 +132,10 @@ def core_graph() -> "Graph":
     Skip, saying why, where no cache holds it and its files cannot be fetched; in CI that is a failure. A file
     with another checksum is a failure everywhere.
     """
-    from vckg.errors import SourceError
-    from vckg.fetch import Places
-    from vckg.make import make
-    from vckg.sources import shipped_sources
+    from vckg.base.errors import SourceError
+    from vckg.build.build_folder import make
+    from vckg.build.fetch import Places
+    from vckg.build.source_table import shipped_sources
 
     def build(folder: Path, files: Path) -> "Graph":
         return make(folder, shipped_sources(), Places(files, ()), profile="core")

@@ -12,8 +12,8 @@ LAYERS: dict[str, set[str]] = {"vckg": set(), "gather": {"vckg"}, "arena": {"vck
 ROOMS = {  # library -> the modules that may import it
     "torch": ("serve/",),
     "transformers": ("serve/",),
-    "inspect_ai": ("arena/engine.py", "arena/_registry.py"),
-    "openai": ("gather/llm.py",),
+    "inspect_ai": ("arena/runner/inspect_engine.py", "arena/runner/inspect_tasks.py"),
+    "openai": ("gather/llm/client.py",),
     "anndata": ("gather/annotate", "gather/report", "arena/samples"),
     "scanpy": ("gather/annotate", "gather/report", "arena/samples"),
 }

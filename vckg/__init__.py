@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vckg.convert import metagraph, metapaths, read, subgraph, to_networkx, to_rustworkx, write
-    from vckg.default import load
-    from vckg.graph import Edge, Graph, Node
-    from vckg.ground import Grounded
+    from vckg.build.default_graph import load
+    from vckg.graph.convert import metagraph, metapaths, read, subgraph, to_networkx, to_rustworkx, write
+    from vckg.graph.graph import Edge, Graph, Node
+    from vckg.graph.grounding import Grounded
 
 __version__: str
 __all__ = [

@@ -15,13 +15,13 @@ import torch
 
 from benchmarks.gpu import toy
 from benchmarks.gpu.record import Record
-from serve.dart.head import DraftHead, HeadConfig, save_head
-from serve.dart.plug import EAGLE, HEAD, make_proposer
-from serve.engine import Engine, EngineConfig
+from serve.engine.engine import Engine, EngineConfig
 from serve.forest_attention.step import Saving
-from serve.model import Model
+from serve.model.decoder import Model
+from serve.model.loader import Checkpoint, tokenizer_hash
 from serve.request import SamplingParams
-from serve.weights import Checkpoint, tokenizer_hash
+from serve.spec_decode.dart_head import DraftHead, HeadConfig, save_head
+from serve.spec_decode.registry import EAGLE, HEAD, make_proposer
 
 METHODS = ("off", "lookup", "ngram", "head", "dart", "eagle")
 SHARES_ALL = Saving(row=1.0, task=0.0, read=0.0, product=0.0)

@@ -16,9 +16,9 @@ from typing import Any
 from benchmarks.gpu import toy
 from benchmarks.gpu.record import Record, say
 from benchmarks.gpu.train import load
-from serve.bench import Course, Method, Prompt, Tally, read_prompts
-from serve.dart.plug import EAGLE, HEAD, TRIE
-from serve.weights import Checkpoint
+from serve.bench.drafting import Course, Method, Prompt, Tally, read_prompts
+from serve.model.loader import Checkpoint
+from serve.spec_decode.registry import EAGLE, HEAD, TRIE
 
 NODES = 8
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from serve.weights import Checkpoint
+from serve.model.loader import Checkpoint
 
 
 def tokenizer() -> Any:

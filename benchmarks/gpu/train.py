@@ -19,15 +19,15 @@ import torch
 
 from benchmarks.gpu import toy
 from benchmarks.gpu.record import Record, say
-from serve.dart.corpus import write_answers
-from serve.dart.head import load_head, save_head
-from serve.dart.plug import EAGLE, HEAD
-from serve.dart.rectangle import BatchWriter, Text, load_texts, save_texts, write_texts
-from serve.dart.teach import BatchTrainer, new_head
-from serve.dart.train import Settings, most_frequent
-from serve.gguf import read_header
-from serve.model import Model
-from serve.weights import Checkpoint, load_checkpoint, tokenizer_hash
+from serve.model.decoder import Model
+from serve.model.gguf import read_header
+from serve.model.loader import Checkpoint, load_checkpoint, tokenizer_hash
+from serve.spec_decode.dart_head import load_head, save_head
+from serve.spec_decode.registry import EAGLE, HEAD
+from serve.spec_decode.training.batch_decoding import BatchWriter, Text, load_texts, save_texts, write_texts
+from serve.spec_decode.training.batch_training import BatchTrainer, new_head
+from serve.spec_decode.training.corpus import write_answers
+from serve.spec_decode.training.train import Settings, most_frequent
 
 LONGEST_PROMPT, DRAWS = 288, 24
 SETTINGS = Settings(anchors=24, warmup=100, learning_rate=1.5e-3)
@@ -63,7 +63,7 @@ def with_tokenizer(path: Path, folder: Path) -> Checkpoint:
 def prompts(chosen: argparse.Namespace, checkpoint: Checkpoint) -> list[tuple[int, list[int]]]:
     """Numbered prompts, tokenised."""
     if chosen.prompts:
-        from serve.dart.corpus import read_prompts
+        from serve.spec_decode.training.corpus import read_prompts
 
         read = read_prompts(chosen.prompts, checkpoint.tokenizer, set(), LONGEST_PROMPT)
         return [(p.number, p.tokens) for p in read]

@@ -116,7 +116,7 @@ def execute(
     """Attention of every row over its context, as `torch_executor.execute`; d must be a power of two, at least 16.
 
     `query` [rows, heads, d]; `keys` and `values` [blocks, kv_heads, block_tokens, d], one layer of
-    `serve.cache.PagedKV`; all contiguous. The products run in the cache's type (bfloat16 on tensor cores), sums are
+    `serve.kv_cache.paged_kv.PagedKV`; all contiguous. The products run in the cache's type (bfloat16 on tensor cores), sums are
     float32. Returns float32 [rows, heads, d] and [rows, heads].
 
     Raises

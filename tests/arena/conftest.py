@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from arena import metrics
+from arena.scoring import metrics
 from arena.types import Answer, Run, RunManifest, Sample, Score, TaskName, Usage, samples_sha256
-from vckg.graph import Graph
+from vckg.graph.graph import Graph
 
 CELLS = {  # id -> (label, parent, synonyms, definition)
     "CL:0000000": ("cell", None, (), ""),

@@ -145,7 +145,7 @@ def _cut(ground: Ground, sound: Path, files: list[str], seed: int, folder: Path)
 
 def sealed(graph: Path, manifest: dict[str, Any]) -> None:
     """Write a manifest with sizes, hashes and seal as they must be."""
-    from vckg.store import MANIFEST, manifest_seal
+    from vckg.graph.folder import MANIFEST, manifest_seal
 
     files = manifest.get("files")
     for name in files if isinstance(files, dict) else ():

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 if TYPE_CHECKING:
-    from vckg.graph import Graph
+    from vckg.graph.graph import Graph
 
 TYPES = {
     "CL:0000084": "T cell",
@@ -58,7 +58,7 @@ def graph_of(sources: Sequence[Path]) -> Graph:
     """A graph that knows the genes of some files; each file gives every cell type some markers."""
     import pandas as pd
 
-    from vckg.graph import Graph
+    from vckg.graph.graph import Graph
 
     symbols = sorted({gene for source in sources for gene in genes_of(source)})
     curie = {symbol: f"HGNC:{i}" for i, symbol in enumerate(symbols, start=1)}

@@ -129,8 +129,8 @@ def _jobs(ground: Ground) -> tuple[list[Job], ExitStack]:
 
 
 def _content_hash(folder: Path) -> str:
-    from vckg.graph import Graph
-    from vckg.store import check_files
+    from vckg.graph.folder import check_files
+    from vckg.graph.graph import Graph
 
     graph = Graph.load(folder, verify=True)
     check_files(folder, graph.manifest, verify=True)

@@ -324,8 +324,8 @@ def _foreign(served: Served, seed: int, _folder: Path) -> str | None:
 
 
 def _rough(served: Served, seed: int, _folder: Path) -> str | None:
-    """The clients of `python -m serve.soak` for a while: nothing is left of them."""
-    from serve.soak import gauges, soak
+    """The clients of `python -m benchmarks.soak` for a while: nothing is left of them."""
+    from benchmarks.soak import gauges, soak
 
     base = served.ready()
     report = asyncio.run(soak(base, None, clients=16, seconds=10.0, seed=seed))

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from serve.engine import Engine
-from serve.guard import config
-from serve.http import Limits, Server
+from serve.engine.engine import Engine
+from serve.server.app import Limits, Server
+from serve.server.guard import config
 
 KEY = "sesame-1234"
 HEADERS = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}

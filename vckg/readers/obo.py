@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vckg.errors import SourceError
+from vckg.base.errors import SourceError
+from vckg.graph.statements import Reading, name_pairs, term_table
 from vckg.readers._csv import read_text
 from vckg.readers._terms import GO_CATEGORY, RO_RELATIONS, links_of
-from vckg.statements import Reading, name_pairs, term_table
 
 Parts = Mapping[str, Path]
 _HEADS = ("[Term]", "[Typedef]", "[Instance]")
