@@ -48,7 +48,7 @@ ExcludeOption = Annotated[
 def sources(profile: ProfileOption = "", table: TableOption = None, json: JsonOption = False) -> None:
     """List the sources: licence, profiles, routes, what was tried on the full file."""
     from vckg.build.source_table import source_table
-    from vckg.printers.graph import print_sources
+    from vckg.printers.sources import print_sources
 
     print_sources(source_table(table), profile, as_json=json)
 
@@ -68,7 +68,7 @@ def fetch(
     from vckg.build.fetch import at_hand
     from vckg.build.fetch import fetch as fetch_files
     from vckg.build.source_table import choose, source_table
-    from vckg.printers.graph import print_fetched
+    from vckg.printers.sources import print_fetched
 
     chosen, _ = choose(source_table(table), profile, source or (), exclude_source or ())
     places = _places(mirror, cache, offline)
@@ -133,7 +133,7 @@ def show(
 ) -> None:
     """Show one node with its neighbours and where each edge comes from."""
     import vckg
-    from vckg.printers.graph import print_node
+    from vckg.printers.node import print_node
 
     print_node(vckg.load(graph), name, limit=limit, as_json=json)
 
@@ -148,7 +148,7 @@ def path(
 ) -> None:
     """Show the shortest walks between two nodes, edges taken in either direction."""
     import vckg
-    from vckg.printers.graph import print_paths
+    from vckg.printers.paths import print_paths
 
     print_paths(vckg.load(graph), start, end, limit=limit, as_json=json)
 
@@ -194,9 +194,7 @@ def export(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder to write; an earlier export is replaced.")
     ],
-    form: Annotated[
-        str, typer.Option("--format", help="kgx, kgx-jsonl, neo4j, graphml, csv or networkx.")
-    ] = "kgx",
+    form: Annotated[str, typer.Option("--format", help="kgx, kgx-jsonl, neo4j or graphml.")] = "kgx",
     graph: GraphOption = None,
     i_have_the_right: Annotated[
         bool, typer.Option("--i-have-the-right", help="Also what a licence forbids to pass on.")
