@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vckg.base.types import Longs
 from vckg.export.kgx import EDGE_COLUMNS, NODE_COLUMNS, PREFIX_IRIS, edge_table, node_table
 from vckg.export.text_columns import (
     Column,
@@ -35,8 +34,8 @@ class Selection:
     """The node indices and edge rows to write, both ascending."""
 
     graph: Graph
-    nodes: npt.NDArray[np.int64]
-    rows: npt.NDArray[np.int64]
+    nodes: Longs
+    rows: Longs
 
 
 def write_kgx(selection: Selection, folder: Path) -> None:
@@ -67,7 +66,7 @@ def _kgx_tables(selection: Selection) -> Iterable[tuple[str, Sequence[str], Iter
     yield "edges", EDGE_COLUMNS, (edge_table(graph, part) for part in batches(selection.rows))
 
 
-def batches(indices: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+def batches(indices: Longs) -> Iterator[Longs]:
     """Yield the indices in blocks of `BATCH_ROWS`, which bounds the memory of a table."""
     for start in range(0, indices.size, BATCH_ROWS):
         yield indices[start : start + BATCH_ROWS]
@@ -154,7 +153,7 @@ def _csv(columns: Columns) -> list[Column]:
 # ---- GraphML, and networkx ----------------------------------------------------------------------------------
 
 
-def link_nodes(graph: Graph, nodes: npt.NDArray[np.int64]) -> pa.Table:
+def link_nodes(graph: Graph, nodes: Longs) -> pa.Table:
     """Return nodes with the attributes of `vckg.export.networks.to_networkx`, the CURIE first."""
     columns = {
         "id": graph.ids.arrow.take(pa.array(nodes)),
@@ -164,7 +163,7 @@ def link_nodes(graph: Graph, nodes: npt.NDArray[np.int64]) -> pa.Table:
     return pa.table(columns)
 
 
-def link_edges(graph: Graph, rows: npt.NDArray[np.int64]) -> pa.Table:
+def link_edges(graph: Graph, rows: Longs) -> pa.Table:
     """Return edges with the attributes of `vckg.export.networks.to_networkx`, their ends and key first."""
     kgx = edge_table(graph, rows)
     columns = {

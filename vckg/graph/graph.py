@@ -7,20 +7,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import scipy.sparse as sp
 
+from vckg.base.types import Array, Indices, Ints, Positions
 from vckg.graph.assemble import parts_from_frames
 from vckg.graph.folder import read_folder, write_folder
-from vckg.graph.tables import Edge, GraphTables, Ints, Node, NodeRef
+from vckg.graph.tables import Edge, GraphTables, Node, NodeRef
 
 __all__ = ["Edge", "Graph", "Ints", "Node", "NodeRef", "read", "spans_of", "write"]
 
 
-def spans_of(
-    indptr: npt.NDArray[Any], rows: npt.NDArray[np.integer[Any]]
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def spans_of(indptr: Array, rows: Indices) -> tuple[Positions, Positions]:
     """Return the flat positions of the stored entries of CSR `rows`, and the row (index into `rows`) of each."""
     starts = np.asarray(indptr[rows], np.intp)
     lengths = indptr[rows + 1] - starts
@@ -128,9 +126,7 @@ class Graph(GraphTables):
         low, high = np.searchsorted(rows, (span.start, span.stop))
         return rows[low:high]
 
-    def rows_between(
-        self, subjects: npt.NDArray[np.integer[Any]], objects: npt.NDArray[np.integer[Any]]
-    ) -> tuple[Ints, npt.NDArray[np.intp]]:
+    def rows_between(self, subjects: Indices, objects: Indices) -> tuple[Ints, Positions]:
         """Return the rows of the edges from ``subjects[i]`` to ``objects[i]``, for every i.
 
         Parameters

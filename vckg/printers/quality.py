@@ -115,7 +115,7 @@ def print_exported(folder: Path, manifest: dict[str, Any], *, json: bool) -> Non
         edges = sum(source["edges"] for source in closed.values())
         names = ", ".join(sorted(closed))
         err().print(
-            f"left out, because a licence forbids passing them on or none is stated: {edges:,} edges and "
+            f"left out, because a licence forbids redistribution or none is stated: {edges:,} edges and "
             f"{manifest['nodes_left_out']:,} nodes of {names}; --i-have-the-right keeps them",
             markup=False,
             highlight=False,

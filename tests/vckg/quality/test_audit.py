@@ -279,7 +279,7 @@ def test_operators_that_rotted_are_noticed(folder, tmp_path):
     (part / "manifest.json").write_text(json.dumps({"sha256": {"a.npy": "0" * 64}}))
     finding = found(audit_folder(hurt), "file-damaged")
     assert finding.examples == (
-        "operators/Cell-2-abc/a.npy: not as it was written; remove operators/Cell-2-abc",
+        "operators/Cell-2-abc/a.npy: changed after it was written; remove operators/Cell-2-abc",
     )
 
 
