@@ -262,23 +262,11 @@ _MANIFEST_FIX = "state it in the row of data/sources.toml and build again"
 _BUILD_BUG = "the build should have rejected it; report it with the manifest of the graph"
 
 CHECKS = (
-    Check(
-        "content-hash",
-        "error",
-        "the stored content hash differs from the graph",
-        "build the graph again",
-        _stored_hash_differs,
-    ),
+    Check("content-hash", "error", "another content hash is stored", "build it again", _stored_hash_differs),
     Check("edge-end-missing", "error", "edges whose ends are not nodes", _BUILD_BUG, _dangling),
     Check("edge-duplicate", "error", "duplicate edges", _BUILD_BUG, _repeated),
     Check("edge-order", "error", "edges out of order", _BUILD_BUG, _unordered),
-    Check(
-        "edge-category",
-        "error",
-        "edges between categories that their relation does not join",
-        _BUILD_BUG,
-        _wrong_ends,
-    ),
+    Check("edge-category", "error", "edges between the wrong categories", _BUILD_BUG, _wrong_ends),
     Check("edge-evidence", "error", "edges without any evidence", _BUILD_BUG, _without_evidence),
     Check(
         "edge-self-loop",
