@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 
 from vckg.base.errors import GraphError, did_you_mean
 from vckg.base.types import Array, Bytes, Longs
-from vckg.graph.edge_table import EdgeRows, EdgeTable, Pairs, merge
+from vckg.graph.edge_table import VALUE_COLUMNS, EdgeRows, EdgeTable, Pairs, merge
 from vckg.graph.grounding import NameRows, NameTable, names_of_nodes
 from vckg.graph.parts import Parts, content_hash
-from vckg.graph.schema import CATEGORIES, CATEGORY_CODE, RELATION_CODE, RELATION_NAMES, RELATIONS
+from vckg.graph.schema import CATEGORY_CODE, RELATION_CODE, RELATION_NAMES, RELATIONS
 from vckg.graph.statements import term_table
 from vckg.graph.string_array import Strings
 
@@ -76,25 +76,14 @@ def assemble(
     """Return the parts of a graph from sorted nodes, merged edges and the name table."""
     n, m = nodes.num_rows, edges.subject.size
     arrays: dict[str, Array] = {"category": category}
-    for name in (
-        "subject",
-        "object",
-        "relation",
-        "source",
-        "sign",
-        "evidence_count",
-        "weight",
-        "specificity",
-    ):
+    for name in ("subject", "object", *VALUE_COLUMNS):
         arrays[name] = getattr(edges, name)
     arrays["n_publications"] = np.diff(edges.lists["publications"].indptr).astype(np.int32)
-    arrays["relation_start"] = np.searchsorted(edges.relation, np.arange(len(RELATION_NAMES) + 1)).astype(
-        np.int64
-    )
+    starts = np.searchsorted(edges.relation, np.arange(len(RELATION_NAMES) + 1))
+    arrays["relation_start"] = starts.astype(np.int64)
     for way, ends in (("out", edges.subject), ("in", edges.object)):
-        arrays[f"{way}_indptr"] = np.concatenate(([0], np.cumsum(np.bincount(ends, minlength=n)))).astype(
-            np.int64
-        )
+        degrees = np.bincount(ends, minlength=n)
+        arrays[f"{way}_indptr"] = np.concatenate(([0], np.cumsum(degrees))).astype(np.int64)
         arrays[f"{way}_rows"] = np.argsort(ends, kind="stable").astype(np.int32)
     for name, lists in edges.lists.items():
         arrays[f"{name}_indptr"], arrays[f"{name}_codes"] = lists
@@ -184,6 +173,3 @@ def _list_column(frame: pd.DataFrame, name: str) -> list[list[str]]:
     if name not in frame:
         return [[] for _ in range(len(frame))]
     return [list(v) if isinstance(v, (list, tuple, np.ndarray)) else [] for v in frame[name]]
-
-
-__all__ = ["CATEGORIES", "assemble", "node_table", "orient", "parts_from_frames"]

@@ -9,10 +9,18 @@ from typing import NamedTuple
 import numpy as np
 
 from vckg.base.errors import GraphError
-from vckg.base.types import Array, Bytes, Indices, Ints, Longs, SignedBytes, Singles, UnsignedLongs
+from vckg.base.types import Array, Bytes, Indices, Ints, Longs, Positions, SignedBytes, Singles, UnsignedLongs
 
 MOST_SOURCES = 256
 """Limit of source codes, which are one byte."""
+
+
+def spans_of(indptr: Array, rows: Indices) -> tuple[Positions, Positions]:
+    """Return the flat positions of the stored entries of CSR `rows`, and the row (index into `rows`) of each."""
+    starts = np.asarray(indptr[rows], np.intp)
+    lengths = indptr[rows + 1] - starts
+    owner = np.repeat(np.arange(len(rows)), lengths)
+    return np.arange(len(owner)) + np.repeat(starts + lengths - np.cumsum(lengths), lengths), owner
 
 
 class Lists(NamedTuple):
@@ -26,9 +34,8 @@ class Lists(NamedTuple):
     def take(self, rows: Indices) -> Lists:
         """Return the lists of the given rows, in their order."""
         lengths = self.indptr[rows + 1] - self.indptr[rows]
-        indptr = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
-        within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths)
-        return Lists(indptr, np.asarray(self.codes[np.repeat(self.indptr[rows], lengths) + within]))
+        positions, _ = spans_of(self.indptr, rows)
+        return Lists(np.concatenate(([0], np.cumsum(lengths))), np.asarray(self.codes[positions]))
 
 
 class Pairs(NamedTuple):
@@ -45,6 +52,8 @@ def distinct(values: Longs) -> Longs:
 
 
 LIST_NAMES = ("publications", "tissues", "evidence")
+VALUE_COLUMNS = ("relation", "source", "sign", "evidence_count", "weight", "specificity")
+"""Columns of an `EdgeTable` besides its ends and its lists."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,20 +10,13 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from vckg.base.types import Array, Indices, Ints, Positions
+from vckg.base.types import Indices, Ints, Positions
 from vckg.graph.assemble import parts_from_frames
+from vckg.graph.edge_table import spans_of
 from vckg.graph.folder import read_folder, write_folder
 from vckg.graph.tables import Edge, GraphTables, Node, NodeRef
 
 __all__ = ["Edge", "Graph", "Ints", "Node", "NodeRef", "read", "spans_of", "write"]
-
-
-def spans_of(indptr: Array, rows: Indices) -> tuple[Positions, Positions]:
-    """Return the flat positions of the stored entries of CSR `rows`, and the row (index into `rows`) of each."""
-    starts = np.asarray(indptr[rows], np.intp)
-    lengths = indptr[rows + 1] - starts
-    owner = np.repeat(np.arange(len(rows)), lengths)
-    return np.arange(len(owner)) + np.repeat(starts + lengths - np.cumsum(lengths), lengths), owner
 
 
 class Graph(GraphTables):

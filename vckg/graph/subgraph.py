@@ -1,4 +1,4 @@
-"""A part of a graph as a graph of its own."""
+"""Cut a part out of a graph."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from vckg.base.types import Bools, Ints, Longs
-from vckg.graph.assemble import assemble
-from vckg.graph.edge_table import LIST_NAMES, EdgeTable, Lists
+from vckg.graph.assemble import TEXT_LISTS, assemble
+from vckg.graph.edge_table import LIST_NAMES, VALUE_COLUMNS, EdgeTable, Lists
 from vckg.graph.graph import Graph, NodeRef
 from vckg.graph.grounding import NameRows, NameTable
-
-_EDGE_COLUMNS = ("relation", "source", "sign", "evidence_count", "weight", "specificity")
 
 
 def subgraph(
@@ -34,7 +32,7 @@ def subgraph(
 
     Returns
     -------
-    A graph in memory with indices of its own. It keeps the provenance of its edges, and those of their tissues
+    A graph in memory with new indices. It keeps the provenance of its edges, and those of their tissues
     that are among its nodes.
 
     Raises
@@ -77,7 +75,7 @@ def _cut(graph: Graph, inside: Bools, rows: Longs) -> Graph:
     local = np.cumsum(inside, dtype=np.int32) - 1
     lists = {name: graph.list_codes(name).take(rows) for name in LIST_NAMES}
     dictionaries = {}
-    for name in ("publications", "evidence"):
+    for name in TEXT_LISTS:
         used, codes = np.unique(lists[name].codes, return_inverse=True)
         dictionaries[name] = graph.dictionary(name).take(pa.array(used))
         lists[name] = Lists(lists[name].indptr, codes.astype(np.int32))
@@ -86,7 +84,7 @@ def _cut(graph: Graph, inside: Bools, rows: Longs) -> Graph:
         subject=local[graph.subject[rows]],
         object=local[graph.object[rows]],
         lists=lists,
-        **{name: np.asarray(getattr(graph, name))[rows] for name in _EDGE_COLUMNS},
+        **{name: np.asarray(getattr(graph, name))[rows] for name in VALUE_COLUMNS},
     )
     manifest = {key: graph.manifest[key] for key in ("sources", "source_names")}
     manifest["cut_from"] = graph.content_hash

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from vckg.base.types import Array
-from vckg.graph.edge_table import LIST_NAMES
+from vckg.graph.assemble import TEXT_LISTS, assemble
+from vckg.graph.edge_table import LIST_NAMES, VALUE_COLUMNS, EdgeTable
 from vckg.graph.graph import Graph
-from vckg.graph.parts import Parts, content_hash
 from vckg.graph.schema import CATEGORY_CODE, RELATIONS
 
 DEFAULT_ROUNDS = 20
@@ -112,27 +112,13 @@ def _all_new(first: Array, second: Array, present: Array) -> Array:
 
 def _with_ends(graph: Graph, subject: Array, target: Array, entries: dict[str, Any]) -> Graph:
     """Return the graph with other ends for its edges, in the order of edge rows."""
-    arrays: dict[str, Array] = dict(graph.parts.arrays)
     order = np.lexsort((graph.sign, graph.source, target, subject, graph.relation))
-    for name in (
-        "relation",
-        "source",
-        "sign",
-        "evidence_count",
-        "n_publications",
-        "weight",
-        "specificity",
-    ):
-        arrays[name] = np.asarray(arrays[name])[order]
-    arrays["subject"], arrays["object"] = subject[order].astype(np.int32), target[order].astype(np.int32)
-    for way, ends in (("out", arrays["subject"]), ("in", arrays["object"])):
-        counts = np.bincount(ends, minlength=graph.n)
-        arrays[f"{way}_indptr"] = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-        arrays[f"{way}_rows"] = np.argsort(ends, kind="stable").astype(np.int32)
-    for name in LIST_NAMES:
-        lists = graph.list_codes(name).take(order)
-        arrays[f"{name}_indptr"], arrays[f"{name}_codes"] = lists
-    manifest = {key: value for key, value in graph.manifest.items() if key != "content_hash"} | entries
-    parts = Parts(graph.node_table, arrays, graph.parts.dictionaries, manifest)
-    manifest["content_hash"] = content_hash(parts)
-    return Graph(parts)
+    edges = EdgeTable(
+        subject=subject[order].astype(np.int32),
+        object=target[order].astype(np.int32),
+        lists={name: graph.list_codes(name).take(order) for name in LIST_NAMES},
+        **{name: np.asarray(getattr(graph, name))[order] for name in VALUE_COLUMNS},
+    )
+    dictionaries = {name: graph.dictionary(name) for name in TEXT_LISTS}
+    manifest = dict(graph.manifest) | entries
+    return Graph(assemble(graph.node_table, graph.category, edges, dictionaries, graph.name_table, manifest))
