@@ -64,11 +64,11 @@ def test_show_prints_edges_with_their_sources(place: Path) -> None:
 
 def test_show_gathers_what_all_sources_say_of_a_neighbour(capsys: pytest.CaptureFixture[str]) -> None:
     nodes = [("CL:1", "Cell", "T cell"), ("HGNC:1", "Gene", "CD3D"), ("HGNC:2", "Gene", "CD3E")]
-    said = [("HGNC:1", "a", 1), ("HGNC:2", "b", 2), ("HGNC:1", "b", 3)]
+    entry = [("HGNC:1", "a", 1), ("HGNC:2", "b", 2), ("HGNC:1", "b", 3)]
     graph = Graph.from_frames(
         pd.DataFrame(nodes, columns=["id", "category", "name"]),
         pd.DataFrame(
-            [(g, "is_marker_for", "CL:1", s, k) for g, s, k in said],
+            [(g, "is_marker_for", "CL:1", s, k) for g, s, k in entry],
             columns=["subject", "relation", "object", "source", "evidence_count"],
         ),
     )
@@ -85,8 +85,8 @@ def test_show_gathers_what_all_sources_say_of_a_neighbour(capsys: pytest.Capture
 
 @pytest.mark.parametrize(("name", "curie"), [("blood", "UBERON:0000178"), (" Immune RESPONSE", "GO:0006955")])
 def test_a_node_of_any_category_is_found_by_its_label(place: Path, name: str, curie: str) -> None:
-    said = json.loads(vckg(place, "show", name, "-g", str(place / "graph"), "--json").stdout)
-    assert said["node"]["id"] == curie
+    entry = json.loads(vckg(place, "show", name, "-g", str(place / "graph"), "--json").stdout)
+    assert entry["node"]["id"] == curie
 
 
 def test_path_shows_the_shortest_walks(place: Path) -> None:

@@ -9,12 +9,12 @@ from vckg.base.cpus import usable_cpus
 
 
 def test_the_affinity_mask_counts(tmp_path: Path) -> None:
-    mine = os.sched_getaffinity(0)
+    own = os.sched_getaffinity(0)
     try:
-        os.sched_setaffinity(0, {min(mine)})
+        os.sched_setaffinity(0, {min(own)})
         assert usable_cpus(tmp_path / "none", tmp_path) == 1
     finally:
-        os.sched_setaffinity(0, mine)
+        os.sched_setaffinity(0, own)
 
 
 @pytest.mark.parametrize(

@@ -40,13 +40,13 @@ def errors_of_kgx(folder, form, own_prefixes):
     files = [str(folder / f"{name}.{form}") for name in ("nodes", "edges")]
     transformer = Transformer(stream=True)
     transformer.transform({"filename": files, "format": form}, {"format": "null"}, inspector=inspect)
-    found = validator.get_errors()
+    result = validator.get_errors()
     told = {
         level: {
             kind: {m: sorted(map(str, r))[:3] for m, r in messages.items()}
             for kind, messages in kinds.items()
         }
-        for level, kinds in found.items()
+        for level, kinds in result.items()
         if kinds
     }
     return {"seen": dict(seen), "told": told}
@@ -57,14 +57,14 @@ def refused_by_the_model(folder):
     toolkit, words = Toolkit(), Counter()
     for name in ("nodes", "edges"):
         for line in (folder / f"{name}.jsonl").read_text().splitlines():
-            said = {k: v for k, v in json.loads(line).items() if k not in OURS}
-            kind = getattr(biolink, said["category"][0].removeprefix("biolink:"))
+            entry = {k: v for k, v in json.loads(line).items() if k not in OURS}
+            kind = getattr(biolink, entry["category"][0].removeprefix("biolink:"))
             # A qualifier is a slot of the model that only narrower classes than Association list.
-            for field in said.keys() - kind.model_fields.keys():
+            for field in entry.keys() - kind.model_fields.keys():
                 if field.endswith("_qualifier") and toolkit.get_element(field) is not None:
-                    del said[field]
+                    del entry[field]
             try:
-                kind(**said)
+                kind(**entry)
             except ValidationError as error:
                 words.update(
                     f"{kind.__name__}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()
@@ -74,12 +74,12 @@ def refused_by_the_model(folder):
 
 def main():
     folder = Path(sys.argv[1])
-    found = {}
+    result = {}
     for part, form in (("kgx", "tsv"), ("kgx-jsonl", "jsonl")):
         prefixes = json.loads((folder / part / "prefixes.json").read_text())
-        found[form] = errors_of_kgx(folder / part, form, prefixes)
-    found["refused"] = refused_by_the_model(folder / "kgx-jsonl")
-    sys.stdout.write("\n" + json.dumps(found) + "\n")
+        result[form] = errors_of_kgx(folder / part, form, prefixes)
+    result["refused"] = refused_by_the_model(folder / "kgx-jsonl")
+    sys.stdout.write("\n" + json.dumps(result) + "\n")
 
 
 if __name__ == "__main__":

@@ -57,8 +57,8 @@ def test_kgx_edges_say_what_the_graph_says(graph, everything):
     rows = read_kgx(everything / "kgx" / "edges.tsv")
     assert len(rows) == graph.m
     assert len({r["id"] for r in rows}) == graph.m
-    for row, at in zip(rows, range(graph.m), strict=True):
-        edge = graph.edge(at)
+    for row, index in zip(rows, range(graph.m), strict=True):
+        edge = graph.edge(index)
         assert (row["subject"], row["predicate"], row["object"]) == (
             edge.subject,
             edge.predicate,
@@ -99,10 +99,10 @@ def test_json_lines_and_tsv_say_the_same(everything):
             json.loads(line) for line in (everything / "kgx-jsonl" / f"{kind}.jsonl").read_text().splitlines()
         ]
         assert len(rows) == len(objects)
-        for row, found in zip(rows, objects, strict=True):
+        for row, result in zip(rows, objects, strict=True):
             for name, value in row.items():
-                said = found.get(name, "")
-                flat = "|".join(v.replace("|", " ") for v in said) if isinstance(said, list) else str(said)
+                entry = result.get(name, "")
+                flat = "|".join(v.replace("|", " ") for v in entry) if isinstance(entry, list) else str(entry)
                 assert re.sub(r"[\t\n]+", " ", flat) == value
 
 
@@ -222,8 +222,8 @@ def our_reach(graph, hop, genes):
     walk = sp.csr_array(forward)[rows]
     for _ in range(hop - 1):
         walk = (walk @ inner @ either).tocsr()
-    found = walk[:, cells].tocoo()
-    return {(genes[i], graph.ids[cells[j]]) for i, j in zip(found.row, found.col, strict=True)}
+    result = walk[:, cells].tocoo()
+    return {(genes[i], graph.ids[cells[j]]) for i, j in zip(result.row, result.col, strict=True)}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -259,8 +259,8 @@ def test_hop_queries_over_real_edges_are_answered_alike(full_graph, tmp_path):
 
 def test_texts_reach_the_database_unharmed(graph, everything, tmp_path):
     connection = load_into_ladybug(everything / "neo4j", tmp_path)
-    found = dict(connection.execute("MATCH (a) RETURN a.id, a.name").get_all())
-    assert found == dict(zip(graph.ids, graph.names, strict=True))
+    result = dict(connection.execute("MATCH (a) RETURN a.id, a.name").get_all())
+    assert result == dict(zip(graph.ids, graph.names, strict=True))
     asked = "MATCH ()-[r:REGULATES]->() RETURN r.object_direction_qualifier, r.publications, r.evidence_count"
     assert sorted(connection.execute(asked).get_all()) == [
         ["downregulated", "PMID:9", 1],
@@ -272,14 +272,14 @@ def test_texts_reach_the_database_unharmed(graph, everything, tmp_path):
 
 
 def test_graphml_opens_in_networkx_with_types(graph, everything):
-    found = nx.read_graphml(everything / "graphml" / "graph.graphml", force_multigraph=True)
-    assert dict(found.nodes(data="name")) == dict(zip(graph.ids, graph.names, strict=True))
+    result = nx.read_graphml(everything / "graphml" / "graph.graphml", force_multigraph=True)
+    assert dict(result.nodes(data="name")) == dict(zip(graph.ids, graph.names, strict=True))
     expected = to_networkx(graph)
-    for u, v, key, said in found.edges(keys=True, data=True):
+    for u, v, key, entry in result.edges(keys=True, data=True):
         wanted = expected.edges[u, v, key]
         flat = {k: "|".join(w) if isinstance(w, list) else w for k, w in wanted.items()}
-        assert {k: w for k, w in said.items() if k != "id"} == flat
-    assert found.number_of_edges() == graph.m
+        assert {k: w for k, w in entry.items() if k != "id"} == flat
+    assert result.number_of_edges() == graph.m
 
 
 # ---- licences ----------------------------------------------------------------------------------------------
@@ -329,8 +329,8 @@ def assert_whole(folder):
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["format"] == "vckg-export"
     assert {p.name for p in folder.iterdir()} == {*manifest["files"], "manifest.json"}
-    for name, said in manifest["files"].items():
-        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == said["sha256"]
+    for name, entry in manifest["files"].items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == entry["sha256"]
     return manifest
 
 
@@ -461,6 +461,6 @@ def test_kgx_validate_is_clean_and_the_model_refuses_nothing(kgx_python, tmp_pat
     done = subprocess.run(
         [kgx_python, str(script), str(tmp_path)], check=True, capture_output=True, text=True, cwd=tmp_path
     )
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["tsv"] == found["jsonl"] == {"seen": {"NODE": graph.n, "EDGE": graph.m}, "told": {}}
-    assert found["refused"] == {}
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["tsv"] == result["jsonl"] == {"seen": {"NODE": graph.n, "EDGE": graph.m}, "told": {}}
+    assert result["refused"] == {}

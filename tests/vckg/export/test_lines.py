@@ -75,10 +75,10 @@ def test_tsv_lists_split_at_the_bar(lists):
 def test_xml_reads_back_but_for_what_xml_cannot_say(texts):
     column = text_columns.xml_text(pa.array(texts, pa.string()))
     for escaped, value in zip(column.to_pylist(), texts, strict=True):
-        found = ElementTree.fromstring(f"<a>{escaped}</a>").text or ""
-        said = "".join(" " if ord(c) < 32 and c not in "\t\n\r" else c for c in value or "")
-        said = said.replace("\ufffe", " ").replace("\uffff", " ")
-        assert found == said.replace("\r\n", "\n").replace("\r", "\n")
+        result = ElementTree.fromstring(f"<a>{escaped}</a>").text or ""
+        entry = "".join(" " if ord(c) < 32 and c not in "\t\n\r" else c for c in value or "")
+        entry = entry.replace("\ufffe", " ").replace("\uffff", " ")
+        assert result == entry.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def test_batches_join_without_a_seam():

@@ -57,13 +57,13 @@ EDGES = st.lists(
 
 def merged(rows: list[dict[str, object]]) -> dict[tuple[object, ...], list[dict[str, object]]]:
     """The definition: rows of one (relation, subject, object, source, sign) are one edge."""
-    found: dict[tuple[object, ...], list[dict[str, object]]] = defaultdict(list)
+    result: dict[tuple[object, ...], list[dict[str, object]]] = defaultdict(list)
     for r in rows:
         ends = [str(r["subject"]), str(r["object"])]
         if r["relation"] == "interacts_with":
             ends.sort()
-        found[RELATION_NAMES.index(str(r["relation"])), *ends, r["source"], r["sign"]].append(r)
-    return dict(sorted(found.items()))
+        result[RELATION_NAMES.index(str(r["relation"])), *ends, r["source"], r["sign"]].append(r)
+    return dict(sorted(result.items()))
 
 
 @settings(max_examples=60, deadline=None)
@@ -73,21 +73,21 @@ def test_edges_are_the_rows_merged_in_order(rows: list[dict[str, object]], rng: 
     expected = merged(rows)
     assert graph.m == len(expected)
     for row, (key, group) in enumerate(expected.items()):
-        found = graph.edge(row)
+        result = graph.edge(row)
         assert (
-            RELATION_NAMES.index(found.relation),
-            found.subject,
-            found.object,
-            found.source,
-            found.sign,
+            RELATION_NAMES.index(result.relation),
+            result.subject,
+            result.object,
+            result.source,
+            result.sign,
         ) == key
-        assert found.evidence_count == sum(int(str(g["evidence_count"])) for g in group)
+        assert result.evidence_count == sum(int(str(g["evidence_count"])) for g in group)
         cited = {p for g in group for p in g["publications"]}  # type: ignore[attr-defined]
-        assert found.publications == tuple(sorted(cited))
+        assert result.publications == tuple(sorted(cited))
         assert graph.n_publications[row] == len(cited)
-        assert set(found.tissues) == {t for g in group for t in g["tissues"]}  # type: ignore[attr-defined]
+        assert set(result.tissues) == {t for g in group for t in g["tissues"]}  # type: ignore[attr-defined]
         weights = [w for g in group if not np.isnan(w := float(str(g["weight"])))]
-        assert np.array_equal(found.weight, np.float32(max(weights, default=np.nan)), equal_nan=True)
+        assert np.array_equal(result.weight, np.float32(max(weights, default=np.nan)), equal_nan=True)
     rng.shuffle(rows)  # type: ignore[attr-defined]
     assert Graph.from_frames(NODES, pd.DataFrame(rows)).content_hash == graph.content_hash
 
@@ -101,8 +101,8 @@ def test_neighbours_matrices_and_hierarchy_follow_the_edges(rows: list[dict[str,
         assert graph.out_edges(node).tolist() == [r for r in every if graph.subject[r] == node]
         assert graph.in_edges(node).tolist() == [r for r in every if graph.object[r] == node]
         marks = graph.rows("is_marker_for")
-        mine = [r for r in range(marks.start, marks.stop) if graph.subject[r] == node]
-        assert graph.out_edges(node, "is_marker_for").tolist() == mine
+        own = [r for r in range(marks.start, marks.stop) if graph.subject[r] == node]
+        assert graph.out_edges(node, "is_marker_for").tolist() == own
         above, frontier = set(), {node}
         while frontier:
             frontier = {int(p) for i in frontier for p in graph.parents(i)} - above
@@ -207,8 +207,8 @@ def hierarchy() -> Graph:
 )
 def test_lowest_common_ancestors(of: list[str], expected: list[str]) -> None:
     graph = hierarchy()
-    found = graph.lowest_common_ancestors([graph.index(c) for c in of])
-    assert graph.ids.pick(found) == expected
+    result = graph.lowest_common_ancestors([graph.index(c) for c in of])
+    assert graph.ids.pick(result) == expected
 
 
 def test_a_graph_survives_the_folder(tmp_path: Path) -> None:

@@ -345,8 +345,8 @@ def test_only_the_stated_row_of_that_name_is_corrected(tmp_path: Path) -> None:
         "# why\nname\tstated\tcl_id\twhy\nGMP\tCL:0000837\tCL:0000557\tx\nLSEC\tCL:0002072\tCL:1000398\tx\n"
     )
     reading = read_accordion({"main": tmp_path / "main", "corrections": tmp_path / "fix"})
-    found = reading.statements[0].object[0].names.to_pylist()
-    assert found == ["CL:0000557", "CL:0000557", "CL:0000837", "CL:1000398"]
+    result = reading.statements[0].object[0].names.to_pylist()
+    assert result == ["CL:0000557", "CL:0000557", "CL:0000837", "CL:1000398"]
     assert ("GMP", "CL:0000837") not in zip(
         *(reading.mapped[0][c].to_pylist() for c in ("label", "id")), strict=True
     )

@@ -36,14 +36,14 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were hashed, in order."""
-    found: list[Path] = []
+    result: list[Path] = []
 
     def counted(path: Path) -> str:
-        found.append(path)
+        result.append(path)
         return sha256_of(path)
 
     monkeypatch.setattr(store, "sha256_of", counted)
-    return found
+    return result
 
 
 def flip(path: Path, bit: int) -> None:

@@ -58,13 +58,13 @@ def without_nan(edges):
 
 
 def test_networkx_holds_every_node_and_edge_with_provenance(graph):
-    found = to_networkx(graph)
-    assert isinstance(found, nx.MultiDiGraph)
-    assert set(found) == set(graph.ids)
-    assert found.number_of_edges() == graph.m
-    assert found.nodes["CL:0000084"] == {"category": "Cell", "name": "T cell"}
-    said = found.edges["HGNC:1", "CL:0000084", "vckg:is_marker_for/HGNC:1/CL:0000084/a"]
-    assert said == {
+    result = to_networkx(graph)
+    assert isinstance(result, nx.MultiDiGraph)
+    assert set(result) == set(graph.ids)
+    assert result.number_of_edges() == graph.m
+    assert result.nodes["CL:0000084"] == {"category": "Cell", "name": "T cell"}
+    entry = result.edges["HGNC:1", "CL:0000084", "vckg:is_marker_for/HGNC:1/CL:0000084/a"]
+    assert entry == {
         "relation": "is_marker_for",
         "predicate": "biolink:expressed_in",
         "source_name": "a",
@@ -79,17 +79,17 @@ def test_networkx_holds_every_node_and_edge_with_provenance(graph):
         edge = graph.edge(row)
         (matching,) = [
             d
-            for d in found.get_edge_data(edge.subject, edge.object).values()
+            for d in result.get_edge_data(edge.subject, edge.object).values()
             if (d["relation"], d["source_name"], d["sign"]) == (edge.relation, edge.source, edge.sign)
         ]
         assert tuple(matching.get("publications", ())) == edge.publications
 
 
 def test_rustworkx_keeps_indices_and_edge_rows(graph):
-    found = to_rustworkx(graph)
-    assert isinstance(found, rustworkx.PyDiGraph)
-    assert [found[i] for i in range(graph.n)] == list(graph.ids)
-    assert sorted(found.weighted_edge_list()) == [
+    result = to_rustworkx(graph)
+    assert isinstance(result, rustworkx.PyDiGraph)
+    assert [result[i] for i in range(graph.n)] == list(graph.ids)
+    assert sorted(result.weighted_edge_list()) == [
         (int(graph.subject[r]), int(graph.object[r]), r)
         for r in sorted(range(graph.m), key=lambda r: (graph.subject[r], graph.object[r], r))
     ]
@@ -119,11 +119,11 @@ def test_subgraph_agrees_with_breadth_first_search(chosen, hops):
     inside = set(chosen)
     for _ in range(hops):
         inside |= {b for a, b in ends if a in inside} | {a for a, b in ends if b in inside}
-    found = subgraph(graph, chosen, hops=hops)
-    assert list(found.ids) == [graph.ids[i] for i in sorted(inside)]
-    assert found.m == sum(a in inside and b in inside for a, b in ends)
+    result = subgraph(graph, chosen, hops=hops)
+    assert list(result.ids) == [graph.ids[i] for i in sorted(inside)]
+    assert result.m == sum(a in inside and b in inside for a, b in ends)
     kept = {graph.edge(r)[:5] for r, (a, b) in enumerate(ends) if a in inside and b in inside}
-    assert {e[:5] for e in edge_set(found)} == kept
+    assert {e[:5] for e in edge_set(result)} == kept
 
 
 def test_subgraph_walks_only_the_named_relations(graph):

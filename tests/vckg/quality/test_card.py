@@ -82,8 +82,8 @@ def test_lineages_hold_what_is_below_them_and_the_rest_is_named():
         pd.DataFrame(nodes, columns=["id", "category", "name"]),
         pd.DataFrame(edges, columns=["subject", "relation", "object", "source"]),
     )
-    found = card.lineage_coverage(graph, card.marker_genes(graph))
-    assert [(c.name, c.types) for c in found] == [("hematopoietic cell", 3), ("in none of these", 2)]
+    result = card.lineage_coverage(graph, card.marker_genes(graph))
+    assert [(c.name, c.types) for c in result] == [("hematopoietic cell", 3), ("in none of these", 2)]
 
 
 def test_tissues_count_types_genes_and_edges():
@@ -92,12 +92,12 @@ def test_tissues_count_types_genes_and_edges():
 
 
 def test_rejected_rows_are_listed_with_reason_and_examples():
-    said = {
+    entry = {
         "read": 100,
         "rejected": {"not human": 30, "no cell type id": 5},
         "examples": {"not human": ["Mouse"]},
     }
-    graph = Graph.from_frames(NODES, EDGES, SOURCES | {"go": SOURCES["go"] | said | {"title": "GO"}})
+    graph = Graph.from_frames(NODES, EDGES, SOURCES | {"go": SOURCES["go"] | entry | {"title": "GO"}})
     first, second = card.reject_rows(graph)
     assert first == {"source": "GO", "reason": "not human", "rows": 30, "read": 100, "examples": ["Mouse"]}
     assert second["rows"] == 5
@@ -130,14 +130,14 @@ def test_the_page_is_deterministic_and_says_its_hash():
 
 def hostile():
     nodes = NODES.assign(name=NODES["name"].replace({"B cell": HOSTILE, "blood": HOSTILE}))
-    said = {
+    entry = {
         "title": HOSTILE,
         "licence": HOSTILE,
         "read": 9,
         "rejected": {HOSTILE: 3},
         "examples": {HOSTILE: [HOSTILE]},
     }
-    return Graph.from_frames(nodes, EDGES, SOURCES | {"go": SOURCES["go"] | said})
+    return Graph.from_frames(nodes, EDGES, SOURCES | {"go": SOURCES["go"] | entry})
 
 
 @pytest.fixture(scope="module")

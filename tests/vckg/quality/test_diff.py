@@ -89,19 +89,19 @@ TERMS = st.dictionaries(
 def test_applying_a_difference_gives_the_new_release(old, new):
     assert not diff_terms(old, old)
     change = diff_terms(old, new)
-    made = {i: (t.label, t.parents) for i, t in old.items() if not t.obsolete}
+    expected = {i: (t.label, t.parents) for i, t in old.items() if not t.obsolete}
     for kind in ("removed", "obsoleted", "merged"):
         for c in getattr(change, kind):
-            del made[c.id]
+            del expected[c.id]
     for c in (*change.added, *change.restored):
-        made[c.id] = (c.label, new[c.id].parents)
+        expected[c.id] = (c.label, new[c.id].parents)
     for c in change.renamed:
-        assert made[c.id][0] == c.was
-        made[c.id] = (c.label, made[c.id][1])
+        assert expected[c.id][0] == c.was
+        expected[c.id] = (c.label, expected[c.id][1])
     for c in change.moved:
-        label, parents = made[c.id]
-        made[c.id] = (label, parents - set(c.left) | set(c.joined))
-    assert made == {i: (t.label, t.parents) for i, t in new.items() if not t.obsolete}
+        label, parents = expected[c.id]
+        expected[c.id] = (label, parents - set(c.left) | set(c.joined))
+    assert expected == {i: (t.label, t.parents) for i, t in new.items() if not t.obsolete}
 
 
 def test_an_unknown_release_lists_the_known_ones():
@@ -162,12 +162,12 @@ def test_edges_by_source_and_relation_agree_with_sets_of_edges(seeds):
     old, new = (random_graph(s) for s in seeds)
     sets = [{graph.edge(r)[:6] for r in range(graph.m)} for graph in (old, new)]
     for e in diff_graphs(old, new).edges:
-        mine = [{x for x in s if (x[4], x[1]) == (e.source, e.relation)} for s in sets]
-        assert e.added == len(mine[1] - mine[0])
-        assert e.removed == len(mine[0] - mine[1])
-        assert e.kept == len(mine[0] & mine[1])
+        own = [{x for x in s if (x[4], x[1]) == (e.source, e.relation)} for s in sets]
+        assert e.added == len(own[1] - own[0])
+        assert e.removed == len(own[0] - own[1])
+        assert e.kept == len(own[0] & own[1])
         for words in e.examples_added:
-            assert tuple(words.split()) in {(x[0], x[3]) for x in mine[1] - mine[0]}
+            assert tuple(words.split()) in {(x[0], x[3]) for x in own[1] - own[0]}
     everything = diff_graphs(old, new).edges
     assert sum(e.added for e in everything) == len(sets[1] - sets[0])
     assert sum(e.removed for e in everything) == len(sets[0] - sets[1])

@@ -34,12 +34,12 @@ def read(source: Source, files: dict[str, Path]) -> Reading:
 
 
 def triples(reading: Reading) -> Triples:
-    found = set()
+    result = set()
     for s in reading.statements:
         for i in range(len(s)):
             ends = [next((n for e in end if (n := e.names[i].as_py())), "") for end in (s.subject, s.object)]
-            found.add((s.relation, *ends))
-    return found
+            result.add((s.relation, *ends))
+    return result
 
 
 def letters(text: str) -> str:
@@ -140,15 +140,17 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
     """One file with one fault of a kind that truncation, editors, spreadsheets and bad disks make."""
     data = bytearray(content)
     lines = content.split(b"\n")
-    at, line = rng.randrange(len(data)), rng.randrange(len(lines))
+    index, line = rng.randrange(len(data)), rng.randrange(len(lines))
     kind = rng.randrange(8)
     if kind == 0:
-        return bytes(data[:at])
+        return bytes(data[:index])
     if kind == 1:
-        data[at] = rng.randrange(256)
+        data[index] = rng.randrange(256)
         return bytes(data)
     if kind == 2:
-        return bytes(data[:at] + bytes(rng.randrange(256) for _ in range(rng.randrange(1, 20))) + data[at:])
+        return bytes(
+            data[:index] + bytes(rng.randrange(256) for _ in range(rng.randrange(1, 20))) + data[index:]
+        )
     if kind == 3:
         return b"\n".join([*lines[:line], *lines[line + 1 :]])
     if kind == 4:
