@@ -122,3 +122,21 @@ def test_outputs_are_compared_with_each_other_and_with_inputs(tmp_path: Path) ->
     with pytest.raises(InputError, match="exists"):
         check_outputs([tmp_path / "hard"])
     check_outputs([one, tmp_path / "y.html"], inputs=[source])
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from vckg.base.atomic import write_text
+for i in range(50):
+    write_text(Path(sys.argv[1]), f"{sys.argv[2]} {i}\\n" * 50)
+"""
+
+
+def test_processes_that_write_one_target_at_once_never_mix_or_fail(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "a")]
+    writers = [subprocess.Popen([*command, str(k)]) for k in range(3)]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    lines = (tmp_path / "a").read_text().splitlines()
+    assert (len(lines), len(set(lines))) == (50, 1)
+    assert names(tmp_path) == ["a"]
