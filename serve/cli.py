@@ -182,12 +182,14 @@ def load_engine(
     path = find_model(model)  # before torch is loaded: a typing error is answered at once
     use_threads(threads)
     from serve.engine import Engine, EngineConfig
+    from serve.linear import check_device, check_precision
     from serve.model import Model
 
+    chosen = precision or ("float16" if device == "cpu" else "bfloat16")
+    check_precision(chosen, check_device(device))
     config = EngineConfig(cache_tokens, 16, max_running, step_tokens)
     note(f"reading {model or 'the embedded model'} ...")
     checkpoint = load_checkpoint(path)
-    chosen = precision or ("float16" if device == "cpu" else "bfloat16")
     made = make_scheduler(scheduler, config, pace)
     return Engine(Model.load(checkpoint, chosen, device), checkpoint, config, None, made), checkpoint.name
 

@@ -1,7 +1,7 @@
 """Train a draft head on token texts alone, batch by batch: the target's states are computed in the same step.
 
 On a GPU one pass of the target costs less than keeping its states (10 kB a token) would, so a corpus is its tokens.
-The loss is `serve.dart.train`'s: the same masks and teacher, over B texts of one padded length instead of one text.
+The loss is `serve.dart.losses`': the same masks and teacher, over B texts of one padded length instead of one text.
 The learning rate falls linearly to zero over the steps or the time given, whichever ends first.
 """
 
@@ -19,8 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from serve.dart.head import DraftHead, HeadConfig
+from serve.dart.losses import Losses, Target, block_mask, weighted_kl
 from serve.dart.rectangle import Text, states
-from serve.dart.train import Losses, Settings, Target, weighted_kl
+from serve.dart.train import Settings
 from serve.model import Model
 
 
@@ -75,21 +76,6 @@ def attend(head: DraftHead, q: Tensor, k: Tensor, v: Tensor, visible: Tensor) ->
     keys, values = (x.repeat_interleave(group, 2).transpose(1, 2) for x in (k, v))
     out = F.scaled_dot_product_attention(q.transpose(1, 2), keys, values, attn_mask=visible[:, None])
     return out.transpose(1, 2).reshape(q.shape[0] * q.shape[1], -1)
-
-
-def block_visible(real: int, anchors: Tensor, masks: int) -> Tensor:
-    """Who sees whom in each text: bool[B, R, R] for `real` rows and one block of `masks` rows per anchor."""
-    texts, count = anchors.shape
-    device = anchors.device
-    at = anchors.repeat_interleave(masks, 1)
-    block = torch.arange(count, device=device).repeat_interleave(masks)
-    order = torch.arange(masks, device=device).repeat(count)
-    total = real + count * masks
-    visible = torch.zeros(texts, total, total, dtype=torch.bool, device=device)
-    visible[:, :real, :real] = torch.ones(real, real, dtype=torch.bool, device=device).tril()
-    visible[:, real:, :real] = torch.arange(real, device=device) <= at[:, :, None]
-    visible[:, real:, real:] = (block[:, None] == block) & (order[:, None] >= order)
-    return visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +149,7 @@ class BatchTrainer:
         flat, where = z.flatten(0, 1), position.flatten()
         keys, values = (x.unflatten(0, (texts, -1)) for x in head.keys_values(flat, where))
         query = head.queries(flat, where).unflatten(0, (texts, -1))
-        attended = attend(head, query, keys, values, block_visible(real, anchors, masks))
+        attended = attend(head, query, keys, values, block_mask(real, anchors, masks))
         hidden = head.finish(residual.flatten(0, 1), attended).unflatten(0, (texts, -1))
         first = torch.ones(real, dtype=torch.long, device=g.device)
         depth = torch.cat([first, ahead + 1]).expand(texts, -1)
@@ -217,7 +203,8 @@ class BatchTrainer:
             teacher = (final.flatten(0, 1)[asked].float() @ self.target.head.T).log_softmax(-1)
         known = wanted >= 0
         draft = self.head.logits(rows.hidden[known])
-        return weighted_kl(draft, teacher[place[known]], wanted[known], rows.depth[known], self.settings)
+        s = self.settings
+        return weighted_kl(draft, teacher[place[known]], wanted[known], rows.depth[known], s.depth, s.gamma)
 
     def step(self, texts: Sequence[Text], left: float) -> None:
         """One optimizer step; `left` is the share of the run that is left."""
@@ -281,6 +268,7 @@ class BatchTrainer:
             "steps": self.steps,
             "loss": round(float((weights * kl / count).sum()), 4),
             "accuracy": [round(x, 4) for x in (hits / count).tolist()],
+            "validation_answers": min(len(heldout), most),
         }
 
 

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from serve.dart.eagle import rollout_losses
+from serve.dart.losses import Answered, answer_losses
 from serve.dart.rectangle import BatchWriter, Text, states, write_texts
 from serve.dart.teach import Batch, BatchTrainer, batches, new_head
-from serve.dart.train import Answered, Settings, answer_losses
+from serve.dart.train import Settings
 from serve.engine import Engine
 from serve.model import Model
 from serve.request import SamplingParams
@@ -80,8 +82,6 @@ def test_a_batch_has_the_losses_of_its_texts(lesson: dict[str, Any], autoregress
             tokens, text.prompt_length, torch.cat([taps, last[0]]), torch.cat([final, last[1]]), text.number
         )
         if autoregressive:
-            from serve.dart.eagle import rollout_losses
-
             own = rollout_losses(head, target, answer, at, settings.gamma)
         else:
             own = answer_losses(head, target, answer, at, settings.gamma)

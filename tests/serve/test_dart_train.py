@@ -10,16 +10,8 @@ import torch
 
 from serve.dart.corpus import loops, pack_answers, replay_corpus, shard_paths, write_corpus
 from serve.dart.head import DraftHead, HeadConfig, load_head, save_head
-from serve.dart.train import (
-    Answered,
-    Settings,
-    Target,
-    Trainer,
-    answer_losses,
-    block_mask,
-    read_shard,
-    tokens_in,
-)
+from serve.dart.losses import Answered, Target, answer_losses, block_mask
+from serve.dart.train import Settings, Trainer, read_shard, tokens_in
 from serve.errors import InputError, ModelError
 from serve.model import Model
 from serve.weights import Checkpoint
@@ -137,7 +129,7 @@ def test_packed_blocks_are_each_block_alone() -> None:
 
 
 def test_the_mask_is_the_definition() -> None:
-    visible = block_mask(4, [1, 3], 2)
+    visible = block_mask(4, torch.tensor([[1, 3]]), 2)[0]
     rows = [
         "1000 0000",
         "1100 0000",
@@ -154,7 +146,7 @@ def test_the_mask_is_the_definition() -> None:
 def test_a_later_mask_or_the_future_changes_nothing_before_it() -> None:
     head, _, _ = small_head(depth=4)
     z, residual = torch.randn(9, 32), torch.randn(9, 16)
-    visible = block_mask(6, [3], 3)
+    visible = block_mask(6, torch.tensor([[3]]), 3)[0]
     before = head(residual, z, torch.arange(9), visible)
     z[8] += 1.0  # the last mask
     residual[8] += 1.0

@@ -208,7 +208,6 @@ def test_the_tasks_of_two_rows_with_a_common_beginning_by_hand() -> None:
     assert [plan.slots(t).tolist() for t in (0, 1, 4)] == [[0, 1, 2, 3, 4, 5, 6, 7], [8, 9, 10, 11], [20]]
     assert plan.merge_indptr.tolist() == [0, 3, 7]
     assert plan.merge.tolist() == [0, 2, 4, 1, 3, 5, 6]  # each row's partials, root first
-    assert plan.tail.tolist() == [False, False, True, False, True]  # a row's context ends with its last run
     assert plan.tokens_read() == 21
     assert unshared_tokens(forest) == 33
 
