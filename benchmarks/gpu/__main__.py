@@ -1,8 +1,8 @@
 """Run the parts: `python -m benchmarks.gpu --minutes 12 --out DIR [--model FILE.gguf --prompts prompts.jsonl]`.
 
 Without `--model` the heads are trained on a small random model, which only shows that everything runs. `--dry-run`
-does that on one thread of the CPU with 10,000 tokens at most, in about a minute. Every part writes DIR/<part>.json and DIR/<part>.md as it goes, and the tables
-are printed once more at the end. A part that outlasts its time is stopped.
+does that on one thread of the CPU with 10,000 tokens at most, in about a minute. Every part writes DIR/<part>.json and
+DIR/<part>.md as it goes, and the tables are printed once more at the end. A part that outlasts its time is stopped.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def limited(seconds: float) -> Iterator[None]:
 def read_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=12.0, help="of the whole run")
+    parser.add_argument("--minutes", type=float, help="of the whole run: 12, or 1 with --dry-run")
     parser.add_argument("--out", type=Path, required=True, help="folder for tables, JSON and heads")
     parser.add_argument("--only", default=",".join(PARTS), help="parts, comma separated")
     parser.add_argument("--model", type=Path, help="GGUF file or Hugging Face folder to train heads for")
@@ -71,9 +71,10 @@ def read_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     unknown = [p for p in chosen.parts if p not in PARTS]
     if unknown:
         parser.error(f"--only {unknown[0]!r}: no such part; wanted some of {', '.join(PARTS)}")
+    if chosen.minutes is None:
+        chosen.minutes = 1.0 if chosen.dry_run else 12.0
     if chosen.dry_run:
         chosen.device, chosen.tokens = "cpu", min(chosen.tokens, 10_000)
-        chosen.minutes = min(chosen.minutes, 1.0)
     return chosen
 
 

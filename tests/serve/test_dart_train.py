@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from serve.dart.corpus import loops, pack_answers, replay_corpus, shard_paths, write_corpus
+from serve.dart.eagle import rollout_losses
 from serve.dart.head import DraftHead, HeadConfig, load_head, save_head
-from serve.dart.losses import Answered, Target, answer_losses, block_mask
+from serve.dart.losses import Answered, Losses, Target, answer_losses, block_mask
 from serve.dart.train import Settings, Trainer, read_shard, tokens_in
 from serve.errors import InputError, ModelError
 from serve.model import Model
@@ -155,6 +156,16 @@ def test_a_later_mask_or_the_future_changes_nothing_before_it() -> None:
     same = [0, 1, 2, 3, 4, 6, 7]
     torch.testing.assert_close(before[same], after[same])
     assert not torch.allclose(before[8], after[8])
+
+
+@pytest.mark.parametrize("losses", [answer_losses, rollout_losses])
+def test_no_loss_leaves_the_answers_device(losses: Callable[..., Losses]) -> None:
+    """Tensors made without a device land on `meta` here, which meets no tensor of another device."""
+    head, target, answer = small_head(depth=4)
+    wanted = losses(head, target, answer, [4, 6], gamma=0.6)
+    with torch.device("meta"):
+        found = losses(head, target, answer, [4, 6], gamma=0.6)
+    torch.testing.assert_close(found.total, wanted.total)  # the device too
 
 
 def test_nothing_of_the_target_learns() -> None:

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.forest_attention.forest import Forest, forest_of
+from serve.forest_attention.forest import forest_of
 from serve.forest_attention.plan import (
     CostModel,
-    Plan,
     cascade_tokens,
     divide,
     lower_bound,
