@@ -78,6 +78,11 @@ def attend(head: DraftHead, q: Tensor, k: Tensor, v: Tensor, visible: Tensor) ->
     return out.transpose(1, 2).reshape(q.shape[0] * q.shape[1], -1)
 
 
+def _by_text(rows: Tensor, texts: int) -> Tensor:
+    """Rows [B R, ...] as [B, R, ...]."""
+    return rows.reshape(texts, -1, *rows.shape[1:])
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Outputs of the head that are judged, [N, H]: of text `text`, at depth `depth`, against the teacher's row."""
@@ -147,10 +152,10 @@ class BatchTrainer:
         residual = torch.cat([g, head.mask[:h].to(g.dtype).expand(texts, count, h)], 1)
         z = torch.cat([z, head.mask.to(z.dtype).expand(texts, count, 2 * h)], 1)
         flat, where = z.flatten(0, 1), position.flatten()
-        keys, values = (x.unflatten(0, (texts, -1)) for x in head.keys_values(flat, where))
-        query = head.queries(flat, where).unflatten(0, (texts, -1))
+        keys, values = (_by_text(x, texts) for x in head.keys_values(flat, where))
+        query = _by_text(head.queries(flat, where), texts)
         attended = attend(head, query, keys, values, block_mask(real, anchors, masks))
-        hidden = head.finish(residual.flatten(0, 1), attended).unflatten(0, (texts, -1))
+        hidden = _by_text(head.finish(residual.flatten(0, 1), attended), texts)
         first = torch.ones(real, dtype=torch.long, device=g.device)
         depth = torch.cat([first, ahead + 1]).expand(texts, -1)
         return self._kept(batch, hidden, depth, position + 1, real)
@@ -163,11 +168,11 @@ class BatchTrainer:
         device = g.device
         where = torch.arange(real, device=device).expand(texts, real)
         flat = z.flatten(0, 1)
-        keys, values = (x.unflatten(0, (texts, -1)) for x in head.keys_values(flat, where.flatten()))
-        query = head.queries(flat, where.flatten()).unflatten(0, (texts, -1))
+        keys, values = (_by_text(x, texts) for x in head.keys_values(flat, where.flatten()))
+        query = _by_text(head.queries(flat, where.flatten()), texts)
         causal = torch.ones(real, real, dtype=torch.bool, device=device).tril().expand(texts, -1, -1)
         attended = attend(head, query, keys, values, causal)
-        hidden = head.finish(g.flatten(0, 1), attended).unflatten(0, (texts, -1))
+        hidden = _by_text(head.finish(g.flatten(0, 1), attended), texts)
         outputs, depths, teachers = [hidden], [torch.ones_like(where)], [where + 1]
         state = hidden.gather(1, anchors[..., None].expand(-1, -1, hidden.shape[-1]))
         visible = torch.arange(real, device=device) <= anchors[:, :, None]
@@ -176,12 +181,12 @@ class BatchTrainer:
             fed = batch.tokens.gather(1, (anchors + t).clamp(max=batch.tokens.shape[1] - 1))
             z = head.real_rows(state, self.target.embedding[fed]).flatten(0, 1)
             place = (anchors + t - 1).flatten()
-            more = (x.unflatten(0, (texts, -1)) for x in head.keys_values(z, place))
+            more = (_by_text(x, texts) for x in head.keys_values(z, place))
             keys, values = (torch.cat([a, b], 1) for a, b in zip((keys, values), more, strict=True))
             visible = torch.cat([visible, own], 2)
-            query = head.queries(z, place).unflatten(0, (texts, -1))
+            query = _by_text(head.queries(z, place), texts)
             attended = attend(head, query, keys, values, visible)
-            state = head.finish(state.flatten(0, 1), attended).unflatten(0, (texts, -1))
+            state = _by_text(head.finish(state.flatten(0, 1), attended), texts)
             outputs.append(state)
             depths.append(torch.full_like(anchors, t))
             teachers.append(anchors + t)
@@ -198,7 +203,7 @@ class BatchTrainer:
         """Compare with the teacher; its distribution is computed once for each row that any depth asks for."""
         wanted = self.target.place[batch.tokens[rows.text, rows.teacher_row + 1]]
         flat = rows.text * final.shape[1] + rows.teacher_row
-        asked, place = flat.unique(return_inverse=True)
+        asked, place = flat.unique(return_inverse=True)  # type: ignore[no-untyped-call]
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             teacher = (final.flatten(0, 1)[asked].float() @ self.target.head.T).log_softmax(-1)
         known = wanted >= 0
