@@ -173,7 +173,7 @@ def score_command(
     from arena.contestants.resolve import resolve
     from arena.runner.inspect_engine import Sampling
     from arena.runner.run import check_graph, locked, write_scores
-    from arena.runner.run_folder import find_runs
+    from arena.run_folder import find_runs
 
     judges = [resolve(j, base_url=judge_base_url) for j in judge or ()]
     folders = find_runs(runs)
@@ -237,7 +237,7 @@ def data_command(
     """Show what a data set holds: samples by task and stratum, clusters, hash."""
     from arena.datasets import make_cells, make_samples
     from arena.datasets.virtual_cell import write_cells
-    from arena.runner.run_folder import write_atomic
+    from arena.run_folder import write_atomic
     from arena.tasks import parse_tasks, render
     from arena.types import samples_sha256
 
@@ -278,7 +278,7 @@ def report_command(
 ) -> None:
     """Write the leaderboard of runs as HTML, Markdown and JSON."""
     from arena.report.html import write_report
-    from arena.runner.run_folder import find_runs, finished, read_run
+    from arena.run_folder import find_runs, finished, read_run
     from vckg.base.errors import InputError
 
     folders, unfinished = finished(find_runs(runs), runs)
@@ -298,7 +298,7 @@ def compare_command(
 ) -> None:
     """Compare two runs sample by sample: differences with intervals and paired tests."""
     from arena.leaderboard.compare import compare
-    from arena.runner.run_folder import find_runs, read_run
+    from arena.run_folder import find_runs, read_run
     from vckg.base.errors import InputError
 
     pair = []
@@ -425,7 +425,7 @@ def _show_table(folders: Sequence[Path], into: Path) -> None:
     from arena.leaderboard.build import build
     from arena.report.html import write_report
     from arena.report.summary import table_lines
-    from arena.runner.run_folder import read_run
+    from arena.run_folder import read_run
 
     runs = [read_run(folder) for folder in folders]
     page = write_report(runs, into)[0]
@@ -512,7 +512,7 @@ def _tell(folder: Path, *, as_json: bool) -> dict[str, Any]:
     """The facts of a run; without JSON also one line a task: answers, in format, failed, mean scores."""
     from arena.report.summary import run_facts, task_lines
     from arena.runner.inspect_engine import Sampling
-    from arena.runner.run_folder import read_run
+    from arena.run_folder import read_run
 
     finished = read_run(folder)
     if not as_json:

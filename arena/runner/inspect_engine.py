@@ -20,7 +20,7 @@ from inspect_ai.log import EvalSample, list_eval_logs, read_eval_log, read_eval_
 from inspect_ai.model import GenerateConfig, Model, get_model
 
 from arena.contestants.resolve import Contestant
-from arena.runner import inspect_tasks as _registry
+from arena.runner import inspect_tasks
 from arena.types import Generate
 from vckg.base.errors import InputError
 
@@ -128,7 +128,7 @@ def task_of(log: str) -> str:
 
 def _facts(sample: EvalSample) -> dict[str, Any]:
     """What the solver noted last; empty for a sample that failed."""
-    notes = [e.data for e in sample.events if e.event == "info" and e.source == _registry.NOTE]
+    notes = [e.data for e in sample.events if e.event == "info" and e.source == inspect_tasks.NOTE]
     return dict(notes[-1]) if notes else {}
 
 
@@ -175,7 +175,7 @@ def open_generate(judge_model: Contestant, sampling: Sampling) -> Generate:
         max_retries=sampling.retries,
         max_connections=sampling.connections,
     )
-    return _registry.JudgeModel(lambda: model, config)
+    return inspect_tasks.JudgeModel(lambda: model, config)
 
 
 @contextmanager

@@ -48,7 +48,7 @@ from pydantic import TypeAdapter
 from arena.contestants import baselines
 from arena.judging.graph_judge import knowledge_scores
 from arena.report.summary import mean_of
-from arena.runner.run_folder import read_answer_texts, read_samples
+from arena.run_folder import read_answer_texts, read_samples
 from arena.scoring.metrics import score as score_answer
 from arena.tasks import read_reply, render
 from arena.types import (

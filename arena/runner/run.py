@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 from arena.contestants.resolve import Contestant
 from arena.datasets import limited
 from arena.judging.judgements import Judgements, judgements_of, text_digest
-from arena.runner import inspect_tasks as _registry
-from arena.runner import run_folder as record
+from arena.runner import inspect_tasks
+from arena import run_folder
 from arena.runner.inspect_engine import (
     Outcome,
     Sampling,
@@ -92,16 +92,16 @@ def run(plan: Plan, root: Path) -> Path:
     folder = root / run_name(manifest)
     model = open_model(plan.contestant, plan.sampling)  # before anything is written
     with locked(folder):
-        if (folder / record.MANIFEST).is_file():
-            known = record.read_manifest(folder)
+        if (folder / run_folder.MANIFEST).is_file():
+            known = run_folder.read_manifest(folder)
             manifest = replace(manifest, created=known.created, judges=known.judges)
         samples = [s for task in manifest.tasks for s in plan.samples[task]]
-        record.write_records(folder / record.SAMPLES, samples)
-        record.write_manifest(folder, manifest)
+        run_folder.write_records(folder / run_folder.SAMPLES, samples)
+        run_folder.write_manifest(folder, manifest)
         answers = _ask(plan, manifest, folder, samples, model)
         if all(answer.error for answer in answers):
             raise RunFailed(f"{folder}: no sample was answered; the first error: {answers[0].error}")
-        record.write_records(folder / record.ANSWERS, answers)
+        run_folder.write_records(folder / run_folder.ANSWERS, answers)
         write_scores(folder, plan.load_graph)
     return folder
 
@@ -112,14 +112,14 @@ def _ask(plan: Plan, manifest: RunManifest, folder: Path, samples: list[Sample],
 
     answers: list[Answer] = []
     with progress(f"asking {plan.contestant.name}", len(samples) * plan.epochs) as advance:
-        questions = _registry.Questions(
+        questions = inspect_tasks.Questions(
             {s.id: s for s in samples},
             plan.load_graph,
             fingerprint=canonical_json(manifest.model_args),
             cache=ReplyCache(plan.cache) if plan.cache else None,
             advance=advance,
         )
-        key = _registry.register_questions(questions)
+        key = inspect_tasks.register_questions(questions)
         for name in manifest.tasks:
             task = getattr(_registry, name)(
                 samples=key, evidence=plan.contestant.evidence, epochs=plan.epochs
@@ -153,7 +153,7 @@ def judge(
 
     sampling = replace(sampling or Sampling(), temperature=0.0)
     with locked(folder):
-        run_ = record.read_run(folder)
+        run_ = run_folder.read_run(folder)
         drawn = _judged_samples(run_, limit)
         answers = {judged_id(a): a for a in run_.answers if not a.error and a.sample_id in drawn}
         graph = load_graph()
@@ -167,12 +167,12 @@ def judge(
 
         asked = _asked_of(judge_model, sampling, repeats, run_.manifest.tasks, compat)
         with progress(f"{judge_model.name} judges", len(answers)) as advance:
-            _registry.register_verdicts(
-                _registry.Verdicts(run_.samples, answers, weigh, advance), folder.name
+            inspect_tasks.register_verdicts(
+                inspect_tasks.Verdicts(run_.samples, answers, weigh, advance), folder.name
             )
             name = judge_model.slug + ("-compat" if compat else "")
             logs = evaluate(
-                [_registry.judging(answers=folder.name, judge=name)],
+                [inspect_tasks.judging(answers=folder.name, judge=name)],
                 open_model(judge_model, sampling),
                 folder / "logs" / "judges" / f"{name}--{asked}",
                 sampling,
@@ -184,7 +184,7 @@ def judge(
         judge_id = known.judge_id(judge_model)
         known.add(verdicts_of(came, answers, judge_id, compat=compat), answers)
         judges = tuple(sorted({*run_.manifest.judges, judge_id}))
-        record.write_manifest(folder, replace(run_.manifest, judges=judges))
+        run_folder.write_manifest(folder, replace(run_.manifest, judges=judges))
         write_scores(folder, lambda: graph)
     _refuse_unreadable(folder, judge_id, came, answers)
     return folder
@@ -239,14 +239,14 @@ def judged_id(answer: Answer) -> str:
 
 def write_scores(folder: Path, load_graph: Callable[[], Graph]) -> None:
     """Compute the deterministic scores of a run's answers and write them with those of its judges."""
-    record.write_records(folder / record.SCORES, _scores_of(folder, load_graph()))
+    run_folder.write_records(folder / run_folder.SCORES, _scores_of(folder, load_graph()))
 
 
 def _scores_of(folder: Path, graph: Graph) -> Iterator[Score]:
     from arena.judging.graph_judge import knowledge_scores
     from arena.scoring.metrics import score
 
-    run_ = record.read_answers(folder)
+    run_ = run_folder.read_answers(folder)
     for answer in run_.answers:
         sample = run_.samples[answer.sample_id]
         yield from score(sample, answer, graph)
@@ -262,7 +262,7 @@ def check_graph(folder: Path, graph: Graph) -> None:
     InputError
         The hashes differ.
     """
-    made_with = record.read_manifest(folder).graph_hash
+    made_with = run_folder.read_manifest(folder).graph_hash
     if made_with != graph.content_hash:
         raise InputError(
             f"{folder}: made with graph {made_with[:12]}, this one is {graph.content_hash[:12]}; name that graph with "

@@ -26,7 +26,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
-from arena.runner.run_folder import write_atomic
+from arena.run_folder import write_atomic
 from vckg.base.console import err
 from vckg.base.errors import KnownError
 from vckg.base.lock import locked

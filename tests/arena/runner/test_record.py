@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from arena.runner import run_folder as record
+from arena import run_folder
 from arena.types import Answer, RunManifest, Sample, Score, Usage
 from vckg.base.errors import InputError
 
@@ -18,14 +18,14 @@ def folder(tmp_path: Path) -> Path:
         "s", "qa", {"kind": "k", "question": "q"}, {"answer": "a", "claims": []}, {}, "c", {"kind": "k"}, {}
     )
     answer = Answer("s", "me", "qa", "t", {"answer": "a"}, True, False, Usage(1, 2))
-    record.write_manifest(
+    run_folder.write_manifest(
         tmp_path, RunManifest("me", ("qa",), "fresh", 0, None, 1, {"qa": "x"}, {"qa": "p@1"}, "g")
     )
-    record.write_records(tmp_path / record.SAMPLES, [sample])
-    record.write_records(tmp_path / record.ANSWERS, [answer])
-    record.write_records(tmp_path / record.SCORES, [Score("s", "me", "qa", "metrics", "d", None)])
-    assert record.read_run(tmp_path).answers == (answer,)
-    assert record.read_run(tmp_path).samples == {"s": sample}
+    run_folder.write_records(tmp_path / run_folder.SAMPLES, [sample])
+    run_folder.write_records(tmp_path / run_folder.ANSWERS, [answer])
+    run_folder.write_records(tmp_path / run_folder.SCORES, [Score("s", "me", "qa", "metrics", "d", None)])
+    assert run_folder.read_run(tmp_path).answers == (answer,)
+    assert run_folder.read_run(tmp_path).samples == {"s": sample}
     return tmp_path
 
 
@@ -36,26 +36,26 @@ def _edit(path: Path, change: Callable[[str], str]) -> None:
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        (record.ANSWERS, lambda t: t[:40], r"answers.jsonl:1: a damaged line"),
-        (record.ANSWERS, lambda t: "", r"an empty run"),
+        (run_folder.ANSWERS, lambda t: t[:40], r"answers.jsonl:1: a damaged line"),
+        (run_folder.ANSWERS, lambda t: "", r"an empty run"),
         (
-            record.ANSWERS,
+            run_folder.ANSWERS,
             lambda t: t.replace('"s"', '"z"'),
             r"an answer to 'z', which samples.jsonl does not hold",
         ),
         (
-            record.SCORES,
+            run_folder.SCORES,
             lambda t: t.replace("dimension", "dimenson"),
             r"scores.jsonl:1: unknown key 'dimenson'",
         ),
         (
-            record.MANIFEST,
+            run_folder.MANIFEST,
             lambda t: t.replace('"version": 1', '"version": 7'),
             r"version 7, this arena reads version 1",
         ),
-        (record.MANIFEST, lambda t: t.replace("vckg-arena-run", "other"), r"not an arena run"),
-        (record.MANIFEST, lambda t: t[:50], r"manifest.json:\d+: not JSON"),
-        (record.MANIFEST, lambda t: t.replace('"seed"', '"sead"'), r"not a complete manifest"),
+        (run_folder.MANIFEST, lambda t: t.replace("vckg-arena-run", "other"), r"not an arena run"),
+        (run_folder.MANIFEST, lambda t: t[:50], r"manifest.json:\d+: not JSON"),
+        (run_folder.MANIFEST, lambda t: t.replace('"seed"', '"sead"'), r"not a complete manifest"),
     ],
 )
 def test_a_damaged_folder_is_named_with_the_fix(
@@ -63,18 +63,18 @@ def test_a_damaged_folder_is_named_with_the_fix(
 ) -> None:
     _edit(folder / name, change)
     with pytest.raises(InputError, match=message):
-        record.read_run(folder)
+        run_folder.read_run(folder)
 
 
 def test_an_unfinished_and_a_missing_run_are_told_apart(folder: Path, tmp_path: Path) -> None:
-    (folder / record.ANSWERS).unlink()
+    (folder / run_folder.ANSWERS).unlink()
     with pytest.raises(InputError, match="no answers yet"):
-        record.read_run(folder)
+        run_folder.read_run(folder)
     with pytest.raises(InputError, match="no such folder of runs"):
-        record.find_runs([tmp_path / "absent"])
+        run_folder.find_runs([tmp_path / "absent"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no run in it"):
-        record.find_runs([tmp_path / "empty"])
+        run_folder.find_runs([tmp_path / "empty"])
 
 
 def test_runs_are_found_below_a_folder_once_each(folder: Path, tmp_path: Path) -> None:
@@ -82,9 +82,9 @@ def test_runs_are_found_below_a_folder_once_each(folder: Path, tmp_path: Path) -
     inner.mkdir(parents=True)
     for file in folder.glob("*.json*"):
         (inner / file.name).write_bytes(file.read_bytes())
-    assert record.find_runs([inner, folder, folder]) == [folder, inner]
+    assert run_folder.find_runs([inner, folder, folder]) == [folder, inner]
     named = inner.rename(tmp_path / "b" / "gather--fresh--0f")
-    assert record.find_runs([tmp_path / "b" / "gather"]) == [named]
+    assert run_folder.find_runs([tmp_path / "b" / "gather"]) == [named]
 
 
 def test_fingerprints_differ_where_anything_but_the_contestant_does() -> None:
@@ -100,7 +100,7 @@ def test_fingerprints_differ_where_anything_but_the_contestant_does() -> None:
 
 
 def test_answers_are_plain_json_lines(folder: Path) -> None:
-    (line,) = (folder / record.ANSWERS).read_text().splitlines()
+    (line,) = (folder / run_folder.ANSWERS).read_text().splitlines()
     assert json.loads(line)["usage"] == {
         "cached": False,
         "cost_usd": None,

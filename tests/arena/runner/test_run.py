@@ -15,7 +15,7 @@ from arena.judging.evidence import evidence
 from arena.judging.rubric import MOST_CITATIONS, verdict_schema
 from arena.runner import inspect_engine as engine
 from arena.runner import run
-from arena.runner import run_folder as record
+from arena import run_folder
 from arena.types import Sample
 from vckg.base.errors import InputError, KnownError
 from vckg.graph.graph import Graph
@@ -64,7 +64,7 @@ def test_a_run_is_one_folder_with_every_answer_by_its_id(
     plan: Callable[..., run.Plan], tmp_path: Path
 ) -> None:
     folder = run.run(plan(), tmp_path)
-    found = record.read_run(folder)
+    found = run_folder.read_run(folder)
     assert sorted(found.samples) == [a.sample_id for a in found.answers]
     assert all(a.format_ok and not a.error and a.model == "arena/gold" for a in found.answers)
     assert {s.value for s in found.scores if s.dimension in ("lin", "direction_accuracy")} == {1.0}
@@ -82,7 +82,7 @@ def test_the_same_command_asks_nothing_again_and_writes_the_same_bytes(
     for _ in range(2):
         folder = run.run(plan("toy", server.url), tmp_path)
         contents.append(
-            [(folder / name).read_bytes() for name in (record.ANSWERS, record.SCORES, record.MANIFEST)]
+            [(folder / name).read_bytes() for name in (run_folder.ANSWERS, run_folder.SCORES, run_folder.MANIFEST)]
         )
     assert contents[0] == contents[1]
     assert len(server.prompts) == len(set(server.prompts)) == 8
@@ -99,7 +99,7 @@ def test_how_answers_are_fetched_may_change_between_a_run_and_its_resuming(
 
 def test_epochs_are_kept_apart(plan: Callable[..., run.Plan], tmp_path: Path, openai_server: Server) -> None:
     server = openai_server(right)
-    found = record.read_run(run.run(plan("toy", server.url, epochs=3), tmp_path))
+    found = run_folder.read_run(run.run(plan("toy", server.url, epochs=3), tmp_path))
     assert len(server.prompts) == 24
     assert {(a.sample_id, a.epoch) for a in found.answers} == {
         (i, e) for i in found.samples for e in (1, 2, 3)
@@ -111,7 +111,7 @@ def test_sampling_reaches_the_endpoint_and_the_served_id_the_answer(
 ) -> None:
     server = openai_server(right, model="toy-2026-01-01")
     sampling = engine.Sampling(temperature=0.3, max_tokens=77)
-    found = record.read_run(run.run(plan("toy", server.url, sampling=sampling, prices=(1.0, 2.0)), tmp_path))
+    found = run_folder.read_run(run.run(plan("toy", server.url, sampling=sampling, prices=(1.0, 2.0)), tmp_path))
     assert {(b["model"], b["temperature"], b["max_tokens"]) for b in server.bodies} == {("toy", 0.3, 77)}
     assert {b["service_tier"] for b in server.bodies} == {"flex"}  # batch work, for a server that has classes
     assert {a.model for a in found.answers} == {"toy-2026-01-01"}
@@ -136,7 +136,7 @@ def test_long_texts_come_back_whole(
     long = "[Predicted_Cell_Type: T cell] " + "because of CD3D " * 200
     server = openai_server(lambda _prompt: long)
     only = {"annotation": samples["annotation"][:2]}
-    answers = record.read_run(run.run(plan("toy", server.url, samples=only), tmp_path)).answers
+    answers = run_folder.read_run(run.run(plan("toy", server.url, samples=only), tmp_path)).answers
     assert {a.text for a in answers} == {long}
     assert {a.prompt for a in answers} == set(server.prompts)
 
@@ -162,7 +162,7 @@ def test_a_failed_sample_shifts_no_other_and_only_it_is_asked_again(
     server = openai_server(reply)
     only = {"perturbation": samples["perturbation"]}
     asked = plan("toy", server.url, samples=only)
-    first = record.read_run(run.run(asked, tmp_path))
+    first = run_folder.read_run(run.run(asked, tmp_path))
     failed, answered = sorted(first.answers, key=lambda a: not a.error)
     assert "too long" in failed.error
     assert failed.parsed is None
@@ -175,12 +175,12 @@ def test_a_failed_sample_shifts_no_other_and_only_it_is_asked_again(
     assert len(judge.prompts) == 1
     broken = False
     before = len(server.prompts)
-    second = record.read_run(run.run(asked, tmp_path))
+    second = run_folder.read_run(run.run(asked, tmp_path))
     assert len(server.prompts) == before + 1
     assert not [a for a in second.answers if a.error]
     run.judge(Path(first.folder), critic, lambda: fresh_graph, compat=True)
     assert len(judge.prompts) == 2  # the answer that was judged before is not judged again
-    judged = [s for s in record.read_run(Path(first.folder)).scores if s.scorer.startswith("critic")]
+    judged = [s for s in run_folder.read_run(Path(first.folder)).scores if s.scorer.startswith("critic")]
     assert {s.sample_id for s in judged if s.value == pytest.approx(0.8)} == set(second.samples)
 
 
@@ -230,13 +230,13 @@ def test_a_half_written_log_is_named_and_nothing_is_lost(
 ) -> None:
     folder = run.run(plan(), tmp_path)
     log = sorted((folder / "logs" / "answers").glob("*.eval"))[0]
-    before = (folder / record.ANSWERS).read_bytes()
+    before = (folder / run_folder.ANSWERS).read_bytes()
     log.write_bytes(log.read_bytes()[:300])
     with pytest.raises(InputError, match=r"\.eval: a half-written log .* move it away"):
         run.run(plan(), tmp_path)
-    assert (folder / record.ANSWERS).read_bytes() == before
+    assert (folder / run_folder.ANSWERS).read_bytes() == before
     log.rename(tmp_path / "away.eval")
-    assert record.read_run(run.run(plan(), tmp_path)).answers == record.read_run(folder).answers
+    assert run_folder.read_run(run.run(plan(), tmp_path)).answers == run_folder.read_run(folder).answers
 
 
 def test_two_at_once_in_one_folder_are_refused(plan: Callable[..., run.Plan], tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_a_cached_run_makes_no_call_and_costs_the_same_at_list_price(
 ) -> None:
     server = openai_server(right)
     asked = plan("toy", server.url, cache=tmp_path / "replies.sqlite3", prices=(1.0, 2.0))
-    fresh, cached = (record.read_run(run.run(asked, tmp_path / where)) for where in ("a", "b"))
+    fresh, cached = (run_folder.read_run(run.run(asked, tmp_path / where)) for where in ("a", "b"))
     assert len(server.prompts) == 8
     assert not any(a.usage.cached for a in fresh.answers)
     assert all(a.usage.cached for a in cached.answers)
@@ -314,7 +314,7 @@ def test_a_judge_that_is_gone_half_way_is_asked_again_about_the_rest_only(
     refuse: type[Exception],
 ) -> None:
     folder = run.run(plan("majority"), tmp_path)
-    n = len(record.read_run(folder).answers)
+    n = len(run_folder.read_run(folder).answers)
     gone = 3
 
     def reply(prompt: str) -> str:
@@ -327,14 +327,14 @@ def test_a_judge_that_is_gone_half_way_is_asked_again_about_the_rest_only(
     one_by_one = engine.Sampling(connections=1)
     run.judge(folder, judge, lambda: fresh_graph, compat=True, sampling=one_by_one)
     totals = [
-        s for s in record.read_run(folder).scores if s.scorer.startswith("j") and s.dimension == "total"
+        s for s in run_folder.read_run(folder).scores if s.scorer.startswith("j") and s.dimension == "total"
     ]
     assert sum(s.value is not None for s in totals) == 3
     assert all("out of credit" in s.reason for s in totals if s.value is None)
     before, gone = len(server.prompts), 10**6
     run.judge(folder, judge, lambda: fresh_graph, compat=True, sampling=one_by_one)
     totals = [
-        s for s in record.read_run(folder).scores if s.scorer.startswith("j") and s.dimension == "total"
+        s for s in run_folder.read_run(folder).scores if s.scorer.startswith("j") and s.dimension == "total"
     ]
     assert [s.value for s in totals] == [pytest.approx(0.6)] * n
     assert len(server.prompts) == before + n - 3
@@ -351,7 +351,7 @@ def test_a_second_judge_is_added_beside_the_first_without_asking_the_contestant(
     folder = run.run(plan("toy", server.url), tmp_path)
     for name, judge in (("one", first), ("two", second)):
         run.judge(folder, resolve(name, base_url=judge.url), lambda: fresh_graph, compat=True)
-    found = record.read_run(folder)
+    found = run_folder.read_run(folder)
     means = {
         scorer: {
             round(s.value or 0.0, 6) for s in found.scores if s.scorer == scorer and s.dimension == "total"
@@ -372,12 +372,12 @@ def test_a_judge_of_a_few_samples_rates_the_same_of_every_contestant_and_more_wh
     for name in ("majority", "random"):
         folder = run.run(plan(name), tmp_path)
         run.judge(folder, judge, lambda: fresh_graph, compat=True, limit=2)
-        scores = record.read_run(folder).scores
+        scores = run_folder.read_run(folder).scores
         rated.append({s.sample_id for s in scores if s.scorer.startswith("j")})
     assert rated[0] == rated[1]
     assert len(server.prompts) == 2 * len(rated[0]) == 2 * 2 * 2
     run.judge(folder, judge, lambda: fresh_graph, compat=True)
-    n = len(record.read_run(folder).answers)
+    n = len(run_folder.read_run(folder).answers)
     assert len(server.prompts) == 8 + n - 4  # those rated before are not asked again
 
 
@@ -403,7 +403,7 @@ def test_judging_fewer_answers_or_elsewhere_takes_no_verdict_away(
 
 
 def verdicts(folder: Path) -> list[tuple[str, str, float | None]]:
-    scores = record.read_run(folder).scores
+    scores = run_folder.read_run(folder).scores
     return [(s.scorer, s.sample_id, s.value) for s in scores if s.scorer.startswith("j")]
 
 
@@ -443,7 +443,7 @@ def test_the_form_of_a_verdict_reaches_the_judge_with_every_bound(
     server = openai_server(lambda _prompt: "no verdict")
     folder = run.run(plan("majority"), tmp_path)
     run.judge(folder, resolve("j", base_url=server.url), lambda: fresh_graph, limit=1)
-    told = record.read_run(folder)
+    told = run_folder.read_run(folder)
     wanted = []
     for answer in told.answers:
         sample = told.samples[answer.sample_id]
@@ -456,7 +456,7 @@ def test_the_form_of_a_verdict_reaches_the_judge_with_every_bound(
 
 
 def _values(folder: Path) -> list[tuple[str, str, str, float | None]]:
-    return [(s.scorer, s.sample_id, s.dimension, s.value) for s in record.read_run(folder).scores]
+    return [(s.scorer, s.sample_id, s.dimension, s.value) for s in run_folder.read_run(folder).scores]
 
 
 def test_a_dropped_connection_is_tried_a_stated_number_of_times_and_named(
