@@ -41,8 +41,8 @@ HOSTED = (
 )
 """Prefixes of the run engine's model names; ``hf/...`` also loads domain models such as Cell2Sentence."""
 
-LOCAL_SERVICE = "local"
-"""Name under which the run engine knows an OpenAI-compatible URL given by ``--base-url``."""
+ENDPOINT = "endpoint"
+"""Provider of models behind the OpenAI-compatible URL of ``--base-url``, see `arena.runner.inspect_models`."""
 
 EVIDENCE = "gather+"
 RETRIEVAL = "gather"
@@ -110,7 +110,7 @@ def resolve(spec: str, *, base_url: str = "", name: str = "") -> Contestant:
     kind = "retrieval+model" if evidence else "model"
     if base_url:
         _plain_url(base_url)
-        model = f"openai-api/{LOCAL_SERVICE}/{wanted}"
+        model = f"{ENDPOINT}/{wanted}"
     else:
         _known_provider(wanted)
         model = wanted

@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from arena.contestants.resolve import Contestant
 from arena import run_folder
+from arena.contestants.resolve import Contestant
 from arena.types import Answer, Score
 
 

@@ -145,9 +145,9 @@ class Column:
         """The main dimension, float64[m, n]."""
         return self.matrix(metrics.SCORER, self.headline)
 
-    def block(self, rows: Sequence[int], weight: float = 1.0) -> Block:
+    def block(self, rows: Sequence[int]) -> Block:
         """The main dimension of some contestants as part of a comparison."""
-        return Block(self.main[list(rows)], self.clusters, weight, self.seed)
+        return Block(self.main[list(rows)], self.clusters, self.seed)
 
     def words(self) -> Floats:
         """Words of each answer, float64[m, n], epochs averaged; NaN where there is none."""

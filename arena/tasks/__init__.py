@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from arena.tasks import annotation, captioning, generation, perturbation, qa
-from arena.tasks.answers import is_refusal, without_thinking
+from arena.tasks.reply import is_refusal, without_thinking
 from arena.tasks.task import Task
 from arena.types import TASKS, Sample, TaskName
 from vckg.base.errors import InputError, did_you_mean

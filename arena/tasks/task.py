@@ -1,12 +1,20 @@
-"""What a task is, apart from its samples and its scores."""
+"""What a task is, apart from the samples it makes and the scores it gives."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from arena.types import Sample, TaskName
+
+
+class Shape(BaseModel):
+    """Keys that a mapping of a task holds, with the types of their values; other keys may stand beside them."""
+
+    model_config = ConfigDict(strict=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +24,37 @@ class Task:
     name: TaskName
     title: str
     """One line for `arena list`."""
+    label: str
+    """Its name in the leaderboard."""
+    asks: str
+    """Its question in the leaderboard."""
     prompts: tuple[str, ...]
     """Prompt files it may use."""
     prompt_of: Callable[[Sample], str]
-    """Which of them a sample uses."""
+    """Prompt file of a sample."""
     parse: Callable[[str], dict[str, Any] | None]
-    """The bound answer of a reply without thinking, keyed as `arena.types` says; None where there is none."""
+    """Bound answer of a reply without thinking, keyed as `answer` says; None where there is none."""
     wrap: Callable[[dict[str, Any]], str]
-    """The reply that `parse` reads back: how baselines, echoes and gold answers speak."""
+    """Reply that `parse` reads back: how baselines, echoes and gold answers speak."""
+    fields: type[Shape]
+    """Of ``Sample.fields``."""
+    gold: type[Shape]
+    """Of ``Sample.gold``."""
+    answer: type[Shape]
+    """Of ``Answer.parsed``."""
+    question: Callable[[Sample], str]
+    """The question as a judge reads it."""
+    reference: Callable[[Sample], str]
+    """The reference as a judge and the leaderboard show it."""
+    shown: Callable[[Mapping[str, Any]], str]
+    """A bound answer as a judge reads it."""
+
+
+def cell_of(sample: Sample) -> str:
+    """Return species and tissue of a sample's cell, e.g. ``"human lung"``; empty where neither is known."""
+    return " ".join(part for part in (sample.fields["species"], sample.fields["tissue"]) if part)
+
+
+def top_genes(sample: Sample, most: int = 100) -> str:
+    """Return the highest genes of a sample's cell, separated by blanks."""
+    return " ".join(map(str, sample.fields["genes"][:most]))

@@ -24,7 +24,7 @@ def test_what_a_model_argument_means() -> None:
     assert resolve("gather").model == "arena/gather"
     assert resolve("gene-prior").tasks == ("perturbation",)
     assert resolve("openai/gpt-4o-mini").model == "openai/gpt-4o-mini"
-    assert resolve("my/model", base_url="http://127.0.0.1:1/v1").model == "openai-api/local/my/model"
+    assert resolve("my/model", base_url="http://127.0.0.1:1/v1").model == "endpoint/my/model"
     with_evidence = resolve("gather+openai/gpt-4o-mini")
     assert (with_evidence.model, with_evidence.evidence) == ("openai/gpt-4o-mini", True)
     assert resolve("hf/vandijklab/C2S-Pythia-410m-cell-type-prediction").kind == "model"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arena.tasks import TASK_TABLE, parse_tasks, prompt_id, read_reply, render
-from arena.tasks.answers import gene_list
+from arena.tasks.reply import gene_list
 from arena.types import TASKS, Sample
 from vckg.base.errors import InputError
 

@@ -14,9 +14,9 @@ from vckg.base.errors import InputError
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    sample = Sample(
-        "s", "qa", {"kind": "k", "question": "q"}, {"answer": "a", "claims": []}, {}, "c", {"kind": "k"}, {}
-    )
+    shown = {"kind": "k", "question": "q"}
+    fields = {**shown, "title": "", "abstract": "", "passage": "", "publications": []}
+    sample = Sample("s", "qa", shown, {"answer": "a", "claims": []}, fields, "c", {"kind": "k"}, {})
     answer = Answer("s", "me", "qa", "t", {"answer": "a"}, True, False, Usage(1, 2))
     run_folder.write_manifest(
         tmp_path, RunManifest("me", ("qa",), "fresh", 0, None, 1, {"qa": "x"}, {"qa": "p@1"}, "g")
@@ -29,41 +29,56 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _edit(path: Path, change: Callable[[str], str]) -> None:
-    path.write_text(change(path.read_text()))
-
-
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        (run_folder.ANSWERS, lambda t: t[:40], r"answers.jsonl:1: a damaged line"),
-        (run_folder.ANSWERS, lambda t: "", r"an empty run"),
+        (run_folder.ANSWERS, lambda t: t[:40], "answers.jsonl:1: a damaged line"),
+        (run_folder.ANSWERS, lambda t: b"", "an empty run"),
+        (run_folder.ANSWERS, lambda t: t + t, "answers.jsonl:2: a second answer to 's'"),
+        (run_folder.ANSWERS, lambda t: t.replace(b'"s"', b'"z"'), "'z', which samples.jsonl does not hold"),
         (
             run_folder.ANSWERS,
-            lambda t: t.replace('"s"', '"z"'),
-            r"an answer to 'z', which samples.jsonl does not hold",
+            lambda t: t.replace(b'"me"', b'"%s"' % (b"x" * 5000)),
+            "is not that of the sample",
         ),
+        (run_folder.ANSWERS, lambda t: t.replace(b'"error":""', b'"error":"\\ud800"'), "hex escape"),
         (
-            run_folder.SCORES,
-            lambda t: t.replace("dimension", "dimenson"),
-            r"scores.jsonl:1: unknown key 'dimenson'",
+            run_folder.ANSWERS,
+            lambda t: t.replace(b'"answer":"a"', b'"answer":5'),
+            "parsed: answer: .* string",
         ),
+        (run_folder.ANSWERS, lambda t: t.replace(b'"input_tokens":1', b'"input_tokens":-1'), "input_tokens"),
+        (run_folder.ANSWERS, lambda t: b"[" * 200_000, "recursion"),
+        (run_folder.SAMPLES, lambda t: t.replace(b'"q"', b'"\xff"'), "samples.jsonl:1: a damaged line"),
+        (run_folder.SAMPLES, lambda t: t + t, "samples.jsonl:2: the id 's' stands there twice"),
+        (run_folder.SAMPLES, lambda t: t.replace(b'"claims"', b'"claim"'), "gold: claims: Field required"),
+        (run_folder.SAMPLES, lambda t: t.replace(b'"passage"', b'"page"'), "fields: passage: Field required"),
+        (run_folder.SCORES, lambda t: t.replace(b"dimension", b"dimenson"), "unknown key 'dimenson'"),
+        (run_folder.SCORES, lambda t: t.replace(b'"me"', b'"you"'), "scores.jsonl:1: a score of no answer"),
+        (run_folder.SCORES, lambda t: t + t, "a score stands there twice"),
+        (run_folder.SCORES, lambda t: t.replace(b'"value":null', b'"value":1e300'), "value: .* less than"),
+        (run_folder.SCORES, lambda t: t.replace(b'metadata":{', b'metadata":{"spread":[]'), "spread"),
         (
             run_folder.MANIFEST,
-            lambda t: t.replace('"version": 1', '"version": 7'),
-            r"version 7, this arena reads version 1",
+            lambda t: t.replace(b'"version": 1', b'"version": 7'),
+            "version 7, .* reads version 1",
         ),
-        (run_folder.MANIFEST, lambda t: t.replace("vckg-arena-run", "other"), r"not an arena run"),
-        (run_folder.MANIFEST, lambda t: t[:50], r"manifest.json:\d+: not JSON"),
-        (run_folder.MANIFEST, lambda t: t.replace('"seed"', '"sead"'), r"not a complete manifest"),
+        (run_folder.MANIFEST, lambda t: t.replace(b"vckg-arena-run", b"other"), "not an arena run"),
+        (run_folder.MANIFEST, lambda t: t[:50], r"manifest.json: not JSON \(.* line \d+"),
+        (run_folder.MANIFEST, lambda t: t.replace(b'"fresh"', b'"\xff"'), "manifest.json: not JSON"),
+        (run_folder.MANIFEST, lambda t: t.replace(b'"seed"', b'"sead"'), "not a complete manifest"),
     ],
 )
 def test_a_damaged_folder_is_named_with_the_fix(
-    folder: Path, name: str, change: Callable[[str], str], message: str
+    folder: Path, name: str, change: Callable[[bytes], bytes], message: str
 ) -> None:
-    _edit(folder / name, change)
-    with pytest.raises(InputError, match=message):
+    before = (folder / name).read_bytes()
+    assert change(before) != before
+    (folder / name).write_bytes(change(before))
+    with pytest.raises(InputError, match=message) as raised:
         run_folder.read_run(folder)
+    assert len(str(raised.value)) < 400 + len(str(folder))
+    assert "\n" not in str(raised.value)
 
 
 def test_an_unfinished_and_a_missing_run_are_told_apart(folder: Path, tmp_path: Path) -> None:
