@@ -18,7 +18,6 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -35,7 +34,6 @@ LONGEST_CAUSE: Final = 160
 """Letters of a message about a damaged line."""
 
 Record = TypeVar("Record", Sample, Answer, Score)
-Checked = TypeVar("Checked")
 
 
 # ---- writing ----------------------------------------------------------------------------------------------
@@ -277,7 +275,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _records(path: Path, kind: type[Record]) -> Iterator[tuple[int, Record]]:
-    adapter = _adapter(kind)
+    adapter = TypeAdapter(kind)
     for number, line in _lines(path):
         try:
             yield number, adapter.validate_json(line)
@@ -292,11 +290,6 @@ def _check(shape: type[BaseModel], value: Mapping[str, Any], where: str) -> None
         shape.model_validate(value)
     except ValidationError as error:
         raise InputError(f"{where}: {_cause(error)}; run the same command again") from None
-
-
-@cache
-def _adapter(kind: type[Checked]) -> TypeAdapter[Checked]:
-    return TypeAdapter(kind)
 
 
 def _cause(error: ValidationError) -> str:

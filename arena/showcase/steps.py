@@ -40,8 +40,8 @@ PACKAGES = {
     "arena": ("vckg", "gather", "arena"),
     "vckg-serve": ("serve",),
 }
-#: Modules that draw the showcase itself; nothing that a step makes depends on them.
-_OWN = "showcase"
+#: Folder that draws the showcase itself; no product of a step depends on it.
+_OWN = Path(__file__).parent
 HEARTBEAT_S = 30
 START_S = 300
 """Seconds the server may take to read its model."""
@@ -364,7 +364,7 @@ def _code(packages: tuple[str, ...]) -> str:
     folders += [resource("data"), resource("prompts")]
     digest = hashlib.sha256(version("vckg").encode())
     for path in sorted({p for f in folders for p in f.rglob("*") if p.suffix in _MADE_OF}):
-        if not path.name.startswith(_OWN):
+        if _OWN not in path.parents:
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
