@@ -206,9 +206,10 @@ def data_command(
     as_json: JsonOption = False,
 ) -> None:
     """Show the contents of a data set: samples by task and stratum, clusters, hash."""
-    from arena.datasets import make_cells, make_samples
+    from arena.datasets import make_cells
     from arena.datasets.virtual_cell import write_cells
     from arena.tasks import parse_tasks, render
+    from arena.tasks.samples import make_samples
     from vckg.base.atomic import write_text
 
     tasks = parse_tasks(task or ["all"])

@@ -37,7 +37,8 @@ def make_all_samples(
     dataset: str, graph: Graph, tasks: Sequence[TaskName], seed: int, limit: int | None
 ) -> tuple[str, dict[TaskName, list[Sample]]]:
     """Return the name and the samples of a data set, and name the tasks that it does not allow."""
-    from arena.datasets import make_cells, make_samples
+    from arena.datasets import make_cells
+    from arena.tasks.samples import make_samples
     from vckg.base.console import progress
 
     with progress(f"making samples ({dataset})"):

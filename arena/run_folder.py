@@ -105,7 +105,9 @@ def read_samples(path: Path) -> dict[str, Sample]:
     """
     samples: dict[str, Sample] = {}
     for number, sample in _records(path, Sample):
-        task = TASK_TABLE[sample.task]
+        task = TASK_TABLE.get(sample.task)
+        if task is None:
+            raise InputError(f"{path}:{number}: no task {sample.task[:40]!r}; known: {', '.join(TASK_TABLE)}")
         _check(task.fields, sample.fields, f"{path}:{number}: fields")
         _check(task.gold, sample.gold, f"{path}:{number}: gold")
         if sample.id in samples:

@@ -17,12 +17,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, ClassVar, Final, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Final, Protocol
 
 from pydantic import ConfigDict, Field
 
-TaskName = Literal["annotation", "captioning", "generation", "perturbation", "qa"]
-TASKS: Final[tuple[TaskName, ...]] = ("annotation", "captioning", "generation", "perturbation", "qa")
+TaskName = str
+"""A name of `arena.tasks.TASK_TABLE`."""
 
 RUN_FORMAT: Final = "vckg-arena-run"
 RUN_VERSION: Final = 1

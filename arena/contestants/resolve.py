@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from arena.contestants.baselines import BASELINES
-from arena.types import TASKS, TaskName
+from arena.tasks import OWN, TASKS
+from arena.types import TaskName
 from vckg.base.errors import InputError, did_you_mean
 
 HOSTED = (
@@ -98,7 +99,7 @@ def resolve(spec: str, *, base_url: str = "", name: str = "") -> Contestant:
     """
     spec = spec.strip()
     if spec == RETRIEVAL:
-        return Contestant(name or spec, f"arena/{spec}", "retrieval", TASKS)
+        return Contestant(name or spec, f"arena/{spec}", "retrieval", tuple(t for t in TASKS if t not in OWN))
     if spec in BASELINES:
         return Contestant(name or spec, f"arena/{spec}", "baseline", BASELINES[spec].tasks)
     if spec.startswith(f"{REPLAY}:"):

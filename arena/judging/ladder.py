@@ -15,6 +15,7 @@ import numpy as np
 
 from arena.scoring import metrics
 from arena.scoring.grounding import Names, names_of
+from arena.tasks import OWN, TASK_TABLE
 from arena.types import Sample, TaskName
 from vckg.graph.graph import Graph
 from vckg.graph.name_keys import normal_key
@@ -135,10 +136,18 @@ def _qa(sample: Sample, names: Names) -> Iterator[Rung]:
     yield from _traps("answer", wrong)
 
 
+def _ends(sample: Sample, names: Names) -> Iterator[Rung]:
+    """Yield the reference and an empty answer of a task beyond the five."""
+    answer = TASK_TABLE[sample.task].perfect(sample)
+    yield Rung("gold", answer)
+    yield Rung("empty", {key: type(value)() for key, value in answer.items()})
+
+
 LADDERS: Final[Mapping[TaskName, Callable[[Sample, Names], Iterator[Rung]]]] = {
     "annotation": _annotation,
     "captioning": _captioning,
     "generation": _generation,
     "perturbation": _perturbation,
     "qa": _qa,
+    **dict.fromkeys(OWN, _ends),
 }

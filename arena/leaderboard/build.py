@@ -20,7 +20,8 @@ from arena.leaderboard.reliability import agreements, estimate, finite, trusts
 from arena.leaderboard.score_table import Column, Table, fingerprints, tables
 from arena.leaderboard.statistics import Floats
 from arena.scoring import metrics
-from arena.types import TASKS, Answer, Run, Score, TaskName
+from arena.tasks import TASKS
+from arena.types import Answer, Run, Score, TaskName
 from gather.metrics import labels
 
 BASELINES: Final = frozenset({"marker-overlap"})

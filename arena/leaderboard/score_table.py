@@ -13,7 +13,8 @@ import numpy as np
 
 from arena.leaderboard.statistics import Block, Clusters, Floats
 from arena.scoring import metrics
-from arena.types import TASKS, Answer, Run, Sample, Score, TaskName
+from arena.tasks import TASKS
+from arena.types import Answer, Run, Sample, Score, TaskName
 from vckg.base.errors import InputError
 
 

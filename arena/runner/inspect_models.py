@@ -141,7 +141,8 @@ class EndpointModel(ModelAPI):
             self._endpoint.ask, request, abandon_on_cancel=True, limiter=self._slots
         )
         model = answered.model or self.model_name
-        text = without_thinking(answered.text)
+        final = without_thinking(answered.text)
+        text = answered.text if final == answered.text.strip() else final
         output = output_of(model, text, *(answered.tokens or (0, 0)))
         output.choices[0].stop_reason = STOPPED.get(answered.finish, "stop")
         return output

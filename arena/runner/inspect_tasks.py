@@ -107,7 +107,8 @@ def judging(answers: str, judge: str) -> Task:
 def _made(name: TaskName, dataset: str, seed: int, limit: int | None, graph: str) -> str:
     """Make the samples of a task as `arena run` does and return the name under which they are known."""
     import vckg
-    from arena.datasets import make_cells, make_samples
+    from arena.datasets import make_cells
+    from arena.tasks.samples import make_samples
 
     loaded = vckg.load(Path(graph) if graph else None)
     _, cells = make_cells(dataset, loaded, seed=seed)

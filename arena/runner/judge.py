@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from arena import run_folder
 from arena.contestants.resolve import Contestant
-from arena.datasets import limited
 from arena.judging.judgements import Judgements, text_digest
 from arena.runner.inspect_engine import Outcome, Sampling, evaluate, open_model, outcomes
 from arena.runner.inspect_tasks import judging
 from arena.runner.questions import Verdicts, register_verdicts
 from arena.runner.run import RunFailed, locked, write_scores
+from arena.tasks.samples import limited
 from arena.types import Answer, Run, Sample, Score, TaskName, canonical_json
 from vckg.base.console import progress
 

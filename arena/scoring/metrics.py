@@ -36,6 +36,8 @@ import numpy as np
 
 from arena.scoring import rankings, wording
 from arena.scoring.grounding import Named, Names, names_of
+from arena.tasks import OWN, TASK_TABLE
+from arena.tasks.task import Scoring
 from arena.types import Answer, Sample, Score, TaskName
 from gather.metrics import labels
 from vckg.graph.graph import Graph
@@ -49,6 +51,7 @@ HEADLINE: Final[Mapping[TaskName, str]] = {
     "generation": "fidelity",
     "perturbation": "direction_accuracy",
     "qa": "claim_coverage",
+    **{task: own.dimensions[0] for task, own in OWN.items()},
 }
 """The dimension of each task that the leaderboard ranks by."""
 
@@ -81,15 +84,12 @@ def score(sample: Sample, answer: Answer, graph: Graph) -> list[Score]:
 def gold_answer(sample: Sample) -> dict[str, Any]:
     """The parsed form of a perfect answer: 1 in every dimension that applies."""
     gold = sample.gold
-    perfect: dict[TaskName, Callable[[], dict[str, Any]]] = {
-        "annotation": lambda: {"cell_type": gold["cell_type"]},
+    if sample.task == "generation":
+        return {"genes": list((gold["sentences"] or [gold["markers"]])[0])}
+    if sample.task == "captioning":
         # A definition describes the type without naming it first; a caption has to say which type it is.
-        "captioning": lambda: {"caption": f"{gold['cell_type']}: {gold['caption']}"},
-        "generation": lambda: {"genes": list((gold["sentences"] or [gold["markers"]])[0])},
-        "perturbation": lambda: {key: list(gold[key]) for key in ("up", "down", "sentence")},
-        "qa": lambda: {"answer": gold["answer"]},
-    }
-    return perfect[sample.task]()
+        return {"caption": f"{gold['cell_type']}: {gold['caption']}"}
+    return TASK_TABLE[sample.task].perfect(sample)
 
 
 def mean_of(values: Sequence[float]) -> float | None:
@@ -373,12 +373,19 @@ def token_f1(answer: set[str], reference: set[str]) -> float:
 
 
 Measure = Callable[[Sample, Parsed, Names], tuple[Values, str]]
+
+
+def _measured_by(own: Scoring) -> Measure:
+    return lambda sample, parsed, _names: (own.measure(sample, parsed), "")
+
+
 MEASURES: Final[Mapping[TaskName, Measure]] = {
     "annotation": annotation,
     "captioning": captioning,
     "generation": generation,
     "perturbation": perturbation,
     "qa": qa,
+    **{task: _measured_by(own) for task, own in OWN.items()},
 }
 DIMENSIONS: Final[Mapping[TaskName, tuple[str, ...]]] = {
     "annotation": ("exact", "related", "partial", "lineage", "hierarchical_f1", "lin"),
@@ -394,5 +401,6 @@ DIMENSIONS: Final[Mapping[TaskName, tuple[str, ...]]] = {
     ),
     "perturbation": ("direction_accuracy", "macro_f1", "mcc", "delta_correlation", "sentence_jaccard"),
     "qa": ("claim_coverage", "claims_covered", "rouge_l", "consistency"),
+    **{task: own.dimensions for task, own in OWN.items()},
 }
 """All dimensions of each task, in the order they are printed."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from arena.datasets import virtual_cell
 from arena.tasks.reply import last_tagged
 from arena.tasks.task import Shape, Task, cell_of, top_genes
 from arena.types import Sample
@@ -58,6 +59,7 @@ TASK = Task(
     title="name the cell type of a ranked gene list",
     label="Name the cell",
     asks="Given a cell's genes by expression, which cell type is it?",
+    view=virtual_cell.annotation,
     prompts=("arena/annotation",),
     prompt_of=lambda _sample: "arena/annotation",
     parse=parse,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from arena.datasets import virtual_cell
 from arena.tasks import annotation
 from arena.tasks.reply import last_tagged
 from arena.tasks.task import Shape, Task, cell_of, top_genes
@@ -51,6 +52,7 @@ TASK = Task(
     title="describe a cell from its ranked genes",
     label="Describe the cell",
     asks="Given a cell's genes by expression, what is it and what does it do?",
+    view=virtual_cell.captioning,
     prompts=("arena/captioning",),
     prompt_of=lambda _sample: "arena/captioning",
     parse=parse,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from arena.datasets import virtual_cell
 from arena.tasks import annotation
 from arena.tasks.reply import gene_list, last_tagged
 from arena.tasks.task import Shape, Task, cell_of
@@ -71,6 +72,7 @@ TASK = Task(
     title="write the ranked genes of a named cell type",
     label="Write its genes",
     asks="Given a cell type, which genes does it express, highest first?",
+    view=virtual_cell.generation,
     prompts=("arena/generation",),
     prompt_of=lambda _sample: "arena/generation",
     parse=parse,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from arena.datasets import virtual_cell
 from arena.tasks.reply import gene_list, last_tagged
 from arena.tasks.task import Shape, Task
 from arena.types import Sample
@@ -82,6 +83,7 @@ TASK = Task(
     title="say which genes rise and which fall when a regulator is switched",
     label="Predict a response",
     asks="When a regulator is switched, which genes rise and which fall?",
+    view=virtual_cell.perturbation,
     prompts=("arena/perturbation", "arena/perturbation-direction"),
     prompt_of=prompt_of,
     parse=parse,

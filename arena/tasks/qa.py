@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from arena.datasets import virtual_cell
 from arena.tasks.reply import last_tagged
 from arena.tasks.task import Shape, Task
 
@@ -54,6 +55,7 @@ TASK = Task(
     title="answer a question that a paper or a sourced edge settles",
     label="Answer questions",
     asks="What does the literature, or a sourced fact, say?",
+    view=virtual_cell.qa,
     prompts=("arena/qa",),
     prompt_of=lambda _sample: "arena/qa",
     parse=parse,

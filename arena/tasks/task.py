@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from arena.datasets.virtual_cell import VirtualCell
 from arena.types import Sample, TaskName
 
 
@@ -18,8 +19,22 @@ class Shape(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class Scoring:
+    """Scores of a task from the answer and the reference alone; metrics, judges and baselines follow from it."""
+
+    measure: Callable[[Sample, Mapping[str, Any]], dict[str, float | None]]
+    """Values from 0 to 1 of a bound answer, one for each of `dimensions`."""
+    dimensions: tuple[str, ...]
+    """Names of the values; the leaderboard ranks by the first."""
+    criterion: str
+    """Question that a judge answers about the first dimension."""
+    anchors: tuple[str, str, str, str, str, str]
+    """Meaning of the ratings 0 to 5."""
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
-    """One of the five tasks."""
+    """A task: its samples, its prompt, its answers, and its words."""
 
     name: TaskName
     title: str
@@ -28,6 +43,8 @@ class Task:
     """Its name in the leaderboard."""
     asks: str
     """Its question in the leaderboard."""
+    view: Callable[[VirtualCell, int], list[Sample]]
+    """Samples of a virtual cell, by a seed; [] where the cell lacks what the task hides or shows."""
     prompts: tuple[str, ...]
     """Prompt files it may use."""
     prompt_of: Callable[[Sample], str]
@@ -48,6 +65,12 @@ class Task:
     """The reference as a judge and the leaderboard show it."""
     shown: Callable[[Mapping[str, Any]], str]
     """A bound answer as a judge reads it."""
+    own: Scoring | None = None
+    """Scoring of a task beyond the five; theirs is in the rooms of scores, judges and contestants."""
+
+    def perfect(self, sample: Sample) -> dict[str, Any]:
+        """Return the reference as a bound answer: the keys that both hold."""
+        return {key: sample.gold[key] for key in self.answer.model_fields if key in sample.gold}
 
 
 def cell_of(sample: Sample) -> str:

@@ -12,8 +12,8 @@ from arena.contestants.baselines import BASELINES, Markers, Peers, reply
 from arena.contestants.resolve import resolve
 from arena.datasets import make_cells, scarena
 from arena.datasets.virtual_cell import Interaction, VirtualCell, view_all
-from arena.tasks import read_reply
-from arena.types import TASKS, Sample
+from arena.tasks import TASKS, read_reply
+from arena.types import Sample
 from vckg.base.errors import InputError
 from vckg.graph.graph import Graph
 

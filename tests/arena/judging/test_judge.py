@@ -21,7 +21,8 @@ from arena.judging.graph_judge import knowledge_scores
 from arena.judging.llm_judge import answer_text, judge
 from arena.judging.rubric import MOST_CITATIONS, RUBRICS, TOP, total, verdict_schema
 from arena.judging.verdict import UnusableReplyError, parse_compat, parse_verdict
-from arena.types import TASKS, Answer, JudgeCallError, Reply, Sample, Score
+from arena.tasks import TASKS
+from arena.types import Answer, JudgeCallError, Reply, Sample, Score
 from vckg.graph.graph import Graph
 
 SAMPLE = Sample(

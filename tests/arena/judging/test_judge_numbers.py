@@ -16,8 +16,8 @@ from arena.judging.llm_judge import (
     judge,
 )
 from arena.judging.rubric import LONGEST_RATIONALE, LONGEST_REASON, RUBRICS, TOP, total, verdict_schema
-from arena.tasks import TASK_TABLE
-from arena.types import TASKS, Answer, JudgeCallError, Reply, Sample, Score, TaskName, Usage
+from arena.tasks import TASK_TABLE, TASKS
+from arena.types import Answer, JudgeCallError, Reply, Sample, Score, TaskName, Usage
 from vckg.graph.graph import Graph
 
 CELL = {"cell_type": "T cell", "cl_id": "CL:0000084"}

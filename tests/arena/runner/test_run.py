@@ -11,11 +11,12 @@ import pytest
 
 from arena import run_folder
 from arena.contestants.resolve import resolve
-from arena.datasets import fresh, make_samples
+from arena.datasets import fresh
 from arena.judging.evidence import evidence
 from arena.judging.rubric import MOST_CITATIONS, verdict_schema
 from arena.runner import inspect_engine, run
 from arena.runner.judge import judge as judge_run
+from arena.tasks.samples import make_samples
 from arena.types import Sample
 from vckg.base.errors import InputError, KnownError
 from vckg.graph.graph import Graph
