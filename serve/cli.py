@@ -120,8 +120,9 @@ def start(
         engine.checkpoint.tensors.clear()  # the model has its own, packed
         import uvicorn
 
-        from serve.server.app import Limits, Server
+        from serve.server.app import Server
         from serve.server.guard import Hosts, config
+        from serve.server.preparation import Limits
 
         limits = Limits(max_body, 30.0, max_prompt, max_output, min(512, max_output), max_open)
         server = Server(engine, name or model_name, limits, key, Hosts(host, allowed_host or ()))

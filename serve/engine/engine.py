@@ -174,6 +174,8 @@ class Engine:
             raise RequestError("the prompt has no tokens", param="prompt")
         if not all(0 <= t < vocabulary for t in request.prompt):
             raise RequestError(f"a prompt token is outside 0..{vocabulary - 1}", param="prompt")
+        if not all(0 <= t < vocabulary for t, _ in request.params.logit_bias):
+            raise RequestError(f"a token is outside 0..{vocabulary - 1}", param="logit_bias")
         total = len(request.prompt) + request.params.max_tokens
         if total > self.longest:
             raise RequestError(
@@ -185,7 +187,7 @@ class Engine:
     def add(self, request: Request, constraint: Constraint | None = None) -> None:
         """Accept a request; its events come from later steps.
 
-        `constraint` is `grammar.start` of its schema, for callers that compile it on a thread of their own.
+        `constraint` is `grammar.start` of its parameters, for callers that compile it on a thread of their own.
 
         Raises
         ------
@@ -195,8 +197,8 @@ class Engine:
         self.check(request)
         if request.id in self._requests:
             raise RequestError(f"request id {request.id!r} is already in use")
-        if request.params.json_schema is not None and constraint is None:
-            constraint = self.grammar.start(request.params.json_schema)
+        if constraint is None:
+            constraint = self.grammar.start(request.params)
         request.order = next(self._order)
         self._requests[request.id] = request
         self._answers[request.id] = _Answer(TextStream(self.tokenizer, request.params.stop), constraint)
@@ -336,7 +338,7 @@ class Engine:
         events: list[TokenEvent] = []
         moves: list[tuple[Int64, Int64]] = []
         committed: list[tuple[_Round, Accepted]] = []
-        broken: list[tuple[Request, str]] = []
+        broken: list[tuple[Request, ConstraintError]] = []
         for item in rounds:
             request = item.request
             request.forwards += 1
@@ -349,7 +351,7 @@ class Engine:
             try:
                 accepted = choose(request, item.tree, scores[rows], best[rows], constraint)
             except ConstraintError as error:
-                broken.append((request, str(error)))
+                broken.append((request, error))
                 continue
             if any(node != k for k, node in enumerate(accepted.nodes)):
                 base = request.computed + 1
@@ -368,7 +370,7 @@ class Engine:
         for request, problem in broken:
             log.warning("request %s ends: %s", request.id, problem)
             self._finish(request, FinishReason.ERROR)
-            events.append(TokenEvent(request.id, (), "", (), FinishReason.ERROR, problem, "response_format"))
+            events.append(TokenEvent(request.id, (), "", (), FinishReason.ERROR, str(problem), problem.param))
         return events
 
     def _commit(self, item: _Round, accepted: Accepted, scores: torch.Tensor, now: float) -> TokenEvent:
