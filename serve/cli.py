@@ -215,7 +215,8 @@ def load_engine(
 
 def make_scheduler(name: str, config: EngineConfig, pace_s: float) -> Scheduler:
     """One of `SCHEDULERS` over a new cache; Echo starts from a guess of the step times and learns the machine's."""
-    from serve.echo.scheduler import EchoConfig, EchoForest, EchoScheduler
+    from serve.echo.cache_policy import EchoConfig, EchoForest
+    from serve.echo.scheduler import EchoScheduler
     from serve.kv_cache.prefix_cache import PrefixForest
     from serve.scheduling.estimators import FIRST_GUESS, LearningTimeModel
     from serve.scheduling.scheduler import Scheduler
