@@ -204,11 +204,13 @@ def load_engine(
     use_threads(threads)
     from serve.engine.engine import Engine, EngineConfig
     from serve.model.decoder import Model
+    from serve.model.linear import check_device, check_precision
 
+    chosen = precision or ("float16" if device == "cpu" else "bfloat16")
+    check_precision(chosen, check_device(device))
     config = EngineConfig(cache_tokens, 16, max_running, step_tokens)
     note(f"reading {model or 'the embedded model'} ...")
     checkpoint = load_checkpoint(path)
-    chosen = precision or ("float16" if device == "cpu" else "bfloat16")
     made = make_scheduler(scheduler, config, pace)
     return Engine(Model.load(checkpoint, chosen, device), checkpoint, config, None, made), checkpoint.name
 

@@ -18,7 +18,7 @@ from serve.errors import ModelError
 from serve.forest_attention.step import Saving, Shared, share
 from serve.kv_cache.attention_metadata import AttentionPlan, Int64, Span
 from serve.kv_cache.paged_kv import PagedKV
-from serve.model import torch_layers as torch_ops
+from serve.model import torch_layers
 from serve.model.linear import Linear, check_precision, make_linear
 from serve.model.weights import Dimensions, Weights
 
@@ -222,9 +222,9 @@ class Model:
         heads = qkv.view(len(qkv), d.heads + 2 * d.kv_heads, d.head_width)
         q, k, v = torch.split(heads, [d.heads, d.kv_heads, d.kv_heads], 1)
         if len(layer.q_norm):
-            q = torch_ops.rms_norm(q, layer.q_norm, d.eps)
-            k = torch_ops.rms_norm(k, layer.k_norm, d.eps)
-        return torch_ops.rotate(q, cos, sin), torch_ops.rotate(k, cos, sin), v
+            q = torch_layers.rms_norm(q, layer.q_norm, d.eps)
+            k = torch_layers.rms_norm(k, layer.k_norm, d.eps)
+        return torch_layers.rotate(q, cos, sin), torch_layers.rotate(k, cos, sin), v
 
 
 class Step(Protocol):
@@ -247,7 +247,7 @@ class _TorchStep:
         positions = torch.as_tensor(plan.positions, device=model.device)
         self.cos, self.sin = model.cos[positions], model.sin[positions]
         self.slots = torch.as_tensor(plan.slots, device=model.device)
-        self.masks = [torch_ops.visible(plan, span, model.device) for span in plan.spans]
+        self.masks = [torch_layers.visible(plan, span, model.device) for span in plan.spans]
         self.shared = _shared(model, plan, _rows_alone(plan))
         if self.shared is not None:
             for span, mask in zip(plan.spans, self.masks, strict=True):
@@ -257,7 +257,7 @@ class _TorchStep:
     def add_norm(self, x: torch.Tensor, delta: torch.Tensor | None, weight: torch.Tensor) -> torch.Tensor:
         if delta is not None:
             x += delta
-        return torch_ops.rms_norm(x, weight, self.model.dims.eps)
+        return torch_layers.rms_norm(x, weight, self.model.dims.eps)
 
     def attention(self, index: int, layer: Layer, qkv: torch.Tensor) -> torch.Tensor:
         q, k, v = self.model.split(layer, qkv, self.cos, self.sin)
@@ -272,10 +272,10 @@ class _TorchStep:
         for span, mask in zip(self.plan.spans, self.masks, strict=True):
             rows = slice(span.start, span.stop)
             if before is None or self.shared is None or not self.shared.begin[rows].any():
-                parts.append(torch_ops.attend_span(q[rows], span, mask, self.cache, index))
+                parts.append(torch_layers.attend_span(q[rows], span, mask, self.cache, index))
             else:
                 held = before[0][rows], before[1][rows]
-                parts.append(torch_ops.attend_rest(q[rows], span, mask, self.cache, index, held))
+                parts.append(torch_layers.attend_rest(q[rows], span, mask, self.cache, index, held))
         return torch.cat(parts).reshape(len(qkv), -1)
 
 
@@ -285,7 +285,7 @@ class _CompiledStep:
     def __init__(self, model: Model, plan: AttentionPlan, cache: PagedKV) -> None:
         self.model, self.plan, self.cache = model, plan, cache
         self.cos, self.sin = model.cos[plan.positions].numpy(), model.sin[plan.positions].numpy()
-        self.blocked = [(s, torch_ops.visible(plan, s, model.device)) for s in plan.spans if _blocked(s)]
+        self.blocked = [(s, torch_layers.visible(plan, s, model.device)) for s in plan.spans if _blocked(s)]
         self.alone = _rows_alone(plan)
         self.shared = _shared(model, plan, self.alone)
         self.begin = np.zeros(plan.rows, np.int32) if self.shared is None else self.shared.begin
@@ -326,7 +326,7 @@ class _CompiledStep:
             kernels.attend(rows, self.alone, *seen, keys, values, self.begin, self.lse, out.numpy())
         for span, mask in self.blocked:
             part = slice(span.start, span.stop)
-            out[part] = torch_ops.attend_span(queries[part], span, mask, self.cache, index)
+            out[part] = torch_layers.attend_span(queries[part], span, mask, self.cache, index)
         return out.view(len(qkv), -1)
 
 

@@ -1,6 +1,6 @@
 """Echo's choice of batch work, over a picture of somebody else's requests and cache. No vLLM is imported here.
 
-`serve.echo.scheduler` decides and carries out; here it only decides. The caller keeps a `serve.request.Request` as the picture of
+`serve.echo.scheduler.scheduler` decides and carries out; here it only decides. The caller keeps a `serve.request.Request` as the picture of
 each request, says where the cache stands through `Pool`, and lets its own machinery carry out the `Plan`.
 """
 

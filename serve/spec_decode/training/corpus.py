@@ -65,7 +65,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Answer:
-    """One prompt with an answer; states float16[T - 1, 4H] (taps, final) of all but the last token."""
+    """One prompt with an answer; states float16[T - 1, 4H] (taps, final), on the CPU, of all but the last token."""
 
     prompt: CorpusPrompt
     draw: int
@@ -107,7 +107,7 @@ class Writer:
             np.asarray(tokens, np.int64), plan, self.cache, want_taps=True, want_final=True
         )
         assert states is not None
-        return logits, states.half()
+        return logits, states.half().cpu()
 
     def step(self, prompts: Iterator[CorpusPrompt]) -> list[Answer]:
         """One token for every answer, with the rows of as many new prompts as fit; the answers that ended."""
@@ -160,7 +160,7 @@ class Writer:
         drawn = [i for i, slot in enumerate(slots) if slot.draw]
         if drawn:
             warm = (logits[[order[i] for i in drawn]] / WARMTH).softmax(-1).cumsum_(-1)
-            coin = torch.rand(len(drawn), 1, generator=self.generator) * warm[:, -1:]
+            coin = torch.rand(len(drawn), 1, generator=self.generator).to(warm.device) * warm[:, -1:]
             best[drawn] = torch.searchsorted(warm, coin)[:, 0].clamp(max=warm.shape[1] - 1)
         return list(map(int, best.tolist()))
 
