@@ -120,8 +120,9 @@ def start(
         engine.checkpoint.tensors.clear()  # the model has its own, packed
         import uvicorn
 
-        from serve.server.app import Limits, Server
+        from serve.server.app import Server
         from serve.server.guard import Hosts, config
+        from serve.server.preparation import Limits
 
         limits = Limits(max_body, 30.0, max_prompt, max_output, min(512, max_output), max_open)
         server = Server(engine, name or model_name, limits, key, Hosts(host, allowed_host or ()))
@@ -216,7 +217,8 @@ def load_engine(
 
 def make_scheduler(name: str, config: EngineConfig, pace_s: float) -> Scheduler:
     """One of `SCHEDULERS` over a new cache; Echo starts from a guess of the step times and learns the machine's."""
-    from serve.echo.scheduler import EchoConfig, EchoForest, EchoScheduler
+    from serve.echo.cache_policy import EchoConfig, EchoForest
+    from serve.echo.scheduler import EchoScheduler
     from serve.kv_cache.prefix_cache import PrefixForest
     from serve.scheduling.estimators import FIRST_GUESS, LearningTimeModel
     from serve.scheduling.scheduler import Scheduler

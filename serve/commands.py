@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from serve import command_app as application
+from serve.atomic import write_text
 from serve.errors import InputError
 from serve.vllm_plugins.command import export_vllm
 
@@ -38,14 +38,6 @@ def register(app: typer.Typer) -> None:
 def note(text: str) -> None:
     """One line of progress on stderr, with the time of day."""
     application.note(f"{time.strftime('%H:%M:%S')} {text}")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def plan(

@@ -10,10 +10,11 @@ import bisect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from serve.echo.scheduler import EchoConfig, EchoForest, EchoScheduler, StepTimes
+from serve.echo.cache_policy import EchoConfig, EchoForest
+from serve.echo.scheduler import EchoScheduler
 from serve.kv_cache.prefix_cache import Block
 from serve.request import Priority, Request, SamplingParams, Timeline
-from serve.scheduling.estimators import StepWork
+from serve.scheduling.estimators import StepTimes, StepWork
 from serve.scheduling.scheduler import Chunk, Schedule, urgency
 
 Lookup = Callable[[int], int | None]

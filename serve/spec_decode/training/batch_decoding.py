@@ -8,7 +8,6 @@ and the last hidden states that `serve.spec_decode.training.batch_training` trai
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from serve.atomic import replacing
 from serve.model import torch_layers
 from serve.model.decoder import Layer, Model
 from serve.spec_decode.training.corpus import WARMTH
@@ -264,8 +264,7 @@ def write_texts(
 
 def save_texts(path: Path, texts: list[Text]) -> None:
     """Keep texts; their tokens alone, so about two bytes a token."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as out:
+    with replacing(path) as temporary, temporary.open("wb") as out:
         np.savez(
             out,
             number=np.asarray([t.number for t in texts], np.int32),
@@ -274,7 +273,6 @@ def save_texts(path: Path, texts: list[Text]) -> None:
             prompt_length=np.asarray([t.prompt_length for t in texts], np.int32),
             tokens=np.concatenate([t.tokens for t in texts]) if texts else np.zeros(0, np.int32),
         )
-    temporary.replace(path)
 
 
 def load_texts(path: Path) -> list[Text]:

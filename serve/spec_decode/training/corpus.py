@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from serve.atomic import replacing
 from serve.errors import InputError
 from serve.kv_cache.attention_metadata import LAST_LOGITS, NO_LOGITS, Segment, plan_attention, slots_of
 from serve.model.decoder import Model
@@ -194,8 +194,7 @@ def save_shard(path: Path, shard: list[Answer]) -> None:
     # The last token of an answer was never fed, so it has no state; a row of zeros keeps one offset table.
     states = torch.cat([torch.cat([a.states, a.states.new_zeros(1, a.states.shape[1])]) for a in shard])
     hidden = states.shape[1] // 4
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as out:
+    with replacing(path) as temporary, temporary.open("wb") as out:
         np.savez(
             out,
             tokens=np.concatenate(whole),
@@ -207,7 +206,6 @@ def save_shard(path: Path, shard: list[Answer]) -> None:
             taps=states[:, : 3 * hidden].contiguous().numpy(),
             final=states[:, 3 * hidden :].contiguous().numpy(),
         )
-    temporary.replace(path)
 
 
 def read_prompts(path: Path, tokenizer: Any, done: set[int], longest: int) -> Iterator[CorpusPrompt]:
@@ -324,8 +322,7 @@ def write_answers(
     largest = max(int(t.max()) for t in answers.values())
     largest = max(largest, *(int(t.max()) for _, t in prompts.values()))
     small = np.uint16 if largest < 2**16 else np.uint32
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as out:
+    with replacing(path) as temporary, temporary.open("wb") as out:
         np.savez_compressed(
             out,
             number=np.asarray(order, np.int32),
@@ -337,7 +334,6 @@ def write_answers(
             answer_length=np.asarray([len(answers[k]) for k in keys], np.int32),
             answers=np.concatenate([answers[k] for k in keys]).astype(small),
         )
-    temporary.replace(path)
 
 
 def read_answers(path: Path) -> Iterator[tuple[CorpusPrompt, int, list[int]]]:

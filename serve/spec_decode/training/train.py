@@ -7,7 +7,6 @@ bring more shards. The learning rate falls linearly to zero over the time given 
 from __future__ import annotations
 
 import json
-import os
 import random
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from serve.atomic import replacing, write_text
 from serve.errors import InputError
 from serve.spec_decode.dart_head import DraftHead, HeadConfig
 from serve.spec_decode.eagle_head import rollout_losses
@@ -183,15 +183,11 @@ class Trainer:
         for name, parameter in self.head.named_parameters():
             if state := self.optimizer.state.get(parameter):
                 moments[f"{name}.first"], moments[f"{name}.second"] = state["exp_avg"], state["exp_avg_sq"]
-        suffix = f".{os.getpid()}.tmp"
         for name, tensors in (("weights", self.head.state_dict()), ("moments", moments)):
-            temporary = self.folder / (name + suffix)
-            save_file({n: t.contiguous() for n, t in tensors.items()}, temporary)
-            temporary.replace(self.folder / f"{name}.safetensors")
+            with replacing(self.folder / f"{name}.safetensors") as temporary:
+                save_file({n: t.contiguous() for n, t in tensors.items()}, temporary)
         state = asdict(self.progress) | {"coverage": self.coverage, "settings": asdict(self.settings)}
-        temporary = self.folder / ("progress" + suffix)
-        temporary.write_text(json.dumps(state, indent=1), encoding="utf-8")
-        temporary.replace(self.folder / "progress.json")
+        write_text(self.folder / "progress.json", json.dumps(state, indent=1))
 
     def losses(self, answer: Answered, anchors: list[int]) -> Losses:
         """Run one answer in the way of this head's kind; linear layers in bfloat16 where the device has it."""
