@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,13 +19,6 @@ if TYPE_CHECKING:
 
 CENSUS = ("accordion:CELLxGENE",)
 MACRO_ROLES = ("development", "vote")
-PUBLISHED_FILTER = re.compile(
-    r"^RPL\d+|^RPS\d+|^RPLP\d*|^RPSA|^MT-|^MRPL\d+|^MRPS\d+|^EEF\d|^EIF\d|^ATP\d|^COX\d|^NDUF|^UBC$|^UBA52$|^ACTB$"
-    r"|^ACTG1$|^GAPDH$|^B2M$|^MALAT1$|^NEAT1$|^FTL$|^FTH1$|^TPT1$|^TMSB4X$|^TMSB10$",
-    re.IGNORECASE,
-)
-"""The reference implementation's filter, for the row that reproduces it; ours is `data/gene_families.tsv`."""
-
 
 def benchmark(
     what: Annotated[str, typer.Argument(help="annotation, scarena, ablation or lists.")],
@@ -188,6 +180,7 @@ def reproduction(graph: Graph, data: Path) -> tuple[Bench, list[Question]]:
     import pandas as pd
 
     from gather.benchmark.data_sets import sentence_questions
+    from gather.benchmark.paper_protocol import PUBLISHED_FILTER
     from gather.benchmark.scores import Bench
     from gather.retrieval.query import query_genes
     from vckg.graph.graph import Graph as GraphClass
