@@ -67,7 +67,7 @@ SETS = {
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Counts of a written set: sentences, cells of the file, labels, and cells by label without a Cell Ontology term."""
+    """Counts of a written set; `unmapped` counts the cells of each label without a Cell Ontology term."""
 
     sentences: int
     cells: int

@@ -11,10 +11,34 @@ LABELS = {
     "immune": ["plasma cell", "animal cell", "mast cell", "naive B cell", "regulatory T cell"],
     "lung": ["nk cell", "type i pneumocyte", "b cell", "macrophage", "novel cell"],
 }
-ODD_NAMES = (
-    "RPL3 RPSA MT-CO1 ATP1A2 RP11-34P13.7 CTD-2 CTE-1 LINC001 AC12345.1 AC1234.1 ENSG00000 FOO-AS1 BAR-DT actb "
-    "RNU6 RN7SK MIR21 MIRLET SNORD3 SCARNA2 RNA5S MTRNR2L1 RF00019 RF001 EEF1A1 TMSB10 TMSB101 DUP DUP"
-).split()
+ODD_NAMES = [
+    *(
+        "RPL3",
+        "RPSA",
+        "MT-CO1",
+        "ATP1A2",
+        "RP11-34P13.7",
+        "CTD-2",
+        "CTE-1",
+        "LINC001",
+        "AC12345.1",
+        "AC1234.1",
+    ),
+    *(
+        "ENSG00000",
+        "FOO-AS1",
+        "BAR-DT",
+        "actb",
+        "RNU6",
+        "RN7SK",
+        "MIR21",
+        "MIRLET",
+        "SNORD3",
+        "SCARNA2",
+        "RNA5S",
+    ),
+    *("MTRNR2L1", "RF00019", "RF001", "EEF1A1", "TMSB10", "TMSB101", "DUP", "DUP"),
+]
 
 
 def public_form(name: str) -> ad.AnnData:
