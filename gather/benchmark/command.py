@@ -128,8 +128,8 @@ def scarena(bench: Bench, data: Path) -> Iterator[str]:
         for all_of_them in (questions, in_order)
     )
     yield from _header("SC-Arena's 608 cell sentences, open set, no LLM", "scarena", bench.graph)
-    yield "A cell's genes are ranked by TF-IDF over the 608 sentences (`gather.benchmark.data_sets.by_rarity`), as those of"
-    yield "a file's cells are; the row *genes by expression* keeps the order of the sentence and needs no other cell."
+    yield "Genes of a cell are ranked by TF-IDF over the 608 sentences (`gather.benchmark.data_sets.by_rarity`), as for"
+    yield "the cells of a file; the row *genes by expression* keeps the order of the sentence and needs no other cell."
     yield ""
     own, filtered = reproduction(bench.graph, data)
     rows = [
@@ -288,9 +288,10 @@ def paper(bench: Bench, data: Path) -> Iterator[str]:
     from gather.benchmark.scores import comparison, retrieval_line, table
 
     yield from _header("The paper's closed lists on SC-Arena's cells, no LLM", "paper", bench.graph)
-    yield "One SC-Arena sentence of each of the 34 and 30 official candidates, 50 genes, closed list: a stand-in for the"
-    yield "paper's own cells (`gather data`). Half of these sentences took part in the choice of the default score, so"
-    yield "its rows are no held-out result. The paper's figures are exact accuracy with a language model on other cells."
+    yield "One SC-Arena sentence of each of the 34 and 30 official candidates, 50 genes, closed list: a stand-in"
+    yield "for the paper's own cells (`gather data`). Half of these sentences took part in the choice of the default"
+    yield "score, so its rows are no held-out result. The paper prints exact accuracy with a language model, on its"
+    yield "own cells."
     yield ""
     for name, facts in paper_sets().items():
         questions = paper_questions(bench.graph, data, name)

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
 from vckg.base.errors import InputError, did_you_mean
 from vckg.base.resources import resource
@@ -90,10 +89,11 @@ def paper_sets() -> Mapping[str, PaperSet]:
     """Return the two test sets, ``immune`` and ``lung``."""
     stored: dict[str, Any] = json.loads(resource("data", "paper_sets.json").read_text(encoding="utf-8"))
     stored.pop("about")
-    return {
-        name: PaperSet(**{key: tuple(v) if isinstance(v, list) else v for key, v in facts.items()})
-        for name, facts in stored.items()
-    }
+    sets = {}
+    for name, facts in stored.items():
+        lists: dict[str, Any] = {key: tuple(facts[key]) for key in ("excluded", "candidates")}
+        sets[name] = PaperSet(**(facts | lists))
+    return sets
 
 
 def paper_set(name: str) -> PaperSet:
@@ -178,7 +178,7 @@ def _sentences(
     Ties keep the order of the file. Where a name stands twice, its last column gives `df`, as in the official
     script, which keeps the weights by name.
     """
-    values = sp.csr_matrix(matrix) if sp.issparse(matrix) else np.asarray(matrix)
+    values: Any = matrix.tocsr() if hasattr(matrix, "tocsr") else np.asarray(matrix)
     detected = np.asarray((values > 0).sum(axis=0)).ravel()
     weights = np.where(detected > 0, np.log(values.shape[0] / (detected + 1)), 0.0)
     last = {name: column for column, name in enumerate(names)}
@@ -190,7 +190,7 @@ def _sentences(
 def _top_genes(
     row: Any, names: Sequence[str], idf: npt.NDArray[np.float64], kept: npt.NDArray[np.bool_]
 ) -> tuple[str, ...]:
-    values = row.toarray().ravel() if sp.issparse(row) else row
+    values = row.toarray().ravel() if hasattr(row, "toarray") else row
     columns = np.flatnonzero((values > 0) & kept)
     strength = np.log1p(values[columns]) * idf[columns]
     best = columns[np.argsort(-strength, kind="stable")[:TOP]]

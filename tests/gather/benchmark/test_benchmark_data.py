@@ -90,7 +90,7 @@ def test_a_candidate_without_a_sentence_is_an_error(blood_graph, tmp_path):
     (tmp_path / "scarena").mkdir()
     row = {"cell_sentence": "CD3D CD3E", "cell_ontology_id": "CL:0000084"}
     (tmp_path / "scarena" / "cell_sentences_fixed.jsonl").write_text(json.dumps(row), encoding="utf-8")
-    with pytest.raises(InputError, match="no sentence of .*plasmablast.*wanted all 34 candidates"):
+    with pytest.raises(InputError, match=r"no sentence of .*plasmablast.*wanted all 34 candidates"):
         paper_questions(blood_graph, tmp_path, "immune")
 
 
