@@ -27,7 +27,7 @@ GraphOption = Annotated[
     Path | None,
     typer.Option("--graph", "-g", help="Graph folder; by default the one `vckg` keeps.", show_default=False),
 ]
-ScoreOption = Annotated[str, typer.Option(help="calibrated, paper, dwpc, ppr or hypergeometric.")]
+ScoreOption = Annotated[str, typer.Option(help="calibrated (the default) or paper (the published score).")]
 HopsOption = Annotated[int, typer.Option(help="Longest walk of the evidence (1 to 3).")]
 ExcludeOption = Annotated[
     list[str] | None,
@@ -121,21 +121,35 @@ def data(
         Path | None, typer.Argument(help="Its public h5ad; without it, where to get it.")
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON lines to write.")] = None,
-    fraction: Annotated[float, typer.Option(help="Of each label's cells.")] = 0.1,
-    top: Annotated[int, typer.Option(help="Genes of a sentence.")] = 100,
-    donor: Annotated[list[str] | None, typer.Option(help="Only these donors; may be repeated.")] = None,
+    protocol: Annotated[
+        str, typer.Option(help="paper (the official draw of cells and genes) or own (any file and share).")
+    ] = "paper",
+    small: Annotated[
+        bool, typer.Option("--small", help="With --protocol paper: the official small set.")
+    ] = False,
+    fraction: Annotated[
+        float | None, typer.Option(help="With --protocol own: share of each label's cells. Default 0.1.")
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(help="With --protocol own: genes of a sentence. Default 100.")
+    ] = None,
+    donor: Annotated[
+        list[str] | None, typer.Option(help="With --protocol own: only these donors; may be repeated.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="With --protocol own: seed of the draw. Default 0.")
+    ] = None,
     label_map: Annotated[Path | None, typer.Option(help="Table of label and cl_id.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
     graph: GraphOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Prepare one of the paper's two test sets as cell sentences, from its public file."""
+    """Write one of the paper's two test sets as cell sentences, from its public file."""
     from gather.benchmark.paper_data import prepare
-    from vckg.base.console import err
 
+    own = {"fraction": fraction, "top": top, "seed": seed, "donors": donor or None}
     done = prepare(
-        name, source, output or Path(f"{name}.jsonl"), _graph(graph), fraction=fraction, top=top, seed=seed,
-        donors=donor or (), label_map=label_map,
+        name, source, output or Path(f"{name}.jsonl"), _graph(graph), protocol=protocol, small=small,
+        label_map=label_map, own={key: value for key, value in own.items() if value is not None},
     )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(asdict(done), sort_keys=True, default=str))
