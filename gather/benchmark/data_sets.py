@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from gather.cells.adata import AUTO, cell_groups
-from gather.cells.expression import Expression, Ranking, rank_cell_sets, read_expression
+from gather.cells.adata import cell_groups
+from gather.cells.expression import Expression, rank_cell_sets, read_expression
 from gather.cells.file import open_h5ad
+from gather.cells.options import AUTO, Ranking
 from gather.retrieval.query import (
     DEFAULT_TOP,
     CellSet,

@@ -200,7 +200,14 @@ def _surest(kinds: Array, own: Array, support: Any, beliefs: Any) -> float:
 
 @compiled
 def _sure_above(
-    winner: int, higher: Array, kinds: Any, closure: Array, own: Array, support: Any, beliefs: Any, sure: Array
+    winner: int,
+    higher: Array,
+    kinds: Any,
+    closure: Array,
+    own: Array,
+    support: Any,
+    beliefs: Any,
+    sure: Array,
 ) -> None:
     """Fill the confidence of a winner's ancestors: by the winner's support, or that of the surest kind.
 

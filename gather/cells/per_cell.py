@@ -1,10 +1,10 @@
-"""Every cell by itself, streamed: two passes over the file, blocks of rows, memory that does not grow with
-the cells.
+"""Annotate every cell by itself, in two passes over blocks of rows; memory does not grow with the cells.
 
-First pass: what the values are like, and in how many cells each gene is detected. Second: each cell's top genes by
-TF-IDF, scores, label. The rule of the label is `gather.labelling.decide.Labeller`'s; compiled code follows it and hands back the
-cells that it cannot decide. Per-cell answers carry label, confidence, a bound of the false discovery rate and status;
-evidence is for cell sets (``gather explain`` takes a cell's genes).
+The first pass surveys the values and counts the cells that detect each gene. The second ranks each cell's genes by
+TF-IDF, scores the candidates and labels the cell. `gather.labelling.decide.Labeller` owns the rule of the label.
+Compiled code follows it, and leaves to it the cells that need exact false discovery rates. An answer holds label,
+confidence, a bound of the false discovery rate and status. Evidence is for cell sets; ``gather explain`` takes a
+cell's genes.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 Done = Callable[[float], None]
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 _COUNTS_RATIO = 1.3
 """Between numbers of discoveries whose critical values are kept: a smaller one leaves fewer cells undecided."""
@@ -195,33 +195,33 @@ class CellAnnotator:
 
     def annotate(self, block: Block) -> CellAnswers:
         """Annotate the cells of one block of rows."""
-        columns, found = self.ranked(block)
-        n = len(found)
-        for length in np.unique(found[found > 0]).tolist():
-            if not self._known[length]:  # told last: other threads may read the row from then on
+        columns, n_genes = self.ranked(block)
+        n = len(n_genes)
+        for length in np.unique(n_genes[n_genes > 0]).tolist():
+            if not self._known[length]:  # set last: other threads may read the row from then on
                 self._critical[length] = self.null.critical(self._ranks[:length], self._levels)
                 self._known[length] = True
         best, statistic = np.full(n, -1, np.int32), np.zeros(n)
         answers = CellAnswers(np.full(n, -1, np.int32), np.zeros(n, np.uint8), np.zeros(n), np.ones(n))
-        arrays = (columns, found, best, statistic, answers.term, answers.status, answers.confidence)
+        arrays = (columns, n_genes, best, statistic, answers.term, answers.status, answers.confidence)
         self._label(arrays, self._critical, self._counts)
         self._settle(arrays)
         for c in np.unique(best[best >= 0]).tolist():
             cells = np.flatnonzero(best == c)
-            p = self.null.p_of_prefixes(c, statistic[cells], found[cells], self._ranks)
+            p = self.null.p_of_prefixes(c, statistic[cells], n_genes[cells], self._ranks)
             most = np.where(answers.term[cells] >= 0, MAX_FDR, 1.0)
             answers.fdr[cells] = np.minimum(p * len(self._testable), most)
         return answers
 
     def ranked(self, block: Block) -> tuple[Array, Array]:
         """Return each cell's strongest genes by TF-IDF, columns int32[cells, top], and how many, int32[cells]."""
-        columns, found = np.zeros((block.shape[0], self.top), np.int32), np.zeros(block.shape[0], np.int32)
-        how = (self.counts, TARGET_SUM, self.idf, self._order, columns, found)
+        columns, n_genes = np.zeros((block.shape[0], self.top), np.int32), np.zeros(block.shape[0], np.int32)
+        settings = (self.counts, TARGET_SUM, self.idf, self._order, columns, n_genes)
         if isinstance(block, np.ndarray):
-            rank_dense(block, *how)
+            rank_dense(block, *settings)
         else:
-            rank_sparse(block.indptr, block.indices, block.data, *how)
-        return columns, found
+            rank_sparse(block.indptr, block.indices, block.data, *settings)
+        return columns, n_genes
 
     def _label(self, arrays: tuple[Array, ...], critical: Array, counts: Array) -> None:
         columns, n_genes, *filled = arrays
@@ -232,11 +232,11 @@ class CellAnnotator:
 
     def _settle(self, arrays: tuple[Array, ...]) -> None:
         """Label the undecided cells again, with exactly what Benjamini-Hochberg discovers for each."""
-        columns, found, status = arrays[0], arrays[1], arrays[5]
+        columns, n_genes, status = arrays[0], arrays[1], arrays[5]
         undecided = np.flatnonzero(status == UNDECIDED).tolist()
         critical = np.empty((len(self._critical) if undecided else 0, 1, len(self._testable)))
         for cell in undecided:
-            n = int(found[cell])
+            n = int(n_genes[cell])
             p = self.null.p_values(self._statistic(columns[cell, :n]), self._ranks[:n])
             critical[n, 0] = np.where(self._fdr(p) <= MAX_FDR, -np.inf, np.inf)
             self._label(tuple(a[cell : cell + 1] for a in arrays), critical, np.ones(1, np.int64))
@@ -251,7 +251,7 @@ class CellAnnotator:
         return fdr
 
     def decide(self, columns: Array) -> Decision:
-        """Decide one cell from its ranked genes, columns of the file, by the rule itself: `gather.labelling.decide.Labeller`.
+        """Decide one cell from its ranked genes, columns of the file, as `gather.labelling.decide.Labeller` does.
 
         `annotate` gives the same term, status and confidence, a hundred times faster. The null is that of single
         cells: genes are drawn as often as they are detected times their inverse document frequency.
@@ -263,8 +263,8 @@ class CellAnnotator:
         statistic = self._statistic(columns)
         p = self.null.p_values(statistic, weights) if len(query) else np.ones(len(statistic))
         score = statistic * self._scaling[0]
-        found = Convergence(query, "Cell", self.retriever.nodes, score, p, self._fdr(p))
-        return self._labeller.decide(found, self.retriever.support(query), top=1)
+        convergence = Convergence(query, "Cell", self.retriever.nodes, score, p, self._fdr(p))
+        return self._labeller.decide(convergence, self.retriever.support(query), top=1)
 
 
 def annotate_each_cell(
@@ -276,9 +276,7 @@ def annotate_each_cell(
     candidates: Iterable[int] | None = None,
     done: Done = lambda _steps: None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Annotate every cell of an AnnData, backed or in memory; return ``obs`` columns and what to say about
-    it.
-    """
+    """Annotate every cell of an AnnData, backed or in memory; return ``obs`` columns and their origin by name."""
     say_if_compiling(label_cells, "the loops of per-cell annotation")
     with ExitStack() as stack:
         file = opened_file(adata, stack)
@@ -288,10 +286,10 @@ def annotate_each_cell(
             rows = held[place.where] = stack.enter_context(rows_of(place, adata.n_obs))
             return survey_in_threads(rows, done=lambda n: done(n / 2))
 
-        place, found = choose(adata, layer, survey, file=file)
+        place, surveyed = choose(adata, layer, survey, file=file)
         rows = held[place.where]
         names_from, panel = names_that_ground(graph, place.var)
-        annotator = make_annotator(rows.shape[0], panel, found, graph, parameters, candidates=candidates)
+        annotator = make_annotator(rows.shape[0], panel, surveyed, graph, parameters, candidates=candidates)
         answers = CellAnswers.joined(stream(rows, annotator, done=lambda n: done(n / 2)))
     return obs_of(answers, annotator.ontology), {"values": place.where, "gene_names": names_from}
 
@@ -310,22 +308,20 @@ def survey_in_threads(
 ) -> Survey:
     """Return the survey of rows `start` to `stop`, the first pass over a file; it stops at a negative value."""
     total = Survey.empty(rows.shape[1])
-    for n, found in _worked(rows, survey_of, start, stop):
-        total = total + found
+    for n, part in _map_blocks(rows, survey_of, start, stop):
+        total = total + part
         done(n)
         if total.scaled:
             break
     return total
 
 
-def _worked(
-    rows: Rows, work: Callable[[Block], Made], start: int, stop: int | None, threads: int | None = None
-) -> Iterator[tuple[int, Made]]:
-    """Yield for consecutive blocks how many rows each has and what `work` makes of it; one thread reads while the
-    others work, a few blocks in flight.
-    """
+def _map_blocks(
+    rows: Rows, work: Callable[[Block], Result], start: int, stop: int | None, threads: int | None = None
+) -> Iterator[tuple[int, Result]]:
+    """Yield the rows and the result of `work` for consecutive blocks; one thread reads while the others work."""
     threads = threads or min(usable_cpus(), 8)
-    waiting: deque[tuple[int, Future[Made]]] = deque()
+    waiting: deque[tuple[int, Future[Result]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for low, high in rows.spans(start, stop):
             waiting.append((high - low, pool.submit(work, rows.block(low, high))))
@@ -346,7 +342,7 @@ def make_annotator(
     *,
     candidates: Iterable[int] | None = None,
 ) -> CellAnnotator:
-    """Return the annotator of a file that was surveyed."""
+    """Return the annotator of a surveyed file."""
     panel = Panel(
         panel.names, panel.nodes, found.detected / n_cells, panel.ambiguous, panel.ungrounded, panel.technical
     )
@@ -363,13 +359,13 @@ def stream(
     done: Done = lambda _steps: None,
 ) -> Iterator[CellAnswers]:
     """Yield the answers of consecutive blocks."""
-    for n, answers in _worked(rows, annotator.annotate, start, stop, threads):
+    for n, answers in _map_blocks(rows, annotator.annotate, start, stop, threads):
         yield answers
         done(n)
 
 
 def obs_of(answers: CellAnswers, ontology: Ontology) -> dict[str, Any]:
-    """Return the columns of ``obs`` by suffix."""
+    """Return the columns of ``obs``, by suffix."""
     known, codes = np.unique(answers.term, return_inverse=True)
     labels = np.array([ontology.names[i] if i >= 0 else UNKNOWN for i in known.tolist()], dtype=object)
     curies = np.array([ontology.terms[i] if i >= 0 else UNKNOWN for i in known.tolist()], dtype=object)

@@ -303,7 +303,14 @@ def _is_sound(folder: Path) -> bool:
         if is_stamped(seen):
             return True
         sound = all(sha256_of(folder / name) == checksum for name, checksum in checksums.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):  # damaged: computed again
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ):  # damaged: computed again
         return False
     if sound:
         stamp(seen)

@@ -16,9 +16,9 @@ import pytest
 import scipy.sparse as sp
 
 import gather.cells.file as annotate_file_module
-from gather.cells.adata import Options
 from gather.cells.command import annotate_file
 from gather.cells.file import open_h5ad
+from gather.cells.options import Options
 from vckg.base.errors import InputError
 
 ROOT = Path(__file__).parents[3]
@@ -99,7 +99,8 @@ def bloated(file, _folder):
 @pytest.mark.parametrize(
     ("change", "said"),
     [(soft, "soft link"), (dangling, "external link"), (values_elsewhere, "another file"), (virtual, "another file"),
-     (too_deep, "deep"), (bloated, "claims"), (float_indices("indices"), "indices' holds float32, wanted whole numbers"),
+     (too_deep, "deep"), (bloated, "claims"),
+     (float_indices("indices"), "indices' holds float32, wanted whole numbers"),
      (float_indices("indptr"), "indptr' holds float32, wanted whole numbers")],
 )  # fmt: skip
 def test_what_leads_out_of_a_file_or_bloats_it_is_refused(blood_graph, source, tmp_path, change, said):
@@ -185,7 +186,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import gather.cells.file as module
-from gather.cells.adata import Options
+from gather.cells.options import Options
 from gather.cells.command import annotate_file
 from vckg.graph.graph import Graph
 folder = Path(sys.argv[1])
