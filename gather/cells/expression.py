@@ -8,12 +8,13 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from gather.cells.options import Ranking
 from gather.cells.row_blocks import Rows
 from gather.cells.values import Place, Survey, choose, rows_of, survey_rows
 from gather.retrieval.query import CellSet, Panel, ground_panel
@@ -26,10 +27,8 @@ if TYPE_CHECKING:
     from vckg.graph.grounding import Grounded
 
 Matrix = npt.NDArray[Any] | sp.csr_matrix | sp.csr_array | sp.csc_matrix | sp.csc_array
-Ranking = Literal["specific", "t-test", "t-test_overestim_var", "wilcoxon", "logreg"]
 Ranked = tuple[tuple[str, ...], tuple[float, ...]]
 """Gene names and their strengths, best first."""
-RANKINGS: tuple[Ranking, ...] = ("specific", "t-test", "t-test_overestim_var", "wilcoxon", "logreg")
 
 NAME_COLUMNS = (
     "feature_name", "gene_symbols", "gene_symbol", "gene_name", "gene_names", "symbol", "hgnc_symbol",
