@@ -17,7 +17,7 @@ from vckg.build.source_table import PROFILES, Source, choose
 from vckg.graph.schema import CATEGORIES, RELATION_NAMES
 
 if TYPE_CHECKING:
-    from vckg.build.ground_sources import Taken
+    from vckg.build.taken import Taken
     from vckg.graph.graph import Edge, Graph
     from vckg.graph.grounding import Grounded
 
