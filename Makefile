@@ -9,7 +9,7 @@ VLLM   ?= $(VENV)-vllm
 # The CPU build of torch where no GPU is found: an open range would pull gigabytes of CUDA.
 TORCH  := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo "torch>=2.6" || echo "torch==2.13.0")
 
-.PHONY: help setup setup-dev demo showcase test check slow soak mutation coverage packaging licences sbom lint-images bench bench-annotate docs vllm bench-vllm clean
+.PHONY: help setup setup-dev demo showcase test check slow soak hostile mutation coverage packaging licences sbom lint-images bench bench-annotate docs vllm bench-vllm clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -50,6 +50,9 @@ slow: $(VENV)/dev            ## end-to-end tests that take minutes
 soak: $(VENV)/dev            ## those that take many
 	$(BIN)/pytest -m soak
 
+hostile: $(VENV)/dev         ## hostile files, folders, endpoints and clients, kill -9, full disks; some minutes
+	$(BIN)/python -m tests.hostile --output docs/results/hostile.md
+
 mutation: $(VENV)/dev        ## which changes of the modules whose numbers must be right no test notices; half an hour
 	$(BIN)/python -m tests.mutation
 
@@ -78,13 +81,13 @@ lint-images: $(TOOLS)/ready  ## hadolint over the images' recipes
 	$(TOOLS)/bin/hadolint Dockerfile docker/vllm.Dockerfile
 
 bench: $(VENV)/dev           ## speed and memory, as ratios within one run; VCKG_MIRROR names the data
-	$(BIN)/python -m vckg.bench
-	$(BIN)/python -m gather.benchmark_speed
-	$(BIN)/python -m serve.forest_attention.bench
+	$(BIN)/python -m benchmarks.build_graph
+	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.forest_attention
 
 bench-annotate: $(VENV)/dev  ## ours and its peers on the same cell sets; VCKG_MIRROR names the data
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[bench]"
-	$(BIN)/python -m gather.annotate_peers
+	$(BIN)/python -m benchmarks.peers
 
 docs: $(VENV)/dev            ## the site, in site/; strict, every link checked, nothing fetched
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -102,7 +105,7 @@ vllm: $(VLLM)/ready          ## the plugins inside vLLM on the CPU: 4 GB of envi
 	$(VLLM)/bin/pytest tests/vllm
 
 bench-vllm: $(VLLM)/ready    ## the same with figures: drafts, and three schedulers under one load
-	$(VLLM)/bin/python -m serve.vllm_plugins.measure --output docs/results/vllm.md
+	$(VLLM)/bin/python -m benchmarks.vllm_plugins --output docs/results/vllm.md
 
 clean:                       ## remove what the targets made here
 	rm -rf $(VENV) $(TOOLS) $(VLLM) demo showcase dist site .pytest_cache .mypy_cache .ruff_cache

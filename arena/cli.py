@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vckg.application import Application
-from vckg.console import err, fail, out, run
+from vckg.base.console import err, fail, out, run
+from vckg.command_app import Application
 
 if TYPE_CHECKING:
-    from arena.contestants import Contestant
-    from arena.engine import Sampling
+    from arena.contestants.resolve import Contestant
+    from arena.runner.inspect_engine import Sampling
     from arena.types import Sample, TaskName
-    from vckg.graph import Graph
+    from vckg.graph.graph import Graph
 
 app = Application("arena", "Five single-cell tasks, judges with knowledge, a leaderboard with intervals.")
 
@@ -65,9 +65,13 @@ CompatJudgeOption = Annotated[
 @app.command("run")
 def run_command(
     model: Annotated[
-        list[str],
-        typer.Option("--model", "-m", help="gather, gather+MODEL, a baseline, or a model; repeatable."),
-    ],
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="gather, gather+MODEL, a baseline, or a model; repeatable. gather and the baselines without.",
+        ),
+    ] = None,
     task: TaskOption = None,
     judge: JudgeOption = None,
     dataset: DataOption = "fresh",
@@ -102,15 +106,17 @@ def run_command(
     as_json: JsonOption = False,
 ) -> None:
     """Ask contestants every sample that has no answer yet, then judge; the same command resumes."""
-    from arena.contestants import resolve
-    from arena.engine import Sampling, open_model
-    from arena.run import Plan
-    from arena.run import run as run_plan
+    from arena.contestants.resolve import resolve
+    from arena.runner.inspect_engine import Sampling, open_model
+    from arena.runner.run import Plan
+    from arena.runner.run import run as run_plan
     from arena.tasks import parse_tasks
-    from vckg.errors import InputError
+    from vckg.base.errors import InputError
 
     tasks = parse_tasks(task or ["all"])
-    contestants = [resolve(m, base_url=_url_for(m, base_url), name=name) for m in model]
+    if not model and (base_url or name):
+        raise InputError("--base-url and --name are those of a model; name it with --model")
+    contestants = [resolve(m, base_url=_url_for(m, base_url), name=name) for m in model or _programs(tasks)]
     judges = [resolve(j, base_url=judge_base_url) for j in judge or ()]
     if name and len(contestants) > 1:
         raise InputError("--name fits one --model only")
@@ -120,8 +126,10 @@ def run_command(
     sampling = Sampling(temperature, max_tokens, None, connections, timeout)
     for judge_model in judges:  # a judge's dead server or missing key is said before anybody is asked
         open_model(judge_model, sampling)
-    told = []
+    told, folders = [], []
     for contestant in contestants:
+        if model is None and not set(contestant.tasks) & set(samples):
+            continue
         plan = Plan(
             contestant,
             data_name,
@@ -140,8 +148,11 @@ def run_command(
         by_judges = replace(sampling, max_tokens=judge_max_tokens or max_tokens)
         _judge_all(folder, judges, loaded, by_judges, compat_judge, judge_repeats, judge_limit)
         told.append(_tell(folder, as_json=as_json))
+        folders.append(folder)
     if as_json:
         print(json.dumps(told, indent=1, ensure_ascii=False))
+    else:
+        _show_table(folders, output / "report")
 
 
 @app.command("score")
@@ -159,10 +170,10 @@ def score_command(
     as_json: JsonOption = False,
 ) -> None:
     """Score finished runs again: the deterministic scores, and those of a further judge."""
-    from arena.contestants import resolve
-    from arena.engine import Sampling
-    from arena.record import find_runs
-    from arena.run import check_graph, locked, write_scores
+    from arena.contestants.resolve import resolve
+    from arena.runner.inspect_engine import Sampling
+    from arena.runner.run import check_graph, locked, write_scores
+    from arena.runner.run_folder import find_runs
 
     judges = [resolve(j, base_url=judge_base_url) for j in judge or ()]
     folders = find_runs(runs)
@@ -183,8 +194,8 @@ def score_command(
 @app.command("list")
 def list_command(as_json: JsonOption = False) -> None:
     """Show tasks, data sets and contestants."""
-    from arena.baselines import BASELINES
-    from arena.samples import DATASETS
+    from arena.contestants.baselines import BASELINES
+    from arena.datasets import DATASETS
     from arena.tasks import TASK_TABLE
 
     contestants = {
@@ -224,9 +235,9 @@ def data_command(
     as_json: JsonOption = False,
 ) -> None:
     """Show what a data set holds: samples by task and stratum, clusters, hash."""
-    from arena.cells import write_cells
-    from arena.record import write_atomic
-    from arena.samples import make_cells, make_samples
+    from arena.datasets import make_cells, make_samples
+    from arena.datasets.virtual_cell import write_cells
+    from arena.runner.run_folder import write_atomic
     from arena.tasks import parse_tasks, render
     from arena.types import samples_sha256
 
@@ -266,9 +277,9 @@ def report_command(
     as_json: JsonOption = False,
 ) -> None:
     """Write the leaderboard of runs as HTML, Markdown and JSON."""
-    from arena.record import find_runs, finished, read_run
-    from arena.report import write_report
-    from vckg.errors import InputError
+    from arena.report.html import write_report
+    from arena.runner.run_folder import find_runs, finished, read_run
+    from vckg.base.errors import InputError
 
     folders, unfinished = finished(find_runs(runs), runs)
     for folder in unfinished:
@@ -286,9 +297,9 @@ def compare_command(
     as_json: JsonOption = False,
 ) -> None:
     """Compare two runs sample by sample: differences with intervals and paired tests."""
-    from arena.comparison import compare
-    from arena.record import find_runs, read_run
-    from vckg.errors import InputError
+    from arena.leaderboard.compare import compare
+    from arena.runner.run_folder import find_runs, read_run
+    from vckg.base.errors import InputError
 
     pair = []
     for path in (a, b):
@@ -306,7 +317,7 @@ def judge_check_command(
     judge_base_url: JudgeUrlOption = "",
     dataset: DataOption = "fresh",
     task: TaskOption = None,
-    limit: LimitOption = 5,
+    limit: LimitOption = 20,
     seed: SeedOption = 0,
     graph: GraphOption = None,
     judge_max_tokens: JudgeTokensOption = 2048,
@@ -314,12 +325,12 @@ def judge_check_command(
     timeout: TimeoutOption = 300,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a ladder of answers (gold, synonym, parent, sibling, wrong, empty, injected, verbose): is the
-    judge fair?
+    """Score a ladder of answers (gold, synonym, parent, sibling, wrong, empty, injected, verbose) and of tricks: is the
+    judge fair? Exit code 1 where a trick earns more than a half-right answer.
     """
-    from arena.contestants import resolve
-    from arena.engine import Sampling, open_generate
-    from arena.judge_check import check
+    from arena.contestants.resolve import resolve
+    from arena.judging.meta_eval import check
+    from arena.runner.inspect_engine import Sampling, open_generate
     from arena.tasks import parse_tasks
 
     tasks = parse_tasks(task or ["all"])
@@ -337,6 +348,8 @@ def judge_check_command(
         connections=connections,
     )
     print(found.json() if as_json else found.text())
+    if found.fooled:
+        raise typer.Exit(1)
 
 
 def main() -> None:
@@ -360,7 +373,7 @@ def _load_graph(folder: Path | None) -> Graph:
 
 
 def _dataset(dataset: str, compat: str) -> str:
-    from vckg.errors import InputError
+    from vckg.base.errors import InputError
 
     if not compat:
         return dataset
@@ -374,9 +387,9 @@ def _dataset(dataset: str, compat: str) -> str:
 def _samples(
     dataset: str, graph: Graph, tasks: Sequence[TaskName], seed: int, limit: int | None
 ) -> tuple[str, dict[TaskName, list[Sample]]]:
-    from arena.samples import make_cells, make_samples
-    from vckg.console import progress
-    from vckg.errors import InputError
+    from arena.datasets import make_cells, make_samples
+    from vckg.base.console import progress
+    from vckg.base.errors import InputError
 
     with progress(f"making samples ({dataset})"):
         name, cells = make_cells(dataset, graph, seed=seed)
@@ -399,16 +412,40 @@ def _say_missing(name: str, tasks: Sequence[TaskName], samples: Mapping[TaskName
             err().print(f"{name} has no {task} samples{why}", highlight=False)
 
 
+def _programs(tasks: Sequence[TaskName]) -> list[str]:
+    """What needs no model: retrieval, and the baselines that take part in one of the tasks."""
+    from arena.contestants.baselines import BASELINES
+    from arena.leaderboard.ranking import CEILING
+
+    return ["gather", *(n for n, b in BASELINES.items() if n != CEILING and set(b.tasks) & set(tasks))]
+
+
+def _show_table(folders: Sequence[Path], into: Path) -> None:
+    """Print the main scores of some runs and where their page is."""
+    from arena.leaderboard.build import build
+    from arena.report.html import write_report
+    from arena.report.summary import table_lines
+    from arena.runner.run_folder import read_run
+
+    runs = [read_run(folder) for folder in folders]
+    page = write_report(runs, into)[0]
+    console = out()
+    for group in build(runs).groups:
+        for line in table_lines(group):
+            console.print(line, highlight=False, markup=False)
+    console.print(str(page), highlight=False, soft_wrap=True)
+
+
 def _url_for(model: str, base_url: str) -> str:
     """The URL is the models', not the baselines' or the graph's."""
-    from arena.baselines import BASELINES
+    from arena.contestants.baselines import BASELINES
 
     return "" if model in BASELINES or model == "gather" or model.startswith("replay:") else base_url
 
 
 def _mine(samples: Mapping[TaskName, list[Sample]], contestant: Contestant) -> dict[TaskName, list[Sample]]:
     """The samples of the tasks that the contestant takes part in."""
-    from vckg.errors import InputError
+    from vckg.base.errors import InputError
 
     mine = {task: listed for task, listed in samples.items() if task in contestant.tasks}
     if not mine:
@@ -429,7 +466,7 @@ def _judge_all(
     limit: int | None,
 ) -> None:
     """Every judge of the panel, and where asked each of them once more on SC-Arena's scale."""
-    from arena.run import judge
+    from arena.runner.run import judge
 
     for judge_model in judges:
         for scale in (False, True) if compat else (False,):
@@ -445,7 +482,7 @@ def _judge_all(
 
 
 def _prices(text: str) -> tuple[float, float] | None:
-    from vckg.errors import InputError
+    from vckg.base.errors import InputError
 
     if not text:
         return None
@@ -473,8 +510,9 @@ def _print_summary(summary: dict[str, Any]) -> None:
 
 def _tell(folder: Path, *, as_json: bool) -> dict[str, Any]:
     """The facts of a run; without JSON also one line a task: answers, in format, failed, mean scores."""
-    from arena.record import read_run
-    from arena.summary import run_facts, task_lines
+    from arena.report.summary import run_facts, task_lines
+    from arena.runner.inspect_engine import Sampling
+    from arena.runner.run_folder import read_run
 
     finished = read_run(folder)
     if not as_json:
@@ -482,6 +520,12 @@ def _tell(folder: Path, *, as_json: bool) -> dict[str, Any]:
         console.print(f"{folder}", highlight=False)
         for line in task_lines(finished):
             console.print(f"  {line}", highlight=False)
-    if failed := sum(bool(a.error) for a in finished.answers):
-        err().print(f"{failed} samples have no answer; the same command asks them again", highlight=False)
+    if failed := [a.error for a in finished.answers if a.error]:
+        tries = Sampling().retries + 1
+        err().print(
+            f"{len(failed)} samples have no answer after {tries} tries each ({failed[0]}); "
+            "the same command asks them again",
+            highlight=False,
+            markup=False,
+        )
     return run_facts(finished)

@@ -184,7 +184,7 @@ class RunManifest:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A finished (or partly finished) run as read back from its folder; see `arena.record`."""
+    """A finished (or partly finished) run as read back from its folder; see `arena.runner.run_folder`."""
 
     folder: str
     manifest: RunManifest

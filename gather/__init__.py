@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gather.annotate_adata import annotate
-    from gather.explanation import explain
+    from gather.cells.adata import annotate
+    from gather.labelling.explain import explain
 
 __all__ = ["annotate", "explain"]
 
-_HOME = {"annotate": "gather.annotate_adata", "explain": "gather.explanation"}
+_HOME = {"annotate": "gather.cells.adata", "explain": "gather.labelling.explain"}
 
 
 def __getattr__(name: str) -> Any:

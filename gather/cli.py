@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gather.benchmark_command import benchmark
-from gather.benchmark_llm_command import benchmark_llm
-from vckg.application import Application
-from vckg.console import err, out, run
-from vckg.errors import InputError
+from gather.benchmark.command import benchmark
+from gather.benchmark.llm_command import benchmark_llm
+from vckg.base.console import err, out, run
+from vckg.base.errors import InputError
+from vckg.command_app import Application
 
 if TYPE_CHECKING:
-    from gather.evidence import Annotation, EvidenceItem
-    from vckg.graph import Graph
+    from gather.annotation import Annotation, EvidenceItem
+    from vckg.graph.graph import Graph
 
 app = Application(
     "gather", "Name cells with evidence from a knowledge graph: where the genes of a cell set converge."
@@ -65,7 +65,9 @@ def annotate(
         typer.Option(help="Column of obs with CL ids or labels: only these (a closed set, said so)."),
     ] = None,
     exclude_source: ExcludeOption = None,
-    threshold: Annotated[float | None, typer.Option(help="Least confidence of an answer.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Least confidence of an answer, 0 to 1. Default 0.4.")
+    ] = None,
     key_added: Annotated[
         str, typer.Option(help="Prefix of our obs columns, name of our uns entry.")
     ] = "gather",
@@ -88,9 +90,9 @@ def annotate(
     as_json: JsonOption = False,
 ) -> None:
     """Annotate an h5ad: labels with Cell Ontology ids, confidence, false discovery rate and evidence."""
-    from gather.annotate_adata import Options
-    from gather.annotate_command import LlmStep, annotate_file
-    from gather.candidates import read_candidate_names
+    from gather.cells.adata import Options
+    from gather.cells.command import LlmStep, annotate_file
+    from gather.retrieval.candidates import read_candidate_names
 
     if model is None and (dry_run or base_url is not None):
         given = "--dry-run" if dry_run else "--base-url"
@@ -128,8 +130,8 @@ def data(
     as_json: JsonOption = False,
 ) -> None:
     """Prepare one of the paper's two test sets as cell sentences, from its public file."""
-    from gather.annotate_paper_data import prepare
-    from vckg.console import err
+    from gather.benchmark.paper_data import prepare
+    from vckg.base.console import err
 
     done = prepare(
         name, source, output or Path(f"{name}.jsonl"), _graph(graph), fraction=fraction, top=top, seed=seed,
@@ -158,7 +160,7 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Show where genes converge in the graph, with the walks and where every edge comes from."""
-    from gather.explanation import explain as explain_genes
+    from gather.labelling.explain import explain as explain_genes
 
     found = explain_genes(
         genes,
@@ -193,7 +195,7 @@ def print_annotations(annotations: tuple[Annotation, ...] | list[Annotation]) ->
     from rich.markup import escape
     from rich.table import Table
 
-    from gather.tables import best_evidence
+    from gather.labelling.frames import best_evidence
 
     table = Table(title=None, show_lines=False)
     for name, justify in (("cell set", "left"), ("cells", "right"), ("label", "left"), ("id", "left")):

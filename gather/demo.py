@@ -10,8 +10,8 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from vckg.console import err, run
-from vckg.errors import InputError
+from vckg.base.console import err, run
+from vckg.base.errors import InputError
 
 FOLDER = Path("demo")
 GROUPS = "louvain"
@@ -31,8 +31,8 @@ def example_file() -> Path:
 def demo() -> None:
     """Annotate the example and print what was found."""
     import vckg
-    from gather.annotate_adata import Options
-    from gather.annotate_command import annotate_file
+    from gather.cells.adata import Options
+    from gather.cells.command import annotate_file
     from gather.cli import print_annotations
 
     started = time.perf_counter()

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from vckg.errors import GraphError, did_you_mean
-from vckg.resources import resource
+from vckg.base.errors import GraphError, did_you_mean
+from vckg.base.resources import resource
 
 if TYPE_CHECKING:
-    from vckg.graph import Graph
+    from vckg.graph.graph import Graph
 
 Relation = Literal["exact", "descendant", "ancestor", "sibling", "other"]
 Ints = npt.NDArray[np.int32]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from serve.engine import Engine
+from serve.engine.engine import Engine
 from serve.errors import RequestError
 from serve.request import Request, SamplingParams
 

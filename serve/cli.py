@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from serve import commands
-from serve.application import Application, note, run
-from serve.bench_commands import bench
-from serve.dart import METHODS
-from serve.errors import InputError, ModelError, check_name
+from serve.bench.commands import bench
+from serve.command_app import Application, note, run
+from serve.errors import InputError, KnownError, ModelError, check_name
+from serve.spec_decode import METHODS
 
 if TYPE_CHECKING:
-    from serve.engine import Engine, EngineConfig
-    from serve.schedule import Scheduler
+    from serve.engine.engine import Engine, EngineConfig
+    from serve.scheduling.scheduler import Scheduler
 
 KEY_VARIABLE = "VCKG_SERVE_API_KEY"
 SCHEDULERS = ("echo", "priority")
@@ -28,7 +28,7 @@ def versions() -> Iterator[str]:
     """The command's version, and the model that is served when none is named."""
     from importlib.metadata import version
 
-    from serve.weights import EMBEDDED, embedded_model
+    from serve.model.loader import EMBEDDED, embedded_model
 
     yield f"vckg-serve {version('vckg')}"
     try:
@@ -96,10 +96,19 @@ def start(
     max_open: Annotated[int, typer.Option(min=1, help="Requests open at once; more get 429.")] = 256,
     max_output: Annotated[int, typer.Option(min=1, help="Most tokens a request may generate.")] = 4_096,
     max_prompt: Annotated[int, typer.Option(min=1, help="Most tokens a prompt may have.")] = 8_192,
-    max_body: Annotated[int, typer.Option(min=1, help="Most bytes a request's body may have.")] = 4_000_000,
+    max_body: Annotated[int, typer.Option(min=1, help="Most bytes a request's body may have.")] = 1_000_000,
+    max_connections: Annotated[int, typer.Option(min=1, help="Connections open at once.")] = 512,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allowed-host",
+            help="Another name clients may call this server by (Host header); may be repeated; * is any.",
+        ),
+    ] = None,
     drain: Annotated[int, typer.Option(min=0, help="Seconds open requests may go on after SIGTERM.")] = 120,
 ) -> None:
     """Serve a model at http://HOST:PORT/v1. An API key is read from VCKG_SERVE_API_KEY."""
+    note("vckg-serve: starting; libraries and model take up to half a minute")
     key = os.environ.get(KEY_VARIABLE)
     if not key and host not in ("127.0.0.1", "localhost", "::1"):
         raise InputError(f"--host {host} is reachable from outside: set an API key in {KEY_VARIABLE}")
@@ -111,14 +120,25 @@ def start(
         engine.checkpoint.tensors.clear()  # the model has its own, packed
         import uvicorn
 
-        from serve.http import Limits, Server
+        from serve.server.app import Limits, Server
+        from serve.server.guard import Hosts, config
 
         limits = Limits(max_body, 30.0, max_prompt, max_output, min(512, max_output), max_open)
-        server = Server(engine, name or model_name, limits, key)
+        server = Server(engine, name or model_name, limits, key, Hosts(host, allowed_host or ()))
         where = f"[{host}]" if ":" in host else host
-        note(f"serving {server.model_name} at http://{where}:{address.getsockname()[1]}/v1")
-        settings = uvicorn.Config(server.app(), log_level="warning", timeout_graceful_shutdown=drain)
-        uvicorn.Server(settings).run(sockets=[address])
+        url = f"http://{where}:{address.getsockname()[1]}/v1"
+        server.on_ready = lambda: note(f"serving {server.model_name} at {url}")
+        settings = config(server.app(), drain_s=drain, most_connections=max_connections)
+        running = uvicorn.Server(settings)
+
+        def give_up() -> None:
+            running.should_exit = True
+
+        server.worker.on_failure = give_up
+        note("answering once to warm up ...")
+        running.run(sockets=[address])
+        if server.worker.failed:
+            raise KnownError("the engine failed (its log is above); start the server again")
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -172,8 +192,8 @@ def load_engine(
     pace: float = 0.2,
 ) -> tuple[Engine, str]:
     """Check the words of the options, then read a model and set an engine up around it; the engine and its name."""
+    from serve.model.loader import find_model, load_checkpoint
     from serve.threads import use_threads
-    from serve.weights import find_model, load_checkpoint
 
     check_name("--draft", draft, ("off", *METHODS))
     check_name("--scheduler", scheduler, SCHEDULERS)
@@ -181,8 +201,8 @@ def load_engine(
         raise InputError(f"--pace is {pace:g}, must be positive")
     path = find_model(model)  # before torch is loaded: a typing error is answered at once
     use_threads(threads)
-    from serve.engine import Engine, EngineConfig
-    from serve.model import Model
+    from serve.engine.engine import Engine, EngineConfig
+    from serve.model.decoder import Model
 
     config = EngineConfig(cache_tokens, 16, max_running, step_tokens)
     note(f"reading {model or 'the embedded model'} ...")
@@ -194,10 +214,10 @@ def load_engine(
 
 def make_scheduler(name: str, config: EngineConfig, pace_s: float) -> Scheduler:
     """One of `SCHEDULERS` over a new cache; Echo starts from a guess of the step times and learns the machine's."""
-    from serve.echo import EchoConfig, EchoForest, EchoScheduler
-    from serve.estimate import FIRST_GUESS, LearningTimeModel
-    from serve.kv import PrefixForest
-    from serve.schedule import Scheduler
+    from serve.echo.scheduler import EchoConfig, EchoForest, EchoScheduler
+    from serve.kv_cache.prefix_cache import PrefixForest
+    from serve.scheduling.estimators import FIRST_GUESS, LearningTimeModel
+    from serve.scheduling.scheduler import Scheduler
 
     n_blocks, size = config.cache_tokens // config.block_tokens, config.block_tokens
     if name == "priority":
@@ -211,7 +231,7 @@ def plug_draft(engine: Engine, method: str, folder: Path | None) -> None:
     """Plug a proposer into an engine; `off` leaves it plain."""
     if method == "off":
         return
-    from serve.dart.plug import draft_folder, make_proposer
+    from serve.spec_decode.registry import draft_folder, make_proposer
 
     where = folder or draft_folder(engine.checkpoint.name)
     engine.proposer = make_proposer(

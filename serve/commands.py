@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from serve import application
+from serve import command_app as application
 from serve.errors import InputError
 from serve.vllm_plugins.command import export_vllm
 
@@ -65,7 +65,7 @@ def plan(
 
     import numpy as np
 
-    from serve.capacity import Server, batch_prompts, read_trace, replicas_needed
+    from serve.echo.capacity import Server, batch_prompts, read_trace, replicas_needed
 
     if slo <= 0 or seconds <= 0:
         raise InputError(f"--slo {slo:g} and --seconds {seconds:g} must be positive")
@@ -104,9 +104,9 @@ def write_corpus(
     from serve.threads import use_threads
 
     use_threads(threads)
-    from serve.dart import corpus as writing
-    from serve.model import Model
-    from serve.weights import load_checkpoint
+    from serve.model.decoder import Model
+    from serve.model.loader import load_checkpoint
+    from serve.spec_decode.training import corpus as writing
 
     if prompts is None and answers is None:
         raise InputError("nothing to answer: name a file of prompts, --answers, or both")
@@ -140,7 +140,7 @@ def pack_answers(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write (.npz).")],
 ) -> None:
     """Keep the tokens of a corpus alone; `write-corpus --answers` makes the corpus from them again."""
-    from serve.dart.corpus import pack_answers as pack
+    from serve.spec_decode.training.corpus import pack_answers as pack
 
     answers, tokens = pack(corpus, output)
     note(f"{output}: {answers:,} answers, {tokens:,} answer tokens, {output.stat().st_size:,} bytes")
@@ -171,10 +171,10 @@ def train_draft(
     from serve.threads import use_threads
 
     use_threads(threads)
-    from serve.dart.head import load_head, save_head
-    from serve.dart.plug import EAGLE, HEAD
-    from serve.dart.train import Settings, Trainer
-    from serve.weights import load_checkpoint, tokenizer_hash
+    from serve.model.loader import load_checkpoint, tokenizer_hash
+    from serve.spec_decode.dart_head import load_head, save_head
+    from serve.spec_decode.registry import EAGLE, HEAD
+    from serve.spec_decode.training.train import Settings, Trainer
 
     checkpoint = load_checkpoint(model)
     known = tokenizer_hash(checkpoint.tokenizer)
@@ -203,7 +203,7 @@ def manifest_of(trainer: Any, corpus: Path, model: str, path: Path) -> dict[str,
     """What a trained head is made of."""
     from dataclasses import asdict
 
-    from serve.dart.train import tokens_in
+    from serve.spec_decode.training.train import tokens_in
 
     answers, tokens = tokens_in(corpus)
     return {
@@ -244,14 +244,14 @@ def build_ngrams(
     least: Annotated[int, typer.Option(min=1, help="Drop n-grams seen fewer times.")] = 2,
 ) -> None:
     """Count the n-grams of a corpus of answers, of text files, or of both, into one file."""
-    from serve.dart.ngram import Trie
-    from serve.weights import load_checkpoint, tokenizer_hash
+    from serve.model.loader import load_checkpoint, tokenizer_hash
+    from serve.spec_decode.ngram_trie import Trie
 
     checkpoint = load_checkpoint(model)
     documents: list[list[int]] = []
     if corpus is not None:
-        from serve.dart.corpus import shard_paths
-        from serve.dart.train import Settings, read_shard
+        from serve.spec_decode.training.corpus import shard_paths
+        from serve.spec_decode.training.train import Settings, read_shard
 
         for shard in shard_paths(corpus):
             for answer in read_shard(shard, heldout=False, every=Settings().heldout_every):

@@ -3,6 +3,7 @@
 KnownError            a failure whose one-line message is enough; the commands print it and exit with 2
 ├── ModelError        a model folder or file is missing, damaged, or of a family the engine does not run
 ├── RequestError      a request asks for something malformed or over a limit; the server answers 4xx
+├── ConstraintError   one answer's grammar failed on the way; that request alone ends
 ├── OverloadedError   the server is full or draining; the client may try again later
 └── InputError        an argument or an input file of the user's
 
@@ -32,6 +33,10 @@ class RequestError(KnownError):
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
         self.param = param
+
+
+class ConstraintError(KnownError):
+    """An answer's grammar met a limit after the request was accepted; only this request ends."""
 
 
 class OverloadedError(KnownError):

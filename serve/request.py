@@ -114,6 +114,8 @@ class TokenEvent:
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
     error: str | None = None
+    param: str | None = None
+    """The field of the request that caused the error; None where the server did."""
 
 
 @dataclass(slots=True, eq=False)
@@ -122,7 +124,7 @@ class Request:
 
     `tokens` is the prompt followed by the committed output. `computed` counts the leading tokens whose keys
     and values lie in the cache; the last committed output token is never among them until its forward pass.
-    `blocks` is the block table, `chain` the chained hashes of the full blocks of `tokens` (`serve.kv`), and the
+    `blocks` is the block table, `chain` the chained hashes of the full blocks of `tokens` (`serve.kv_cache.prefix_cache`), and the
     first `registered` blocks are in the prefix forest.
     """
 

@@ -31,21 +31,27 @@ TICK = 0.01
 """Seconds between two looks at whether the tests have ended."""
 #: Module, and the tests that stand for it.
 TARGETS = {
-    "gather/score.py": [
-        "tests/gather/test_score.py",
-        "tests/gather/test_score_definitions.py",
-        "tests/gather/test_paths.py",
+    "gather/retrieval/scores.py": [
+        "tests/gather/retrieval/test_score.py",
+        "tests/gather/retrieval/test_score_definitions.py",
+        "tests/gather/retrieval/test_paths.py",
     ],
-    "gather/label.py": ["tests/gather/test_label.py"],
+    "gather/labelling/decide.py": ["tests/gather/labelling/test_label.py"],
     "serve/goodput.py": ["tests/serve/test_goodput.py"],
-    "serve/dart/tree.py": ["tests/serve/test_dart_tree.py"],
+    "serve/spec_decode/tree.py": ["tests/serve/spec_decode/test_dart_tree.py"],
     "serve/forest_attention/plan.py": [
-        "tests/serve/test_forest_attention.py",
-        "tests/serve/test_forest_plan.py",
+        "tests/serve/forest_attention/test_forest_attention.py",
+        "tests/serve/forest_attention/test_forest_plan.py",
     ],
-    "arena/rubric.py": ["tests/arena/test_judge.py", "tests/arena/test_judge_numbers.py"],
-    "arena/judge.py": ["tests/arena/test_judge.py", "tests/arena/test_judge_numbers.py"],
-    "arena/judge_check.py": ["tests/arena/test_judge_check.py"],
+    "arena/judging/rubric.py": [
+        "tests/arena/judging/test_judge.py",
+        "tests/arena/judging/test_judge_numbers.py",
+    ],
+    "arena/judging/llm_judge.py": [
+        "tests/arena/judging/test_judge.py",
+        "tests/arena/judging/test_judge_numbers.py",
+    ],
+    "arena/judging/meta_eval.py": ["tests/arena/judging/test_judge_check.py"],
 }
 LOADED_ONCE = (
     "numpy",

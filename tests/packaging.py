@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 PROOFS = {
     "core": ["vckg --version", "gather --help", "vckg sources --json", "python -c 'import gather, scanpy'"],
     "arena": ["arena list", "python -c 'import inspect_ai, evalica'"],
-    "serve": ["vckg-serve --help", "python -c 'import serve.engine, serve.http'"],
+    "serve": ["vckg-serve --help", "python -c 'import serve.engine.engine, serve.server.app'"],
     "dask": ["python -c 'import dask.distributed'"],
     "docs": ["mkdocs --version"],
     "bench": ["python -c 'import decoupler, celltypepilot'"],
@@ -38,7 +38,7 @@ IN_SDIST = ("README.md", "LICENSE", "CHANGELOG.md", "data/sources.toml", "prompt
 IN_WHEEL = (
     "vckg/data/sources.toml",
     "vckg/prompts/arena/annotation.md",
-    "vckg/templates/base.html.j2",
+    "vckg/base/templates/base.html.j2",
     "vckg/py.typed",
 )
 

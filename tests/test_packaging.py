@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from vckg.sources import shipped_sources
+from vckg.build.source_table import shipped_sources
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILES = [ROOT / "Dockerfile", ROOT / "docker" / "vllm.Dockerfile"]

@@ -1,6 +1,8 @@
 """VCKG: a cell-centric knowledge graph in one memory-mapped folder.
 
-``vckg.load()`` gives the default `Graph`; ``vckg.load(folder)`` one that was built with ``vckg build``.
+``vckg.load()`` gives the default `Graph`, built the first time; ``vckg.read(folder)`` and ``vckg.write(graph, folder)``
+read and write a folder. ``vckg.subgraph(graph, ["CL:0000236"], hops=1)``, ``vckg.to_networkx(graph)`` and
+``vckg.metapaths(graph, "Gene", "Cell")`` make other things of a graph.
 """
 
 from __future__ import annotations
@@ -8,18 +10,48 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vckg.default import load
-    from vckg.graph import Edge, Graph, Node
-    from vckg.ground import Grounded
+    from vckg.build.default_graph import load
+    from vckg.graph.convert import metagraph, metapaths, read, subgraph, to_networkx, to_rustworkx, write
+    from vckg.graph.graph import Edge, Graph, Node
+    from vckg.graph.grounding import Grounded
 
-__all__ = ["Edge", "Graph", "Grounded", "Node", "load"]
-_HOME = {"Edge": "graph", "Graph": "graph", "Node": "graph", "Grounded": "ground", "load": "default"}
+__version__: str
+__all__ = [
+    "Edge",
+    "Graph",
+    "Grounded",
+    "Node",
+    "__version__",
+    "load",
+    "metagraph",
+    "metapaths",
+    "read",
+    "subgraph",
+    "to_networkx",
+    "to_rustworkx",
+    "write",
+]
+_HOME = {
+    "convert": ("metagraph", "metapaths", "read", "subgraph", "to_networkx", "to_rustworkx", "write"),
+    "default": ("load",),
+    "graph": ("Edge", "Graph", "Node"),
+    "ground": ("Grounded",),
+}
+_MODULE = {name: module for module, names in _HOME.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
     """Import on first use, so that ``import vckg`` costs nothing (PEP 562)."""
-    if name not in _HOME:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("vckg")
+    if name not in _MODULE:
         raise AttributeError(f"module 'vckg' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"vckg.{_HOME[name]}"), name)
+    return getattr(import_module(f"vckg.{_MODULE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from vckg.application import Application
-from vckg.console import run
+from vckg.base.console import run
+from vckg.command_app import Application
 
 if TYPE_CHECKING:
-    from vckg.fetch import Places
+    from vckg.build.fetch import Places
 
 app = Application("vckg", "Build, inspect and export the cell-centric knowledge graph.")
 
@@ -47,8 +47,8 @@ ExcludeOption = Annotated[
 @app.command()
 def sources(profile: ProfileOption = "", table: TableOption = None, json: JsonOption = False) -> None:
     """List the sources: licence, profiles, routes, what was tried on the full file."""
-    from vckg.show import print_sources
-    from vckg.sources import source_table
+    from vckg.build.source_table import source_table
+    from vckg.printers.graph import print_sources
 
     print_sources(source_table(table), profile, as_json=json)
 
@@ -65,10 +65,10 @@ def fetch(
     json: JsonOption = False,
 ) -> None:
     """Fetch the files a profile needs and nothing else."""
-    from vckg.fetch import at_hand
-    from vckg.fetch import fetch as fetch_files
-    from vckg.show import print_fetched
-    from vckg.sources import choose, source_table
+    from vckg.build.fetch import at_hand
+    from vckg.build.fetch import fetch as fetch_files
+    from vckg.build.source_table import choose, source_table
+    from vckg.printers.graph import print_fetched
 
     chosen, _ = choose(source_table(table), profile, source or (), exclude_source or ())
     places = _places(mirror, cache, offline)
@@ -92,11 +92,11 @@ def build(
     json: JsonOption = False,
 ) -> None:
     """Build a graph folder from a profile's sources."""
-    from vckg.default import PROFILE, default_folder
-    from vckg.errors import InputError
-    from vckg.make import make
-    from vckg.show import print_info
-    from vckg.sources import source_table
+    from vckg.base.errors import InputError
+    from vckg.build.build_folder import make
+    from vckg.build.default_graph import PROFILE, default_folder
+    from vckg.build.source_table import source_table
+    from vckg.printers.graph import print_info
 
     if output is None and (profile != PROFILE or source or exclude_source or table):
         raise InputError("only the plain profile core has a place of its own; name a folder with --output")
@@ -115,7 +115,7 @@ def build(
 def info(graph: GraphOption = None, json: JsonOption = False) -> None:
     """Say what a graph holds: nodes, edges, sources, what was turned away and why."""
     import vckg
-    from vckg.show import print_info
+    from vckg.printers.graph import print_info
 
     print_info(vckg.load(graph), as_json=json)
 
@@ -133,7 +133,7 @@ def show(
 ) -> None:
     """Show one node with its neighbours and where each edge comes from."""
     import vckg
-    from vckg.show import print_node
+    from vckg.printers.graph import print_node
 
     print_node(vckg.load(graph), name, limit=limit, as_json=json)
 
@@ -148,7 +148,7 @@ def path(
 ) -> None:
     """Show the shortest walks between two nodes, edges taken in either direction."""
     import vckg
-    from vckg.show import print_paths
+    from vckg.printers.graph import print_paths
 
     print_paths(vckg.load(graph), start, end, limit=limit, as_json=json)
 
@@ -164,9 +164,9 @@ def audit(
 ) -> None:
     """Check a graph for what must be known before it is passed on; exit 1 where there is an error."""
     import vckg
-    from vckg.audit import audit as audit_graph
-    from vckg.audit import audit_folder
-    from vckg.tell import print_audit
+    from vckg.printers.quality import print_audit
+    from vckg.quality.audit import audit as audit_graph
+    from vckg.quality.audit import audit_folder
 
     report = audit_folder(graph) if graph else audit_graph(vckg.load())
     print_audit(report, json=json, as_markdown=markdown)
@@ -183,8 +183,8 @@ def diff(
     json: JsonOption = False,
 ) -> None:
     """Say what changed between two graphs, or between two releases of an ontology."""
-    from vckg.diff import diff_named
-    from vckg.tell import print_diff
+    from vckg.printers.quality import print_diff
+    from vckg.quality.diff import diff_named
 
     print_diff(diff_named(old, new), json=json)
 
@@ -205,9 +205,9 @@ def export(
 ) -> None:
     """Write a graph in a format that other tools read."""
     import vckg
-    from vckg.console import progress
-    from vckg.export import export as export_graph
-    from vckg.tell import print_exported
+    from vckg.base.console import progress
+    from vckg.export.export import export as export_graph
+    from vckg.printers.quality import print_exported
 
     loaded = vckg.load(graph)
     with progress(f"exporting {loaded.m:,} edges as {form}"):
@@ -224,8 +224,8 @@ def card(
 ) -> None:
     """Write the graph card: one self-contained page that says what a graph holds."""
     import vckg
-    from vckg.card import write_card
-    from vckg.console import out, progress
+    from vckg.base.console import out, progress
+    from vckg.quality.card import write_card
 
     loaded = vckg.load(graph)
     with progress("writing the graph card"):
@@ -234,7 +234,8 @@ def card(
 
 
 def _places(mirror: list[Path] | None, cache: Path | None, offline: bool) -> Places:
-    from vckg.fetch import Places, default_cache, default_mirrors
+    from vckg.base.resources import default_cache
+    from vckg.build.fetch import Places, default_mirrors
 
     return Places(cache or default_cache(), (*(mirror or ()), *default_mirrors()), offline)
 

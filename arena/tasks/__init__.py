@@ -12,8 +12,8 @@ from arena.tasks import annotation, captioning, generation, perturbation, qa
 from arena.tasks.answers import is_refusal, without_thinking
 from arena.tasks.task import Task
 from arena.types import TASKS, Sample, TaskName
-from vckg.errors import InputError, did_you_mean
-from vckg.prompts import load_prompt
+from vckg.base.errors import InputError, did_you_mean
+from vckg.base.prompts import load_prompt
 
 __all__ = ["TASK_TABLE", "Task", "parse_tasks", "prompt_id", "read_reply", "render"]
 

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from serve.attention import AttentionPlan
 from serve.forest_attention.forest import Forest, Ints, forest_of
 from serve.forest_attention.plan import CostModel, make_plan
 from serve.forest_attention.torch_executor import TorchPlan, execute, to_torch
+from serve.kv_cache.attention_metadata import AttentionPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Shared:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Attention of `rows` over their shared tokens, [i, heads, d], and its log-sum-exp [i, heads].
 
-        `query` [r, heads, d] are all packed rows, `keys` and `values` one layer of `serve.cache.PagedKV`.
+        `query` [r, heads, d] are all packed rows, `keys` and `values` one layer of `serve.kv_cache.paged_kv.PagedKV`.
         """
         return execute(self.plan, query[self.rows], keys, values, query.shape[2] ** -0.5)
 

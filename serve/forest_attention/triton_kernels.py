@@ -1,8 +1,8 @@
 """The plan carried out by two Triton kernels: PAC per (task, key-value head), POR per (row, head).
 
 Rows are gathered by index, so requests that share a prefix need not be neighbours; one reduction launch serves every
-depth of the forest. Partials and sums are float32. With ``TRITON_INTERPRET=1`` set before the import the same source
-runs on CPU tensors, which checks its results and says nothing about its speed. Not run on a GPU by this project.
+depth of the forest. Partials and sums are float32, products of the cache's type. With ``TRITON_INTERPRET=1`` set
+before the import the same source runs on CPU tensors, which checks its results and says nothing about its speed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import triton.language as tl
 
 from serve.forest_attention.plan import Plan
 
+LARGEST_TILE = 128
+"""Stacked query heads of one program at most; more spill out of a multiprocessor's registers."""
+
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _pac(  # type: ignore[no-untyped-def]
@@ -23,7 +26,7 @@ def _pac(  # type: ignore[no-untyped-def]
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, D: tl.constexpr, BLOCK_TOKENS: tl.constexpr,
     TILE: tl.constexpr, CHUNK: tl.constexpr,
 ):  # fmt: skip
-    """One task of one key-value head: online softmax over its tokens in chunks."""
+    """One task of one key-value head: online softmax over its tokens in chunks; products in the cache's type."""
     GROUP: tl.constexpr = HEADS // KV_HEADS
     task = tl.program_id(0)
     kv_head = tl.program_id(1)
@@ -35,7 +38,7 @@ def _pac(  # type: ignore[no-untyped-def]
     row = tl.load(rows + first + tile // GROUP, mask=inside, other=0)
     d = tl.arange(0, D)
     q_at = row[:, None] * (HEADS * D) + head[:, None] * D + d[None, :]
-    q = tl.load(query + q_at, mask=inside[:, None], other=0.0).to(tl.float32) * scale
+    q = tl.load(query + q_at, mask=inside[:, None], other=0.0).to(keys.dtype.element_ty)
     top = tl.full([TILE], -float("inf"), tl.float32)
     total = tl.zeros([TILE], tl.float32)
     acc = tl.zeros([TILE, D], tl.float32)
@@ -44,18 +47,18 @@ def _pac(  # type: ignore[no-untyped-def]
     for start in range(0, n, CHUNK):
         token = start + tl.arange(0, CHUNK)
         valid = token < n
-        block = tl.load(blocks + first_block + token // BLOCK_TOKENS, mask=valid, other=0)
-        slot = block * BLOCK_TOKENS + token % BLOCK_TOKENS
-        kv_at = slot[:, None] * (KV_HEADS * D) + kv_head * D + d[None, :]
-        k = tl.load(keys + kv_at, mask=valid[:, None], other=0.0).to(tl.float32)
-        v = tl.load(values + kv_at, mask=valid[:, None], other=0.0).to(tl.float32)
-        scores = tl.dot(q, tl.trans(k), input_precision="ieee")
+        block = tl.load(blocks + first_block + token // BLOCK_TOKENS, mask=valid, other=0).to(tl.int64)
+        line = (block * KV_HEADS + kv_head) * BLOCK_TOKENS + token % BLOCK_TOKENS
+        kv_at = line[:, None] * D + d[None, :]
+        k = tl.load(keys + kv_at, mask=valid[:, None], other=0.0)
+        v = tl.load(values + kv_at, mask=valid[:, None], other=0.0)
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
         scores = tl.where(valid[None, :], scores, -float("inf"))
         higher = tl.maximum(top, tl.max(scores, 1))
         weights = tl.exp(scores - higher[:, None])
         shrink = tl.exp(top - higher)
         total = total * shrink + tl.sum(weights, 1)
-        acc = acc * shrink[:, None] + tl.dot(weights, v, input_precision="ieee")
+        acc = acc * shrink[:, None] + tl.dot(weights.to(v.dtype), v, input_precision="ieee")
         top = higher
     partial = first + tile // GROUP
     out_at = partial[:, None] * (HEADS * D) + head[:, None] * D + d[None, :]
@@ -112,8 +115,15 @@ def execute(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention of every row over its context, as `torch_executor.execute`; d must be a power of two, at least 16.
 
-    `query` [rows, heads, d], `keys` and `values` [slots, kv_heads, d], all contiguous. Returns float32 [rows, heads, d]
-    and [rows, heads].
+    `query` [rows, heads, d]; `keys` and `values` [blocks, kv_heads, block_tokens, d], one layer of
+    `serve.kv_cache.paged_kv.PagedKV`; all contiguous. The products run in the cache's type (bfloat16 on tensor cores), sums are
+    float32. Returns float32 [rows, heads, d] and [rows, heads].
+
+    Raises
+    ------
+    ValueError
+        If the kernels cannot tile d, the cache has blocks of another size, or the plan's tasks hold more rows than a
+        tile of `LARGEST_TILE`; give `make_plan` a `CostModel` with `tile_rows` of at most that.
     """
     (_, heads, d), kv_heads = query.shape, keys.shape[1]
     if d < 16 or d & (d - 1):
@@ -122,12 +132,18 @@ def execute(
     new = query.new_empty
     partial_out = new((max(plan.n_partials, 1), heads, d), dtype=torch.float32)
     partial_lse = new((max(plan.n_partials, 1), heads), dtype=torch.float32)
+    if keys.shape[2] != plan.block_tokens:
+        raise ValueError(f"the cache has blocks of {keys.shape[2]} tokens, the plan of {plan.block_tokens}")
     tile = max(16, triton.next_power_of_2(plan.most_rows * (heads // kv_heads)))
+    if tile > LARGEST_TILE:
+        raise ValueError(
+            f"a task stacks {plan.most_rows * (heads // kv_heads)} query heads; a tile holds {LARGEST_TILE}"
+        )
     if plan.n_tasks:
         _pac[(plan.n_tasks, kv_heads)](
             query, keys, values, partial_out, partial_lse, a["rows"], a["row_indptr"], a["blocks"],
             a["block_indptr"], a["n_tokens"], scale, HEADS=heads, KV_HEADS=kv_heads, D=d,
-            BLOCK_TOKENS=plan.block_tokens, TILE=tile, CHUNK=64,
+            BLOCK_TOKENS=plan.block_tokens, TILE=tile, CHUNK=64 if keys.element_size() < 4 else 32, num_stages=2,
         )  # fmt: skip
     out = new((plan.n_rows, heads, d), dtype=torch.float32)
     lse = new((plan.n_rows, heads), dtype=torch.float32)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from serve.application import note
+from serve.command_app import note
 from serve.errors import InputError
 
 
@@ -30,13 +30,13 @@ def export_vllm(
     dtype: Annotated[str, typer.Option(help="float32 (for CPUs), bfloat16 or float16.")] = "float32",
 ) -> None:
     """Write the model, and its DART head in the parallel-drafting form, as folders for vLLM; print how to start it."""
-    from serve.weights import load_checkpoint, tokenizer_hash
+    from serve.model.loader import load_checkpoint, tokenizer_hash
 
     if dtype not in ("float32", "float16", "bfloat16"):
         raise InputError(f"--dtype {dtype!r}; wanted float32, bfloat16 or float16")
-    from serve.dart.head import load_head
-    from serve.dart.plug import HEAD
-    from serve.dart.plug import draft_folder as shipped
+    from serve.spec_decode.dart_head import load_head
+    from serve.spec_decode.registry import HEAD
+    from serve.spec_decode.registry import draft_folder as shipped
     from serve.vllm_plugins.export import write_draft, write_model
 
     checkpoint = load_checkpoint(model)

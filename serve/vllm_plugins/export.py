@@ -24,9 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from serve.dart.head import DraftHead, HeadConfig
 from serve.errors import InputError
-from serve.weights import Checkpoint
+from serve.model.loader import Checkpoint
+from serve.spec_decode.dart_head import DraftHead, HeadConfig
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

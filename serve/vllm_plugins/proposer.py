@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serve.dart.ngram import GrowingGrams, Trie
-from serve.dart.propose import GramModel
+from serve.spec_decode.ngram_trie import GrowingGrams, Trie
+from serve.spec_decode.proposers import GramModel
 from serve.vllm_plugins import require_vllm
 
 FILE_VARIABLE = "VCKG_NGRAMS"
@@ -107,9 +107,9 @@ def ngram_file(tokenizer: str) -> Trie | None:
     """
     from transformers import AutoTokenizer
 
-    from serve.dart.plug import TRIE, draft_folder
     from serve.errors import ModelError
-    from serve.weights import EMBEDDED, tokenizer_hash
+    from serve.model.loader import EMBEDDED, tokenizer_hash
+    from serve.spec_decode.registry import TRIE, draft_folder
 
     known = tokenizer_hash(AutoTokenizer.from_pretrained(tokenizer, local_files_only=True))
     if named := os.environ.get(FILE_VARIABLE):

@@ -6,7 +6,7 @@ compute, which running batch requests pause for it, which waiting ones may start
 interactive request takes. Cached blocks that waiting batch requests will use go to the end of the eviction queue, the
 most wanted last.
 
-The knobs are read from VCKG_ECHO, e.g. ``pace_s=0.1,allowance_s=0.5`` (the fields of `serve.echo.EchoConfig`).
+The knobs are read from VCKG_ECHO, e.g. ``pace_s=0.1,allowance_s=0.5`` (the fields of `serve.echo.scheduler.EchoConfig`).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import os
 import time
 from typing import Any
 
-from serve.echo import EchoConfig
-from serve.estimate import FIRST_GUESS, LearningTimeModel, StepWork
+from serve.echo.scheduler import EchoConfig
 from serve.request import Priority
 from serve.request import Request as Picture
+from serve.scheduling.estimators import FIRST_GUESS, LearningTimeModel, StepWork
 from serve.vllm_plugins import require_vllm
 from serve.vllm_plugins.planner import Planner, Pool
 from serve.vllm_plugins.settings import read_settings

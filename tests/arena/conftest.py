@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from arena import metrics
+from arena.scoring import metrics
 from arena.types import Answer, Run, RunManifest, Sample, Score, TaskName, Usage, samples_sha256
-from vckg.graph import Graph
+from vckg.graph.graph import Graph
 
 CELLS = {  # id -> (label, parent, synonyms, definition)
     "CL:0000000": ("cell", None, (), ""),
@@ -358,8 +358,7 @@ FRESH_REGULONS = {
 }
 
 
-@pytest.fixture(scope="session")
-def fresh_graph() -> Graph:
+def make_fresh_graph() -> Graph:
     """Nine cell types, four with markers that cite papers, two usable signed regulons, a ligand with its
     receptor."""
     symbols = {g for genes in FRESH_MARKERS.values() for g in genes} | {"CCR5"}
@@ -381,6 +380,12 @@ def fresh_graph() -> Graph:
         pd.DataFrame(nodes, columns=["id", "category", "name", "description"]),
         pd.DataFrame(edges, columns=["subject", "relation", "object", "source", "sign", "publications"]),
     )
+
+
+@pytest.fixture(scope="session")
+def fresh_graph() -> Graph:
+    """The graph of `make_fresh_graph`."""
+    return make_fresh_graph()
 
 
 @pytest.fixture(scope="session")

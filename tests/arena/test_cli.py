@@ -53,11 +53,11 @@ def arena(
 @pytest.fixture(scope="module")
 def finished(fresh_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two finished runs."""
-    from arena import run
-    from arena.contestants import resolve
-    from arena.samples import make_cells, make_samples
+    from arena.contestants.resolve import resolve
+    from arena.datasets import make_cells, make_samples
+    from arena.runner import run
     from arena.types import TASKS
-    from vckg.graph import Graph
+    from vckg.graph.graph import Graph
 
     root = tmp_path_factory.mktemp("runs")
     graph = Graph.load(fresh_folder)

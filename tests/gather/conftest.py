@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from gather.evidence import (
+from gather.annotation import (
     Annotation,
     Candidate,
     Contradiction,
@@ -19,7 +19,7 @@ from gather.evidence import (
     GeneSupport,
     Walk,
 )
-from vckg.graph import Graph
+from vckg.graph.graph import Graph
 
 PREFIX = {
     "HGNC": "Gene",

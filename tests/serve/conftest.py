@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from serve.engine import Engine, EngineConfig
-from serve.model import Model
-from serve.weights import Checkpoint, load_checkpoint
+from serve.engine.engine import Engine, EngineConfig
+from serve.model.decoder import Model
+from serve.model.loader import Checkpoint, load_checkpoint
 
 torch.set_num_threads(2)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from vckg.graph import Graph
-from vckg.resources import resource
-from vckg.show import print_node
+from vckg.base.resources import resource
+from vckg.graph.graph import Graph
+from vckg.printers.graph import print_node
 
 TOY = resource("data", "toy")
 ROOT = Path(__file__).parents[2]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.vckg.toy import EDGES, NODES, SOURCES, toy
-from vckg.checks import CHECKS
-from vckg.formats import FORMATS
-from vckg.graph import Graph
+from vckg.export.writers import FORMATS
+from vckg.graph.graph import Graph
+from vckg.quality.checks import CHECKS
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from vckg.graph import Graph
+from vckg.graph.graph import Graph
 
 NODES = pd.DataFrame(
     [

@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def run(*arguments: str) -> str:
     """Run a module of ours in an interpreter of its own; what it printed. Its errors go to the test's report."""
-    from serve.vllm_plugins.server import ON_CPU
+    from benchmarks.vllm_server import ON_CPU
 
     done = subprocess.run(
         [sys.executable, "-m", *arguments],

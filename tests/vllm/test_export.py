@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from serve.dart.draft import rotate
-from serve.dart.head import DraftHead, HeadConfig
+from serve.spec_decode.dart_head import DraftHead, HeadConfig
+from serve.spec_decode.head_drafting import rotate
 from serve.vllm_plugins.export import draft_tensors, wide_eps, wide_size
 
 

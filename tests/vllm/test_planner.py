@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from serve.echo import EchoConfig
-from serve.estimate import TimeModel
+from serve.echo.scheduler import EchoConfig
 from serve.request import Priority
+from serve.scheduling.estimators import TimeModel
 from serve.vllm_plugins.planner import Planner, Pool
 
 QUICK = TimeModel(np.array([1e-4, 1e-6, 0.0, 1e-5, 0.0, 0.0]))

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from serve.dart.ngram import GrowingGrams, Trie
-from serve.dart.propose import GramModel
+from serve.spec_decode.ngram_trie import GrowingGrams, Trie
+from serve.spec_decode.proposers import GramModel
 from serve.vllm_plugins import VERSION, VersionError, installed_version, proposer, require_vllm
 from serve.vllm_plugins.proposer import NgramProposer, Texts, chain
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from serve.bench.loadgen import read_run
 from serve.errors import InputError
 from serve.goodput import Ending, SmoothGoodput, Timeline
-from serve.loadgen import read_run
 from serve.vllm_plugins.settings import read_settings
 from serve.vllm_plugins.windows import Windows, WindowSettings
 

@@ -80,7 +80,7 @@ def test_a_flexible_tier_is_batch_work():
 @pytest.fixture(scope="module")
 def served(exported):
     """A run of twelve batch prompts and four interactive ones on a server with Echo: both sides' figures."""
-    from serve.vllm_plugins.server import ECHO, Mixed, run_mixed, server
+    from benchmarks.vllm_server import ECHO, Mixed, run_mixed, server
 
     rows = [json.loads(line)["messages"] for line in PROMPTS.read_text(encoding="utf-8").splitlines()]
     load = Mixed(rows[:4], rows[8:20], np.array([3.0, 5.0, 8.0, 13.0]))

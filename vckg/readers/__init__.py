@@ -6,10 +6,10 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from vckg.errors import BuildError, did_you_mean
+from vckg.base.errors import BuildError, did_you_mean
 
 if TYPE_CHECKING:
-    from vckg.statements import Reading
+    from vckg.graph.statements import Reading
 
 #: Reader names of data/sources.toml, and where the function is. It takes the files of the source's parts and
 #: the options of its row.

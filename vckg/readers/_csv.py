@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import zstandard
 
-from vckg.errors import SourceError
-from vckg.statements import Rejections
+from vckg.base.errors import SourceError
+from vckg.graph.statements import Rejections
 
 #: What opens a compressed file, by its first bytes.
 _OPENERS: dict[bytes, Callable[[BinaryIO], Any]] = {

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
-from vckg.errors import SourceError
+from vckg.base.errors import SourceError
 from vckg.readers._csv import line_of, read_bytes
 
 Shape = TypeVar("Shape")

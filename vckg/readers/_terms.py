@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from vckg.statements import End, Statements
+from vckg.graph.statements import End, Statements
 
 #: RO and BFO ids, and the short names files use for them, to our relations.
 RO_RELATIONS = {

@@ -12,9 +12,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vckg.ground import gene_key
+from vckg.graph.name_keys import gene_key
+from vckg.graph.statements import Names, Reading, ascending_lists, equals, keep, term_table
 from vckg.readers._csv import read_columns
-from vckg.statements import Names, Reading, ascending_lists, equals, keep, term_table
 
 Parts = Mapping[str, Path]
 

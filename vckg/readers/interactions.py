@@ -13,8 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vckg.readers._csv import read_columns
-from vckg.statements import (
+from vckg.graph.statements import (
     End,
     Reading,
     Statements,
@@ -26,6 +25,7 @@ from vckg.statements import (
     pmids,
     term_table,
 )
+from vckg.readers._csv import read_columns
 
 Parts = Mapping[str, Path]
 _SIGNS = {"Activation": 1, "Repression": -1}

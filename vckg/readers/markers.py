@@ -14,11 +14,22 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vckg.errors import SourceError
-from vckg.ground import normal_keys
+from vckg.base.errors import SourceError
+from vckg.graph.name_keys import normal_keys
+from vckg.graph.statements import (
+    End,
+    Names,
+    Reading,
+    Statements,
+    equals,
+    exploded,
+    keep,
+    numbers,
+    one_of,
+    pmids,
+)
 from vckg.readers._csv import read_columns
 from vckg.readers._json import Atlas, AtlasCell, read_json
-from vckg.statements import End, Names, Reading, Statements, equals, exploded, keep, numbers, one_of, pmids
 
 Parts = Mapping[str, Path]
 

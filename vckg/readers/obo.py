@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vckg.errors import SourceError
+from vckg.base.errors import SourceError
+from vckg.graph.statements import Reading, name_pairs, term_table
 from vckg.readers._csv import read_text
 from vckg.readers._terms import GO_CATEGORY, RO_RELATIONS, links_of
-from vckg.statements import Reading, name_pairs, term_table
 
 Parts = Mapping[str, Path]
 _HEADS = ("[Term]", "[Typedef]", "[Instance]")
+_TRAILING = re.compile(r"\s*(\{[^}]*\}\s*)?(!.*)?$")
 _QUOTED = re.compile(r'^"((?:[^"\\]|\\.)*)"(?:\s+(\w+))?')
 
 
@@ -100,8 +101,6 @@ def _graph(path: Path) -> Any:
 
 def _fault(text: str, error: Exception) -> int | None:
     """Number of the line that obonet stumbled over: it quotes the line, or a term has no id, or a link no one end."""
-    from obonet.read import parse_tag_line
-
     quoted = str(error).partition("failed for:")[2].strip()
     head = 0  # line of the term's [Term] while its id is still to come
     before = ""
@@ -115,9 +114,9 @@ def _fault(text: str, error: Exception) -> int | None:
         elif starts:
             head = number if line.startswith("[Term]") else 0
         elif line.startswith(("id:", "relationship:")):
-            clause = parse_tag_line(line)
-            head = 0 if clause.tag == "id" else head
-            if clause.tag == "relationship" and clause.value.count(" ") != 1:
+            head = 0 if line.startswith("id:") else head
+            value = _TRAILING.sub("", line.partition(":")[2]).strip()
+            if line.startswith("relationship:") and value.count(" ") != 1:
                 return number
         before = line
     return None

@@ -12,10 +12,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vckg.errors import SourceError
+from vckg.base.errors import SourceError
+from vckg.graph.statements import End, Names, Reading, Statements, as_mask, equals, exploded, keep, numbers
 from vckg.readers._csv import line_of, read_bytes, read_columns, read_text
 from vckg.readers._json import CellGuide, read_json
-from vckg.statements import End, Names, Reading, Statements, as_mask, equals, exploded, keep, numbers
 
 Parts = Mapping[str, Path]
 

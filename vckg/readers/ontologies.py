@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from vckg.errors import SourceError
+from vckg.base.errors import SourceError
+from vckg.graph.statements import End, Reading, Statements, equals, keep, name_pairs, term_table
 from vckg.readers._csv import read_columns
 from vckg.readers._json import GuideTerm, IndraTerm, IndraXref, read_json
 from vckg.readers._terms import GO_CATEGORY, RO_RELATIONS, links_of
 from vckg.readers.obo import read_labels
-from vckg.statements import End, Reading, Statements, equals, keep, name_pairs, term_table
 
 Parts = Mapping[str, Path]
 

@@ -10,9 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vckg.errors import SourceError
+from vckg.base.errors import SourceError
+from vckg.graph.statements import End, Reading, Statements, equals, exploded, keep, one_of, pmids, term_table
 from vckg.readers._csv import read_columns, read_text
-from vckg.statements import End, Reading, Statements, equals, exploded, keep, one_of, pmids, term_table
 
 Parts = Mapping[str, Path]
 

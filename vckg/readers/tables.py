@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vckg.errors import BuildError, did_you_mean
+from vckg.base.errors import BuildError, did_you_mean
+from vckg.graph.statements import End, Reading, Statements, as_mask, keep, numbers, one_of, pmids, term_table
 from vckg.readers._csv import read_columns
-from vckg.statements import End, Reading, Statements, as_mask, keep, numbers, one_of, pmids, term_table
 
 Parts = Mapping[str, Path]
 

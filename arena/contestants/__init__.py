@@ -1,0 +1,1 @@
+"""Who answers: models, baselines, and retrieval with or without a model."""

@@ -1,0 +1,241 @@
+"""Contestants that know no biology, or little: what a model has to beat before it has shown anything.
+
+Each is a pure function ``(sample, Peers) -> reply`` and speaks the tasks' answer format, so it passes
+through the same prompts, parsers and metrics as a model. Those that learn from other samples leave the asked
+one out. ``None`` means that the baseline has nothing to say to this sample.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from arena.datasets.virtual_cell import SENTENCE_LENGTH, item_rng
+from arena.tasks import TASK_TABLE
+from arena.types import TASKS, Sample, TaskName
+
+
+class Peers:
+    """The samples of one task, with sums over them that leave-one-out baselines subtract from."""
+
+    def __init__(self, samples: Mapping[str, Sample], markers: Callable[[], Mapping[str, Markers]]) -> None:
+        self.samples = dict(sorted(samples.items()))
+        self._markers = markers
+
+    @cached_property
+    def markers(self) -> Mapping[str, Markers]:
+        """Marker genes by cell type, from the graph; read when first asked for."""
+        return self._markers()
+
+    @cached_property
+    def up(self) -> Counter[str]:
+        """How often a gene rises."""
+        return Counter(g for s in self.samples.values() for g in s.gold["up"])
+
+    @cached_property
+    def down(self) -> Counter[str]:
+        """How often a gene falls."""
+        return Counter(g for s in self.samples.values() for g in s.gold["down"])
+
+    @cached_property
+    def up_at(self) -> Counter[int]:
+        """How often the gene at a position of the candidate list rises."""
+        return Counter(
+            i for s in self.samples.values() for i, g in enumerate(s.fields["candidates"]) if rises(s, g)
+        )
+
+    @cached_property
+    def down_at(self) -> Counter[int]:
+        """How often the gene at a position of the candidate list falls."""
+        return Counter(
+            i for s in self.samples.values() for i, g in enumerate(s.fields["candidates"]) if not rises(s, g)
+        )
+
+    @cached_property
+    def types(self) -> Counter[str]:
+        """How often a cell type is the gold."""
+        return Counter(s.gold["cell_type"] for s in self.samples.values())
+
+    @cached_property
+    def rank_sum(self) -> Counter[str]:
+        """Sum over gold sentences of ``length - rank`` of each gene: high for what is high in most cells."""
+        total: Counter[str] = Counter()
+        for sample in self.samples.values():
+            total.update(sentence_weights(sample))
+        return total
+
+    def others(self, sample: Sample) -> list[Sample]:
+        """All samples but this one, by id."""
+        return [s for s in self.samples.values() if s.id != sample.id]
+
+
+class Markers(NamedTuple):
+    """A cell type of the graph as the marker-overlap baseline sees it."""
+
+    cl_id: str
+    name: str
+    description: str
+    genes: tuple[str, ...]
+    """Marker symbols, the best supported first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A baseline with what it is."""
+
+    title: str
+    tasks: tuple[TaskName, ...]
+    answer: Callable[[Sample, Peers], dict[str, Any] | None]
+    """The parsed form of its answer; it is put into the reply's format."""
+
+
+def reply(name: str, sample: Sample, peers: Peers) -> str:
+    """What a baseline writes to a sample; empty where it has nothing to say."""
+    answer = BASELINES[name].answer(sample, peers)
+    return "" if answer is None else TASK_TABLE[sample.task].wrap(answer)
+
+
+def rises(sample: Sample, gene: str) -> bool:
+    """Whether the gold says that the gene rises."""
+    return gene in sample.gold["up"]
+
+
+def sentence_weights(sample: Sample) -> Counter[str]:
+    """Weight ``length - rank`` of each gene of the gold sentences, or of the markers where there is none."""
+    lists = sample.gold["sentences"] or [sample.gold["markers"]]
+    return Counter({gene: len(genes) - rank for genes in lists for rank, gene in enumerate(genes)})
+
+
+# ---- the answers ----------------------------------------------------------------------------------------
+
+
+def majority(sample: Sample, peers: Peers) -> dict[str, Any] | None:
+    """The most frequent answer among the other samples; ties go to the first by name."""
+    if sample.task in ("annotation", "captioning"):
+        types = peers.types - Counter([sample.gold["cell_type"]])
+        if not types:
+            return None
+        label = min(types, key=lambda t: (-types[t], t))
+        if sample.task == "annotation":
+            return {"cell_type": label}
+        caption = next(s.gold["caption"] for s in peers.others(sample) if s.gold["cell_type"] == label)
+        return {"caption": caption}
+    if sample.task == "generation":
+        weights = peers.rank_sum - sentence_weights(sample)
+        genes = sorted(weights, key=lambda g: (-weights[g], g))[:SENTENCE_LENGTH]
+        return {"genes": genes} if genes else None
+    if sample.task == "perturbation":
+        up = peers.up.total() - len(sample.gold["up"]) > peers.down.total() - len(sample.gold["down"])
+        return _directions(sample, lambda _gene, _at: up)
+    same_kind = [s for s in peers.others(sample) if s.fields["kind"] == sample.fields["kind"]]
+    return {"answer": same_kind[0].gold["answer"]} if same_kind else None
+
+
+def gene_prior(sample: Sample, peers: Peers) -> dict[str, Any]:
+    """Each gene as it goes in most other samples; a gene that is tied or never seen there is left out."""
+
+    def direction(gene: str, _at: int) -> bool | None:
+        up = peers.up[gene] - rises(sample, gene)
+        down = peers.down[gene] - (not rises(sample, gene))
+        return None if up == down else up > down
+
+    return _directions(sample, direction)
+
+
+def position_prior(sample: Sample, peers: Peers) -> dict[str, Any]:
+    """Each gene as those at the same place of the other samples' candidate lists: a probe for leaks by
+    order.
+    """
+
+    def direction(gene: str, at: int) -> bool:
+        up = peers.up_at[at] - rises(sample, gene)
+        return up >= peers.down_at[at] - (not rises(sample, gene))
+
+    return _directions(sample, direction)
+
+
+def copy_control(sample: Sample, peers: Peers) -> dict[str, Any] | None:
+    """The expression before, as if nothing had happened; no direction is claimed."""
+    control = sample.fields["control"]
+    return {"up": [], "down": [], "sentence": control} if control else None
+
+
+def random_answer(sample: Sample, peers: Peers) -> dict[str, Any] | None:
+    """An answer drawn blindly, by the sample's own seed, from the answers there are."""
+    rng = item_rng(0, f"random\n{sample.id}")
+    if sample.task == "perturbation":
+        coins = rng.random(len(sample.fields["candidates"])) < 0.5
+        return _directions(sample, lambda _gene, at: bool(coins[at]))
+    if sample.task == "generation":
+        universe = sorted(peers.rank_sum - sentence_weights(sample))  # not what only this sample's gold holds
+        genes = [universe[i] for i in rng.permutation(len(universe))[:SENTENCE_LENGTH]]
+        return {"genes": genes} if genes else None
+    others = peers.others(sample)
+    if not others:
+        return None
+    gold = others[int(rng.integers(len(others)))].gold
+    key = {"annotation": "cell_type", "captioning": "caption", "qa": "answer"}[sample.task]
+    return {key: gold[key]}
+
+
+def marker_overlap(sample: Sample, peers: Peers) -> dict[str, Any] | None:
+    """The cell type of the graph whose markers overlap the sentence most, by cosine; no walks, no
+    statistics.
+    """
+    if sample.task == "generation":
+        entry = peers.markers.get(sample.fields["cl_id"])
+        if entry is None:
+            return None
+        filler = [g for g, _n in (peers.rank_sum - sentence_weights(sample)).most_common()]
+        return {"genes": list(dict.fromkeys((*entry.genes, *filler)))[:SENTENCE_LENGTH]}
+    genes = set(sample.fields["genes"])
+
+    def cosine(entry: Markers) -> float:
+        shared = len(genes.intersection(entry.genes))
+        return float(shared / (len(entry.genes) * len(genes)) ** 0.5) if shared else 0.0
+
+    best = min(peers.markers.values(), key=lambda e: (-cosine(e), e.cl_id), default=None)
+    if best is None or not cosine(best):
+        return None
+    if sample.task == "annotation":
+        return {"cell_type": best.name}
+    shared = [g for g in sample.fields["genes"] if g in best.genes][:8]
+    return {
+        "caption": f"This is a {best.name}. {best.description} Its markers {', '.join(shared)} are expressed."
+    }
+
+
+def gold(sample: Sample, peers: Peers) -> dict[str, Any]:
+    """The reference itself: the ceiling of every deterministic metric, and a check of the pipeline."""
+    if sample.task == "generation":
+        genes = (*(sample.gold["sentences"] or [sample.gold["markers"]])[0], *sample.gold["markers"])
+        return {"genes": list(dict.fromkeys(genes))[:SENTENCE_LENGTH]}
+    keys = {
+        "annotation": ("cell_type",),
+        "captioning": ("caption",),
+        "perturbation": ("up", "down", "sentence"),
+        "qa": ("answer",),
+    }[sample.task]
+    return {key: sample.gold[key] for key in keys}
+
+
+def _directions(sample: Sample, direction: Callable[[str, int], bool | None]) -> dict[str, Any]:
+    found: dict[bool | None, list[str]] = {True: [], False: [], None: []}
+    for at, gene in enumerate(sample.fields["candidates"]):
+        found[direction(gene, at)].append(gene)
+    return {"up": found[True], "down": found[False], "sentence": []}
+
+
+_CELLS: tuple[TaskName, ...] = ("annotation", "captioning", "generation")
+BASELINES: Mapping[str, Baseline] = {
+    "majority": Baseline("the most frequent answer of the other samples", TASKS, majority),
+    "random": Baseline("an answer drawn blindly: labels, genes, coin flips", TASKS, random_answer),
+    "marker-overlap": Baseline("the cell type whose markers overlap most", _CELLS, marker_overlap),
+    "copy-control": Baseline("the expression before, unchanged", ("perturbation",), copy_control),
+    "gene-prior": Baseline("each gene as in most other samples", ("perturbation",), gene_prior),
+    "position": Baseline("each gene as its place in the list", ("perturbation",), position_prior),
+    "gold": Baseline("the reference itself (ceiling)", TASKS, gold),
+}

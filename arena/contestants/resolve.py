@@ -1,0 +1,152 @@
+"""Who may answer: models by the run engine's names, any OpenAI-compatible URL, retrieval alone, retrieval
+with a model, and baselines that pass through the same pipeline.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from arena.contestants.baselines import BASELINES
+from arena.types import TASKS, TaskName
+from vckg.base.errors import InputError, did_you_mean
+
+HOSTED = (
+    "anthropic",
+    "azureai",
+    "bedrock",
+    "cloudflare",
+    "deepseek",
+    "fireworks",
+    "google",
+    "grok",
+    "groq",
+    "hf",
+    "llama-cpp-python",
+    "mistral",
+    "mockllm",
+    "ollama",
+    "openai",
+    "openai-api",
+    "openrouter",
+    "perplexity",
+    "sglang",
+    "together",
+    "transformer_lens",
+    "vertex",
+    "vllm",
+)
+"""Prefixes of the run engine's model names; ``hf/...`` also loads domain models such as Cell2Sentence."""
+
+LOCAL_SERVICE = "local"
+"""Name under which the run engine knows an OpenAI-compatible URL given by ``--base-url``."""
+
+EVIDENCE = "gather+"
+RETRIEVAL = "gather"
+REPLAY = "replay"
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """One row of the leaderboard, resolved from what the user wrote."""
+
+    name: str
+    """What the tables show."""
+    model: str
+    """Name for the run engine."""
+    kind: str
+    """``model``, ``retrieval``, ``retrieval+model``, ``baseline`` or ``replay``."""
+    tasks: tuple[TaskName, ...]
+    """Those it can take part in."""
+    evidence: bool = False
+    """Retrieved evidence stands before the question."""
+    base_url: str = ""
+    args: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def slug(self) -> str:
+        """The name as a folder's."""
+        return re.sub(r"[^A-Za-z0-9.+-]+", "-", self.name).strip("-.") or "model"
+
+    @property
+    def reads_graph(self) -> bool:
+        """Whether it reads the graph that parts of the fresh set come from."""
+        return self.evidence or self.kind == "retrieval" or self.name in ("marker-overlap",)
+
+
+def resolve(spec: str, *, base_url: str = "", name: str = "") -> Contestant:
+    """The contestant a ``--model`` argument means.
+
+    Parameters
+    ----------
+    spec
+        ``gather``, ``gather+MODEL``, a baseline's name, ``replay:FILE``, or a model. A model is a name of
+        the run engine (``openai/gpt-4o-mini``, ``hf/...``, ``ollama/...``), or, with `base_url`, whatever
+        that server calls it.
+    base_url
+        Of an OpenAI-compatible server.
+    name
+        Shown instead of the spec.
+
+    Raises
+    ------
+    InputError
+        Nobody is called so, or the model's name has no provider and no URL is given.
+    """
+    spec = spec.strip()
+    if spec == RETRIEVAL:
+        return Contestant(name or spec, f"arena/{spec}", "retrieval", TASKS)
+    if spec in BASELINES:
+        return Contestant(name or spec, f"arena/{spec}", "baseline", BASELINES[spec].tasks)
+    if spec.startswith(f"{REPLAY}:"):
+        return _replay(spec, name)
+    evidence = spec.startswith(EVIDENCE)
+    wanted = spec.removeprefix(EVIDENCE)
+    if not wanted:
+        raise InputError(f"--model {spec!r} names no model; write gather, or gather+MODEL")
+    kind = "retrieval+model" if evidence else "model"
+    if base_url:
+        _plain_url(base_url)
+        model = f"openai-api/{LOCAL_SERVICE}/{wanted}"
+    else:
+        _known_provider(wanted)
+        model = wanted
+    return Contestant(name or spec, model, kind, TASKS, evidence=evidence, base_url=base_url)
+
+
+def _plain_url(base_url: str) -> None:
+    """A URL is written into the run; what is secret in it would be too."""
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError(f"--base-url {base_url!r}: wanted http://HOST:PORT/v1")
+    if parts.username or parts.password or parts.query:
+        raise InputError(
+            f"--base-url of {parts.hostname}: it carries a user, a password or a query, which would be written "
+            "into the run; put the key into OPENAI_API_KEY"
+        )
+
+
+def _known_provider(model: str) -> None:
+    provider, slash, rest = model.partition("/")
+    known = (RETRIEVAL, *BASELINES, f"{REPLAY}:FILE")
+    if not slash:
+        raise InputError(
+            f"no contestant {model!r}{did_you_mean(model, known)}; a model is PROVIDER/NAME (openai/gpt-4o-mini, "
+            f"ollama/llama3.2, hf/ORG/NAME), or any name with --base-url; `arena list` shows the others"
+        )
+    if provider not in HOSTED or not rest:
+        raise InputError(
+            f"no model provider {provider!r}{did_you_mean(provider, HOSTED)}; known: {', '.join(HOSTED)}"
+        )
+
+
+def _replay(spec: str, name: str) -> Contestant:
+    path = Path(spec.partition(":")[2])
+    if not path.is_file():
+        raise InputError(f"{path}: no file of answers to replay; wanted JSON lines with sample_id and text")
+    return Contestant(
+        name or f"replay {path.stem}", "arena/replay", "replay", TASKS, args={"answers": str(path)}
+    )

@@ -1,0 +1,26 @@
+"""Where the files of the samples are."""
+
+from __future__ import annotations
+
+import os
+
+from arena.datasets.scarena import Files
+from vckg.base.resources import resource
+
+
+def scarena_files() -> Files:
+    """SC-Arena's four files, from a mirror or downloaded once, their checksums verified.
+
+    Raises
+    ------
+    SourceError
+        No route leads to a file, or it has another checksum than `data/arena/sources.toml` says.
+    """
+    from vckg.base.resources import default_cache
+    from vckg.build.fetch import Places, default_mirrors, fetch
+    from vckg.build.source_table import read_sources
+
+    sources = read_sources(resource("data", "arena", "sources.toml"))
+    offline = bool(os.environ.get("VCKG_OFFLINE"))
+    (taken,) = fetch(sources, Places(default_cache(), default_mirrors(), offline=offline))
+    return Files(*(taken.files[part] for part in ("cells", "perturbation", "qa", "markers")))

@@ -1,0 +1,340 @@
+"""One virtual cell, five views of it.
+
+SC-Arena's idea that unifies its tasks is a type here: a `VirtualCell` holds what a cell is (type,
+tissue, species, ranked expression, description, markers) and what its genes do (interventions with the
+direction of change, questions with their papers). Annotation, captioning, generation, perturbation and QA
+are views of it: each view hides one part of the cell and asks for it, so a new data set gives every task
+that its fields allow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from arena.types import Sample, TaskName
+from vckg.base.errors import InputError, did_you_mean
+
+SENTENCE_LENGTH = 200
+"""Genes a generated cell sentence should hold, as in SC-Arena."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """What happens to genes when others are switched: a perturbation screen's row, or a regulator with its
+    targets.
+    """
+
+    regulators: tuple[str, ...]
+    """The perturbed genes."""
+    effect: str
+    """``activation``, ``knockdown``, or the free words of the source."""
+    up: tuple[str, ...]
+    down: tuple[str, ...]
+    control: tuple[str, ...] = ()
+    """Expression before, ranked; () where it was not measured."""
+    outcome: tuple[str, ...] = ()
+    """Expression after, ranked; () where it was not measured."""
+    listed: tuple[str, ...] = ()
+    """Candidate genes in the source's own order; () lets the view shuffle them."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question whose answer a paper or a sourced edge supports."""
+
+    kind: str
+    text: str
+    answer: str
+    claims: tuple[str, ...]
+    """Short statements the answer makes; claim coverage counts them."""
+    title: str = ""
+    abstract: str = ""
+    passage: str = ""
+    publications: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualCell:
+    """A cell (or a set of like cells) as far as it is known; empty means unknown."""
+
+    id: str
+    dataset: str
+    cell_type: str = ""
+    cl_id: str = ""
+    tissue: str = ""
+    species: str = ""
+    expression: tuple[str, ...] = ()
+    """Genes by descending expression."""
+    partial: bool = False
+    """The expression covers a panel of genes, not the transcriptome, so it is no reference for a generated
+    cell.
+    """
+    description: str = ""
+    markers: tuple[str, ...] = ()
+    lineage: str = ""
+    """Broad lineage, for breakdowns."""
+    cluster: str = ""
+    """What makes two cells not independent; the type itself where it is empty."""
+    wording: str = ""
+    """How the prompts call the cell where the source's own words are kept; "" composes them."""
+    interactions: tuple[Interaction, ...] = ()
+    questions: tuple[Question, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def context(self) -> str:
+        """The cell in words that do not give its type away, e.g. ``"a human cell from lung"``."""
+        if self.wording:
+            return self.wording
+        article = f"a {self.species} cell" if self.species else "a cell"
+        return f"{article} from {self.tissue}" if self.tissue else article
+
+
+# ---- the five views -------------------------------------------------------------------------------------
+
+
+def annotation(cell: VirtualCell, seed: int = 0) -> list[Sample]:
+    """Hide the type: which cell expresses these genes in this order?"""
+    if not (cell.expression and cell.cell_type):
+        return []
+    gold = {"cell_type": cell.cell_type, "cl_id": cell.cl_id}
+    return [_expression_sample(cell, "annotation", gold)]
+
+
+def captioning(cell: VirtualCell, seed: int = 0) -> list[Sample]:
+    """Hide the description: what is this cell and what does it do?"""
+    if not (cell.expression and cell.cell_type and cell.description):
+        return []
+    caption = f"{cell.cell_type}: {cell.description}"  # the type is part of what a caption has to say
+    gold = {"cell_type": cell.cell_type, "cl_id": cell.cl_id, "caption": caption}
+    return [_expression_sample(cell, "captioning", gold)]
+
+
+def generation(cell: VirtualCell, seed: int = 0) -> list[Sample]:
+    """Hide the expression: which genes does this type express, highest first?"""
+    sentences = [list(cell.expression)] if cell.expression and not cell.partial else []
+    if not (cell.cell_type and (cell.markers or sentences)):
+        return []
+    shown = {
+        "cell_type": cell.cell_type,
+        "description": cell.description or "(no definition is known)",
+        "context": cell.context,
+        "length": str(SENTENCE_LENGTH),
+    }
+    fields_ = {
+        "cell_type": cell.cell_type,
+        "cl_id": cell.cl_id,
+        "description": cell.description,
+        "tissue": cell.tissue,
+        "species": cell.species,
+        "length": SENTENCE_LENGTH,
+    }
+    gold = {
+        "cell_type": cell.cell_type,
+        "cl_id": cell.cl_id,
+        "markers": list(cell.markers),
+        "sentences": sentences,
+    }
+    return [_cell_sample(cell, "generation", shown, gold, fields_)]
+
+
+def perturbation(cell: VirtualCell, seed: int = 0) -> list[Sample]:
+    """Hide the direction: which of these genes rise and which fall when a regulator is switched?"""
+    return [
+        _interaction_sample(cell, interaction, number, seed)
+        for number, interaction in enumerate(cell.interactions)
+    ]
+
+
+def qa(cell: VirtualCell, seed: int = 0) -> list[Sample]:
+    """Hide the answer of a question that literature or a sourced edge settles."""
+    return [_question_sample(cell, question, number) for number, question in enumerate(cell.questions)]
+
+
+VIEWS: dict[TaskName, Callable[[VirtualCell, int], list[Sample]]] = {
+    "annotation": annotation,
+    "captioning": captioning,
+    "generation": generation,
+    "perturbation": perturbation,
+    "qa": qa,
+}
+
+
+def views(cell: VirtualCell) -> tuple[TaskName, ...]:
+    """Tasks that the cell's fields allow."""
+    return tuple(task for task, view in VIEWS.items() if view(cell, 0))
+
+
+def view_all(cells: Iterable[VirtualCell], task: TaskName, *, seed: int) -> list[Sample]:
+    """Samples of one task from many cells, in the order of their ids.
+
+    Raises
+    ------
+    InputError
+        Two samples carry one id.
+    """
+    samples = sorted((s for cell in cells for s in VIEWS[task](cell, seed)), key=lambda s: s.id)
+    for one, next_one in pairwise(samples):
+        if one.id == next_one.id:
+            raise InputError(f"two {task} samples have the id {one.id!r}; give every cell its own id")
+    return samples
+
+
+def item_rng(seed: int, item: str) -> np.random.Generator:
+    """A generator that depends on the seed and the item alone, so that no two items share a permutation."""
+    digest = hashlib.sha256(f"{seed}\n{item}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
+
+
+def _expression_sample(cell: VirtualCell, task: TaskName, gold: dict[str, Any]) -> Sample:
+    shown = {
+        "n_genes": str(len(cell.expression)),
+        "context": cell.context,
+        "sentence": " ".join(cell.expression),
+    }
+    fields_ = {"genes": list(cell.expression), "tissue": cell.tissue, "species": cell.species}
+    return _cell_sample(cell, task, shown, gold, fields_)
+
+
+def _cell_sample(
+    cell: VirtualCell, task: TaskName, shown: dict[str, str], gold: dict[str, Any], fields_: dict[str, Any]
+) -> Sample:
+    return Sample(
+        id=f"{cell.dataset}/{task}/{cell.id}",
+        task=task,
+        variables=shown,
+        gold=gold,
+        fields=fields_,
+        cluster=cell.cluster or cell.cl_id or cell.cell_type,
+        strata={"tissue": cell.tissue or "not stated", "lineage": cell.lineage or "other"},
+        provenance=dict(cell.provenance),
+    )
+
+
+_EFFECT_WORDS = {
+    "activation": "CRISPR activation (CRISPRa, over-expression) of {genes}",
+    "knockdown": "CRISPRi knockdown of {genes}",
+}
+
+
+def _interaction_sample(cell: VirtualCell, interaction: Interaction, number: int, seed: int) -> Sample:
+    sample_id = f"{cell.dataset}/perturbation/{cell.id}" + (
+        f"/{number}" if len(cell.interactions) > 1 else ""
+    )
+    candidates = list(interaction.listed)
+    if not candidates:
+        genes = sorted((*interaction.up, *interaction.down))
+        candidates = [genes[i] for i in item_rng(seed, sample_id).permutation(len(genes))]
+    words = _EFFECT_WORDS.get(interaction.effect, f"{interaction.effect}: {{genes}}")
+    shown = {
+        "context": cell.context,
+        "perturbation": words.format(genes=" and ".join(interaction.regulators)),
+        "candidates": ", ".join(candidates),
+    }
+    if interaction.control:
+        shown |= {"sentence": " ".join(interaction.control), "n_genes": str(len(interaction.control))}
+    return Sample(
+        id=sample_id,
+        task="perturbation",
+        variables=shown,
+        gold={
+            "up": list(interaction.up),
+            "down": list(interaction.down),
+            "sentence": list(interaction.outcome),
+        },
+        fields={
+            "perturbed": list(interaction.regulators),
+            "effect": interaction.effect,
+            "candidates": candidates,
+            "control": list(interaction.control),
+            "context": cell.context,
+        },
+        cluster=min(interaction.regulators),
+        strata={
+            "kind": "single" if len(interaction.regulators) == 1 else "double",
+            "effect": interaction.effect,
+        },
+        provenance={**cell.provenance, **interaction.provenance, "seed": seed},
+    )
+
+
+def _question_sample(cell: VirtualCell, question: Question, number: int) -> Sample:
+    publications = list(question.publications)
+    return Sample(
+        id=f"{cell.dataset}/qa/{cell.id}" + (f"/{number}" if len(cell.questions) > 1 else ""),
+        task="qa",
+        variables={"kind": question.kind, "question": question.text},
+        gold={"answer": question.answer, "claims": list(question.claims)},
+        fields={
+            "question": question.text,
+            "kind": question.kind,
+            "title": question.title,
+            "abstract": question.abstract,
+            "passage": question.passage,
+            "publications": publications,
+        },
+        cluster=cell.cluster or (publications[0] if publications else cell.id),
+        strata={"kind": question.kind},
+        provenance={**cell.provenance, **question.provenance},
+    )
+
+
+# ---- as files: one cell a line ----------------------------------------------------------------------------
+
+Part = TypeVar("Part", Interaction, Question, VirtualCell)
+
+
+def write_cells(cells: Iterable[VirtualCell]) -> str:
+    """The cells as JSON lines, empty fields left out."""
+    rows = ({k: v for k, v in asdict(cell).items() if v not in ("", (), [], {}, False)} for cell in cells)
+    return "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
+
+
+def read_cells(path: Path) -> Iterator[VirtualCell]:
+    """Yield the cells of a file that `write_cells` (or the user) wrote: one JSON object a line.
+
+    Raises
+    ------
+    InputError
+        The file is missing, a line is not a JSON object, or it has a key that no cell has.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file of virtual cells; wanted JSON lines, one cell each")
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield _read_cell(line, f"{path}:{number}", path.stem)
+
+
+def _read_cell(line: str, where: str, dataset: str) -> VirtualCell:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where}: not JSON ({error.msg} at column {error.colno})") from None
+    if not isinstance(row, dict) or "id" not in row:
+        raise InputError(f"{where}: wanted an object with at least an 'id'")
+    row.setdefault("dataset", dataset)
+    row["interactions"] = tuple(_part(Interaction, r, where) for r in row.get("interactions", ()))
+    row["questions"] = tuple(_part(Question, r, where) for r in row.get("questions", ()))
+    return _part(VirtualCell, row, where)
+
+
+def _part(kind: type[Part], row: Mapping[str, Any], where: str) -> Part:
+    known = {f.name for f in fields(kind)}
+    for key in row.keys() - known:
+        raise InputError(f"{where}: {kind.__name__} has no {key!r}{did_you_mean(key, known)}")
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise InputError(f"{where}: {kind.__name__}: {error}") from None

@@ -1,0 +1,1 @@
+"""Judges that see the graph, and the check of a judge."""

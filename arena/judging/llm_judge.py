@@ -1,0 +1,343 @@
+"""Judges that see the graph: an answer, its reference and numbered evidence in; checked ratings out.
+
+`judge` asks a model through an injected `Generate` and knows nothing of the run engine. Against what judges are
+known to do wrong: the answer is shown in its parsed form between marker lines with a code it cannot know, is
+said to be data, and is cut at a length; the contestant is not named; the order of reference and answer changes
+with the sample and the repeat, behind evidence that stands still; ratings come in a JSON schema with anchors,
+cited evidence must exist and be quoted, and the total is computed here. A reply that cannot be used is asked for
+once more and then *unscored*; it never becomes a 0.
+
+`knowledge_scores` is the judge that needs no model; see `arena.judging.graph_judge`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from arena.judging.evidence import Evidence, evidence
+from arena.judging.graph_judge import knowledge_scores
+from arena.judging.rubric import RUBRICS, TOP, rubric_text, total, verdict_schema
+from arena.judging.verdict import UnusableReplyError, parse_compat, parse_verdict
+from arena.types import Answer, Generate, JudgeCallError, Reply, Sample, Score, TaskName
+from vckg.base.prompts import load_prompt
+from vckg.graph.graph import Graph
+
+__all__ = ["judge", "knowledge_scores"]
+
+LONGEST_ANSWER: Final = 6000
+"""Letters of an answer that a judge sees."""
+LONGEST_FIELD: Final = 1500
+
+COMPAT_SUFFIX: Final = ":sc-arena"
+
+
+async def judge(
+    sample: Sample,
+    answer: Answer,
+    graph: Graph,
+    generate: Generate,
+    *,
+    judge_id: str,
+    compat: bool = False,
+    repeats: int = 1,
+    seed: int = 0,
+) -> list[Score]:
+    """Let a model rate one answer.
+
+    Parameters
+    ----------
+    generate
+        How the model is reached.
+    judge_id
+        Name of the judge; the scores' `scorer` (with ``:sc-arena`` behind it for the compatible scale).
+    compat
+        Use SC-Arena's holistic 0-5 scale in place of the rubric.
+    repeats
+        Times the answer is rated, each with another order of what is shown; ratings are averaged.
+
+    Returns
+    -------
+    list of Score
+        Every dimension of the rubric and ``total``, all in 0..1; None where unscored. A reply without an
+        answer is 0 without a call; a contestant's failed call is unscored.
+    """
+    scorer = judge_id + (COMPAT_SUFFIX if compat else "")
+    form = _CompatForm() if compat else _RubricForm()
+    if answer.error:
+        return _constant(
+            sample, answer, scorer, form.names(sample.task), None, f"call failed: {answer.error}"
+        )
+    if answer.parsed is None:
+        reason = "refused" if answer.refused else "no answer in the reply"
+        return _constant(sample, answer, scorer, form.names(sample.task), 0.0, reason)
+    known = evidence(sample, answer, graph)
+    rounds = [await _rate(form, sample, answer, known, generate, seed + turn) for turn in range(repeats)]
+    return _merge(sample, answer, scorer, form, rounds)
+
+
+@dataclass(slots=True)
+class _Round:
+    """What one asking brought."""
+
+    ratings: dict[str, float] | None = None
+    reasons: dict[str, str] = field(default_factory=dict)
+    rationale: str = ""
+    problem: str = ""
+    model: str = ""
+    cited: list[dict[str, str]] = field(default_factory=list)
+    refused_citations: int = 0
+    repaired: bool = False
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def add(self, reply: Reply) -> None:
+        """Note who replied, and the tokens it took."""
+        self.model = reply.model
+        self.input_tokens += reply.usage.input_tokens
+        self.output_tokens += reply.usage.output_tokens
+
+
+class _RubricForm:
+    """The rubric of this arena: JSON in, ratings of every dimension out."""
+
+    system = "arena/judge-system"
+    template = "arena/judge-rubric"
+
+    def names(self, task: TaskName) -> list[str]:
+        return [d.name for d in RUBRICS[task]]
+
+    def total(self, task: TaskName, ratings: Mapping[str, float | None]) -> float | None:
+        return total(task, ratings)
+
+    def prompt(self, sample: Sample, answer: Answer, known: Sequence[Evidence], seed: int) -> str:
+        blocks = [
+            f"REFERENCE\n{reference_text(sample)}",
+            f"ANSWER\n{delimited(answer_text(answer), sample.id, seed)}",
+        ]
+        if (_coin(sample.id) + seed) % 2:  # in turns, so that repeats see both orders equally often
+            blocks.reverse()
+        return load_prompt(self.template).render(
+            question=question_text(sample),
+            first=blocks[0],
+            second=blocks[1],
+            evidence="\n".join(e.line() for e in known) or "(none)",
+            rubric=rubric_text(sample.task),
+            form=_form_example(sample.task),
+        )
+
+    def schema(self, sample: Sample, known: Sequence[Evidence]) -> dict[str, Any] | None:
+        return verdict_schema(sample.task, {e.id: e.quotable() for e in known})
+
+    def read(self, text: str, task: TaskName, known: Sequence[Evidence], found: _Round) -> None:
+        verdict, refused = parse_verdict(text, task, known)
+        found.ratings = {name: float(r.rating) for name, r in verdict.dimensions.items()}
+        found.reasons = {name: r.reason for name, r in verdict.dimensions.items()}
+        found.rationale = verdict.rationale
+        found.cited = [c.model_dump() for c in verdict.evidence]
+        found.refused_citations = refused
+
+
+class _CompatForm:
+    """SC-Arena's form: one holistic 0-5 score in the text."""
+
+    system = "arena/judge-system"
+
+    def names(self, task: TaskName) -> list[str]:
+        return []
+
+    def total(self, task: TaskName, ratings: Mapping[str, float | None]) -> float | None:
+        rating = ratings.get("total")
+        return None if rating is None else rating / TOP
+
+    def template_of(self, task: TaskName) -> str:
+        return f"arena/judge-sc-arena-{task}"
+
+    def prompt(self, sample: Sample, answer: Answer, known: Sequence[Evidence], seed: int) -> str:
+        return load_prompt(self.template_of(sample.task)).render(
+            question=question_text(sample),
+            reference=reference_text(sample),
+            evidence="\n".join(e.line() for e in known) or "Not found",
+            answer=delimited(answer_text(answer), sample.id, seed),
+        )
+
+    def schema(self, sample: Sample, known: Sequence[Evidence]) -> dict[str, Any] | None:
+        return None
+
+    def read(self, text: str, task: TaskName, known: Sequence[Evidence], found: _Round) -> None:
+        found.ratings = {"total": parse_compat(text)}
+        found.rationale = text.strip()[-LONGEST_FIELD:]
+
+
+async def _rate(
+    form: _RubricForm | _CompatForm,
+    sample: Sample,
+    answer: Answer,
+    known: Sequence[Evidence],
+    generate: Generate,
+    seed: int,
+) -> _Round:
+    """Ask, and ask once more where the reply cannot be used."""
+    found = _Round()
+    system = load_prompt(form.system).render()
+    request = form.prompt(sample, answer, known, seed)
+    prompt = request
+    for attempt in range(2):
+        try:
+            reply = await generate(system, prompt, form.schema(sample, known))
+        except JudgeCallError as error:
+            found.problem = f"the judge's call failed: {error}"
+            return found
+        found.add(reply)
+        try:
+            form.read(reply.text, sample.task, known, found)
+        except UnusableReplyError as error:
+            found.problem = str(error)
+            prompt = load_prompt("arena/judge-repair").render(request=request, problem=found.problem)
+            continue
+        found.problem, found.repaired = "", attempt > 0
+        return found
+    return found
+
+
+def _merge(
+    sample: Sample, answer: Answer, scorer: str, form: _RubricForm | _CompatForm, rounds: Sequence[_Round]
+) -> list[Score]:
+    """Average the rounds that were rated; unscored where none was."""
+    rated = [r for r in rounds if r.ratings is not None]
+    last = (rated or rounds)[-1]
+    totals = [t for r in rated if (t := form.total(sample.task, dict(r.ratings or {}))) is not None]
+
+    def scored(dimension: str, value: float | None, reason: str, **metadata: Any) -> Score:
+        return Score(
+            sample.id,
+            answer.contestant,
+            sample.task,
+            scorer,
+            dimension,
+            value,
+            reason,
+            answer.epoch,
+            metadata,
+        )
+
+    scores = []
+    for name in form.names(sample.task):
+        given = [(r.ratings or {})[name] / TOP for r in rated]
+        value = statistics.fmean(given) if given else None
+        scores.append(scored(name, value, last.reasons.get(name, last.problem)))
+    template = form.template if isinstance(form, _RubricForm) else form.template_of(sample.task)
+    scores.append(
+        scored(
+            "total",
+            statistics.fmean(totals) if totals else None,
+            last.rationale or last.problem,
+            prompt=load_prompt(template).id,
+            model=last.model,
+            cited=last.cited,
+            refused_citations=sum(r.refused_citations for r in rounds),
+            repaired=any(r.repaired for r in rounds),
+            repeats=len(rounds),
+            rated=len(rated),
+            spread=statistics.pstdev(totals) if len(totals) > 1 else 0.0,
+            input_tokens=sum(r.input_tokens for r in rounds),
+            output_tokens=sum(r.output_tokens for r in rounds),
+        )
+    )
+    return scores
+
+
+def _constant(
+    sample: Sample, answer: Answer, scorer: str, names: list[str], value: float | None, reason: str
+) -> list[Score]:
+    return [
+        Score(sample.id, answer.contestant, sample.task, scorer, name, value, reason, answer.epoch)
+        for name in (*names, "total")
+    ]
+
+
+# ---- what a judge is shown --------------------------------------------------------------------------------
+
+
+def delimited(text: str, sample_id: str, seed: int) -> str:
+    """The answer between two marker lines whose code follows from the answer itself, so that it cannot hold
+    it.
+    """
+    code = hashlib.sha256(f"{seed}\n{sample_id}\n{text}".encode()).hexdigest()[:16]
+    return f"<<<answer {code}>>>\n{text}\n<<<end of answer {code}>>>"
+
+
+def _coin(item: str) -> int:
+    return hashlib.sha256(item.encode()).digest()[0] & 1
+
+
+def answer_text(answer: Answer) -> str:
+    """The bound answer as a judge sees it: never the whole reply, never who wrote it."""
+    parsed = answer.parsed or {}
+    lines: dict[TaskName, Callable[[], str]] = {
+        "annotation": lambda: str(parsed["cell_type"]),
+        "captioning": lambda: str(parsed["caption"]),
+        "generation": lambda: ", ".join(map(str, parsed["genes"])),
+        "perturbation": lambda: "\n".join(
+            f"{side}: {', '.join(map(str, parsed.get(side) or [])) or 'none'}"
+            for side in ("up", "down", "sentence")
+        ),
+        "qa": lambda: str(parsed["answer"]),
+    }
+    text = lines[answer.task]()
+    return text if len(text) <= LONGEST_ANSWER else text[:LONGEST_ANSWER] + " [cut here]"
+
+
+def question_text(sample: Sample) -> str:
+    """The task in a judge's words."""
+    fields = sample.fields
+    cell = " ".join(part for part in (fields.get("species", ""), fields.get("tissue", "")) if part)
+    genes = " ".join(map(str, fields.get("genes", [])[:100]))
+    asked: dict[TaskName, Callable[[], str]] = {
+        "annotation": lambda: (
+            f"Name the type of a cell ({cell or 'origin unknown'}) from its highest genes: {genes}"
+        ),
+        "captioning": lambda: f"Describe a cell ({cell or 'origin unknown'}) from its highest genes: {genes}",
+        "generation": lambda: (
+            f"List {fields['length']} genes by descending expression of a {fields['cell_type']}"
+            + (f" ({cell})." if cell else ".")
+        ),
+        "perturbation": lambda: (
+            f"In {fields['context']}, {fields['effect']} of {' and '.join(fields['perturbed'])}: "
+            f"which of these genes go up and which down? {', '.join(fields['candidates'])}"
+        ),
+        "qa": lambda: str(fields["question"]),
+    }
+    return asked[sample.task]()
+
+
+def reference_text(sample: Sample) -> str:
+    """The reference in a judge's words."""
+    gold = sample.gold
+    told: dict[TaskName, Callable[[], str]] = {
+        "annotation": lambda: f"{gold['cell_type']} ({gold['cl_id']})",
+        "captioning": lambda: f"{gold['cell_type']} ({gold['cl_id']}): {gold['caption']}",
+        "generation": lambda: (
+            f"{gold['cell_type']} ({gold['cl_id']}). Markers: {', '.join(gold['markers'][:60]) or 'none known'}. "
+            f"A real cell: {' '.join((gold['sentences'] or [[]])[0][:200]) or 'none at hand'}"
+        ),
+        "perturbation": lambda: (
+            f"up: {', '.join(gold['up']) or 'none'}\ndown: {', '.join(gold['down']) or 'none'}"
+        ),
+        "qa": lambda: str(gold["answer"]),
+    }
+    return told[sample.task]()
+
+
+def _form_example(task: TaskName) -> str:
+    """The shape of a verdict, with words where values go."""
+    dimensions = {
+        d.name: {"rating": "a whole number of the rubric", "reason": "why, in one sentence"}
+        for d in RUBRICS[task]
+    }
+    citation = {"id": "E1", "quote": "words that stand there", "stance": "supports or contradicts"}
+    return json.dumps({"dimensions": dimensions, "evidence": [citation], "rationale": "two sentences"})

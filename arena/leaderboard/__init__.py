@@ -1,0 +1,1 @@
+"""From runs to a leaderboard with intervals and tests."""

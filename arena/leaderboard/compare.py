@@ -1,0 +1,79 @@
+"""Two runs compared in the terminal, with the leaderboard's own intervals and tests."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from arena.leaderboard import schema as board
+from arena.leaderboard.build import RESAMPLES, build
+from arena.leaderboard.labels import number, p_value
+from arena.leaderboard.ranking import CEILING
+from arena.types import Run
+from vckg.base.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two runs side by side: their names, and for each task they share its board and the pair of them there."""
+
+    one: str
+    other: str
+    pairs: tuple[tuple[board.TaskBoard, board.Pair], ...]
+
+    def text(self) -> str:
+        """Return a few lines for the terminal."""
+        lines = [_pair_text(task, pair, self.one, self.other) for task, pair in self.pairs]
+        return "\n".join([f"{self.one} minus {self.other} (main score of each task, 0 to 1)", *lines])
+
+    def json(self) -> str:
+        """Return the pairs by task, with the intervals and tests of the leaderboard."""
+        tasks = {task.task: pair.model_dump() for task, pair in self.pairs}
+        return json.dumps({"one": self.one, "other": self.other, "tasks": tasks}, indent=1)
+
+
+def compare(a: Run, b: Run, *, seed: int = 0, resamples: int = RESAMPLES) -> Comparison:
+    """Compare two runs task by task on the samples that both have scored.
+
+    Raises
+    ------
+    InputError
+        They share no task with the same samples, prompt and graph.
+    """
+    if a.manifest.contestant == b.manifest.contestant:
+        a, b = _apart(a), _apart(b)
+    groups = [g for g in build([a, b], seed=seed, resamples=resamples).groups if len(g.rows) == 2]
+    one, other = a.manifest.contestant, b.manifest.contestant
+    pairs = tuple((task, pair) for group in groups for task in group.tasks for pair in task.pairs)
+    if not pairs:
+        ceiling = f"; {CEILING} is the reference and is not compared" if CEILING in (one, other) else ""
+        raise InputError(
+            f"{a.folder} and {b.folder}: no task with the same samples, prompt and graph in both{ceiling}; "
+            "run both with the same data, seed and --limit"
+        )
+    return Comparison(one, other, pairs)
+
+
+def _apart(run: Run) -> Run:
+    """The run with its folder in its contestant's name."""
+    name = f"{run.manifest.contestant} ({Path(run.folder).name})"
+    return replace(
+        run,
+        manifest=replace(run.manifest, contestant=name),
+        answers=tuple(replace(answer, contestant=name) for answer in run.answers),
+        scores=tuple(replace(score, contestant=name) for score in run.scores),
+    )
+
+
+def _pair_text(task: board.TaskBoard, pair: board.Pair, one: str, other: str) -> str:
+    sign = 1 if pair.first == one else -1
+    if pair.difference is None:
+        return f"  {task.task:<13} no sample that both have scored"
+    low, high = sorted((sign * (pair.low or 0.0), sign * (pair.high or 0.0)))
+    better = one if sign * pair.difference > 0 else other
+    verdict = f"{better} is better" if pair.p is not None and pair.p <= 0.05 else "no significant difference"
+    return (
+        f"  {task.task:<13} {sign * pair.difference:+.3f}  [{low:+.3f}, {high:+.3f}]  p {p_value(pair.p)}  "
+        f"n {pair.common}  {verdict} (80 % power from {number(pair.detectable, 3)})"
+    )

@@ -1,0 +1,85 @@
+"""The leaderboard's words: names of tasks and kinds, and numbers as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from arena.leaderboard import schema as board
+from arena.types import TaskName
+
+TITLE: Final = "Virtual cell arena"
+TASK_NAMES: Final[dict[TaskName, str]] = {
+    "annotation": "Name the cell",
+    "captioning": "Describe the cell",
+    "generation": "Write its genes",
+    "perturbation": "Predict a response",
+    "qa": "Answer questions",
+}
+TASK_QUESTIONS: Final[dict[TaskName, str]] = {
+    "annotation": "Given a cell's genes by expression, which cell type is it?",
+    "captioning": "Given a cell's genes by expression, what is it and what does it do?",
+    "generation": "Given a cell type, which genes does it express, highest first?",
+    "perturbation": "When a regulator is switched, which genes rise and which fall?",
+    "qa": "What does the literature, or a sourced fact, say?",
+}
+KIND_NAMES: Final[dict[board.Kind, str]] = {
+    "model": "model",
+    "retrieval": "retrieval",
+    "retrieval+model": "retrieval + model",
+    "baseline": "baseline",
+    "trivial": "ignores the cell",
+    "ceiling": "reference",
+    "replay": "replayed",
+}
+
+
+def hundred(value: float | None) -> str:
+    """A share as a whole number of 100, minus signs proper and none before 0; a dash for none."""
+    return "–" if value is None else str(round(100 * value)).replace("-", "−")
+
+
+def span(estimate: board.Estimate) -> str:
+    """The interval of an estimate in words."""
+    return "–" if estimate.low is None else f"{hundred(estimate.low)} to {hundred(estimate.high)}"
+
+
+def bounds(estimate: board.Estimate, digits: int) -> str:
+    """The interval of a score in words."""
+    if estimate.low is None:
+        return f"n = {estimate.n}, no interval"
+    return f"{number(estimate.low, digits)} to {number(estimate.high, digits)}"
+
+
+def signed(value: float | None) -> str:
+    """A difference of shares with its sign."""
+    if value is None:
+        return "–"
+    rounded = round(100 * value)
+    return f"+{rounded}" if rounded > 0 else hundred(value)
+
+
+def p_value(p: float | None) -> str:
+    """A p-value to three digits, never 0."""
+    if p is None:
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number with thousands marked, or a dash."""
+    return "–" if value is None else f"{value:,.{digits}f}".replace("-", "−")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence; many are counted."""
+    if len(names) > 4:
+        return f"{', '.join(names[:3])} and {len(names) - 3} others"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def rank_text(rank: board.Rank | None) -> str:
+    """A place or a range of places."""
+    if rank is None:
+        return "–"
+    return str(rank.best) if rank.best == rank.worst else f"{rank.best}–{rank.worst}"

@@ -1,0 +1,127 @@
+"""Who is better: all pairwise tests of a task, the ranks that follow, and mean win rates over tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from arena.leaderboard import schema as board
+from arena.leaderboard import statistics as st
+from arena.leaderboard.reliability import estimate, finite
+from arena.leaderboard.score_table import Column
+from arena.leaderboard.statistics import Floats
+from arena.types import TaskName
+
+TRIVIAL: Final = frozenset({"majority", "random", "copy-control", "gene-prior", "position"})
+"""Baselines that know nothing of the cell; the best of them is a line beside the scores."""
+CEILING: Final = "gold"
+"""The reference as a contestant: shown, never ranked."""
+ALPHA: Final = 0.05
+
+
+def floor(column: Column) -> tuple[float | None, str]:
+    """Mean of the best trivial baseline and its name; (None, "") where none was run."""
+    means = st.means(column.main)
+    found = [
+        (float(means[i]), name)
+        for i, name in enumerate(column.contestants)
+        if name in TRIVIAL and np.isfinite(means[i])
+    ]
+    return max(found, key=lambda f: (f[0], f[1])) if found else (None, "")
+
+
+class Tests:
+    """All pairwise tests of some contestants, and the ranks that follow."""
+
+    def __init__(self, names: Sequence[str], blocks: Sequence[st.Block], resamples: int, seed: int) -> None:
+        self.names = tuple(names)
+        self.paired = st.paired_tests(blocks, resamples=resamples, seed=seed)
+        ranks = st.rank_intervals(self.paired, len(self.names), alpha=ALPHA)
+        self.rank = {n: board.Rank(best=b, worst=w) for n, (b, w) in zip(self.names, ranks, strict=True)}
+        self._p = dict(zip(self.paired.pairs, self.paired.p_holm, strict=True))
+
+    def tied(self, one: str, other: str) -> bool:
+        """Whether no significant difference was found."""
+        i, j = sorted((self.names.index(one), self.names.index(other)))
+        return not self._p[i, j] <= ALPHA
+
+    def pair(self, at: int, win_rate: float | None = None, mcnemar_p: float | None = None) -> board.Pair:
+        """One comparison as the leaderboard holds it."""
+        t = self.paired
+        i, j = t.pairs[at]
+        return board.Pair(
+            first=self.names[i],
+            second=self.names[j],
+            difference=finite(t.difference[at]),
+            low=finite(t.low[at]),
+            high=finite(t.high[at]),
+            p=finite(t.p[at]),
+            p_holm=finite(t.p_holm[at]),
+            detectable=finite(t.detectable[at]),
+            common=int(t.common[at]),
+            win_rate=finite(win_rate),
+            mcnemar_p=finite(mcnemar_p),
+        )
+
+
+def ranked_tests(column: Column, resamples: int) -> Tests | None:
+    """Tests among those who are ranked: all but the ceiling."""
+    names = [name for name in column.contestants if name != CEILING]
+    if not names:
+        return None
+    block = column.block([column.row[name] for name in names])
+    return Tests(names, [block], resamples, column.seed)
+
+
+def win_rates(means: Floats) -> Floats:
+    """Share of the others that each contestant beats, ties one half: float64[m, ...] from means of that shape."""
+    above = (means[:, None] > means[None, :]) + 0.5 * (means[:, None] == means[None, :])
+    others = len(means) - 1
+    rates: Floats = (above.sum(axis=1) - 0.5) / max(others, 1)
+    return rates
+
+
+class Overall:
+    """Mean win rate over tasks, for those ranked that took part in all of them.
+
+    On a task the win rate is the share of the other contestants whose mean score is lower, ties one half (HELM,
+    arXiv:2211.09110). It needs no common scale of the tasks; it depends on who takes part. The interval is that of
+    the resamples in which all contestants meet the same draws, and there is none below `statistics.FEWEST_CLUSTERS`
+    effective clusters in any of the tasks.
+    """
+
+    def __init__(self, columns: dict[TaskName, Column], resamples: int) -> None:
+        shared = set.intersection(*(set(c.contestants) for c in columns.values())) - {CEILING}
+        self.names = tuple(sorted(shared)) if len(shared) > 1 else ()
+        self.estimates: dict[str, board.Estimate] = {}
+        self.rank: dict[str, board.Rank] = {}
+        if not self.names:
+            return
+        values, draws = [], []
+        for column in columns.values():
+            scores = column.main[[column.row[name] for name in self.names]]
+            drawn = st.bootstrap_means(scores, column.clusters, resamples=resamples, seed=column.seed)
+            values.append(win_rates(st.means(scores)))
+            draws.append(win_rates(drawn))
+        self._draws = np.mean(draws, axis=0)
+        self._groups = min(column.clusters.effective() for column in columns.values())
+        found = st.intervals(np.mean(values, axis=0), self._draws, self._groups)
+        n = sum(len(column.samples) for column in columns.values())
+        self.estimates = {name: estimate(i, n) for name, i in zip(self.names, found, strict=True)}
+        self.rank = {name: self._place(name) for name in self.names}
+
+    def tied(self, one: str, other: str) -> bool:
+        """Whether the interval of the difference of two win rates holds 0, or there is none."""
+        i, j = self.names.index(one), self.names.index(other)
+        gap = self._draws[[i]] - self._draws[[j]]
+        (limits,) = st.intervals(gap.mean(axis=1), gap, self._groups)
+        return not (limits.low > 0 or limits.high < 0)
+
+    def _place(self, name: str) -> board.Rank:
+        """Places left by the differences to the others that are clear of 0."""
+        apart = [other for other in self.names if other != name and not self.tied(name, other)]
+        mine = self._draws[self.names.index(name)].mean()
+        above = sum(self._draws[self.names.index(other)].mean() > mine for other in apart)
+        return board.Rank(best=1 + int(above), worst=len(self.names) - (len(apart) - int(above)))

@@ -1,0 +1,165 @@
+"""Runs that may stand in one table, and their scores as arrays."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from arena.leaderboard.statistics import Block, Clusters, Floats
+from arena.scoring import metrics
+from arena.types import TASKS, Answer, Run, Sample, Score, TaskName
+from vckg.base.errors import InputError
+
+
+@dataclass(slots=True)
+class Table:
+    """Runs whose tasks agree in samples, prompt and graph."""
+
+    dataset: str
+    graph_hash: str
+    runs: list[Run] = field(default_factory=list)
+    fingerprints: dict[TaskName, str] = field(default_factory=dict)
+
+    def admits(self, run: Run) -> bool:
+        """Whether the run was made on the same samples, prompts and graph."""
+        same = (run.manifest.dataset, run.manifest.graph_hash) == (self.dataset, self.graph_hash)
+        return same and all(
+            self.fingerprints.get(task, mark) == mark for task, mark in fingerprints(run).items()
+        )
+
+    def add(self, run: Run) -> None:
+        """Take a run in.
+
+        Raises
+        ------
+        InputError
+            Its contestant already has a run of one of its tasks here.
+        """
+        for other in self.runs:
+            if other.manifest.contestant == run.manifest.contestant and (
+                twice := set(fingerprints(other)) & set(fingerprints(run))
+            ):
+                raise InputError(
+                    f"{other.folder} and {run.folder} are both runs of {run.manifest.contestant!r} on the same "
+                    f"{min(twice)} samples; give one of them, or name one apart with `arena run --name`"
+                )
+        self.runs.append(run)
+        self.fingerprints.update(fingerprints(run))
+
+
+def fingerprints(run: Run) -> dict[TaskName, str]:
+    """The fingerprint of every task that the run has answers to."""
+    answered = {answer.task for answer in run.answers}
+    return {task: run.manifest.fingerprint(task) for task in TASKS if task in answered}
+
+
+def tables(runs: Sequence[Run]) -> list[Table]:
+    """Group runs; two that do not share a task's fingerprint never stand in one table."""
+    if not runs:
+        raise InputError("no runs to report; give run folders that `arena run` wrote")
+    found: list[Table] = []
+    # Runs of many tasks first: they say which fingerprints belong together.
+    ordered = sorted(
+        runs,
+        key=lambda r: (
+            r.manifest.dataset,
+            -len(fingerprints(r)),
+            sorted(fingerprints(r).values()),
+            r.manifest.contestant,
+            r.folder,
+        ),
+    )
+    for run in ordered:
+        table = next((t for t in found if t.admits(run)), None)
+        if table is None:
+            table = Table(run.manifest.dataset, run.manifest.graph_hash)
+            found.append(table)
+        table.add(run)
+    return found
+
+
+def task_seed(seed: int, task: str) -> int:
+    """Seed of a task's resamples, so that no two tasks share their draws."""
+    return zlib.crc32(f"{seed}\n{task}".encode())
+
+
+class Column:
+    """All contestants' answers to one task of a table, samples in ascending order of id."""
+
+    def __init__(self, task: TaskName, runs: Sequence[Run], seed: int) -> None:
+        self.task = task
+        self.seed = task_seed(seed, task)
+        self.headline = metrics.HEADLINE[task]
+        mine = [run for run in runs if task in fingerprints(run)]
+        samples = {s.id: s for run in mine for s in run.samples.values() if s.task == task}
+        self.samples: list[Sample] = [samples[i] for i in sorted(samples)]
+        self.contestants: tuple[str, ...] = tuple(sorted({run.manifest.contestant for run in mine}))
+        self.clusters = Clusters.of([s.cluster for s in self.samples])
+        self.position = {s.id: i for i, s in enumerate(self.samples)}
+        self.row = {name: i for i, name in enumerate(self.contestants)}
+        self.answers: dict[str, dict[str, list[Answer]]] = {
+            name: defaultdict(list) for name in self.contestants
+        }
+        self._scores: dict[tuple[str, str], list[Score]] = defaultdict(list)
+        for run in mine:
+            self._take(run)
+
+    def _take(self, run: Run) -> None:
+        for answer in run.answers:
+            if answer.task == self.task:
+                self.answers[answer.contestant][answer.sample_id].append(answer)
+        for score in run.scores:
+            if score.task == self.task:
+                self._scores[score.scorer, score.dimension].append(score)
+
+    @cached_property
+    def scorers(self) -> tuple[str, ...]:
+        """Judges with a total: the one that needs no model first, then by name."""
+        judges = {scorer for scorer, dimension in self._scores if dimension == "total"}
+        return tuple(sorted(judges, key=lambda name: (name != "knowledge", name)))
+
+    def records(self, scorer: str, dimension: str) -> list[Score]:
+        """Scores of one scorer and dimension, as they were read."""
+        return self._scores.get((scorer, dimension), [])
+
+    def matrix(self, scorer: str, dimension: str) -> Floats:
+        """Scores float64[m, n], epochs averaged within the sample; NaN where unscored or not answered."""
+        total = np.zeros((len(self.contestants), len(self.samples)))
+        count = np.zeros_like(total)
+        for score in self.records(scorer, dimension):
+            if score.value is not None and math.isfinite(score.value):
+                at = self.row[score.contestant], self.position[score.sample_id]
+                total[at] += score.value
+                count[at] += 1
+        mean: Floats = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+        return mean
+
+    @cached_property
+    def main(self) -> Floats:
+        """The main dimension, float64[m, n]."""
+        return self.matrix(metrics.SCORER, self.headline)
+
+    def block(self, rows: Sequence[int], weight: float = 1.0) -> Block:
+        """The main dimension of some contestants as part of a comparison."""
+        return Block(self.main[list(rows)], self.clusters, weight, self.seed)
+
+    def words(self) -> Floats:
+        """Words of each answer, float64[m, n], epochs averaged; NaN where there is none."""
+        found = np.full((len(self.contestants), len(self.samples)), np.nan)
+        for name, by_sample in self.answers.items():
+            for sample_id, answers in by_sample.items():
+                lengths = [len(parsed_words(a.parsed)) for a in answers if a.parsed is not None]
+                if lengths:
+                    found[self.row[name], self.position[sample_id]] = float(np.mean(lengths))
+        return found
+
+
+def parsed_words(parsed: Mapping[str, object]) -> list[str]:
+    """Words of a bound answer: what judges see the length of."""
+    return " ".join(" ".join(map(str, v)) if isinstance(v, list) else str(v) for v in parsed.values()).split()

@@ -1,0 +1,1 @@
+"""The leaderboard as a page, as Markdown and in the terminal."""

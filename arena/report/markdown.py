@@ -1,0 +1,194 @@
+"""The leaderboard as Markdown, for a repository or a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from arena.leaderboard import schema as board
+from arena.leaderboard.labels import (
+    KIND_NAMES,
+    TASK_NAMES,
+    TITLE,
+    bounds,
+    hundred,
+    number,
+    p_value,
+    rank_text,
+    span,
+)
+from arena.report.view import GroupView
+
+
+def markdown(leaderboard: board.Leaderboard) -> str:
+    """The leaderboard as Markdown: summary, main table, comparisons, judges, provenance."""
+    lines = [f"# {TITLE}", ""]
+    for group in leaderboard.groups:
+        lines += _group_markdown(GroupView(group))
+    lines += [
+        f"Seed {leaderboard.seed}, {leaderboard.resamples:,} resamples. {leaderboard.canary}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _group_markdown(view: GroupView) -> Iterator[str]:
+    group = view.group
+    yield from (f"## {cell_text(group.dataset)} samples", "")
+    yield from (f"**{cell_text(view.conclusion)}** {cell_text(view.caveat)}".rstrip(), "")
+    yield from (
+        "Scores of 100, with 95 % intervals. Win rate: the share of the other contestants that score lower, mean over "
+        "tasks."
+        + (
+            " †: open book, the questions were made from the graph that this contestant reads."
+            if view.opened
+            else ""
+        ),
+        "",
+    )
+    yield from _table(
+        ["rank", "contestant", "kind", "win rate", *(TASK_NAMES[t] for t in view.tasks), "format failures"],
+        [
+            [
+                rank_text(row.rank),
+                row.name,
+                KIND_NAMES[row.kind] + (", open book" if row.open_book else ""),
+                with_span(row.overall),
+                *(_score(row, task) for task in group.tasks),
+                failures(row),
+            ]
+            for row in group.rows
+        ],
+    )
+    for task in group.tasks:
+        yield from _task_markdown(view, task)
+    if group.notes:
+        yield from ("### Notes", "", *(f"- {cell_text(note)}" for note in group.notes), "")
+    yield from ("### Runs", "")
+    yield from _table(
+        ["contestant", "dataset", "seed", "arena", "engine", "git", "command"],
+        [
+            [r.contestant, r.dataset, str(r.seed), r.arena_version, r.engine, r.git_sha[:12], r.command]
+            for r in group.runs
+        ],
+    )
+
+
+def _score(row: board.Row, task: board.TaskBoard) -> str:
+    """A contestant's score on a task, marked where its questions are open book to it."""
+    if task.task not in row.tasks:
+        return "–"
+    return with_span(row.tasks[task.task].score) + (" †" if row.open_book and task.made_from_graph else "")
+
+
+def _task_markdown(view: GroupView, task: board.TaskBoard) -> Iterator[str]:
+    rows = [row for row in view.group.rows if task.task in row.tasks]
+    judges = [j for j in view.group.judges if any(j in row.tasks[task.task].judges for row in rows)]
+    line = (
+        f"ignoring the cell: {task.floor_of} with {number(task.floor, 3)}"
+        if task.floor_of
+        else "no baseline that ignores the cell was run"
+    )
+    yield from (f"### {TASK_NAMES[task.task]} ({task.task})", "")
+    yield (
+        f"{task.n} samples in {task.clusters} clusters; main score `{task.headline}`; {line}; "
+        f"smallest difference found with 80 % power: {number(task.detectable, 3)}; fingerprint `{task.fingerprint}`."
+    )
+    yield ""
+    dimensions = list(rows[0].tasks[task.task].metrics) if rows else []
+    yield from _table(
+        ["rank", "contestant", *dimensions, *(f"judge {j}" for j in judges), "unscored by judges"],
+        [
+            [
+                rank_text(row.tasks[task.task].rank),
+                row.name,
+                *(raw(row.tasks[task.task].metrics[d]) for d in dimensions),
+                *(
+                    raw(row.tasks[task.task].judges[j].total) if j in row.tasks[task.task].judges else "–"
+                    for j in judges
+                ),
+                ", ".join(
+                    str(row.tasks[task.task].judges[j].unscored)
+                    for j in judges
+                    if j in row.tasks[task.task].judges
+                )
+                or "–",
+            ]
+            for row in rows
+        ],
+    )
+    yield from ("Comparisons (first minus second, sign-flip p, Holm-corrected):", "")
+    yield from _table(
+        ["first", "second", "difference", "95 %", "p", "p (Holm)", "win rate"],
+        [
+            [
+                p.first,
+                p.second,
+                number(p.difference, 3),
+                f"{number(p.low, 3)} to {number(p.high, 3)}",
+                p_value(p.p),
+                p_value(p.p_holm),
+                number(p.win_rate, 2),
+            ]
+            for p in task.pairs
+        ],
+    )
+    if task.agreement:
+        yield from ("Agreement of raters:", "")
+        yield from _table(
+            [
+                "first",
+                "second",
+                "n",
+                "quadratic kappa",
+                "Krippendorff alpha",
+                "Spearman",
+                "same step",
+                "within one",
+            ],
+            [
+                [
+                    a.first,
+                    a.second,
+                    str(a.n),
+                    *(number(v) for v in (a.kappa, a.alpha, a.spearman, a.exact, a.within_one)),
+                ]
+                for a in task.agreement
+            ],
+        )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(cell_text(h) for h in head) + " |"
+    yield "|" + "---|" * len(head)
+    for row in rows:
+        yield "| " + " | ".join(cell_text(c) for c in row) + " |"
+    yield ""
+
+
+def cell_text(text: str) -> str:
+    """Text that stays one cell and plain: names and commands may hold pipes, line ends, tags or links."""
+    one_line = " ".join(str(text).split())
+    for sign in ("\\", "|", "<", ">", "`", "[", "]", "*"):
+        one_line = one_line.replace(sign, "\\" + sign)
+    return one_line
+
+
+def with_span(estimate: board.Estimate | None) -> str:
+    """A score or win rate with its interval, times 100."""
+    return (
+        "–" if estimate is None or estimate.value is None else f"{hundred(estimate.value)} ({span(estimate)})"
+    )
+
+
+def raw(estimate: board.Estimate) -> str:
+    """A score as it is, with its interval."""
+    if estimate.value is None:
+        return "–"
+    return f"{estimate.value:.3f} ({bounds(estimate, 3)})"
+
+
+def failures(row: board.Row) -> str:
+    """Share of replies without an answer over all tasks."""
+    count = sum(c.format_failures.count + c.refusals.count for c in row.tasks.values())
+    n = sum(c.format_failures.n for c in row.tasks.values())
+    return "–" if not n else f"{100 * count / n:.1f} %"

@@ -1,0 +1,168 @@
+"""One group of a leaderboard with what the page and the Markdown say about it in words and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from arena.leaderboard import schema as board
+from arena.leaderboard.labels import TASK_NAMES, listed
+from arena.report.figures import Scatter, scatter
+from arena.types import TaskName
+
+
+class GroupView:
+    """One group with what the page and the Markdown say about it in words."""
+
+    def __init__(self, group: board.Group) -> None:
+        self.group = group
+        self.ranked = [row for row in group.rows if row.kind != "ceiling"]
+        self.placed = [row for row in self.ranked if row.rank is not None]
+
+    @property
+    def caveat(self) -> str:
+        """What to keep in mind of who can look answers up."""
+        readers = [row.name for row in self.ranked if row.open_book]
+        if not readers:
+            return ""
+        return f"{listed(readers)} can look into the graph that many of these questions were made from (open book)."
+
+    @property
+    def opened(self) -> str:
+        """Tasks that are open book to somebody here, in words; empty where none is."""
+        if not any(row.open_book for row in self.group.rows):
+            return ""
+        return listed([f"“{TASK_NAMES[t.task]}”" for t in self.group.tasks if t.made_from_graph])
+
+    @property
+    def conclusion(self) -> str:
+        """What the paired tests of each task allow to be said, and nothing else."""
+        if len(self.ranked) < 2:
+            alone = (
+                f"{self.ranked[0].name} is the only contestant" if self.ranked else "No contestant is ranked"
+            )
+            return f"{alone}, so nothing can be compared."
+        parts = [self._settled(task) for task in self.group.tasks]
+        if len(parts) > 1 and len({first for first, _ in parts}) == 1 and parts[0][0]:
+            return (
+                f"On each of the {len(parts)} tasks {parts[0][0]} scores higher than every other contestant."
+            )
+        said = "; ".join(text for _, text in parts)
+        return f"{said[0].upper()}{said[1:]}."
+
+    def _settled(self, task: board.TaskBoard) -> tuple[str, str]:
+        """Who is better than all others on a task ("" where nobody is), and half a sentence on that."""
+        rows = [row for row in self.ranked if task.task in row.tasks]
+        asked = f"on “{TASK_NAMES[task.task]}” with {task.n} samples"
+        first = sorted(r.name for r in rows if (k := r.tasks[task.task].rank) and k.best == 1)
+        if len(rows) < 2:
+            return "", f"{asked} there is nobody to compare"
+        if len(first) == 1:
+            return first[0], f"{asked} {first[0]} scores higher than every other contestant"
+        if len(first) == len(rows):
+            which = "the two contestants" if len(rows) == 2 else f"no two of the {len(rows)} contestants"
+            settled = any(r.tasks[task.task].rank != rows[0].tasks[task.task].rank for r in rows)
+            if not settled:
+                return "", f"{asked} {which} can{'not' if len(rows) == 2 else ''} be told apart"
+        return "", f"{asked} {listed(first)} cannot be told apart as the best"
+
+    @property
+    def tasks(self) -> tuple[TaskName, ...]:
+        """Tasks of the group."""
+        return tuple(t.task for t in self.group.tasks)
+
+    def best_at(self, task: TaskName) -> tuple[board.Row, list[str]] | None:
+        """The first contestant of a task that looks at the cell, and those that cannot be told apart from
+        it.
+        """
+        rows = [row for row in self.ranked if task in row.tasks and row.kind != "trivial"]
+        rows = [row for row in rows if row.tasks[task].score.value is not None]
+        if not rows:
+            return None
+        rows.sort(key=lambda row: (-(row.tasks[task].score.value or 0.0), row.name))
+        rank = rows[0].tasks[task].rank
+        equal = [
+            r.name
+            for r in rows[1:]
+            if (k := r.tasks[task].rank) and rank and k.best <= rank.worst and k.best == 1
+        ]
+        return rows[0], equal
+
+    def best_closed(self, task: TaskName) -> board.Row | None:
+        """The first contestant of a task made from the graph that looks at the cell and not into the graph."""
+        if not any(t.task == task and t.made_from_graph for t in self.group.tasks):
+            return None
+        rows = [r for r in self.ranked if task in r.tasks and r.kind != "trivial" and not r.open_book]
+        rows = [r for r in rows if r.tasks[task].score.value is not None]
+        return min(rows, key=lambda r: (-(r.tasks[task].score.value or 0.0), r.name), default=None)
+
+    def matrix(self, pairs: Sequence[board.Pair]) -> list[tuple[str, list[tuple[board.Pair | None, int]]]]:
+        """Comparisons as rows of (pair, sign): sign 1 where the row is the pair's first, -1 its second, 0
+        itself.
+        """
+        found: dict[tuple[str, str], tuple[board.Pair | None, int]] = {}
+        for pair in pairs:
+            found[pair.first, pair.second] = (pair, 1)
+            found[pair.second, pair.first] = (pair, -1)
+        names = [row.name for row in self.ranked if any(row.name in key for key in found)]
+        return [(a, [found.get((a, b), (None, 0)) for b in names]) for a in names]
+
+    def shade(self, pair: board.Pair | None, sign: int) -> str:
+        """Class of a matrix cell: direction and step of the difference, and whether it is significant."""
+        if pair is None or pair.difference is None:
+            return "self"
+        value = sign * pair.difference
+        step = 1 + sum(abs(value) > edge for edge in (0.05, 0.15, 0.3))
+        sure = " sure" if pair.p_holm is not None and pair.p_holm <= 0.05 else ""
+        return f"{'up' if value > 0 else 'down'}{step}{sure}"
+
+    def costs(self) -> Scatter | None:
+        """Figure of cost against score; None where nobody's cost is known."""
+        rows = [
+            row for row in self.ranked if (row.cost.input_tokens or 0.0) + (row.cost.output_tokens or 0.0) > 0
+        ]
+        priced = any(row.cost.list_usd for row in rows)
+        points = [
+            (row.name, cost_of(row, priced), height, row.kind, row.cost.frontier)
+            for row in rows
+            if (height := standing(row)) is not None and cost_of(row, priced) > 0
+        ]
+        label = "US dollars at list price per 100 samples" if priced else "tokens per 100 samples"
+        return scatter(points, x_label=label, y_label="score") if points else None
+
+    def judged(self, judge: str) -> Scatter | None:
+        """Figure of a judge's mean total against the deterministic mean, one point a contestant and task."""
+        points = [
+            (f"{row.name}, {TASK_NAMES[task]}", 100 * x, 100 * y, row.kind)
+            for row in self.group.rows
+            for task, cell in row.tasks.items()
+            if judge in cell.judges
+            and (x := cell.score.value) is not None
+            and (y := cell.judges[judge].total.value) is not None
+        ]
+        if not points:
+            return None
+        # Only those on which judge and metric differ most get a label.
+        far = {p[0] for p in sorted(points, key=lambda p: (-abs(p[2] - p[1]), p[0]))[:4]}
+        return scatter(
+            [(*point, point[0] in far) for point in points],
+            x_label="deterministic score, times 100",
+            y_label="judge's total, times 100",
+            diagonal=True,
+        )
+
+
+def standing(row: board.Row) -> float | None:
+    """Win rate times 100, or the mean score of the tasks taken."""
+    if row.overall is not None and row.overall.value is not None:
+        return 100 * row.overall.value
+    values = [c.score.value for c in row.tasks.values() if c.score.value is not None]
+    return 100 * sum(values) / len(values) if values else None
+
+
+def cost_of(row: board.Row, priced: bool) -> float:
+    """List price, or tokens where nobody has a price."""
+    return (
+        (row.cost.list_usd or 0.0)
+        if priced
+        else (row.cost.input_tokens or 0.0) + (row.cost.output_tokens or 0.0)
+    )

@@ -1,0 +1,1 @@
+"""Run contestants on samples through Inspect, resumably."""

@@ -1,0 +1,228 @@
+"""The run engine: inspect-ai, wrapped here and in `arena.runner.inspect_tasks`, nowhere else.
+
+What goes in are tasks and a model, what comes out are `Outcome`s. In between its sharp edges: logs are written
+as samples end and the crash buffer lies inside the run, so a killed run resumes; dead and half-written logs
+are told from finished ones; what it says about keys and packages becomes one line.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from inspect_ai import eval_set
+from inspect_ai.log import EvalSample, list_eval_logs, read_eval_log, read_eval_log_samples
+from inspect_ai.model import GenerateConfig, Model, get_model
+
+from arena.contestants.resolve import Contestant
+from arena.runner import inspect_tasks as _registry
+from arena.types import Generate
+from vckg.base.errors import InputError
+
+NAME = "inspect-ai"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How models are asked; of `temperature`, `max_tokens` and `seed` the answers depend, the rest is
+    transport.
+    """
+
+    temperature: float = 0.0
+    max_tokens: int = 2048
+    seed: int | None = None
+    connections: int = 10
+    timeout_s: int = 300
+    retries: int = 4
+    """Times a call is tried again after a dropped connection, a timeout or a busy server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one sample came to."""
+
+    id: str
+    epoch: int
+    facts: dict[str, Any]
+    """What the solver noted last; empty for a sample that failed."""
+    error: str
+    """Why there is no reply; empty where there is one."""
+
+
+def name_and_version() -> str:
+    """The engine and its release, for a manifest."""
+    return f"{NAME} {version(NAME)}"
+
+
+def evaluate(tasks: list[Any], model: Model, log_dir: Path, sampling: Sampling) -> list[str]:
+    """Run tasks to the end, or to what the endpoint allows, and return where their newest logs are.
+
+    A call that fails is tried again `Sampling.retries` times, then its sample is kept as an error; the log then
+    counts as unfinished, so the same call tries those samples again and no others.
+    """
+    log_dir.mkdir(parents=True, exist_ok=True)
+    _whole_logs(log_dir)
+    with _buffer_in(log_dir), _engine_errors():
+        eval_set(
+            tasks,
+            log_dir=str(log_dir),
+            model=model,
+            retry_attempts=0,
+            retry_immediate=False,
+            retry_on_error=0,  # `retries` is the one number of tries
+            fail_on_error=True,
+            continue_on_fail=True,
+            log_realtime=True,
+            log_buffer=20,
+            log_format="eval",
+            log_level="error",
+            log_dir_allow_dirty=True,
+            display="none",
+            score=False,
+            max_tasks=1,  # a kill then loses the calls in flight of one task only
+            max_samples=sampling.connections,
+            max_connections=sampling.connections,
+            max_retries=sampling.retries,
+            timeout=sampling.timeout_s,
+            temperature=sampling.temperature,
+            max_tokens=sampling.max_tokens,
+            seed=sampling.seed,
+        )
+    return newest_logs(log_dir, {task.name for task in tasks})
+
+
+def newest_logs(log_dir: Path, names: set[str]) -> list[str]:
+    """Where the newest finished log of each task is, in the order of their names.
+
+    After a kill the dead ``started`` logs stay in the folder, and recovering one leaves a copy; neither
+    counts.
+    """
+    newest: dict[str, tuple[str, str]] = {}
+    for info in list_eval_logs(str(log_dir)):
+        header = read_eval_log(info.name, header_only=True)
+        if header.status in ("success", "error") and header.eval.task in names:
+            found = (header.stats.completed_at or header.eval.created, info.name)
+            newest[header.eval.task] = max(newest.get(header.eval.task, ("", "")), found)
+    return [name for _task, (_when, name) in sorted(newest.items())]
+
+
+def outcomes(log: str) -> Iterator[Outcome]:
+    """What each sample of a log came to, one sample in memory at a time: their transcripts are large."""
+    for sample in read_eval_log_samples(log, all_samples_required=False, resolve_attachments="full"):
+        facts = _facts(sample)
+        error = "" if facts else "the log holds no reply"
+        if sample.error is not None:
+            error = reason(sample.error.message)
+        yield Outcome(str(sample.id), sample.epoch, facts, error)
+
+
+def task_of(log: str) -> str:
+    """Name of the task of a log."""
+    return str(read_eval_log(log, header_only=True).eval.task).removeprefix("arena/")
+
+
+def _facts(sample: EvalSample) -> dict[str, Any]:
+    """What the solver noted last; empty for a sample that failed."""
+    notes = [e.data for e in sample.events if e.event == "info" and e.source == _registry.NOTE]
+    return dict(notes[-1]) if notes else {}
+
+
+def reason(message: str) -> str:
+    """What went wrong, without the request that the engine prints before it."""
+    last = message.replace("\\n", "\n").rsplit("\n\n", 1)[-1]
+    return " ".join(last.split())[:500].replace("\\'", "'").strip("')\"\\") or "the engine gives no reason"
+
+
+def open_model(contestant: Contestant, sampling: Sampling) -> Model:
+    """The engine's model of a contestant; keys come from the environment and are not written anywhere."""
+    arguments: dict[str, Any] = dict(contestant.args)
+    if contestant.base_url:
+        _answers(contestant.base_url)
+        arguments |= {"base_url": contestant.base_url, "api_key": os.environ.get("OPENAI_API_KEY") or "none"}
+        # A run is batch work: a server of one's own may put its readers first. It is no part of what was asked.
+        arguments |= {"config": GenerateConfig(extra_body={"service_tier": "flex"})}
+        arguments |= {"max_retries": 0}  # of the provider's own client, which would multiply ours
+    with _engine_errors():
+        return get_model(contestant.model, memoize=False, **arguments)
+
+
+def _answers(base_url: str) -> None:
+    """Raise `InputError` where nobody listens, instead of letting every sample find that out."""
+    import urllib.error
+    import urllib.request
+
+    request = urllib.request.Request(f"{base_url.rstrip('/')}/models")
+    try:
+        urllib.request.urlopen(request, timeout=10).close()
+    except urllib.error.HTTPError:
+        return  # it speaks HTTP; whether it lists models or wants a key is for the first call to find out
+    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise InputError(f"{base_url}: no server answers ({reason}); start it, or mend --base-url") from None
+
+
+def open_generate(judge_model: Contestant, sampling: Sampling) -> Generate:
+    """A judge's model as a plain async function, outside any run."""
+    model = open_model(judge_model, sampling)
+    config = GenerateConfig(
+        max_tokens=sampling.max_tokens,
+        timeout=sampling.timeout_s,
+        max_retries=sampling.retries,
+        max_connections=sampling.connections,
+    )
+    return _registry.JudgeModel(lambda: model, config)
+
+
+@contextmanager
+def _engine_errors() -> Iterator[None]:
+    """Turn what the engine says about keys, packages and names into one line."""
+    from inspect_ai._util.error import PrerequisiteError
+
+    try:
+        yield
+    except PrerequisiteError as error:
+        raise InputError(_plain(str(error.message))) from None
+    except (ValueError, ImportError) as error:
+        if "not recognized" in str(error) or "pip install" in str(error) or "API" in str(error):
+            raise InputError(_plain(str(error))) from None
+        raise
+
+
+def _plain(text: str) -> str:
+    from rich.text import Text
+
+    return " ".join(Text.from_markup(text).plain.split()).removeprefix("ERROR: ")
+
+
+def _whole_logs(log_dir: Path) -> None:
+    """Refuse to go on over a log that cannot be read: resuming would ask its samples again."""
+    for info in list_eval_logs(str(log_dir)):
+        path = Path(info.name.removeprefix("file://"))
+        try:
+            read_eval_log(info.name, header_only=True)
+        except Exception as error:
+            raise InputError(
+                f"{path}: a half-written log ({type(error).__name__}: {error}); move it away and run the same "
+                "command again: the answers in other logs are kept, those in this one are asked again"
+            ) from error
+
+
+@contextmanager
+def _buffer_in(log_dir: Path) -> Iterator[None]:
+    """Keep the engine's crash buffer inside the run, so that a run that is moved or whose home is wiped
+    resumes.
+    """
+    before = os.environ.get("XDG_DATA_HOME")
+    os.environ["XDG_DATA_HOME"] = str(log_dir.resolve() / ".buffer")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["XDG_DATA_HOME"]
+        else:
+            os.environ["XDG_DATA_HOME"] = before

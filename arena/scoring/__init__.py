@@ -1,0 +1,1 @@
+"""Deterministic scores of an answer."""

@@ -1,0 +1,439 @@
+"""Deterministic scores of an answer: no model, the same value every time.
+
+One function a task, each giving named dimensions where a perfect answer has 1. `HEADLINE` names the dimension
+the leaderboard ranks by; the others explain it. A reply without an answer scores 0, a call that failed and a
+metric that does not apply are unscored (None), which is never a 0.
+
+annotation
+    The named type is resolved to the Cell Ontology and compared with the truth there: `exact`, `related`,
+    `partial` credit, `lineage`, `hierarchical_f1`, and **`lin`** (Lin 1998, intrinsic information content),
+    in which "cell" is worth 0 because it says nothing.
+captioning
+    The same for the type the caption claims (**`type_lin`**), and `marker_precision`: the share of genes it
+    names that the cell does express.
+generation
+    `validity`, `uniqueness`, `count` of the list; `marker_recall` against what a real cell of the type shows;
+    `rbo` with a real cell (Webber et al. 2010), above random genes; **`fidelity`** joins them.
+perturbation
+    **`direction_accuracy`** over all candidates, `macro_f1`, `mcc`, and `delta_correlation`: rank changes
+    against the *control* cell, where copying the control is worth 0. `sentence_jaccard`, the raw overlap in
+    which copying wins, is printed to show just that.
+qa
+    **`claim_coverage`**: the words of the reference's claims found in the answer in their order, without what the
+    question holds, what is copied and what is contradicted (`consistency`); `rouge_l` also charges for what was
+    added.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from scipy import stats
+
+from arena.scoring import wording
+from arena.scoring.grounding import Named, Names, names_of
+from arena.types import Answer, Sample, Score, TaskName
+from gather.metrics import labels as evaluate
+from vckg.graph.graph import Graph
+from vckg.graph.name_keys import label_key
+
+SCORER: Final = "metrics"
+
+HEADLINE: Final[Mapping[TaskName, str]] = {
+    "annotation": "lin",
+    "captioning": "type_lin",
+    "generation": "fidelity",
+    "perturbation": "direction_accuracy",
+    "qa": "claim_coverage",
+}
+"""The dimension of each task that the leaderboard ranks by."""
+
+Values = dict[str, float | None]
+Parsed = Mapping[str, Any]
+
+
+def score(sample: Sample, answer: Answer, graph: Graph) -> list[Score]:
+    """Scores of one answer, one a dimension of its task.
+
+    Raises
+    ------
+    ValueError
+        The answer belongs to another sample.
+    """
+    if answer.sample_id != sample.id:
+        raise ValueError(f"answer to {answer.sample_id!r} put to sample {sample.id!r}")
+    if answer.error:
+        values, reason = _constant(sample, None), f"call failed: {answer.error}"
+    elif answer.parsed is None:
+        values, reason = _constant(sample, 0.0), "refused" if answer.refused else "no answer in the reply"
+    else:
+        values, reason = MEASURES[sample.task](sample, answer.parsed, names_of(graph))
+    return [
+        Score(sample.id, answer.contestant, sample.task, SCORER, dimension, value, reason, answer.epoch)
+        for dimension, value in values.items()
+    ]
+
+
+def gold_answer(sample: Sample) -> dict[str, Any]:
+    """The parsed form of a perfect answer: 1 in every dimension that applies."""
+    gold = sample.gold
+    perfect: dict[TaskName, Callable[[], dict[str, Any]]] = {
+        "annotation": lambda: {"cell_type": gold["cell_type"]},
+        # A definition describes the type without naming it first; a caption has to say which type it is.
+        "captioning": lambda: {"caption": f"{gold['cell_type']}: {gold['caption']}"},
+        "generation": lambda: {"genes": list((gold["sentences"] or [gold["markers"]])[0])},
+        "perturbation": lambda: {key: list(gold[key]) for key in ("up", "down", "sentence")},
+        "qa": lambda: {"answer": gold["answer"]},
+    }
+    return perfect[sample.task]()
+
+
+def _constant(sample: Sample, value: float | None) -> Values:
+    return dict.fromkeys(DIMENSIONS[sample.task], value)
+
+
+# ---- annotation and captioning ----------------------------------------------------------------------------
+
+
+def annotation(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
+    """Compare the named type with the truth in the Cell Ontology; the reason says how it was resolved."""
+    text = str(parsed["cell_type"])
+    found = names.resolve(text)
+    if label_key(text) == label_key(str(sample.gold["cell_type"])):
+        # The reference's own words are right even where a later release of the ontology renamed the type.
+        found = Named(text, names.truth(sample), "reference")
+    values, relation = _label_values(sample, found.curie, names)
+    return values, f"{found.name!r} is {found.curie or 'no cell type'} by {found.how}; {relation}"
+
+
+def _label_values(sample: Sample, predicted: str | None, names: Names) -> tuple[Values, str]:
+    truth = names.truth(sample)
+    if truth is None:
+        return _constant(sample, None), "the reference is not in the graph's Cell Ontology"
+    label = evaluate.score_label(names.ontology, predicted, truth)
+    values: Values = {
+        "exact": label.exact,
+        "related": label.related,
+        "partial": label.partial,
+        "lineage": float(label.lineage or label.exact),
+        "hierarchical_f1": label.hierarchical_f1,
+        "lin": label.lin,
+    }
+    return values, label.relation or "unresolved"
+
+
+def captioning(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
+    """Compare the type the caption claims with the truth, and the genes it names with those expressed."""
+    caption = str(parsed["caption"])
+    curie = names.claimed_type(caption).curie
+    if label_key(caption).startswith(label_key(str(sample.gold["cell_type"])) + ":"):
+        curie = names.truth(sample)
+    label, relation = _label_values(sample, curie, names)
+    claimed = names.claimed_genes(caption)
+    # A gene of the type's own definition is no false claim where this one cell does not show it.
+    expressed = names.genes(sample.fields["genes"]) | names.claimed_genes(str(sample.gold["caption"]))
+    values: Values = {
+        "type_exact": label.get("exact"),
+        "type_hierarchical_f1": label.get("hierarchical_f1"),
+        "type_lin": label.get("lin"),
+        "marker_precision": len(claimed & expressed) / len(claimed) if claimed else None,
+    }
+    return values, f"claims {curie or 'no cell type'} ({relation}) and {len(claimed)} genes"
+
+
+# ---- generation -------------------------------------------------------------------------------------------
+
+PERSISTENCE: Final = 0.98
+"""Rank-biased overlap's p: the first 50 ranks carry 86 % of the weight."""
+RANDOM_LISTS: Final = 5
+
+
+def generation(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
+    """Judge a ranked gene list as a cell: a valid list, its type's markers, a real cell's order."""
+    length = int(sample.fields["length"])
+    listed = [str(gene) for gene in parsed["genes"]]
+    references = [names.gene_keys(sentence)[:length] for sentence in sample.gold["sentences"]]
+    markers = set(names.gene_keys(sample.gold["markers"]))
+    keys = names.gene_keys(listed)
+    real = set().union(*references) if references else set()
+    valid = [key for key in keys if key in real or names.is_gene(key)]
+    distinct = list(dict.fromkeys(valid))[:length]
+    wanted = min(length, max(map(len, references), default=len(markers)))
+    values: Values = {
+        "validity": len(valid) / len(keys) if keys else 0.0,
+        "uniqueness": len(set(keys)) / len(keys) if keys else 0.0,
+        "count": _count(len(keys), wanted, length),
+        "marker_recall": _marker_recall(distinct, markers, references, length),
+        **_overlap(sample.id, distinct, references, names),
+    }
+    parts = [v for v in (values["marker_recall"], values["rbo_above_random"]) if v is not None]
+    clean = len(distinct) / max(1, min(len(keys), length)) if keys else 0.0
+    values["fidelity"] = clean * sum(parts) / len(parts) if parts else None
+    return values, f"{len(keys)} names, {len(distinct)} distinct genes counted"
+
+
+def _count(n: int, wanted: int, length: int) -> float:
+    """1 for as many genes as a real cell has up to the length asked for, else the ratio to the nearer end."""
+    if n < wanted:
+        return n / wanted
+    return 1.0 if n <= length else length / n
+
+
+def _marker_recall(
+    listed: Sequence[str], markers: set[str], references: Sequence[Sequence[str]], length: int
+) -> float | None:
+    """Markers shown, relative to what a real cell shows in as many genes (at most 1).
+
+    A real cell shows a minority of its type's known markers, so the plain recall of a perfect answer would be
+    about a tenth. Unscored where there is no marker, or the real cells show none.
+    """
+    shown = max(len(markers & set(r)) for r in references) if references else min(length, len(markers))
+    return min(1.0, len(markers & set(listed)) / shown) if shown else None
+
+
+def _overlap(item: str, listed: Sequence[str], references: Sequence[Sequence[str]], names: Names) -> Values:
+    if not references:
+        return {"rbo": None, "rbo_above_random": None}
+    overlap = max(rank_biased_overlap(listed, r) for r in references)
+    rng = np.random.default_rng(_seed(item))
+    size = max(map(len, references))
+    draws = [names.random_genes(size, rng) for _ in range(RANDOM_LISTS)]
+    chance = float(np.mean([max(rank_biased_overlap(d, r) for r in references) for d in draws]))
+    return {"rbo": overlap, "rbo_above_random": max(0.0, evaluate.adjusted(overlap, chance))}
+
+
+def _seed(item: str) -> int:
+    return int.from_bytes(hashlib.sha256(item.encode()).digest()[:8], "big")
+
+
+def rank_biased_overlap(first: Sequence[str], second: Sequence[str], p: float = PERSISTENCE) -> float:
+    """Extrapolated rank-biased overlap of two rankings of distinct items, which may differ in length.
+
+    Equation 32 of Webber, Moffat and Zobel (ACM TOIS 2010): 1 for equal lists, 0 for disjoint ones.
+    """
+    short, long = sorted((first, second), key=len)
+    s, n = len(short), len(long)
+    if s == 0:
+        return 0.0
+    in_short: set[str] = set()
+    in_long: set[str] = set()
+    common = np.zeros(n + 1)
+    for depth in range(1, n + 1):
+        one, other = long[depth - 1], short[depth - 1] if depth <= s else None
+        shared = one == other or (one in in_short) + (other in in_long)
+        common[depth] = common[depth - 1] + shared
+        in_long.add(one)
+        if other is not None:
+            in_short.add(other)
+    depths = np.arange(1, n + 1)
+    decay = p**depths
+    seen = (common[1:] / depths * decay).sum()
+    beyond = depths[s:]
+    unseen = (common[s] * (beyond - s) / (s * beyond) * decay[s:]).sum()
+    tail = ((common[n] - common[s]) / n + common[s] / s) * p**n
+    return float(min(1.0, (1 - p) / p * (seen + unseen) + tail))
+
+
+# ---- perturbation -----------------------------------------------------------------------------------------
+
+
+def perturbation(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
+    """Compare the direction called for every candidate, and the change of ranks, with what was measured."""
+    up, down = set(sample.gold["up"]), set(sample.gold["down"])
+    called = _calls(parsed)
+    pairs = [(1 if gene in up else -1, called.get(gene.upper(), 0)) for gene in sorted(up | down)]
+    gold = np.array([g for g, _ in pairs])
+    guess = np.array([c for _, c in pairs])
+    values: Values = {
+        "direction_accuracy": float((gold == guess).mean()),
+        "macro_f1": _macro_f1(gold, guess),
+        "mcc": _mcc(gold, guess),
+        **_sentence_values(sample, [str(g) for g in parsed.get("sentence") or []]),
+    }
+    right, silent = int((gold == guess).sum()), int((guess == 0).sum())
+    return values, f"{right} of {len(gold)} directions, {silent} not called"
+
+
+def _calls(parsed: Parsed) -> dict[str, int]:
+    """Direction called for each gene, upper case; a gene put on both sides is called for neither."""
+    up = {str(gene).upper() for gene in parsed["up"]}
+    down = {str(gene).upper() for gene in parsed["down"]}
+    return {**dict.fromkeys(up - down, 1), **dict.fromkeys(down - up, -1)}
+
+
+def _macro_f1(gold: np.ndarray[Any, Any], guess: np.ndarray[Any, Any]) -> float:
+    """Mean F1 of the directions that occur in the reference or in the answer."""
+    found = []
+    for side in (1, -1):
+        hits = int(((gold == side) & (guess == side)).sum())
+        total = int((gold == side).sum() + (guess == side).sum())
+        if total:
+            found.append(2 * hits / total)
+    return float(np.mean(found))
+
+
+def _mcc(gold: np.ndarray[Any, Any], guess: np.ndarray[Any, Any]) -> float | None:
+    """Matthews correlation of the directions; unscored where the reference has one direction only.
+
+    A candidate that was not called counts as called wrong, so that silence does not raise the correlation.
+    """
+    if len(set(gold.tolist())) < 2:
+        return None
+    filled = np.where(guess == 0, -gold, guess)
+    if len(set(filled.tolist())) < 2:
+        return 0.0
+    return float(np.corrcoef(gold, filled)[0, 1])
+
+
+def _sentence_values(sample: Sample, sentence: Sequence[str]) -> Values:
+    control, outcome = sample.fields["control"], sample.gold["sentence"]
+    if not (control and outcome):
+        return {"delta_correlation": None, "sentence_jaccard": None}
+    return {
+        "delta_correlation": delta_correlation(control, outcome, sentence) if sentence else 0.0,
+        "sentence_jaccard": jaccard(sentence, outcome),
+    }
+
+
+def jaccard(first: Iterable[str], second: Iterable[str]) -> float:
+    """Shared share of two gene sets."""
+    a, b = set(first), set(second)
+    return len(a & b) / len(a | b) if a | b else 1.0
+
+
+def delta_correlation(control: Sequence[str], outcome: Sequence[str], sentence: Sequence[str]) -> float:
+    """Spearman correlation of predicted with measured rank changes against the control, over all genes seen.
+
+    A gene a sentence lacks stands just below its last rank. No predicted change at all is 0.
+    """
+    genes = sorted({*control, *outcome, *sentence})
+    before, after, predicted = (_ranks(genes, ranked) for ranked in (control, outcome, sentence))
+    measured, expected = after - before, predicted - before
+    if not (np.ptp(measured) and np.ptp(expected)):
+        return 0.0
+    return float(stats.spearmanr(measured, expected).statistic)
+
+
+def _ranks(genes: Sequence[str], ranked: Sequence[str]) -> np.ndarray[Any, Any]:
+    place = {gene: i for i, gene in reversed(list(enumerate(ranked)))}
+    return np.array([place.get(gene, len(ranked)) for gene in genes], dtype=float)
+
+
+# ---- question answering -----------------------------------------------------------------------------------
+
+LENGTH_FACTOR: Final = 3
+SHORTEST_READ: Final = 60
+COVERED: Final = 0.6
+"""Share of a claim's words that must be found for it to count as covered."""
+
+_WORD = re.compile(r"[a-z0-9]+(?:[-'/][a-z0-9]+)*")
+_STOP_WORDS = """
+a an the of in on at to for from by with and or nor as is are was were be been being this that these those it
+its their his her which who whose what when where how than then thus such also may can could would should will
+into onto via between among during both each other more most not no do does did has have had there here they
+them we our us you your i e g eg ie et al
+"""
+_STOP = frozenset(_STOP_WORDS.split())
+
+
+def qa(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
+    """Look for the reference's claims in the answer, read up to three times its length.
+
+    A claim is covered by the words of it that the answer says in the same order; what the answer copies from the
+    input is not read, words of the question do not count, and a claim that is contradicted is not covered.
+    """
+    reference = str(sample.gold["answer"])
+    budget = max(SHORTEST_READ, LENGTH_FACTOR * len(reference.split()))
+    text = answered_text(sample, parsed)
+    said = wording.sentences(" ".join(text.split()[:budget]))
+    read = [word for sentence in said for word in listed_words(sentence)]
+    claims = [str(claim) for claim in sample.gold["claims"] or [reference]]
+    asked = content_words(str(sample.fields.get("question", "")))
+    wanted = [(claim, _unasked(listed_words(claim), asked)) for claim in claims]
+    if not any(words for _claim, words in wanted):
+        wanted = [(claim, listed_words(claim)) for claim in claims]
+    shares, contradicted = [], []
+    retracted = wording.retracts(text) and not wording.retracts(reference)
+    for claim, words in wanted:
+        if words:
+            contradicted.append(retracted or _contradicted(claim, words, said))
+            share = wording.common_in_order(words, read) / len(words)
+            shares.append(0.0 if contradicted[-1] else share)
+    values: Values = {
+        "claim_coverage": float(np.mean(shares)) if shares else None,
+        "claims_covered": float(np.mean([share >= COVERED for share in shares])) if shares else None,
+        "rouge_l": rouge_l(listed_words(text), listed_words(reference)),
+        "consistency": 1 - float(np.mean(contradicted)) if contradicted else None,
+    }
+    return values, f"{sum(share >= COVERED for share in shares)} of {len(shares)} claims"
+
+
+def answered_text(sample: Sample, parsed: Parsed) -> str:
+    """The answer in its own words: without what it copies from the question or the paper."""
+    inputs = [str(sample.fields.get(key, "")) for key in ("question", "title", "abstract", "passage")]
+    return wording.own_words(str(parsed["answer"]), inputs, str(sample.gold["answer"]))
+
+
+def _unasked(words: Sequence[str], asked: set[str]) -> list[str]:
+    return [word for word in words if word not in asked]
+
+
+def _contradicted(claim: str, words: Sequence[str], said: Sequence[str]) -> bool:
+    """Whether the sentence nearest to a claim excludes it."""
+    nearest = max(said, key=lambda s: wording.common_in_order(words, listed_words(s)), default="")
+    near = wording.common_in_order(words, listed_words(nearest)) if nearest else 0
+    return near > 0 and wording.contradicts(claim, nearest)
+
+
+def listed_words(text: str) -> list[str]:
+    """Words that carry meaning in their order, lower case, plural s cut; single letters stay (T cell)."""
+    words = (word for word in _WORD.findall(text.lower()) if word not in _STOP)
+    return [w[:-1] if len(w) > 3 and w.endswith("s") and not w.endswith("ss") else w for w in words]
+
+
+def content_words(text: str) -> set[str]:
+    """The same as a set."""
+    return set(listed_words(text))
+
+
+def rouge_l(answer: Sequence[str], reference: Sequence[str]) -> float:
+    """F1 of the longest common subsequence (Lin 2004); 0 where either is empty."""
+    total = len(answer) + len(reference)
+    return 2 * wording.common_in_order(answer, reference) / total if total else 0.0
+
+
+def token_f1(answer: set[str], reference: set[str]) -> float:
+    """F1 of two word sets; 0 where either is empty."""
+    total = len(answer) + len(reference)
+    return 2 * len(answer & reference) / total if total else math.nan
+
+
+Measure = Callable[[Sample, Parsed, Names], tuple[Values, str]]
+MEASURES: Final[Mapping[TaskName, Measure]] = {
+    "annotation": annotation,
+    "captioning": captioning,
+    "generation": generation,
+    "perturbation": perturbation,
+    "qa": qa,
+}
+DIMENSIONS: Final[Mapping[TaskName, tuple[str, ...]]] = {
+    "annotation": ("exact", "related", "partial", "lineage", "hierarchical_f1", "lin"),
+    "captioning": ("type_exact", "type_hierarchical_f1", "type_lin", "marker_precision"),
+    "generation": (
+        "validity",
+        "uniqueness",
+        "count",
+        "marker_recall",
+        "rbo",
+        "rbo_above_random",
+        "fidelity",
+    ),
+    "perturbation": ("direction_accuracy", "macro_f1", "mcc", "delta_correlation", "sentence_jaccard"),
+    "qa": ("claim_coverage", "claims_covered", "rouge_l", "consistency"),
+}
+"""All dimensions of each task, in the order they are printed."""

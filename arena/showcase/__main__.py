@@ -1,0 +1,224 @@
+"""``make showcase``: the whole story in one run, under one page.
+
+Builds the graph, serves the embedded model (DART drafts, Echo schedules), names the cells of the PBMC files with and
+without the model, puts the five tasks to eight contestants, has every answer rated by two judges, measures the
+server under an interactive load, and writes the pages. Each step is one of the four commands, run as a user runs
+it; a step that was finished with the same inputs is not run again, so what was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from arena.showcase.pages import markdown, write_pages
+from arena.showcase.steps import SERVER, Server, Step, Story
+from vckg.base.console import err, out, run
+from vckg.base.errors import InputError
+
+FOLDER = Path("showcase")
+MODEL = "SmolLM2-135M-Instruct"
+#: Each file with the column that names its cell sets.
+PBMC = {
+    "pbmc68k_reduced": "louvain",
+    "pbmc3k_clustifyr_2000hvg": "seurat_clusters",
+    "pbmc_kang18_ifnb_muscat": "cluster_id",
+}
+CONTESTANTS = (
+    "majority",
+    "random",
+    "gene-prior",
+    "marker-overlap",
+    "gather",
+    MODEL,
+    f"gather+{MODEL}",
+    "gold",
+)
+LIMIT = 2
+JUDGED = 1
+ANSWER_TOKENS = 160
+JUDGE_TOKENS = 700
+"""A whole verdict of a small model takes 150 to 300."""
+CONNECTIONS = 8
+#: Interactive requests a second, each for `LOAD_S` seconds.
+RATES = (0.25, 0.5, 1.0)
+LOAD_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run of the showcase is about.
+
+    Attributes
+    ----------
+    mirrors
+        Folders of source files; none: the graph of what installs with pip, and scanpy's own cells.
+    files
+        Path and clustering column of each h5ad, by name.
+    limit
+        Samples of each task put to each contestant.
+    judged
+        Those of them whose answers the model judges too; the judge without a model rates all.
+    load_s
+        Seconds of each interactive load.
+    """
+
+    mirrors: tuple[Path, ...]
+    files: dict[str, tuple[Path, str]]
+    limit: int
+    judged: int = JUDGED
+    load_s: int = LOAD_S
+
+    @property
+    def profile(self) -> str:
+        """The graph's profile."""
+        return "full" if self.mirrors else "core"
+
+
+def make_plan(limit: int, judged: int = JUDGED, load_s: int = LOAD_S) -> Plan:
+    """The plan for this machine: with a mirror (VCKG_MIRROR, else ``../shared/data``) the full graph and three files.
+
+    Raises
+    ------
+    InputError
+        A mirror is named that has none of the files.
+    """
+    from gather.demo import example_file
+    from vckg.build.fetch import default_mirrors
+
+    beside = Path("..", "shared", "data")
+    mirrors = tuple(p.resolve() for p in default_mirrors() or ((beside,) if beside.is_dir() else ()))
+    if not mirrors:
+        name = next(iter(PBMC))
+        return Plan((), {name: (example_file(), PBMC[name])}, limit, judged, load_s)
+    files = {}
+    for name, column in PBMC.items():
+        found = [p for m in mirrors if (p := m / "h5ad" / f"{name}.h5ad").is_file()]
+        if not found:
+            raise InputError(
+                f"{mirrors[0]}: no h5ad/{name}.h5ad there; name the folder of source files in VCKG_MIRROR"
+            )
+        files[name] = (found[0], column)
+    return Plan(mirrors, files, limit, judged, load_s)
+
+
+def steps(plan: Plan) -> Iterator[Step]:
+    """The story as commands, in order."""
+    build = ["vckg", "build", "--profile", plan.profile, "-o", "graph", "--json"]
+    for mirror in plan.mirrors:
+        build += ["--mirror", str(mirror)]
+    yield Step("graph", f"build the {plan.profile} graph", build, ["graph"], plan.mirrors, saves="graph.json")
+    card = ["vckg", "card", "-g", "graph", "-o", "graph-card.html"]
+    yield Step("card", "write the graph card", card, ["graph-card.html"], after=["graph"])
+    for name, (path, column) in plan.files.items():
+        yield _annotation(name, path, column, asks=False)
+        yield _annotation(name, path, column, asks=True)
+    yield from _contest(plan)
+    yield from _loads(plan)
+
+
+def _annotation(name: str, path: Path, column: str, *, asks: bool) -> Step:
+    end = f"{name}.model" if asks else name
+    made = [f"annotation/{end}.h5ad", f"annotation/{end}.html"]
+    command = ["gather", "annotate", str(path), "-o", made[0], "--report", made[1], "--groupby", column]
+    command += ["--graph", "graph", "--force", "--json"]
+    if asks:
+        command += ["--model", MODEL, "--base-url", SERVER, "--timeout", "900", "--connections", "4"]
+    says = f"name the cells of {name}{' with the model' if asks else ''}"
+    return Step(
+        f"annotate-{end}", says, command, made, [path], ["graph"], saves=f"annotation/{end}.json", asks=asks
+    )
+
+
+def _contest(plan: Plan) -> Iterator[Step]:
+    runs = f"runs/limit-{plan.limit}"
+    asked = []
+    for contestant in CONTESTANTS:
+        command = ["arena", "run", "--model", contestant, "--limit", str(plan.limit), "--graph", "graph"]
+        command += ["--output", runs, "--max-tokens", str(ANSWER_TOKENS), "--connections", str(CONNECTIONS)]
+        command += ["--timeout", "1800", "--base-url", SERVER, "--judge", MODEL, "--judge-base-url", SERVER]
+        command += ["--judge-limit", str(plan.judged), "--judge-max-tokens", str(JUDGE_TOKENS)]
+        step = Step(
+            f"arena-{contestant}-{plan.limit}",
+            f"put the tasks to {contestant}, and judge",
+            [*command, "--json"],
+            [runs],
+            after=["graph"],
+            saves=f"{runs}.{contestant}.json",
+            asks=True,
+        )
+        asked.append(step.name)
+        yield step
+    report = ["arena", "report", runs, "--output", "leaderboard", "--json"]
+    yield Step(
+        "leaderboard", "count", report, ["leaderboard/index.html"], after=asked, saves="leaderboard.json"
+    )
+
+
+def _loads(plan: Plan) -> Iterator[Step]:
+    from vckg.base.resources import resource
+
+    prompts = resource("data", "serve", "heldout.jsonl")
+    names = []
+    for rate in RATES:
+        made = f"serving/load-{rate:g}.jsonl"
+        command = [
+            "vckg-serve",
+            "bench",
+            "load",
+            str(prompts),
+            "-o",
+            made,
+            "--base-url",
+            SERVER,
+            "--name",
+            MODEL,
+        ]
+        command += ["--rate", f"{rate:g}", "--seconds", str(plan.load_s), "--max-tokens", "64"]
+        says = f"interactive load, {rate:g} requests a second"
+        step = Step(f"load-{rate:g}-{plan.load_s}", says, command, [made], [prompts], asks=True)
+        names.append(step.name)
+        yield step
+    report = ["vckg-serve", "bench", "report", *(f"serving/load-{rate:g}.jsonl" for rate in RATES)]
+    yield Step(
+        "load-report",
+        "smooth goodput",
+        [*report, "-o", "serving", "--json"],
+        after=names,
+        saves="serving/load.json",
+    )
+
+
+def showcase(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the pages and of all in between.")
+    ] = FOLDER,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Samples per task.")] = LIMIT,
+    judged: Annotated[int, typer.Option(min=1, help="Samples per task that the model judges too.")] = JUDGED,
+    load: Annotated[int, typer.Option(min=1, help="Seconds of each interactive load.")] = LOAD_S,
+) -> None:
+    """Tell the whole story in one run; the same command goes on where a killed one was."""
+    plan = make_plan(limit, judged, load)
+    listed = list(steps(plan))
+    with Story(output, Server(output / "serving", MODEL)) as story:
+        for number, step in enumerate(listed, 1):
+            story.take(step, f"[{number}/{len(listed)}]")
+    rows = story.rows(listed)
+    index = write_pages(output, plan.profile, list(plan.files), rows)
+    err().print(markdown(rows), markup=False, highlight=False)
+    out().print(str(index.resolve()), markup=False, highlight=False)
+
+
+def main() -> None:
+    """Entry point of ``python -m arena.showcase``."""
+    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    app.command()(showcase)
+    run(app, "arena.showcase")
+
+
+if __name__ == "__main__":
+    main()

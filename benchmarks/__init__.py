@@ -1,0 +1,1 @@
+"""Measurements that need more than a test run: each a module to run by hand."""

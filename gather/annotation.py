@@ -1,0 +1,246 @@
+"""What is answered: a label with its evidence. JSON, h5ad tables, terminal and page all show these types.
+
+Annotation                      one cell set's answer
+├── candidates: Candidate       the best cell types, with score, p, FDR and confidence
+├── evidence: EvidenceItem      for each shown candidate: supporting genes and best walks
+│   ├── genes: GeneSupport
+│   └── walks: Walk             nodes, and for each step every parallel edge (EdgeRef) with its provenance
+├── convergence: EvidenceItem   hyper-entities: nodes of other categories where the query genes meet
+├── contradictions: Contradiction
+└── coverage: CoverageWarning
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Status = Literal["named", "backed_off", "unknown", "ungrounded"]
+DecidedBy = Literal["retrieval", "llm", "fallback"]
+ContradictionKind = Literal["expected_absent", "negative_present"]
+
+FORMAT = "gather-annotation"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeRef:
+    """One edge of the graph, with where it comes from.
+
+    `subject` and `object` are CURIEs as the graph stores the edge; a walk may cross it backwards.
+    `publications` holds the first ten of `n_publications`.
+    """
+
+    subject: str
+    subject_name: str
+    relation: str
+    predicate: str
+    object: str
+    object_name: str
+    source: str
+    source_title: str
+    release: str
+    licence: str
+    publications: tuple[str, ...]
+    evidence_count: int
+    knowledge_level: str
+    agent_type: str
+    sign: int
+    tissues: tuple[str, ...] = ()
+    n_publications: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """One walk from a query gene to a node; `steps[i]` are all edges between nodes i and i + 1, best first.
+
+    `weight` is the gene's rank weight times the evidence weight of the edge that speaks for the node, or, inherited,
+    for a node above it (what the walk brings to the default score). Of a longer walk it is the rank weight times the
+    product of the steps' degree-damped weights (Hetionet's path-degree product): one through a hub weighs little.
+    """
+
+    gene: str
+    nodes: tuple[str, ...]
+    names: tuple[str, ...]
+    steps: tuple[tuple[EdgeRef, ...], ...]
+    weight: float
+
+    @property
+    def hops(self) -> int:
+        """Number of steps."""
+        return len(self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class GeneSupport:
+    """A query gene that reaches the node: its rank (from 0), its weight, and its share of the score."""
+
+    curie: str
+    symbol: str
+    name_in_file: str
+    rank: int
+    weight: float
+    contribution: float
+    hops: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceItem:
+    """Why query genes converge on a node. `id` is unique within its annotation ("E1", "E2", ...)."""
+
+    id: str
+    curie: str
+    name: str
+    category: str
+    description: str
+    score: float
+    p: float
+    fdr: float
+    n_genes: int
+    genes: tuple[GeneSupport, ...]
+    walks: tuple[Walk, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A cell type in the running.
+
+    `confidence` is the calibrated chance that the label is right: the truth itself, or a term above or
+    below it. It never falls along is_a: a term is at least as sure as each kind of it.
+    """
+
+    rank: int
+    curie: str
+    label: str
+    score: float
+    p: float
+    fdr: float
+    confidence: float
+    n_genes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a term at or above a shown candidate stands: what `gather.labelling.decide` decides by, for whoever decides after.
+
+    `confidence` as of `Candidate`; `fdr` is the least of the term and its kinds.
+    """
+
+    curie: str
+    confidence: float
+    fdr: float
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """A measured gene against `curie`: an expected marker that is absent, or a negative one that is there."""
+
+    curie: str
+    gene: str
+    symbol: str
+    kind: ContradictionKind
+    fraction_in_set: float
+    fraction_in_file: float
+    edges: tuple[EdgeRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageWarning:
+    """Markers of a cell type that the file never measured: with too few left it is not decidable."""
+
+    curie: str
+    label: str
+    missing: tuple[str, ...]
+    n_missing: int
+    n_markers: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """The answer for one cell set.
+
+    `status` is ``named`` (the best candidate passed), ``backed_off`` (an ancestor of the competitors),
+    ``unknown`` (nothing passed) or ``ungrounded`` (no gene of the set is in the graph). `label` is ``unknown``
+    and `curie` empty for the last two. `closed` says whether the candidates were restricted. `reasons` are ids
+    of evidence items an LLM named.
+    """
+
+    cell_set: str
+    n_cells: int
+    status: Status
+    label: str
+    curie: str
+    confidence: float
+    fdr: float
+    candidates: tuple[Candidate, ...] = ()
+    evidence: tuple[EvidenceItem, ...] = ()
+    convergence: tuple[EvidenceItem, ...] = ()
+    contradictions: tuple[Contradiction, ...] = ()
+    coverage: tuple[CoverageWarning, ...] = ()
+    query_genes: tuple[str, ...] = ()
+    ambiguous_genes: tuple[str, ...] = ()
+    ungrounded_genes: tuple[str, ...] = ()
+    closed: bool = False
+    score: str = "calibrated"
+    decided_by: DecidedBy = "retrieval"
+    reasons: tuple[str, ...] = ()
+    note: str = ""
+    standings: tuple[Standing, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dictionaries, lists, strings and numbers, ready for ``json.dumps``."""
+        return {"format": FORMAT, "format_version": FORMAT_VERSION} | asdict(self)
+
+    def standing(self, curie: str) -> Standing | None:
+        """Return how a term stands; None where it is neither at nor above a shown candidate.
+
+        Of an annotation that keeps no standings (written before there were any): the candidate's own figures.
+        """
+        known = self.standings or tuple(Standing(c.curie, c.confidence, c.fdr) for c in self.candidates)
+        return next((s for s in known if s.curie == curie), None)
+
+    def item(self, curie: str) -> EvidenceItem | None:
+        """Return the evidence for a candidate or convergence node, or None where it was not kept."""
+        return next((item for item in (*self.evidence, *self.convergence) if item.curie == curie), None)
+
+
+def evidence_item_from_dict(value: Mapping[str, Any]) -> EvidenceItem:
+    """Rebuild an `EvidenceItem` from what `Annotation.to_dict` wrote."""
+    genes = tuple(GeneSupport(**{**g, "hops": tuple(g["hops"])}) for g in value["genes"])
+    walks = tuple(
+        Walk(
+            w["gene"],
+            tuple(w["nodes"]),
+            tuple(w["names"]),
+            tuple(tuple(_edge(e) for e in step) for step in w["steps"]),
+            w["weight"],
+        )
+        for w in value["walks"]
+    )
+    return EvidenceItem(**{**value, "genes": genes, "walks": walks})
+
+
+def annotation_from_dict(value: Mapping[str, Any]) -> Annotation:
+    """Rebuild an `Annotation` from `Annotation.to_dict`, e.g. from the JSON kept in ``uns['gather']``."""
+    fields = {k: v for k, v in value.items() if k not in ("format", "format_version")}
+    fields["candidates"] = tuple(Candidate(**c) for c in value["candidates"])
+    fields["evidence"] = tuple(evidence_item_from_dict(e) for e in value["evidence"])
+    fields["convergence"] = tuple(evidence_item_from_dict(e) for e in value["convergence"])
+    fields["contradictions"] = tuple(
+        Contradiction(**{**c, "edges": tuple(_edge(e) for e in c["edges"])}) for c in value["contradictions"]
+    )
+    fields["coverage"] = tuple(
+        CoverageWarning(**{**c, "missing": tuple(c["missing"])}) for c in value["coverage"]
+    )
+    fields["standings"] = tuple(Standing(**s) for s in value.get("standings", ()))
+    for name in ("query_genes", "ambiguous_genes", "ungrounded_genes", "reasons"):
+        fields[name] = tuple(value[name])
+    return Annotation(**fields)
+
+
+def _edge(value: Mapping[str, Any]) -> EdgeRef:
+    return EdgeRef(
+        **{**value, "publications": tuple(value["publications"]), "tissues": tuple(value["tissues"])}
+    )

@@ -1,0 +1,1 @@
+"""Measure retrieval, labels and KG-RAG methods on labelled data."""

@@ -1,0 +1,212 @@
+"""The questions of the benchmark: cell sets of labelled files, and SC-Arena's cell sentences.
+
+The files are not ours to ship; ``--data`` names a folder like the one `docs/sources.md` describes, with
+``h5ad/`` and
+``scarena/`` in it. `data/benchmark_sets.tsv` says which column holds the truth and what part a set plays:
+*development* sets
+chose the recipe, a *vote* guarded it against overfitting, *held out* ones were looked at last, and
+*abstention* has none of
+its types' markers.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from gather.cells.adata import AUTO, cell_groups
+from gather.cells.expression import Expression, Ranking, rank_cell_sets, read_expression
+from gather.cells.file import open_h5ad
+from gather.retrieval.query import (
+    DEFAULT_TOP,
+    CellSet,
+    GeneQuery,
+    Panel,
+    ground_panel,
+    make_query,
+    rank_weights,
+)
+from vckg.base.errors import InputError
+from vckg.base.resources import resource
+
+if TYPE_CHECKING:
+    from vckg.graph.graph import Graph
+
+Mode = Literal["label groups", "clusters", "sentences", "lists"]
+SentenceRanking = Literal["tf-idf", "expression"]
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One cell set with its truth.
+
+    `closed` is the declared candidate list of its data set: the truths of all its labels.
+    """
+
+    data_set: str
+    role: str
+    mode: Mode
+    cell_set: CellSet
+    query: GeneQuery
+    panel: Panel | None
+    truth: str
+    closed: tuple[str, ...] = ()
+
+
+def file_questions(
+    graph: Graph, folder: Path, *, ranking: Ranking = "specific", top: int = DEFAULT_TOP, seed: int = 0
+) -> list[Question]:
+    """Return the label groups and the clusters of every labelled file.
+
+    A cluster's truth is the commonest truth of its cells, ties by CURIE.
+    """
+    rows = read_sets()
+    maps = _label_maps(folder / "h5ad" / "label_to_cl.tsv")
+    found: list[Question] = []
+    for row in rows:
+        found += _questions_of(graph, folder / "h5ad" / row["file"], row, maps, ranking, top, seed)
+    return found
+
+
+def read_sets() -> list[dict[str, str]]:
+    """Return the rows of `data/benchmark_sets.tsv`."""
+    with resource("data", "benchmark_sets.tsv").open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines, delimiter="\t"))
+
+
+def groups_of(
+    adata: Any, expression: Expression, row: dict[str, str], seed: int = 0
+) -> dict[Mode, npt.NDArray[np.object_]]:
+    """Return the group of every cell by label and by cluster."""
+    return {
+        "label groups": cell_groups(adata, expression, row["truth"], seed),
+        "clusters": cell_groups(adata, expression, row["clusters"] or AUTO, seed),
+    }
+
+
+def _label_maps(path: Path) -> dict[str, dict[str, str]]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; --data names a folder with h5ad/label_to_cl.tsv in it")
+    maps: dict[str, dict[str, str]] = {}
+    with path.open(encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines, delimiter="\t"):
+            maps.setdefault(row["dataset"], {})[row["label"]] = row["cl_id"]
+    return maps
+
+
+def _questions_of(
+    graph: Graph,
+    path: Path,
+    row: dict[str, str],
+    maps: dict[str, dict[str, str]],
+    ranking: Ranking,
+    top: int,
+    seed: int,
+) -> list[Question]:
+    adata = open_h5ad(path)
+    expression = read_expression(adata, graph)
+    groupings = groups_of(adata, expression, row, seed)
+    labels = groupings["label groups"]
+    known = maps.get(path.stem, {})
+    truths = np.array([row["truth_of_all"] or known.get(str(label), "") for label in labels], dtype=object)
+    closed = tuple(sorted({t for t in truths.tolist() if t}))
+    found = []
+    for mode, groups in groupings.items():
+        for cell_set in rank_cell_sets(expression, groups.tolist(), ranking=ranking):
+            truth = _commonest(truths[(groups == cell_set.name) & (truths != "")].tolist())
+            if truth:
+                query = make_query(expression.panel, cell_set, top=top)
+                found.append(
+                    Question(row["name"], row["role"], mode, cell_set, query, expression.panel, truth, closed)
+                )
+    return found
+
+
+def _commonest(truths: Sequence[str]) -> str:
+    return min(set(truths), key=lambda t: (-truths.count(t), t)) if truths else ""
+
+
+SENTENCE_TOP = 100
+"""Genes of a cell sentence that are asked."""
+
+
+def sentence_questions(
+    graph: Graph, folder: Path, *, top: int = SENTENCE_TOP, ranking: SentenceRanking = "tf-idf"
+) -> list[Question]:
+    """Return SC-Arena's 608 cell sentences, in file order; even positions are the half that may be used for
+    choosing.
+
+    Parameters
+    ----------
+    ranking
+        ``expression`` keeps the order of a sentence, whose first genes are mostly what every cell expresses;
+        ``tf-idf`` (`by_rarity`) ranks the genes of each cell against the file's other cells, as ``gather
+        annotate --groupby cell`` does. No label takes part in either.
+    """
+    path = folder / "scarena" / "cell_sentences_fixed.jsonl"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; --data names a folder with scarena/ in it")
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    sentences = [tuple(dict.fromkeys(row["cell_sentence"].split())) for row in rows]
+    panel = ground_panel(graph, sorted({gene for sentence in sentences for gene in sentence}))
+    asked = sentences if ranking == "expression" else by_rarity(panel, sentences)
+    found = []
+    for at, (row, genes) in enumerate(zip(rows, asked, strict=True)):
+        cell_set = CellSet(str(at), genes)
+        role = "choosing half" if at % 2 == 0 else "held half"
+        query = make_query(panel, cell_set, top=top)
+        found.append(Question("scarena", role, "sentences", cell_set, query, None, row["cell_ontology_id"]))
+    return found
+
+
+def by_rarity(panel: Panel, sentences: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Order every sentence by ``w ln(N / (df + 1))``, the TF-IDF of a cell's genes over the N sentences.
+
+    A sentence has ranks for expression, so the published rank weight ``w = 1 / log2(rank + 2)`` over its
+    grounded genes stands for ``log1p(expression)``; `df` counts the sentences that hold the gene. A gene of
+    nearly every sentence (factor 0 or less) says nothing and goes to the end.
+    """
+    node = dict(zip(panel.names, panel.nodes.tolist(), strict=True))
+    kept = [[gene for gene in sentence if node[gene] >= 0] for sentence in sentences]
+    df = Counter(node[gene] for genes in kept for gene in dict.fromkeys(genes))
+    ordered = []
+    for sentence, genes in zip(sentences, kept, strict=True):
+        rarity = np.array([np.log(len(kept) / (df[node[gene]] + 1.0)) for gene in genes])
+        strength = rank_weights(len(genes)) * np.maximum(rarity, 0.0)
+        ranked = [genes[i] for i in np.argsort(-strength, kind="stable").tolist()]
+        ordered.append((*ranked, *(gene for gene in sentence if node[gene] < 0)))
+    return ordered
+
+
+LEFT_OUT = ("accordion:CELLxGENE", "accordion:HUSCH", "accordion:Azimuth")
+"""Resources whose marker lists were computed from cells of many tissues."""
+LEAST_LIST = 15
+
+
+def list_questions(graph: Graph, source: str) -> list[Question]:
+    """Return the marker lists of one source as questions, to be asked of the graph without that source.
+
+    One question a cell type with at least `LEAST_LIST` genes of the source and some other evidence; a list has no
+    order here, so its genes weigh the same.
+    """
+    rows = np.arange(*graph.rows("is_marker_for").indices(graph.m)[:2])
+    mine = np.isin(graph.source[rows], graph.source_codes([source]))
+    known = set(graph.object[rows[~mine]].tolist())
+    found = []
+    for cell in np.unique(graph.object[rows[mine]]).tolist():
+        genes = np.unique(graph.subject[rows[mine & (graph.object[rows] == cell)]]).astype(np.int32)
+        if len(genes) < LEAST_LIST or cell not in known:
+            continue
+        names = tuple(graph.names[i] for i in genes.tolist())
+        query = GeneQuery(graph.ids[cell], genes, np.ones(len(genes)), names)
+        cell_set = CellSet(graph.ids[cell], names)
+        found.append(Question(source, "left out", "lists", cell_set, query, None, graph.ids[cell]))
+    return found

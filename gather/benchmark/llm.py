@@ -1,0 +1,400 @@
+"""Language models and KG-RAG methods side by side: same genes, candidates, answer prompt and counted model.
+
+`compare` runs the methods, `render` makes the table: calls, tokens and seconds a query, metrics with
+intervals, and paired tests against GATHER. `claim` is the method's central claim as a table: the same
+step fed with convergence nodes, with multi-hop paths, with both and with neither, at equal tokens and
+at equal numbers of items.
+
+An answer that does not come is wrong everywhere. GATHER itself falls back to the label of retrieval, as
+it does for users; its other rows do not, so that retrieval cannot answer in the model's place.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from gather.annotation import Annotation
+from gather.benchmark.baselines import pog, rog, tog, tog2
+from gather.benchmark.baselines.interface import GraphView, KnowledgeGraph, Method, Outcome, Question, attempt
+from gather.llm.base import estimate_tokens
+from gather.llm.client import Counted, Counters, Model, concurrently
+from gather.llm.evidence_text import KINDS, EvidenceKind, evidence_text
+from gather.llm.label import Term, label_with_llm, shared_candidates
+from gather.metrics.labels import (
+    LabelScores,
+    adjusted,
+    bootstrap,
+    lin_expected,
+    paired_permutation,
+    score_label,
+)
+from gather.metrics.multiple_testing import holm
+from gather.ontology import Ontology
+
+if TYPE_CHECKING:
+    from gather.labelling.annotator import Annotator
+    from gather.retrieval.query import CellSet
+    from vckg.graph.graph import Graph
+
+KG_RAG: Mapping[str, ModuleType] = {"tog": tog, "tog2": tog2, "rog": rog, "pog": pog}
+REFERENCE = "gather"
+DEFAULT_SEEDS = 10
+SEED_CAPS = (5, 10, 20, 50)
+BUDGETS, ITEMS = (200, 400, 800), (5, 10)
+"""Limits of the evidence in the table of the central claim: tokens, items."""
+METRICS = ("exact", "related", "hierarchical_f1", "lin", "lineage")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question with its truth: a cell set as retrieval annotated it, and its grounded genes."""
+
+    dataset: str
+    annotation: Annotation
+    genes: tuple[int, ...]
+    symbols: tuple[str, ...]
+    truth: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one method answered to all cases, and what it took."""
+
+    method: str
+    curies: tuple[str | None, ...]
+    counters: Counters
+    seconds: float
+    peak_mb: float = 0.0
+    """Of this process up to here; the server that runs the model is not in it."""
+    misread: int = 0
+    fell_back: int = 0
+
+    @property
+    def unanswered(self) -> int:
+        """Cases without a usable answer; they are wrong."""
+        return sum(curie is None for curie in self.curies)
+
+
+Cases = Callable[["Graph"], list[Case]]
+
+
+def make_cases(
+    annotator: Annotator, cell_sets: Sequence[CellSet], truths: Sequence[str], *, dataset: str
+) -> list[Case]:
+    """Annotate cell sets by retrieval and put them beside their truths."""
+    from gather.retrieval.query import make_query
+
+    cases = []
+    for cell_set, truth in zip(cell_sets, truths, strict=True):
+        query = make_query(annotator.panel, cell_set, top=annotator.parameters.top)
+        symbols = tuple(annotator.graph.names[int(gene)] for gene in query.genes)
+        genes = tuple(int(gene) for gene in query.genes)
+        annotation = replace(annotator.annotate_one(cell_set), query_genes=symbols)
+        cases.append(Case(dataset, annotation, genes, symbols, truth))
+    return cases
+
+
+# --- running ----------------------------------------
+
+
+def compare(
+    cases: Cases,
+    graph: Graph,
+    model: Model,
+    *,
+    methods: Iterable[str] | None = None,
+    candidates: Sequence[Term] | None = None,
+    seeds: int = DEFAULT_SEEDS,
+    seed: int = 0,
+    workers: int = 4,
+    done: Callable[[float], None] = lambda _steps: None,
+) -> list[Result]:
+    """Run methods on the same cases.
+
+    Parameters
+    ----------
+    cases
+        Makes the cases from a graph; called again for the rewired control.
+    methods
+        Of `method_names`; all by default.
+    candidates
+        A closed list; by default the shared list of the open run, for all methods.
+    seeds
+        How many genes may be topic entities of the KG-RAG methods.
+    """
+    mine = cases(graph)
+    terms = list(candidates) if candidates is not None else shared_candidates([c.annotation for c in mine])
+    view = GraphView(graph)
+    results = []
+    for name in methods or method_names():
+        counted = Counted(model)
+        start = time.perf_counter()
+        if name in KG_RAG:
+            result = _kg_rag(KG_RAG[name].answer, mine, view, counted, terms, seeds, seed, workers)
+        elif name == "retrieval":
+            result = Result(name, tuple(c.annotation.curie or None for c in mine), Counters(), 0.0)
+        else:
+            result = _labels(name, _fed(name, mine, cases, graph, seed), counted, terms, workers)
+        took = time.perf_counter() - start
+        peak = peak_memory_mb()
+        results.append(replace(result, method=name, counters=counted.counters, seconds=took, peak_mb=peak))
+        done(1)
+    return results
+
+
+def peak_memory_mb() -> float:
+    """Most memory this process has held so far, in MB."""
+    import resource
+    import sys
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def method_names() -> tuple[str, ...]:
+    """Every method of the table, in its order."""
+    return ("retrieval", "llm alone", "llm shuffled", REFERENCE, "gather strict", "gather rewired", *KG_RAG)
+
+
+def _fed(name: str, mine: list[Case], cases: Cases, graph: Graph, seed: int) -> list[Case]:
+    """The cases as a method sees them: as they are, from a rewired graph, or each with the next case's
+    genes.
+    """
+    if name == "gather rewired":
+        from vckg.quality.rewire import rewired
+
+        return cases(rewired(graph, seed))
+    if name == "llm shuffled":
+        genes = [c.annotation.query_genes for c in mine]
+        others = genes[1:] + genes[:1]
+        return [
+            replace(c, annotation=replace(c.annotation, query_genes=g))
+            for c, g in zip(mine, others, strict=True)
+        ]
+    return mine
+
+
+def _labels(
+    name: str,
+    cases: Sequence[Case],
+    model: Counted,
+    terms: Sequence[Term],
+    workers: int,
+    *,
+    kind: EvidenceKind | None = None,
+    budget_tokens: int = 1500,
+    most_items: int | None = None,
+) -> Result:
+    run = label_with_llm(
+        [c.annotation for c in cases],
+        model,
+        candidates=terms,
+        kind=kind or ("neither" if name.startswith("llm") else "both"),
+        budget_tokens=budget_tokens,
+        most_items=most_items,
+        needs_support=name == REFERENCE and not any(c.annotation.closed for c in cases),
+        workers=workers,
+    )
+    trusted = ("llm", "fallback", "retrieval") if name == REFERENCE else ("llm",)
+    curies = tuple((a.curie or None) if a.decided_by in trusted else None for a in run.annotations)
+    return Result(name, curies, model.counters, 0.0, fell_back=sum(run.fallbacks.values()))
+
+
+def _kg_rag(
+    method: Method,
+    cases: Sequence[Case],
+    kg: KnowledgeGraph,
+    model: Counted,
+    terms: Sequence[Term],
+    seeds: int,
+    seed: int,
+    workers: int,
+) -> Result:
+    def ask(case: Case) -> Outcome:
+        question = Question(case.genes, case.symbols, tuple(terms), seeds=seeds, seed=seed)
+        return attempt(method, question, kg, model)
+
+    outcomes = concurrently(ask, cases, workers=workers, model=model)
+    return Result(
+        "", tuple(o.curie for o in outcomes), model.counters, 0.0, misread=sum(o.misread for o in outcomes)
+    )
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    """The LLM step fed with one kind of evidence under one limit."""
+
+    limit: str
+    kind: EvidenceKind
+    evidence_tokens: float
+    """Of the evidence, estimated, mean a query."""
+    items: float
+    result: Result
+
+
+def claim(
+    cases: Sequence[Case],
+    model: Model,
+    *,
+    candidates: Sequence[Term] | None = None,
+    budgets: Sequence[int] = BUDGETS,
+    items: Sequence[int] = ITEMS,
+    workers: int = 4,
+    done: Callable[[float], None] = lambda _steps: None,
+) -> list[ClaimRow]:
+    """Feed the same step with each kind of evidence at equal tokens, then at equal numbers of items."""
+    annotations = [c.annotation for c in cases]
+    terms = list(candidates) if candidates is not None else shared_candidates(annotations)
+    limits: list[tuple[str, int, int | None]] = [(f"{budget} tokens", budget, None) for budget in budgets]
+    limits += [(f"{most} items", 10_000, most) for most in items]
+    rows = []
+    for limit, budget, most in limits:
+        for kind in KINDS:
+            counted = Counted(model)
+            options: dict[str, Any] = {"kind": kind, "budget_tokens": budget, "most_items": most}
+            start = time.perf_counter()
+            result = _labels("claim", cases, counted, terms, workers, **options)
+            result = replace(result, counters=counted.counters, seconds=time.perf_counter() - start)
+            texts = [evidence_text(a, **options) for a in annotations]
+            tokens = sum(map(estimate_tokens, texts)) / max(len(texts), 1)
+            lines = sum(len(text.splitlines()) for text in texts) / max(len(texts), 1)
+            rows.append(ClaimRow(limit, kind, tokens, lines, result))
+            done(1)
+    return rows
+
+
+# --- tables ----------------------------------------
+
+
+def scores(result: Result, cases: Sequence[Case], ontology: Ontology) -> list[LabelScores]:
+    """Score the answers of a method against the truths."""
+    return [score_label(ontology, curie, c.truth) for curie, c in zip(result.curies, cases, strict=True)]
+
+
+def rows(
+    results: Sequence[Result], cases: Sequence[Case], ontology: Ontology, candidates: Iterable[str]
+) -> list[dict[str, Any]]:
+    """One dictionary a method: metrics with intervals, costs a query, and the paired test against GATHER.
+
+    The test is a sign-flip permutation of hierarchical F1 over the cases, Holm's adjustment over the
+    methods; all means are macro means over the data sets.
+    """
+    strata = [c.dataset for c in cases]
+    chance = lin_expected(ontology, [c.truth for c in cases], [c for c in candidates if c in ontology])
+    scored = {r.method: scores(r, cases, ontology) for r in results}
+    f1 = {name: [s.hierarchical_f1 for s in found] for name, found in scored.items()}
+    others = [name for name in scored if name != REFERENCE and REFERENCE in scored]
+    p = holm([paired_permutation(f1[name], f1[REFERENCE], strata=strata) for name in others])
+    tests = dict(zip(others, p.tolist(), strict=True))
+    made = []
+    for result in results:
+        found = scored[result.method]
+        n = max(len(cases), 1)
+        row: dict[str, Any] = {"method": result.method}
+        for metric in METRICS:
+            row[metric] = bootstrap([getattr(s, metric) for s in found], strata=strata)
+        row["adjusted_lin"] = adjusted(row["lin"].value, chance)
+        row |= {
+            "calls": result.counters.asked / n,
+            "prompt_tokens": result.counters.prompt_tokens / n,
+            "completion_tokens": result.counters.completion_tokens / n,
+            "seconds": result.seconds / n,
+            "peak_mb": result.peak_mb,
+            "cached": result.counters.cached,
+            "unanswered": result.unanswered,
+            "fell_back": result.fell_back,
+            "misread": result.misread,
+            "p_vs_gather": tests.get(result.method),
+        }
+        made.append(row)
+    return made
+
+
+def render(table: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the table as lines of Markdown."""
+    yield (
+        "| method | exact | related | hierarchical F1 | adjusted Lin | lineage | calls | tokens in | tokens out "
+        "| s | MB | no answer | fell back | misread | p |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+    for row in table:
+        p = row["p_vs_gather"]
+        cells = [
+            row["method"],
+            *(str(row[metric]) for metric in ("exact", "related", "hierarchical_f1")),
+            f"{row['adjusted_lin']:.3f}",
+            str(row["lineage"]),
+            f"{row['calls']:.1f}",
+            f"{row['prompt_tokens']:.0f}",
+            f"{row['completion_tokens']:.0f}",
+            f"{row['seconds']:.2f}" + ("\\*" if row["cached"] else ""),
+            f"{row['peak_mb']:.0f}",
+            *(str(row[count]) for count in ("unanswered", "fell_back", "misread")),
+            "" if p is None else f"{p:.3f}",
+        ]
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+    yield "Calls, tokens and seconds a query; tokens at list price. \\* some replies came from the cache."
+    yield "MB: most memory of this process by the end of the row, without the model's server."
+    yield "p: sign-flip permutation of hierarchical F1 against `gather`, Holm over the rows."
+
+
+def render_claim(table: Sequence[ClaimRow], cases: Sequence[Case], ontology: Ontology) -> Iterator[str]:
+    """Yield the table of the central claim as lines of Markdown."""
+    strata = [c.dataset for c in cases]
+    yield "| limit | evidence | tokens | prompt | items | exact | related | hierarchical F1 | p vs paths | no answer |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
+    for limit in dict.fromkeys(row.limit for row in table):
+        here = {row.kind: row for row in table if row.limit == limit}
+        scored = {kind: scores(row.result, cases, ontology) for kind, row in here.items()}
+        f1 = {kind: [s.hierarchical_f1 for s in found] for kind, found in scored.items()}
+        for kind, row in here.items():
+            p = "" if kind == "paths" else f"{paired_permutation(f1[kind], f1['paths'], strata=strata):.3f}"
+            metrics = (
+                str(bootstrap([getattr(s, metric) for s in scored[kind]], strata=strata))
+                for metric in ("exact", "related", "hierarchical_f1")
+            )
+            prompt = row.result.counters.prompt_tokens / max(row.result.counters.asked, 1)
+            cells = [
+                limit,
+                kind,
+                f"{row.evidence_tokens:.0f}",
+                f"{prompt:.0f}",
+                f"{row.items:.1f}",
+                *metrics,
+                p,
+            ]
+            yield f"| {' | '.join([*cells, str(row.result.unanswered)])} |"
+    yield ""
+    yield "tokens: of the evidence, estimated; prompt: of the whole prompt, as the endpoint counts; means a query."
+
+
+def render_costs(seeds: Iterable[int] = SEED_CAPS) -> Iterator[str]:
+    """Yield what each KG-RAG method may call at most for several seed caps, as lines of Markdown."""
+    caps = list(seeds)
+    yield "| method | " + " | ".join(f"{n} genes" for n in caps) + " |"
+    yield "|---|" + "---|" * len(caps)
+    for name, module in KG_RAG.items():
+        yield f"| {name} | " + " | ".join(str(module.calls_at_most(n)) for n in caps) + " |"
+    yield ""
+    yield "Calls a query at most, by formula. `pog` sets no width: its row assumes three relations and three entities."
+
+
+__all__ = [
+    "Case",
+    "ClaimRow",
+    "Result",
+    "claim",
+    "compare",
+    "make_cases",
+    "method_names",
+    "render",
+    "render_claim",
+    "render_costs",
+    "rows",
+    "scores",
+]

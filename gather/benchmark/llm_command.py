@@ -1,0 +1,252 @@
+"""``gather benchmark-llm``: the tables of `gather.benchmark.llm` on real cells and a real endpoint."""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vckg.base.atomic import write_text
+from vckg.base.console import err, progress
+from vckg.base.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from gather.benchmark.llm import Case
+    from gather.llm.client import Model
+    from vckg.graph.graph import Graph
+
+Loader = Callable[["Graph"], "list[Case]"]
+
+
+def sentence_cases(path: Path, *, limit: int, seed: int) -> Loader:
+    """Return a loader of cell sentences: JSON lines with `cell_sentence` and `cell_ontology_id`.
+
+    A random choice of `limit` where there are more. Types that the graph does not know are left out, and
+    said.
+    """
+    import numpy as np
+
+    rows = _sentences(path)
+    if len(rows) > limit:
+        chosen = np.random.default_rng(seed).choice(len(rows), size=limit, replace=False)
+        rows = [rows[at] for at in sorted(chosen.tolist())]
+
+    def load(graph: Graph) -> list[Case]:
+        from gather.benchmark.llm import make_cases
+        from gather.labelling.annotator import Annotator
+        from gather.retrieval.query import CellSet, ground_panel
+
+        known = [(genes, truth) for genes, truth in rows if graph.get(truth) is not None]
+        if len(known) < len(rows):
+            err().print(f"{path.name}: {len(rows) - len(known)} types are not in the graph, left out")
+        names = tuple(dict.fromkeys(gene for genes, _ in known for gene in genes))
+        annotator = Annotator(graph, ground_panel(graph, names))
+        sets = [CellSet(str(at), tuple(dict.fromkeys(genes))) for at, (genes, _) in enumerate(known)]
+        return make_cases(annotator, sets, [truth for _, truth in known], dataset=path.stem)
+
+    return load
+
+
+def _sentences(path: Path) -> list[tuple[list[str], str]]:
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [(row["cell_sentence"].split(), row["cell_ontology_id"].replace("_", ":")) for row in rows]
+    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: not cell sentences ({error!r}); wanted JSON lines with cell_sentence and cell_ontology_id"
+        ) from error
+
+
+def h5ad_cases(path: Path, column: str, labels: Path | None) -> Loader:
+    """Return a loader of the groups of one column, each with its truth.
+
+    `labels` is a table with the columns dataset (the file's stem), label and cl_id; without it the
+    groups must be CL ids or labels. Groups without a truth are left out, and said.
+    """
+    truths = _label_table(labels, path.stem) if labels else {}
+
+    def load(graph: Graph) -> list[Case]:
+        from gather.benchmark.llm import make_cases
+        from gather.cells.expression import rank_cell_sets, read_expression
+        from gather.cells.file import open_h5ad
+        from gather.labelling.annotator import Annotator
+
+        adata = open_h5ad(path)
+        if column not in adata.obs:
+            raise InputError(f"{path}: no column {column!r} in obs{did_you_mean(column, adata.obs.columns)}")
+        expression = read_expression(adata, graph)
+        groups = adata.obs[column].astype(object).where(adata.obs[column].notna(), "").astype(str)
+        names = sorted(set(groups) - {""})
+        if labels is None:
+            found = graph.cells.ground(names)
+            truths.update({g.name: g.curie for g in found if g.curie})
+        sets = [s for s in rank_cell_sets(expression, groups.tolist()) if s.name in truths]
+        if len(sets) < len(names):
+            err().print(f"{path.name}: {len(names) - len(sets)} groups have no truth, left out")
+        annotator = Annotator(graph, expression.panel)
+        return make_cases(annotator, sets, [truths[s.name] for s in sets], dataset=path.stem)
+
+    return load
+
+
+def _label_table(path: Path, dataset: str) -> dict[str, str]:
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            rows = list(csv.DictReader(lines, delimiter="\t"))
+        return {row["label"]: row["cl_id"] for row in rows if row["dataset"] == dataset}
+    except (OSError, UnicodeDecodeError, KeyError) as error:
+        raise InputError(
+            f"{path}: wanted a table with the columns dataset, label, cl_id ({error!r})"
+        ) from error
+
+
+def _loader(
+    sentences: Path | None, h5ad: Sequence[str], labels: Path | None, *, limit: int, seed: int
+) -> Loader:
+    """Return one loader of all data sets; means are macro means over them."""
+    loaders = [] if sentences is None else [sentence_cases(sentences, limit=limit, seed=seed)]
+    for given in h5ad:
+        file, equals, column = given.rpartition("=")
+        if not equals or not file or not column:
+            raise InputError(f"--h5ad {given}: wanted FILE=COLUMN, e.g. cells.h5ad=cell_type")
+        loaders.append(h5ad_cases(Path(file), column, labels))
+    if not loaders:
+        raise InputError("nothing to ask about; give --sentences, --h5ad, or both")
+    return lambda graph: [case for load in loaders for case in load(graph)]
+
+
+def tables(
+    load: Loader,
+    graph: Graph,
+    model: Model,
+    *,
+    methods: Sequence[str],
+    seeds: int,
+    seed: int,
+    workers: int,
+    budgets: Sequence[int],
+    items: Sequence[int],
+) -> Iterator[str]:
+    """Yield the tables as lines of Markdown, each when it is ready."""
+    from gather.benchmark.llm import claim, compare, render, render_claim, render_costs, rows
+    from gather.llm.label import shared_candidates
+    from gather.ontology import Ontology
+
+    known: dict[str, list[Case]] = {}
+
+    def once(of: Graph) -> list[Case]:
+        return known.get(of.content_hash) or known.setdefault(of.content_hash, load(of))
+
+    ontology, cases = Ontology.of_cells(graph), once(graph)
+    terms = shared_candidates([case.annotation for case in cases])
+    yield f"{len(cases)} cell sets, open set, {len(terms)} candidates offered to every method, {seeds} seed genes."
+    yield ""
+    with progress("asking", total=float(len(methods))) as done:
+        results = compare(
+            once, graph, model, methods=methods, seeds=seeds, seed=seed, workers=workers, done=done
+        )
+    yield from render(rows(results, cases, ontology, [curie for curie, _ in terms]))
+    if budgets or items:
+        with progress("asking with each kind of evidence", total=4.0 * (len(budgets) + len(items))) as done:
+            table = claim(
+                cases, model, candidates=terms, budgets=budgets, items=items, workers=workers, done=done
+            )
+        yield "\nThe same step fed with each kind of evidence; an unusable reply is a wrong answer.\n"
+        yield from render_claim(table, cases, ontology)
+    yield "\nCalls a question at most, by the number of seed genes.\n"
+    yield from render_costs()
+
+
+def benchmark_llm(
+    model: Annotated[str, typer.Option("--model", "-m", help="Name of the model at the endpoint.")],
+    sentences: Annotated[
+        Path | None, typer.Option(help="Cell sentences: JSON lines (SC-Arena's form).", show_default=False)
+    ] = None,
+    h5ad: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE=COLUMN",
+            help="Labelled cells and their column of obs; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="With --h5ad: table of dataset (file stem), label, cl_id.", show_default=False),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="With --sentences: how many.")] = 100,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Only this method; may be repeated.", show_default=False)
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Genes the KG-RAG methods start from.")] = 10,
+    claim: Annotated[bool, typer.Option(help="Also the table of kinds of evidence.")] = True,
+    budget: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            help="With --claim: tokens of evidence; may be repeated. [default: 200, 400, 800]",
+            show_default=False,
+        ),
+    ] = None,
+    items: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            help="With --claim: items of evidence; may be repeated. [default: 5, 10]",
+            show_default=False,
+        ),
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="OpenAI-compatible endpoint.", show_default=False)
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds a reply may take.")] = 120.0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a reply at most.")] = 1024,
+    connections: Annotated[int, typer.Option(min=1, help="Calls in flight.")] = 4,
+    seed: Annotated[int, typer.Option(help="Of random choices.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also write the tables here.", show_default=False)
+    ] = None,
+    graph: Annotated[
+        Path | None, typer.Option("--graph", "-g", help="Graph folder.", show_default=False)
+    ] = None,
+) -> None:
+    """Compare GATHER, ToG, ToG-2, RoG, Plan-on-Graph and the bare model on the same questions."""
+    import vckg
+    from gather.benchmark.llm import BUDGETS, ITEMS, method_names
+    from gather.llm.cache import ReplyCache, default_cache_path
+    from gather.llm.client import Client
+
+    for name in method or ():
+        if name not in method_names():
+            hint = did_you_mean(name, method_names())
+            raise InputError(f"no method {name!r}{hint}; one of {', '.join(method_names())}")
+    load = _loader(sentences, h5ad or (), labels, limit=limit, seed=seed)
+    cache = ReplyCache(default_cache_path())
+    client = Client(model, base_url=base_url, cache=cache, timeout_s=timeout, max_tokens=max_tokens)
+    loaded = vckg.load(graph)
+    lines = [
+        f"model {model}, {client.sampling}; graph {loaded.content_hash[:12]}; "
+        f"Python {platform.python_version()}, {platform.machine()}"
+    ]
+    typer.echo(lines[0])
+    written = tables(
+        load,
+        loaded,
+        client,
+        methods=method or method_names(),
+        seeds=seeds,
+        seed=seed,
+        workers=connections,
+        budgets=(budget or BUDGETS) if claim else (),
+        items=(items or ITEMS) if claim else (),
+    )
+    for line in written:
+        typer.echo(line)
+        lines.append(line)
+    if output is not None:
+        write_text(output, "\n".join(lines) + "\n")

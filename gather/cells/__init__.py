@@ -1,0 +1,1 @@
+"""AnnData in, annotated AnnData out: expression, clusters, single cells, files."""

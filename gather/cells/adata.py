@@ -1,0 +1,380 @@
+"""``gather.annotate(adata)``: in place, like scanpy's tools."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from gather.annotation import FORMAT, FORMAT_VERSION, Annotation
+from gather.cells.clusters import leiden
+from gather.cells.expression import RANKINGS, Expression, Ranking, rank_cell_sets, read_expression
+from gather.labelling.annotator import Annotator, Parameters
+from gather.labelling.decide import UNKNOWN
+from gather.labelling.frames import tables, to_json
+from gather.retrieval.candidates import candidates_of_tissue, ground_cell_types
+from vckg.base.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+    from gather.llm.base import Model
+    from vckg.graph.graph import Graph
+
+AUTO, CELL = "auto", "cell"
+DEFAULT_KEY = "gather"
+SUFFIXES = ("cell_type", "cell_type_ontology_term_id", "confidence", "fdr", "status")
+CELL_SET = "cell_set"
+"""Suffix of the column of Leiden clusters, which only ``groupby="auto"`` writes."""
+_PLAIN = re.compile(r"\w[\w.-]{0,63}")
+_PACKAGES = ("vckg", "anndata", "scanpy", "numpy", "scipy")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to annotate; the parameters of `annotate` say what each means."""
+
+    groupby: str = AUTO
+    score: str = "calibrated"
+    hops: int = 2
+    top: int = 50
+    ranking: Ranking = "specific"
+    layer: str | None = None
+    tissue: str | None = None
+    candidates: tuple[str, ...] | None = None
+    candidates_from_obs: str | None = None
+    exclude_source: tuple[str, ...] = ()
+    threshold: float | None = None
+    key_added: str = DEFAULT_KEY
+    seed: int = 0
+
+    def parameters(self) -> Parameters:
+        """Return the checked parameters of the annotator."""
+        if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
+            raise InputError(f"threshold is {self.threshold}; a confidence lies between 0 and 1")
+        if self.ranking not in RANKINGS:
+            hint = did_you_mean(self.ranking, RANKINGS)
+            raise InputError(f"no ranking {self.ranking!r}{hint}; one of {', '.join(RANKINGS)}")
+        chosen: dict[str, Any] = {} if self.threshold is None else {"threshold": self.threshold}
+        return Parameters(
+            score=self.score,
+            hops=self.hops,
+            top=self.top,
+            exclude_source=tuple(sorted(self.exclude_source)),
+            **chosen,
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an annotation of a file gives: `columns` of ``obs`` by name, and the entry `kept` of ``uns``.
+
+    `cell_set` is the position in `annotations` of every cell's set, int32[cells], -1 for cells in none.
+    """
+
+    annotations: tuple[Annotation, ...]
+    columns: dict[str, Any]
+    kept: dict[str, Any]
+    cell_set: npt.NDArray[np.int32]
+
+
+def annotate(
+    adata: ad.AnnData,
+    *,
+    groupby: str = AUTO,
+    graph: Graph | Path | str | None = None,
+    score: str = "calibrated",
+    hops: int = 2,
+    top: int = 50,
+    ranking: Ranking = "specific",
+    layer: str | None = None,
+    tissue: str | None = None,
+    candidates: Sequence[str] | None = None,
+    candidates_from_obs: str | None = None,
+    exclude_source: Sequence[str] = (),
+    threshold: float | None = None,
+    key_added: str = DEFAULT_KEY,
+    seed: int = 0,
+    model: Model | None = None,
+) -> tuple[Annotation, ...]:
+    """Name the cell sets of an AnnData, in place.
+
+    Parameters
+    ----------
+    adata
+        Cells by genes: counts or log-normalised values in ``.raw``, ``.X`` or a layer.
+    groupby
+        A column of ``obs``; ``auto`` for Leiden clusters; ``cell`` for every cell on its own.
+    graph
+        A graph or its folder; ``vckg.load()`` by default.
+    score, hops, top
+        See `gather.retrieval.scores`; the number of query genes.
+    ranking
+        How genes of a set are ranked (`gather.cells.expression.rank_cell_sets`).
+    layer
+        Where the values are, if not in ``.raw`` or ``.X``.
+    tissue
+        UBERON id or name: only cell types known there are candidates.
+    candidates, candidates_from_obs
+        CL ids or labels the answer must be one of, or a column of ``obs`` that holds such: a closed set.
+    exclude_source
+        Sources whose edges do not count, e.g. ``accordion:CELLxGENE`` where the data may be in the Census.
+    threshold
+        Least confidence of an answer; the shipped calibration's by default.
+    key_added
+        Prefix of the ``obs`` columns and name of the ``uns`` entry.
+    model
+        A language model (`gather.llm.client.Client`, or `Scripted` in tests) that chooses among the candidates of
+        each cell set, with one call at most; what it took is in ``uns[key_added]['llm']``.
+
+    Returns
+    -------
+    tuple of Annotation
+        What was written: ``obs[f'{key_added}_cell_type']``, ``..._cell_type_ontology_term_id``,
+        ``..._confidence``, ``..._fdr``, ``..._status``, and ``uns[key_added]`` with parameters, versions, and
+        the evidence as frames.
+
+    Raises
+    ------
+    InputError
+        For anything about the file or the arguments that can be mended; nothing is written then.
+    """
+    import vckg
+
+    options = Options(
+        groupby, score, hops, top, ranking, layer, tissue, None if candidates is None else tuple(candidates),
+        candidates_from_obs, tuple(exclude_source), threshold, key_added, seed,
+    )  # fmt: skip
+    if graph is None or isinstance(graph, (str, Path)):
+        graph = vckg.load(graph)
+    asked: dict[str, Any] = {}
+    relabel = tuple if model is None else asking(model, adata, graph, options, asked)
+    outcome = work_out(adata, graph, options, relabel=relabel)
+    if asked:
+        outcome.kept["llm"] = asked
+    for name, values in outcome.columns.items():
+        adata.obs[name] = values
+    adata.uns[key_added] = outcome.kept
+    return outcome.annotations
+
+
+def asking(
+    model: Model,
+    adata: ad.AnnData,
+    graph: Graph,
+    options: Options,
+    asked: dict[str, Any],
+    *,
+    workers: int = 8,
+    done: Callable[[float], None] = lambda _cells: None,
+) -> Callable[[tuple[Annotation, ...]], tuple[Annotation, ...]]:
+    """Return the LLM step for `work_out`; what it took is put into `asked`."""
+    from gather.llm.client import Counted
+    from gather.llm.label import label_with_llm
+
+    if options.groupby == CELL:
+        raise InputError("a model names cell sets, not single cells; choose another groupby than 'cell'")
+    terms = declared_terms(adata, graph, options)
+
+    def relabel(annotations: tuple[Annotation, ...]) -> tuple[Annotation, ...]:
+        cells = adata.n_obs / max(len(annotations), 1)
+        run = label_with_llm(
+            annotations,
+            Counted(model),
+            candidates=terms,
+            tissue=options.tissue or "",
+            needs_support=options.candidates is None and options.candidates_from_obs is None,
+            workers=workers,
+            done=lambda sets: done(sets * cells),
+        )
+        asked.update(run.summary(model.name))
+        return run.annotations
+
+    return relabel
+
+
+def declared_terms(adata: ad.AnnData, graph: Graph, options: Options) -> list[tuple[str, str]] | None:
+    """Return ids and names of the candidates of a closed run, None for an open one."""
+    closed = allowed_candidates(graph, adata, options.tissue, options.candidates, options.candidates_from_obs)
+    return None if closed is None else [(graph.ids[i], graph.names[i]) for i in closed]
+
+
+def work_out(
+    adata: ad.AnnData,
+    graph: Graph,
+    options: Options,
+    *,
+    relabel: Callable[[tuple[Annotation, ...]], tuple[Annotation, ...]] = tuple,
+    done: Callable[[float], None] = lambda _steps: None,
+) -> Outcome:
+    """Return what `annotate` would write, without writing.
+
+    Parameters
+    ----------
+    relabel
+        Sees all annotations and may change their labels (the LLM step).
+    done
+        Called with the cells done, for a progress bar.
+    """
+    check_key(adata, options.key_added)
+    parameters = options.parameters()
+    allowed = allowed_candidates(
+        graph, adata, options.tissue, options.candidates, options.candidates_from_obs
+    )
+    about = describe(options, allowed)
+    if options.groupby == CELL:
+        from gather.cells.per_cell import annotate_each_cell
+
+        columns, read = annotate_each_cell(
+            adata, graph, parameters, layer=options.layer, candidates=allowed, done=done
+        )
+        annotations: tuple[Annotation, ...] = ()
+        cell_set = np.full(adata.n_obs, -1, np.int32)
+    else:
+        check_groupby(adata, options.groupby)
+        expression = read_expression(adata, graph, layer=options.layer)
+        groups = cell_groups(adata, expression, options.groupby, options.seed)
+        sets = rank_cell_sets(expression, groups.tolist(), ranking=options.ranking)
+        annotator = Annotator(graph, expression.panel, parameters, candidates=allowed, contrast=len(sets) > 1)
+        found = []
+        for one in sets:
+            found.append(annotator.annotate_one(one))
+            done(one.n_cells)
+        annotations = relabel(tuple(found))
+        columns = obs_columns(annotations, groups)
+        read = {"values": expression.origin, "gene_names": expression.names_from}
+        position = {a.cell_set: i for i, a in enumerate(annotations)}
+        cell_set = np.array([position.get(g, -1) for g in groups.tolist()], np.int32)
+        if options.groupby == AUTO:
+            columns[CELL_SET] = pd.Categorical(groups.tolist())
+    named = {f"{options.key_added}_{suffix}": values for suffix, values in columns.items()}
+    return Outcome(annotations, named, summary(annotations, graph, parameters, about | read), cell_set)
+
+
+def describe(options: Options, allowed: Sequence[int] | None) -> dict[str, Any]:
+    """What ``uns`` says about the options, as plain values."""
+    return {
+        "groupby": options.groupby,
+        "ranking": options.ranking,
+        "seed": options.seed,
+        "tissue": options.tissue or "",
+        "candidates_from_obs": options.candidates_from_obs or "",
+        "closed": allowed is not None,
+        "candidate_types": -1 if allowed is None else len(allowed),
+    }
+
+
+def allowed_candidates(
+    graph: Graph,
+    adata: ad.AnnData | None,
+    tissue: str | None,
+    candidates: Sequence[str] | None,
+    column: str | None,
+) -> list[int] | None:
+    """Return the candidate nodes of at most one kind of restriction, None for an open set."""
+    if sum(x is not None for x in (tissue, candidates, column)) > 1:
+        raise InputError("give only one of a tissue, a candidate list and a column of candidates")
+    if tissue is not None:
+        return candidates_of_tissue(graph, tissue)
+    if candidates is not None:
+        return ground_cell_types(graph, list(candidates), where="candidates")
+    if column is not None and adata is not None:
+        if column not in adata.obs:
+            raise InputError(f"no column {column!r} in obs{did_you_mean(column, adata.obs.columns)}")
+        names = sorted({str(v) for v in adata.obs[column].dropna().unique()})
+        return ground_cell_types(graph, names, where=f"obs[{column!r}]")
+    return None
+
+
+def check_key(adata: ad.AnnData, key: str) -> None:
+    """Refuse a key that is no plain name, and to overwrite columns or an entry that gather did not write."""
+    if not _PLAIN.fullmatch(key):
+        raise InputError(
+            f"--key-added {key!r}: wanted a plain name of at most 64 letters, digits, '_', '-' or '.', such as gather"
+        )
+    kept = adata.uns.get(key)
+    ours = isinstance(kept, dict) and kept.get("format") == FORMAT
+    written: tuple[str, ...] = SUFFIXES if ours else ()
+    parameters = kept.get("parameters") if isinstance(kept, dict) and ours else None
+    if isinstance(parameters, dict) and parameters.get("groupby") == AUTO:
+        written = (*SUFFIXES, CELL_SET)
+    columns = {f"{key}_{suffix}" for suffix in (*SUFFIXES, CELL_SET) if suffix not in written}
+    taken = [str(c) for c in adata.obs.columns if c in columns]
+    taken += [f"uns[{key!r}]"] if key in adata.uns and not ours else []
+    if taken:
+        raise InputError(
+            f"{taken[0]} exists and was not written by gather; choose another name with --key-added"
+        )
+
+
+def check_groupby(adata: ad.AnnData, groupby: str) -> None:
+    """Refuse a column that does not exist, naming the nearest."""
+    if groupby not in (AUTO, CELL) and groupby not in adata.obs:
+        columns = [str(c) for c in adata.obs.columns]
+        shown = ", ".join(columns[:12]) or "none"
+        raise InputError(
+            f"no column {groupby!r} in obs{did_you_mean(groupby, columns)}; columns: {shown}; or auto, or cell"
+        )
+
+
+def cell_groups(
+    adata: ad.AnnData, expression: Expression, groupby: str, seed: int
+) -> npt.NDArray[np.object_]:
+    """Group of every cell as text; "" for cells without a group or without any expression."""
+    empty = np.asarray(expression.matrix.sum(axis=1)).ravel() == 0
+    if groupby == AUTO:
+        groups = leiden(expression, ~empty, seed)
+    else:
+        column = adata.obs[groupby]
+        groups = np.where(column.isna(), "", column.astype(str)).astype(object)
+    groups[empty] = ""
+    if not (groups != "").any():
+        raise InputError(
+            f"no cell has both expression and a group in {groupby!r}; there is nothing to annotate"
+        )
+    return groups
+
+
+def obs_columns(annotations: Sequence[Annotation], groups: npt.NDArray[np.object_]) -> dict[str, Any]:
+    """Columns of ``obs`` by suffix; cells without a group are ``unknown`` with status ``ungrounded``."""
+    by_name = {a.cell_set: a for a in annotations}
+    of_cell = [by_name.get(g) for g in groups.tolist()]
+    return {
+        "cell_type": pd.Categorical([a.label if a else UNKNOWN for a in of_cell]),
+        "cell_type_ontology_term_id": pd.Categorical(
+            [(a.curie or UNKNOWN) if a else UNKNOWN for a in of_cell]
+        ),
+        "confidence": np.array([a.confidence if a else 0.0 for a in of_cell]),
+        "fdr": np.array([a.fdr if a else 1.0 for a in of_cell]),
+        "status": pd.Categorical([a.status if a else "ungrounded" for a in of_cell]),
+    }
+
+
+def summary(
+    annotations: Sequence[Annotation], graph: Graph, parameters: Parameters, about: dict[str, Any]
+) -> dict[str, Any]:
+    """What ``uns`` keeps: plain strings, numbers and frames, so that h5ad and zarr round-trip it."""
+    plain = {k: "|".join(v) if isinstance(v, tuple) else v for k, v in asdict(parameters).items()}
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "graph": graph.content_hash,
+        "parameters": plain | about,
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "tables": tables(annotations),
+        "annotations": to_json(annotations),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

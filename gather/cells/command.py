@@ -1,0 +1,187 @@
+"""What ``gather annotate`` does: read, work out, ask the LLM if wanted, write the copy and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gather.annotation import Annotation
+from gather.cells.adata import CELL, Options, Outcome, asking, declared_terms, work_out
+from gather.cells.file import open_h5ad, write_annotated
+from vckg.base.atomic import check_outputs
+from vckg.base.console import err, progress
+from vckg.base.errors import InputError
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+    from gather.report.page import Embedding
+    from vckg.graph.graph import Graph
+
+
+@dataclass(frozen=True, slots=True)
+class LlmStep:
+    """Which model chooses among the candidates, and whether it is only counted what that would take."""
+
+    model: str
+    base_url: str | None = None
+    dry_run: bool = False
+    timeout_s: float = 120.0
+    """Seconds a reply may take."""
+    workers: int = 8
+    """Calls under way at once."""
+
+
+def annotate_file(
+    source: Path,
+    out: Path,
+    graph: Graph,
+    options: Options,
+    *,
+    overwrite: bool = False,
+    report: Path | None = None,
+    llm: LlmStep | None = None,
+    dask: str | None = None,
+) -> Outcome:
+    """Annotate one file and write the copy, and the page where one is wanted.
+
+    Raises
+    ------
+    InputError
+        Anything the user can mend about the input, the arguments or the output; no file is left behind.
+    """
+    if out.suffix != ".h5ad":
+        raise InputError(f"{out}: the output is an h5ad; give a name that ends in .h5ad")
+    if llm is None or not llm.dry_run:  # a dry run writes nothing
+        check_outputs([out, report] if report else [out], inputs=[source], overwrite=overwrite)
+    by_cell = options.groupby == CELL
+    if dask is not None and not by_cell:
+        raise InputError("--dask spreads single cells; add --groupby cell")
+    if by_cell and (report is not None or llm is not None):
+        raise InputError("--report and --model are for cell sets; choose another --groupby than cell")
+    adata = open_h5ad(source, backed=by_cell)
+    asked: dict[str, Any] = {}
+    try:
+        rounds = 2.0 if llm is not None and not llm.dry_run else 1.0  # the model's answers are the second
+        with progress(f"annotating {source.name}", total=rounds * adata.n_obs) as done:
+            if dask is not None:
+                from gather.cells.dask_cluster import work_out_on_dask
+
+                outcome = work_out_on_dask(source, adata, graph, options, dask, done=done)
+            else:
+                relabel = _no_model if llm is None else _with_model(llm, adata, graph, options, asked, done)
+                outcome = work_out(adata, graph, options, relabel=relabel, done=done)
+    finally:
+        if adata.isbacked:
+            adata.file.close()
+    if (left := outcome.kept["parameters"]["candidate_types"]) >= 0:
+        asked_for = f"tissue {options.tissue}" if options.tissue else "candidates"
+        every = graph.nodes_of("Cell").size
+        err().print(f"{asked_for}: {left:,} of {every:,} cell types are left", highlight=False, markup=False)
+    if llm is not None and llm.dry_run:
+        return outcome
+    if asked:
+        outcome.kept["llm"] = asked
+        err().print(_what_it_took(asked), highlight=False, markup=False)
+    write_annotated(source, out, outcome.columns, options.key_added, outcome.kept)
+    if report is not None:
+        _write_report(report, source, adata, graph, outcome, options, asked)
+    return outcome
+
+
+def _what_it_took(asked: dict[str, Any]) -> str:
+    """The counts of the LLM step in one line."""
+    said = (
+        f"{asked['model']}: {asked['calls']} calls, {asked['cached']} more from the cache, "
+        f"{asked['prompt_tokens']:,} prompt and {asked['completion_tokens']:,} completion tokens"
+    )
+    if asked["fallbacks"] == "none":
+        return said
+    reasons = asked["fallbacks"].replace("|", ", ").replace(":", " ").replace("_", " ")
+    return f"{said}; cell sets that keep retrieval's label: {reasons}"
+
+
+def _no_model(annotations: tuple[Annotation, ...]) -> tuple[Annotation, ...]:
+    return annotations
+
+
+def _with_model(
+    step: LlmStep,
+    adata: ad.AnnData,
+    graph: Graph,
+    options: Options,
+    asked: dict[str, Any],
+    done: Callable[[float], None],
+) -> Callable[[tuple[Annotation, ...]], tuple[Annotation, ...]]:
+    """Return the LLM step, or with a dry run one that counts and asks nothing."""
+    from gather.llm.cache import ReplyCache, default_cache_path
+    from gather.llm.client import OPENAI_URL, Client
+
+    cache = ReplyCache(default_cache_path())
+    if not step.dry_run:
+        asked_of = Client(step.model, base_url=step.base_url, cache=cache, timeout_s=step.timeout_s)
+        err().print(f"{step.model} at {asked_of.base_url} is asked once a cell set", highlight=False)
+        return asking(asked_of, adata, graph, options, asked, workers=step.workers, done=done)
+    client = Client(step.model, base_url=step.base_url or OPENAI_URL, cache=cache)  # needs no key
+
+    def count(annotations: tuple[Annotation, ...]) -> tuple[Annotation, ...]:
+        from gather.llm.label import dry_run
+
+        terms = declared_terms(adata, graph, options)
+        plan = dry_run(annotations, client, candidates=terms, tissue=options.tissue or "")
+        err().print(
+            f"{plan.calls} calls for {plan.cell_sets} cell sets ({plan.cached} more are in the cache), "
+            f"about {plan.prompt_tokens:,} prompt tokens ({plan.shared_prefix_tokens:,} of each shared) "
+            f"and {plan.completion_tokens:,} completion tokens; nothing was asked and nothing written",
+            highlight=False,
+        )
+        return annotations
+
+    return count
+
+
+def _write_report(
+    path: Path,
+    source: Path,
+    adata: ad.AnnData,
+    graph: Graph,
+    outcome: Outcome,
+    options: Options,
+    asked: dict[str, Any],
+) -> None:
+    from gather.report.page import embedding_of, write_report
+
+    embedding = embedding_of(adata, outcome.cell_set)
+    if embedding is None:
+        embedding = _computed_embedding(adata, graph, outcome, options)
+    write_report(
+        outcome.annotations,
+        path,
+        title=source.name,
+        graph=graph.manifest,
+        embedding=embedding,
+        parameters=outcome.kept["parameters"],
+        versions=outcome.kept["versions"],
+        model=asked or None,
+    )
+
+
+def _computed_embedding(
+    adata: ad.AnnData, graph: Graph, outcome: Outcome, options: Options
+) -> Embedding | None:
+    """Return a UMAP of the cells for a file that brings no embedding; None where the cells are too few."""
+    from gather.cells.clusters import umap
+    from gather.cells.expression import read_expression
+    from gather.report.page import Embedding
+
+    err().print("computing a UMAP for the page, the file has no embedding ...", highlight=False)
+    found = umap(read_expression(adata, graph, layer=options.layer), options.seed)
+    if found is None:
+        return None
+    cells, places = found
+    return Embedding("UMAP computed for this page", places, outcome.cell_set[cells])
+
+
+__all__ = ["LlmStep", "annotate_file"]

@@ -1,0 +1,242 @@
+"""AnnData as people have it, to what a query needs: gene names that ground, log-normalised expression,
+ranked cell sets.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from gather.cells.row_blocks import Rows
+from gather.cells.values import Place, Survey, choose, rows_of, survey_rows
+from gather.retrieval.query import CellSet, Panel, ground_panel
+from vckg.base.errors import InputError
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+    from vckg.graph.graph import Graph
+    from vckg.graph.grounding import Grounded
+
+Matrix = npt.NDArray[Any] | sp.csr_matrix | sp.csr_array | sp.csc_matrix | sp.csc_array
+Ranking = Literal["specific", "t-test", "t-test_overestim_var", "wilcoxon", "logreg"]
+Ranked = tuple[tuple[str, ...], tuple[float, ...]]
+"""Gene names and their strengths, best first."""
+RANKINGS: tuple[Ranking, ...] = ("specific", "t-test", "t-test_overestim_var", "wilcoxon", "logreg")
+
+NAME_COLUMNS = (
+    "feature_name", "gene_symbols", "gene_symbol", "gene_name", "gene_names", "symbol", "hgnc_symbol",
+    "gene_ids", "gene_id", "ensembl_id", "ensembl", "feature_id", "hgnc_id",
+)  # fmt: skip
+MIN_GROUNDED = 5
+RANKED_GENES = 400
+"""How many genes of a cell set's ranking are kept: enough to fill a query after unknown and technical
+names."""
+TARGET_SUM = 1e4
+_MAX_LOG2FC = 5.0
+
+
+@dataclass(frozen=True)
+class Expression:
+    """Log-normalised expression with grounded genes.
+
+    Attributes
+    ----------
+    matrix
+        ``log1p`` of counts per 10,000 (or what the file had in that form), [cells, genes]; dense or CSR.
+    panel
+        The measured genes.
+    origin
+        Where the values come from: ``X``, ``raw``, or ``layers/NAME``.
+    names_from
+        ``var_names`` or the column of ``var`` that grounded best.
+    was_counts
+        Whether counts were normalised here.
+    """
+
+    matrix: Matrix
+    panel: Panel
+    origin: str
+    names_from: str
+    was_counts: bool
+
+
+def read_expression(adata: ad.AnnData, graph: Graph, *, layer: str | None = None) -> Expression:
+    """Choose the values and the gene names of a file.
+
+    Raises
+    ------
+    InputError
+        No cells, no usable values (scaled X without raw), too few genes that ground, or genes of another
+        species.
+    """
+    held: dict[str, Rows] = {}
+
+    def survey(place: Place) -> Survey:
+        held[place.where] = rows_of(place, adata.n_obs)
+        return survey_rows(held[place.where])
+
+    place, found = choose(adata, layer, survey)
+    names_from, panel = names_that_ground(graph, place.var)
+    values = held[place.where].block(0, adata.n_obs)
+    matrix = normalise(values) if found.counts else values
+    panel = Panel(
+        panel.names, panel.nodes, detection(matrix), panel.ambiguous, panel.ungrounded, panel.technical
+    )
+    return Expression(matrix, panel, place.where, names_from, found.counts)
+
+
+def normalise(counts: Matrix) -> Matrix:
+    """Return ``log1p`` of counts per 10,000, rows of empty cells left at zero; float32."""
+    rows = sp.csr_matrix(counts, dtype=np.float32)
+    totals = np.asarray(rows.sum(axis=1)).ravel()
+    scale = np.divide(TARGET_SUM, totals, out=np.zeros_like(totals), where=totals > 0)
+    rows = sp.csr_matrix(sp.diags(scale) @ rows, dtype=np.float32)
+    logged: Matrix = rows.log1p()
+    return logged
+
+
+def detection(matrix: Matrix) -> npt.NDArray[np.float64]:
+    """Fraction of the rows in which each column is above zero, float64[columns]."""
+    n = max(matrix.shape[0], 1)
+    counts: Any = (matrix > 0).sum(axis=0)
+    return np.asarray(np.asarray(counts).ravel() / n, dtype=np.float64)
+
+
+def names_that_ground(graph: Graph, var: Any) -> tuple[str, Panel]:
+    """The names of `var` that ground best: its index or a known column."""
+    choices = {"var_names": [str(n) for n in var.index]}
+    choices |= {c: ["" if v is None else str(v) for v in var[c]] for c in NAME_COLUMNS if c in var.columns}
+    grounded = {where: graph.genes.ground(names) for where, names in choices.items()}
+    panels = {where: ground_panel(graph, names, grounded=grounded[where]) for where, names in choices.items()}
+    best = max(
+        panels,
+        key=lambda where: (panels[where].n_grounded + len(panels[where].technical), where == "var_names"),
+    )
+    panel = panels[best]
+    _refuse_other_species(grounded[best])
+    if panel.n_grounded < MIN_GROUNDED:
+        shown = ", ".join(choices["var_names"][:3])
+        raise InputError(
+            f"{panel.n_grounded} of {len(panel.names)} gene names are known ({shown}, ...); give human gene symbols or "
+            f"Ensembl ids in var_names or in a column such as {NAME_COLUMNS[0]!r}"
+        )
+    return best, panel
+
+
+def _refuse_other_species(grounded: Sequence[Grounded]) -> None:
+    named = [found for found in grounded if found.name]
+    foreign = [f.name for f in named if f.name.startswith("ENS") and not f.name.startswith("ENSG")]
+    if len(foreign) > 0.5 * max(len(named), 1):
+        raise InputError(
+            f"gene ids such as {foreign[0]!r} are not human; map them to human orthologues first"
+        )
+    by_case = [f.name for f in named if f.how == "case"]
+    mouse_like = [n for n in by_case if n[:1].isupper() and n[1:] == n[1:].lower()]
+    known = sum(f.how not in ("unknown", "ambiguous") for f in named)
+    if len(mouse_like) > 0.5 * max(known, 1):
+        raise InputError(
+            f"gene symbols such as {mouse_like[0]!r} look like mouse; map them to human orthologues first"
+        )
+
+
+def rank_cell_sets(
+    expression: Expression, groups: Sequence[str], *, ranking: Ranking = "specific"
+) -> list[CellSet]:
+    """Rank the genes of every group against all other cells.
+
+    Parameters
+    ----------
+    groups
+        Group of every cell; cells of the group "" (no group, or empty cells) take no part.
+    ranking
+        ``specific``: ``min(log2 fold change, 5) * fraction of the set's cells that express the gene``, among
+        genes with a positive Welch t statistic; otherwise the name of a method of scanpy's
+        ``rank_genes_groups``, ordered by its score.
+
+    Returns
+    -------
+    list of CellSet
+        In ascending order of group name, numbers by their value.
+    """
+    labels = np.asarray(groups, dtype=object)
+    named = sorted({str(g) for g in labels if g != ""}, key=natural_order)
+    sizes = {g: int((labels == g).sum()) for g in named}
+    contrasted = [g for g in named if sizes[g] > 1] if len(named) > 1 else []
+    ranked = _ranked_by_scanpy(expression, labels, contrasted, ranking) if contrasted else {}
+    made = []
+    for group in named:
+        inside = labels == group
+        rows = expression.matrix[np.flatnonzero(inside)]
+        detected = detection(rows)
+        names, strengths = (
+            ranked[group] if group in ranked else _ranked_alone(expression, rows, among_others=len(named) > 1)
+        )
+        made.append(CellSet(group, names, sizes[group], strengths, detected))
+    return made
+
+
+def natural_order(name: str) -> list[tuple[int, int, str]]:
+    """Sort key that puts "2" before "10"."""
+    parts = re.findall(r"\d+|\D+", name)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+
+
+def _ranked_by_scanpy(
+    expression: Expression, labels: npt.NDArray[Any], groups: list[str], ranking: Ranking
+) -> dict[str, Ranked]:
+    import anndata as ad
+    import pandas as pd
+    import scanpy as sc
+
+    inside = np.flatnonzero(labels != "")
+    columns = np.flatnonzero(expression.panel.nodes >= 0)
+    matrix = expression.matrix[inside][:, columns]
+    obs = pd.DataFrame({"group": pd.Categorical(labels[inside].astype(str))}, index=inside.astype(str))
+    view = ad.AnnData(X=matrix, obs=obs, var=pd.DataFrame(index=columns.astype(str)))
+    view.uns["log1p"] = {"base": None}
+    method = "t-test" if ranking == "specific" else ranking
+    with warnings.catch_warnings():
+        # scanpy divides by zero variances of genes that are nowhere expressed, and fragments its own frames
+        warnings.simplefilter("ignore")
+        sc.tl.rank_genes_groups(
+            view, "group", groups=groups, reference="rest", method=method, pts=True, use_raw=False
+        )
+    found = view.uns["rank_genes_groups"]
+    result = {}
+    for group in groups:
+        order = np.array([int(n) for n in found["names"][group]])
+        scores = np.nan_to_num(np.asarray(found["scores"][group], dtype=float))
+        strength = scores
+        if ranking == "specific":
+            fold = np.nan_to_num(np.asarray(found["logfoldchanges"][group], dtype=float))
+            fraction = found["pts"].loc[[str(c) for c in order], group].to_numpy(dtype=float)
+            strength = np.where(scores > 0, np.minimum(fold, _MAX_LOG2FC) * fraction, 0.0)
+        result[group] = _best(expression.panel, order, strength)
+    return result
+
+
+def _ranked_alone(expression: Expression, rows: Matrix, *, among_others: bool) -> Ranked:
+    """Rank without a contrast: one cell among others by TF-IDF, the only group of a file by mean
+    expression.
+    """
+    strength = np.asarray(rows.mean(axis=0), dtype=float).ravel()
+    detected, n = expression.panel.detected, expression.matrix.shape[0]
+    if among_others and detected is not None:
+        strength = strength * np.log(n / (detected * n + 1.0))
+    order = np.flatnonzero(expression.panel.nodes >= 0)
+    return _best(expression.panel, order, strength[order])
+
+
+def _best(panel: Panel, columns: npt.NDArray[np.intp], strength: npt.NDArray[np.float64]) -> Ranked:
+    """The strongest genes with positive strength; equals by CURIE, whatever the order of the file's columns."""
+    order = np.lexsort((panel.nodes[columns], -strength))
+    order = order[strength[order] > 0][:RANKED_GENES]
+    return tuple(panel.names[int(columns[i])] for i in order), tuple(float(strength[i]) for i in order)

@@ -1,0 +1,239 @@
+"""``gather annotate IN.h5ad -o OUT.h5ad``: the input is never modified, the output appears whole or not at
+all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vckg.base.atomic import reason, replacing
+from vckg.base.errors import InputError
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+_FOLDERS = ("obs", "var")
+_ZARR = (".zgroup", "zarr.json", ".zattrs", ".zmetadata")
+WALK_S, WALK_BYTES_PER_S = 60.0, 10e6
+"""Seconds the walk of a file may take, and for how many bytes of it one more."""
+_RESERVE = 1 << 20
+
+
+def open_h5ad(path: Path, *, backed: bool = False, known: bool = False) -> ad.AnnData:
+    """Read an h5ad.
+
+    A process of its own walks the file first: the HDF5 library may end or hang on a damaged one, and links may lead
+    out of it (docs/security.md).
+
+    Parameters
+    ----------
+    backed
+        Whether X stays on disk.
+    known
+        Whether this file was walked already, as the workers of a cluster may take for granted.
+
+    Raises
+    ------
+    InputError
+        The file is missing, is not HDF5, is cut off or damaged, has links, or is HDF5 but no AnnData.
+    """
+    import h5py
+
+    if path.is_dir():
+        what = "a zarr store" if any((path / n).is_file() for n in _ZARR) else "a folder"
+        raise InputError(f"{path}: is {what}; wanted an h5ad file; write one with adata.write_h5ad()")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give the path of an h5ad")
+    try:
+        is_hdf5 = h5py.is_hdf5(path)
+    except ValueError:  # a name that no file can have
+        is_hdf5 = False
+    if not is_hdf5:
+        raise InputError(f"{path}: {_what_it_is(path)}; wanted an h5ad, as adata.write_h5ad() writes it")
+    walker = None if known else _start_walk(path)
+    try:
+        import anndata as ad  # while the walker is at work
+    finally:
+        if walker is not None:
+            _end_walk(walker, path)
+    try:
+        with h5py.File(path) as file:
+            missing = [name for name in _FOLDERS if name not in file]
+        if missing:
+            raise InputError(
+                f"{path}: is HDF5 but no h5ad (no {missing[0]!r}); export the data with adata.write_h5ad()"
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # anndata's remarks on files of its older releases, and on odd values
+            return ad.read_h5ad(path, backed="r" if backed else None)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{path}: cannot be read, it may be cut off or damaged ({_first_line(error)})"
+        ) from error
+
+
+def _what_it_is(path: Path) -> str:
+    """Name a file that is not HDF5 in the words of who made it."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if not head:
+        return "is empty"
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        text = head[: error.start].decode() if error.start > len(head) - 4 else ""
+    first = text.splitlines()[0] if text else ""
+    if "\0" in text or not text:
+        return "is not an h5ad (no HDF5 file)"
+    if any(mark in first for mark in ("\t", ",", ";")):
+        return "is a text table (no HDF5 file)"
+    return "is a text file (no HDF5 file)"
+
+
+def _start_walk(path: Path) -> subprocess.Popen[bytes]:
+    """Start the walk of a file (`gather.cells._h5_walk`)."""
+    script = Path(__file__).with_name("_h5_walk.py")
+    return subprocess.Popen(
+        [sys.executable, "-P", str(script), str(path.absolute())],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _end_walk(walker: subprocess.Popen[bytes], path: Path) -> None:
+    """Wait for the walk and raise what it found."""
+    limit = WALK_S + path.stat().st_size / WALK_BYTES_PER_S
+    try:
+        said, _ = walker.communicate(timeout=limit)
+        problem = str(json.loads(said)["problem"])
+    except subprocess.TimeoutExpired:
+        problem = f"cannot be read within {limit:.0f} s, it may be damaged"
+    except ValueError:
+        problem = f"cannot be read, it is damaged (the HDF5 library ended with {_how_it_ended(walker)})"
+    finally:
+        walker.kill()
+        walker.wait()
+        if walker.stdout is not None:
+            walker.stdout.close()
+    if problem:
+        raise InputError(f"{path}: {problem}")
+
+
+def _how_it_ended(walker: subprocess.Popen[bytes]) -> str:
+    code = walker.returncode
+    try:
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    except ValueError:
+        return f"signal {-code}"
+
+
+@contextmanager
+def whole_file(out: Path) -> Iterator[Path]:
+    """Yield a temporary path that becomes `out` when the block ends well and vanishes when it does not."""
+    try:
+        with replacing(out) as new:
+            yield new
+    except OSError as error:
+        raise InputError(
+            f"{out}: cannot be written ({reason(error)}); make room or choose another folder"
+        ) from error
+
+
+def write_annotated(source: Path, out: Path, columns: dict[str, Any], key: str, kept: dict[str, Any]) -> None:
+    """Write a copy of `source` with our columns and entry added.
+
+    The copy is made byte for byte and then added to, so X, layers, obs and obsm stay exactly as they were,
+    however large they are. Files of old anndata keep ``obs`` as one compound table that cannot grow; those are
+    rewritten.
+    """
+    import h5py
+
+    with whole_file(out) as partial:
+        with h5py.File(source, "r") as file:
+            grows = isinstance(file["obs"], h5py.Group) and "column-order" in file["obs"].attrs
+        if grows:
+            shutil.copyfile(source, partial)
+            _add_to(partial, columns, key, kept)
+        else:
+            partial.write_bytes(_rewritten(source, columns, key, kept))
+
+
+def _rewritten(source: Path, columns: dict[str, Any], key: str, kept: dict[str, Any]) -> memoryview:
+    """The whole file in today's form."""
+    from anndata.io import write_elem
+
+    adata = open_h5ad(source)
+    for name, values in columns.items():
+        adata.obs[name] = values
+    adata.uns[key] = kept
+    with _in_memory() as file:
+        write_elem(file, "/", adata)
+        file.flush()
+        return memoryview(file.id.get_file_image())
+
+
+@contextmanager
+def _in_memory() -> Iterator[Any]:
+    import h5py
+
+    with h5py.File("annotations", "w", driver="core", backing_store=False) as file:
+        yield file
+
+
+def _add_to(path: Path, columns: dict[str, Any], key: str, kept: dict[str, Any]) -> None:
+    """Add to a copy; its growth is reserved first, because HDF5 does not survive a disk that fills up."""
+    import h5py
+    import pandas as pd
+    from anndata.io import write_elem
+
+    stored = {
+        name: values if isinstance(values, pd.Categorical) else pd.Series(values).to_numpy()
+        for name, values in columns.items()
+    }
+    with _in_memory() as trial:
+        for name, values in stored.items():
+            write_elem(trial, f"obs/{name}", values)
+        write_elem(trial, f"uns/{key}", kept)
+        trial.flush()
+        growth = len(memoryview(trial.id.get_file_image()))
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), path.stat().st_size, growth + _RESERVE)
+    with h5py.File(path, "r+") as file:
+        obs = file["obs"]
+        order = [str(c) for c in obs.attrs["column-order"]]
+        for name, values in stored.items():
+            if name in obs:
+                del obs[name]
+            write_elem(obs, name, values)
+            order += [name] if name not in order else []
+        obs.attrs["column-order"] = order
+        if "uns" not in file:
+            write_elem(file, "uns", {})
+        write_elem(file["uns"], key, kept)
+
+
+def write_matrix(store: Any, matrix: Any, *, compression: str | None = None) -> None:
+    """Write a matrix as element ``X`` of an open HDF5 or zarr store, in anndata's encoding."""
+    from anndata.io import write_elem
+
+    write_elem(store, "X", matrix, dataset_kwargs={"compression": compression} if compression else {})
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]

@@ -1,0 +1,379 @@
+"""Every cell by itself, streamed: two passes over the file, blocks of rows, memory that does not grow with
+the cells.
+
+First pass: what the values are like, and in how many cells each gene is detected. Second: each cell's top genes by
+TF-IDF, scores, label. The rule of the label is `gather.labelling.decide.Labeller`'s; compiled code follows it and hands back the
+cells that it cannot decide. Per-cell answers carry label, confidence, a bound of the false discovery rate and status;
+evidence is for cell sets (``gather explain`` takes a cell's genes).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from gather._compiled import say_if_compiling
+from gather.cells._cell_kernels import UNDECIDED, label_cells, rank_dense, rank_sparse
+from gather.cells.expression import TARGET_SUM, names_that_ground
+from gather.cells.row_blocks import Block, Rows
+from gather.cells.values import Place, Survey, choose, rows_of, survey_of
+from gather.labelling.annotator import Parameters
+from gather.labelling.decide import (
+    CHANCE_SHARPNESS,
+    CONSIDERED,
+    EXACT_BONUS,
+    MAX_FDR,
+    UNKNOWN,
+    Calibration,
+    Decision,
+    Labeller,
+    calibration_with,
+)
+from gather.metrics.multiple_testing import benjamini_hochberg
+from gather.ontology import Ontology
+from gather.retrieval.null import Null
+from gather.retrieval.query import TIE_DECIMALS, GeneQuery, Panel, rank_weights
+from gather.retrieval.scores import Convergence, Retriever
+from vckg.base.cpus import usable_cpus
+from vckg.base.errors import InputError
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+    from vckg.graph.graph import Graph
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+Done = Callable[[float], None]
+Made = TypeVar("Made")
+
+_COUNTS_RATIO = 1.3
+"""Between numbers of discoveries whose critical values are kept: a smaller one leaves fewer cells undecided."""
+_CONSIDERED = (CONSIDERED, CHANCE_SHARPNESS, EXACT_BONUS)
+STATUSES = ("ungrounded", "unknown", "backed_off", "named")
+
+
+@dataclass(frozen=True, eq=False)
+class CellAnswers:
+    """Answers for a run of cells; arrays of length cells.
+
+    Attributes
+    ----------
+    term
+        Position in the ontology, int32; -1 for unknown.
+    status
+        Position in `STATUSES`, uint8.
+    confidence, fdr
+        float64. `fdr` is a bound: the best candidate's p times the candidates, but at most `MAX_FDR` where there
+        is an answer, because no answer's is greater.
+    """
+
+    term: Array
+    status: Array
+    confidence: Floats
+    fdr: Floats
+
+    @classmethod
+    def joined(cls, parts: Iterable[CellAnswers]) -> CellAnswers:
+        """Return the answers of consecutive runs as one."""
+        runs = list(parts)
+        return cls(
+            *(np.concatenate([getattr(r, f) for r in runs]) for f in ("term", "status", "confidence", "fdr"))
+        )
+
+
+def _listed(rows: list[npt.NDArray[Any]]) -> tuple[Array, Array]:
+    """Lists of positions as CSR parts."""
+    starts = np.cumsum([0, *(len(row) for row in rows)])
+    return starts.astype(np.int64), np.concatenate([np.zeros(0, np.int32), *rows]).astype(np.int32)
+
+
+class CellAnnotator:
+    """Annotates blocks of cells of one file.
+
+    Parameters
+    ----------
+    panel
+        The measured genes, with the fraction of cells that detect them.
+    n_cells
+        Of the file: inverse document frequencies need it.
+    counts
+        Whether the values are counts (to be normalised) or log-normalised already.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        panel: Panel,
+        n_cells: int,
+        parameters: Parameters,
+        *,
+        counts: bool,
+        candidates: Iterable[int] | None = None,
+    ) -> None:
+        if parameters.score != "calibrated":
+            raise InputError(
+                f"score {parameters.score!r} is not streamed; use calibrated, or annotate cell sets"
+            )
+        self.counts, self.top = counts, parameters.top
+        self.ontology = Ontology.of_cells(graph)
+        self.calibration: Calibration = calibration_with(parameters.threshold)
+        self.back_off = candidates is None
+        self.retriever = Retriever(
+            graph, panel=panel, candidates=candidates, exclude=parameters.exclude_source
+        )
+        assert panel.detected is not None
+        rare = (
+            np.log(n_cells / (panel.detected * n_cells + 1.0)) if n_cells > 1 else np.ones(len(panel.names))
+        )
+        self.idf = np.where(panel.nodes >= 0, np.maximum(rare, 1e-12), -1.0)
+        self._order = panel.nodes
+        asked = np.zeros(graph.n)
+        asked[panel.nodes[panel.nodes >= 0]] = (panel.detected * self.idf)[panel.nodes >= 0]
+        self.null = Null.of(self.retriever.matrix, self.retriever.genes, asked)
+        by_column = self.retriever.matrix[np.maximum(panel.nodes, 0)]
+        by_column.sort_indices()
+        self._by_column = by_column
+        self._evidence = (  # unsigned: the kernel need not ask whether an index counts from the end
+            by_column.indptr.astype(np.int64),
+            by_column.indices.astype(np.uint32),
+            by_column.data,
+        )
+        self._labeller = Labeller(self.ontology, self.calibration, back_off=self.back_off)
+        self._length = self.retriever.length
+        self._inverse = self.retriever.inverse_length
+        self._ranks = rank_weights(self.top)
+        self._norms = np.sqrt(np.concatenate([[1.0], np.cumsum(self._ranks**2)]))
+        c = self.calibration
+        self._map = np.array([c.intercept, c.belief, c.similarity, c.support])
+        self._lines()
+        n = int((self._length > 0).sum())
+        grid = np.rint(_COUNTS_RATIO ** np.arange(np.log(max(n, 2)) / np.log(_COUNTS_RATIO) + 1))
+        self._counts = np.unique(np.minimum(grid, max(n, 1)).astype(np.int64))
+        self._levels = MAX_FDR * self._counts / max(n, 1)
+        self._critical = np.empty((self.top + 1, len(self._counts), len(self._length)))
+        self._known = np.zeros(self.top + 1, bool)
+
+    def _lines(self) -> None:
+        """For every ontology term, which candidates lie on its line; for every candidate, its answerable
+        ancestors.
+        """
+        ontology = self.ontology
+        at = {node: i for i, node in enumerate(ontology.nodes.tolist())}
+        self._position = np.array([at[n] for n in self.retriever.nodes.tolist()], np.int32)
+        closure = ontology.closure
+        over, below = closure[:, self._position], closure[self._position].T.copy()
+        for i in range(len(ontology)):
+            same = ontology.equivalents(i)
+            if len(same) > 1:
+                over[i] = closure[list(same)][:, self._position].any(axis=0)
+                below[i] = ontology.at_or_below(i)[self._position]
+        self._line = _listed([np.flatnonzero(row) for row in over | below])
+        self._below = _listed([np.flatnonzero(row) for row in below])
+        self._lin = np.array([ontology.lin_to_all(p)[self._position] for p in self._position.tolist()])
+        answerable = ontology.information >= self.calibration.vague
+        self._vague = ~answerable[self._position]
+        above = []
+        for p in self._position.tolist():
+            higher = ontology.ancestors(p)
+            higher = higher[answerable[higher]]
+            above.append(higher[np.lexsort((higher, -ontology.information[higher]))])
+        self._above = _listed(above)
+
+    def annotate(self, block: Block) -> CellAnswers:
+        """Annotate the cells of one block of rows."""
+        columns, found = self.ranked(block)
+        n = len(found)
+        for length in np.unique(found[found > 0]).tolist():
+            if not self._known[length]:  # told last: other threads may read the row from then on
+                self._critical[length] = self.null.critical(self._ranks[:length], self._levels)
+                self._known[length] = True
+        best, statistic = np.full(n, -1, np.int32), np.zeros(n)
+        answers = CellAnswers(np.full(n, -1, np.int32), np.zeros(n, np.uint8), np.zeros(n), np.ones(n))
+        arrays = (columns, found, best, statistic, answers.term, answers.status, answers.confidence)
+        self._label(arrays, self._critical, self._counts)
+        self._settle(arrays)
+        for c in np.unique(best[best >= 0]).tolist():
+            cells = np.flatnonzero(best == c)
+            p = self.null.p_of_prefixes(c, statistic[cells], found[cells], self._ranks)
+            most = np.where(answers.term[cells] >= 0, MAX_FDR, 1.0)
+            answers.fdr[cells] = np.minimum(p * len(self._position), most)
+        return answers
+
+    def ranked(self, block: Block) -> tuple[Array, Array]:
+        """Return each cell's strongest genes by TF-IDF, columns int32[cells, top], and how many, int32[cells]."""
+        columns, found = np.zeros((block.shape[0], self.top), np.int32), np.zeros(block.shape[0], np.int32)
+        how = (self.counts, TARGET_SUM, self.idf, self._order, columns, found)
+        if isinstance(block, np.ndarray):
+            rank_dense(block, *how)
+        else:
+            rank_sparse(block.indptr, block.indices, block.data, *how)
+        return columns, found
+
+    def _label(self, arrays: tuple[Array, ...], critical: Array, counts: Array) -> None:
+        columns, found, best, statistic, term, status, confidence = arrays
+        label_cells(
+            columns, found, self._ranks, self._evidence, self._inverse, self._length, self._norms, self._position,
+            self._vague, self._line, self._above, self._below, self._lin, _CONSIDERED, critical, counts, self._map,
+            self.calibration.threshold, int(self.calibration.sharpness), 10.0**TIE_DECIMALS, self.back_off, best,
+            statistic, term, status, confidence,
+        )  # fmt: skip
+
+    def _settle(self, arrays: tuple[Array, ...]) -> None:
+        """Label the undecided cells again, with exactly what Benjamini-Hochberg discovers for each."""
+        columns, found, status = arrays[0], arrays[1], arrays[5]
+        undecided = np.flatnonzero(status == UNDECIDED).tolist()
+        critical = np.empty((len(self._critical) if undecided else 0, 1, len(self._length)))
+        for cell in undecided:
+            n = int(found[cell])
+            p = self.null.p_values(self._statistic(columns[cell, :n]), self._ranks[:n])
+            critical[n, 0] = np.where(self._fdr(p) <= MAX_FDR, -np.inf, np.inf)
+            self._label(tuple(a[cell : cell + 1] for a in arrays), critical, np.ones(1, np.int64))
+
+    def _statistic(self, columns: Array) -> Floats:
+        return np.asarray(self._ranks[: len(columns)] @ self._by_column[columns], dtype=np.float64).ravel()
+
+    def _fdr(self, p: Floats) -> Floats:
+        """False discovery rates over the candidates with measured evidence."""
+        fdr = np.ones(len(p))
+        fdr[self._length > 0] = benjamini_hochberg(p[self._length > 0])
+        return fdr
+
+    def decide(self, columns: Array) -> Decision:
+        """Decide one cell from its ranked genes, columns of the file, by the rule itself: `gather.labelling.decide.Labeller`.
+
+        `annotate` gives the same term, status and confidence, a hundred times faster. The null is that of single
+        cells: genes are drawn as often as they are detected times their inverse document frequency.
+        """
+        names = self.retriever.panel.names if self.retriever.panel is not None else ()
+        nodes = self._order[columns].astype(np.int32)
+        weights = self._ranks[: len(columns)]
+        query = GeneQuery("cell", nodes, weights, tuple(names[c] for c in columns.tolist()))
+        statistic = self._statistic(columns)
+        p = self.null.p_values(statistic, weights) if len(query) else np.ones(len(statistic))
+        score = statistic * self._inverse
+        found = Convergence(query, "Cell", self.retriever.nodes, score, p, self._fdr(p))
+        return self._labeller.decide(found, self.retriever.support(query), top=1)
+
+
+def annotate_each_cell(
+    adata: ad.AnnData,
+    graph: Graph,
+    parameters: Parameters,
+    *,
+    layer: str | None = None,
+    candidates: Iterable[int] | None = None,
+    done: Done = lambda _steps: None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Annotate every cell of an AnnData, backed or in memory; return ``obs`` columns and what to say about
+    it.
+    """
+    say_if_compiling(label_cells, "the loops of per-cell annotation")
+    with ExitStack() as stack:
+        file = opened_file(adata, stack)
+        held: dict[str, Rows] = {}
+
+        def survey(place: Place) -> Survey:
+            rows = held[place.where] = stack.enter_context(rows_of(place, adata.n_obs))
+            return survey_in_threads(rows, done=lambda n: done(n / 2))
+
+        place, found = choose(adata, layer, survey, file=file)
+        rows = held[place.where]
+        names_from, panel = names_that_ground(graph, place.var)
+        annotator = make_annotator(rows.shape[0], panel, found, graph, parameters, candidates=candidates)
+        answers = CellAnswers.joined(stream(rows, annotator, done=lambda n: done(n / 2)))
+    return obs_of(answers, annotator.ontology), {"values": place.where, "gene_names": names_from}
+
+
+def opened_file(adata: ad.AnnData, stack: ExitStack) -> Any:
+    """Return the open HDF5 file of a backed AnnData, None for one in memory."""
+    if not adata.isbacked:
+        return None
+    import h5py
+
+    return stack.enter_context(h5py.File(adata.filename, "r"))
+
+
+def survey_in_threads(
+    rows: Rows, *, start: int = 0, stop: int | None = None, done: Done = lambda _steps: None
+) -> Survey:
+    """Return the survey of rows `start` to `stop`, the first pass over a file; it stops at a negative value."""
+    total = Survey.empty(rows.shape[1])
+    for n, found in _worked(rows, survey_of, start, stop):
+        total = total + found
+        done(n)
+        if total.scaled:
+            break
+    return total
+
+
+def _worked(
+    rows: Rows, work: Callable[[Block], Made], start: int, stop: int | None, threads: int | None = None
+) -> Iterator[tuple[int, Made]]:
+    """Yield for consecutive blocks how many rows each has and what `work` makes of it; one thread reads while the
+    others work, a few blocks in flight.
+    """
+    threads = threads or min(usable_cpus(), 8)
+    waiting: deque[tuple[int, Future[Made]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for low, high in rows.spans(start, stop):
+            waiting.append((high - low, pool.submit(work, rows.block(low, high))))
+            if len(waiting) > threads:
+                n, first = waiting.popleft()
+                yield n, first.result()
+        while waiting:
+            n, first = waiting.popleft()
+            yield n, first.result()
+
+
+def make_annotator(
+    n_cells: int,
+    panel: Panel,
+    found: Survey,
+    graph: Graph,
+    parameters: Parameters,
+    *,
+    candidates: Iterable[int] | None = None,
+) -> CellAnnotator:
+    """Return the annotator of a file that was surveyed."""
+    panel = Panel(
+        panel.names, panel.nodes, found.detected / n_cells, panel.ambiguous, panel.ungrounded, panel.technical
+    )
+    return CellAnnotator(graph, panel, n_cells, parameters, counts=found.counts, candidates=candidates)
+
+
+def stream(
+    rows: Rows,
+    annotator: CellAnnotator,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    threads: int | None = None,
+    done: Done = lambda _steps: None,
+) -> Iterator[CellAnswers]:
+    """Yield the answers of consecutive blocks."""
+    for n, answers in _worked(rows, annotator.annotate, start, stop, threads):
+        yield answers
+        done(n)
+
+
+def obs_of(answers: CellAnswers, ontology: Ontology) -> dict[str, Any]:
+    """Return the columns of ``obs`` by suffix."""
+    known, codes = np.unique(answers.term, return_inverse=True)
+    labels = np.array([ontology.names[i] if i >= 0 else UNKNOWN for i in known.tolist()], dtype=object)
+    curies = np.array([ontology.terms[i] if i >= 0 else UNKNOWN for i in known.tolist()], dtype=object)
+    return {
+        "cell_type": pd.Categorical(labels[codes]),
+        "cell_type_ontology_term_id": pd.Categorical(curies[codes]),
+        "confidence": answers.confidence,
+        "fdr": answers.fdr,
+        "status": pd.Categorical(np.array(STATUSES, dtype=object)[answers.status]),
+    }

@@ -1,0 +1,1 @@
+"""From scores to a label with its confidence and evidence."""

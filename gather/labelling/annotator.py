@@ -1,0 +1,285 @@
+"""Cell sets in, annotations out: retrieval, label, evidence, contradictions and coverage, in one place.
+
+Knows nothing of files; `gather.cells.adata` and `gather.cells.per_cell` bring the cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gather.annotation import Annotation, Contradiction, CoverageWarning, EvidenceItem
+from gather.labelling.decide import Decision, Labeller, calibration_with, default_calibration
+from gather.ontology import Ontology
+from gather.retrieval.query import DEFAULT_TOP, CellSet, GeneQuery, Panel, make_query
+from gather.retrieval.scores import Convergence, Retriever
+from gather.retrieval.walks import edges_between, evidence_items
+
+if TYPE_CHECKING:
+    from vckg.graph.graph import Graph
+
+HYPER_ENTITIES = ("BiologicalProcess", "Pathway", "AnatomicalEntity", "Disease", "Regulon")
+SHOWN_EVIDENCE = 5
+SHOWN_CONVERGENCE = 3
+SHOWN_WARNINGS = 5
+SHOWN_CONTRADICTIONS = 8
+SHOWN_SILENT = 3
+"""Names in the remark on candidates that no measured gene speaks for."""
+DEFINING_MARKERS = 5
+NEAR = 0.5
+"""Least similarity to the answer of a competitor that a coverage warning may speak of."""
+_ABSENT, _PRESENT = 0.05, 0.25
+_MIN_RESOURCES = 2
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What decides an annotation, besides the graph and the cells; written with every result."""
+
+    score: str = "calibrated"
+    hops: int = 2
+    top: int = DEFAULT_TOP
+    threshold: float = field(default_factory=lambda: default_calibration().threshold)
+    exclude_source: tuple[str, ...] = ()
+    hyper_entities: tuple[str, ...] = HYPER_ENTITIES
+    evidence: int = SHOWN_EVIDENCE
+
+
+class Annotator:
+    """Annotates the cell sets of one file.
+
+    Parameters
+    ----------
+    graph
+        Where the evidence is.
+    panel
+        The genes the file measured.
+    candidates
+        Graph nodes the answer must come from; None for the whole Cell branch (an open set).
+    contrast
+        Whether the cell sets' genes are ranked against other cells of the file. Those of its only cell set are
+        not: they are the ones detected most, and p is that of measured genes drawn alike, not as often as the
+        file detects them.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        panel: Panel,
+        parameters: Parameters | None = None,
+        *,
+        candidates: Iterable[int] | None = None,
+        contrast: bool = True,
+    ) -> None:
+        self.graph, self.panel = graph, panel
+        self._null_panel = panel if contrast else replace(panel, detected=None)
+        self.parameters = parameters or Parameters()
+        self.closed = candidates is not None
+        self.retriever = self._retriever("Cell", candidates, self.parameters.score)
+        self.ontology = Ontology.of_cells(graph)
+        calibration = calibration_with(self.parameters.threshold)
+        self.labeller = Labeller(self.ontology, calibration, back_off=not self.closed)
+
+    def _retriever(self, target: str, candidates: Iterable[int] | None, score: str) -> Retriever:
+        return Retriever(
+            self.graph,
+            target=target,
+            score=score,
+            hops=self.parameters.hops,
+            panel=self._null_panel,
+            candidates=candidates,
+            exclude=self.parameters.exclude_source,
+        )
+
+    @cached_property
+    def _hyper(self) -> tuple[Retriever, ...]:
+        made = (self._retriever(target, None, "calibrated") for target in self.parameters.hyper_entities)
+        return tuple(retriever for retriever in made if len(retriever.nodes))
+
+    def annotate(self, cell_sets: Sequence[CellSet]) -> list[Annotation]:
+        """Annotate cell sets, in order."""
+        return [self.annotate_one(cell_set) for cell_set in cell_sets]
+
+    def annotate_one(self, cell_set: CellSet) -> Annotation:
+        """Annotate one cell set, with all its evidence."""
+        query = make_query(self.panel, cell_set, top=self.parameters.top)
+        convergence = self.retriever.converge([query])[0]
+        decision = self.labeller.decide(convergence, self.retriever.support(query))
+        evidence, hyper = self._evidence(convergence, decision)
+        return Annotation(
+            cell_set=cell_set.name,
+            n_cells=cell_set.n_cells,
+            status=decision.status,
+            label=decision.label,
+            curie=decision.curie,
+            confidence=decision.confidence,
+            fdr=decision.fdr,
+            candidates=decision.candidates,
+            evidence=evidence,
+            convergence=hyper,
+            contradictions=self._contradictions(decision, cell_set),
+            coverage=self._coverage(decision),
+            query_genes=query.names,
+            ambiguous_genes=query.ambiguous,
+            ungrounded_genes=query.ungrounded,
+            closed=self.closed,
+            score=self.parameters.score,
+            note="; ".join(filter(None, (_note(query), self.silence))),
+            standings=decision.standings,
+        )
+
+    @cached_property
+    def silence(self) -> str:
+        """What to say of candidates that no measured gene speaks for; empty where there are none."""
+        silent = self.retriever.silent
+        if not len(silent):
+            return ""
+        total = len(np.union1d(self.retriever.nodes, silent))
+        names = ", ".join(self.graph.names[i] for i in silent[:SHOWN_SILENT].tolist())
+        more = ", ..." if len(silent) > SHOWN_SILENT else ""
+        return (
+            f"{len(silent)} of {total} candidates have no measured gene that speaks for them: {names}{more}"
+        )
+
+    def _evidence(
+        self, convergence: Convergence, decision: Decision
+    ) -> tuple[tuple[EvidenceItem, ...], tuple[EvidenceItem, ...]]:
+        """Evidence for the best candidates, and the hyper-entities, numbered E1, E2, ... through both."""
+        shown = [self.graph.index(c.curie) for c in decision.candidates[: self.parameters.evidence]]
+        items = evidence_items(self.retriever, convergence, np.searchsorted(convergence.nodes, shown))
+        hyper: list[EvidenceItem] = []
+        for retriever in self._hyper if len(convergence.query) else ():
+            found = retriever.converge([convergence.query])[0]
+            first = len(items) + len(hyper) + 1
+            hyper += evidence_items(retriever, found, found.best(SHOWN_CONVERGENCE), first=first, walks=3)
+        return items, tuple(hyper)
+
+    # ---- what speaks against -------------------------------------------------------------------------------
+
+    def _markers(self, curie: str) -> list[int]:
+        """Genes that define a type by themselves (graph nodes), by descending weight, attested by two
+        resources.
+        """
+        weights = self.retriever.weights
+        column = weights.column_of.get(self.graph.index(curie))
+        if column is None:
+            return []
+        direct, resources = self._by_column
+        span = slice(int(direct.indptr[column]), int(direct.indptr[column + 1]))
+        genes, weight = direct.indices[span], direct.data[span]
+        order = np.lexsort((genes, -weight))
+        return [int(genes[i]) for i in order if resources.data[span][i] >= _MIN_RESOURCES]
+
+    @cached_property
+    def _by_column(self) -> tuple[Any, Any]:
+        made = (self.retriever.weights.direct.tocsc(), self.retriever.weights.resources.tocsc())
+        for matrix in made:
+            matrix.sort_indices()
+        return made
+
+    @cached_property
+    def _panel_column(self) -> dict[int, int]:
+        return {int(node): column for column, node in enumerate(self.panel.nodes) if node >= 0}
+
+    def _contradictions(self, decision: Decision, cell_set: CellSet) -> tuple[Contradiction, ...]:
+        """Expected markers that are measured and absent, and negative markers that are present."""
+        if not decision.curie or cell_set.detected is None or self.panel.detected is None:
+            return ()
+        node = self.graph.index(decision.curie)
+        negative = self.graph.in_edges(node, "is_negative_marker_for")
+        questions = [
+            (gene, "expected_absent") for gene in self._markers(decision.curie)[: 2 * DEFINING_MARKERS]
+        ]
+        questions += [(int(g), "negative_present") for g in np.unique(self.graph.subject[negative])]
+        found = []
+        for gene, kind in questions:
+            column = self._panel_column.get(gene)
+            if column is None:
+                continue
+            inside, overall = float(cell_set.detected[column]), float(self.panel.detected[column])
+            absent = kind == "expected_absent" and inside < _ABSENT
+            present = kind == "negative_present" and inside > _PRESENT and inside > overall
+            if not absent and not present:
+                continue
+            relation = "is_marker_for" if absent else "is_negative_marker_for"
+            edges = edges_between(
+                self.graph, gene, node, exclude=self.parameters.exclude_source, relations=(relation,)
+            )
+            found.append(
+                Contradiction(
+                    decision.curie,
+                    self.graph.ids[gene],
+                    self.graph.names[gene],
+                    "expected_absent" if absent else "negative_present",
+                    inside,
+                    overall,
+                    edges,
+                )
+            )
+        return tuple(found[:SHOWN_CONTRADICTIONS])
+
+    def _coverage(self, decision: Decision) -> tuple[CoverageWarning, ...]:
+        """Types near the answer whose defining markers the file lacks: the answer, its children, siblings,
+        competitors.
+        """
+        if not decision.candidates:
+            return ()
+        measured = self._panel_column
+        warnings = []
+        for curie in self._near(decision):
+            markers = self._markers(curie)[:DEFINING_MARKERS]
+            missing = [gene for gene in markers if gene not in measured]
+            if len(markers) < 3 or 2 * len(missing) <= len(markers):
+                continue
+            label = self.graph.names[self.graph.index(curie)]
+            symbols = tuple(self.graph.names[gene] for gene in missing)
+            means = (
+                "the call rests on its other markers" if curie == decision.curie else f"{label} not decidable"
+            )
+            warnings.append(
+                CoverageWarning(
+                    curie,
+                    label,
+                    symbols,
+                    len(missing),
+                    len(markers),
+                    f"{', '.join(symbols)} not measured: {means}",
+                )
+            )
+        return tuple(warnings[:SHOWN_WARNINGS])
+
+    def _near(self, decision: Decision) -> list[str]:
+        """The answer, the competitors like it (Lin at least `NEAR`), then its children and siblings; each once.
+
+        That a pancreas file lacks the markers of kidney says nothing about a call.
+        """
+        answer = decision.curie or decision.candidates[0].curie
+        i = self.ontology.position(answer)
+        children = [j for j in self.ontology.descendants(i).tolist() if i in self.ontology.parents(j)]
+        siblings = {
+            int(j)
+            for parent in self.ontology.parents(i)
+            for j in self.ontology.descendants(parent)
+            if parent in self.ontology.parents(int(j))
+        }
+        related = [*children, *sorted(siblings)]
+        like = [
+            j
+            for j in map(self.ontology.position, (c.curie for c in decision.candidates))
+            if j in siblings or self.ontology.lin(i, j) >= NEAR
+        ]
+        return list(dict.fromkeys([answer, *(self.ontology.terms[j] for j in (*like, *related))]))
+
+
+def _note(query: GeneQuery) -> str:
+    passed = (
+        ("ambiguous", query.ambiguous),
+        ("unknown to the graph", query.ungrounded),
+        ("technical", query.technical),
+    )
+    said = [f"{len(names)} {reason}" for reason, names in passed if names]
+    return f"{len(query)} genes asked" + (f"; passed over: {', '.join(said)}" if said else "")

@@ -1,0 +1,296 @@
+"""From scores to a label: how sure, how deep, or not at all.
+
+The scores of a query become a distribution over cell types. The belief in a term is the share of that
+distribution on its line (the term, what is above it and what is below it); a logistic map, fitted on the
+development split and kept in `data/confidence.json`, turns belief and support into the chance of being right.
+Every term takes over the confidence of its surest kind (`Labeller.confidences`), so that none is less sure than
+a kind of it.
+The answer is the best candidate where that passes the threshold, else the deepest ancestor of it that passes,
+else ``unknown``. Whatever the belief, nothing is an answer that random genes of the file would have got as
+likely as not (`supported`).
+
+The best candidate is not simply that of the greatest score: among the ten best scores it is the one most like
+the others, weighed by theirs (`by_expected_similarity`). Where naive, memory and plain T cells score alike, the
+truth is one of them, and the one in their middle is right or nearly so most often.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from gather.annotation import Candidate, Standing, Status
+from gather.ontology import Ontology
+from gather.retrieval.query import TIE_DECIMALS
+from gather.retrieval.scores import Convergence, Support
+from vckg.base.resources import resource
+
+Floats = npt.NDArray[np.float64]
+
+UNKNOWN = "unknown"
+SHOWN_CANDIDATES = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Parameters of the confidence, fitted by ``python -m benchmarks.fit_confidence``.
+
+    Attributes
+    ----------
+    sharpness
+        Exponent that turns scores relative to the best into a distribution.
+    intercept, belief, similarity, support
+        Logistic map of the logit of belief, the cosine of the query with the best candidate's evidence, and the
+        share of the query's weight that speaks for it.
+    threshold
+        Least confidence of an answer.
+    vague
+        Terms with less information content say too little to be an answer: "cell", "neural cell"; not
+        "leukocyte".
+    """
+
+    sharpness: float
+    intercept: float
+    belief: float
+    similarity: float
+    support: float
+    threshold: float
+    vague: float
+
+    def confidence(self, belief: Floats, similarity: Floats, support: Floats) -> Floats:
+        """Chance of being related to the truth, float64 in (0, 1)."""
+        x = (
+            self.intercept
+            + self.belief * logit(belief)
+            + self.similarity * similarity
+            + self.support * support
+        )
+        return np.asarray(1.0 / (1.0 + np.exp(-x)), dtype=np.float64)
+
+
+def logit(belief: Floats) -> Floats:
+    """Log odds of a belief, clipped to [0.001, 0.999]."""
+    clipped = np.clip(belief, 1e-3, 1 - 1e-3)
+    return np.asarray(np.log(clipped / (1 - clipped)), dtype=np.float64)
+
+
+@lru_cache(maxsize=1)
+def default_calibration() -> Calibration:
+    """Return the shipped parameters."""
+    stored: Mapping[str, Any] = json.loads(resource("data", "confidence.json").read_text(encoding="utf-8"))
+    return Calibration(**stored["parameters"])
+
+
+def calibration_with(threshold: float) -> Calibration:
+    """Return the shipped parameters with another threshold."""
+    return replace(default_calibration(), threshold=threshold)
+
+
+CONSIDERED = 10
+"""Candidates among which the best is chosen by expected similarity."""
+CHANCE_SHARPNESS = 6
+"""Exponent that turns their scores, relative to the best, into chances of being the truth."""
+EXACT_BONUS = 0.5
+"""What being the truth itself is worth beside its similarity of 1."""
+MAX_FDR = 0.5
+"""No answer is more likely chance than not: some candidate at or below it has a false discovery rate of at most
+this. On the development files it costs no answer, on their panels cut down to 150 to 400 genes 7 of 120 right ones,
+and turns away 131 of 140 answers to random genes there (0.2: 18 of 120, 138 of 140)."""
+
+
+def supported(fdr: float) -> bool:
+    """Whether a term may be an answer, from the least FDR of the term and its kinds (`Standing.fdr`).
+
+    Retrieval and the language model's step both ask this.
+    """
+    return fdr <= MAX_FDR
+
+
+def by_expected_similarity(
+    score: Floats, positions: npt.NDArray[np.intp], ontology: Ontology
+) -> npt.NDArray[np.intp]:
+    """Order candidates by what they are expected to be worth if each is the truth as likely as its score says.
+
+    ``U(a) = sum_t p_t Lin(a, t) + EXACT_BONUS p_a`` with ``p_t ~ (s_t / s_max) ** CHANCE_SHARPNESS``: Bayes'
+    decision for Lin's similarity. The numbers were chosen on the development files and the choosing half of
+    SC-Arena's sentences (docs/results/ablation.md).
+
+    Parameters
+    ----------
+    score
+        Positive scores, best first, float64[k].
+    positions
+        Their terms' positions in the ontology.
+
+    Returns
+    -------
+    Indices into `score`, best first, int[k]; ties keep the order of the scores.
+    """
+    chance = (score / score[0]) ** CHANCE_SHARPNESS
+    chance /= chance.sum()
+    lin = np.array([[ontology.lin(a, b) for b in positions.tolist()] for a in positions.tolist()])
+    worth = lin @ chance + EXACT_BONUS * chance
+    return np.argsort(-np.round(worth, TIE_DECIMALS), kind="stable")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A label and how it came about; `curie` is empty for ``unknown`` and ``ungrounded``.
+
+    `fdr` is the least false discovery rate of a candidate that is the answer or a kind of it (what shows a kind of
+    T cell shows a T cell); without an answer, of the best candidate or a kind of it.
+    """
+
+    status: Status
+    curie: str
+    label: str
+    confidence: float
+    fdr: float
+    candidates: tuple[Candidate, ...]
+    standings: tuple[Standing, ...] = ()
+
+
+class Labeller:
+    """Decides labels against one ontology.
+
+    Parameters
+    ----------
+    ontology
+        The cell types' hierarchy.
+    calibration
+        Of the confidence; the shipped one by default.
+    back_off
+        Whether an ancestor of the candidates may be the answer; not in a closed set.
+    """
+
+    def __init__(
+        self, ontology: Ontology, calibration: Calibration | None = None, *, back_off: bool = True
+    ) -> None:
+        self.ontology = ontology
+        self.calibration = calibration or default_calibration()
+        self.back_off = back_off
+        self._position = {node: i for i, node in enumerate(ontology.nodes.tolist())}
+
+    def decide(self, convergence: Convergence, support: Support, *, top: int = SHOWN_CANDIDATES) -> Decision:
+        """Decide one cell set from its scores and from how its genes support each candidate."""
+        if not len(convergence.query) and not convergence.query.outside:
+            return Decision("ungrounded", "", UNKNOWN, 0.0, 1.0, ())
+        best = self.best(convergence, top)
+        if not len(best):
+            return Decision("unknown", "", UNKNOWN, 0.0, 1.0, ())
+        positions = self.positions(convergence)
+        confidence = self.confidences(convergence, support)
+        candidates = tuple(
+            Candidate(
+                rank=rank,
+                curie=self.ontology.terms[positions[i]],
+                label=self.ontology.names[positions[i]],
+                score=float(convergence.score[i]),
+                p=float(convergence.p[i]),
+                fdr=float(convergence.fdr[i]),
+                confidence=float(confidence[positions[i]]),
+                n_genes=int(support.genes[i]),
+            )
+            for rank, i in enumerate(best, start=1)
+        )
+        chance = np.ones(len(self.ontology))
+        chance[positions] = convergence.fdr
+        decided = self._answer(candidates, confidence, chance, int(positions[best[0]]))
+        near = np.flatnonzero(self.ontology.closure[positions[best]].any(axis=0)).tolist()
+        terms, fdr = self.ontology.terms, self._chance_of
+        standings = tuple(Standing(terms[t], float(confidence[t]), fdr(chance, t)) for t in near)
+        return replace(decided, standings=standings)
+
+    def confidences(self, convergence: Convergence, support: Support) -> Floats:
+        """How sure each term is, float64[terms]; 0 where neither the term nor a kind of it is estimated.
+
+        Estimated are the candidates with a positive score, by their own support, and the ancestors of the best
+        one, by its support. A term is as sure as the surest of itself and its kinds: confidence never falls
+        along is_a.
+        """
+        own = np.zeros(len(self.ontology))
+        reached = np.flatnonzero(convergence.score > 0)
+        if not len(reached):
+            return own
+        positions = self.positions(convergence)
+        belief = np.asarray(self._line @ self.spread(convergence.score, positions), dtype=np.float64)
+        at, best = positions[reached], self.best(convergence, 1)[0]
+        own[at] = self.calibration.confidence(belief[at], support.similarity[reached], support.share[reached])
+        above = np.flatnonzero(self.ontology.closure[positions[best]])
+        similarity, share = (np.full(len(above), x[best]) for x in (support.similarity, support.share))
+        own[above] = np.maximum(own[above], self.calibration.confidence(belief[above], similarity, share))
+        sure, (kind, term) = own.copy(), self._upwards
+        np.maximum.at(sure, term, own[kind])
+        return sure
+
+    @cached_property
+    def _upwards(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Every term and each term above it, as two lists of positions."""
+        kind, term = np.nonzero(self.ontology.closure)
+        return kind, term
+
+    @cached_property
+    def _line(self) -> sp.csr_array[Any]:
+        """Which terms lie on each term's line: above it, below it, equivalents included; float64 CSR [terms, terms]."""
+        closure, lines = self.ontology.closure, []
+        for i in range(len(self.ontology)):
+            same = list(self.ontology.equivalents(i))
+            lines.append(np.flatnonzero(closure[same].any(axis=0) | closure[:, same].any(axis=1)))
+        starts = np.cumsum([0, *map(len, lines)])
+        columns = np.concatenate([np.zeros(0, np.intp), *lines])
+        shape = (len(lines), len(lines))
+        return sp.csr_array((np.ones(len(columns)), columns, starts), shape=shape)
+
+    def best(self, convergence: Convergence, top: int) -> npt.NDArray[np.intp]:
+        """Positions in a convergence of its best candidates: by score, the first few by expected similarity."""
+        best = convergence.best(max(top, CONSIDERED))
+        first = best[:CONSIDERED]
+        if len(first) > 1:
+            terms = np.array([self._position[n] for n in convergence.nodes[first].tolist()])
+            order = by_expected_similarity(convergence.score[first], terms, self.ontology)
+            best = np.concatenate([first[order], best[CONSIDERED:]])
+        return best[:top]
+
+    def positions(self, convergence: Convergence) -> npt.NDArray[np.intp]:
+        """Ontology position of every candidate."""
+        return np.array([self._position[n] for n in convergence.nodes.tolist()])
+
+    def _answer(
+        self, candidates: tuple[Candidate, ...], confidence: Floats, chance: Floats, top: int
+    ) -> Decision:
+        first, limit = candidates[0], self.calibration.threshold
+        fdr = self._chance_of(chance, top)
+        vague = self.ontology.information[top] < self.calibration.vague
+        if first.confidence >= limit and supported(fdr) and not (vague and self.back_off):
+            return Decision("named", first.curie, first.label, first.confidence, fdr, candidates)
+        if self.back_off:
+            above = self.ontology.ancestors(top)
+            above = above[self.ontology.information[above] >= self.calibration.vague]
+            for term in above[np.lexsort((above, -self.ontology.information[above]))].tolist():
+                of_term = self._chance_of(chance, term) if confidence[term] >= limit else 1.0
+                if supported(of_term):
+                    name, sure = self.ontology.names[term], float(confidence[term])
+                    return Decision("backed_off", self.ontology.terms[term], name, sure, of_term, candidates)
+        return Decision("unknown", "", UNKNOWN, first.confidence, fdr, candidates)
+
+    def _chance_of(self, chance: Floats, term: int) -> float:
+        """Least false discovery rate at a term or below it, equivalents included."""
+        return float(chance[self.ontology.at_or_below(term)].min())
+
+    def spread(self, score: Floats, positions: npt.NDArray[np.intp]) -> Floats:
+        """Distribution over all terms: scores relative to the best, sharpened, normalised; float64[terms]."""
+        share = (score / score.max()) ** self.calibration.sharpness
+        spread = np.zeros(len(self.ontology))
+        spread[positions] = share / share.sum()
+        return spread
+
+    def on_line(self, spread: Floats, positions: npt.NDArray[Any]) -> Floats:
+        """Belief in each position: the share on it, above it and below it, equivalents included."""
+        return np.asarray(self._line[positions] @ spread, dtype=np.float64)

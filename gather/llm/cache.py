@@ -1,0 +1,79 @@
+"""Replies that were paid for, on disk: one SQLite file, one committed row a reply.
+
+A row is written before the reply is used, so a killed run finds everything it paid for; several runs
+may share the file. The key is a hash of endpoint, model, parameters, schema and prompt: neither prompts
+nor API keys are stored.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+from gather.llm.base import Reply, Usage
+from vckg.base.errors import InputError
+from vckg.base.resources import default_cache
+
+_TABLE = """
+create table if not exists reply (
+  key text primary key, text text not null, model text not null, estimated integer not null,
+  prompt_tokens integer not null, completion_tokens integer not null
+) without rowid
+"""
+
+
+def default_cache_path() -> Path:
+    """The file in the user's cache folder that the commands use."""
+    return default_cache() / "replies.sqlite3"
+
+
+class ReplyCache:
+    """Replies by key; safe to share between threads and between processes.
+
+    Raises
+    ------
+    InputError
+        The file is something else, or damaged.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._rows = sqlite3.connect(self.path, timeout=30, check_same_thread=False, isolation_level=None)
+        try:
+            self._rows.execute(_TABLE)
+        except sqlite3.DatabaseError as error:
+            self._rows.close()
+            raise InputError(
+                f"{self.path}: not a cache of replies ({error}); name another file or delete it"
+            ) from error
+
+    def get(self, key: str) -> Reply | None:
+        """Return the reply kept under a key, or None."""
+        with self._lock:
+            row = self._rows.execute(
+                "select text, prompt_tokens, completion_tokens, estimated from reply where key = ?", (key,)
+            ).fetchone()
+        if row is None:
+            return None
+        text, prompt_tokens, completion_tokens, estimated = row
+        return Reply(text, Usage(prompt_tokens, completion_tokens, bool(estimated)), cached=True)
+
+    def put(self, key: str, reply: Reply, *, model: str) -> None:
+        """Keep a reply; the first one under a key stays."""
+        usage = reply.usage
+        with self._lock:
+            self._rows.execute(
+                "insert or ignore into reply values (?, ?, ?, ?, ?, ?)",
+                (key, reply.text, model, usage.estimated, usage.prompt_tokens, usage.completion_tokens),
+            )
+
+    def __len__(self) -> int:
+        with self._lock:
+            return int(self._rows.execute("select count(*) from reply").fetchone()[0])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._rows.close()

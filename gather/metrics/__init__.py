@@ -1,0 +1,1 @@
+"""Metrics of cell type labels, with intervals and paired tests."""

@@ -1,0 +1,1 @@
+"""The annotation report: one HTML file."""

@@ -1,0 +1,1 @@
+"""From ranked genes to scored candidates and the walks behind them."""

@@ -1,0 +1,170 @@
+"""Which cell types may be the answer: all of them, a declared list, or those of a tissue. Never read from
+labels silently.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vckg.base.errors import InputError
+from vckg.graph.schema import CATEGORIES
+
+if TYPE_CHECKING:
+    from vckg.graph.graph import Graph
+
+Seen = dict[int, set[tuple[str, int]]]
+_INSIDE = ("is_a_or_part_of", "part_of", "subclass_of")
+_LOCATED = ("part_of", "has_soma_location")
+_CELL = CATEGORIES.index("Cell")
+RESOURCES = 2
+"""So many resources must agree; one where only one of a graph's names tissues."""
+ENOUGH_GENES = 10
+"""So many marker genes of one resource are enough: some tissues are the subject of one resource alone."""
+MOST_KINDS = 20
+"""A type with more kinds is general: where it lives says nothing about each of them."""
+
+
+def ground_cell_types(graph: Graph, names: Sequence[str], *, where: str) -> list[int]:
+    """Return the nodes of cell types given by CL id or label; every name that is none is named in the
+    error.
+    """
+    grounded = graph.cells.ground(names)
+    lost = [found.name for found in grounded if found.curie is None]
+    if lost:
+        shown = ", ".join(repr(name) for name in lost[:5]) + (" ..." if len(lost) > 5 else "")
+        raise InputError(
+            f"{where}: {len(lost)} of {len(names)} are no cell types of the graph: {shown}; give CL ids"
+        )
+    return sorted({graph.index(found.curie) for found in grounded if found.curie})
+
+
+def read_candidate_names(path: Path) -> list[str]:
+    """Read a declared candidate list: one CL id or label a line; text after a tab or # is ignored."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a candidate list ({error})") from error
+    names = [line.partition("#")[0].partition("\t")[0].strip() for line in lines]
+    names = [name for name in names if name]
+    if not names:
+        raise InputError(f"{path}: holds no cell type; wanted one CL id or label a line")
+    return names
+
+
+def tissue_node(graph: Graph, tissue: str) -> int:
+    """Return the node of a tissue given by UBERON id or name."""
+    found = graph.get(tissue)
+    if found is not None and CATEGORIES[graph.category[found]] == "AnatomicalEntity":
+        return found
+    grounded = graph.labels("anatomy").ground([tissue])[0]
+    if grounded.curie is None:
+        raise InputError(
+            f"no tissue {tissue!r} in the graph; give an UBERON id such as UBERON:0000178 (blood)"
+        )
+    return graph.index(grounded.curie)
+
+
+def candidates_of_tissue(graph: Graph, tissue: str) -> list[int]:
+    """Return the cell types of a tissue, ascending.
+
+    A type is kept where the ontology places it, or a type it is a kind of, in the tissue or a part of it. It is
+    kept where markers of it or of its kinds were observed there by two resources, or for `ENOUGH_GENES` genes
+    by one. A type whose markers name no tissue at all follows its direct parents, unless a parent is general
+    (more than `MOST_KINDS` kinds): what holds for neurons says nothing about Purkinje cells.
+
+    Parameters
+    ----------
+    tissue
+        UBERON id or name.
+
+    Raises
+    ------
+    InputError
+        The tissue is unknown, or no cell type is known there.
+    """
+    inside = _parts(graph, tissue_node(graph, tissue))
+    found = _placed(graph, inside)
+    told = _MarkersByTissue(graph)
+    seen = told.inside(inside)
+    found |= told.supported(_with_ancestors(graph, seen))
+    for parent in told.supported(seen):
+        kinds = set(graph.descendants(parent).tolist())
+        if len(kinds) <= MOST_KINDS:
+            found.update(c for c in graph.children(parent).tolist() if c not in told.types)
+    if not found:
+        raise InputError(f"no cell type is known in {tissue!r}; use a wider tissue or leave --tissue out")
+    return sorted(found)
+
+
+def _placed(graph: Graph, inside: set[int]) -> set[int]:
+    """Types that the ontology places in some anatomy, with all their kinds."""
+    found: set[int] = set()
+    for relation in _LOCATED:
+        rows = graph.rows(relation)
+        located = (graph.category[graph.subject[rows]] == _CELL) & np.isin(graph.object[rows], list(inside))
+        for node in set(graph.subject[rows][located].tolist()) - found:
+            found |= {node, *graph.descendants(node).tolist()}
+    return found
+
+
+class _MarkersByTissue:
+    """The marker edges that name a tissue.
+
+    Publications are no evidence here: an edge joins those of all its tissues.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        span = graph.rows("is_marker_for")
+        lists = graph.list_codes("tissues").take(np.arange(span.start, span.stop))
+        self._row = np.repeat(np.arange(span.start, span.stop), np.diff(lists.indptr))
+        self._tissue = lists.codes
+        self._graph = graph
+        self.types = set(graph.object[self._row].tolist())
+        """Cell types with such edges."""
+        underlying = {graph.underlying[code] for code in np.unique(graph.source[self._row]).tolist()}
+        self._wanted = min(RESOURCES, len(underlying))
+
+    def inside(self, tissues: set[int]) -> Seen:
+        """Return what was observed in some tissues: (resource, gene) pairs by cell type."""
+        graph = self._graph
+        found: Seen = {}
+        for row in np.unique(self._row[np.isin(self._tissue, list(tissues))]).tolist():
+            pair = graph.underlying[graph.source[row]], int(graph.subject[row])
+            found.setdefault(int(graph.object[row]), set()).add(pair)
+        return found
+
+    def supported(self, seen: Seen) -> set[int]:
+        """Return the types with enough evidence."""
+        genes = {node: Counter(resource for resource, _ in pairs) for node, pairs in seen.items()}
+        return {n for n, by in genes.items() if len(by) >= self._wanted or max(by.values()) >= ENOUGH_GENES}
+
+
+def _with_ancestors(graph: Graph, seen: Seen) -> Seen:
+    """What was observed of each type or of a kind of it."""
+    found: Seen = {}
+    for node, pairs in seen.items():
+        for above in (node, *graph.ancestors(node).tolist()):
+            found.setdefault(above, set()).update(pairs)
+    return found
+
+
+def _parts(graph: Graph, node: int) -> set[int]:
+    """The node and everything anatomical that is a kind or a part of it."""
+    anatomy = CATEGORIES.index("AnatomicalEntity")
+    seen, frontier = {node}, [node]
+    while frontier:
+        below: Iterable[int] = (
+            int(child)
+            for i in frontier
+            for relation in _INSIDE
+            for child in graph.subject[graph.in_edges(i, relation)]
+            if graph.category[child] == anatomy
+        )
+        frontier = [child for child in dict.fromkeys(below) if child not in seen]
+        seen.update(frontier)
+    return seen

@@ -1,0 +1,422 @@
+"""Scores: how strongly the genes of a query converge on each candidate. One flag, `--score`, chooses.
+
+paper            the published score of the reference implementation
+dwpc             degree-weighted path counts times the candidate's information content
+ppr              personalised PageRank from the weighted genes with node specificity
+hypergeometric   over-representation of the query among the candidate's genes
+calibrated       evidence weights over the length of the candidate's measured marker list (the default)
+
+p-values and false discovery rates are always those of the null of the evidence weights
+(`gather.retrieval.null.Null`), except for `hypergeometric`, which brings its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from gather.metrics.multiple_testing import benjamini_hochberg
+from gather.retrieval.evidence_weights import GENERATIONS, Weights, evidence_weights, kinds_of
+from gather.retrieval.metapaths import Sparse, Target, target_named
+from gather.retrieval.null import Null
+from gather.retrieval.path_matrices import HOP_CODES, Operators, Table, operators
+from gather.retrieval.query import TIE_DECIMALS, GeneQuery, Panel, rank_weights
+from vckg.base.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from vckg.graph.graph import Graph
+
+Ints = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float64]
+Score = Literal["calibrated", "paper", "dwpc", "ppr", "hypergeometric"]
+SCORES: tuple[Score, ...] = ("calibrated", "paper", "dwpc", "ppr", "hypergeometric")
+
+DIRECT: tuple[Score, ...] = ("calibrated", "hypergeometric")
+"""Scores of direct evidence alone."""
+LENGTH_EXPONENT = 0.8
+"""Of the norm of a candidate's measured marker list: 0 favours hubs, 1 favours tiny lists."""
+RESTART = 0.5
+"""Chance that the walk of `ppr` returns to the query (HippoRAG's value)."""
+_PPR_STEPS = 30
+
+
+@dataclass(frozen=True, eq=False)
+class Convergence:
+    """Where one query converges.
+
+    Attributes
+    ----------
+    nodes
+        Candidates, graph nodes, int32[c], ascending.
+    score, p, fdr
+        float64[c]; a score of 0 means that no query gene reaches the candidate.
+    """
+
+    query: GeneQuery
+    target: str
+    nodes: Ints
+    score: Floats
+    p: Floats
+    fdr: Floats
+
+    def best(self, top: int) -> npt.NDArray[np.intp]:
+        """Positions of the best candidates with a positive score; ties, to nine decimals, by CURIE."""
+        reached = np.flatnonzero(self.score > 0)
+        order = np.lexsort((reached, -np.round(self.score[reached], TIE_DECIMALS)))
+        return reached[order[:top]]
+
+
+@dataclass(frozen=True, eq=False)
+class Support:
+    """How the genes of a query support each candidate.
+
+    Attributes
+    ----------
+    share
+        Share of the query's weight whose genes speak for it, float64[c].
+    similarity
+        Cosine of the query with its measured evidence weights, float64[c].
+    genes
+        How many genes speak for it, int[c].
+    """
+
+    share: Floats
+    similarity: Floats
+    genes: npt.NDArray[np.intp]
+
+
+class Lines(NamedTuple):
+    """From a candidate and each ancestor whose evidence it takes over down to the candidate, in the order of nodes.
+
+    `columns` of the evidence weights, int32[lines]; the `share` that is taken over, by all ways up of which the line is
+    a shortest one, float64[lines]; the `nodes`, int32[lines, generations + 1], -1 after the end.
+    """
+
+    columns: Ints
+    share: Floats
+    nodes: Ints
+
+
+class Retriever:
+    """Scores queries against one target of one graph, for the genes one file measured.
+
+    Parameters
+    ----------
+    graph
+        Where the evidence is.
+    target
+        Name of the category to converge on.
+    score
+        One of `SCORES`.
+    hops
+        Longest walk of `paper` and `dwpc`; `calibrated` and `hypergeometric` use direct evidence, which is what
+        named cells best on data that were not used for choosing (docs/results/ablation.md).
+    panel
+        The measured genes; None where every gene counts as measured (cell sentences, gene lists).
+    candidates
+        Graph nodes the answer must come from; None for every node that a gene speaks for directly. A declared
+        candidate may live on what it inherits.
+    exclude
+        Sources to leave out.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        target: str = "Cell",
+        score: str = "calibrated",
+        hops: int = 2,
+        panel: Panel | None = None,
+        candidates: Iterable[int] | None = None,
+        exclude: Iterable[str] = (),
+        weights: Weights | None = None,
+    ) -> None:
+        if score not in SCORES:
+            raise InputError(f"no score {score!r}{did_you_mean(score, SCORES)}; one of {', '.join(SCORES)}")
+        self.graph, self.score, self.hops, self.panel = graph, score, hops, panel
+        self.target: Target = target_named(target)
+        self.exclude = tuple(sorted(exclude))
+        self.weights = weights or evidence_weights(graph, self.target, exclude=self.exclude)
+        self._without_evidence: Ints = np.zeros(0, np.int32)
+        self.nodes = self._candidate_nodes(candidates)
+
+    def _candidate_nodes(self, candidates: Iterable[int] | None) -> Ints:
+        if candidates is None:
+            return self.weights.nodes[self.weights.own]
+        declared = np.unique(np.fromiter(candidates, np.int32))
+        self._without_evidence = np.setdiff1d(declared, self.weights.nodes)
+        return np.intersect1d(declared, self.weights.nodes).astype(np.int32)
+
+    @cached_property
+    def silent(self) -> Ints:
+        """Candidates that no measured gene speaks for, graph nodes, int32, ascending: they cannot be the answer."""
+        unmeasured = self.nodes[self.length == 0]
+        return np.union1d(self._without_evidence, unmeasured).astype(np.int32)
+
+    def with_panel(self, panel: Panel | None) -> Retriever:
+        """Return the same retriever for another file."""
+        return Retriever(
+            self.graph,
+            target=self.target.name,
+            score=self.score,
+            hops=self.hops,
+            panel=panel,
+            candidates=[*self.nodes.tolist(), *self._without_evidence.tolist()],
+            exclude=self.exclude,
+            weights=self.weights,
+        )
+
+    @cached_property
+    def genes(self) -> Ints:
+        """Measured gene nodes, ascending, int32."""
+        if self.panel is not None:
+            return self.panel.genes
+        return np.flatnonzero(np.diff(self.weights.direct.indptr) > 0).astype(np.int32)
+
+    @cached_property
+    def matrix(self) -> Sparse:
+        """Evidence weights, inherited ones included, of the measured genes: float64 CSR [graph nodes, c]."""
+        columns = np.searchsorted(self.weights.nodes, self.nodes)
+        measured = np.zeros(self.graph.n)
+        measured[self.genes] = 1.0
+        kept = sp.csr_array(sp.diags_array(measured) @ self.weights.direct)
+        kept.eliminate_zeros()
+        inherited = sp.csr_array(kept @ self.weights.share.tocsc()[:, columns].tocsr())
+        inherited.sort_indices()
+        return inherited
+
+    @cached_property
+    def length(self) -> Floats:
+        """Euclidean norm of each candidate's measured weights, float64[c]."""
+        squares = self.matrix.power(2).sum(axis=0)
+        return np.sqrt(np.asarray(squares, dtype=np.float64).ravel())
+
+    @cached_property
+    def null(self) -> Null:
+        """Moments of the evidence weights over the file's background."""
+        known = self.panel is not None and self.panel.detected is not None
+        background = self.panel.background(self.graph.n) if self.panel is not None and known else None
+        return Null.of(self.matrix, self.genes, background)
+
+    @cached_property
+    def operators(self) -> Operators:
+        """Reach and path weights, memory-mapped."""
+        return operators(self.graph, self.target, hops=self.hops, exclude=self.exclude)
+
+    def lines_to(self, node: int) -> Lines:
+        """The lines by which a candidate gets its evidence; kept, because every query asks again for the same few
+        nodes.
+        """
+        if node not in self._lines_to:
+            lines: dict[int, tuple[int, ...]] = {node: (node,)}
+            frontier = [node]
+            for _generation in range(GENERATIONS):
+                above = {
+                    p: (p, *lines[i]) for i in frontier for p in self._parents.get(i, ()) if p not in lines
+                }
+                lines |= above
+                frontier = sorted(above)
+            told = sorted(line for top, line in lines.items() if top in self.weights.column_of)
+            nodes = np.full((len(told), GENERATIONS + 1), -1, np.int32)
+            for i, line in enumerate(told):
+                nodes[i, : len(line)] = line
+            columns = np.array([self.weights.column_of[line[0]] for line in told], np.int32)
+            self._lines_to[node] = Lines(columns, self._taken_over(node, columns), nodes)
+        return self._lines_to[node]
+
+    def _taken_over(self, node: int, columns: Ints) -> Floats:
+        """What a candidate takes over from each column, by all ways up together, float64[columns]."""
+        shares, own = self._shares, self.weights.column_of[node]
+        span = slice(int(shares.indptr[own]), int(shares.indptr[own + 1]))
+        share = np.zeros(len(self.weights.nodes))
+        share[shares.indices[span]] = shares.data[span]
+        return share[columns]
+
+    @cached_property
+    def _shares(self) -> Any:
+        """The shares by the node that takes over, float64 CSC [t from, t to]."""
+        return self.weights.share.tocsc()
+
+    @cached_property
+    def _parents(self) -> dict[int, list[int]]:
+        parents: dict[int, list[int]] = {}
+        for child, parent in zip(*(ends.tolist() for ends in kinds_of(self.graph, self.target)), strict=True):
+            parents.setdefault(child, []).append(parent)
+        return parents
+
+    @cached_property
+    def _lines_to(self) -> dict[int, Lines]:
+        return {}
+
+    @cached_property
+    def _table(self) -> Table:
+        keep = np.searchsorted(self.operators.targets, self.nodes).astype(np.int32)
+        return Table.of(self.operators, min(self.hops, self.operators.hops), keep)
+
+    # ---- scoring ------------------------------------------------------------------------------------------
+
+    def asked(self, query: GeneQuery) -> GeneQuery:
+        """The query as direct evidence scores it: without genes that the null never draws.
+
+        These are genes of which the graph says nothing, where no panel says what was measured. They are named
+        in `outside`, and the ranks close up, as they do for genes that the graph does not know.
+        """
+        inside = np.isin(query.genes, self.genes)
+        if inside.all():
+            return query
+        kept, lost = (np.flatnonzero(x).tolist() for x in (inside, ~inside))
+        return replace(
+            query,
+            genes=query.genes[kept],
+            weights=rank_weights(len(kept)),
+            names=tuple(query.names[i] for i in kept),
+            outside=(*query.outside, *(query.names[i] for i in lost)),
+            strengths=tuple(query.strengths[i] for i in kept) if query.strengths else (),
+        )
+
+    def _scored(self, query: GeneQuery) -> GeneQuery:
+        """The query that the score is of: longer walks may speak where direct evidence does not."""
+        return self.asked(query) if self.score in DIRECT else query
+
+    def converge(self, queries: Sequence[GeneQuery]) -> list[Convergence]:
+        """Score every candidate for every query."""
+        formula = getattr(self, f"_{self.score}")
+        return [self._converge(query, formula(query)) for query in map(self._scored, queries)]
+
+    def scored(self, query: GeneQuery) -> Convergence:
+        """The scores alone: every p and FDR is 1."""
+        query = self._scored(query)
+        score, nothing = getattr(self, f"_{self.score}")(query), np.ones(len(self.nodes))
+        return Convergence(query, self.target.name, self.nodes, score, nothing, nothing)
+
+    def _converge(self, query: GeneQuery, score: Floats) -> Convergence:
+        testable = self.length > 0
+        p = np.ones(len(self.nodes))
+        if len(query):
+            p = self._hypergeometric_p(query) if self.score == "hypergeometric" else self.p_values(query)
+        fdr = np.ones(len(p))
+        fdr[testable] = benjamini_hochberg(p[testable])
+        return Convergence(query, self.target.name, self.nodes, score, p, fdr)
+
+    def statistic(self, query: GeneQuery) -> Floats:
+        """``sum_g w_g W[g, c]``, float64[c]."""
+        return np.asarray(query.weights @ self.matrix[query.genes], dtype=np.float64).ravel()
+
+    def support(self, query: GeneQuery) -> Support:
+        """How the query's genes support each candidate."""
+        query = self._scored(query)
+        rows = self.matrix[query.genes]
+        speaks = rows > 0
+        share = np.asarray(query.weights @ speaks, dtype=np.float64).ravel() / max(
+            float(query.weights.sum()), 1e-12
+        )
+        scale = self.length * float(np.linalg.norm(query.weights))
+        similarity = np.zeros(len(scale))
+        np.divide(np.asarray(query.weights @ rows).ravel(), scale, out=similarity, where=scale > 0)
+        return Support(share, similarity, np.asarray(speaks.sum(axis=0)).ravel())
+
+    def p_values(self, query: GeneQuery) -> Floats:
+        """Upper-tail p of the statistic under the null, float64[c] in [`gather.retrieval.null.P_FLOOR`, 1]."""
+        asked = self.asked(query)
+        return (
+            self.null.p_values(self.statistic(asked), asked.weights)
+            if len(asked)
+            else np.ones(len(self.nodes))
+        )
+
+    def _calibrated(self, query: GeneQuery) -> Floats:
+        """Statistic over the damped length of the candidate's measured weights."""
+        return self.statistic(query) * self.inverse_length
+
+    @cached_property
+    def inverse_length(self) -> Floats:
+        """``1 / length ** LENGTH_EXPONENT``, 0 for candidates without measured evidence, float64[c]."""
+        length = self.length
+        inverse = np.zeros(len(length))
+        inverse[length > 0] = length[length > 0] ** -LENGTH_EXPONENT
+        return inverse
+
+    def _paper(self, query: GeneQuery) -> Floats:
+        """Published score, hub bias and all."""
+        table, score = self._table, np.zeros(len(self.nodes))
+        rows = table.row[self.operators.rows(query.genes)]
+        inside = rows >= 0
+        rows = rows[inside]
+        if not len(rows):
+            return score
+        union = np.bitwise_or.reduce(table.bits[rows], axis=0)
+        n_reached = int.from_bytes(union.tobytes(), "little").bit_count()
+        weights = query.weights[inside] * np.log(n_reached / table.df[rows] + 1.0)
+        total = weights @ (table.codes[rows] / HOP_CODES[0])
+        at = np.searchsorted(self.nodes, self.operators.targets[table.columns])
+        score[at] = total[: len(table.columns)]
+        return score
+
+    def _dwpc(self, query: GeneQuery) -> Floats:
+        """Degree-weighted path counts times information content ``1 - ln(reaching genes) / ln(genes)``."""
+        rows = self.operators.rows(query.genes)
+        columns = np.searchsorted(self.operators.targets, self.nodes)
+        total = np.zeros(len(self.operators.targets))
+        for weights in self.operators.weights:
+            total += query.weights @ weights[rows]
+        score: Floats = total[columns] * self._information
+        return score
+
+    @cached_property
+    def _information(self) -> Floats:
+        columns = np.searchsorted(self.operators.targets, self.nodes)
+        reaching = np.zeros(len(self.operators.targets))
+        for weights in self.operators.weights:
+            reaching = np.maximum(reaching, np.bincount(weights.indices, minlength=len(reaching)))
+        genes = max(len(self.operators.genes), 2)
+        return np.asarray(1.0 - np.log(np.maximum(reaching[columns], 1.0)) / np.log(genes), dtype=np.float64)
+
+    def _ppr(self, query: GeneQuery) -> Floats:
+        """Stationary mass of a walk that restarts at the query genes, each seeded by weight over degree."""
+        step, degree, offset = self._transition
+        seed = np.zeros(step.shape[0])
+        rows = self.operators.rows(query.genes)
+        seed[rows] = query.weights / np.maximum(degree[rows], 1.0)
+        if seed.sum() == 0:
+            return np.zeros(len(self.nodes))
+        seed /= seed.sum()
+        mass = seed.copy()
+        for _step in range(_PPR_STEPS):
+            mass = RESTART * seed + (1.0 - RESTART) * (step @ mass)
+        return mass[offset + np.searchsorted(self.operators.targets, self.nodes)]
+
+    @cached_property
+    def _transition(self) -> tuple[Sparse, Floats, int]:
+        """Column-stochastic transitions over genes, inner nodes and targets; degrees; where targets begin."""
+        direct, first, last = self.operators.weights[0], self.operators.first, self.operators.last
+        n_genes, n_targets = direct.shape
+        nothing, ends = sp.csr_array((n_genes, n_genes)), sp.csr_array((n_targets, n_targets))
+        parts: list[list[Any]] = [
+            [nothing, first, direct],
+            [None, self.operators.between, last.T.tocsr()],
+            [None, None, ends],
+        ]
+        half: Sparse = sp.block_array(parts)
+        links: Sparse = sp.csr_array((half + half.T) != 0, dtype=np.float64)
+        degree = np.asarray(links.sum(axis=0), dtype=np.float64).ravel()
+        inverse = np.divide(1.0, degree, out=np.zeros_like(degree), where=degree > 0)
+        return sp.csr_array(links @ sp.diags_array(inverse)), degree, first.shape[0] + first.shape[1]
+
+    def _hypergeometric_p(self, query: GeneQuery) -> Floats:
+        from scipy.stats import hypergeom
+
+        overlap = np.asarray((self.matrix[query.genes] > 0).sum(axis=0)).ravel()
+        marked = np.asarray((self.matrix > 0).sum(axis=0)).ravel()
+        p = hypergeom.sf(overlap - 1, len(self.genes), marked, len(query))
+        return np.where(overlap > 0, p, 1.0)
+
+    def _hypergeometric(self, query: GeneQuery) -> Floats:
+        """``-log10 p``."""
+        return np.maximum(-np.log10(np.maximum(self._hypergeometric_p(query), 1e-300)), 0.0)

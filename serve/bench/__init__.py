@@ -1,0 +1,1 @@
+"""Measure servers and drafting from the command line."""

@@ -1,4 +1,0 @@
-"""DART and its neighbours: draft trees from a parallel head, from n-grams and from the request's own text."""
-
-METHODS = ("lookup", "ngram", "head", "dart", "eagle")
-"""Ways to draft, as `--draft` and `serve.dart.plug.make_proposer` name them."""

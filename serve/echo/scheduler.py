@@ -1,0 +1,486 @@
+"""Echo: interactive requests first, batch work in the time and memory they leave.
+
+Each step takes all interactive work, then the best small change of the last step's batch work that the time model
+says fits before the next interactive deadline. Cached blocks that waiting batch requests will need are evicted last.
+
+The published material on Echo (arXiv 2504.03651) that was at hand is its abstract: a scheduler that searches near the
+last iteration's batch, a cache manager that ranks blocks by class of task and chance of sharing with thresholds for
+bursts, and estimators. The rest is this project's design: the neighbourhood, the value of a plan, the eviction key.
+"""
+
+from __future__ import annotations
+
+import bisect
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
+
+from serve.kv_cache.prefix_cache import Block, PrefixForest
+from serve.request import Priority, Request
+from serve.scheduling.estimators import LearningTimeModel, OnlineDemand, OutputLengths
+from serve.scheduling.scheduler import Chunk, Schedule, Scheduler, urgency, work_of
+from serve.scheduling.step_work import StepWork
+
+REDO = 0.5
+"""Worth of computing a token again: it brings nothing new, but the request cannot go on without it."""
+
+
+class StepTimes(Protocol):
+    """Predicts how long a step takes (`serve.scheduling.estimators.TimeModel`, or one that learns)."""
+
+    def seconds(self, work: StepWork) -> float:
+        """Expected duration."""
+        ...
+
+    def upper(self, work: StepWork) -> float:
+        """Duration that is rarely exceeded."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EchoConfig:
+    """The knobs, each of which can be switched off for an ablation.
+
+    Token i of an interactive request is due ``allowance_s + pace_s * i`` after its arrival (Eq. 5 of smooth goodput
+    with a tolerated response delay). `tolerance` of that slack stays unused. `neighbours` bounds how many batch
+    requests one step adds or pauses. `omega` weighs prompt tokens that the cache saves against new ones. `recent` is
+    how long, in cache accesses, an interactive request's blocks count as recent. A batch request that waits longer than
+    `max_wait_s` goes first; no step is planned to last longer than `longest_step_s`, since nobody knows who comes next.
+    Where a reader's token will be late even without batch work, that work may lengthen the step by `late_share`:
+    beside a step that is made anyway a few more decodes cost next to nothing, and an overload does not stop batch work.
+    """
+
+    pace_s: float = 0.2
+    allowance_s: float = 1.0
+    tolerance: float = 0.05
+    neighbours: int = 8
+    omega: float = 1.0
+    max_wait_s: float = 600.0
+    longest_step_s: float = 0.5
+    recent: int = 2_000
+    offline_cache_share: float = 1.0
+    late_share: float = 0.1
+    budget: bool = True
+    count_users: bool = True
+    group_prefixes: bool = True
+    reserve: bool = True
+
+
+class EchoForest(PrefixForest):
+    """A prefix forest that knows which blocks waiting batch requests will use.
+
+    `future` counts them by block hash. Eviction takes, first to last: batch blocks nobody waits for; interactive
+    blocks not used lately; batch blocks by how few wait for them; recent interactive blocks. Leaves go before their
+    parents, the longest unused first within a rank.
+    """
+
+    def __init__(self, n_blocks: int, block_tokens: int = 16, config: EchoConfig | None = None) -> None:
+        super().__init__(n_blocks, block_tokens)
+        self.config = config or EchoConfig()
+        self.future: Counter[int] = Counter()
+        self._offline: set[int] = set()
+
+    def expect(self, chain: Sequence[int]) -> None:
+        """Count one more future user of every block of a chain."""
+        self.future.update(chain)
+
+    def forget(self, chain: Sequence[int]) -> None:
+        """Take one future user from every block of a chain."""
+        for key in chain:
+            self.future[key] -= 1
+            if not self.future[key]:
+                del self.future[key]
+
+    def mark(self, ids: Sequence[int], priority: Priority) -> None:
+        """Note the class of the request that last used these blocks."""
+        (self._offline.update if priority is Priority.OFFLINE else self._offline.difference_update)(ids)
+
+    def rank(self, block: Block) -> tuple[int, int, int]:
+        """Eviction key: lower goes first."""
+        users = self.future[block.hash] if self.config.count_users else 0
+        if block.id in self._offline:
+            return (2, users, block.last_access) if users else (0, 0, block.last_access)
+        recent = self.tick - block.last_access <= self.config.recent
+        return (3 if recent else 1, 0, block.last_access)
+
+    def _evict_one(self) -> None:
+        if not self.config.count_users:
+            super()._evict_one()
+            return
+        leaves = (block for block in self._cached.values() if not block.children)
+        self._evict(min(leaves, key=self.rank))
+
+    def trim(self) -> None:
+        """Evict idle batch blocks nobody waits for beyond the share of the pool they may fill."""
+        limit = int(self.config.offline_cache_share * len(self.blocks))
+        idle = [b for b in self._cached.values() if b.id in self._offline and not self.future[b.hash]]
+        for block in sorted(idle, key=lambda b: (-b.depth, b.last_access))[: max(0, len(idle) - limit)]:
+            if not block.children:
+                self._evict(block)
+
+
+@dataclass(frozen=True, slots=True)
+class _Offline:
+    """A candidate for the batch part of a step: which requests decode, which prompts advance by how much."""
+
+    decodes: tuple[Request, ...]
+    chunks: tuple[Chunk, ...]
+    admit: tuple[tuple[Request, int, int], ...]
+    """New requests: (request, cached tokens, rows to compute)."""
+
+    @property
+    def work(self) -> StepWork:
+        total = StepWork()
+        for request in self.decodes:
+            total += StepWork.decode(request.computed)
+        for chunk in self.chunks:
+            total += StepWork.chunk(chunk.rows, chunk.request.computed)
+        for _, cached, rows in self.admit:
+            total += StepWork.chunk(rows, cached)
+        return total
+
+    @property
+    def empty(self) -> bool:
+        return not (self.decodes or self.chunks or self.admit)
+
+
+class EchoScheduler(Scheduler):
+    """`Scheduler` with the same interface, for two classes of requests.
+
+    Parameters
+    ----------
+    forest
+        The cache's blocks; with an `EchoForest` its future users are kept up to date.
+    max_running, step_tokens
+        As for `Scheduler`.
+    times
+        Predicts a step's duration.
+    config
+        The knobs.
+    clock
+        Seconds, on the clock of the requests' timelines.
+    """
+
+    def __init__(
+        self,
+        forest: PrefixForest,
+        max_running: int,
+        step_tokens: int,
+        times: StepTimes,
+        config: EchoConfig | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        super().__init__(forest, max_running, step_tokens)
+        self.times = times
+        self.config = config or EchoConfig()
+        self.clock = clock
+        self.demand = OnlineDemand()
+        self.lengths = OutputLengths()
+        self._group: list[Request] = []
+        self._expected: dict[int, tuple[int, ...]] = {}  # chains of the waiting batch requests
+        self._lost: dict[int, int] = {}  # tokens a preempted request had computed
+
+    # ---- the queue ------------------------------------------------------------------------------------------
+
+    def add(self, request: Request) -> None:
+        """Queue a request; a batch request's blocks gain a future user."""
+        super().add(request)
+        self._expect(request)
+
+    def remove(self, request: Request) -> None:
+        """Take a finished or cancelled request out."""
+        self._forget(request)
+        if request.finish_reason is not None and request.n_output:
+            self.lengths.observe(request.n_output)
+        super().remove(request)
+        self._lost.pop(id(request), None)
+        if isinstance(self.forest, EchoForest):
+            self.forest.trim()
+
+    def timed(self, work: StepWork, seconds: float) -> None:
+        """Let a time model that learns see what a step took."""
+        if isinstance(self.times, LearningTimeModel):
+            self.times.observe(work, seconds)
+
+    def _expect(self, request: Request) -> None:
+        if request.priority is Priority.OFFLINE:
+            self._expected[id(request)] = chain = tuple(request.chain)
+            if isinstance(self.forest, EchoForest):
+                self.forest.expect(chain)
+
+    def _forget(self, request: Request) -> None:
+        chain = self._expected.pop(id(request), None)
+        if chain is not None and isinstance(self.forest, EchoForest):
+            self.forest.forget(chain)
+
+    def _release(self, request: Request) -> None:
+        if isinstance(self.forest, EchoForest):
+            self.forest.mark(request.blocks, request.priority)
+        self._lost[id(request)] = max(request.computed, self._lost.get(id(request), 0))
+        super()._release(request)
+
+    # ---- one step -------------------------------------------------------------------------------------------
+
+    def schedule(self) -> Schedule:
+        """Choose the next step's work; every chosen request owns the blocks its rows need."""
+        now = self.clock()
+        preempted: list[Request] = []
+        online = self._online(now, preempted)
+        self.demand.observe(sum(len(r.blocks) for r in self.running if r.priority is Priority.ONLINE))
+        plan = self._offline(now, online)
+        decodes, chunks = self._carry_out(plan, preempted)
+        left = {id(r) for r in preempted}
+        for request in preempted:
+            self._expect(request)
+            self._insert(request)
+        return Schedule(
+            [r for r in (*online.decodes, *decodes) if id(r) not in left],
+            [c for c in (*online.chunks, *chunks) if id(c.request) not in left],
+            preempted,
+        )
+
+    def _insert(self, request: Request) -> None:
+        bisect.insort(self.waiting, request, key=urgency)
+
+    def due_s(self, request: Request) -> float:
+        """When the next token of an interactive request is due, on the scheduler's clock."""
+        c = self.config
+        return request.timeline.arrived_s + c.allowance_s + c.pace_s * (request.n_output + 1)
+
+    def _online(self, now: float, preempted: list[Request]) -> Schedule:
+        """All interactive work: decodes, then prompts by arrival, in chunks that keep the decodes' deadlines."""
+        budget = self.step_tokens
+        decodes: list[Request] = []
+        work = StepWork()
+        for request in sorted((r for r in self.running if _interactive(r) and r.decoding), key=urgency):
+            if budget and self._grow(request, 1, preempted):
+                decodes.append(request)
+                work += StepWork.decode(request.computed)
+                budget -= 1
+        slack = min((self.due_s(r) - now for r in decodes), default=float("inf"))
+        chunks: list[Chunk] = []
+        for request in sorted((r for r in self.running if _interactive(r) and not r.decoding), key=urgency):
+            rows = self._rows_that_fit(request.pending, request.computed, budget, work, slack)
+            if rows and self._grow(request, rows, preempted):
+                chunks.append(Chunk(request, rows))
+                work += StepWork.chunk(rows, request.computed)
+                budget -= rows
+        self._admit_online(chunks, budget, work, slack, preempted)
+        return Schedule(decodes, chunks, [])
+
+    def _admit_online(
+        self, chunks: list[Chunk], budget: int, work: StepWork, slack: float, preempted: list[Request]
+    ) -> None:
+        in_flight = self._in_flight(Priority.ONLINE)
+        for request in [r for r in self.waiting if _interactive(r)]:
+            if not budget or self._waits_for(request, in_flight):
+                continue
+            if not self._make_room(request, budget, preempted):
+                return
+            self._admit(request, budget)
+            rows = self._rows_that_fit(request.pending, request.computed, budget, work, slack)
+            chunks.append(Chunk(request, rows))
+            work += StepWork.chunk(rows, request.computed)
+            budget -= rows
+            in_flight.update(request.chain[request.registered :])
+
+    def _victim(self, requests: Sequence[Request]) -> Request | None:
+        """The request that loses least: fewest tokens that no other request could take over from the cache."""
+        size = self.forest.block_tokens
+        return min(requests, key=lambda r: (r.computed - r.registered * size, -r.order), default=None)
+
+    def _rows_that_fit(self, pending: int, context: int, budget: int, work: StepWork, slack: float) -> int:
+        """Prompt rows that fit the token budget and, if any do, the time; at least a block, so that prompts advance."""
+        rows = min(pending, budget)
+        least = min(rows, self.forest.block_tokens)
+        while rows > least and self._upper(work + StepWork.chunk(rows, context)) > slack:
+            rows = max(least, rows // 2)
+        return rows
+
+    def _upper(self, work: StepWork) -> float:
+        return self.times.upper(work) / (1.0 - self.config.tolerance)
+
+    # ---- batch work -----------------------------------------------------------------------------------------
+
+    def _offline(self, now: float, online: Schedule) -> _Offline:
+        """The best feasible change of the last batch plan by value per second.
+
+        With no interactive work at hand the shortest plan goes even if it is longer than a step should be: a slow
+        machine must not stand still.
+        """
+        base = work_of(online)
+        budget_tokens = self.step_tokens - base.prefill_tokens - base.decodes
+        budget_s = self._time_left(now, online)
+        best, best_value = _Offline((), (), ()), 0.0
+        shortest, shortest_s = best, float("inf")
+        for plan in self._neighbours(now, budget_tokens):
+            work = plan.work
+            if work.prefill_tokens + work.decodes > budget_tokens:
+                continue
+            total = base + work
+            seconds = self.times.seconds(total)
+            if self.config.budget and self._upper(total) > budget_s:
+                if seconds < shortest_s and not plan.empty:
+                    shortest, shortest_s = plan, seconds
+                continue
+            value = self._value(plan) / max(seconds, 1e-9)
+            if value > best_value:
+                best, best_value = plan, value
+        idle = not online.decodes and not online.chunks
+        return shortest if best.empty and idle else best
+
+    def _time_left(self, now: float, online: Schedule) -> float:
+        """Seconds until the next interactive deadline; a step never lasts longer than a newcomer may wait.
+
+        While an interactive request is without its first token after this step, batch work may only lengthen the step
+        by `late_share`: its first token needs several steps, and each of them would be late by a little.
+        """
+        decoding = [self.due_s(r) - now for r in online.decodes]
+        finishing = [self.due_s(c.request) - now for c in online.chunks if c.rows == c.request.pending]
+        left = min([self.config.longest_step_s, *decoding, *finishing])
+        base = work_of(online)
+        share = (1.0 + self.config.late_share) * self._upper(base)
+        unfinished = any(c.rows < c.request.pending for c in online.chunks)
+        if unfinished or any(_interactive(r) for r in self.waiting[:1]):
+            left = min(left, share)
+        return share if left < self.times.seconds(base) else left
+
+    def _value(self, plan: _Offline) -> float:
+        """Useful tokens of a plan: first-time ones, plus prompt tokens that the cache saves."""
+        value = float(len(plan.decodes))
+        for chunk in plan.chunks:
+            value += self._useful(chunk.request, chunk.request.computed, chunk.rows)
+        for request, cached, rows in plan.admit:
+            value += self._useful(request, cached, rows) + self.config.omega * cached
+        return value
+
+    def _useful(self, request: Request, start: int, rows: int) -> float:
+        """Rows that were never computed count whole, those lost to a preemption `REDO` each."""
+        again = min(rows, max(0, self._lost.get(id(request), 0) - start))
+        return rows - again + REDO * again
+
+    def _neighbours(self, now: float, budget: int) -> Iterator[_Offline]:
+        """Small changes of the running batch work: keep, pause some, add some, other chunk sizes."""
+        running = sorted((r for r in self.running if not _interactive(r)), key=urgency)
+        decoding = tuple(r for r in running if r.decoding)
+        prefilling = [r for r in running if not r.decoding]
+        arriving = list(islice(self._next_offline(now, budget), self.config.neighbours))
+        for share in (1, 2, 4, 8):
+            chunks, left = _chunks(prefilling, max(0, (budget - len(decoding)) // share))
+            yield _Offline(decoding, chunks, ())
+            admit = self._admissions(arriving, left)
+            for k in range(1, len(admit) + 1):
+                yield _Offline(decoding, chunks, admit[:k])
+            for paused in range(1, min(self.config.neighbours, len(decoding)) + 1):
+                yield _Offline(decoding[:-paused], chunks, ())
+                yield _Offline(decoding[:-paused], chunks, admit[:1])
+            yield _Offline((), chunks, admit[:1])
+
+    def _admissions(self, requests: Sequence[Request], budget: int) -> tuple[tuple[Request, int, int], ...]:
+        """The requests whose prompts start within `budget` rows and whose blocks fit beside the reserve.
+
+        Where nothing runs the first may take what it needs now: its expected answer need not fit.
+        """
+        admit: list[tuple[Request, int, int]] = []
+        held = 0.0
+        room = self.forest.n_available - self._reserve()
+        for request in requests:
+            found = self.forest.match(request.tokens, request.chain[: self._shareable(request)])
+            cached = len(found) * self.forest.block_tokens
+            rows = min(len(request.tokens) - cached, budget)
+            whole = len(request.tokens) + self.lengths.expected_more(request.n_output)
+            held += self.forest.blocks_for(int(whole)) - sum(block.users > 0 for block in found)
+            alone = not self.running and not admit and self._fits(request, budget)
+            if rows <= 0 or (held > room and not alone) or len(self.running) + len(admit) >= self.max_running:
+                break
+            admit.append((request, cached, rows))
+            budget -= rows
+        return tuple(admit)
+
+    def _reserve(self) -> float:
+        """Blocks that batch work leaves free for interactive bursts."""
+        if not self.config.reserve:
+            return 0.0
+        held = sum(len(r.blocks) for r in self.running if _interactive(r))
+        return max(0.0, self.demand.expected_peak - held)
+
+    def _next_offline(self, now: float, budget: int) -> Iterator[Request]:
+        """Waiting batch requests, best first: overdue ones, then those of the current prefix group, then the rest."""
+        start = bisect.bisect_left(self.waiting, (int(Priority.OFFLINE), -1), key=urgency)
+        if start == len(self.waiting) or budget <= 0:
+            return
+        in_flight = self._in_flight(Priority.OFFLINE)
+        longest_waiting = self.waiting[start : start + self.config.neighbours]
+        overdue = [r for r in longest_waiting if now - r.timeline.arrived_s > self.config.max_wait_s]
+        grouped = self._prefix_group(start) if self.config.group_prefixes else ()
+        seen: set[int] = set()
+        for request in (*overdue, *grouped, *longest_waiting):
+            if id(request) not in seen and not self._waits_for(request, in_flight):
+                seen.add(id(request))
+                yield request
+
+    def _prefix_group(self, start: int) -> Sequence[Request]:
+        """The next few requests below the prefix that saves most (length x waiting), until none of them is left."""
+        still = [r for r in self._group if id(r) in self._expected]
+        if not still and len(self.waiting) - start > 1:
+            waiting = self.waiting[start:]
+            depth: dict[int, int] = {}
+            users: Counter[int] = Counter()
+            for request in waiting:
+                depth.update((key, i + 1) for i, key in enumerate(request.chain))
+                users.update(request.chain)
+            shared = [key for key, count in users.items() if count > 1]
+            if shared:
+                best = max(shared, key=lambda key: (depth[key] * users[key], key))
+                still = sorted((r for r in waiting if best in r.chain), key=lambda r: (r.chain, r.order))
+        self._group = still
+        return still[: self.config.neighbours]
+
+    def _carry_out(self, plan: _Offline, preempted: list[Request]) -> tuple[list[Request], list[Chunk]]:
+        """Give the chosen batch requests their blocks; batch work never takes an interactive request's."""
+        decodes = [r for r in plan.decodes if r in self.running and self._grow_offline(r, 1, preempted)]
+        chunks = [
+            chunk
+            for chunk in plan.chunks
+            if chunk.request in self.running and self._grow_offline(chunk.request, chunk.rows, preempted)
+        ]
+        for request, _, rows in plan.admit:
+            if not self._fits(request, rows):
+                break
+            self._admit(request, rows)
+            self._forget(request)
+            chunks.append(Chunk(request, min(rows, request.pending)))
+        return decodes, chunks
+
+    def _grow_offline(self, request: Request, rows: int, preempted: list[Request]) -> bool:
+        """Blocks for `rows` more tokens of a batch request, from the pool or from other batch requests."""
+        wanted = self.forest.blocks_for(request.computed + rows) - len(request.blocks)
+        while wanted > self.forest.n_available:
+            victim = self._victim([r for r in self.running if not _interactive(r)])
+            if victim is None:
+                return False
+            self._preempt(victim, preempted)
+            if victim is request:
+                return False
+        if wanted > 0:
+            request.blocks += self.forest.allocate(wanted)
+        return True
+
+
+def _interactive(request: Request) -> bool:
+    return request.priority is Priority.ONLINE
+
+
+def _chunks(requests: Sequence[Request], budget: int) -> tuple[tuple[Chunk, ...], int]:
+    """Prompt chunks in order, as far as `budget` rows go."""
+    chunks: list[Chunk] = []
+    for request in requests:
+        rows = min(request.pending, budget)
+        if rows <= 0:
+            break
+        chunks.append(Chunk(request, rows))
+        budget -= rows
+    return tuple(chunks), budget

@@ -1,0 +1,1 @@
+"""The engine: one step after another over all running requests."""

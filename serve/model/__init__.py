@@ -1,0 +1,1 @@
+"""A decoder for Llama, Qwen2 and Qwen3: files, layers, kernels."""

@@ -1,0 +1,394 @@
+"""A compact decoder for Llama, Qwen2 and Qwen3 models over packed rows and a paged cache.
+
+transformers supplies configuration, tokenizer and weights; the forward pass is ours, because a step here is
+not a rectangle: rows of many requests at many positions, prompt chunks and draft trees, lie packed in one
+matrix, and only attention looks at whose row is whose (`serve.kv_cache.attention_metadata.AttentionPlan`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from serve.errors import ModelError
+from serve.forest_attention.step import Saving, Shared, share
+from serve.kv_cache.attention_metadata import AttentionPlan, Int64, Span
+from serve.kv_cache.paged_kv import PagedKV
+from serve.model import torch_layers as torch_ops
+from serve.model.linear import Linear, check_precision, make_linear
+
+if TYPE_CHECKING:
+    from serve.model.loader import Checkpoint
+
+BLOCKED_ROWS = 24
+"""Chains of at least this many rows attend by matrix products (torch), shorter ones and trees row by row."""
+
+SERIAL_WORK = 500_000
+"""Multiplications a layer's kernels do on one thread at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dimensions:
+    """Sizes of a model."""
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_width: int
+    vocabulary: int
+    longest: int  # positions the model was trained for
+    eps: float
+
+    @classmethod
+    def of(cls, config: Any) -> Dimensions:
+        """Sizes from a transformers config."""
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return cls(
+            config.num_hidden_layers,
+            config.hidden_size,
+            config.num_attention_heads,
+            getattr(config, "num_key_value_heads", None) or config.num_attention_heads,
+            width,
+            config.vocab_size,
+            config.max_position_embeddings,
+            config.rms_norm_eps,
+        )
+
+    @property
+    def tap_layers(self) -> tuple[int, int, int]:
+        """Layers whose input residual stream is tapped for drafting (as in EAGLE-3): 2, N//2, N-3."""
+        top = self.layers - 1
+        return min(2, top), self.layers // 2, max(self.layers - 3, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One decoder layer's weights: fused products, and norm weights (empty where the family has none)."""
+
+    qkv: Linear
+    o: Linear
+    gate_up: Linear
+    down: Linear
+    input_norm: torch.Tensor
+    mlp_norm: torch.Tensor
+    q_norm: torch.Tensor
+    k_norm: torch.Tensor
+
+
+class Model:
+    """A decoder whose `forward` takes packed rows.
+
+    Parameters
+    ----------
+    config
+        transformers' config of a Llama, Qwen2 or Qwen3 model.
+    tensors
+        State dict of the transformers model.
+    precision
+        One of `serve.model.linear.PRECISIONS`.
+    device
+        Where it runs.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        tensors: dict[str, torch.Tensor],
+        precision: str = "float32",
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.device = torch.device(device)
+        self.dtype = check_precision(precision, self.device)
+        self.precision = precision
+        self.dims = Dimensions.of(config)
+        if getattr(config, "hidden_act", "silu") != "silu":
+            raise ModelError(f"activation {config.hidden_act!r}; the engine runs silu")
+        self._compiled = self.device.type == "cpu"
+        own = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+        self.embedding = own["embed_tokens.weight"].to(self.device, self.dtype)
+        self.head_weight = own.get("lm_head.weight", own["embed_tokens.weight"])
+        self.head = make_linear(self.head_weight, None, precision, self.device)
+        self.final_norm = own["norm.weight"].to(self.device, self.dtype)
+        self.layers = [self._layer(own, f"layers.{i}.") for i in range(self.dims.layers)]
+        self.cos, self.sin = _rotary(config, self.dims, own.get("rope_freqs.weight"), self.device, self.dtype)
+        self.forwards = 0
+        self.saving: Saving | None = Saving()
+        """When rows attend to a prefix they share together (FlashForge); None: every row for itself."""
+
+    @classmethod
+    def load(
+        cls, checkpoint: Checkpoint, precision: str = "float32", device: torch.device | str = "cpu"
+    ) -> Model:
+        """Build from what `serve.model.loader.load_checkpoint` read."""
+        return cls(checkpoint.config, checkpoint.tensors, precision, device)
+
+    def _layer(self, own: dict[str, torch.Tensor], prefix: str) -> Layer:
+        def linear(*names: str) -> Linear:
+            weights = [own[f"{prefix}{name}.weight"] for name in names]
+            biases = [own[f"{prefix}{name}.bias"] for name in names if f"{prefix}{name}.bias" in own]
+            bias = torch.cat(biases) if biases else None
+            return make_linear(torch.cat(weights), bias, self.precision, self.device)
+
+        def norm(name: str) -> torch.Tensor:
+            weight = own.get(f"{prefix}{name}.weight", torch.empty(0))
+            return weight.to(self.device, self.dtype)
+
+        attention = [f"self_attn.{name}_proj" for name in "qkv"]
+        return Layer(
+            linear(*attention),
+            linear("self_attn.o_proj"),
+            linear("mlp.gate_proj", "mlp.up_proj"),
+            linear("mlp.down_proj"),
+            norm("input_layernorm"),
+            norm("post_attention_layernorm"),
+            norm("self_attn.q_norm"),
+            norm("self_attn.k_norm"),
+        )
+
+    def new_cache(self, n_blocks: int, block_tokens: int = 16) -> PagedKV:
+        """An empty cache of this model's shape."""
+        d = self.dims
+        return PagedKV(d.layers, n_blocks, block_tokens, d.kv_heads, d.head_width, self.dtype, self.device)
+
+    def cache_bytes_per_token(self) -> int:
+        """Bytes of keys and values a token takes over all layers."""
+        d = self.dims
+        return d.layers * 2 * d.kv_heads * d.head_width * self.dtype.itemsize
+
+    @torch.inference_mode()
+    def forward(
+        self,
+        tokens: torch.Tensor | Int64,
+        plan: AttentionPlan,
+        cache: PagedKV,
+        *,
+        want_taps: bool = False,
+        want_final: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Run the rows of a step and store their keys and values.
+
+        Parameters
+        ----------
+        tokens
+            int64[r], row by row as laid out in `plan`.
+        plan
+            Whose row is whose and what each sees, by `serve.kv_cache.attention_metadata.plan_attention`.
+        cache
+            Holds the context; receives the rows.
+        want_taps
+            Whether to return the residual stream at the inputs of `Dimensions.tap_layers`.
+        want_final
+            Whether the taps end with the last hidden state after its norm, which the output layer reads.
+
+        Returns
+        -------
+        logits float[len(plan.logit_rows), vocabulary], and taps float[r, 3 (or 4) * hidden] or None.
+        """
+        step = (_CompiledStep if self._compiled else _TorchStep)(self, plan, cache)
+        return self.run(tokens, step, plan.logit_rows, want_taps=want_taps, want_final=want_final)
+
+    @torch.inference_mode()
+    def run(
+        self,
+        tokens: torch.Tensor | Int64,
+        step: Step,
+        logit_rows: torch.Tensor | Int64,
+        *,
+        want_taps: bool = False,
+        want_final: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Run rows whose attention is `step`'s affair; else as `forward`."""
+        self.forwards += 1
+        x = self.embedding[torch.as_tensor(tokens, device=self.device)]
+        delta: torch.Tensor | None = None
+        taps: dict[int, torch.Tensor] = {}
+        for i, layer in enumerate(self.layers):
+            normed = step.add_norm(x, delta, layer.input_norm)
+            if want_taps and i in self.dims.tap_layers:
+                taps[i] = x.clone()
+            delta = layer.o(step.attention(i, layer, layer.qkv(normed)))
+            normed = step.add_norm(x, delta, layer.mlp_norm)
+            gate, up = layer.gate_up(normed).chunk(2, -1)
+            delta = layer.down(F.silu(gate).mul_(up))
+        normed = step.add_norm(x, delta, self.final_norm)
+        wanted = torch.as_tensor(logit_rows, device=self.device)
+        logits = self.head(normed if len(wanted) == len(normed) else normed[wanted])
+        if not want_taps:
+            return logits, None
+        last = [normed] if want_final else []
+        return logits, torch.cat([*(taps[i] for i in self.dims.tap_layers), *last], -1)
+
+    def wait(self) -> None:
+        """Return when the device has done what it was asked for; what is timed has to wait for it."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def split(
+        self, layer: Layer, qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Rotated queries [r, heads, d], rotated keys and values [r, kv heads, d] of a layer's product [r, ...]."""
+        d = self.dims
+        heads = qkv.view(len(qkv), d.heads + 2 * d.kv_heads, d.head_width)
+        q, k, v = torch.split(heads, [d.heads, d.kv_heads, d.kv_heads], 1)
+        if len(layer.q_norm):
+            q = torch_ops.rms_norm(q, layer.q_norm, d.eps)
+            k = torch_ops.rms_norm(k, layer.k_norm, d.eps)
+        return torch_ops.rotate(q, cos, sin), torch_ops.rotate(k, cos, sin), v
+
+
+class Step(Protocol):
+    """What one pass over rows leaves open: how rows attend, and how they are normed."""
+
+    def add_norm(self, x: torch.Tensor, delta: torch.Tensor | None, weight: torch.Tensor) -> torch.Tensor:
+        """Add `delta` to `x` in place, and return the norm of the sum."""
+        ...
+
+    def attention(self, index: int, layer: Layer, qkv: torch.Tensor) -> torch.Tensor:
+        """Attention [r, heads d] of layer `index` from its product of queries, keys and values [r, ...]."""
+        ...
+
+
+class _TorchStep:
+    """One step's attention and norms in torch."""
+
+    def __init__(self, model: Model, plan: AttentionPlan, cache: PagedKV) -> None:
+        self.model, self.plan, self.cache = model, plan, cache
+        positions = torch.as_tensor(plan.positions, device=model.device)
+        self.cos, self.sin = model.cos[positions], model.sin[positions]
+        self.slots = torch.as_tensor(plan.slots, device=model.device)
+        self.masks = [torch_ops.visible(plan, span, model.device) for span in plan.spans]
+        self.shared = _shared(model, plan, _rows_alone(plan))
+        if self.shared is not None:
+            for span, mask in zip(plan.spans, self.masks, strict=True):
+                begin = torch.as_tensor(self.shared.begin[span.start : span.stop], device=model.device)
+                mask &= torch.arange(mask.shape[1], device=model.device)[None] >= begin[:, None]
+
+    def add_norm(self, x: torch.Tensor, delta: torch.Tensor | None, weight: torch.Tensor) -> torch.Tensor:
+        if delta is not None:
+            x += delta
+        return torch_ops.rms_norm(x, weight, self.model.dims.eps)
+
+    def attention(self, index: int, layer: Layer, qkv: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.model.split(layer, qkv, self.cos, self.sin)
+        self.cache.write(index, self.slots, k, v)
+        before: tuple[torch.Tensor, torch.Tensor] | None = None
+        if self.shared is not None:
+            data = self.cache.data[index]
+            part, part_lse = self.shared(q, data[0], data[1])
+            before = part.new_zeros(q.shape), part_lse.new_full(q.shape[:2], -torch.inf)
+            before[0][self.shared.rows], before[1][self.shared.rows] = part, part_lse
+        parts = []
+        for span, mask in zip(self.plan.spans, self.masks, strict=True):
+            rows = slice(span.start, span.stop)
+            if before is None or self.shared is None or not self.shared.begin[rows].any():
+                parts.append(torch_ops.attend_span(q[rows], span, mask, self.cache, index))
+            else:
+                held = before[0][rows], before[1][rows]
+                parts.append(torch_ops.attend_rest(q[rows], span, mask, self.cache, index, held))
+        return torch.cat(parts).reshape(len(qkv), -1)
+
+
+class _CompiledStep:
+    """One step's attention and norms in the CPU kernels; long prompt chunks attend in torch."""
+
+    def __init__(self, model: Model, plan: AttentionPlan, cache: PagedKV) -> None:
+        self.model, self.plan, self.cache = model, plan, cache
+        self.cos, self.sin = model.cos[plan.positions].numpy(), model.sin[plan.positions].numpy()
+        self.blocked = [(s, torch_ops.visible(plan, s, model.device)) for s in plan.spans if _blocked(s)]
+        self.alone = _rows_alone(plan)
+        self.shared = _shared(model, plan, self.alone)
+        self.begin = np.zeros(plan.rows, np.int32) if self.shared is None else self.shared.begin
+        left = plan.seen[self.alone] - self.begin[self.alone]
+        _set_threads(
+            int(left.sum()) * model.dims.heads * model.dims.head_width + plan.rows * model.dims.hidden
+        )
+        self.nothing = np.empty((0, 0), model.embedding.new_empty(0).numpy().dtype)
+        self.lse = (
+            self.nothing
+            if self.shared is None
+            else np.zeros((plan.rows, model.dims.heads), self.nothing.dtype)
+        )
+
+    def add_norm(self, x: torch.Tensor, delta: torch.Tensor | None, weight: torch.Tensor) -> torch.Tensor:
+        from serve.model import cpu_kernels as kernels
+
+        out = torch.empty_like(x)
+        change = self.nothing if delta is None else delta.numpy()
+        kernels.add_rms_norm(x.numpy(), change, weight.numpy(), self.model.dims.eps, out.numpy())
+        return out
+
+    def attention(self, index: int, layer: Layer, qkv: torch.Tensor) -> torch.Tensor:
+        from serve.model import cpu_kernels as kernels
+
+        d, plan = self.model.dims, self.plan
+        keys, values = self.cache.arrays[index]
+        rows = qkv.numpy().reshape(len(qkv), d.heads + 2 * d.kv_heads, d.head_width)
+        norms = layer.q_norm.numpy(), layer.k_norm.numpy()
+        kernels.rotate_and_store(rows, self.cos, self.sin, plan.slots, *norms, d.eps, keys, values)
+        out = torch.empty(len(qkv), d.heads, d.head_width, dtype=self.model.dtype)
+        queries = torch.from_numpy(rows[:, : d.heads])
+        if self.shared is not None:
+            data, at = self.cache.data[index], self.shared.rows
+            out[at], torch.from_numpy(self.lse)[at] = self.shared(queries, data[0], data[1])
+        if len(self.alone):
+            seen = plan.segment, plan.seen, plan.extra_start, plan.extra, plan.tables
+            kernels.attend(rows, self.alone, *seen, keys, values, self.begin, self.lse, out.numpy())
+        for span, mask in self.blocked:
+            part = slice(span.start, span.stop)
+            out[part] = torch_ops.attend_span(queries[part], span, mask, self.cache, index)
+        return out.view(len(qkv), -1)
+
+
+def _blocked(span: Span) -> bool:
+    """Whether a segment's rows attend together, by matrix products."""
+    return not span.tree and span.stop - span.start >= BLOCKED_ROWS
+
+
+def _rows_alone(plan: AttentionPlan) -> Int64:
+    """The packed rows that attend one by one, but for the prefixes they share."""
+    parts = [np.arange(s.start, s.stop) for s in plan.spans if not _blocked(s)]
+    return np.concatenate([*parts, np.empty(0, np.int64)]).astype(np.int64)
+
+
+def _shared(model: Model, plan: AttentionPlan, rows: Int64) -> Shared | None:
+    return share(plan, rows, model.dims.kv_heads, model.device, model.saving) if model.saving else None
+
+
+def _set_threads(work: int) -> None:
+    """Let the kernels use torch's number of threads for much work, one for little.
+
+    Waking another thread costs more than a decode row's attention; one thread also keeps numba's threads from
+    competing with torch's own between two matrix products.
+    """
+    import numba
+
+    numba.set_num_threads(
+        min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS) if work > SERIAL_WORK else 1
+    )
+
+
+def _rotary(
+    config: Any, dims: Dimensions, stretch: torch.Tensor | None, device: torch.device, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines and sines for every position, [longest, d / 2], by transformers' own rope initialisation.
+
+    `stretch` [d / 2] divides the frequencies: what a GGUF file has of Llama 3's scaling.
+    """
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+    scaling = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    kind = scaling.get("rope_type", "default")
+    if kind in ("dynamic", "longrope"):
+        raise ModelError(
+            f"rope type {kind!r} depends on the prompt's length, which a shared cache cannot have"
+        )
+    rope = LlamaRotaryEmbedding(config)
+    frequencies = rope.inv_freq.float() if stretch is None else rope.inv_freq.float() / stretch.float()
+    angles = torch.arange(dims.longest).float()[:, None] * frequencies[None]
+    factor = rope.attention_scaling
+    return (angles.cos() * factor).to(device, dtype), (angles.sin() * factor).to(device, dtype)

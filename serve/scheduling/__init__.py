@@ -1,0 +1,1 @@
+"""Which requests take part in a step, and what a step costs."""

@@ -1,0 +1,1 @@
+"""The OpenAI HTTP interface over an engine."""

@@ -1,0 +1,238 @@
+"""How large this round's trees should be: measured costs against measured acceptance.
+
+A node is worth verifying while the tokens it brings per millisecond are above those of the round without it.
+The cost of a forward pass by its number of rows is learned from the engine's own rounds; the chance that a
+node is accepted from what became of nodes that were drafted with the same confidence. Nothing worth drafting
+is an empty tree: the round is then plain decoding. Now and then a small tree is tried all the same, so that
+both estimates stay fresh.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from serve.spec_decode.tree import Candidates, keep, path_chances
+
+Float64 = npt.NDArray[np.float64]
+
+# Shape of the cost curve before anything is measured: rows -> cost over one row (float16 weights, a 2-core
+# CPU).
+_PRIOR = {1: 1.0, 2: 1.1, 4: 1.2, 8: 1.6, 16: 2.2, 32: 3.8, 64: 6.5, 128: 12.0, 512: 45.0}
+
+
+class CostCurve:
+    """Milliseconds of a forward pass by its rows: a prior shape, scaled to all passes seen, bent by those of a size.
+
+    A size is believed as far as it was seen of late: the shape counts as `prior` passes of it, fewer the more passes
+    there were and none from twice as many on. Its older passes fade by `memory` with each new one of its own, and more
+    slowly, by `others`, with those of other sizes. So one slow first pass (a busy machine) cannot shut a size and all
+    larger ones out, what was shut out is tried again, and the cost without drafts is not forgotten while drafts pay.
+    """
+
+    def __init__(self, memory: float = 0.99, others: float = 0.996, prior: float = 5.0) -> None:
+        self.memory, self.others, self.prior = memory, others, prior
+        self._weight: dict[int, float] = {}
+        self._ratio: dict[int, float] = {}  # sums of measured over prior shape
+
+    @staticmethod
+    def bucket(rows: int) -> int:
+        """Rows are told apart exactly up to 8, then in steps of about a fifth."""
+        return rows if rows <= 8 else round(8 * 1.2 ** round(math.log(rows / 8, 1.2)))
+
+    def add(self, rows: int, ms: float) -> None:
+        """Take in one measured pass; it counts as at most twice what was expected."""
+        if self._weight:
+            ms = min(ms, 2 * float(self(np.array([rows]))[0]))
+        key = self.bucket(rows)
+        for known in self._weight:
+            fade = self.memory if known == key else self.others
+            self._weight[known] *= fade
+            self._ratio[known] *= fade
+        self._weight[key] = self._weight.get(key, 0.0) + 1.0
+        self._ratio[key] = self._ratio.get(key, 0.0) + ms / float(_shape(np.array([rows]))[0])
+
+    def __call__(self, rows: npt.NDArray[np.int64]) -> Float64:
+        """Milliseconds for each number of rows, never falling; the prior's shape alone before anything is measured."""
+        shape = _shape(rows)
+        if not self._weight:
+            return shape
+        known = sorted(self._weight)
+        level = sum(self._ratio.values()) / sum(self._weight.values())
+        trust = {k: max(0.0, self.prior - self._weight[k] / 2) for k in known}
+        bent = [(self._ratio[k] + trust[k] * level) / (self._weight[k] + trust[k]) for k in known]
+        # Interpolating the ratio to the shape keeps its curvature between measured sizes and beyond them.
+        rising: Float64 = np.maximum.accumulate(np.interp(rows, known, bent) * shape)
+        return rising
+
+
+def _shape(rows: npt.NDArray[np.int64]) -> Float64:
+    return np.interp(rows, list(_PRIOR), list(_PRIOR.values()))
+
+
+class Calibration:
+    """Chance that a drafted node is accepted once its parent was, by the confidence it was drafted with.
+
+    Ten bins of confidence, each beginning at its own middle with the weight of `prior` observations.
+    """
+
+    bins = 10
+
+    def __init__(self, prior: float = 10.0, memory: float = 0.995) -> None:
+        middle = (np.arange(self.bins) + 0.5) / self.bins
+        self.memory = memory
+        self.hits, self.seen = prior * middle, np.full(self.bins, prior)
+
+    def _bin(self, confidence: Float64) -> npt.NDArray[np.int64]:
+        return np.minimum((confidence * self.bins).astype(np.int64), self.bins - 1)
+
+    def __call__(self, confidence: Float64) -> Float64:
+        """Calibrated chances, float64[n]: the confidence scaled by its bin's hit rate over the bin's middle."""
+        which = self._bin(confidence)
+        rate = self.hits / self.seen
+        middle = (which + 0.5) / self.bins
+        calibrated: Float64 = np.clip(confidence * rate[which] / middle, 1e-4, 0.999)
+        return calibrated
+
+    def add(self, confidence: Float64, accepted: npt.NDArray[np.bool_]) -> None:
+        """Take in nodes whose parent was accepted."""
+        for which, hit in zip(self._bin(confidence), accepted, strict=True):
+            self.hits[which] = self.memory * self.hits[which] + hit
+            self.seen[which] = self.memory * self.seen[which] + 1
+
+
+class Levels:
+    """How many tokens ahead a head is asked for: as many as its likeliest path reaches with a chance of `least`, and
+    one more, which shows whether it has come to reach further. What no tree would keep need not be computed.
+    """
+
+    def __init__(self, most: int, least: float, memory: float = 0.95) -> None:
+        self.most, self.least, self.memory = most, least, memory
+        self._reached = np.ones(most)  # by the head's own confidence, fading mean
+        self._rounds = 0
+
+    @property
+    def count(self) -> int:
+        """Levels of the next round, 1 to `most`."""
+        short = np.flatnonzero(self._reached < self.least)
+        return min(self.most, int(short[0]) + 1) if len(short) else self.most
+
+    def add(self, chance: Float64) -> None:
+        """Take in the chances float64[B, levels, K] of one round."""
+        path = chance.max(-1).cumprod(-1).mean(0)
+        self._rounds += 1
+        new = max(1 - self.memory, 1 / self._rounds)
+        self._reached[: len(path)] += new * (path - self._reached[: len(path)])
+
+
+class Arms:
+    """Which way of drafting brings the most tokens a millisecond, by what the rounds so far brought.
+
+    Way 0 is not to draft at all. Rates are kept apart by how many requests decode together, in powers of two, so that a
+    batch that shrinks request by request is not new each time. Every way is tried `tries` times (two or more), the
+    richest first; later one of the others gets three rounds in every `explore_every`. The first round of a way after
+    another is not counted: the head catches up in it on all rows that were committed without it, which it pays for once
+    and not every round.
+    """
+
+    def __init__(self, ways: int, explore_every: int = 128, tries: int = 4, memory: float = 0.96) -> None:
+        self.ways, self.explore_every, self.tries, self.memory = ways, explore_every, tries, memory
+        self._rates: dict[int, _Rates] = {}
+        self._rounds = 0
+
+    @staticmethod
+    def _band(requests: int) -> int:
+        return (requests - 1).bit_length()
+
+    def pick(self, requests: int) -> int:
+        """Choose the way of the next round."""
+        rates = self._rates.get(self._band(requests))
+        if rates is None:
+            return self.ways - 1
+        for way in reversed(range(self.ways)):
+            if rates.seen[way] < self.tries:
+                return way
+        self._rounds += 1
+        turn, at = divmod(self._rounds, self.explore_every)
+        best = int(np.argmax(rates.tokens / rates.ms))
+        others = [way for way in range(self.ways) if way != best]
+        return others[turn % len(others)] if others and at < 3 else best
+
+    def add(self, way: int, requests: int, tokens: int, ms: float) -> None:
+        """Take in what one round of a way brought."""
+        rates = self._rates.setdefault(self._band(requests), _Rates.none(self.ways))
+        rates.seen[way] += 1
+        new, rates.last = rates.last != way and rates.last >= 0, way
+        if new:
+            return
+        if rates.rounds.any():  # a busy moment of the machine is not the way's fault
+            ms = min(ms, 2 * float(rates.ms.sum() / rates.rounds.sum()))
+        # A ratio of sums: the mean of per-round ratios would favour whatever had one lucky fast round.
+        for sums, what in ((rates.tokens, tokens), (rates.ms, ms), (rates.rounds, 1)):
+            sums[way] = self.memory * sums[way] + what
+
+
+@dataclass(slots=True)
+class _Rates:
+    """Of each way: fading sums of tokens, milliseconds and rounds, and how often it was taken; the last one taken."""
+
+    tokens: Float64
+    ms: Float64
+    rounds: Float64
+    seen: npt.NDArray[np.int64]
+    last: int = -1
+
+    @classmethod
+    def none(cls, ways: int) -> _Rates:
+        return cls(np.zeros(ways), np.zeros(ways), np.zeros(ways), np.zeros(ways, np.int64))
+
+
+def choose(
+    candidates: Sequence[Candidates],
+    budgets: Sequence[int],
+    cost: CostCurve,
+    overhead_ms: float,
+    *,
+    nodes: int | None = None,
+    least: int = 0,
+) -> list[Candidates]:
+    """Cut every request's tree to what is worth verifying together in one pass.
+
+    Parameters
+    ----------
+    candidates
+        One tree per request with calibrated chances.
+    budgets
+        The most nodes each may have.
+    cost
+        Milliseconds by rows.
+    overhead_ms
+        Milliseconds of a round that do not depend on the tree (choosing, reporting).
+    nodes
+        A fixed number of nodes per request instead of a measured one.
+    least
+        Draft at least this many nodes in all, to keep the estimates fresh.
+    """
+    values = [path_chances(c) for c in candidates]
+    # A child is never worth more than its parent; equal worth keeps the tree's order, parents first.
+    rows = [
+        (-v, r, i)
+        for r, (value, budget) in enumerate(zip(values, budgets, strict=True))
+        for v, i in sorted(((float(x), i) for i, x in enumerate(value)), key=lambda t: (-t[0], t[1]))[
+            : budget if nodes is None else min(budget, nodes)
+        ]
+    ]
+    rows.sort()
+    count = len(rows)
+    if nodes is None and count:
+        gain = np.cumsum([0.0, *(-v for v, _, _ in rows)]) + len(candidates)
+        ms = cost(np.arange(len(candidates), len(candidates) + count + 1)) + overhead_ms
+        count = max(int(np.argmax(gain / ms)), min(least, count))
+    chosen = [np.zeros(len(c), np.bool_) for c in candidates]
+    for _, r, i in rows[:count]:
+        chosen[r][i] = True
+    return [keep(c, mask) for c, mask in zip(candidates, chosen, strict=True)]

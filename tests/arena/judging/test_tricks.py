@@ -1,0 +1,114 @@
+"""Denial, several answers, order of words, polarity and copied input count; no trick earns more than half a truth."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from arena.datasets import make_cells, make_samples
+from arena.judging.meta_eval import check
+from arena.judging.tricks import TRICKS, tricks
+from arena.scoring import metrics, wording
+from arena.scoring.grounding import names_of
+from arena.types import TASKS, Sample
+from vckg.graph.graph import Graph
+
+CELL: dict[str, Any] = {"genes": ["CD3D", "CD3E", "TRAC", "MALAT1"], "tissue": "blood", "species": "human"}
+GOLD = {"cell_type": "T cell", "cl_id": "CL:0000084", "caption": "A lymphocyte with a T cell receptor."}
+TYPED = Sample("t/annotation/1", "annotation", {}, GOLD, CELL, "c", {}, {})
+CLAIM = "KLF1 activates HBG1 in red cells. TP53 loss raises the number of dividing blood cells."
+PAPER = "We studied KLF1 by sequencing and saw that HBG1 rose with it in every culture of red cells we made."
+ASKED = Sample(
+    "t/qa/1",
+    "qa",
+    {},
+    {"answer": CLAIM, "claims": CLAIM.split(". ")},
+    {
+        "question": "What does KLF1 do?",
+        "title": "On KLF1",
+        "abstract": PAPER,
+        "passage": "",
+        "publications": [],
+    },
+    "c",
+    {},
+    {},
+)
+
+
+def lin(text: str, graph: Graph) -> float | None:
+    return metrics.annotation(TYPED, {"cell_type": text}, names_of(graph))[0]["lin"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["not a T cell", "non-T cell", "anything but a T cell", "unknown (not a T cell)", "It isn't a T cell."],
+)
+def test_a_denied_type_is_not_named(text: str, blood: Graph) -> None:
+    assert lin(text, blood) == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["T cell", "T cell, not a B cell", "not a B cell but a T cell", "lymphocyte, T cell"]
+)
+def test_denying_another_type_costs_nothing(text: str, blood: Graph) -> None:
+    assert lin(text, blood) == 1
+
+
+def test_several_types_say_what_is_above_them_all(blood: Graph) -> None:
+    assert lin("T cell, B cell", blood) == lin("B cell or T cell", blood) == lin("lymphocyte", blood)
+    assert (lin("T cell, neuron", blood) or 0) == 0
+
+
+def coverage(text: str) -> float:
+    return metrics.qa(ASKED, {"answer": text}, None)[0]["claim_coverage"] or 0.0  # type: ignore[arg-type]
+
+
+def test_the_order_direction_and_denial_of_claims_count_and_copies_do_not() -> None:
+    assert coverage(CLAIM) == 1
+    half = coverage(CLAIM.split(". ")[0] + ".")
+    assert 0.4 < half < 0.7
+    for trick in (
+        CLAIM.replace("activates", "represses").replace("raises", "reduces"),
+        f"It is not true that {CLAIM}",
+        " ".join(sorted(CLAIM.split())),
+        " ".join(CLAIM.split()[::-1]),
+        f"What does KLF1 do? {PAPER}",
+    ):
+        assert coverage(trick) <= half, trick
+    assert coverage(f"What does KLF1 do? {PAPER}") == 0
+
+
+def test_what_the_reference_says_in_the_papers_words_is_no_copy() -> None:
+    said = "HBG1 rose with it in every culture of red cells we made."
+    quoted = replace(ASKED, gold={"answer": said, "claims": [said]})
+    assert metrics.qa(quoted, {"answer": said}, None)[0]["claim_coverage"] == 1  # type: ignore[arg-type]
+
+
+def test_common_order_is_the_longest_common_subsequence() -> None:
+    assert wording.common_in_order("abcbdab", "bdcaba") == 4  # the textbook's example (Cormen et al.)
+    assert wording.common_in_order("", "abc") == 0
+
+
+def test_a_trick_above_half_a_truth_is_found(blood: Graph) -> None:
+    captioned = replace(TYPED, id="t/captioning/1", task="captioning")
+    for sample in (TYPED, captioned, ASKED):
+        assert len(tricks(sample, names_of(blood))) >= 12
+    found = check(blood, samples=[TYPED])
+    assert {t.task for t in found.tricks} == {"annotation"}
+    assert all(t.half is not None for t in found.tricks)
+    assert [(t.task, t.trick) for t in found.fooled] == []
+    assert replace(found.tricks[0], judged=1.0).above
+    assert replace(found.tricks[0], deterministic=1.0).above
+
+
+@pytest.mark.data
+def test_no_trick_of_any_task_earns_more_than_half_a_truth(core_graph: Graph) -> None:
+    """The first twenty samples of each task of the public data, at least twelve tricks each."""
+    _, cells = make_cells("sc-arena", core_graph, seed=0)
+    made = make_samples(cells, TASKS, seed=0, limit=20)
+    assert set(made) == set(TRICKS)
+    found = check(core_graph, samples=[s for listed in made.values() for s in listed])
+    for task in TASKS:
+        assert sum(t.task == task for t in found.tricks) >= 12
+    assert [(t.task, t.trick, t.judged, t.half) for t in found.fooled] == []

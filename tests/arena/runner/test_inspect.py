@@ -1,0 +1,74 @@
+"""`inspect eval` alone: the tasks are found, need no file of samples, and print the figures of `arena run`."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CODE = """
+import sys
+from inspect_ai import eval
+log = eval("arena/annotation", model=sys.argv[1], task_args={"graph": sys.argv[2], "limit": 5},
+           log_dir=sys.argv[3], display="none")[0]
+import json
+print("RESULT", json.dumps({f"{s.scorer} {s.name}": [m.value for m in s.metrics.values()] for s in log.results.scores}))
+"""
+
+
+@pytest.mark.parametrize("model", ["arena/gather"])
+def test_the_engine_prints_what_arena_run_prints_to_the_last_digit(
+    fresh_folder: Path, tmp_path: Path, model: str
+) -> None:
+    def call(*arguments: str) -> str:
+        found = subprocess.run(
+            [sys.executable, *arguments],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            check=False,
+            timeout=200,
+        )
+        assert found.returncode == 0, found.stderr[-1500:]
+        return found.stdout
+
+    told = call("-c", CODE, model, str(fresh_folder), str(tmp_path / "logs"))
+    theirs = json.loads(told.partition("RESULT ")[2])
+    name = model.removeprefix("arena/")
+    told = call(
+        "-c",
+        "from arena.cli import main; main()",
+        "run",
+        "-m",
+        name,
+        "-t",
+        "annotation",
+        "-n",
+        "5",
+        "-g",
+        str(fresh_folder),
+        "--json",
+    )
+    ours = json.loads(told)[0]["tasks"]["annotation"]["scores"]
+    assert theirs["metrics lin"] == [ours["metrics"]["mean"]]
+    assert theirs["knowledge total"] == [ours["knowledge"]["mean"]]
+    assert {"metrics exact", "knowledge identity"} <= theirs.keys()
+
+
+def test_a_run_without_a_model_puts_the_baselines_and_prints_the_table(
+    fresh_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from arena.cli import app
+
+    told = CliRunner().invoke(
+        app, ["run", "-t", "annotation", "-n", "5", "-g", str(fresh_folder), "-o", str(tmp_path)]
+    )
+    assert told.exit_code == 0, told.output
+    for name in ("gather", "majority", "random", "marker-overlap"):
+        assert any(line.startswith(f"{name} ") for line in told.output.splitlines())
+    assert "On “Name the cell” with 5 samples" in told.output
+    assert (tmp_path / "report" / "index.html").is_file()
+    assert "index.html" in told.output

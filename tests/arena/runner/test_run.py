@@ -1,0 +1,473 @@
+"""The run engine, in one process: what a run folder holds, what fails how, what a cache may share, how judges fail."""
+
+import gc
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arena.contestants.resolve import resolve
+from arena.datasets import make_cells, make_samples
+from arena.judging.evidence import evidence
+from arena.judging.rubric import MOST_CITATIONS, verdict_schema
+from arena.runner import inspect_engine as engine
+from arena.runner import run
+from arena.runner import run_folder as record
+from arena.types import Sample
+from vckg.base.errors import InputError, KnownError
+from vckg.graph.graph import Graph
+
+pytestmark = [  # the engine's own: a tenacity argument; clients and streams that it leaves to the garbage collector
+    pytest.mark.filterwarnings("ignore:The 'initial' parameter:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:[Uu]nclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"),
+]
+
+Server = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def garbage_is_collected_where_it_was_made() -> Iterator[None]:
+    """Otherwise the engine's unclosed sockets fail whichever test comes next."""
+    yield
+    gc.collect()
+
+
+def right(prompt: str) -> str:
+    return "[Predicted_Cell_Type: T cell][Up: KLF1][Down: MYC][Answer: CD3D]"
+
+
+@pytest.fixture(scope="module")
+def samples(fresh_graph: Graph) -> dict[Any, list[Sample]]:
+    cells = make_cells("fresh", fresh_graph, seed=0)[1]
+    return make_samples(cells, ("annotation", "perturbation"), seed=0, limit=6)
+
+
+@pytest.fixture
+def plan(fresh_graph: Graph, samples: dict[Any, list[Sample]]) -> Callable[..., run.Plan]:
+    def make(model: str = "gold", base_url: str = "", **changes: Any) -> run.Plan:
+        contestant = resolve(model, base_url=base_url)
+        mine = {t: s for t, s in samples.items() if t in contestant.tasks}
+        made = run.Plan(contestant, "fresh", mine, fresh_graph.content_hash, lambda: fresh_graph)
+        return replace(made, **changes)
+
+    return make
+
+
+# ---- a run and its folder ---------------------------------------------------------------------------------------
+
+
+def test_a_run_is_one_folder_with_every_answer_by_its_id(
+    plan: Callable[..., run.Plan], tmp_path: Path
+) -> None:
+    folder = run.run(plan(), tmp_path)
+    found = record.read_run(folder)
+    assert sorted(found.samples) == [a.sample_id for a in found.answers]
+    assert all(a.format_ok and not a.error and a.model == "arena/gold" for a in found.answers)
+    assert {s.value for s in found.scores if s.dimension in ("lin", "direction_accuracy")} == {1.0}
+    manifest = found.manifest
+    assert manifest.engine == "inspect-ai 0.3.285"
+    assert set(manifest.samples_sha256) == set(manifest.prompts) == {"annotation", "perturbation"}
+    assert all("@" in p for p in manifest.prompts.values())
+
+
+def test_the_same_command_asks_nothing_again_and_writes_the_same_bytes(
+    plan: Callable[..., run.Plan], tmp_path: Path, openai_server: Server
+) -> None:
+    server = openai_server(right)
+    contents = []
+    for _ in range(2):
+        folder = run.run(plan("toy", server.url), tmp_path)
+        contents.append(
+            [(folder / name).read_bytes() for name in (record.ANSWERS, record.SCORES, record.MANIFEST)]
+        )
+    assert contents[0] == contents[1]
+    assert len(server.prompts) == len(set(server.prompts)) == 8
+
+
+def test_how_answers_are_fetched_may_change_between_a_run_and_its_resuming(
+    plan: Callable[..., run.Plan], tmp_path: Path, openai_server: Server
+) -> None:
+    server = openai_server(right)
+    for sampling in (engine.Sampling(), engine.Sampling(connections=3, timeout_s=50, retries=1)):
+        run.run(plan("toy", server.url, sampling=sampling), tmp_path)
+    assert len(server.prompts) == 8
+
+
+def test_epochs_are_kept_apart(plan: Callable[..., run.Plan], tmp_path: Path, openai_server: Server) -> None:
+    server = openai_server(right)
+    found = record.read_run(run.run(plan("toy", server.url, epochs=3), tmp_path))
+    assert len(server.prompts) == 24
+    assert {(a.sample_id, a.epoch) for a in found.answers} == {
+        (i, e) for i in found.samples for e in (1, 2, 3)
+    }
+
+
+def test_sampling_reaches_the_endpoint_and_the_served_id_the_answer(
+    plan: Callable[..., run.Plan], tmp_path: Path, openai_server: Server
+) -> None:
+    server = openai_server(right, model="toy-2026-01-01")
+    sampling = engine.Sampling(temperature=0.3, max_tokens=77)
+    found = record.read_run(run.run(plan("toy", server.url, sampling=sampling, prices=(1.0, 2.0)), tmp_path))
+    assert {(b["model"], b["temperature"], b["max_tokens"]) for b in server.bodies} == {("toy", 0.3, 77)}
+    assert {b["service_tier"] for b in server.bodies} == {"flex"}  # batch work, for a server that has classes
+    assert {a.model for a in found.answers} == {"toy-2026-01-01"}
+    assert {(a.usage.input_tokens, a.usage.output_tokens) for a in found.answers} == {(10, 5)}
+    assert found.answers[0].usage.cost_usd == pytest.approx((10 * 1 + 5 * 2) / 1e6)
+
+
+def test_evidence_stands_in_the_prompt_and_gold_does_not(
+    plan: Callable[..., run.Plan], samples: dict[Any, list[Sample]], tmp_path: Path, openai_server: Server
+) -> None:
+    server = openai_server(right)
+    only = {"perturbation": samples["perturbation"]}
+    run.run(plan("gather+toy", server.url, samples=only), tmp_path)
+    assert len(server.prompts) == 2
+    assert all("collectri" in p and "activates" in p for p in server.prompts)
+
+
+def test_long_texts_come_back_whole(
+    plan: Callable[..., run.Plan], samples: dict[Any, list[Sample]], tmp_path: Path, openai_server: Server
+) -> None:
+    """The engine's log keeps long texts apart, as attachments."""
+    long = "[Predicted_Cell_Type: T cell] " + "because of CD3D " * 200
+    server = openai_server(lambda _prompt: long)
+    only = {"annotation": samples["annotation"][:2]}
+    answers = record.read_run(run.run(plan("toy", server.url, samples=only), tmp_path)).answers
+    assert {a.text for a in answers} == {long}
+    assert {a.prompt for a in answers} == set(server.prompts)
+
+
+# ---- failures -----------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_sample_shifts_no_other_and_only_it_is_asked_again(
+    plan: Callable[..., run.Plan],
+    samples: dict[Any, list[Sample]],
+    fresh_graph: Graph,
+    tmp_path: Path,
+    openai_server: Server,
+    refuse: type[Exception],
+) -> None:
+    broken = True
+
+    def reply(prompt: str) -> str:
+        if broken and "GATA1" in prompt:
+            raise refuse(400, "too long")
+        return f"[Up: none][Down: {'X' if 'GATA1' in prompt else 'Y'}]"
+
+    server = openai_server(reply)
+    only = {"perturbation": samples["perturbation"]}
+    asked = plan("toy", server.url, samples=only)
+    first = record.read_run(run.run(asked, tmp_path))
+    failed, answered = sorted(first.answers, key=lambda a: not a.error)
+    assert "too long" in failed.error
+    assert failed.parsed is None
+    assert not answered.error
+    assert answered.parsed == {"up": [], "down": ["Y"], "sentence": []}
+    assert all(s.value is None for s in first.scores if s.sample_id == failed.sample_id)
+    judge = openai_server(lambda _prompt: "[Score: 4]")
+    critic = resolve("critic", base_url=judge.url)
+    run.judge(Path(first.folder), critic, lambda: fresh_graph, compat=True)
+    assert len(judge.prompts) == 1
+    broken = False
+    before = len(server.prompts)
+    second = record.read_run(run.run(asked, tmp_path))
+    assert len(server.prompts) == before + 1
+    assert not [a for a in second.answers if a.error]
+    run.judge(Path(first.folder), critic, lambda: fresh_graph, compat=True)
+    assert len(judge.prompts) == 2  # the answer that was judged before is not judged again
+    judged = [s for s in record.read_run(Path(first.folder)).scores if s.scorer.startswith("critic")]
+    assert {s.sample_id for s in judged if s.value == pytest.approx(0.8)} == set(second.samples)
+
+
+def test_a_run_that_gets_no_answer_at_all_says_why(
+    plan: Callable[..., run.Plan], tmp_path: Path, openai_server: Server, refuse: type[Exception]
+) -> None:
+    def reply(prompt: str) -> str:
+        raise refuse(401, "invalid key")
+
+    server = openai_server(reply)
+    with pytest.raises(KnownError, match=r"no sample was answered; the first error: .*invalid key"):
+        run.run(plan("toy", server.url), tmp_path)
+
+
+def test_a_dead_endpoint_is_noticed_before_any_sample(plan: Callable[..., run.Plan], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"http://127.0.0.1:9/v1: no server answers"):
+        run.run(plan("toy", "http://127.0.0.1:9/v1"), tmp_path)
+
+
+def test_a_missing_key_is_named(
+    plan: Callable[..., run.Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(InputError, match="OPENAI_API_KEY"):
+        run.run(plan("openai/gpt-4o-mini"), tmp_path)
+
+
+def test_a_key_is_written_nowhere(
+    plan: Callable[..., run.Plan], tmp_path: Path, openai_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import zipfile
+
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-arena-secret-0123456789")
+    server = openai_server(right)
+    folder = run.run(plan("toy", server.url), tmp_path)
+    for path in folder.rglob("*"):
+        if path.suffix == ".eval":
+            with zipfile.ZipFile(path) as packed:
+                data = b"".join(packed.read(name) for name in packed.namelist())
+        else:
+            data = path.read_bytes() if path.is_file() else b""
+        assert b"sk-arena-secret" not in data, path
+
+
+def test_a_half_written_log_is_named_and_nothing_is_lost(
+    plan: Callable[..., run.Plan], tmp_path: Path
+) -> None:
+    folder = run.run(plan(), tmp_path)
+    log = sorted((folder / "logs" / "answers").glob("*.eval"))[0]
+    before = (folder / record.ANSWERS).read_bytes()
+    log.write_bytes(log.read_bytes()[:300])
+    with pytest.raises(InputError, match=r"\.eval: a half-written log .* move it away"):
+        run.run(plan(), tmp_path)
+    assert (folder / record.ANSWERS).read_bytes() == before
+    log.rename(tmp_path / "away.eval")
+    assert record.read_run(run.run(plan(), tmp_path)).answers == record.read_run(folder).answers
+
+
+def test_two_at_once_in_one_folder_are_refused(plan: Callable[..., run.Plan], tmp_path: Path) -> None:
+    folder = tmp_path / run.run_name(run.make_manifest(plan()))
+    with run.locked(folder), pytest.raises(InputError, match="another arena process writes here"):
+        run.run(plan(), tmp_path)
+
+
+# ---- what runs may share ------------------------------------------------------------------------------------------
+
+
+def test_models_of_other_arguments_share_neither_folder_nor_cache(
+    plan: Callable[..., run.Plan], tmp_path: Path, openai_server: Server
+) -> None:
+    server = openai_server(right)
+    cache = tmp_path / "replies.sqlite3"
+    asked = plan("toy", server.url, cache=cache)
+    folders = {run.run(asked, tmp_path / "a")}
+    assert len(server.prompts) == 8
+    for changed in (
+        replace(asked, sampling=engine.Sampling(temperature=0.9)),
+        replace(asked, contestant=replace(asked.contestant, args={"emulate_tools": True})),
+        replace(asked, contestant=replace(asked.contestant, model="openai-api/local/other")),
+    ):
+        before = len(server.prompts)
+        folders.add(run.run(changed, tmp_path / "a"))
+        assert len(server.prompts) == before + 8
+    assert len(folders) == 4
+
+
+def test_a_cached_run_makes_no_call_and_costs_the_same_at_list_price(
+    plan: Callable[..., run.Plan], tmp_path: Path, openai_server: Server
+) -> None:
+    server = openai_server(right)
+    asked = plan("toy", server.url, cache=tmp_path / "replies.sqlite3", prices=(1.0, 2.0))
+    fresh, cached = (record.read_run(run.run(asked, tmp_path / where)) for where in ("a", "b"))
+    assert len(server.prompts) == 8
+    assert not any(a.usage.cached for a in fresh.answers)
+    assert all(a.usage.cached for a in cached.answers)
+    assert [a.usage.cost_usd for a in fresh.answers] == [a.usage.cost_usd for a in cached.answers]
+    assert [a.parsed for a in fresh.answers] == [a.parsed for a in cached.answers]
+
+
+# ---- judges -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compat", [False, True])
+def test_a_judge_s_garbage_leaves_answers_unscored_and_the_metrics_whole(
+    plan: Callable[..., run.Plan],
+    samples: dict[Any, list[Sample]],
+    fresh_graph: Graph,
+    tmp_path: Path,
+    openai_server: Server,
+    compat: bool,
+) -> None:
+    garbage = itertools.cycle(
+        ["I like it.", "{not json", '{"score": 9}', "", '{"ratings": {"identity": 17}}']
+    )
+    folder = run.run(plan("majority", samples={"annotation": samples["annotation"]}), tmp_path)
+    server = openai_server(lambda _prompt: next(garbage))
+    before = {s for s in _values(folder) if s[0] in ("metrics", "knowledge")}
+    run.judge(folder, resolve("j", base_url=server.url), lambda: fresh_graph, compat=compat)
+    after = _values(folder)
+    assert {s for s in after if s[0] in ("metrics", "knowledge")} == before
+    judged = [s for s in after if s[0].startswith("j")]
+    assert len(judged) >= 6
+    assert all(s[3] is None for s in judged)
+
+
+def test_a_judge_that_is_gone_half_way_is_asked_again_about_the_rest_only(
+    plan: Callable[..., run.Plan],
+    fresh_graph: Graph,
+    tmp_path: Path,
+    openai_server: Server,
+    refuse: type[Exception],
+) -> None:
+    folder = run.run(plan("majority"), tmp_path)
+    n = len(record.read_run(folder).answers)
+    gone = 3
+
+    def reply(prompt: str) -> str:
+        if len(server.prompts) > gone:
+            raise refuse(400, "out of credit")
+        return "[Score: 3]"
+
+    server = openai_server(reply)
+    judge = resolve("j", base_url=server.url)
+    one_by_one = engine.Sampling(connections=1)
+    run.judge(folder, judge, lambda: fresh_graph, compat=True, sampling=one_by_one)
+    totals = [
+        s for s in record.read_run(folder).scores if s.scorer.startswith("j") and s.dimension == "total"
+    ]
+    assert sum(s.value is not None for s in totals) == 3
+    assert all("out of credit" in s.reason for s in totals if s.value is None)
+    before, gone = len(server.prompts), 10**6
+    run.judge(folder, judge, lambda: fresh_graph, compat=True, sampling=one_by_one)
+    totals = [
+        s for s in record.read_run(folder).scores if s.scorer.startswith("j") and s.dimension == "total"
+    ]
+    assert [s.value for s in totals] == [pytest.approx(0.6)] * n
+    assert len(server.prompts) == before + n - 3
+
+
+def test_a_second_judge_is_added_beside_the_first_without_asking_the_contestant(
+    plan: Callable[..., run.Plan], fresh_graph: Graph, tmp_path: Path, openai_server: Server
+) -> None:
+    server, first, second = (
+        openai_server(right),
+        openai_server(lambda _p: "[Score: 2]"),
+        openai_server(lambda _p: "[Score: 4]"),
+    )
+    folder = run.run(plan("toy", server.url), tmp_path)
+    for name, judge in (("one", first), ("two", second)):
+        run.judge(folder, resolve(name, base_url=judge.url), lambda: fresh_graph, compat=True)
+    found = record.read_run(folder)
+    means = {
+        scorer: {
+            round(s.value or 0.0, 6) for s in found.scores if s.scorer == scorer and s.dimension == "total"
+        }
+        for scorer in ("one:sc-arena", "two:sc-arena")
+    }
+    assert means == {"one:sc-arena": {0.4}, "two:sc-arena": {0.8}}
+    assert found.manifest.judges == ("one", "two")
+    assert len(server.prompts) == 8
+
+
+def test_a_judge_of_a_few_samples_rates_the_same_of_every_contestant_and_more_when_asked_for_more(
+    plan: Callable[..., run.Plan], fresh_graph: Graph, tmp_path: Path, openai_server: Server
+) -> None:
+    server = openai_server(lambda _prompt: "[Score: 3]")
+    judge = resolve("j", base_url=server.url)
+    rated = []
+    for name in ("majority", "random"):
+        folder = run.run(plan(name), tmp_path)
+        run.judge(folder, judge, lambda: fresh_graph, compat=True, limit=2)
+        scores = record.read_run(folder).scores
+        rated.append({s.sample_id for s in scores if s.scorer.startswith("j")})
+    assert rated[0] == rated[1]
+    assert len(server.prompts) == 2 * len(rated[0]) == 2 * 2 * 2
+    run.judge(folder, judge, lambda: fresh_graph, compat=True)
+    n = len(record.read_run(folder).answers)
+    assert len(server.prompts) == 8 + n - 4  # those rated before are not asked again
+
+
+def test_judging_fewer_answers_or_elsewhere_takes_no_verdict_away(
+    plan: Callable[..., run.Plan], fresh_graph: Graph, tmp_path: Path, openai_server: Server
+) -> None:
+    here, there = openai_server(lambda _p: "[Score: 3]"), openai_server(lambda _p: "[Score: 5]")
+    folder = run.run(plan("majority"), tmp_path)
+    run.judge(folder, resolve("j", base_url=here.url), lambda: fresh_graph, compat=True)
+    before = verdicts(folder)
+    assert {name for name, *_ in before} == {"j:sc-arena"}
+    run.judge(folder, resolve("j", base_url=here.url), lambda: fresh_graph, compat=True, limit=1)
+    assert verdicts(folder) == before
+    for _ in range(2):
+        run.judge(folder, resolve("j", base_url=there.url), lambda: fresh_graph, compat=True, limit=1)
+        after = verdicts(folder)
+        assert [v for v in after if v[0] == "j:sc-arena"] == before
+        elsewhere = [v for v in after if v[0] != "j:sc-arena"]
+        assert {(name, value) for name, _sample, value in elsewhere} == {
+            (f"j [{there.url.removeprefix('http://')}]:sc-arena", 1.0)
+        }
+        assert len(elsewhere) == 2
+
+
+def verdicts(folder: Path) -> list[tuple[str, str, float | None]]:
+    scores = record.read_run(folder).scores
+    return [(s.scorer, s.sample_id, s.value) for s in scores if s.scorer.startswith("j")]
+
+
+def test_a_verdict_cut_off_by_a_kill_is_dropped_and_the_rest_is_kept(
+    plan: Callable[..., run.Plan], fresh_graph: Graph, tmp_path: Path, openai_server: Server
+) -> None:
+    server = openai_server(lambda _p: "[Score: 3]")
+    folder = run.run(plan("majority"), tmp_path)
+    judge = resolve("j", base_url=server.url)
+    run.judge(folder, judge, lambda: fresh_graph, compat=True, limit=1)
+    (path,) = (folder / "judgements").iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    run.judge(folder, judge, lambda: fresh_graph, compat=True, limit=1)
+    assert sorted(path.read_bytes().split()) == sorted(whole.split())
+
+
+def test_a_judge_asked_otherwise_is_asked_again(
+    plan: Callable[..., run.Plan], fresh_graph: Graph, tmp_path: Path, openai_server: Server
+) -> None:
+    """A verdict that was cut short must not stay because the same answer was judged before."""
+    server = openai_server(lambda _prompt: "cut sh")
+    judge = resolve("j", base_url=server.url)
+    folder = run.run(plan("majority"), tmp_path)
+    for tokens in (5, 5, 500):
+        sampling = engine.Sampling(max_tokens=tokens)
+        with pytest.raises(run.RunFailed, match=r"no reply of j.* to \d+ answers could be read as a verdict"):
+            run.judge(folder, judge, lambda: fresh_graph, compat=True, limit=1, sampling=sampling)
+    asked = [b["max_tokens"] for b in server.bodies]
+    assert asked == [5] * (len(asked) // 2) + [500] * (len(asked) // 2)
+
+
+def test_the_form_of_a_verdict_reaches_the_judge_with_every_bound(
+    plan: Callable[..., run.Plan], fresh_graph: Graph, tmp_path: Path, openai_server: Server
+) -> None:
+    """The engine strips a schema of its bounds; a small judge then cites without end."""
+    server = openai_server(lambda _prompt: "no verdict")
+    folder = run.run(plan("majority"), tmp_path)
+    run.judge(folder, resolve("j", base_url=server.url), lambda: fresh_graph, limit=1)
+    told = record.read_run(folder)
+    wanted = []
+    for answer in told.answers:
+        sample = told.samples[answer.sample_id]
+        known = evidence(sample, answer, fresh_graph)
+        wanted.append(verdict_schema(sample.task, {e.id: e.quotable() for e in known}))
+    asked = [body["response_format"]["json_schema"]["schema"] for body in server.bodies]
+    assert asked
+    assert all(schema in wanted for schema in asked)
+    assert {schema["properties"]["evidence"]["maxItems"] for schema in asked} == {MOST_CITATIONS}
+
+
+def _values(folder: Path) -> list[tuple[str, str, str, float | None]]:
+    return [(s.scorer, s.sample_id, s.dimension, s.value) for s in record.read_run(folder).scores]
+
+
+def test_a_dropped_connection_is_tried_a_stated_number_of_times_and_named(
+    plan: Callable[..., run.Plan], samples: dict[Any, list[Sample]], tmp_path: Path, openai_server: Server
+) -> None:
+    def drop(_prompt: str) -> str:
+        raise ConnectionResetError  # ends the handler, and with it the connection
+
+    server = openai_server(drop)
+    few = {"annotation": samples["annotation"][:1]}
+    asked = plan("toy", server.url, samples=few, sampling=engine.Sampling(retries=1))
+    with pytest.raises(run.RunFailed, match=r"(?i)connection|disconnected"):
+        run.run(asked, tmp_path)
+    assert len(server.prompts) == 2

@@ -1,0 +1,105 @@
+"""kill -9, for real: a process is killed while it asks and while it judges; the same command finishes the rest."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from arena.runner import run_folder as record
+
+IN_FLIGHT = 4
+
+
+def answer(prompt: str) -> str:
+    if "[Score:" in prompt or "0 to 5" in prompt:
+        return "[Score: 3]"
+    return "[Predicted_Cell_Type: T cell][Captioning: T cell.][Up: none][Down: CD74][Answer: yes]"
+
+
+def command(server: Any, judge: Any, out: Path) -> list[str]:
+    model = [
+        "-m",
+        "toy",
+        "--base-url",
+        server.url,
+        "-t",
+        "annotation,qa",
+        "-n",
+        "12",
+        "--connections",
+        str(IN_FLIGHT),
+    ]
+    judged = ["-j", "critic", "--judge-base-url", judge.url]
+    program = "from arena.cli import main; main()"
+    return [sys.executable, "-c", program, "run", *model, *judged, "-o", str(out)]
+
+
+def killed(arguments: list[str], env: dict[str, str], ready: Callable[[], bool]) -> None:
+    """Start the command and kill it as soon as `ready`, unless it ends before."""
+    process = subprocess.Popen(arguments, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while process.poll() is None and not ready():
+        assert time.monotonic() < deadline, "the run never came to where it was to be killed"
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+
+
+def environment(graph: Path, home: Path) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if k not in ("VCKG_MIRROR", "OPENAI_API_KEY")}
+    return kept | {"VCKG_GRAPH": str(graph), "HOME": str(home), "PYTHONPATH": str(Path(__file__).parents[3])}
+
+
+def test_a_killed_run_resumes_and_asks_no_more_than_was_in_flight(
+    fresh_folder: Path, tmp_path: Path, openai_server: Callable[..., Any]
+) -> None:
+    check(fresh_folder, tmp_path, openai_server, at_answers=0.4, at_verdicts=0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
+def test_at_any_moment(
+    fresh_folder: Path, tmp_path: Path, openai_server: Callable[..., Any], seed: int
+) -> None:
+    at = np.random.default_rng(seed).random(2)
+    check(fresh_folder, tmp_path, openai_server, at_answers=float(at[0]), at_verdicts=float(at[1]))
+
+
+def check(
+    graph: Path, folder: Path, openai_server: Callable[..., Any], *, at_answers: float, at_verdicts: float
+) -> None:
+    """Kill once among the answers and once among the verdicts; then finish, and compare with an unharmed run."""
+    server, judge = (openai_server(answer, latency_s=0.05) for _ in range(2))
+    out, env = folder / "runs", environment(graph, folder)
+    whole = subprocess.run(command(server, judge, folder / "whole"), env=env, check=True, capture_output=True)
+    assert whole.returncode == 0
+    n_answers, n_verdicts = len(server.prompts), len(judge.prompts)
+    (unharmed,) = record.find_runs([folder / "whole"])
+    server.prompts.clear()
+    judge.prompts.clear()
+    killed(command(server, judge, out), env, lambda: len(server.prompts) > at_answers * (n_answers - 1))
+    env["HOME"] = str(folder / "another-home")  # resuming must not depend on what the engine keeps there
+    killed(command(server, judge, out), env, lambda: len(judge.prompts) > at_verdicts * (n_verdicts - 1))
+    subprocess.run(command(server, judge, out), env=env, check=True, capture_output=True)
+    assert n_answers <= len(server.prompts) <= n_answers + 2 * IN_FLIGHT
+    assert (
+        n_verdicts <= len(judge.prompts) <= n_verdicts + 2 * 2 * IN_FLIGHT
+    )  # a verdict may take a repair call
+    (resumed,) = record.find_runs([out])
+    assert resumed.name == unharmed.name
+    assert (resumed / record.SCORES).read_bytes() == (unharmed / record.SCORES).read_bytes()
+    assert untimed(resumed) == untimed(unharmed)
+
+
+def untimed(folder: Path) -> list[tuple[Any, ...]]:
+    """Answers without how long they took."""
+    return [
+        (a.sample_id, a.epoch, a.text, a.parsed, a.prompt, a.usage, a.model)
+        for a in record.read_run(folder).answers
+    ]

@@ -1,0 +1,66 @@
+"""Questions of the benchmark: sentences ranked against one another, lists of a left-out resource."""
+
+import json
+
+import numpy as np
+import pytest
+
+from gather.benchmark.data_sets import LEAST_LIST, by_rarity, list_questions, sentence_questions
+from gather.retrieval.query import ground_panel, rank_weights
+
+SENTENCES = [("CD79A", "CD3D", "nonsense"), ("CD3D", "CD3E"), ("CD3E", "CD3D", "CD14"), ("CD14", "CD3D")]
+
+
+def test_a_gene_of_every_sentence_comes_last_and_unknown_names_are_kept(blood_graph):
+    panel = ground_panel(blood_graph, sorted({g for s in SENTENCES for g in s}))
+    assert by_rarity(panel, SENTENCES) == [
+        ("CD79A", "CD3D", "nonsense"), ("CD3E", "CD3D"), ("CD3E", "CD14", "CD3D"), ("CD14", "CD3D")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_is_that_of_rank_weight_times_inverse_document_frequency(blood_graph, seed):
+    rng = np.random.default_rng(seed)
+    genes = ["CD3D", "CD3E", "CD79A", "MS4A1", "CD19", "CD14", "LYZ"]
+    sentences = [tuple(rng.permutation(genes)[: rng.integers(2, 7)].tolist()) for _ in range(9)]
+    panel = ground_panel(blood_graph, genes)
+    for sentence, ordered in zip(sentences, by_rarity(panel, sentences), strict=True):
+        df = {g: sum(g in s for s in sentences) for g in sentence}
+        worth = {
+            g: w * max(np.log(9 / (df[g] + 1)), 0)
+            for g, w in zip(sentence, rank_weights(len(sentence)), strict=True)
+        }
+        assert ordered == tuple(sorted(sentence, key=lambda g: (-worth[g], sentence.index(g))))
+
+
+def test_labels_take_no_part_in_the_ranking(blood_graph, tmp_path):
+    """The same sentences under other truths are the same questions."""
+    (tmp_path / "scarena").mkdir()
+    asked = []
+    for truth in ("CL:0000084", "CL:0000236"):
+        rows = [{"cell_sentence": " ".join(s), "cell_ontology_id": truth} for s in SENTENCES]
+        path = tmp_path / "scarena" / "cell_sentences_fixed.jsonl"
+        path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+        found = sentence_questions(blood_graph, tmp_path)
+        assert {q.truth for q in found} == {truth}
+        assert [q.role for q in found] == ["choosing half", "held half"] * 2
+        asked.append([q.query.names for q in found])
+        by_expression = sentence_questions(blood_graph, tmp_path, ranking="expression")
+        assert by_expression[2].query.names == ("CD3E", "CD3D", "CD14")
+    assert asked[0] == asked[1]
+
+
+def test_a_list_is_asked_where_another_source_knows_the_type(make_graph):
+    long, short = range(LEAST_LIST), range(LEAST_LIST - 1)
+    edges = [
+        {"subject": f"HGNC:{i}", "relation": "is_marker_for", "object": cell, "source": source}
+        for cell, source, genes in (
+            ("CL:0000001", "toy", long), ("CL:0000001", "other", short), ("CL:0000002", "toy", long)
+        )
+        for i in genes
+    ]  # fmt: skip
+    graph = make_graph(edges)
+    asked = list_questions(graph, "toy")
+    assert [q.truth for q in asked] == ["CL:0000001"]
+    assert [graph.ids[i] for i in asked[0].query.genes] == sorted(f"HGNC:{i}" for i in long)
+    assert list_questions(graph, "other") == []

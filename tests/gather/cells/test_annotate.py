@@ -1,0 +1,446 @@
+"""AnnData as people have it: every kind that works, and every kind that does not, with its one line."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+import gather
+from gather.annotation import annotation_from_dict
+from gather.cells.adata import Options
+from gather.cells.command import annotate_file
+from gather.labelling.frames import from_json
+from vckg.base.errors import GraphError, InputError
+
+ROOT = Path(__file__).parents[3]
+TRUTH = {"T cells": "CL:0000084", "B cells": "CL:0000236", "monocytes": "CL:0000576"}
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:anndata.*")
+
+
+def named(adata, graph, **options):
+    found = gather.annotate(adata, graph=graph, groupby="group", **options)
+    return {a.cell_set: a.curie for a in found}
+
+
+def test_cells_are_named_in_place_like_scanpys_tools(blood_graph, blood_cells):
+    assert named(blood_cells, blood_graph) == TRUTH
+    assert set(blood_cells.obs["gather_cell_type"]) == {"T cell", "B cell", "monocyte"}
+    assert (
+        blood_cells.obs["gather_cell_type_ontology_term_id"]
+        == blood_cells.obs["group"].map(TRUTH).astype(str)
+    ).all()
+    assert blood_cells.obs["gather_confidence"].between(0, 1).all()
+    assert (blood_cells.obs["gather_fdr"] < 0.05).all()
+    assert set(blood_cells.obs["gather_status"]) == {"named"}
+    assert blood_cells.uns["gather"]["graph"] == blood_graph.content_hash
+    assert blood_cells.uns["gather"]["parameters"]["closed"] is False
+
+
+def test_evidence_names_genes_walks_sources_and_publications(blood_graph, blood_cells):
+    found = gather.annotate(blood_cells, graph=blood_graph, groupby="group")
+    item = found[0].item(found[0].curie)
+    best = item.walks[0]
+    assert {g.symbol for g in item.genes} >= {"CD79A", "MS4A1"}
+    assert sum(g.contribution for g in item.genes) == pytest.approx(1.0)
+    assert [w.weight for w in item.walks] == sorted((w.weight for w in item.walks), reverse=True)
+    assert best.nodes[-1] == found[0].curie
+    assert best.hops == 1
+    assert {e.source for e in best.steps[0]} == {"toy", "other"}
+    assert best.steps[0][0].licence
+    assert best.steps[0][0].publications
+    assert best.steps[0][0].knowledge_level
+    assert any(e.category == "BiologicalProcess" for e in found[0].convergence)
+
+
+def test_annotations_survive_json(blood_graph, blood_cells):
+    found = gather.annotate(blood_cells, graph=blood_graph, groupby="group")
+    assert annotation_from_dict(json.loads(json.dumps(found[0].to_dict()))) == found[0]
+    assert tuple(from_json(blood_cells.uns["gather"]["annotations"])) == found
+
+
+def test_the_same_input_gives_the_same_bytes(blood_graph, blood_cells):
+    again = blood_cells.copy()
+    gather.annotate(blood_cells, graph=blood_graph, groupby="group")
+    gather.annotate(again, graph=blood_graph, groupby="group")
+    assert blood_cells.uns["gather"]["annotations"] == again.uns["gather"]["annotations"]
+
+
+def scaled_with_raw(adata):
+    adata.raw = adata.copy()
+    adata.X = (adata.X - adata.X.mean(axis=0)) / adata.X.std(axis=0)
+
+
+def log_normalised(adata):
+    adata.X = np.log1p(adata.X / adata.X.sum(axis=1, keepdims=True) * 1e4)
+
+
+def per_million(adata):
+    """Not whole, not a logarithm: TPM, or counts cleaned of ambient RNA."""
+    adata.X = adata.X / adata.X.sum(axis=1, keepdims=True) * 1e6
+
+
+def csr(adata):
+    adata.X = sp.csr_matrix(adata.X)
+
+
+def csc(adata):
+    adata.X = sp.csc_matrix(adata.X)
+
+
+def scaled_with_layer(adata):
+    adata.X = (adata.X - adata.X.mean(axis=0)) / adata.X.std(axis=0)
+
+
+def names_in_a_column(adata):
+    adata.var["feature_name"] = adata.var_names.to_numpy()
+    adata.var_names = [f"row{i}" for i in range(adata.n_vars)]
+
+
+def ensembl_with_versions(adata):
+    symbols = sorted(n for n in adata.var_names if not n.startswith("unheard"))
+    version = {s: f"ENSG{i:011}.{i % 7 + 1}" for i, s in enumerate(symbols, start=1)}
+    adata.var_names = [version.get(n, n) for n in adata.var_names]
+
+
+def duplicated_names(adata):
+    names = adata.var_names.to_list()
+    names[-1] = names[0]
+    adata.var_names = names
+
+
+def text_groups(adata):
+    adata.obs["group"] = adata.obs["group"].astype(str).astype(object)
+
+
+SHAPES = [
+    scaled_with_raw, scaled_with_layer, log_normalised, per_million, csr, csc, names_in_a_column,
+    ensembl_with_versions, duplicated_names, text_groups,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", SHAPES)
+def test_every_usual_shape_of_a_file_is_read(blood_graph, blood_cells, change):
+    change(blood_cells)
+    assert named(blood_cells, blood_graph) == TRUTH
+
+
+def test_empty_cells_are_unknown_and_take_no_part(blood_graph, blood_cells):
+    blood_cells.X[:3] = 0
+    assert named(blood_cells, blood_graph) == TRUTH
+    assert set(blood_cells.obs["gather_cell_type"][:3]) == {"unknown"}
+    assert set(blood_cells.obs["gather_status"][:3]) == {"ungrounded"}
+
+
+def test_missing_groups_are_left_unknown(blood_graph, blood_cells):
+    blood_cells.obs.loc["c0", "group"] = np.nan
+    gather.annotate(blood_cells, graph=blood_graph, groupby="group")
+    assert blood_cells.obs["gather_cell_type"].iloc[0] == "unknown"
+
+
+def test_one_group_or_one_cell_is_ranked_without_a_contrast(blood_graph, blood_cells):
+    only = blood_cells[:30].copy()
+    only.obs["group"] = "all"
+    assert named(only, blood_graph) == {"all": "CL:0000084"}
+
+
+def test_clusters_are_made_when_none_are_named(blood_graph, blood_cells):
+    found = gather.annotate(blood_cells, graph=blood_graph)
+    assert {a.curie for a in found} == set(TRUTH.values())
+    assert "gather_cell_set" in blood_cells.obs
+
+
+def test_a_closed_set_says_so_and_keeps_to_it(blood_graph, blood_cells):
+    found = gather.annotate(
+        blood_cells, graph=blood_graph, groupby="group", candidates=["T cell", "CL:0000236"]
+    )
+    assert all(a.closed for a in found)
+    assert {c.curie for a in found for c in a.candidates} <= {"CL:0000084", "CL:0000236"}
+    blood_cells.obs["said"] = "B cell"
+    found = gather.annotate(blood_cells, graph=blood_graph, groupby="group", candidates_from_obs="said")
+    assert {c.curie for a in found for c in a.candidates} == {"CL:0000236"}
+    assert blood_cells.uns["gather"]["parameters"]["candidates_from_obs"] == "said"
+
+
+def test_a_tissue_restricts_to_what_is_known_there(blood_graph, blood_cells):
+    found = gather.annotate(blood_cells, graph=blood_graph, groupby="group", tissue="UBERON:0000178")
+    assert {c.curie for a in found for c in a.candidates} == {"CL:0000576"}
+    again = gather.annotate(blood_cells, graph=blood_graph, groupby="group", tissue="blood")
+    assert [a.candidates for a in again] == [a.candidates for a in found]
+    assert blood_cells.uns["gather"]["parameters"]["candidate_types"] == 1
+
+
+def test_the_command_says_how_many_types_a_tissue_leaves(blood_graph, source, tmp_path, capsys):
+    options = Options(groupby="group", tissue="blood")
+    annotate_file(source, tmp_path / "out.h5ad", blood_graph, options)
+    every = blood_graph.nodes_of("Cell").size
+    assert f"tissue blood: 1 of {every} cell types are left" in capsys.readouterr().err
+
+
+def test_unmeasured_markers_are_warned_of_and_negative_ones_reported(blood_graph, blood_cells):
+    kept = blood_cells[
+        :, [g for g in blood_cells.var_names if g not in ("CD14", "LYZ", "FCN1", "S100A8")]
+    ].copy()
+    kept.X[:30, kept.var_names.get_loc("CD19")] += 5
+    found = {a.cell_set: a for a in gather.annotate(kept, graph=blood_graph, groupby="group")}
+    said = [w.message for a in found.values() for w in a.coverage]
+    assert any("LYZ" in message and "monocyte" in message for message in said)
+    against = found["T cells"].contradictions
+    assert [(c.symbol, c.kind) for c in against] == [("CD19", "negative_present")]
+    assert against[0].edges[0].relation == "is_negative_marker_for"
+
+
+# ---- what cannot be read
+# --------------------------------------------------------------------------------------
+
+
+def mouse(adata):
+    adata.var_names = [n.capitalize() for n in adata.var_names]
+
+
+def mouse_ids(adata):
+    adata.var_names = [f"ENSMUSG{i:011}" for i in range(adata.n_vars)]
+
+
+def nothing_grounds(adata):
+    adata.var_names = [f"row{i}" for i in range(adata.n_vars)]
+
+
+def scaled_without_raw(adata):
+    del adata.layers["counts"]
+    scaled_with_layer(adata)
+
+
+def holes(adata):
+    adata.X[0, 0] = np.nan
+
+
+BAD = [
+    (mouse, "look like mouse"),
+    (mouse_ids, "not human"),
+    (nothing_grounds, "gene names are known"),
+    (scaled_without_raw, "no .raw"),
+    (holes, "NaN or infinite"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), BAD)
+def test_unusable_data_is_refused_with_a_reason_and_nothing_written(blood_graph, blood_cells, change, said):
+    change(blood_cells)
+    columns = list(blood_cells.obs)
+    with pytest.raises(InputError, match=said):
+        gather.annotate(blood_cells, graph=blood_graph, groupby="group")
+    assert list(blood_cells.obs) == columns
+    assert "gather" not in blood_cells.uns
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"groupby": "groop"}, "did you mean 'group'"),
+        ({"groupby": "group", "score": "papers"}, "did you mean 'paper'"),
+        ({"groupby": "group", "ranking": "wilcox"}, "did you mean 'wilcoxon'"),
+        ({"groupby": "group", "layer": "count"}, "did you mean 'counts'"),
+        ({"groupby": "group", "hops": 5}, "hops is 5"),
+        ({"groupby": "group", "threshold": 2.0}, "between 0 and 1"),
+        ({"groupby": "group", "candidates": ["T cell", "tea cell"]}, "'tea cell'"),
+        ({"groupby": "group", "candidates_from_obs": "label"}, "no column 'label'"),
+        ({"groupby": "group", "tissue": "UBERON:9"}, "no tissue"),
+        ({"groupby": "group", "tissue": "blood", "candidates": ["T cell"]}, "only one"),
+        ({"groupby": "group", "top": 0}, "top is 0"),
+        ({"groupby": "group", "exclude_source": ["tay"]}, "did you mean 'toy'"),
+    ],
+)
+def test_arguments_that_mean_nothing_are_refused(blood_graph, blood_cells, options, said):
+    with pytest.raises((InputError, GraphError), match=said):
+        gather.annotate(blood_cells, graph=blood_graph, **options)
+
+
+def test_columns_of_others_are_not_overwritten_but_ours_are(blood_graph, blood_cells):
+    blood_cells.obs["gather_cell_type"] = "mine"
+    with pytest.raises(InputError, match="--key-added"):
+        gather.annotate(blood_cells, graph=blood_graph, groupby="group")
+    gather.annotate(blood_cells, graph=blood_graph, groupby="group", key_added="named")
+    gather.annotate(blood_cells, graph=blood_graph, groupby="group", key_added="named")
+    assert set(blood_cells.obs["gather_cell_type"]) == {"mine"}
+
+
+def test_a_users_column_of_cell_sets_is_kept(blood_graph, blood_cells):
+    blood_cells.obs["gather_cell_set"] = "mine"
+    with pytest.raises(InputError, match="gather_cell_set exists"):
+        gather.annotate(blood_cells, graph=blood_graph)
+    del blood_cells.obs["gather_cell_set"]
+    gather.annotate(blood_cells, graph=blood_graph, groupby="group")  # writes no such column ...
+    blood_cells.obs["gather_cell_set"] = "mine"  # ... so this one is the user's
+    with pytest.raises(InputError, match="gather_cell_set exists"):
+        gather.annotate(blood_cells, graph=blood_graph)
+    del blood_cells.obs["gather_cell_set"]
+    gather.annotate(blood_cells, graph=blood_graph)
+    gather.annotate(blood_cells, graph=blood_graph)
+    assert "mine" not in set(blood_cells.obs["gather_cell_set"])
+
+
+@pytest.mark.parametrize("key", ["", "a/b", "../x", "a\nb", "a b", "/", ".", "x" * 65, "a\x00b"])
+def test_a_key_is_a_plain_name(blood_graph, blood_cells, key):
+    with pytest.raises(InputError, match="plain name"):
+        gather.annotate(blood_cells, graph=blood_graph, groupby="group", key_added=key)
+
+
+# ---- files
+# ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def source(blood_cells, tmp_path):
+    path = tmp_path / "in.h5ad"
+    blood_cells.write_h5ad(path)
+    return path
+
+
+def run(source, out, graph, **options):
+    more = {k: options.pop(k) for k in ("overwrite", "report") if k in options}
+    return annotate_file(source, out, graph, Options(**({"groupby": "group"} | options)), **more)
+
+
+def test_the_copy_keeps_every_value_and_the_input_every_byte(blood_graph, source, tmp_path):
+    before = source.read_bytes()
+    run(source, tmp_path / "out.h5ad", blood_graph, report=tmp_path / "out.html")
+    assert source.read_bytes() == before
+    was, now = ad.read_h5ad(source), ad.read_h5ad(tmp_path / "out.h5ad")
+    np.testing.assert_array_equal(now.X, was.X)
+    np.testing.assert_array_equal(now.layers["counts"], was.layers["counts"])
+    np.testing.assert_array_equal(now.obsm["X_umap"], was.obsm["X_umap"])
+    pd.testing.assert_frame_equal(now.obs[was.obs.columns], was.obs)
+    assert (tmp_path / "out.html").stat().st_size > 10_000
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.h5ad", "out.h5ad", "out.html"]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_results_round_trip_through_h5ad_and_zarr(blood_graph, source, tmp_path):
+    run(source, tmp_path / "out.h5ad", blood_graph)
+    first = ad.read_h5ad(tmp_path / "out.h5ad")
+    first.write_h5ad(tmp_path / "again.h5ad")
+    first.write_zarr(tmp_path / "again.zarr")
+    for again in (ad.read_h5ad(tmp_path / "again.h5ad"), ad.read_zarr(tmp_path / "again.zarr")):
+        pd.testing.assert_frame_equal(again.obs, first.obs)
+        assert from_json(again.uns["gather"]["annotations"]) == from_json(first.uns["gather"]["annotations"])
+        for name, frame in first.uns["gather"]["tables"].items():
+            pd.testing.assert_frame_equal(again.uns["gather"]["tables"][name], frame)
+
+
+def no_hdf5(path):
+    path.write_text("barcode,CD3D\nc0,1\n")
+
+
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def other_hdf5(path):
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file["x"] = 1
+
+
+def gone(path):
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [(no_hdf5, "no HDF5"), (cut_off, "cut off"), (other_hdf5, "no h5ad"), (gone, "no such file")],
+)
+def test_a_file_that_is_no_h5ad_is_refused(blood_graph, source, tmp_path, damage, said):
+    damage(source)
+    with pytest.raises(InputError, match=said):
+        run(source, tmp_path / "out.h5ad", blood_graph)
+    assert not (tmp_path / "out.h5ad").exists()
+
+
+def test_an_existing_output_is_kept_unless_told_otherwise(blood_graph, source, tmp_path):
+    out = tmp_path / "out.h5ad"
+    out.write_text("precious")
+    with pytest.raises(InputError, match="--force"):
+        run(source, out, blood_graph)
+    assert out.read_text() == "precious"
+    run(source, out, blood_graph, overwrite=True)
+    assert ad.read_h5ad(out).n_obs == 90
+
+
+def test_the_input_is_never_the_output(blood_graph, source):
+    with pytest.raises(InputError, match="never modified"):
+        run(source, source, blood_graph, overwrite=True)
+
+
+def test_an_output_folder_that_is_missing_or_unwritable_is_refused(blood_graph, source, tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        run(source, tmp_path / "nowhere" / "out.h5ad", blood_graph)
+    with pytest.raises(InputError, match=r"ends in \.h5ad"):
+        run(source, tmp_path / "out.csv", blood_graph)
+    with pytest.raises(InputError, match="cannot be written"):
+        run(source, Path("/proc/out.h5ad"), blood_graph)
+
+
+LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+from vckg.graph.graph import Graph
+from vckg.base.errors import KnownError
+from gather.cells.adata import Options
+from gather.cells.command import annotate_file
+folder = Path(sys.argv[1])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+try:
+    annotate_file(folder / "in.h5ad", folder / "out.h5ad", Graph.load(folder / "graph"),
+    Options(groupby="group"))
+except KnownError as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+@pytest.mark.parametrize("share", [0.5, 1.1])
+def test_a_full_disk_leaves_no_half_file(blood_graph, source, tmp_path, share):
+    """A limit on file size stands for the full disk: the copy, or what is added to it, does not fit."""
+    blood_graph.save(tmp_path / "graph")
+    assert hasattr(resource, "RLIMIT_FSIZE")
+    assert signal.SIGXFSZ
+    limit = str(int(source.stat().st_size * share))
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(tmp_path), limit],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "disk full" in done.stdout
+    assert not [p.name for p in tmp_path.iterdir() if "out" in p.name]
+
+
+def test_direct_walks_weigh_what_their_genes_bring_to_the_score(blood_graph, blood_cells):
+    for annotation in gather.annotate(blood_cells, groupby="group", graph=blood_graph):
+        for item in annotation.evidence:
+            share = {gene.curie: gene.contribution for gene in item.genes}
+            direct = [walk for walk in item.walks if walk.hops == 1]
+            scale = sum(walk.weight for walk in direct) / sum(share[walk.gene] for walk in direct)
+            assert [walk.weight for walk in direct] == pytest.approx([scale * share[w.gene] for w in direct])
+            assert item.walks[: len(direct)] == tuple(direct)
+
+
+def test_a_graph_may_be_named_by_its_folder(blood_graph, blood_cells, tmp_path):
+    folder = blood_graph.save(tmp_path / "graph")
+    by_object = gather.annotate(blood_cells.copy(), groupby="group", graph=blood_graph)
+    by_folder = gather.annotate(blood_cells.copy(), groupby="group", graph=str(folder))
+    assert [a.to_dict() for a in by_folder] == [a.to_dict() for a in by_object]

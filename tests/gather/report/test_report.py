@@ -1,0 +1,387 @@
+"""The report: one file that asks for nothing, shows hostile labels as text, and unfolds to publications."""
+
+import base64
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gather.annotation import Annotation
+from gather.cells.adata import Options
+from gather.cells.command import annotate_file
+from gather.report.page import Embedding, _because, embedding_of, sample_points, write_report
+from vckg.base.errors import InputError
+
+MANIFEST = {
+    "content_hash": "abc123",
+    "nodes": 10,
+    "edges": 20,
+    "sources": {"toy": {"title": "Toy source", "release": "1", "licence": "CC0-1.0", "kept": 20}},
+}
+
+
+def embedding(sets: list[int], n: int = 200, seed: int = 0) -> Embedding:
+    rng = np.random.default_rng(seed)
+    return Embedding(
+        "X_umap", rng.normal(size=(n, 2)).astype(np.float32), rng.choice(sets, size=n).astype(np.int32)
+    )
+
+
+def write(path: Path, annotations: list[Annotation], **options: object) -> Path:
+    options = {"title": "cells.h5ad", "graph": MANIFEST, **options}
+    return write_report(annotations, path / "report.html", **options)  # type: ignore[arg-type]
+
+
+def blocks(path: Path) -> dict[str, object]:
+    found = re.findall(r'<script type="application/json" id="([\w-]+)">(.*?)</script>', path.read_text())
+    return {name: json.loads(text) for name, text in found}
+
+
+def test_the_same_annotations_give_the_same_bytes(make_annotation, tmp_path: Path) -> None:
+    sets = [make_annotation(str(i)) for i in range(3)]
+    one = write(tmp_path, sets, embedding=embedding([0, 1, 2, -1])).read_bytes()
+    assert write(tmp_path, sets, embedding=embedding([0, 1, 2, -1])).read_bytes() == one
+
+
+def test_points_carry_their_place_set_label_and_confidence(make_annotation, tmp_path: Path) -> None:
+    sets = [make_annotation("a", confidence=0.5), make_annotation("b", label="B cell", n_cells=7)]
+    points = Embedding(
+        "X_umap",
+        np.array([[0, 0], [4, 1], [2, 0], [np.nan, 0]], np.float32),
+        np.array([0, 1, -1, 0], np.int32),
+    )
+    report = blocks(write(tmp_path, sets, embedding=points))["report"]
+    block = report["embedding"]
+    read = {name: np.frombuffer(base64.b64decode(block[name]), kind) for name, kind in KINDS.items()}
+    assert [entry["label"] for entry in report["labels"]] == ["T cell", "B cell"]
+    assert block["points"] == 3
+    assert read["set"].tolist() == [0, 1, -1]
+    assert read["label"].tolist() == [0, 1, 65535]
+    assert read["confidence"].tolist() == [128, 230, 0]
+    xy = read["xy"].reshape(-1, 2).astype(float)
+    assert xy[:, 0].tolist() == [0, 65535, 32768]
+    assert np.ptp(xy[:, 1]) == pytest.approx(65535 / 4, abs=2)  # the same scale as the other axis
+
+
+KINDS = {"xy": "<u2", "set": "<i4", "label": "<u2", "confidence": "u1"}
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=8), st.integers(50, 400))
+def test_a_sample_keeps_every_set_and_is_the_same_every_time(sizes: list[int], most: int) -> None:
+    cell_set = np.repeat(np.arange(len(sizes)), sizes).astype(np.int32)
+    rng = np.random.default_rng(1)
+    points = Embedding("X_umap", rng.normal(size=(len(cell_set), 2)).astype(np.float32), cell_set)
+    kept = sample_points(points, most=most)
+    assert (np.diff(kept) > 0).all()
+    assert len(kept) <= most + 20 * len(sizes)
+    assert set(cell_set[kept]) == set(range(len(sizes)))
+    assert (kept == sample_points(points, most=most)).all()
+
+
+def test_an_embedding_of_another_file_is_refused(make_annotation, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no annotation"):
+        write(tmp_path, [make_annotation()], embedding=embedding([3]))
+    wrong = Embedding("X_umap", np.zeros((3, 2), np.float32), np.zeros(2, np.int32))
+    with pytest.raises(InputError, match="do not belong together"):
+        write(tmp_path, [make_annotation()], embedding=wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+class File:
+    """What `embedding_of` uses of an AnnData."""
+
+    def __init__(self, **obsm: np.ndarray) -> None:
+        self.obsm = obsm
+
+
+def test_the_files_own_embedding_is_taken_umap_first() -> None:
+    sets = np.zeros(3, np.int32)
+    both = File(X_pca=np.zeros((3, 9)), X_umap=np.ones((3, 2)))
+    assert embedding_of(both, sets).name == "X_umap"
+    assert embedding_of(File(X_pca=np.zeros((3, 9))), sets).coordinates.shape == (3, 2)
+    assert embedding_of(File(), sets) is None
+    with pytest.raises(InputError, match="X_tsne"):
+        embedding_of(both, sets, "X_tsne")
+
+
+def test_numbers_that_are_not_finite_do_not_break_the_page(make_annotation, tmp_path: Path) -> None:
+    odd = make_annotation(confidence=float("nan"), fdr=float("nan"))
+    candidate = replace(odd.candidates[0], score=float("inf"), p=float("nan"))
+    data = blocks(write(tmp_path, [replace(odd, candidates=(candidate,))]))
+    assert data["set-0"]["confidence"] is None
+    assert data["set-0"]["candidates"][0][2:4] == [None, None]
+
+
+def test_what_is_left_out_of_a_large_page_is_said(make_annotation, tmp_path: Path) -> None:
+    sets = [make_annotation(str(i)) for i in range(2100)]
+    page = write(tmp_path, sets)
+    assert "The first 2,000 of 2,100 cell sets" in page.read_text()
+    assert len([name for name in blocks(page) if name.startswith("set-")]) == 2000
+
+
+def test_a_file_without_an_embedding_gets_one(blood_cells, blood_graph, tmp_path: Path) -> None:
+    del blood_cells.obsm["X_umap"]
+    blood_cells.X[3] = 0
+    blood_cells.write_h5ad(tmp_path / "in.h5ad")
+    pages = []
+    for name in ("one.html", "two.html"):
+        annotate_file(
+            tmp_path / "in.h5ad",
+            tmp_path / "out.h5ad",
+            blood_graph,
+            Options("group"),
+            overwrite=True,
+            report=tmp_path / name,
+        )
+        pages.append((tmp_path / name).read_bytes())
+    assert pages[0] == pages[1]
+    assert "UMAP computed for this page, 89 cells" in pages[0].decode()
+    assert blocks(tmp_path / "one.html")["report"]["embedding"]["points"] == 89
+
+
+# --- in a browser ----------------------------------------------------------------------------------------------
+
+
+def open_page(page, path: Path) -> None:
+    page.goto(path.as_uri())
+
+
+def unfold_everything(page) -> None:
+    for kind in ("details.item", "details.walk"):
+        for box in page.locator(kind).all():
+            box.locator(":scope > summary").click()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 375])
+def test_axe_finds_nothing_serious_with_everything_unfolded(
+    make_annotation, tmp_path: Path, page, axe, theme: str, width: int
+) -> None:
+    statuses = ("named", "backed_off", "unknown", "ungrounded")
+    by = ("retrieval", "llm", "fallback", "retrieval")
+    sets = [
+        make_annotation(s, status=s, decided_by=d, note="a remark" * (d == "fallback"), reasons=("E1",))
+        for s, d in zip(statuses, by, strict=True)
+    ]
+    page.set_viewport_size({"width": width, "height": 800})
+    page.emulate_media(color_scheme=theme)
+    model = {"name": "m", "calls": 4}
+    options = {"parameters": {"score": "calibrated"}, "versions": {"vckg": "0"}, "model": model}
+    open_page(page, write(tmp_path, sets, embedding=embedding([0, 1, 2, 3, -1]), **options))
+    page.locator("button.open").nth(1).click()
+    unfold_everything(page)
+    page.get_by_role("button", name="Confidence", exact=True).first.click()
+    assert axe(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.browser
+def test_evidence_unfolds_to_walks_sources_and_publications(make_annotation, tmp_path: Path, page) -> None:
+    open_page(page, write(tmp_path, [make_annotation("cluster 0")]))
+    assert page.locator("#chosen").inner_text() == "Evidence for cluster 0"
+    item = page.locator("details.item").first
+    item.locator("summary").first.click()
+    walk = item.locator("details.walk").nth(1)
+    assert walk.inner_text().startswith("CD3D –participates in→ TCR signalling ←capable of– T cell")
+    walk.locator("summary").click()
+    walk.locator(".inside").wait_for()
+    text = walk.inner_text()
+    for said in ("CellMarker 2.0", "CC-BY-4.0", "knowledge assertion", "biolink:expressed_in", "none given"):
+        assert said in text
+    links = walk.locator("a").evaluate_all("all => all.map(a => a.href)")
+    assert links == ["https://pubmed.ncbi.nlm.nih.gov/1/", "https://pubmed.ncbi.nlm.nih.gov/2/"]
+
+
+@pytest.mark.browser
+def test_warnings_contradictions_and_the_models_part_are_shown(make_annotation, tmp_path: Path, page) -> None:
+    chosen = make_annotation(decided_by="llm", reasons=("E1", "E3"), ambiguous_genes=("SEPT2",))
+    open_page(page, write(tmp_path, [chosen]))
+    text = page.locator("#detail").inner_text()
+    assert "FOXP3 not measured" in text
+    assert "CD4 HGNC:1678 is expected but hardly there: in 2 % of the set's cells, 40 % of the file's" in text
+    assert "A language model chose among the candidates; it named E1, E3 as reasons" in text
+    assert page.locator("summary .badge").all_inner_texts() == ["named by the model"] * 2
+    assert "SEPT2" in text
+    assert page.locator("#provenance").inner_text().count("abc123") == 1
+
+
+@pytest.mark.browser
+def test_the_drawing_joins_genes_meeting_points_and_cell_types(make_annotation, tmp_path: Path, page) -> None:
+    open_page(page, write(tmp_path, [make_annotation()]))
+    picture = page.locator(".picture svg")
+    assert picture.locator("title").all_text_contents() == [
+        "CD3D (HGNC:1673)",
+        "CD3E (HGNC:1674)",
+        "TCR signalling (GO:0050852)",
+        "T cell (CL:0000084)",
+        "B cell (CL:0000236)",
+    ]
+    assert picture.get_attribute("aria-label").startswith("2 genes, 1 nodes")
+    picture.locator("g.node", has_text="TCR signalling").hover()
+    lit = picture.locator("path.on").evaluate_all(
+        "all => all.map(l => [l.dataset.from, l.dataset.to]).sort()"
+    )
+    assert lit == [["GO:0050852", "CL:0000084"], ["HGNC:1673", "GO:0050852"], ["HGNC:1674", "GO:0050852"]]
+
+
+HOSTILE = [
+    "<script>document.title='pwned'</script>",
+    "</script><img src=x onerror=\"document.title='pwned'\">",
+    "\"'`>{{7*7}}<!--",
+    "\u202egnp.exe \u0645\u0631\u062d\u0628\u0627",
+    "x" * 10_000,
+    "",
+]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("evil", HOSTILE, ids=["script", "closing", "quotes", "rtl", "10kB", "empty"])
+def test_hostile_labels_are_text_everywhere(make_annotation, tmp_path: Path, page, evil: str) -> None:
+    base = make_annotation()
+    item = replace(base.evidence[0], name=evil, description=evil, category=evil or "Cell")
+    hostile = make_annotation(
+        evil,
+        label=evil,
+        note=evil,
+        evidence=(item,),
+        convergence=(replace(base.convergence[0], name=evil),),
+        candidates=(replace(base.candidates[0], label=evil),),
+        coverage=(replace(base.coverage[0], message=evil, curie=f"javascript:{evil}"),),
+        query_genes=(evil,),
+        ungrounded_genes=(evil,),
+    )
+    extra = {"parameters": {evil: evil}, "versions": {"x": evil}, "model": {"name": evil}}
+    path = write(tmp_path, [hostile, base], title=evil or "t", embedding=embedding([0, 1]), **extra)
+    open_page(page, path)
+    unfold_everything(page)
+    page.get_by_role("button", name="Confidence", exact=True).first.click()
+    page.get_by_role("button", name="Label", exact=True).first.click()
+    assert page.title() != "pwned"
+    assert page.locator("img").count() == 0
+    assert page.locator("script:not([type])").count() == 1
+    assert page.locator("a[href^=javascript]").count() == 0
+    assert page.locator("#row-0 td bdi").first.text_content() == evil
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator("#row-0").bounding_box()["height"] < 150
+
+
+@pytest.mark.browser
+def test_the_whole_page_works_from_the_keyboard(make_annotation, tmp_path: Path, page) -> None:
+    sets = [
+        make_annotation(name, label=label) for name, label in (("b", "B cell"), ("a", "T cell"), ("c", "NK"))
+    ]
+    open_page(page, write(tmp_path, sets, embedding=embedding([0, 1, 2])))
+
+    def reach(name: str) -> None:
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            focused = page.evaluate("document.activeElement.textContent.trim()")
+            if focused.startswith(name):
+                return
+        raise AssertionError(f"{name!r} is not reached by Tab")
+
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    reach("Confidence")
+    page.keyboard.press("Enter")
+    assert page.locator("#by-confidence").get_attribute("aria-pressed") == "true"
+    reach("Cell set")
+    page.keyboard.press("Space")
+    assert page.locator("tbody button.open").all_inner_texts()[:3] == ["a", "b", "c"]
+    reach("c")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "chosen"
+    assert page.locator("#detail .label").inner_text() == "NK"
+    assert page.locator("tr.chosen").get_attribute("id") == "row-2"
+    assert page.locator("#next").is_disabled()
+    reach("T cell")
+    page.keyboard.press("Enter")
+    assert page.locator("details.item[open]").count() == 1
+
+
+@pytest.mark.browser
+def test_a_click_on_a_cell_opens_its_set_and_the_legend_lights_a_label(
+    make_annotation, tmp_path: Path, page
+) -> None:
+    points = Embedding(
+        "X_umap", np.array([[0, 0], [1, 0], [0, 1]], np.float32), np.array([0, 1, 1], np.int32)
+    )
+    sets = [make_annotation("left"), make_annotation("right", label="B cell")]
+    open_page(page, write(tmp_path, sets, embedding=points))
+    page.locator("#embedding").scroll_into_view_if_needed()
+    box = page.locator("#embedding").bounding_box()
+    side = 0.94 * min(box["width"], box["height"])
+    page.mouse.move(box["x"] + box["width"] / 2 + side / 2, box["y"] + box["height"] / 2 + side / 2)
+    assert page.locator("#under").inner_text() == "right: B cell, confidence 0.90"
+    page.mouse.down()
+    page.mouse.up()
+    assert page.locator("#chosen").inner_text() == "Evidence for right"
+    before = page.locator("#embedding").evaluate("c => c.toDataURL()")
+    page.get_by_role("button", name="B cell").first.click()
+    assert page.locator("#embedding").evaluate("c => c.toDataURL()") != before
+
+
+@pytest.mark.browser
+def test_a_thousand_cell_sets_stay_usable(make_annotation, tmp_path: Path, page) -> None:
+    sets = [make_annotation(str(i), label=f"type{i % 90}x") for i in range(1000)]
+    open_page(page, write(tmp_path, sets, embedding=embedding(list(range(1000)), n=60_000)))
+    assert page.locator("#table tbody tr").count() == 1000
+    assert page.locator("details").count() < 50  # evidence of the chosen set only, and unfolded on demand
+    page.get_by_role("searchbox").fill("type89x")
+    assert page.locator("#count").inner_text() == "11 of 1,000"
+    page.locator("#row-989 button").click()
+    assert page.locator("#chosen").inner_text() == "Evidence for 989"
+    assert page.evaluate("page.data('report').embedding.points") <= 60_000
+
+
+@pytest.mark.browser
+def test_the_table_is_there_without_a_script(make_annotation, tmp_path: Path, browser) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    open_page(page, write(tmp_path, [make_annotation("cluster 0")]))
+    assert "T cell" in page.locator("#table").inner_text()
+    assert "which your browser does not run" in page.locator("#evidence").inner_text()
+    context.close()
+
+
+@pytest.mark.browser
+def test_what_to_look_at_first_and_why_is_said(make_annotation, tmp_path: Path, page) -> None:
+    sets = [
+        make_annotation("sure", confidence=0.95),
+        make_annotation("doubtful", label="B cell", confidence=0.3),
+        make_annotation("lost", label="unknown", curie="", status="unknown", confidence=float("nan")),
+    ]
+    open_page(page, write(tmp_path, sets, embedding=embedding([0, 1, 2])))
+    first = page.locator(".first")
+    assert first.inner_text().split(":")[1].split() == ["lost,", "doubtful", "0.30"]
+    assert page.locator("#row-0 td.because").inner_text() == "CD3D, CD3E"
+    assert "unknown" in page.locator("#row-2 .badge").inner_text()
+    shares = page.locator(".answer .because li").all_inner_texts()
+    assert [share.split()[0] for share in shares] == ["CD3D", "CD3E"]
+    before = page.locator("#embedding").evaluate("c => c.toDataURL()")
+    first.get_by_role("button", name="doubtful").click()
+    assert page.locator("#chosen").inner_text() == "Evidence for doubtful"
+    assert page.locator("#embedding").evaluate("c => c.toDataURL()") != before  # its name is in the accent
+    colours = page.locator("#table .swatch").evaluate_all("all => all.map(s => s.style.background)")
+    assert len(set(colours)) == 3
+
+
+def test_a_label_names_the_genes_with_an_edge_of_their_own_greatest_share_first(make_annotation) -> None:
+    base = make_annotation()
+    genes = base.evidence[0].genes
+    item = replace(
+        base.evidence[0],
+        genes=(
+            replace(genes[0], symbol="FAR", contribution=0.9, hops=(2,)),
+            replace(genes[0], symbol="SMALL", contribution=0.1, hops=(1,)),
+            replace(genes[0], symbol="GREAT", contribution=0.2, hops=(1, 2)),
+        ),
+    )
+    assert _because(replace(base, evidence=(item,))) == ["GREAT", "SMALL"]
+    assert _because(replace(base, evidence=())) == []

@@ -1,0 +1,200 @@
+"""Each score is its formula, summed gene by gene; what was not measured has no part in it."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from gather.metrics.multiple_testing import benjamini_hochberg
+from gather.retrieval.null import Null
+from gather.retrieval.path_matrices import HOP_CODES
+from gather.retrieval.query import GeneQuery, Panel, query_genes
+from gather.retrieval.scores import LENGTH_EXPONENT, SCORES, Retriever
+
+MARKS = {
+    "CL:0000001": [0, 1, 2],
+    "CL:0000002": [2, 3],
+    "CL:0000003": [0, 1, 2, 3, 4, 5],
+    "CL:0000004": [6, 7],
+}
+
+
+@pytest.fixture(scope="module")
+def graph(make_graph):
+    """Four cell types that share no ancestor, marked by eight genes; a ninth gene marks none."""
+    edges = [(f"HGNC:{g}", "is_marker_for", cell) for cell, genes in MARKS.items() for g in genes]
+    return make_graph([*edges, ("HGNC:8", "participates_in", "GO:0000001")])
+
+
+def asked(graph, *genes: int) -> GeneQuery:
+    return query_genes(graph, [f"HGNC{g}" for g in genes])
+
+
+def scores(graph, score: str, query: GeneQuery, **how) -> dict[str, float]:
+    retriever = Retriever(graph, score=score, **how)
+    (found,) = retriever.converge([query])
+    return {graph.ids[n]: float(s) for n, s in zip(found.nodes, found.score, strict=True)}
+
+
+def test_the_published_score_is_weight_times_rarity_summed_over_the_genes_that_reach(graph):
+    query = asked(graph, 0, 2, 3)
+    weight = dict(zip((0, 2, 3), 1 / np.log2([2, 3, 4]), strict=True))
+    reached = len({cell for cell, genes in MARKS.items() if {0, 2, 3} & set(genes)})
+    expected = {
+        cell: sum(
+            weight[g] * np.log(reached / sum(g in other for other in MARKS.values()) + 1)
+            for g in (0, 2, 3)
+            if g in genes
+        )
+        for cell, genes in MARKS.items()
+    }
+    assert scores(graph, "paper", query, hops=1) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_second_hop_counts_as_its_code_says(make_graph):
+    """HGNC:1 reaches the cell through a process, HGNC:2 directly; both reach it alone, so rarity is the same."""
+    through = make_graph(
+        [
+            ("HGNC:1", "participates_in", "GO:0000001"),
+            ("CL:0000001", "capable_of", "GO:0000001"),
+            ("HGNC:2", "is_marker_for", "CL:0000001"),
+        ]
+    )
+    near, far = (
+        scores(through, "paper", query_genes(through, [g]))["CL:0000001"] for g in ("HGNC2", "HGNC1")
+    )
+    assert far / near == pytest.approx(HOP_CODES[1] / HOP_CODES[0])
+
+
+def test_path_counts_are_multiplied_by_how_few_genes_reach(graph):
+    query = asked(graph, 0, 2)
+    retriever = Retriever(graph, score="dwpc", hops=1)
+    operators = retriever.operators
+    rows, columns = operators.rows(query.genes), np.searchsorted(operators.targets, retriever.nodes)
+    (paths,) = operators.weights[:1]
+    dense = paths.toarray()
+    expected = {}
+    for node, column in zip(retriever.nodes, columns, strict=True):
+        reaching = np.count_nonzero(dense[:, column])
+        information = 1 - np.log(reaching) / np.log(len(operators.genes))
+        expected[graph.ids[node]] = information * sum(
+            w * dense[r, column] for w, r in zip(query.weights, rows, strict=True)
+        )
+    found = scores(graph, "dwpc", query, hops=1)
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert found["CL:0000001"] > 0
+
+
+def test_what_every_gene_reaches_says_nothing_and_what_one_of_two_reaches_says_all(make_graph):
+    """Information content in the smallest graphs: 1 - ln 1 / ln 2 and 1 - ln 2 / ln 2; a lone gene is never too few."""
+    edges = [(f"HGNC:{g}", "is_marker_for", "CL:0000001") for g in (0, 1)]
+    two = make_graph([*edges, ("HGNC:0", "is_marker_for", "CL:0000002")])
+    found = scores(two, "dwpc", asked(two, 0, 1), hops=1)
+    assert found["CL:0000001"] == pytest.approx(0)
+    retriever = Retriever(two, score="dwpc", hops=1)
+    (paths,) = retriever.operators.weights[:1]
+    row, column = (
+        retriever.operators.rows(asked(two, 0).genes)[0],
+        np.searchsorted(retriever.operators.targets, two.index("CL:0000002")),
+    )
+    assert found["CL:0000002"] == pytest.approx(paths.toarray()[row, column], rel=1e-6)
+    one = make_graph(edges[:1])
+    assert scores(one, "dwpc", asked(one, 0), hops=1)["CL:0000001"] > 0
+
+
+def test_the_walk_with_restart_is_what_a_power_series_of_it_adds_up_to(graph):
+    """Mass after k steps is 1/2 sum_i 2^-i T^i s; T moves to each neighbour alike, s is weight over degree."""
+    query = asked(graph, 0, 2)
+    neighbours: dict[str, set[str]] = {}
+    for cell, genes in MARKS.items():
+        for g in genes:
+            neighbours.setdefault(f"HGNC:{g}", set()).add(cell)
+            neighbours.setdefault(cell, set()).add(f"HGNC:{g}")
+    weights = dict(zip(("HGNC:0", "HGNC:2"), query.weights, strict=True))
+    mass = {g: w / len(neighbours[g]) for g, w in weights.items()}
+    mass = {g: m / sum(mass.values()) for g, m in mass.items()}
+    total = dict.fromkeys(neighbours, 0.0)
+    for k in range(60):
+        for node, m in mass.items():
+            total[node] += 0.5 ** (k + 1) * m
+        step = dict.fromkeys(neighbours, 0.0)
+        for node, m in mass.items():
+            for other in neighbours[node]:
+                step[other] += m / len(neighbours[node])
+        mass = step
+    assert scores(graph, "ppr", query, hops=1) == pytest.approx({c: total[c] for c in MARKS}, abs=1e-8)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_nothing_asked_reaches_nothing(graph, score):
+    nothing = GeneQuery("q", np.zeros(0, np.int32), np.zeros(0), ())
+    (found,) = Retriever(graph, score=score).converge([nothing])
+    assert found.score.tolist() == [0.0] * len(MARKS)
+    assert found.p.tolist() == found.fdr.tolist() == [1.0] * len(MARKS)
+
+
+def test_over_representation_scores_by_the_logarithm_and_never_below_0(graph):
+    query = asked(graph, 0, 1, 3)
+    (found,) = Retriever(graph, score="hypergeometric").converge([query])
+    np.testing.assert_allclose(found.score, np.maximum(-np.log10(found.p), 0))
+    reached = {c for c, genes in MARKS.items() if {0, 1, 3} & set(genes)}
+    assert {graph.ids[n] for n in found.nodes[found.score > 0]} <= reached
+
+
+def test_the_default_is_the_statistic_over_the_damped_length(graph):
+    query = asked(graph, 0, 2, 3)
+    retriever = Retriever(graph)
+    weights = retriever.matrix.toarray()
+    for c, node in enumerate(retriever.nodes):
+        statistic = sum(w * weights[g, c] for w, g in zip(query.weights, query.genes, strict=True))
+        expected = statistic / np.sqrt((weights[:, c] ** 2).sum()) ** LENGTH_EXPONENT
+        assert scores(graph, "calibrated", query)[graph.ids[node]] == pytest.approx(expected)
+
+
+def test_a_type_without_a_measured_gene_scores_0_and_takes_no_part_in_the_correction(graph):
+    measured = [f"HGNC{g}" for g in range(6)]
+    nodes = query_genes(graph, measured).genes
+    retriever = Retriever(graph, panel=Panel(tuple(measured), nodes))
+    (found,) = retriever.converge([asked(graph, 0, 2)])
+    rows = {graph.ids[n]: i for i, n in enumerate(found.nodes)}
+    lost = rows["CL:0000004"]
+    assert (found.score[lost], found.p[lost], found.fdr[lost]) == (0.0, 1.0, 1.0)
+    kept = [i for i in range(len(found.nodes)) if i != lost]
+    np.testing.assert_allclose(found.fdr[kept], benjamini_hochberg(found.p[kept]))
+
+
+def test_how_often_a_file_detects_its_genes_is_the_background_of_the_null(graph):
+    names = tuple(f"HGNC{g}" for g in range(8))
+    nodes = query_genes(graph, list(names)).genes
+    rare = np.where(np.arange(8) < 4, 0.05, 0.9)
+    p = {}
+    for known, detected in ((True, rare), (False, None)):
+        panel = Panel(names, nodes, detected)
+        retriever, query = Retriever(graph, panel=panel), asked(graph, 0, 2)
+        background = panel.background(graph.n) if known else None
+        null = Null.of(retriever.matrix, retriever.genes, background)
+        p[known] = retriever.p_values(query)
+        np.testing.assert_allclose(p[known], null.p_values(retriever.statistic(query), query.weights))
+    assert not np.allclose(p[True], p[False])
+
+
+def test_support_is_the_weight_the_number_and_the_cosine_of_the_genes_that_speak(graph):
+    query = asked(graph, 0, 2, 6)
+    retriever = Retriever(graph)
+    support, weights = retriever.support(query), retriever.matrix.toarray()
+    for c in range(len(retriever.nodes)):
+        of_query = weights[query.genes, c]
+        assert support.genes[c] == np.count_nonzero(of_query)
+        assert support.share[c] == pytest.approx(query.weights[of_query > 0].sum() / query.weights.sum())
+        cosine = query.weights @ of_query / np.linalg.norm(query.weights) / np.linalg.norm(weights[:, c])
+        assert support.similarity[c] == pytest.approx(cosine)
+
+
+def test_over_representation_is_the_tail_of_the_hypergeometric_distribution(graph):
+    query = asked(graph, 0, 1, 3)
+    retriever = Retriever(graph, score="hypergeometric")
+    (found,) = retriever.converge([query])
+    for node, p in zip(found.nodes, found.p, strict=True):
+        genes = MARKS[graph.ids[node]]
+        hits = len({0, 1, 3} & set(genes))
+        expected = stats.hypergeom.sf(hits - 1, len(retriever.genes), len(genes), 3)
+        assert p == pytest.approx(expected), graph.ids[node]

@@ -1,0 +1,1 @@
+"""Hostile files, folders, endpoints, clients, signals and disks against the four commands."""

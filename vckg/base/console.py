@@ -1,0 +1,167 @@
+"""The one way every command starts, reports progress and fails.
+
+`run` turns a `KnownError`, or a mistyped option, into one line on stderr and exit code 2.
+Progress goes to stderr, results to stdout; `be_quiet` stops the progress.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+from vckg.base.errors import KnownError
+
+if TYPE_CHECKING:
+    import typer
+    from rich.console import Console
+    from rich.progress import Progress
+
+#: Columns of a table that goes to a file or a pipe, where no terminal says how wide it is.
+PIPE_WIDTH = 160
+#: What the system says of a disk, a quota or a file-size limit that leaves no room.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+Advance = Callable[[float], None]
+
+
+_quiet = False
+
+
+def be_quiet() -> None:
+    """Show no progress and no notes from now on (``--quiet``)."""
+    global _quiet
+    _quiet = True
+
+
+def run(app: typer.Typer, name: str) -> None:
+    """Run a command-line application and exit.
+
+    A `KnownError`, a usage error or a full disk becomes one line on stderr and exit code 2.
+    """
+    try:
+        sys.exit(app(prog_name=name, standalone_mode=False))
+    except KnownError as error:
+        fail(name, str(error))
+    except BrokenPipeError:  # the reader of our output went away (`| head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        fail(name, f"{where}cannot write ({error.strerror}); make room and run it again")
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # a usage error, of click or of typer's own copy of it
+            raise
+        context = getattr(error, "ctx", None)
+        asked = context.command_path if context else name
+        fail(name, f"{error.format_message().rstrip('.')}; see `{asked} --help`")
+
+
+def fail(name: str, message: str) -> NoReturn:
+    """Say in one line what the user can mend, and exit with 2."""
+    sys.stderr.write(f"{name}: error: {' '.join(message.splitlines())}\n")
+    sys.exit(2)
+
+
+def out() -> Console:
+    """Console for results (stdout)."""
+    from rich.console import Console
+
+    if sys.stdout.isatty():
+        return Console()
+    return Console(soft_wrap=True, width=PIPE_WIDTH)
+
+
+def err() -> Console:
+    """Console for progress and notes (stderr)."""
+    from rich.console import Console
+
+    return Console(stderr=True, quiet=_quiet)
+
+
+@contextmanager
+def progress(description: str, total: float | None = None) -> Iterator[Advance]:
+    """Show a progress bar on stderr while the block runs; call the yielded function with the steps done.
+
+    On a pipe nothing is animated: one line says what starts.
+    """
+    console = err()
+    if not console.is_terminal:
+        console.print(f"{description} ...", highlight=False)
+        yield lambda _steps: None
+        return
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda steps: bar.advance(task, steps)
+
+
+class Transfer:
+    """One download on a display of several: the four things pooch asks of a progress bar."""
+
+    def __init__(self, display: Progress | None, name: str) -> None:
+        self._display = display
+        self._task = display.add_task(name, total=None) if display else None
+        self._total = 0
+
+    @property
+    def total(self) -> int:
+        """Bytes to come."""
+        return self._total
+
+    @total.setter
+    def total(self, size: int) -> None:
+        self._total = size
+        if self._display and self._task is not None:
+            self._display.update(self._task, total=size or None)
+
+    def update(self, size: int) -> None:
+        """Note bytes that arrived."""
+        if self._display and self._task is not None:
+            self._display.advance(self._task, size)
+
+    def reset(self) -> None:
+        """Start again from nothing: pooch does so before its last update."""
+        if self._display and self._task is not None:
+            self._display.reset(self._task, total=self._total or None)
+
+    def close(self) -> None:
+        """Leave the finished bar as it is."""
+
+
+@contextmanager
+def transfers(description: str) -> Iterator[Callable[[str], Transfer]]:
+    """Show downloads on stderr while the block runs; call the yielded function with a name for each.
+
+    On a pipe nothing is animated: one line says what starts.
+    """
+    console = err()
+    if not console.is_terminal:
+        console.print(f"{description} ...", highlight=False)
+        yield lambda name: Transfer(None, name)
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    console.print(description, highlight=False)
+    with Progress(*columns, console=console, transient=True) as display:
+        yield lambda name: Transfer(display, name)

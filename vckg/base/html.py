@@ -1,0 +1,103 @@
+"""Self-contained HTML pages: one file, no request, hostile text stays text.
+
+The graph card, the annotation report and the leaderboard extend one template, ``templates/base.html.j2``,
+and share its style sheet and script. What a page may rely on is written at the top of those three files. A
+page carries its data as JSON blocks that its script reads; its style and script are inlined and named by
+hash in a Content-Security-Policy that forbids everything else, so a page can neither fetch nor run what it
+was not written with.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from vckg.base.atomic import write_text
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+# What could end a script element or open a comment in it, and the two line ends only JSON allows in strings.
+_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+
+
+def script_json(value: object) -> Markup:
+    r"""Return `value` as JSON that is safe inside ``<script type="application/json">``.
+
+    ``</script>`` and ``<!--`` cannot occur: ``<``, ``>`` and ``&`` are written as ``\u003c`` and the like.
+    A float that is not finite is a `ValueError`: JSON has no word for it.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(text.translate(_ESCAPES))
+
+
+def render(
+    template: Path,
+    *,
+    title: str,
+    data: Mapping[str, object] | None = None,
+    styles: Iterable[Path] = (),
+    scripts: Iterable[Path] = (),
+    **variables: Any,
+) -> str:
+    """Return the HTML of one page.
+
+    Parameters
+    ----------
+    template
+        A jinja2 file that starts with ``{% extends "base.html.j2" %}``; it may include files beside it.
+    title
+        Title of the document, plain text.
+    data
+        JSON blocks by element id; the script reads one with ``page.data(id)`` and only when it needs it.
+    styles, scripts
+        Files put behind the shared style sheet and script, in this order.
+    variables
+        What the template prints. Autoescape is on and an unknown name is an error.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([template.parent, TEMPLATES]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = _inline("style.css", styles, closing="</style")
+    script = _inline("page.js", scripts, closing="</script")
+    return environment.get_template(template.name).render(
+        title=title,
+        style=Markup(style),
+        script=Markup(script),
+        policy=content_security_policy(style, script),
+        data={name: script_json(value) for name, value in (data or {}).items()},
+        **variables,
+    )
+
+
+def content_security_policy(style: str, script: str) -> str:
+    """Return the policy that admits this style, this script, images inside the page, and nothing else."""
+    return (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def write(path: Path, html: str) -> None:
+    """Write a page at once or not at all."""
+    write_text(path, html)
+
+
+def _inline(shared: str, own: Iterable[Path], *, closing: str) -> str:
+    text = "\n".join(path.read_text(encoding="utf-8").strip("\n") for path in (TEMPLATES / shared, *own))
+    assert closing not in text.lower(), "a style or script file would end its own element"
+    return text
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

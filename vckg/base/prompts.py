@@ -1,0 +1,101 @@
+"""Prompts are files: a few lines of front matter, then the text.
+
+::
+
+    ---
+    name: annotate
+    version: 1
+    variables: candidates, evidence
+    ---
+    Name the cell type ...
+    {{candidates}}
+    {{evidence}}
+
+A prompt's id is its name and the beginning of the hash of its text and version, so that a result can say
+which words were asked. Substitution is one pass over the template: a value that itself holds
+``{{evidence}}`` stays as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from functools import cache
+
+from vckg.base.errors import InputError
+from vckg.base.resources import resource
+
+_FILE = re.compile(r"---\n(?P<head>.*?)\n---\n(?P<text>.*)", re.DOTALL)
+_HEADER = re.compile(r"(?P<key>[a-z]+):\s*(?P<value>.*)")
+_VARIABLE = re.compile(r"\{\{\s*([a-z_]+)\s*\}\}")
+_KEYS = ("name", "version", "variables")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One prompt file."""
+
+    name: str
+    version: str
+    variables: tuple[str, ...]
+    text: str
+    id: str = field(init=False)
+    """``name@`` and eight digits of the SHA-256 of version and text."""
+
+    def __post_init__(self) -> None:
+        used = set(_VARIABLE.findall(self.text))
+        if used != set(self.variables):
+            raise InputError(
+                f"prompt {self.name}: front matter declares {sorted(self.variables)}, "
+                f"the text uses {sorted(used)}; make the two agree"
+            )
+        digest = hashlib.sha256(f"{self.version}\n{self.text}".encode()).hexdigest()[:8]
+        object.__setattr__(self, "id", f"{self.name}@{digest}")
+
+    def render(self, **values: str) -> str:
+        """Return the text with every variable replaced.
+
+        Raises
+        ------
+        InputError
+            A variable is missing, or a value has no place in this prompt.
+        """
+        if values.keys() != set(self.variables):
+            missing, unknown = set(self.variables) - values.keys(), values.keys() - set(self.variables)
+            raise InputError(f"prompt {self.id}: missing {sorted(missing)}, unknown {sorted(unknown)}")
+        return _VARIABLE.sub(lambda found: values[found[1]], self.text)
+
+
+@cache
+def load_prompt(name: str) -> Prompt:
+    """Return a shipped prompt by its path under ``prompts/`` without suffix, e.g. ``"gather/annotate"``."""
+    path = resource("prompts", *name.split("/")).with_suffix(".md")
+    if not path.is_file():
+        raise InputError(f"{path}: no such prompt")
+    return parse_prompt(path.read_text(encoding="utf-8"), where=str(path))
+
+
+def parse_prompt(source: str, *, where: str = "prompt") -> Prompt:
+    """Read a prompt file; `where` names it in errors.
+
+    Raises
+    ------
+    InputError
+        No front matter, or keys other than name, version and variables.
+    """
+    found = _FILE.fullmatch(source)
+    if not found:
+        raise InputError(f"{where}: no front matter; begin with '---', name, version, variables, '---'")
+    head = dict(_header(line, where) for line in found["head"].splitlines() if line.strip())
+    if head.keys() != set(_KEYS):
+        raise InputError(f"{where}: front matter has {sorted(head)}, wanted exactly {list(_KEYS)}")
+    variables = tuple(v.strip() for v in head["variables"].split(",") if v.strip())
+    return Prompt(head["name"], head["version"], variables, found["text"].strip("\n"))
+
+
+def _header(line: str, where: str) -> tuple[str, str]:
+    found = _HEADER.fullmatch(line.strip())
+    if not found:
+        raise InputError(f"{where}: front matter line {line!r} is not 'key: value'")
+    return found["key"], found["value"].strip()

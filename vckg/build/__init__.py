@@ -1,0 +1,1 @@
+"""From a table of pinned sources to a graph folder."""

@@ -1,0 +1,93 @@
+"""What every command of the family has: ``--version``, ``--quiet``, ``-h``, shell completion, plain help.
+
+`Application` is a typer application whose commands all take ``--quiet``; `vckg.base.console.run` runs it and turns what
+a user can mend into one line. ``serve/command_app.py`` is its likeness: that package imports none of the others.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from vckg.base.console import be_quiet
+
+HELP = {"help_option_names": ["--help", "-h"]}
+VersionOption = Annotated[
+    bool, typer.Option("--version", help="Show the version and the graph that is used by default, and exit.")
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr; errors still show.")
+]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Application(typer.Typer):
+    """The application of one command of the family.
+
+    Parameters
+    ----------
+    name
+        What the user types.
+    help
+        One line.
+    """
+
+    def __init__(self, name: str, help: str) -> None:
+        super().__init__(
+            name=name,
+            help=help,
+            add_completion=True,
+            pretty_exceptions_enable=False,
+            rich_markup_mode=None,
+            context_settings=HELP,
+        )
+
+        @self.callback(invoke_without_command=True)
+        def family(context: typer.Context, version: VersionOption = False) -> None:
+            if version:
+                for line in versions(name):
+                    typer.echo(line)
+                raise typer.Exit
+            if context.invoked_subcommand is None:
+                typer.echo(context.get_help())
+                raise typer.Exit(2)
+
+    def command(self, *args: Any, **kwargs: Any) -> Callable[[Function], Function]:
+        """Register a command, as typer does, that also takes ``--quiet``."""
+        register = super().command(*args, context_settings=HELP, **kwargs)
+
+        def add(function: Function) -> Function:
+            register(_with_quiet(function))
+            return function
+
+        return add
+
+
+def _with_quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def command(*args: Any, quiet: bool, **kwargs: Any) -> Any:
+        if quiet:
+            be_quiet()
+        return function(*args, **kwargs)
+
+    own = inspect.signature(function, eval_str=True)
+    option = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=QuietOption)
+    signature = own.replace(parameters=[*own.parameters.values(), option])
+    command.__dict__["__signature__"] = signature
+    command.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+    return command
+
+
+def versions(name: str) -> list[str]:
+    """The command's version, and the hash of the graph that is used by default; none is built for it."""
+    from importlib.metadata import version
+
+    from vckg.build.default_graph import default_hash
+
+    folder, found = default_hash()
+    said = f"graph {found[:12]} in {folder}" if found else f"graph not built yet ({folder})"
+    return [f"{name} {version('vckg')}", said]

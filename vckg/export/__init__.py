@@ -1,0 +1,1 @@
+"""Write a graph in formats that other tools read."""

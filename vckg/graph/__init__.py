@@ -1,0 +1,1 @@
+"""The graph in memory and on disk: nodes, edges, names and what they ground to."""

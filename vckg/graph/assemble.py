@@ -1,0 +1,189 @@
+"""Frames or columns in, the parts of a graph out: codes, order, neighbour lists, dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vckg.base.errors import GraphError, did_you_mean
+from vckg.graph.edge_table import EdgeRows, EdgeTable, Pairs, merge
+from vckg.graph.grounding import NameRows, NameTable, names_of_nodes
+from vckg.graph.parts import Parts, content_hash
+from vckg.graph.schema import CATEGORIES, CATEGORY_CODE, RELATION_CODE, RELATION_NAMES, RELATIONS
+from vckg.graph.statements import term_table
+from vckg.graph.string_array import Strings
+
+TEXT_LISTS = ("publications", "evidence")
+
+
+def parts_from_frames(
+    nodes: pd.DataFrame,
+    edges: pd.DataFrame,
+    sources: Mapping[str, Mapping[str, Any]],
+    names: pd.DataFrame | None,
+) -> Parts:
+    """Return the parts of the graph two frames describe; `Graph.from_frames` documents the columns."""
+    table, category = node_table(_node_columns(nodes))
+    ids = Strings(table["id"])
+    ends = {end: _codes_of(ids, edges[end], end) for end in ("subject", "object")}
+    source_names = sorted(set(edges["source"]))
+    m = len(edges)
+    rows = EdgeRows(
+        subject=ends["subject"],
+        object=ends["object"],
+        relation=_known(edges["relation"], RELATION_CODE, "relation"),
+        source=pd.Categorical(edges["source"], categories=source_names).codes.astype(np.int64),
+        sign=_column(edges, "sign", 0, np.int64),
+        evidence_count=_column(edges, "evidence_count", 1, np.int64),
+        weight=_column(edges, "weight", np.nan, np.float32),
+        specificity=_column(edges, "specificity", np.nan, np.float32),
+        lists={},
+    )
+    dictionaries: dict[str, pa.Array] = {}
+    lists: dict[str, Pairs] = {}
+    for name in TEXT_LISTS:
+        row, words = _exploded(edges, name, m)
+        vocabulary, codes = np.unique(words, return_inverse=True)
+        dictionaries[name] = pa.array(vocabulary.tolist(), type=pa.string())
+        lists[name] = Pairs(row, codes.astype(np.int32))
+    row, words = _exploded(edges, "tissues", m)
+    lists["tissues"] = Pairs(row, _codes_of(ids, pd.Series(words, dtype=object), "tissue").astype(np.int32))
+    oriented = orient(EdgeRows(**{f: getattr(rows, f) for f in rows.__slots__ if f != "lists"}, lists=lists))
+    known = names_of_nodes(table, category)
+    if names is not None:
+        known = NameRows.joined([known, NameRows.of_frame(names, ids)])
+    manifest = {
+        "sources": {s: dict(sources.get(s, {})) for s in sorted({*sources, *source_names})},
+        "source_names": source_names,
+    }
+    return assemble(table, category, merge(oriented), dictionaries, NameTable.build(known), manifest)
+
+
+def assemble(
+    nodes: pa.Table,
+    category: npt.NDArray[np.uint8],
+    edges: EdgeTable,
+    dictionaries: Mapping[str, pa.Array],
+    names: NameTable,
+    manifest: dict[str, Any],
+) -> Parts:
+    """Return the parts of a graph: sorted nodes and merged edges, with neighbour lists both ways and the name table."""
+    n, m = nodes.num_rows, edges.subject.size
+    arrays: dict[str, npt.NDArray[Any]] = {"category": category}
+    for name in (
+        "subject",
+        "object",
+        "relation",
+        "source",
+        "sign",
+        "evidence_count",
+        "weight",
+        "specificity",
+    ):
+        arrays[name] = getattr(edges, name)
+    arrays["n_publications"] = np.diff(edges.lists["publications"].indptr).astype(np.int32)
+    arrays["relation_start"] = np.searchsorted(edges.relation, np.arange(len(RELATION_NAMES) + 1)).astype(
+        np.int64
+    )
+    for way, ends in (("out", edges.subject), ("in", edges.object)):
+        arrays[f"{way}_indptr"] = np.concatenate(([0], np.cumsum(np.bincount(ends, minlength=n)))).astype(
+            np.int64
+        )
+        arrays[f"{way}_rows"] = np.argsort(ends, kind="stable").astype(np.int32)
+    for name, lists in edges.lists.items():
+        arrays[f"{name}_indptr"], arrays[f"{name}_codes"] = lists
+    arrays |= {"name_indptr": names.indptr, "name_kind": names.kind, "name_node": names.node}
+    manifest = manifest | {"nodes": n, "edges": m}
+    parts = Parts(nodes, arrays, {**dictionaries, "names": names.keys.arrow}, manifest)
+    manifest["content_hash"] = content_hash(parts)
+    return parts
+
+
+def node_table(nodes: pa.Table) -> tuple[pa.Table, npt.NDArray[np.uint8]]:
+    """Return nodes (`vckg.graph.statements.TERM_COLUMNS`) in CURIE order, and their category codes: uint8[n]."""
+    order = pc.array_sort_indices(nodes["id"].combine_chunks())
+    nodes = nodes.take(order).combine_chunks()
+    ids = nodes["id"].combine_chunks()
+    again = pc.equal(ids[1:], ids[:-1]).index(True).as_py() if len(ids) else -1
+    if again >= 0:
+        raise GraphError(f"node {ids[again].as_py()!r} is given twice; every CURIE is one node")
+    named = nodes["category"].combine_chunks().dictionary_encode()
+    codes = _known(pd.Series(named.dictionary.to_pylist(), dtype=object), CATEGORY_CODE, "category")
+    category = codes[named.indices.to_numpy()].astype(np.uint8)
+    return nodes.drop_columns("category"), category
+
+
+def _node_columns(nodes: pd.DataFrame) -> pa.Table:
+    """A frame of nodes as columns; what it does not say is empty."""
+    return term_table(
+        nodes["id"].tolist(),
+        nodes["category"].tolist(),
+        nodes["name"].fillna("").tolist(),
+        descriptions=_texts(nodes, "description"),
+        synonyms=_list_column(nodes, "synonyms"),
+        xrefs=_list_column(nodes, "xrefs"),
+    )
+
+
+def orient(rows: EdgeRows) -> EdgeRows:
+    """Store symmetric relations once: the lower CURIE (node index) is the subject."""
+    symmetric = np.array([r.symmetric for r in RELATIONS])[rows.relation]
+    swap = symmetric & (rows.subject > rows.object)
+    subject = np.where(swap, rows.object, rows.subject)
+    target = np.where(swap, rows.subject, rows.object)
+    rest = {f: getattr(rows, f) for f in rows.__slots__ if f not in ("subject", "object")}
+    return EdgeRows(subject=subject, object=target, **rest)
+
+
+def _known(values: pd.Series[Any], codes: Mapping[str, int], what: str) -> npt.NDArray[np.int64]:
+    mapped = values.map(codes)
+    if mapped.isna().any():
+        odd = str(values[mapped.isna()].iloc[0])
+        raise GraphError(f"no {what} {odd!r}{did_you_mean(odd, codes)}; known: {', '.join(codes)}")
+    return np.asarray(mapped, dtype=np.int64)
+
+
+def _codes_of(ids: Strings, values: pd.Series[Any], what: str) -> npt.NDArray[np.int64]:
+    found = ids.positions(pa.array(values.to_numpy(dtype=object), type=pa.string())).astype(np.int64)
+    if (found < 0).any():
+        raise GraphError(
+            f"{what} {values.iloc[int(np.flatnonzero(found < 0)[0])]!r} of an edge is not a node"
+        )
+    return np.asarray(found, dtype=np.int64)
+
+
+def _column(frame: pd.DataFrame, name: str, default: float, dtype: Any) -> npt.NDArray[Any]:
+    if name not in frame:
+        return np.full(len(frame), default, dtype=dtype)
+    values = frame[name].fillna(default)
+    if np.issubdtype(dtype, np.integer) and (values != np.floor(values)).any():
+        raise GraphError(
+            f"{name} {values[values != np.floor(values)].iloc[0]} of an edge; give whole numbers"
+        )
+    return values.to_numpy(dtype=dtype)
+
+
+def _exploded(frame: pd.DataFrame, name: str, m: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
+    if name not in frame:
+        return np.zeros(0, np.int64), np.zeros(0, dtype=object)
+    column = frame[name].reset_index(drop=True).explode().dropna()
+    return column.index.to_numpy(dtype=np.int64), column.to_numpy(dtype=object).astype(str)
+
+
+def _texts(frame: pd.DataFrame, name: str) -> list[str]:
+    return frame[name].fillna("").tolist() if name in frame else [""] * len(frame)
+
+
+def _list_column(frame: pd.DataFrame, name: str) -> list[list[str]]:
+    if name not in frame:
+        return [[] for _ in range(len(frame))]
+    return [list(v) if isinstance(v, (list, tuple, np.ndarray)) else [] for v in frame[name]]
+
+
+__all__ = ["CATEGORIES", "assemble", "node_table", "orient", "parts_from_frames"]

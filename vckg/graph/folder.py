@@ -1,0 +1,174 @@
+"""The graph folder: writing it atomically, reading it memory-mapped, refusing what is damaged or foreign.
+
+docs/graph-format.md describes the files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from vckg.base.atomic import reason, replacing
+from vckg.base.errors import GraphError
+from vckg.graph.bounds import first_fault
+from vckg.graph.manifest import MANIFEST, REBUILD, check_manifest, manifest_seal, read_manifest
+from vckg.graph.parts import ARRAYS, DICTIONARIES, Parts
+from vckg.graph.schema import CATEGORIES, FORMAT, FORMAT_VERSION, RELATION_NAMES
+from vckg.graph.stamps import fingerprint, is_stamped, stamp
+
+
+def write_folder(parts: Parts, folder: Path) -> Path:
+    """Write a graph folder beside its place and rename it into it."""
+    with new_folder(folder) as scratch:
+        write_files(parts, scratch)
+    return folder.absolute()
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder`; it takes its place when the block ends well and is removed else.
+
+    Raises
+    ------
+    GraphError
+        The folder cannot be written (no space, no permission), or something else lies in its place.
+    """
+    folder = folder.absolute()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(folder) as scratch:
+            scratch.mkdir()
+            yield scratch
+            if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
+                raise GraphError(f"{folder}: exists and is not a graph folder; name another output folder")
+    except OSError as error:
+        raise GraphError(
+            f"{folder}: cannot write it ({reason(error)}); nothing was kept; make room or name another folder"
+        ) from error
+
+
+def write_files(parts: Parts, folder: Path) -> None:
+    """Write a graph's own files into an existing empty folder, the manifest last.
+
+    Raises
+    ------
+    GraphError
+        The manifest would not follow its schema, so that no program could read the folder.
+    """
+    inner = folder / "graph"
+    inner.mkdir()
+    for name, array in parts.arrays.items():
+        np.save(inner / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
+    _write_arrow(inner / "nodes.arrow", parts.nodes)
+    for name, words in parts.dictionaries.items():
+        _write_arrow(inner / f"{name}.arrow", pa.table({name: words}))
+    files = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
+    manifest = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        **parts.manifest,
+        "categories": list(CATEGORIES),
+        "relations": list(RELATION_NAMES),
+        "files": {name: {"bytes": p.stat().st_size, "sha256": sha256_of(p)} for name, p in files.items()},
+    }
+    manifest["seal"] = manifest_seal(manifest)
+    check_manifest(folder / MANIFEST, manifest)
+    (folder / MANIFEST).write_text(
+        json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+
+
+def read_folder(folder: Path, *, verify: bool = False) -> Parts:
+    """Return the parts of a graph folder, its arrays memory-mapped.
+
+    Sizes and the manifest are checked each time; checksums and every index where the folder has no stamp
+    (`vckg.graph.stamps`) or `verify` asks for it.
+
+    Raises
+    ------
+    GraphError
+        The folder is missing, damaged, or of another format version.
+    """
+    folder = folder.absolute()
+    manifest = read_manifest(folder)
+    check_files(folder, manifest, verify=False)
+    seen = fingerprint(folder, manifest["files"], manifest["seal"])
+    known = is_stamped(seen) and not verify
+    if not known:
+        check_files(folder, manifest, verify=True)
+    inner = folder / "graph"
+    arrays = {name: _map_array(inner / f"{name}.npy") for name in ARRAYS}
+    nodes = _map_table(inner / "nodes.arrow")
+    texts = {name: _map_table(inner / f"{name}.arrow") for name in DICTIONARIES}
+    if not known:
+        found = first_fault(nodes, texts, arrays, manifest)
+        if found is not None:
+            raise GraphError(f"{folder / found}; {REBUILD}")
+        if fingerprint(folder, manifest["files"], manifest["seal"]) == seen:
+            stamp(seen)
+    words = {name: table[name].combine_chunks() for name, table in texts.items()}
+    return Parts(nodes, arrays, words, manifest)
+
+
+def check_files(folder: Path, manifest: dict[str, Any], *, verify: bool) -> None:
+    """Raise GraphError where a file of the manifest is missing, has another size or, with `verify`, other bytes."""
+    for name, entry in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise GraphError(f"{path}: missing; {REBUILD}")
+        if path.stat().st_size != entry["bytes"]:
+            raise GraphError(f"{path}: {path.stat().st_size} bytes, {entry['bytes']} expected; {REBUILD}")
+        if verify and (found := sha256_of(path)) != entry["sha256"]:
+            raise GraphError(f"{path}: damaged, sha256 {found}, {entry['sha256']} expected; {REBUILD}")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_arrow(path: Path, table: pa.Table) -> None:
+    flat = table.combine_chunks()
+    with pa.OSFile(os.fspath(path), "wb") as sink, pa.ipc.new_file(sink, flat.schema) as writer:
+        writer.write_table(flat)
+
+
+def _map_table(path: Path) -> pa.Table:
+    try:
+        table: pa.Table = pa.ipc.open_file(pa.memory_map(os.fspath(path))).read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise GraphError(f"{path}: damaged ({error}); {REBUILD}") from error
+    return table
+
+
+#: What numpy raises for a header that is none: it parses a Python literal.
+_HEADER_ERRORS = (
+    ValueError,
+    EOFError,
+    OSError,
+    OverflowError,
+    TypeError,
+    SyntaxError,
+    RecursionError,
+    MemoryError,
+    TokenError,
+)
+
+
+def _map_array(path: Path) -> npt.NDArray[Any]:
+    """The array, mapped; a plain view of it, since indexing a ``np.memmap`` costs ten times as much."""
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except _HEADER_ERRORS as error:
+        raise GraphError(f"{path}: damaged ({error}); {REBUILD}") from error

@@ -1,0 +1,86 @@
+"""What a graph is made of, before anything is asked of it: node texts, arrays, dictionaries, the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+NODE_COLUMNS = ("id", "name", "description", "synonyms", "xrefs")
+EDGE_ARRAYS: Mapping[str, str] = {
+    "subject": "<i4",
+    "object": "<i4",
+    "relation": "|u1",
+    "source": "|u1",
+    "sign": "|i1",
+    "evidence_count": "<i4",
+    "n_publications": "<i4",
+    "weight": "<f4",
+    "specificity": "<f4",
+}
+"""Arrays of one entry per edge, and their types."""
+ARRAYS: Mapping[str, str] = {
+    **EDGE_ARRAYS,
+    "category": "|u1",
+    "relation_start": "<i8",
+    "out_indptr": "<i8",
+    "out_rows": "<i4",
+    "in_indptr": "<i8",
+    "in_rows": "<i4",
+    "publications_indptr": "<i8",
+    "publications_codes": "<i4",
+    "tissues_indptr": "<i8",
+    "tissues_codes": "<i4",
+    "evidence_indptr": "<i8",
+    "evidence_codes": "<i4",
+    "name_indptr": "<i4",
+    "name_kind": "|u1",
+    "name_node": "<i4",
+}
+"""All arrays of a graph and their types; docs/graph-format.md says what they mean."""
+DICTIONARIES = ("publications", "evidence", "names")
+
+
+class Parts(NamedTuple):
+    """All of a graph as `vckg.graph.folder` reads and writes it and `vckg.graph.assemble` makes it."""
+
+    nodes: pa.Table
+    """n rows of `NODE_COLUMNS`, ascending by CURIE."""
+    arrays: Mapping[str, npt.NDArray[Any]]
+    """The arrays named in `ARRAYS`."""
+    dictionaries: Mapping[str, pa.Array]
+    """The texts named in `DICTIONARIES`."""
+    manifest: dict[str, Any]
+    """What `vckg.graph.manifest` describes; ``source_names`` gives the source codes their names."""
+
+
+def content_hash(parts: Parts) -> str:
+    """Return the sha256 over arrays, texts and source names: equal exactly where two graphs say the same."""
+    digest = hashlib.sha256()
+    for name in sorted(parts.arrays):
+        array = np.ascontiguousarray(parts.arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.data)
+    texts = {f"nodes.{c}": parts.nodes[c] for c in NODE_COLUMNS} | dict(parts.dictionaries)
+    for name in sorted(texts):
+        digest.update(f"{name} {len(texts[name])}\n".encode())
+        _hash_strings(digest, texts[name])
+    digest.update("\n".join(parts.manifest["source_names"]).encode())
+    return digest.hexdigest()
+
+
+def _hash_strings(digest: Any, values: pa.Array | pa.ChunkedArray) -> None:
+    flat = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    if isinstance(flat, pa.ChunkedArray):
+        flat = pa.concat_arrays(flat.chunks) if flat.num_chunks else pa.array([], flat.type)
+    if pa.types.is_list(flat.type):
+        digest.update(np.diff(flat.offsets.to_numpy()).astype("<i4").tobytes())
+        flat = flat.flatten()
+    offsets = np.frombuffer(flat.buffers()[1], np.int32)[flat.offset : flat.offset + len(flat) + 1]
+    digest.update(np.diff(offsets).tobytes())
+    if len(flat) and (data := flat.buffers()[2]) is not None:
+        digest.update(data[int(offsets[0]) : int(offsets[-1])])

@@ -1,0 +1,1 @@
+"""Print what the `vckg` commands find."""

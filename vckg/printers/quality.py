@@ -1,0 +1,123 @@
+"""What `vckg audit`, `diff`, `export` and `card` print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from vckg.base.console import err, out
+from vckg.printers.graph import print_json, print_table
+from vckg.quality.audit import Report, markdown
+from vckg.quality.diff import Change, GraphDiff, TermDiff, as_json
+
+SHOWN = 12
+"""Changes of one kind that are printed; `--json` has all."""
+_STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+
+
+def print_audit(report: Report, *, json: bool, as_markdown: bool) -> None:
+    """Print the findings of an audit, gravest first."""
+    if json:
+        print_json(report.as_json())
+        return
+    if as_markdown:
+        out().print(markdown(report), markup=False, highlight=False, end="")
+        return
+    console = out()
+    console.print(
+        f"{report.graph}: {report.nodes:,} nodes, {report.edges:,} edges", highlight=False, markup=False
+    )
+    for f in report.findings:
+        console.print(f"\n{f.severity}", style=_STYLE[f.severity], end="  ", highlight=False)
+        console.print(f"{f.id}  {f.title} ({f.count:,}); {f.fix}", markup=False, highlight=False)
+        for example in f.examples:
+            console.print(f"    {example}", markup=False, highlight=False)
+        if f.truncated:
+            console.print("    ...")
+    counts = report.counts
+    summary = f"{counts['error']} errors, {counts['warning']} warnings, {counts['info']} notes, "
+    summary += f"{len(report.passed)} checks passed"
+    summary += f", {len(report.not_run)} not run" if report.not_run else ""
+    console.print(f"\n{summary}", style="bold", highlight=False)
+
+
+def print_diff(change: TermDiff | GraphDiff, *, json: bool) -> None:
+    """Print what changed, kind by kind."""
+    if json:
+        print_json(as_json(change))
+    elif not change:
+        out().print("no difference")
+    elif isinstance(change, TermDiff):
+        _print_terms("", change)
+    else:
+        _print_graphs(change)
+
+
+def _print_graphs(change: GraphDiff) -> None:
+    if change.sources:
+        out().print("sources", style="bold")
+        print_table(
+            ("source", "what", "was", "is"), ((s.source, s.field, s.was, s.now) for s in change.sources)
+        )
+        out().print()
+    for category, terms in change.nodes.items():
+        _print_terms(f"{category} ", terms)
+    if change.edges:
+        out().print("edges", style="bold")
+        numbers = ("added", "removed", "kept", "changed")
+        rows = ((e.source, e.relation, *(f"{getattr(e, n):,}" for n in numbers)) for e in change.edges)
+        print_table(("source", "relation", *numbers), rows, right=numbers)
+
+
+def _print_terms(prefix: str, change: TermDiff) -> None:
+    for kind in TermDiff.__slots__:
+        changes: tuple[Change, ...] = getattr(change, kind)
+        if changes:
+            out().print(f"{prefix}{kind}  {len(changes):,}", style="bold", highlight=False)
+            print_table(("", "", ""), [(c.id, c.label, _how(c)) for c in changes[:SHOWN]], header=False)
+            if len(changes) > SHOWN:
+                out().print(
+                    f"... and {len(changes) - SHOWN:,} more (--json lists all)", style="dim", highlight=False
+                )
+            out().print()
+
+
+def _how(change: Change) -> str:
+    words = []
+    if change.was:
+        words.append(f"was {change.was!r}")
+    if change.instead:
+        words.append(f"use {change.instead}")
+    if change.left:
+        words.append(f"left {', '.join(change.left)}")
+    if change.joined:
+        words.append(f"joined {', '.join(change.joined)}")
+    return "; ".join(words)
+
+
+def print_exported(folder: Path, manifest: dict[str, Any], *, json: bool) -> None:
+    """Print what an export wrote and, on stderr, what a licence kept out of it."""
+    if json:
+        print_json(manifest)
+    else:
+        sizes: Iterable[tuple[str, str]] = (
+            (name, f"{said['bytes'] / 1e6:,.1f} MB") for name, said in manifest["files"].items()
+        )
+        out().print(
+            f"{folder}: {manifest['nodes']:,} nodes, {manifest['edges']:,} edges",
+            highlight=False,
+            markup=False,
+        )
+        print_table(("file", "size"), sizes, right=("size",))
+    closed = manifest["left_out"]
+    if closed:
+        edges = sum(said["edges"] for said in closed.values())
+        names = ", ".join(sorted(closed))
+        err().print(
+            f"left out, because a licence forbids passing them on or none is stated: {edges:,} edges and "
+            f"{manifest['nodes_left_out']:,} nodes of {names}; --i-have-the-right keeps them",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
