@@ -27,7 +27,7 @@ GraphOption = Annotated[
     Path | None,
     typer.Option("--graph", "-g", help="Graph folder; by default the one `vckg` keeps.", show_default=False),
 ]
-ScoreOption = Annotated[str, typer.Option(help="calibrated, paper, dwpc, ppr or hypergeometric.")]
+ScoreOption = Annotated[str, typer.Option(help="calibrated (the default) or paper (the published score).")]
 HopsOption = Annotated[int, typer.Option(help="Longest walk of the evidence (1 to 3).")]
 ExcludeOption = Annotated[
     list[str] | None,

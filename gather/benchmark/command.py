@@ -59,17 +59,19 @@ def _header(title: str, what: str, graph: Graph) -> Iterator[str]:
 
 def annotation(bench: Bench, data: Path) -> Iterator[str]:
     """Every score on labelled files, open and closed; what the label step makes of the default."""
+    from gather.benchmark.comparison_scores import ALL_SCORES
     from gather.benchmark.data_sets import file_questions
     from gather.benchmark.scores import by_data_set, comparison, confidence_line, retrieval_line, table
-    from gather.retrieval.scores import SCORES
 
     questions = file_questions(bench.graph, data)
     yield from _header("Cell sets of labelled files", "annotation", bench.graph)
     for mode in ("label groups", "clusters"):
         mine = [q for q in questions if q.mode == mode and q.role in MACRO_ROLES]
-        rows = [bench.judge.score(s, mine, bench.best(s, mine)) for s in SCORES]
+        rows = [bench.judge.score(s, mine, bench.best(s, mine)) for s in ALL_SCORES]
         labelled = bench.judge.score("calibrated, labelled", mine, bench.labelled(mine))
-        closed = [bench.judge.score(s, mine, bench.best(s, mine, closed=True), closed=True) for s in SCORES]
+        closed = [
+            bench.judge.score(s, mine, bench.best(s, mine, closed=True), closed=True) for s in ALL_SCORES
+        ]
         yield f"## {mode.capitalize()} of pbmc68k, pbmc3k, Kang PBMC and pancreas"
         yield ""
         yield from table([*rows, labelled, *closed])
@@ -115,6 +117,7 @@ def scarena(bench: Bench, data: Path) -> Iterator[str]:
     """SC-Arena's 608 sentences: the published score on SC-Arena's own table, ours on the graph, halves
     apart.
     """
+    from gather.benchmark.comparison_scores import ALL_SCORES
     from gather.benchmark.data_sets import sentence_questions
     from gather.benchmark.scores import (
         Bench,
@@ -124,7 +127,6 @@ def scarena(bench: Bench, data: Path) -> Iterator[str]:
         retrieval_line,
         table,
     )
-    from gather.retrieval.scores import SCORES
 
     questions = sentence_questions(bench.graph, data)
     in_order = sentence_questions(bench.graph, data, ranking="expression")
@@ -151,7 +153,7 @@ def scarena(bench: Bench, data: Path) -> Iterator[str]:
     yield ""
     without = Bench(bench.graph, exclude=CENSUS)
     for role, mine in halves.items():
-        scored = [bench.judge.score(s, mine, bench.best(s, mine)) for s in SCORES]
+        scored = [bench.judge.score(s, mine, bench.best(s, mine)) for s in ALL_SCORES]
         scored.append(
             bench.judge.score("calibrated without CELLxGENE rows", mine, without.best("calibrated", mine))
         )
