@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gather.benchmark_suite_data import Block, _read, _write, label_maps, suite
-from vckg.errors import InputError
+from gather.benchmark.suite_data import Block, _read, _write, label_maps, suite
+from vckg.base.errors import InputError
 
 
 def block() -> Block:

@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gather.annotate_adata import AUTO, cell_groups
-from gather.annotate_file import open_h5ad
-from gather.annotate_input import Expression, rank_cell_sets, read_expression
-from gather.benchmark_data import by_rarity
-from gather.query import ground_panel, rank_weights
-from vckg.errors import InputError
+from gather.benchmark.data_sets import by_rarity
+from gather.cells.adata import AUTO, cell_groups
+from gather.cells.expression import Expression, rank_cell_sets, read_expression
+from gather.cells.file import open_h5ad
+from gather.retrieval.query import ground_panel, rank_weights
+from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
-    from vckg.graph import Graph
+    from vckg.graph.graph import Graph
 
 Floats = npt.NDArray[np.float32]
 FORMAT = 3
