@@ -42,7 +42,7 @@ def mirror() -> Path:
 # --- graphs of real files, built once and kept from session to session until a module they depend on changes ---
 
 #: Neither is in the mirror; without them a graph builds with no network.
-ONLY_BY_PIP = ("singlecellbase", "marker_atlas")
+ONLY_BY_PIP = ("singlecellbase", "marker_atlas", "axiom")
 BUILD_MODULES = ("build/*.py", "graph/*.py", "readers/*.py", "export/kgx.py")
 KEPT_UNUSED_S = 7 * 24 * 3600
 
@@ -56,6 +56,7 @@ def _build_key() -> str:
         for name in (
             "sources.toml",
             "cell_labels.tsv",
+            "axiom_cells.tsv",
             "panglaodb_cells.tsv",
             "mangled_symbols.tsv",
             "cell_type_corrections.tsv",

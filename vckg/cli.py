@@ -33,7 +33,7 @@ TableOption = Annotated[
     typer.Option("--table", help="Source table to use instead of the shipped data/sources.toml."),
 ]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Use only files in the cache and in mirrors.")]
-ProfileOption = Annotated[str, typer.Option(help="core, full or paper.")]
+ProfileOption = Annotated[str, typer.Option(help="standard, core, full or paper.")]
 SourceOption = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option("--source", help="Add a source to the profile; may be repeated."),
@@ -55,7 +55,7 @@ def sources(profile: ProfileOption = "", table: TableOption = None, json: JsonOp
 
 @app.command()
 def fetch(
-    profile: ProfileOption = "core",
+    profile: ProfileOption = "standard",
     source: SourceOption = None,
     exclude_source: ExcludeOption = None,
     table: TableOption = None,
@@ -65,15 +65,13 @@ def fetch(
     json: JsonOption = False,
 ) -> None:
     """Fetch the files that a profile needs."""
-    from vckg.build.fetch import at_hand
-    from vckg.build.fetch import fetch as fetch_files
+    from vckg.build.fetch import fetch_reachable
     from vckg.build.source_table import choose, source_table
     from vckg.printers.sources import print_fetched
 
     chosen, _ = choose(source_table(table), profile, source or (), exclude_source or ())
     places = _places(mirror, cache, offline)
-    present, absent = at_hand(chosen, places)
-    print_fetched(fetch_files(present, places), absent, as_json=json)
+    print_fetched(*fetch_reachable(chosen, places), as_json=json)
 
 
 @app.command()
@@ -82,7 +80,7 @@ def build(
         Optional[Path],  # noqa: UP045
         typer.Option("--output", "-o", help="Folder to write. Default: the place of the default graph."),
     ] = None,
-    profile: ProfileOption = "core",
+    profile: ProfileOption = "standard",
     source: SourceOption = None,
     exclude_source: ExcludeOption = None,
     table: TableOption = None,
@@ -99,7 +97,9 @@ def build(
     from vckg.printers.graph import print_info
 
     if output is None and (profile != PROFILE or source or exclude_source or table):
-        raise InputError("only the plain profile core has a default folder; name a folder with --output")
+        raise InputError(
+            f"only the plain profile {PROFILE} has a default folder; name a folder with --output"
+        )
     graph = make(
         output or default_folder(),
         source_table(table),

@@ -10,7 +10,7 @@ from vckg.build.source_table import PROFILES, Source, choose
 from vckg.printers.table import print_json, print_table
 
 if TYPE_CHECKING:
-    from vckg.build.ground_sources import Taken
+    from vckg.build.taken import Taken
 
 
 def source_facts(source: Source) -> dict[str, Any]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 #: source and the options of its row.
 READERS = {
     "accordion": "markers:read_accordion",
+    "axiom_rules": "rules:read_axiom_rules",
     "cell_labels": "markers:read_cell_labels",
     "cellmarker": "markers:read_cellmarker",
     "cellmatch": "markers:read_cellmatch",

@@ -20,6 +20,7 @@ import zstandard
 
 from vckg.base.errors import SourceError
 from vckg.graph.statements import Rejections
+from vckg.readers._rda import MAGIC, read_frame
 
 #: Decompressors by the first bytes of a file.
 _OPENERS: dict[bytes, Callable[[BinaryIO], Any]] = {
@@ -80,7 +81,7 @@ def read_columns(
     comment: bytes = b"",
     cut_off: Rejections | None = None,
 ) -> pa.Table:
-    """Return the named columns of a delimited file, all strings, missing values as empty strings.
+    """Return the named columns of a delimited file or of an R workspace, all strings, missing values as empty strings.
 
     Parameters
     ----------
@@ -99,6 +100,10 @@ def read_columns(
         A column is missing, or a row has another number of columns.
     """
     with _opened(path) as file:
+        head = file.read(len(MAGIC[0]))
+        if head in MAGIC:
+            return read_frame(path, head + file.read(), columns)
+        file = _Again(head, file)
         lines = _Lines(io.BytesIO(_without_last(file.read(), cut_off)) if cut_off is not None else file)
         skipped = lines.beginning_with(comment) if comment else 0
         names = list(header) if header else _header(path, lines.line(skipped), skipped, separator, quoted)
@@ -129,6 +134,18 @@ def read_columns(
                 path, _problem(str(error)), line=_line(str(error), skipped), fix=_FIX
             ) from error
     return pa.table({c: _whole(table[c]) for c in columns})
+
+
+class _Again:
+    """A file whose first bytes were read already, to be read from its beginning."""
+
+    def __init__(self, head: bytes, file: Any) -> None:
+        self._head, self._file = head, file
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, `size` at most or all."""
+        head, self._head = self._head, b""
+        return head + bytes(self._file.read(size if size < 0 else max(size - len(head), 0)))
 
 
 def _without_last(data: bytes, cut_off: Rejections) -> bytes:

@@ -80,6 +80,18 @@ class Atlas(msgspec.Struct, gc=False):
     tissues: dict[str, AtlasTissue]
 
 
+class AxiomRule(msgspec.Struct, gc=False):
+    """A rule of axiom-sc: which genes speak for or against a cell type."""
+
+    cell_type: str
+    rule_type: str
+    evidence_source: str
+    direction: str
+    gene_or_regulon: list[str]
+    pmid: str = ""
+    tissue_context: list[str] = []
+
+
 class GuideMarker(msgspec.Struct, gc=False):
     """A computational marker of CellGuide."""
 
