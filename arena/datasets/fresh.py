@@ -247,9 +247,9 @@ def _question(
 ) -> VirtualCell:
     edges = [graph.edge(row) for row in rows]
     name = {curie: graph.names[graph.index(curie)] for e in edges for curie in (e.subject, e.object)}
-    said = {1: "activates", -1: "represses"}
+    verbs = {1: "activates", -1: "represses"}
     facts = [
-        f"{name[e.subject]} {said.get(e.sign, e.relation.replace('_', ' '))} {name[e.object]} "
+        f"{name[e.subject]} {verbs.get(e.sign, e.relation.replace('_', ' '))} {name[e.object]} "
         f"({e.source}; {', '.join(e.publications[:3])})."
         for e in edges
     ]

@@ -97,10 +97,10 @@ class Column:
         self.task = task
         self.seed = task_seed(seed, task)
         self.headline = metrics.HEADLINE[task]
-        mine = [run for run in runs if task in fingerprints(run)]
-        samples = {s.id: s for run in mine for s in run.samples.values() if s.task == task}
+        task_runs = [run for run in runs if task in fingerprints(run)]
+        samples = {s.id: s for run in task_runs for s in run.samples.values() if s.task == task}
         self.samples: list[Sample] = [samples[i] for i in sorted(samples)]
-        self.contestants: tuple[str, ...] = tuple(sorted({run.manifest.contestant for run in mine}))
+        self.contestants: tuple[str, ...] = tuple(sorted({run.manifest.contestant for run in task_runs}))
         self.clusters = Clusters.of([s.cluster for s in self.samples])
         self.position = {s.id: i for i, s in enumerate(self.samples)}
         self.row = {name: i for i, name in enumerate(self.contestants)}
@@ -108,7 +108,7 @@ class Column:
             name: defaultdict(list) for name in self.contestants
         }
         self._scores: dict[tuple[str, str], list[Score]] = defaultdict(list)
-        for run in mine:
+        for run in task_runs:
             self._take(run)
 
     def _take(self, run: Run) -> None:

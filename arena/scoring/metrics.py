@@ -201,7 +201,11 @@ def _marker_recall(
 def _overlap(item: str, listed: Sequence[str], references: Sequence[Sequence[str]], names: Names) -> Values:
     if not references:
         return {"rbo": None, "rbo_above_random": None}
-    overlap = max(rankings.rank_biased_overlap(listed, r) for r in references)
+    # Ranks that a list leaves empty are misses: unlike two rankings cut short, it was asked for so many genes.
+    empty = [f"rank {rank}" for rank in range(len(listed), max(map(len, references)))]
+    overlap = max(
+        rankings.rank_biased_overlap([*listed, *empty[: max(0, len(r) - len(listed))]], r) for r in references
+    )
     rng = np.random.default_rng(_seed(item))
     size = max(map(len, references))
     draws = [names.random_genes(size, rng) for _ in range(RANDOM_LISTS)]
@@ -300,8 +304,8 @@ def qa(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
     reference = str(sample.gold["answer"])
     budget = max(SHORTEST_READ, LENGTH_FACTOR * len(reference.split()))
     text = answered_text(sample, parsed)
-    said = wording.sentences(" ".join(text.split()[:budget]))
-    read = [word for sentence in said for word in listed_words(sentence)]
+    sentences = wording.sentences(" ".join(text.split()[:budget]))
+    read = [word for sentence in sentences for word in listed_words(sentence)]
     claims = [str(claim) for claim in sample.gold["claims"] or [reference]]
     asked = content_words(str(sample.fields.get("question", "")))
     wanted = [(claim, _unasked(listed_words(claim), asked)) for claim in claims]
@@ -311,7 +315,7 @@ def qa(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
     retracted = wording.retracts(text) and not wording.retracts(reference)
     for claim, words in wanted:
         if words:
-            contradicted.append(retracted or _contradicted(claim, words, said))
+            contradicted.append(retracted or _contradicted(claim, words, sentences))
             share = wording.common_in_order(words, read) / len(words)
             shares.append(0.0 if contradicted[-1] else share)
     values: Values = {

@@ -55,11 +55,11 @@ def directions(text: str) -> list[int]:
 
 def contradicts(one: str, other: str) -> bool:
     """Whether two statements of one matter exclude each other: other directions, or the same ones denied."""
-    mine, theirs = directions(one), directions(other)
-    if len(mine) == len(theirs):
-        opposite = mine != theirs
+    first_way, other_way = directions(one), directions(other)
+    if len(first_way) == len(other_way):
+        opposite = first_way != other_way
     else:
-        opposite = len(set(mine)) == len(set(theirs)) == 1 and mine[0] != theirs[0]
+        opposite = len(set(first_way)) == len(set(other_way)) == 1 and first_way[0] != other_way[0]
     denied = (len(NEGATION.findall(one)) - len(NEGATION.findall(other))) % 2 == 1
     return opposite != denied
 
@@ -88,11 +88,11 @@ def own_words(text: str, inputs: Iterable[str], reference: str) -> str:
     plain = _plain(text)
     if not copied or len(plain) != len(words):
         return text
-    taken: set[int] = set()
+    copied_at: set[int] = set()
     for at in range(len(plain) - COPIED + 1):
         if tuple(plain[at : at + COPIED]) in copied:
-            taken.update(range(at, at + COPIED))
-    return " ".join(word for at, word in enumerate(words) if at not in taken)
+            copied_at.update(range(at, at + COPIED))
+    return " ".join(word for at, word in enumerate(words) if at not in copied_at)
 
 
 def _plain(text: str) -> list[str]:
