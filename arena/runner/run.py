@@ -180,7 +180,7 @@ def answers_of(logs: Sequence[str], manifest: RunManifest) -> list[Answer]:
     prices = manifest.model_args.get("prices")
     answers = []
     for log in logs:
-        task: TaskName = task_of(log)  # type: ignore[assignment]
+        task: TaskName = task_of(log)
         answers += [_answer(outcome, task, manifest.contestant, prices) for outcome in outcomes(log)]
     return sorted(answers, key=lambda a: (a.sample_id, a.epoch))
 

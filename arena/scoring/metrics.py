@@ -29,6 +29,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -282,6 +283,8 @@ def _sentence_values(sample: Sample, sentence: Sequence[str]) -> Values:
 
 LENGTH_FACTOR: Final = 3
 SHORTEST_READ: Final = 60
+FEW_WORDS: Final = 4
+"""Below so many words of its own the order of a claim says little; the order of all its words counts then."""
 COVERED: Final = 0.6
 """Share of a claim's words that must be found for it to count as covered."""
 
@@ -317,6 +320,7 @@ def qa(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
         if words:
             contradicted.append(retracted or _contradicted(claim, words, sentences))
             share = wording.common_in_order(words, read) / len(words)
+            share *= _order(listed_words(claim), read) if len(words) < FEW_WORDS else 1.0
             shares.append(0.0 if contradicted[-1] else share)
     values: Values = {
         "claim_coverage": float(np.mean(shares)) if shares else None,
@@ -331,6 +335,12 @@ def answered_text(sample: Sample, parsed: Parsed) -> str:
     """The answer in its own words: without what it copies from the question or the paper."""
     inputs = [str(sample.fields.get(key, "")) for key in ("question", "title", "abstract", "passage")]
     return wording.own_words(str(parsed["answer"]), inputs, str(sample.gold["answer"]))
+
+
+def _order(claim: Sequence[str], read: Sequence[str]) -> float:
+    """Share of a claim's words in the answer that stand there in the claim's order; 0 where there is none."""
+    present = (Counter(claim) & Counter(read)).total()
+    return wording.common_in_order(claim, read) / present if present else 0.0
 
 
 def _unasked(words: Sequence[str], asked: set[str]) -> list[str]:
