@@ -134,8 +134,8 @@ def _captioning(sample: Sample, answer: Answer, values: metrics.Values, names: N
     assert answer.parsed is not None
     rated = _annotation(sample, answer, values, names)
     precision = values["marker_precision"]
-    definition = metrics.listed_words(str(sample.gold["caption"]))
-    words = metrics.listed_words(wording.affirmed(str(answer.parsed["caption"])))
+    definition = wording.listed_words(str(sample.gold["caption"]))
+    words = wording.listed_words(wording.affirmed(str(answer.parsed["caption"])))
     complete = TOP * wording.common_in_order(definition, words) / len(definition) if definition else None
     identity = rated["identity"]
     # Genes support the type that a caption claims: pasted back without one they support nothing.
@@ -194,12 +194,12 @@ def _times_top(value: float | None) -> float | None:
 def _qa(sample: Sample, answer: Answer, values: metrics.Values, names: Names) -> Ratings:
     assert answer.parsed is not None
     text, reference = metrics.answered_text(sample, answer.parsed), str(sample.gold["answer"])
-    known = metrics.content_words(
+    known = wording.content_words(
         " ".join(str(sample.fields[key]) for key in ("question", "title", "abstract", "passage"))
         + " "
         + reference
     )
-    words = metrics.content_words(text)
+    words = wording.content_words(text)
     # Names alone are a list of words: they earn no more than twice what the order of the words earns.
     ordered = values["rouge_l"] or 0.0
     named = _entity_f1(text, reference, names)
@@ -218,7 +218,7 @@ def _qa(sample: Sample, answer: Answer, values: metrics.Values, names: Names) ->
 def _entity_f1(text: str, reference: str, names: Names) -> float | None:
     """F1 of the genes and cell types named; None where the reference names none."""
     mine, theirs = (names.claimed_genes(t) | set(names.mentions(t)) for t in (text, reference))
-    return metrics.token_f1(mine, theirs) if theirs else None
+    return wording.token_f1(mine, theirs) if theirs else None
 
 
 Rater = Callable[[Sample, Answer, metrics.Values, Names], Ratings]

@@ -7,6 +7,7 @@ input's, not the answer's.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -101,3 +102,38 @@ def _plain(text: str) -> list[str]:
 
 def _runs(words: Sequence[str]) -> set[tuple[str, ...]]:
     return {tuple(words[at : at + COPIED]) for at in range(len(words) - COPIED + 1)}
+
+
+# ---- words that carry meaning ------------------------------------------------------------------------------
+
+_WORD = re.compile(r"[a-z0-9]+(?:[-'/][a-z0-9]+)*")
+_STOP_WORDS = """
+a an the of in on at to for from by with and or nor as is are was were be been being this that these those it
+its their his her which who whose what when where how than then thus such also may can could would should will
+into onto via between among during both each other more most not no do does did has have had there here they
+them we our us you your i e g eg ie et al
+"""
+_STOP = frozenset(_STOP_WORDS.split())
+
+
+def listed_words(text: str) -> list[str]:
+    """Words that carry meaning in their order, lower case, plural s cut; single letters stay (T cell)."""
+    words = (word for word in _WORD.findall(text.lower()) if word not in _STOP)
+    return [w[:-1] if len(w) > 3 and w.endswith("s") and not w.endswith("ss") else w for w in words]
+
+
+def content_words(text: str) -> set[str]:
+    """The same as a set."""
+    return set(listed_words(text))
+
+
+def rouge_l(answer: Sequence[str], reference: Sequence[str]) -> float:
+    """F1 of the longest common subsequence (Lin 2004); 0 where either is empty."""
+    total = len(answer) + len(reference)
+    return 2 * common_in_order(answer, reference) / total if total else 0.0
+
+
+def token_f1(answer: set[str], reference: set[str]) -> float:
+    """F1 of two word sets; 0 where either is empty."""
+    total = len(answer) + len(reference)
+    return 2 * len(answer & reference) / total if total else math.nan

@@ -83,7 +83,7 @@ def test_the_order_direction_and_denial_of_claims_count_and_copies_do_not() -> N
 
 def test_the_order_counts_where_a_claim_adds_one_word_to_the_question() -> None:
     claims = ["MYC activates CD4", "MYC represses CD8A"]
-    question = "Does MYC activate or repress CD4 and CD8A?"
+    question = "What does MYC do to CD4 and CD8A?"
     short = replace(
         ASKED,
         gold={"answer": ". ".join(claims), "claims": claims},
