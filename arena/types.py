@@ -1,4 +1,4 @@
-"""What flows through the arena: `Sample` -> `Answer` -> `Score`, and the manifest of the run they belong to.
+"""Records of the arena: `Sample` -> `Answer` -> `Score`, and the manifest of their run.
 
 The types know nothing of the run engine. A task makes samples, a contestant answers, metrics and judges give
 scores, the leaderboard counts. Everything is keyed by ``sample_id``; nothing is ever paired by position.
@@ -51,7 +51,7 @@ class Sample:
     strata: Mapping[str, str]
     """Breakdowns of the leaderboard, the same keys on every sample of a task; e.g. ``{"tissue": "lung"}``."""
     provenance: Mapping[str, Any]
-    """Where it came from: data set, file, row, release, publications, seed."""
+    """Source: data set, file, row, release, publications, seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Usage:
     input_tokens: Count = 0
     output_tokens: Count = 0
     cached: bool = False
-    """The reply came from the cache: the tokens are those of the original call."""
+    """The reply is from the cache: the tokens are those of the original call."""
     cost_usd: float | None = None
     """List price of the call; None where no price is known."""
 

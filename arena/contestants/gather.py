@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from arena.contestants.baselines import Markers
-from arena.datasets.fresh import markers_of_types, signed_targets
+from arena.datasets.fresh import listed, markers_of_types, signed_targets
 from arena.tasks import TASK_TABLE
 from arena.types import Sample
 from gather.llm.evidence_text import evidence_text, plain
@@ -34,7 +34,7 @@ LONGEST_FACT = 2_000
 
 
 class Fact(NamedTuple):
-    """One edge in words."""
+    """An edge as a sentence."""
 
     text: str
     publications: tuple[str, ...]
@@ -42,13 +42,13 @@ class Fact(NamedTuple):
 
     @property
     def line(self) -> str:
-        """The fact with where it comes from."""
+        """The fact with its source and publications."""
         cited = f"; {', '.join(self.publications[:3])}" if self.publications else ""
         return f"{plain(self.text, LONGEST_FACT)} ({self.source}{cited})"
 
 
 def answer_by_retrieval(sample: Sample, graph: Graph, measured: tuple[str, ...] = ()) -> str:
-    """The reply of the graph alone, in the task's format; empty where it has nothing to say.
+    """Return the reply of the graph alone, in the task's format; empty where it knows nothing.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def answer_by_retrieval(sample: Sample, graph: Graph, measured: tuple[str, ...] 
 
 
 def evidence_for(sample: Sample, graph: Graph, measured: tuple[str, ...] = ()) -> str:
-    """What the graph holds about the genes of a sample, as text for a prompt; `measured` as above."""
+    """Return what the graph knows of a sample's genes, as text for a prompt; `measured` as above."""
     if sample.task in _CELL_ANSWERS:
         return evidence_text(_walks(sample, graph, measured)) or "(nothing was found)"
     find = _FACTS.get(sample.task)
@@ -81,7 +81,7 @@ def _walks(sample: Sample, graph: Graph, measured: tuple[str, ...]) -> Annotatio
 
 @lru_cache(maxsize=4096)
 def annotation_of(genes: tuple[str, ...], measured: tuple[str, ...], graph: Graph) -> Annotation:
-    """What gather says of a ranked gene list; kept, because two tasks ask about the same cells."""
+    """Annotate a ranked gene list; kept, because two tasks ask about the same cells."""
     from gather.retrieval.query import CellSet
 
     return _annotator(measured, graph).annotate_one(CellSet("cell", genes))
@@ -105,9 +105,9 @@ def _caption(found: Annotation, graph: Graph) -> dict[str, Any] | None:
     description = graph.node(graph.index(found.curie)).description
     item = found.item(found.curie)
     genes = [support.symbol for support in item.genes[:6]] if item else []
-    markers = f" Its markers {_listed(genes)} are expressed." if genes else ""
+    markers = f" Its markers {listed(genes)} are expressed." if genes else ""
     themes = [c.name for c in found.convergence[:2]]
-    shared = f" Its genes also meet in {_listed(themes)}." if themes else ""
+    shared = f" Its genes also meet in {listed(themes)}." if themes else ""
     return {"caption": f"{found.label}: {description}{markers}{shared}"}
 
 
@@ -302,10 +302,6 @@ def _distinct(facts: Iterable[Fact]) -> list[Fact]:
 def _nodes(names: Sequence[str], graph: Graph) -> dict[str, int]:
     """Graph node of each name that grounds."""
     return {g.name: graph.index(g.curie) for g in graph.genes.ground(names) if g.curie}
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 _CELL_ANSWERS = {"annotation": _annotation, "captioning": _caption}

@@ -1,4 +1,4 @@
-"""Where the files of the samples are."""
+"""Paths of the files that samples are made from."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def scarena_files() -> Files:
 
     sources = read_sources(resource("data", "arena", "sources.toml"))
     offline = bool(os.environ.get("VCKG_OFFLINE"))
-    (taken,) = fetch(sources, Places(default_cache(), default_mirrors(), offline=offline))
-    return Files(*(taken.files[part] for part in ("cells", "perturbation", "qa", "markers")))
+    (archive,) = fetch(sources, Places(default_cache(), default_mirrors(), offline=offline))
+    return Files(*(archive.files[part] for part in ("cells", "perturbation", "qa", "markers")))

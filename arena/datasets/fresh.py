@@ -1,4 +1,4 @@
-"""The fresh set: made from the graph and from real cells by a seed, so that no model has seen it.
+"""The fresh set: samples made from the graph and from real cells by a seed, so that no model has seen them.
 
 Another seed, or another release of the graph, gives another set; what was drawn is hashed into the run's
 fingerprint. Generation comes from markers and definitions, perturbation direction from signed regulons,
@@ -30,7 +30,7 @@ PANEL = 4
 
 
 def read_cells(graph: Graph, *, seed: int, mirrors: Sequence[Path] = ()) -> list[VirtualCell]:
-    """All virtual cells of the fresh set."""
+    """Return all virtual cells of the fresh set."""
     terms = CellTerms(graph)
     return [
         *labelled_cells(terms, seed=seed, mirrors=mirrors),
@@ -41,8 +41,7 @@ def read_cells(graph: Graph, *, seed: int, mirrors: Sequence[Path] = ()) -> list
     ]
 
 
-# ---- cell types with markers
-# ----------------------------------------------------------------------------------
+# ---- cell types with markers ------------------------------------------------------------------------------
 
 
 class Support(NamedTuple):
@@ -88,8 +87,7 @@ def marked_types(graph: Graph, terms: CellTerms, *, seed: int) -> Iterator[Virtu
         )
 
 
-# ---- signed regulons
-# --------------------------------------------------------------------------------------------
+# ---- signed regulons --------------------------------------------------------------------------------------
 
 
 def signed_targets(graph: Graph) -> dict[int, dict[int, int]]:
@@ -145,8 +143,7 @@ def publications_of(graph: Graph, regulator: int) -> list[str]:
     return sorted({p for row in rows for p in graph.edge(int(row)).publications})
 
 
-# ---- questions from edges that cite papers
-# --------------------------------------------------------------------------
+# ---- questions from edges that cite papers ----------------------------------------------------------------
 
 
 def questions(graph: Graph, *, seed: int) -> Iterator[VirtualCell]:
@@ -173,7 +170,7 @@ def marker_questions(graph: Graph, seed: int, n: int) -> Iterator[VirtualCell]:
             f"marker/{graph.ids[cell]}",
             seed,
             kind="Marker Reasoning",
-            text=f"A group of human cells expresses {_listed(symbols)}. Which cell type do published markers point "
+            text=f"A group of human cells expresses {listed(symbols)}. Which cell type do published markers point "
             "to, and which of these genes speak for it?",
             claims=[f"The cell type is {name}", *(f"{s} is a published marker of {name}" for s in symbols)],
             rows=[cited[cell][g] for g in genes],
@@ -202,7 +199,7 @@ def regulation_questions(graph: Graph, seed: int, n: int) -> Iterator[VirtualCel
             f"regulation/{graph.ids[regulator]}",
             seed,
             kind="Gene Regulation",
-            text=f"How does the transcription factor {name} act on {_listed(asked)}: "
+            text=f"How does the transcription factor {name} act on {listed(asked)}: "
             "does it activate or repress each of them?",
             claims=[f"{name} activates {graph.names[up]}", f"{name} represses {graph.names[down]}"],
             rows=[cited[regulator][up], cited[regulator][down]],
@@ -247,9 +244,9 @@ def _question(
 ) -> VirtualCell:
     edges = [graph.edge(row) for row in rows]
     name = {curie: graph.names[graph.index(curie)] for e in edges for curie in (e.subject, e.object)}
-    said = {1: "activates", -1: "represses"}
+    verbs = {1: "activates", -1: "represses"}
     facts = [
-        f"{name[e.subject]} {said.get(e.sign, e.relation.replace('_', ' '))} {name[e.object]} "
+        f"{name[e.subject]} {verbs.get(e.sign, e.relation.replace('_', ' '))} {name[e.object]} "
         f"({e.source}; {', '.join(e.publications[:3])})."
         for e in edges
     ]
@@ -273,11 +270,12 @@ def _question(
 
 
 def drawn(nodes: Sequence[int], n: int, graph: Graph, seed: int, what: str) -> list[int]:
-    """At most `n` of the nodes by seed and graph, ascending."""
+    """Draw at most `n` of the nodes by seed and graph; ascending."""
     rng = item_rng(seed, f"{what}\n{graph.content_hash}")
     chosen = rng.permutation(np.array(sorted(nodes), dtype=np.int64))[:n]
     return sorted(int(i) for i in chosen)
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence lists them, e.g. "A, B and C"."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

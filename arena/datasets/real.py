@@ -78,7 +78,7 @@ CELL_FILES = (
 
 
 def labelled_cells(terms: CellTerms, *, seed: int, mirrors: Sequence[Path]) -> Iterator[VirtualCell]:
-    """Yield virtual cells of every file at hand, by file, label and replicate."""
+    """Yield virtual cells of every available file, by file, label and replicate."""
     labels = read_labels(resource("data", "arena", "cell_labels.tsv"))
     for source in CELL_FILES:
         path = cell_file(source, mirrors)
@@ -87,7 +87,7 @@ def labelled_cells(terms: CellTerms, *, seed: int, mirrors: Sequence[Path]) -> I
 
 
 def cell_file(source: CellFile, mirrors: Sequence[Path]) -> Path | None:
-    """Where a file is; None where it is not at hand."""
+    """Return the path of a file; None where no mirror holds it."""
     if not source.file:
         import importlib.util
 
@@ -152,7 +152,7 @@ def _cells_of(
 
 
 def read_h5ad(path: Path) -> AnnData:
-    """The file; scanpy's own copy has the layout of 2019, which anndata mentions on every reading."""
+    """Read a file; scanpy's own copy has the layout of 2019, so anndata warns at every reading."""
     import anndata
 
     with warnings.catch_warnings():
@@ -171,13 +171,12 @@ def expression(data: AnnData, *, counts: bool) -> tuple[list[str], npt.NDArray[n
 
 
 def ranked(mean: npt.NDArray[np.float64], genes: list[str], top: int = TOP) -> tuple[str, ...]:
-    """The `top` genes by descending mean, those that are expressed at all; ties by name."""
+    """Return the `top` expressed genes by descending mean; ties by name."""
     order = sorted(range(len(genes)), key=lambda i: (-mean[i], genes[i]))
     return tuple(genes[i] for i in order[:top] if mean[i] > 0)
 
 
-# ---- a real perturbation: interferon beta on blood cells
-# ------------------------------------------------------
+# ---- a real perturbation: interferon beta on blood cells ------------------------------------------------------
 
 _STIMULATED = 10
 """Genes of each direction that a stimulation sample asks for."""

@@ -217,9 +217,11 @@ def _annotations(gene: int, names: Names) -> Iterator[Fact]:
     ]
     labels = sorted({str(graph.names[graph.object[row]]) for row in rows})
     if labels:
-        said = "; ".join(labels[:ANNOTATIONS_SHOWN])
+        labels_shown = "; ".join(labels[:ANNOTATIONS_SHOWN])
         yield Fact(
-            "annotation", f"{graph.names[gene]} takes part in: {said}", source="Gene Ontology, Reactome"
+            "annotation",
+            f"{graph.names[gene]} takes part in: {labels_shown}",
+            source="Gene Ontology, Reactome",
         )
 
 

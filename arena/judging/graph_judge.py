@@ -134,15 +134,13 @@ def _captioning(sample: Sample, answer: Answer, values: metrics.Values, names: N
     assert answer.parsed is not None
     rated = _annotation(sample, answer, values, names)
     precision = values["marker_precision"]
-    definition = metrics.listed_words(str(sample.gold["caption"]))
-    said = metrics.listed_words(wording.affirmed(str(answer.parsed["caption"])))
-    return {
-        "identity": rated["identity"],
-        "support": None if precision is None else TOP * precision,
-        "completeness": TOP * wording.common_in_order(definition, said) / len(definition)
-        if definition
-        else None,
-    }
+    definition = wording.listed_words(str(sample.gold["caption"]))
+    words = wording.listed_words(wording.affirmed(str(answer.parsed["caption"])))
+    complete = TOP * wording.common_in_order(definition, words) / len(definition) if definition else None
+    identity = rated["identity"]
+    # Genes support the type that a caption claims: pasted back without one they support nothing.
+    support = None if precision is None else min(TOP * precision, TOP if identity is None else identity)
+    return {"identity": identity, "support": support, "completeness": complete}
 
 
 # ---- genes ------------------------------------------------------------------------------------------------
@@ -196,12 +194,12 @@ def _times_top(value: float | None) -> float | None:
 def _qa(sample: Sample, answer: Answer, values: metrics.Values, names: Names) -> Ratings:
     assert answer.parsed is not None
     text, reference = metrics.answered_text(sample, answer.parsed), str(sample.gold["answer"])
-    known = metrics.content_words(
+    known = wording.content_words(
         " ".join(str(sample.fields[key]) for key in ("question", "title", "abstract", "passage"))
         + " "
         + reference
     )
-    said = metrics.content_words(text)
+    words = wording.content_words(text)
     # Names alone are a list of words: they earn no more than twice what the order of the words earns.
     ordered = values["rouge_l"] or 0.0
     named = _entity_f1(text, reference, names)
@@ -209,7 +207,7 @@ def _qa(sample: Sample, answer: Answer, values: metrics.Values, names: Names) ->
     correctness = TOP * (values["consistency"] or 0.0) * sum(agreed) / len(agreed)
     completeness = TOP * (values["claim_coverage"] or 0.0)
     # Words that any paper holds ground nothing: an answer is grounded no further than it answers.
-    grounding = TOP * len(said & known) / len(said) if said else 0.0
+    grounding = TOP * len(words & known) / len(words) if words else 0.0
     return {
         "correctness": correctness,
         "completeness": completeness,
@@ -220,7 +218,7 @@ def _qa(sample: Sample, answer: Answer, values: metrics.Values, names: Names) ->
 def _entity_f1(text: str, reference: str, names: Names) -> float | None:
     """F1 of the genes and cell types named; None where the reference names none."""
     mine, theirs = (names.claimed_genes(t) | set(names.mentions(t)) for t in (text, reference))
-    return metrics.token_f1(mine, theirs) if theirs else None
+    return wording.token_f1(mine, theirs) if theirs else None
 
 
 Rater = Callable[[Sample, Answer, metrics.Values, Names], Ratings]

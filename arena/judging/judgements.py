@@ -1,8 +1,7 @@
-"""What judges said of a run's answers: one file a judge and endpoint, only ever added to.
+"""Verdicts of judges on the answers of a run: one file per judge and endpoint, rows are only added.
 
-A verdict is paid for, so nothing takes it away: judging fewer samples later, or the same model at another
-address, adds rows or another file. A row says which answer it judges by the hash of its text; the newest row of an
-answer counts.
+A verdict is paid for, so nothing removes it: judging fewer samples later, or the same model at another address, adds
+rows or another file. A row names its answer by the hash of the text; the newest row of an answer counts.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ class Judgements:
     Parameters
     ----------
     folder
-        Of all judges of a run.
+        Folder of all judges of a run.
     slug
-        The judge's name as a file's.
+        The judge's name in file names.
     asked
-        Digest of what verdicts depend on beside the answer: model, address, prompts, rubric, limits.
+        Digest of what verdicts depend on besides the answer: model, address, prompts, rubric, limits.
     """
 
     def __init__(self, folder: Path, slug: str, asked: str) -> None:
@@ -38,9 +37,9 @@ class Judgements:
             run_folder.append_records(self.path, ())  # a line that a kill cut off goes
 
     def judge_id(self, judge: Contestant) -> str:
-        """Name of the judge in tables: its own, with the address where a file of that name came before.
+        """Return the judge's name in tables: its own, with the address where an earlier file has that name.
 
-        Where that name is taken too (other prompts or limits at one address) the digest stands behind it.
+        Where an earlier file has that name too (other prompts or limits at one address), the digest follows it.
         """
         others = [p for p in self._namesakes() if p != self.path]
         if self.path.is_file() and (rows := run_folder.read_scores(self.path)):
@@ -49,16 +48,18 @@ class Judgements:
             return judge.name
         address = urlsplit(judge.base_url)
         where = address.netloc.rpartition("@")[2] + address.path
-        taken = {s.scorer.removesuffix(":sc-arena") for p in others for s in run_folder.read_scores(p)[:1]}
+        others_named = {
+            s.scorer.removesuffix(":sc-arena") for p in others for s in run_folder.read_scores(p)[:1]
+        }
         named = f"{judge.name} [{where}]"
-        return named if where and named not in taken else f"{judge.name} [{self._asked}]"
+        return named if where and named not in others_named else f"{judge.name} [{self._asked}]"
 
     def _namesakes(self) -> list[Path]:
         found = self.path.parent.glob("*.jsonl")
         return [p for p in found if p.stem.rpartition("--")[0] == self._slug or p.stem == self._slug]
 
     def add(self, scores: Iterable[Score], answers: Mapping[str, Answer]) -> None:
-        """Add what is not yet there; a call that failed takes no earlier verdict's place."""
+        """Add new rows; a failed call replaces no earlier verdict."""
         digests = {(a.sample_id, a.epoch): text_digest(a) for a in answers.values()}
         held = run_folder.read_scores(self.path) if self.path.is_file() else []
         known = {_key(row): row for row in held}
@@ -73,7 +74,7 @@ class Judgements:
 
 
 def judgements_of(folder: Path, answers: Sequence[Answer]) -> Iterator[Score]:
-    """The newest verdict of every judge on every answer as it stands now."""
+    """Yield the newest verdict of every judge on every present answer."""
     digests = {(a.sample_id, a.epoch): text_digest(a) for a in answers}
     for path in sorted(folder.glob("*.jsonl")):
         newest: dict[tuple[object, ...], Score] = {}
@@ -85,7 +86,7 @@ def judgements_of(folder: Path, answers: Sequence[Answer]) -> Iterator[Score]:
 
 
 def text_digest(answer: Answer) -> str:
-    """Eight digits of the hash of an answer's text."""
+    """Return eight digits of the hash of an answer's text."""
     return hashlib.sha256(answer.text.encode()).hexdigest()[:8]
 
 

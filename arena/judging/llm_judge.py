@@ -2,7 +2,7 @@
 
 `judge` asks a model through an injected `Generate` and knows nothing of the run engine. Against what judges are
 known to do wrong: the answer is shown in its parsed form between marker lines with a code it cannot know, is
-said to be data, and is cut at a length; the contestant is not named; the order of reference and answer changes
+declared to be data, and is cut at a length; the contestant is not named; the order of reference and answer changes
 with the sample and the repeat, behind evidence that stands still; ratings come in a JSON schema with anchors,
 cited evidence must exist and be quoted, and the total is computed here. A reply that cannot be used is asked for
 once more and then *unscored*; it never becomes a 0.

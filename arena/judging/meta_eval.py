@@ -81,7 +81,7 @@ class TrickResult:
         """Whether the judge or the metric gives it more than the half-right answer."""
         pairs = ((self.judged, self.half), (self.deterministic, self.half_deterministic))
         return any(
-            mine is not None and bound is not None and mine > bound + TOLERANCE for mine, bound in pairs
+            value is not None and bound is not None and value > bound + TOLERANCE for value, bound in pairs
         )
 
 
@@ -138,11 +138,11 @@ class Check:
             f"  tricks that earn more than a half-right answer  {len(self.fooled)} of {len(self.tricks)}",
         ]
         for task in dict.fromkeys(t.task for t in self.tricks):
-            mine = [t for t in self.tricks if t.task == task]
-            best = max(mine, key=lambda t: t.judged or 0.0)
+            rows = [t for t in self.tricks if t.task == task]
+            best = max(rows, key=lambda t: t.judged or 0.0)
             lines.append(
                 f"    {task:<13} half right {_three(best.half)}  "
-                f"best of {len(mine)} tricks {_three(best.judged)} ({best.trick})"
+                f"best of {len(rows)} tricks {_three(best.judged)} ({best.trick})"
             )
         lines += [
             f"    {t.task}: {t.trick} earns {_three(t.judged)}, metric {_three(t.deterministic)}"
@@ -258,15 +258,15 @@ def _total(scores: Sequence[Score]) -> float | None:
 def _rungs(rated: Sequence[_Rated]) -> Iterator[RungResult]:
     for task in dict.fromkeys(r.task for r in rated):
         for rung in (*ORDER, *TRAPS):
-            mine = [r for r in rated if (r.task, r.rung) == (task, rung)]
-            if mine:
+            rows = [r for r in rated if (r.task, r.rung) == (task, rung)]
+            if rows:
                 yield RungResult(
                     task,
                     rung,
-                    len(mine),
-                    _mean([r.judged for r in mine]),
-                    _mean([r.deterministic for r in mine]),
-                    sum(r.judged is None for r in mine),
+                    len(rows),
+                    _mean([r.judged for r in rows]),
+                    _mean([r.deterministic for r in rows]),
+                    sum(r.judged is None for r in rows),
                 )
 
 
@@ -297,12 +297,12 @@ def _orders(rated: Sequence[_Rated]) -> Iterator[OrderResult]:
 def _tricks(rated: Sequence[_Rated]) -> Iterator[TrickResult]:
     """Each trick of each task with the half-right answers to the samples that have one."""
     for task in dict.fromkeys(r.task for r in rated):
-        mine = [r for r in rated if r.task == task]
+        rows = [r for r in rated if r.task == task]
         half: dict[str, _Rated] = {}
         for name in ("sibling", "parent", "half"):  # the later one counts where a sample has several
-            half.update({r.sample: r for r in mine if not r.trick and r.rung == name})
-        for trick in dict.fromkeys(r.rung for r in mine if r.trick):
-            found = [r for r in mine if r.trick and r.rung == trick and r.sample in half]
+            half.update({r.sample: r for r in rows if not r.trick and r.rung == name})
+        for trick in dict.fromkeys(r.rung for r in rows if r.trick):
+            found = [r for r in rows if r.trick and r.rung == trick and r.sample in half]
             bounds = [half[r.sample] for r in found]
             yield TrickResult(
                 task,

@@ -150,10 +150,10 @@ def _qa(sample: Sample, names: Names) -> Answers:
     words = reference.split()
     shuffled = [words[int(i)] for i in _rng(sample).permutation(len(words))]
     flipped = " ".join(_FLIPPED.get(w.strip(".,;").lower(), w) for w in words)
-    said = flipped if flipped != reference else " ".join(["It is not true that", *words])
+    opposite = flipped if flipped != reference else " ".join(["It is not true that", *words])
     terms = sorted(names.claimed_genes(reference))
     found = {
-        "the opposite": said,
+        "the opposite": opposite,
         "denied at the beginning": f"It is not true that {reference[:1].lower()}{reference[1:]}",
         "words sorted": " ".join(sorted(words, key=str.lower)),
         "words shuffled": " ".join(shuffled),

@@ -1,4 +1,4 @@
-"""What a judge said: a reply read into ratings and citations that hold, or refused with the reason."""
+"""Verdict of a judge: read ratings and valid citations from a reply, or refuse it with the reason."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Rating(BaseModel):
 
 
 class Citation(BaseModel):
-    """One piece of evidence that a judge relies on."""
+    """One citation of evidence."""
 
     model_config = ConfigDict(extra="ignore")
     id: str

@@ -38,7 +38,7 @@ RESAMPLES: Final = 2000
 
 
 def kind_of(name: str) -> schema.Kind:
-    """What sort of contestant a name is."""
+    """Return the kind of a contestant by its name."""
     if name == CEILING:
         return "ceiling"
     if name in TRIVIAL:
@@ -151,7 +151,7 @@ def _standing(cells: dict[TaskName, schema.Cell], overall: schema.Estimate | Non
 def _place(
     name: str, cells: dict[TaskName, schema.Cell], overall: schema.Estimate | None
 ) -> tuple[object, ...]:
-    """The ceiling first, then by overall score, then those without one by tasks taken and mean score."""
+    """Sort the ceiling first, then by overall score, then by number of tasks and mean score."""
     return (name != CEILING, overall is None, -len(cells), -_standing(cells, overall), name)
 
 
@@ -297,10 +297,10 @@ def _strata(column: Column, resamples: int) -> tuple[schema.Stratum, ...]:
             at = [i for i, own in enumerate(levels) if own == level]
             part = column.main[:, at]
             clusters = statistics.Clusters.of([column.samples[i].cluster for i in at])
-            found_here = statistics.mean_intervals(part, clusters, resamples=resamples, seed=column.seed)
+            limits = statistics.mean_intervals(part, clusters, resamples=resamples, seed=column.seed)
             scores = {
                 name: estimate(interval, int(np.isfinite(row).sum()))
-                for name, interval, row in zip(column.contestants, found_here, part, strict=True)
+                for name, interval, row in zip(column.contestants, limits, part, strict=True)
             }
             found.append(schema.Stratum(key=key, level=level, n=len(at), scores=scores))
     return tuple(found)

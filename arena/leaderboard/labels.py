@@ -1,4 +1,4 @@
-"""The leaderboard's words: names of tasks and kinds, and numbers as people read them."""
+"""Words of the leaderboard: names of tasks and kinds, and numbers in text."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ KIND_NAMES: Final[dict[schema.Kind, str]] = {
 
 
 def hundred(value: float | None) -> str:
-    """A share as a whole number of 100, minus signs proper and none before 0; a dash for none."""
+    """Write a share as a whole number of 100, with a minus sign; a dash for None."""
     return "–" if value is None else str(round(100 * value)).replace("-", "−")
 
 
 def span(estimate: schema.Estimate) -> str:
-    """The interval of an estimate in words."""
+    """Write the interval of an estimate."""
     return "–" if estimate.low is None else f"{hundred(estimate.low)} to {hundred(estimate.high)}"
 
 
 def bounds(estimate: schema.Estimate, digits: int) -> str:
-    """The interval of a score in words."""
+    """Write the interval of a score."""
     if estimate.low is None:
         return f"n = {estimate.n}, no interval"
     return f"{number(estimate.low, digits)} to {number(estimate.high, digits)}"
 
 
 def signed(value: float | None) -> str:
-    """A difference of shares with its sign."""
+    """Write a difference of shares with its sign."""
     if value is None:
         return "–"
     rounded = round(100 * value)
@@ -49,26 +49,26 @@ def signed(value: float | None) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """A p-value to three digits, never 0."""
+    """Write a p-value to three digits, never as 0."""
     if p is None:
         return "–"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number with thousands marked, or a dash."""
+    """Write a number with separated thousands; a dash for None."""
     return "–" if value is None else f"{value:,.{digits}f}".replace("-", "−")
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names in a sentence; many are counted."""
+    """List names in a sentence; more than four are counted."""
     if len(names) > 4:
         return f"{', '.join(names[:3])} and {len(names) - 3} others"
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def rank_text(rank: schema.Rank | None) -> str:
-    """A place or a range of places."""
+    """Write a rank or a range of ranks."""
     if rank is None:
         return "–"
     return str(rank.best) if rank.best == rank.worst else f"{rank.best}–{rank.worst}"

@@ -123,6 +123,6 @@ class Overall:
     def _place(self, name: str) -> schema.Rank:
         """Places left by the differences to the others that are clear of 0."""
         apart = [other for other in self.names if other != name and not self.tied(name, other)]
-        mine = self._draws[self.names.index(name)].mean()
-        above = sum(self._draws[self.names.index(other)].mean() > mine for other in apart)
+        own = self._draws[self.names.index(name)].mean()
+        above = sum(self._draws[self.names.index(other)].mean() > own for other in apart)
         return schema.Rank(best=1 + int(above), worst=len(self.names) - (len(apart) - int(above)))

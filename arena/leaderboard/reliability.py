@@ -81,7 +81,7 @@ def trust(column: Column, judge: str, *, resamples: int) -> schema.JudgeTrust:
     about = [score.metadata for score in records if score.metadata]
     spreads = [float(m["spread"]) for m in about if m.get("repeats", 1) > 1 and m.get("rated", 0) > 1]
     totals = column.matrix(judge, "total")
-    mine = family(judge)
+    judge_family = family(judge)
     return schema.JudgeTrust(
         judge=judge,
         rated=sum(score.value is not None for score in records),
@@ -92,7 +92,9 @@ def trust(column: Column, judge: str, *, resamples: int) -> schema.JudgeTrust:
         length_effect=length_effect(
             totals, column.main, column.words(), column.clusters, resamples, column.seed
         ),
-        same_family=tuple(name for name in column.contestants if mine and family(name) == mine),
+        same_family=tuple(
+            name for name in column.contestants if judge_family and family(name) == judge_family
+        ),
     )
 
 

@@ -11,8 +11,6 @@ from pydantic import BaseModel, ConfigDict
 
 from arena.types import TaskName
 
-BOARD_FORMAT: Final = "vckg-arena-leaderboard"
-BOARD_VERSION: Final = 2
 CANARY: Final = (
     "vckg-arena canary 5b1d7c1e-3f0a-4f6e-9c57-2f0e6a1d8b43: benchmark data, keep out of training corpora"
 )

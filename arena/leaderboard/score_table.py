@@ -28,14 +28,14 @@ class Table:
     fingerprints: dict[TaskName, str] = field(default_factory=dict)
 
     def admits(self, run: Run) -> bool:
-        """Whether the run was made on the same samples, prompts and graph."""
+        """Tell whether a run has the same samples, prompts and graph."""
         same = (run.manifest.dataset, run.manifest.graph_hash) == (self.dataset, self.graph_hash)
         return same and all(
             self.fingerprints.get(task, mark) == mark for task, mark in fingerprints(run).items()
         )
 
     def add(self, run: Run) -> None:
-        """Take a run in.
+        """Add a run.
 
         Raises
         ------
@@ -55,7 +55,7 @@ class Table:
 
 
 def fingerprints(run: Run) -> dict[TaskName, str]:
-    """The fingerprint of every task that the run has answers to."""
+    """Return the fingerprint of every task with answers in the run."""
     answered = {answer.task for answer in run.answers}
     return {task: run.manifest.fingerprint(task) for task in TASKS if task in answered}
 
@@ -91,16 +91,16 @@ def task_seed(seed: int, task: str) -> int:
 
 
 class Column:
-    """All contestants' answers to one task of a table, samples in ascending order of id."""
+    """Answers of all contestants to one task of a table; samples ascend by id."""
 
     def __init__(self, task: TaskName, runs: Sequence[Run], seed: int) -> None:
         self.task = task
         self.seed = task_seed(seed, task)
         self.headline = metrics.HEADLINE[task]
-        mine = [run for run in runs if task in fingerprints(run)]
-        samples = {s.id: s for run in mine for s in run.samples.values() if s.task == task}
+        task_runs = [run for run in runs if task in fingerprints(run)]
+        samples = {s.id: s for run in task_runs for s in run.samples.values() if s.task == task}
         self.samples: list[Sample] = [samples[i] for i in sorted(samples)]
-        self.contestants: tuple[str, ...] = tuple(sorted({run.manifest.contestant for run in mine}))
+        self.contestants: tuple[str, ...] = tuple(sorted({run.manifest.contestant for run in task_runs}))
         self.clusters = Clusters.of([s.cluster for s in self.samples])
         self.position = {s.id: i for i, s in enumerate(self.samples)}
         self.row = {name: i for i, name in enumerate(self.contestants)}
@@ -108,7 +108,7 @@ class Column:
             name: defaultdict(list) for name in self.contestants
         }
         self._scores: dict[tuple[str, str], list[Score]] = defaultdict(list)
-        for run in mine:
+        for run in task_runs:
             self._take(run)
 
     def _take(self, run: Run) -> None:
@@ -162,5 +162,5 @@ class Column:
 
 
 def parsed_words(parsed: Mapping[str, object]) -> list[str]:
-    """Words of a bound answer: what judges see the length of."""
+    """Return the words of a bound answer, whose number judges see."""
     return " ".join(" ".join(map(str, v)) if isinstance(v, list) else str(v) for v in parsed.values()).split()

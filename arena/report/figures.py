@@ -119,7 +119,7 @@ def scatter(
 
 def _labelled(points: Sequence[Point], *, only_marked: bool) -> list[Point]:
     """Give labels to as many points as have room, marked ones first."""
-    taken: list[tuple[float, float, float, float]] = [(p.x - 6, p.y - 6, p.x + 6, p.y + 6) for p in points]
+    occupied: list[tuple[float, float, float, float]] = [(p.x - 6, p.y - 6, p.x + 6, p.y + 6) for p in points]
     labels: dict[int, tuple[str, str]] = {}
     order = sorted(
         range(len(points)), key=lambda i: (not points[i].frontier, -points[i].y_value, points[i].name)
@@ -133,9 +133,9 @@ def _labelled(points: Sequence[Point], *, only_marked: bool) -> list[Point]:
         for anchor, left in (("start", point.x + 9), ("end", point.x - 9 - width)):
             box = (left, point.y - LABEL_HEIGHT / 2, left + width, point.y + LABEL_HEIGHT / 2)
             inside = box[0] >= LEFT and box[2] <= WIDTH - 2
-            if inside and not any(_overlap(box, other) for j, other in enumerate(taken) if j != i):
+            if inside and not any(_overlap(box, other) for j, other in enumerate(occupied) if j != i):
                 labels[i] = (text, anchor)
-                taken.append(box)
+                occupied.append(box)
                 break
     return [
         p._replace(label=labels[i][0], anchor=labels[i][1]) if i in labels else p._replace(label="")

@@ -18,14 +18,14 @@ def run_facts(run: Run) -> dict[str, Any]:
 
 
 def _task_facts(run: Run, task: TaskName) -> dict[str, Any]:
-    """Answers, share in format, refusals, failures, mean of each scorer's headline."""
+    """Return counts of answers, refusals and failures, the share in format, and the mean of each scorer."""
     answers = [a for a in run.answers if a.task == task]
     scores = {}
     for scorer in sorted({s.scorer for s in run.scores if s.task == task}):
         wanted = HEADLINE[task] if scorer == "metrics" else "total"
-        mine = [s.value for s in run.scores if (s.task, s.scorer, s.dimension) == (task, scorer, wanted)]
-        values = [value for value in mine if value is not None]
-        scores[scorer] = {"dimension": wanted, "mean": mean_of(values), "unscored": len(mine) - len(values)}
+        listed = [s.value for s in run.scores if (s.task, s.scorer, s.dimension) == (task, scorer, wanted)]
+        values = [value for value in listed if value is not None]
+        scores[scorer] = {"dimension": wanted, "mean": mean_of(values), "unscored": len(listed) - len(values)}
     return {
         "answers": len(answers),
         "in_format": sum(a.format_ok for a in answers) / max(len(answers), 1),
@@ -36,7 +36,7 @@ def _task_facts(run: Run, task: TaskName) -> dict[str, Any]:
 
 
 def table_lines(group: schema.Group) -> Iterator[str]:
-    """Yield what the tests allow to be said, and the main scores as a table for the terminal."""
+    """Yield the conclusion of the tests, and the main scores as a table for the terminal."""
     yield GroupView(group).conclusion
     tasks = [task.task for task in group.tasks]
     width = max(len(row.name) for row in group.rows)

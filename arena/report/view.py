@@ -20,7 +20,7 @@ class GroupView:
 
     @property
     def caveat(self) -> str:
-        """What to keep in mind of who can look answers up."""
+        """Name the contestants that can look answers up."""
         readers = [row.name for row in self.ranked if row.open_book]
         if not readers:
             return ""
@@ -35,7 +35,7 @@ class GroupView:
 
     @property
     def conclusion(self) -> str:
-        """What the paired tests of each task allow to be said, and nothing else."""
+        """State what the paired tests of each task show, and nothing else."""
         if len(self.ranked) < 2:
             alone = (
                 f"{self.ranked[0].name} is the only contestant" if self.ranked else "No contestant is ranked"
@@ -46,8 +46,8 @@ class GroupView:
             return (
                 f"On each of the {len(parts)} tasks {parts[0][0]} scores higher than every other contestant."
             )
-        said = "; ".join(text for _, text in parts)
-        return f"{said[0].upper()}{said[1:]}."
+        text = "; ".join(text for _, text in parts)
+        return f"{text[0].upper()}{text[1:]}."
 
     def _settled(self, task: schema.TaskBoard) -> tuple[str, str]:
         """Who is better than all others on a task ("" where nobody is), and half a sentence on that."""
@@ -71,9 +71,7 @@ class GroupView:
         return tuple(t.task for t in self.group.tasks)
 
     def best_at(self, task: TaskName) -> tuple[schema.Row, list[str]] | None:
-        """The first contestant of a task that looks at the cell, and those that cannot be told apart from
-        it.
-        """
+        """Return the best contestant of a task that reads the cell, and those with the same rank."""
         rows = [row for row in self.ranked if task in row.tasks and row.kind != "trivial"]
         rows = [row for row in rows if row.tasks[task].score.value is not None]
         if not rows:
@@ -152,7 +150,7 @@ class GroupView:
 
 
 def standing(row: schema.Row) -> float | None:
-    """Win rate times 100, or the mean score of the tasks taken."""
+    """Return the win rate times 100, or the mean score of the contestant's tasks."""
     if row.overall is not None and row.overall.value is not None:
         return 100 * row.overall.value
     values = [c.score.value for c in row.tasks.values() if c.score.value is not None]

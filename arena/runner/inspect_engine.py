@@ -8,6 +8,7 @@ packages become one line.
 from __future__ import annotations
 
 import os
+import socket
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from inspect_ai import eval_set
 from inspect_ai.log import EvalSample, list_eval_logs, read_eval_log, read_eval_log_samples
@@ -158,16 +160,12 @@ def open_model(contestant: Contestant, sampling: Sampling) -> Model:
 
 def _answers(base_url: str) -> None:
     """Raise `InputError` where nobody listens, instead of letting every sample find that out."""
-    import urllib.error
-    import urllib.request
-
-    request = urllib.request.Request(f"{base_url.rstrip('/')}/models")
+    parts = urlsplit(base_url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        urllib.request.urlopen(request, timeout=10).close()
-    except urllib.error.HTTPError:
-        return  # it speaks HTTP; whether it lists models or wants a key is for the first call to find out
-    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
-        reason = getattr(error, "reason", error)
+        socket.create_connection((parts.hostname or "", port), timeout=10).close()
+    except OSError as error:
+        reason = error.strerror or error
         raise InputError(
             f"{base_url}: no server answers ({reason}); start it, or correct --base-url"
         ) from None

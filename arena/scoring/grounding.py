@@ -82,7 +82,7 @@ class Names:
         return self._resolved[text]
 
     def _resolve(self, text: str) -> Named:
-        """One name; several types at once say what is above them all, and what is denied is not said."""
+        """Resolve one name: several types count as the type above them all, a denied type does not count."""
         if NEGATION.search(text) and self.graph.cells.ground([text])[0].curie not in self.ontology:
             return self._several(text)
         plain = _BRACKETS.sub("", text).strip()
@@ -187,11 +187,11 @@ class Names:
         titled = _TITLE.match(text)
         if titled and (found := self.graph.cells.ground([titled[1]])[0]).curie in self.ontology:
             return Named(text, found.curie, "mention")
-        said = affirmed(text)
-        beyond = _BEYOND.search(said)
-        named = self.mentions(said[: beyond.start()]) if beyond else []
+        claim = affirmed(text)
+        beyond = _BEYOND.search(claim)
+        named = self.mentions(claim[: beyond.start()]) if beyond else []
         claimed: int | None = None
-        for curie in named or self.mentions(said):
+        for curie in named or self.mentions(claim):
             at = self.ontology.position(curie)
             if claimed is None or self.ontology.closure[at, claimed]:
                 claimed = at
@@ -252,14 +252,14 @@ def singular(word: str) -> str:
 def _spelling_ratio(words: Sequence[str], key: Sequence[str]) -> float:
     """Mean likeness of the words in their order; 0 unless short words and numbers agree to the letter."""
     total = 0.0
-    for mine, theirs in zip(words, key, strict=True):
-        if mine == theirs:
+    for word, other in zip(words, key, strict=True):
+        if word == other:
             total += 1.0
             continue
-        fixed = min(len(mine), len(theirs)) <= 4 or any(c.isdigit() for c in mine + theirs)
-        if fixed or abs(len(mine) - len(theirs)) > 2:
+        fixed = min(len(word), len(other)) <= 4 or any(c.isdigit() for c in word + other)
+        if fixed or abs(len(word) - len(other)) > 2:
             return 0.0
-        ratio = SequenceMatcher(None, mine, theirs, autojunk=False).ratio()
+        ratio = SequenceMatcher(None, word, other, autojunk=False).ratio()
         if ratio < SPELLING:
             return 0.0
         total += ratio

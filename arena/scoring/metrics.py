@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -201,7 +201,11 @@ def _marker_recall(
 def _overlap(item: str, listed: Sequence[str], references: Sequence[Sequence[str]], names: Names) -> Values:
     if not references:
         return {"rbo": None, "rbo_above_random": None}
-    overlap = max(rankings.rank_biased_overlap(listed, r) for r in references)
+    # Ranks that a list leaves empty are misses: unlike two rankings cut short, it was asked for so many genes.
+    empty = [f"rank {rank}" for rank in range(len(listed), max(map(len, references)))]
+    overlap = max(
+        rankings.rank_biased_overlap([*listed, *empty[: max(0, len(r) - len(listed))]], r) for r in references
+    )
     rng = np.random.default_rng(_seed(item))
     size = max(map(len, references))
     draws = [names.random_genes(size, rng) for _ in range(RANDOM_LISTS)]
@@ -278,17 +282,10 @@ def _sentence_values(sample: Sample, sentence: Sequence[str]) -> Values:
 
 LENGTH_FACTOR: Final = 3
 SHORTEST_READ: Final = 60
+FEW_WORDS: Final = 4
+"""Below so many words of its own the order of a claim says little; the order of all its words counts then."""
 COVERED: Final = 0.6
 """Share of a claim's words that must be found for it to count as covered."""
-
-_WORD = re.compile(r"[a-z0-9]+(?:[-'/][a-z0-9]+)*")
-_STOP_WORDS = """
-a an the of in on at to for from by with and or nor as is are was were be been being this that these those it
-its their his her which who whose what when where how than then thus such also may can could would should will
-into onto via between among during both each other more most not no do does did has have had there here they
-them we our us you your i e g eg ie et al
-"""
-_STOP = frozenset(_STOP_WORDS.split())
 
 
 def qa(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
@@ -300,24 +297,25 @@ def qa(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
     reference = str(sample.gold["answer"])
     budget = max(SHORTEST_READ, LENGTH_FACTOR * len(reference.split()))
     text = answered_text(sample, parsed)
-    said = wording.sentences(" ".join(text.split()[:budget]))
-    read = [word for sentence in said for word in listed_words(sentence)]
+    sentences = wording.sentences(" ".join(text.split()[:budget]))
+    read = [word for sentence in sentences for word in wording.listed_words(sentence)]
     claims = [str(claim) for claim in sample.gold["claims"] or [reference]]
-    asked = content_words(str(sample.fields.get("question", "")))
-    wanted = [(claim, _unasked(listed_words(claim), asked)) for claim in claims]
+    asked = wording.content_words(str(sample.fields.get("question", "")))
+    wanted = [(claim, _unasked(wording.listed_words(claim), asked)) for claim in claims]
     if not any(words for _claim, words in wanted):
-        wanted = [(claim, listed_words(claim)) for claim in claims]
+        wanted = [(claim, wording.listed_words(claim)) for claim in claims]
     shares, contradicted = [], []
     retracted = wording.retracts(text) and not wording.retracts(reference)
     for claim, words in wanted:
         if words:
-            contradicted.append(retracted or _contradicted(claim, words, said))
+            contradicted.append(retracted or _contradicted(claim, words, sentences))
             share = wording.common_in_order(words, read) / len(words)
+            share *= _order(wording.listed_words(claim), read) if len(words) < FEW_WORDS else 1.0
             shares.append(0.0 if contradicted[-1] else share)
     values: Values = {
         "claim_coverage": float(np.mean(shares)) if shares else None,
         "claims_covered": float(np.mean([share >= COVERED for share in shares])) if shares else None,
-        "rouge_l": rouge_l(listed_words(text), listed_words(reference)),
+        "rouge_l": wording.rouge_l(wording.listed_words(text), wording.listed_words(reference)),
         "consistency": 1 - float(np.mean(contradicted)) if contradicted else None,
     }
     return values, f"{sum(share >= COVERED for share in shares)} of {len(shares)} claims"
@@ -329,6 +327,12 @@ def answered_text(sample: Sample, parsed: Parsed) -> str:
     return wording.own_words(str(parsed["answer"]), inputs, str(sample.gold["answer"]))
 
 
+def _order(claim: Sequence[str], read: Sequence[str]) -> float:
+    """Share of a claim's words in the answer that stand there in the claim's order; 0 where there is none."""
+    present = (Counter(claim) & Counter(read)).total()
+    return wording.common_in_order(claim, read) / present if present else 0.0
+
+
 def _unasked(words: Sequence[str], asked: set[str]) -> list[str]:
     return [word for word in words if word not in asked]
 
@@ -338,38 +342,15 @@ def _contradicted(claim: str, words: Sequence[str], sentences: Sequence[str]) ->
 
     A sentence is near where it holds a word of the claim beyond the question, or most of all its words in their order.
     """
-    every = listed_words(claim)
+    every = wording.listed_words(claim)
     nearest = max(
         sentences,
-        key=lambda s: [wording.common_in_order(wanted, listed_words(s)) for wanted in (words, every)],
+        key=lambda s: [wording.common_in_order(wanted, wording.listed_words(s)) for wanted in (words, every)],
         default="",
     )
-    read = listed_words(nearest)
+    read = wording.listed_words(nearest)
     near = wording.common_in_order(words, read) or 2 * wording.common_in_order(every, read) > len(every)
     return bool(near) and wording.contradicts(claim, nearest)
-
-
-def listed_words(text: str) -> list[str]:
-    """Words that carry meaning in their order, lower case, plural s cut; single letters stay (T cell)."""
-    words = (word for word in _WORD.findall(text.lower()) if word not in _STOP)
-    return [w[:-1] if len(w) > 3 and w.endswith("s") and not w.endswith("ss") else w for w in words]
-
-
-def content_words(text: str) -> set[str]:
-    """The same as a set."""
-    return set(listed_words(text))
-
-
-def rouge_l(answer: Sequence[str], reference: Sequence[str]) -> float:
-    """F1 of the longest common subsequence (Lin 2004); 0 where either is empty."""
-    total = len(answer) + len(reference)
-    return 2 * wording.common_in_order(answer, reference) / total if total else 0.0
-
-
-def token_f1(answer: set[str], reference: set[str]) -> float:
-    """F1 of two word sets; 0 where either is empty."""
-    total = len(answer) + len(reference)
-    return 2 * len(answer & reference) / total if total else math.nan
 
 
 Measure = Callable[[Sample, Parsed, Names], tuple[Values, str]]

@@ -7,6 +7,7 @@ input's, not the answer's.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -55,11 +56,11 @@ def directions(text: str) -> list[int]:
 
 def contradicts(one: str, other: str) -> bool:
     """Whether two statements of one matter exclude each other: other directions, or the same ones denied."""
-    mine, theirs = directions(one), directions(other)
-    if len(mine) == len(theirs):
-        opposite = mine != theirs
+    first_way, other_way = directions(one), directions(other)
+    if len(first_way) == len(other_way):
+        opposite = first_way != other_way
     else:
-        opposite = len(set(mine)) == len(set(theirs)) == 1 and mine[0] != theirs[0]
+        opposite = len(set(first_way)) == len(set(other_way)) == 1 and first_way[0] != other_way[0]
     denied = (len(NEGATION.findall(one)) - len(NEGATION.findall(other))) % 2 == 1
     return opposite != denied
 
@@ -88,11 +89,11 @@ def own_words(text: str, inputs: Iterable[str], reference: str) -> str:
     plain = _plain(text)
     if not copied or len(plain) != len(words):
         return text
-    taken: set[int] = set()
+    copied_at: set[int] = set()
     for at in range(len(plain) - COPIED + 1):
         if tuple(plain[at : at + COPIED]) in copied:
-            taken.update(range(at, at + COPIED))
-    return " ".join(word for at, word in enumerate(words) if at not in taken)
+            copied_at.update(range(at, at + COPIED))
+    return " ".join(word for at, word in enumerate(words) if at not in copied_at)
 
 
 def _plain(text: str) -> list[str]:
@@ -101,3 +102,38 @@ def _plain(text: str) -> list[str]:
 
 def _runs(words: Sequence[str]) -> set[tuple[str, ...]]:
     return {tuple(words[at : at + COPIED]) for at in range(len(words) - COPIED + 1)}
+
+
+# ---- words that carry meaning ------------------------------------------------------------------------------
+
+_WORD = re.compile(r"[a-z0-9]+(?:[-'/][a-z0-9]+)*")
+_STOP_WORDS = """
+a an the of in on at to for from by with and or nor as is are was were be been being this that these those it
+its their his her which who whose what when where how than then thus such also may can could would should will
+into onto via between among during both each other more most not no do does did has have had there here they
+them we our us you your i e g eg ie et al
+"""
+_STOP = frozenset(_STOP_WORDS.split())
+
+
+def listed_words(text: str) -> list[str]:
+    """Words that carry meaning in their order, lower case, plural s cut; single letters stay (T cell)."""
+    words = (word for word in _WORD.findall(text.lower()) if word not in _STOP)
+    return [w[:-1] if len(w) > 3 and w.endswith("s") and not w.endswith("ss") else w for w in words]
+
+
+def content_words(text: str) -> set[str]:
+    """The same as a set."""
+    return set(listed_words(text))
+
+
+def rouge_l(answer: Sequence[str], reference: Sequence[str]) -> float:
+    """F1 of the longest common subsequence (Lin 2004); 0 where either is empty."""
+    total = len(answer) + len(reference)
+    return 2 * common_in_order(answer, reference) / total if total else 0.0
+
+
+def token_f1(answer: set[str], reference: set[str]) -> float:
+    """F1 of two word sets; 0 where either is empty."""
+    total = len(answer) + len(reference)
+    return 2 * len(answer & reference) / total if total else math.nan

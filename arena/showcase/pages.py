@@ -123,8 +123,8 @@ def write_pages(folder: Path, profile: str, names: Sequence[str], rows: Sequence
 def serving(folder: Path, counters: dict[str, float], load: dict[str, Any]) -> str:
     """The HTML of the serving report."""
     figures = [
-        (said, "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode())
-        for name, said in FIGURES.items()
+        (caption, "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode())
+        for name, caption in FIGURES.items()
         if (path := folder / "serving" / f"{name}.svg").is_file()
     ]
     return pages.render(
@@ -135,7 +135,7 @@ def serving(folder: Path, counters: dict[str, float], load: dict[str, Any]) -> s
         measures=[name for name in load["loads"][0] if name != "requests a second"],
         loads=load["loads"],
         choices=load["choices"],
-        histograms=[(said, histogram(counters, name)) for name, said in HISTOGRAMS.items()],
+        histograms=[(caption, histogram(counters, name)) for name, caption in HISTOGRAMS.items()],
         endings=labelled(counters, "finished_total"),
         responses=labelled(counters, "responses_total"),
         figures=figures,
@@ -148,23 +148,23 @@ def serving(folder: Path, counters: dict[str, float], load: dict[str, Any]) -> s
 
 
 def read_file(folder: Path, name: str) -> File:
-    """What both passes over one file said."""
+    """Return the results of both passes over one file."""
     both = [_annotated(folder, name), _annotated(folder, f"{name}.model")]
-    told = json.loads((folder / "annotation" / f"{name}.json").read_text(encoding="utf-8"))
-    return File(name, sum(a["n_cells"] for a in told), *both)
+    annotations = json.loads((folder / "annotation" / f"{name}.json").read_text(encoding="utf-8"))
+    return File(name, sum(a["n_cells"] for a in annotations), *both)
 
 
 def _annotated(folder: Path, name: str) -> Annotated:
-    told = json.loads((folder / "annotation" / f"{name}.json").read_text(encoding="utf-8"))
-    status = Counter(a["status"] for a in told)
+    annotations = json.loads((folder / "annotation" / f"{name}.json").read_text(encoding="utf-8"))
+    status = Counter(a["status"] for a in annotations)
     return Annotated(
         f"annotation/{name}.html",
-        len(told),
+        len(annotations),
         status["named"],
         status["backed_off"],
         status["unknown"],
-        {a["cell_set"]: a["label"] for a in told},
-        dict(Counter(a["decided_by"] for a in told)),
+        {a["cell_set"]: a["label"] for a in annotations},
+        dict(Counter(a["decided_by"] for a in annotations)),
     )
 
 

@@ -174,8 +174,8 @@ class Server:
         started = time.monotonic()
         err().print("      starting the server ...", highlight=False)
         log = self.folder / "server.log"
-        with log.open("ab") as said:
-            self._process = _popen(self._words(), stdout=said, stderr=said)
+        with log.open("ab") as output:
+            self._process = _popen(self._words(), stdout=output, stderr=output)
         while not self._healthy():
             if self._process.poll() is not None:
                 last = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
@@ -271,8 +271,8 @@ class Story:
         return self.folder / "stamps" / f"{name}.json"
 
     def _run(self, step: Step, words: Sequence[str]) -> Row:
-        started, said = time.monotonic(), self.folder / "stamps" / f"{step.name}.out"
-        with said.open("wb") as output:
+        started, printed = time.monotonic(), self.folder / "stamps" / f"{step.name}.out"
+        with printed.open("wb") as output:
             process = _popen(words, stdout=output, cwd=self.folder)
             status, peak = self._wait(process, started)
         if status:
@@ -280,9 +280,9 @@ class Story:
                 f"`{shlex.join(words)}` ended with {status}; its words stand above. The same command goes on from here"
             )
         if step.saves:
-            said.replace(self.folder / step.saves)
+            printed.replace(self.folder / step.saves)
         else:
-            said.unlink()
+            printed.unlink()
         return Row(step.name, step.says, shlex.join(step.command), time.monotonic() - started, peak)
 
     def _wait(self, process: subprocess.Popen[bytes], started: float) -> tuple[int, int]:

@@ -36,7 +36,7 @@ def parse(text: str) -> dict[str, Any] | None:
 
 
 def wrap(answer: dict[str, Any]) -> str:
-    """Return the reply that says so."""
+    """Return the reply with this answer."""
     return f"[Captioning: {answer['caption']}]"
 
 

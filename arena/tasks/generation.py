@@ -49,7 +49,7 @@ def parse(text: str) -> dict[str, Any] | None:
 
 
 def wrap(answer: dict[str, Any]) -> str:
-    """Return the reply that says so."""
+    """Return the reply with this answer."""
     return f"[Cell_Sentence: {', '.join(answer['genes'])}]"
 
 
@@ -63,7 +63,7 @@ def question(sample: Sample) -> str:
 def reference(sample: Sample) -> str:
     """Return markers and a real cell, as far as they are known."""
     markers = ", ".join(sample.gold["markers"][:60]) or "none known"
-    cell = " ".join((sample.gold["sentences"] or [[]])[0][:200]) or "none at hand"
+    cell = " ".join((sample.gold["sentences"] or [[]])[0][:200]) or "none known"
     return f"{annotation.TASK.reference(sample)}. Markers: {markers}. A real cell: {cell}"
 
 

@@ -59,7 +59,7 @@ def parse(text: str) -> dict[str, Any] | None:
 
 
 def wrap(answer: dict[str, Any]) -> str:
-    """Return the reply that says so; an empty direction is said to be so."""
+    """Return the reply with this answer; an empty direction is written as ``none``."""
     up, down = (", ".join(answer[way]) or "none" for way in ("up", "down"))
     sentence = f"[Cell_Sentence: {' '.join(answer['sentence'])}]" if answer.get("sentence") else ""
     return f"[Up: {up}][Down: {down}]{sentence}"

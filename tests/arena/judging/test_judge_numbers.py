@@ -223,7 +223,7 @@ def test_what_a_judge_is_asked_and_told_of_each_task() -> None:
         f"T cell (CL:0000084). Markers: {markers}. A real cell: {cell}"
     )
     assert reference_text(sample_of("generation", {**CELL, "markers": [], "sentences": []}, length)) == (
-        "T cell (CL:0000084). Markers: none known. A real cell: none at hand"
+        "T cell (CL:0000084). Markers: none known. A real cell: none known"
     )
     moved = sample_of(
         "perturbation",

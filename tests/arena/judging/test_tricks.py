@@ -81,6 +81,25 @@ def test_the_order_direction_and_denial_of_claims_count_and_copies_do_not() -> N
     assert coverage(f"What does KLF1 do? {PAPER}") == 0
 
 
+def test_the_order_counts_where_a_claim_adds_one_word_to_the_question() -> None:
+    claims = ["MYC activates CD4", "MYC represses CD8A"]
+    question = "What does MYC do to CD4 and CD8A?"
+    short = replace(
+        ASKED,
+        gold={"answer": ". ".join(claims), "claims": claims},
+        fields={**ASKED.fields, "question": question, "title": "", "abstract": ""},
+    )
+
+    def of(text: str) -> float:
+        return metrics.qa(short, {"answer": text}, None)[0]["claim_coverage"] or 0.0  # type: ignore[arg-type]
+
+    assert of(". ".join(claims)) == of(". ".join(claims[::-1])) == 1
+    assert of(claims[0]) == 0.5
+    words = " ".join(claims).split()
+    assert of(" ".join(words[::-1])) <= 0.5
+    assert of(" ".join(sorted(words))) < 1
+
+
 def test_what_the_reference_says_in_the_papers_words_is_no_copy() -> None:
     said = "HBG1 rose with it in every culture of red cells we made."
     quoted = replace(ASKED, gold={"answer": said, "claims": [said]})

@@ -7,6 +7,12 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = [  # of the engine: a tenacity argument, and clients that it leaves to the garbage collector
+    pytest.mark.filterwarnings("ignore:The 'initial' parameter:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:[Uu]nclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"),
+]
+
 CODE = """
 import sys
 from inspect_ai import eval
