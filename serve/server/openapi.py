@@ -1,4 +1,8 @@
-"""The OpenAPI document of the HTTP interface, made from the types that read the bodies."""
+"""The OpenAPI document of the HTTP interface, made from the types that parse the bodies.
+
+FastAPI generates it from handlers whose bodies it parses itself. The handlers here read the body themselves, to bound
+its bytes and its time, so FastAPI would need the same schemas and responses by hand.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +39,7 @@ _REFUSALS = {
     "415": "The body is not named application/json.",
     "421": "The request names a host that is not served here.",
     "429": "Too many requests are open.",
+    "501": "The server does not offer this endpoint.",
     "503": "The server is shutting down or has failed.",
 }
 
