@@ -1,4 +1,4 @@
-"""Compiled chains of likeliest tokens for a whole batch, by the n-gram model of `serve.spec_decode.proposers.GramModel`.
+"""Compiled chains of likeliest tokens for a batch, by the n-gram model of `serve.spec_decode.proposers.GramModel`.
 
 Each call counts the n-grams of a request in its row of the batch. The proposer therefore keeps no state per request and
 needs no request ids. A ring holds the recent n-grams of all answers, linked by the last token of their context. The
