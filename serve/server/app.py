@@ -34,7 +34,7 @@ from serve.server.prometheus import Metrics
 from serve.server.protocol import ChatBody, CompletionBody, error_body, parse
 from serve.server.responses import Answer
 
-_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 501: "not_supported"}
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 OPEN_PATHS = ("/health", "/openapi.json")
 """Paths that need no API key."""
 
@@ -112,10 +112,10 @@ class Server:
         return await self._answer(http, body)
 
     async def _embeddings(self, _http: HttpRequest) -> Response:
-        raise HTTPException(
-            501,
-            "this server computes no embeddings: its models write text; use a server for embedding models",
+        message = (
+            "this server computes no embeddings, its models write text; use a server of embedding models"
         )
+        raise HTTPException(404, message)
 
     async def _models(self, _http: HttpRequest) -> Response:
         model = {"id": self.model_name, "object": "model", "created": self.started, "owned_by": "vckg-serve"}
@@ -263,8 +263,6 @@ class Server:
 def _http_error(_http: HttpRequest, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    code = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 501: "not_supported"}.get(
-        error.status_code
-    )
+    code = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}.get(error.status_code)
     body = error_body(str(error.detail), "invalid_request_error", code=code)
     return JSONResponse(body, error.status_code, error.headers)

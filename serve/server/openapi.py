@@ -39,7 +39,6 @@ _REFUSALS = {
     "415": "The body is not named application/json.",
     "421": "The request names a host that is not served here.",
     "429": "Too many requests are open.",
-    "501": "The server does not offer this endpoint.",
     "503": "The server is shutting down or has failed.",
 }
 
