@@ -192,7 +192,7 @@ def load_engine(
     scheduler: str = "priority",
     pace: float = 0.2,
 ) -> tuple[Engine, str]:
-    """Check the words of the options, then read a model and set an engine up around it; the engine and its name."""
+    """Check the options, then read a model; return an engine around it, and the model's name."""
     from serve.model.loader import find_model, load_checkpoint
     from serve.threads import use_threads
 
@@ -211,8 +211,10 @@ def load_engine(
     config = EngineConfig(cache_tokens, 16, max_running, step_tokens)
     note(f"reading {model or 'the embedded model'} ...")
     checkpoint = load_checkpoint(path)
-    made = make_scheduler(scheduler, config, pace)
-    return Engine(Model.load(checkpoint, chosen, device), checkpoint, config, None, made), checkpoint.name
+    own_scheduler = make_scheduler(scheduler, config, pace)
+    return Engine(
+        Model.load(checkpoint, chosen, device), checkpoint, config, None, own_scheduler
+    ), checkpoint.name
 
 
 def make_scheduler(name: str, config: EngineConfig, pace_s: float) -> Scheduler:

@@ -1,7 +1,7 @@
-"""What `vckg-serve` has in common with the other commands: ``--version``, ``--quiet``, completion, errors in one line.
+"""Options that all commands of the family share: ``--version``, ``--quiet``, completion, errors in one line.
 
-The likeness of ``vckg/command_app.py`` and of ``run`` in ``vckg/base/console.py``: this package imports none of the
-others, so that it can be taken out alone. ``tests/test_cli_family.py`` holds the two to the same behaviour.
+It behaves like ``vckg/command_app.py`` and ``run`` in ``vckg/base/console.py``. This package imports none of the
+others, so that it works alone. ``tests/test_cli_family.py`` checks that both behave the same.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def note(text: str) -> None:
 
 
 def run(app: typer.Typer, name: str) -> None:
-    """Run a command-line application and exit; what the user can mend is one line on stderr and exit code 2."""
+    """Run a command-line application and exit; a `KnownError` is one line on stderr and exit code 2."""
     try:
         sys.exit(app(prog_name=name, standalone_mode=False))
     except KnownError as error:
@@ -123,6 +123,6 @@ def run(app: typer.Typer, name: str) -> None:
 
 
 def fail(name: str, message: str) -> NoReturn:
-    """Say in one line what the user can mend, and exit with 2."""
+    """Print an error in one line, and exit with 2."""
     sys.stderr.write(f"{name}: error: {' '.join(message.split())}\n")
     sys.exit(2)

@@ -94,7 +94,7 @@ def write_corpus(
     longest_prompt: Annotated[int, typer.Option(min=1, help="Tokens; longer prompts are left out.")] = 288,
     length: Annotated[int, typer.Option(min=2, help="Most tokens of prompt and answer.")] = 512,
 ) -> None:
-    """Let the model answer prompts, and keep its answers with what its layers held: the corpus of train-draft."""
+    """Write the corpus of train-draft: the model's answers to prompts, with the states of its layers."""
     from serve.threads import use_threads
 
     use_threads(threads)

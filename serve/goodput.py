@@ -1,4 +1,4 @@
-"""Smooth goodput, and the measures it is compared with, from the times at which tokens reached the client.
+"""Smooth goodput and related measures, computed from the arrival times of tokens at the client.
 
 Smooth goodput is defined in "Revisiting SLOs and goodput metrics in LLM serving" (arXiv 2410.14257 v2); Eq.
 n below is the paper's. Times are seconds after the request was committed unless a name ends in `_s` and says
@@ -33,7 +33,7 @@ Float64 = npt.NDArray[np.float64]
 
 
 class Ending(enum.StrEnum):
-    """Why no more tokens came."""
+    """Reason for the end of an answer."""
 
     FINISHED = "finished"  # the answer was complete
     UNFINISHED = "unfinished"  # the measurement ended first
@@ -44,7 +44,7 @@ class Ending(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """One request as its client saw it; seconds on the client's monotonic clock.
+    """Timeline of one request at its client; seconds on the client's monotonic clock.
 
     Attributes
     ----------
@@ -217,7 +217,7 @@ def goodput(timelines: Iterable[Timeline], slo: Slo, window_s: float) -> float:
 
 
 def throughput(timelines: Iterable[Timeline], window_s: float) -> float:
-    """Tokens a second, however late."""
+    """Tokens a second, late ones included."""
     _positive(window_s=window_s)
     return sum(t.n for t in timelines) / window_s
 

@@ -1,6 +1,6 @@
 """A request, its settings and its results: `Request`, `SamplingParams`, `Timeline`, `TokenEvent`.
 
-Nothing here knows a tensor; the scheduler, the KV accounting and the simulator share these types.
+This file uses no tensors; the scheduler, the KV accounting and the simulator share these types.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class SamplingParams:
 
 @dataclass(slots=True)
 class Timeline:
-    """When one request moved through the server; seconds on one monotonic clock (`time.perf_counter`)."""
+    """Times of one request in the server; seconds on one monotonic clock (`time.perf_counter`)."""
 
     arrived_s: float
     token_s: list[float] = field(default_factory=list)
@@ -119,7 +119,7 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
-    """What one engine step brought a request: tokens, the text they released, and perhaps the end.
+    """Result of one engine step for a request: tokens, the text they released, and the end if it came.
 
     `text` can be shorter or longer than `tokens`: bytes of an unfinished character and a possible start of a
     stop string are held back until they are decided.

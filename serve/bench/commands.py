@@ -1,4 +1,4 @@
-"""`vckg-serve bench`: measuring drafts, one server under load, and servers side by side."""
+"""`vckg-serve bench`: measure drafts, one server under load, and several servers."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def load(
         str, typer.Option(help="Environment variable with the API key.")
     ] = "OPENAI_API_KEY",
 ) -> None:
-    """Send requests at their own times, whatever the server does, and write what each client saw."""
+    """Send requests at fixed times, and write the timeline of each client."""
     import asyncio
 
     from serve.bench import loadgen
@@ -169,7 +169,7 @@ def report(
     tpot: Annotated[float, typer.Option(help="TPOT limit of the other measures.")] = 0.2,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
-    """Print smooth goodput and its relatives over loads as Markdown; draw the figures."""
+    """Print smooth goodput and related measures over loads as Markdown; draw the figures."""
     from serve.bench import report as reporting
     from serve.bench.loadgen import read_run
 
@@ -206,7 +206,7 @@ def servers(
         str, typer.Option(help="Environment variable with the API key.")
     ] = "OPENAI_API_KEY",
 ) -> None:
-    """Measure running servers in turns: closed loops, a batch with a shared beginning, open loops."""
+    """Measure running servers in turns: closed loops, a batch with a shared prefix, open loops."""
     from serve.bench import servers as comparing
 
     try:

@@ -1,4 +1,4 @@
-"""Measure drafting: every method on the same prompts in the same engine, beside plain decoding.
+"""Measure drafting: every method against plain decoding, on the same prompts in the same engine.
 
 The methods take turns prompt by prompt, so that a busy moment of the machine falls on all of them; a
 speed-up is the ratio of total times over prompts whose plain answer does not loop. Beside it stands what the
@@ -43,7 +43,7 @@ class Prompt:
 
 @dataclass(slots=True)
 class Tally:
-    """What one method did on one workload."""
+    """Measurements of one method on one workload."""
 
     answers: int = 0
     tokens: float = 0.0
@@ -62,7 +62,7 @@ class Tally:
     ratios: list[float] = field(default_factory=list)
 
     def row(self, decode_ms: float, cost: Callable[[float], float], batch: int) -> dict[str, Any]:
-        """The figures that are reported; milliseconds are of one request and round."""
+        """The reported figures; milliseconds per request and round."""
         rounds = max(self.forwards, 1)
         tau = self.tokens / rounds
         nodes = self.drafted / rounds
@@ -123,20 +123,20 @@ def cost_curve(model: Model, rows: Sequence[int], context: int = 300, repeats: i
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A way to draft: its name, and nodes per request (None: as many as pay)."""
+    """A draft method: its name, and nodes per request (None: automatic)."""
 
     name: str
     nodes: int | None
 
     @property
     def label(self) -> str:
-        """How tables call it."""
+        """Name in tables."""
         return f"{self.name} N={self.nodes or 'auto'}"
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Answers of one group; the seconds of its measured steps, and what the counters grew by in them."""
+    """Answers of one group, the seconds of its measured steps, and the increase of the counters."""
 
     answers: list[list[int]]
     seconds: float
@@ -144,7 +144,7 @@ class Decoded:
 
 
 def counters(engine: Engine) -> dict[str, float]:
-    """An engine's and its proposer's counters so far, as `Tally` names them."""
+    """Counters of an engine and its proposer, by their names in `Tally`."""
     stats, proposer = engine.stats, engine.proposer
     own = proposer.stats if isinstance(proposer, Sized) else DraftStats()
     return {
@@ -162,7 +162,7 @@ def counters(engine: Engine) -> dict[str, float]:
 
 
 class Course:
-    """One engine per method over one model, and what each did."""
+    """One engine per method over one model, and its measurements."""
 
     def __init__(
         self,
@@ -248,7 +248,7 @@ class Course:
 
 
 def looping(tokens: Sequence[int]) -> bool:
-    """Whether an answer falls into a loop anywhere; such answers flatter every drafter."""
+    """Whether an answer repeats itself; every drafter gains on such answers."""
     return any(loops(list(tokens[:end])) for end in range(12, len(tokens) + 1, 4)) or loops(list(tokens))
 
 
@@ -334,7 +334,7 @@ def time_search(trie: Trie, repeats: int = 300) -> dict[str, float]:
 
 
 def processor() -> str:
-    """Name of the processor and how many there are."""
+    """Name and number of processors."""
     import os
 
     name = platform.processor() or platform.machine()

@@ -30,7 +30,7 @@ Count = Callable[[str], int]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is sent where.
+    """Requests of one measurement and their target.
 
     `arrivals` float64[n] are seconds after the start; `messages` are taken in turn. `patience` seconds after
     its commitment a user goes away (None: never); `drain` seconds after the last arrival the measurement
@@ -50,7 +50,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One request's timeline with what HTTP said; `chunks` counts the received pieces."""
+    """Timeline and HTTP status of one request; `chunks` counts the received pieces."""
 
     timeline: Timeline
     chunks: int
@@ -61,7 +61,7 @@ class Served:
 
 @dataclass(slots=True)
 class _Stream:
-    """What arrived so far."""
+    """Received part of an answer."""
 
     times: list[float] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
@@ -95,7 +95,7 @@ def read_trace(path: Path) -> Float64:
 
 
 async def drive(load: Load, count: Count | None, api_key: str | None = None) -> list[Served]:
-    """Send every request at its time and wait for the answers until the measurement ends; in order of arrival."""
+    """Send every request at its time, and wait for answers until the measurement ends; results in order of arrival."""
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
     async with httpx.AsyncClient(headers=headers, timeout=None, limits=limits) as client:

@@ -1,4 +1,4 @@
-"""What runs of the load generator show: a table over loads, sensitivity to alpha and f, and three figures."""
+"""Report of load generator runs: a table over loads, sensitivity to alpha and f, and three figures."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What the measures leave open; printed with every result.
+    """Free parameters of the measures, printed with every result.
 
     `pace` is V of Eq. 5 in seconds a token, `allowance` its A; `ttft` and `tpot` are the limits of the other
     measures.
@@ -163,7 +163,7 @@ def report(runs: Sequence[Run], choices: Choices) -> str:
 
 
 def report_json(runs: Sequence[Run], choices: Choices) -> str:
-    """The measures of every load as JSON; what has no value is null."""
+    """The measures of every load as JSON; a missing value is null."""
     rows = [summary(r, choices) for r in sorted(runs, key=lambda r: r.rate)]
     plain = [
         {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}

@@ -1,11 +1,11 @@
-"""Servers side by side: the same requests to any OpenAI-compatible URLs, and one table of what each did.
+"""Compare servers: the same requests to any OpenAI-compatible URLs, and one table of results.
 
 The servers take turns load by load, so that a busy moment of the machine falls on all of them. Three loads. *Closed
 loop*: `c` clients, each sending its next request when the last is answered; tokens a second, the reading of the prompts
 included. *Batch*: prompts that share a long beginning, as a table of cells to annotate or of answers to judge does;
-prompts a second. *Open loop*: Poisson arrivals as in `serve.bench.loadgen`; smooth goodput. Answers run to their token limit
-(`ignore_eos`), so that every server writes as many tokens; the servers' own counts are taken. Of a local server whose
-process is named the processor time is counted too, which another job on the machine changes less than the wall clock.
+prompts a second. *Open loop*: Poisson arrivals as in `serve.bench.loadgen`; smooth goodput. Answers run to their token
+limit (`ignore_eos`), so that every server writes as many tokens, by the servers' own counts. For a local server with a
+named process the table adds processor time, which other jobs on the machine change less than wall time.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What was measured of one server."""
+    """Measurements of one server."""
 
     name: str
     closed: list[Measured] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server is: base URL (with /v1), model name and API key; of a local one also its process."""
+    """Address of a server: base URL (with /v1), model name and API key, and the process of a local server."""
 
     url: str
     model: str
@@ -154,7 +154,7 @@ def sharing(messages: Sequence[Messages], characters: int) -> list[Messages]:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is measured: clients and requests of each closed loop, the batch, and the open loop's rates."""
+    """Sizes of the measurement: clients and requests of each closed loop, the batch, and the rates of the open loop."""
 
     clients: Sequence[int]
     requests: Sequence[int]
@@ -221,7 +221,7 @@ def write_servers(path: Path, servers: Sequence[Server], plan: Plan) -> None:
 
 
 def read_servers(paths: Sequence[Path]) -> list[Server]:
-    """Read measurements; what several files have of one server is put together."""
+    """Read measurements; merge those of one server from several files."""
     merged: dict[str, Server] = {}
     for path in paths:
         try:

@@ -1,1 +1,1 @@
-"""Echo: interactive requests first, batch work in the time and memory they leave."""
+"""Echo: interactive requests first, batch work in the remaining time and memory."""

@@ -12,15 +12,15 @@ from serve.request import Priority
 
 @dataclass(frozen=True, slots=True)
 class EchoConfig:
-    """The knobs, each of which can be switched off for an ablation.
+    """Settings of Echo; an ablation can switch each part off.
 
     Token i of an interactive request is due ``allowance_s + pace_s * i`` after its arrival (Eq. 5 of smooth goodput
     with a tolerated response delay). `tolerance` of that slack stays unused. `neighbours` bounds how many batch
     requests one step adds or pauses. `omega` weighs prompt tokens that the cache saves against new ones. `recent` is
     how long, in cache accesses, an interactive request's blocks count as recent. A batch request that waits longer than
-    `max_wait_s` goes first; no step is planned to last longer than `longest_step_s`, since nobody knows who comes next.
-    Where a reader's token will be late even without batch work, that work may lengthen the step by `late_share`:
-    beside a step that is made anyway a few more decodes cost next to nothing, and an overload does not stop batch work.
+    `max_wait_s` goes first. No planned step exceeds `longest_step_s`, because a request may arrive at any time. If
+    a reader's token is late even without batch work, that work may lengthen the step by `late_share`: a few more
+    decodes cost little, and an overload does not stop batch work.
     """
 
     pace_s: float = 0.2
@@ -40,11 +40,11 @@ class EchoConfig:
 
 
 class EchoForest(PrefixForest):
-    """A prefix forest that knows which blocks waiting batch requests will use.
+    """A prefix forest that counts the waiting batch requests that will use each block.
 
-    `future` counts them by block hash. Eviction takes, first to last: batch blocks nobody waits for; interactive
-    blocks not used lately; batch blocks by how few wait for them; recent interactive blocks. Leaves go before their
-    parents, the longest unused first within a rank.
+    `future` holds these counts by block hash. Eviction order: batch blocks without a future user, interactive blocks
+    not used lately, batch blocks by rising number of future users, recent interactive blocks. Leaves are evicted before
+    their parents, and the longest unused block comes first within a rank.
     """
 
     def __init__(self, n_blocks: int, block_tokens: int = 16, config: EchoConfig | None = None) -> None:
@@ -65,7 +65,7 @@ class EchoForest(PrefixForest):
                 del self.future[key]
 
     def mark(self, ids: Sequence[int], priority: Priority) -> None:
-        """Note the class of the request that last used these blocks."""
+        """Record the class of the request that used these blocks last."""
         (self._offline.update if priority is Priority.OFFLINE else self._offline.difference_update)(ids)
 
     def rank(self, block: Block) -> tuple[int, int, int]:
@@ -84,7 +84,7 @@ class EchoForest(PrefixForest):
         self._evict(min(leaves, key=self.rank))
 
     def trim(self) -> None:
-        """Evict idle batch blocks nobody waits for beyond the share of the pool they may fill."""
+        """Evict batch blocks without users or future users beyond their share of the pool."""
         limit = int(self.config.offline_cache_share * len(self.blocks))
         idle = [b for b in self._cached.values() if b.id in self._offline and not self.future[b.hash]]
         for block in sorted(idle, key=lambda b: (-b.depth, b.last_access))[: max(0, len(idle) - limit)]:

@@ -1,4 +1,4 @@
-"""How much batch work fits beside interactive users, and which part of Echo earns it: simulations, named as such.
+"""Simulate the batch work that fits next to interactive users, and the gain of each part of Echo.
 
 `ladder` runs one trace through schedulers that add one idea each; `replicas_needed` answers the deployer.
 `python -m serve.echo.capacity` prints the table of docs/results/echo.md.
@@ -24,16 +24,16 @@ from serve.scheduling.estimators import FIRST_GUESS, TimeModel
 from serve.scheduling.scheduler import Scheduler
 
 CPU_TIMES = TimeModel(FIRST_GUESS.coefficients)
-"""Those of a server that has not measured itself yet."""
+"""Step times of a server before its first measurement."""
 
 
 LAST_ARRIVAL_S = 20.0
-"""Seconds before the end of `table`'s window after which no interactive request comes."""
+"""Seconds at the end of `table`'s window without interactive arrivals."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What is simulated: the cache in blocks, the batch limits, the step times and the users' deadlines."""
+    """Simulated server: cache blocks, batch limits, step times and deadlines of users."""
 
     n_blocks: int = 512
     block_tokens: int = 16
@@ -44,7 +44,7 @@ class Server:
 
     @property
     def slo(self) -> ReadingSlo:
-        """When the tokens of an interactive request are due."""
+        """Due times of the tokens of an interactive request."""
         return ReadingSlo(self.echo.pace_s, self.echo.allowance_s)
 
 
@@ -77,7 +77,7 @@ LADDER: dict[str, Make] = {
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One scheduler on one trace: what users felt and how much batch work was done. Tokens and seconds."""
+    """Results of one scheduler on one trace, for users and for batch work; tokens and seconds."""
 
     scheduler: str
     attainment: float
@@ -125,7 +125,7 @@ def by_class(
 
 
 def rung_of(name: str, server: Server, outcome: Outcome, until_s: float) -> Rung:
-    """What a run of `until_s` seconds, simulated or real, comes to."""
+    """Results of a simulated or real run of `until_s` seconds."""
     useful = outcome.first_time_tokens + outcome.cached_tokens
     return Rung(
         name,
@@ -151,7 +151,7 @@ def replicas_needed(
     offline_tokens_s: float = 0.0,
     most: int = 64,
 ) -> tuple[int, Rung]:
-    """Least number of replicas at which users and batch work get what they need, and what one replica then does.
+    """Least number of replicas that meets the targets, and the results of one replica.
 
     Interactive and batch requests are dealt to the replicas in turn. Of `Rung`, `offline_tokens_s` is the sum over
     replicas, `attainment` their mean.

@@ -1,11 +1,11 @@
-"""Echo: interactive requests first, batch work in the time and memory they leave.
+"""Echo: interactive requests first, batch work in the remaining time and memory.
 
-Each step takes all interactive work, then the best small change of the last step's batch work that the time model
-says fits before the next interactive deadline. Cached blocks that waiting batch requests will need are evicted last.
+Each step takes all interactive work. It then adds the best small change of the last step's batch work that fits before
+the next interactive deadline by the time model. Cached blocks that waiting batch requests need are evicted last.
 
-The published material on Echo (arXiv 2504.03651) that was at hand is its abstract: a scheduler that searches near the
-last iteration's batch, a cache manager that ranks blocks by class of task and chance of sharing with thresholds for
-bursts, and estimators. The rest is this project's design: the neighbourhood, the value of a plan, the eviction key.
+This design follows the abstract of Echo (arXiv 2504.03651): a scheduler that searches near the last iteration's batch,
+a cache manager that ranks blocks by class of task and chance of sharing with thresholds for bursts, and estimators. The
+neighbourhood, the value of a plan and the eviction key are this project's own.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from serve.scheduling.scheduler import Chunk, Schedule, Scheduler, urgency, work
 from serve.scheduling.step_work import StepWork
 
 REDO = 0.5
-"""Worth of computing a token again: it brings nothing new, but the request cannot go on without it."""
+"""Value of recomputing a token, relative to a new token."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Offline:
-    """A candidate for the batch part of a step: which requests decode, which prompts advance by how much."""
+    """A candidate for the batch part of a step: decoding requests, prompt chunks, admissions."""
 
     decodes: tuple[Request, ...]
     chunks: tuple[Chunk, ...]
@@ -65,7 +65,7 @@ class EchoScheduler(Scheduler):
     times
         Predicts a step's duration.
     config
-        The knobs.
+        Settings.
     clock
         Seconds, on the clock of the requests' timelines.
     """
@@ -107,7 +107,7 @@ class EchoScheduler(Scheduler):
             self.forest.trim()
 
     def timed(self, work: StepWork, seconds: float) -> None:
-        """Let a time model that learns see what a step took."""
+        """Train the time model with the duration of a step."""
         if isinstance(self.times, LearningTimeModel):
             self.times.observe(work, seconds)
 
@@ -152,12 +152,12 @@ class EchoScheduler(Scheduler):
         bisect.insort(self.waiting, request, key=urgency)
 
     def due_s(self, request: Request) -> float:
-        """When the next token of an interactive request is due, on the scheduler's clock."""
+        """Due time of the next token of an interactive request, on the scheduler's clock."""
         c = self.config
         return request.timeline.arrived_s + c.allowance_s + c.pace_s * (request.n_output + 1)
 
     def _online(self, now: float, preempted: list[Request]) -> Schedule:
-        """All interactive work: decodes, then prompts by arrival, in chunks that keep the decodes' deadlines."""
+        """All interactive work: decodes, then prompts by arrival in chunks that keep the decodes' deadlines."""
         budget = self.step_tokens
         decodes: list[Request] = []
         work = StepWork()
@@ -194,7 +194,7 @@ class EchoScheduler(Scheduler):
             in_flight.update(request.chain[request.registered :])
 
     def _victim(self, requests: Sequence[Request]) -> Request | None:
-        """The request that loses least: fewest tokens that no other request could take over from the cache."""
+        """The request with the fewest computed tokens outside the shared cache."""
         size = self.forest.block_tokens
         return min(requests, key=lambda r: (r.computed - r.registered * size, -r.order), default=None)
 
@@ -214,8 +214,8 @@ class EchoScheduler(Scheduler):
     def _offline(self, now: float, online: Schedule) -> _Offline:
         """The best feasible change of the last batch plan by value per second.
 
-        With no interactive work at hand the shortest plan goes even if it is longer than a step should be: a slow
-        machine must not stand still.
+        Without interactive work the shortest plan runs even if it exceeds the longest step, so that a slow machine
+        makes progress.
         """
         base = work_of(online)
         budget_tokens = self.step_tokens - base.prefill_tokens - base.decodes
@@ -264,7 +264,7 @@ class EchoScheduler(Scheduler):
         return value
 
     def _useful(self, request: Request, start: int, rows: int) -> float:
-        """Rows that were never computed count whole, those lost to a preemption `REDO` each."""
+        """Value of rows: 1 for each new row, `REDO` for each row that a preemption lost."""
         again = min(rows, max(0, self._lost.get(id(request), 0) - start))
         return rows - again + REDO * again
 
@@ -286,19 +286,19 @@ class EchoScheduler(Scheduler):
             yield _Offline((), chunks, admit[:1])
 
     def _admissions(self, requests: Sequence[Request], budget: int) -> tuple[tuple[Request, int, int], ...]:
-        """The requests whose prompts start within `budget` rows and whose blocks fit beside the reserve.
+        """Requests that can start within `budget` rows and fit the blocks outside the reserve.
 
-        Where nothing runs the first may take what it needs now: its expected answer need not fit.
+        If nothing runs, the first request needs blocks for its prompt only, not for its expected answer.
         """
         admit: list[tuple[Request, int, int]] = []
         held = 0.0
         room = self.forest.n_available - self._reserve()
         for request in requests:
-            found = self.forest.match(request.tokens, request.chain[: self._shareable(request)])
-            cached = len(found) * self.forest.block_tokens
+            reused = self.forest.match(request.tokens, request.chain[: self._shareable(request)])
+            cached = len(reused) * self.forest.block_tokens
             rows = min(len(request.tokens) - cached, budget)
             whole = len(request.tokens) + self.lengths.expected_more(request.n_output)
-            held += self.forest.blocks_for(int(whole)) - sum(block.users > 0 for block in found)
+            held += self.forest.blocks_for(int(whole)) - sum(block.users > 0 for block in reused)
             alone = not self.running and not admit and self._fits(request, budget)
             if rows <= 0 or (held > room and not alone) or len(self.running) + len(admit) >= self.max_running:
                 break
@@ -346,7 +346,7 @@ class EchoScheduler(Scheduler):
         return still[: self.config.neighbours]
 
     def _carry_out(self, plan: _Offline, preempted: list[Request]) -> tuple[list[Request], list[Chunk]]:
-        """Give the chosen batch requests their blocks; batch work never takes an interactive request's."""
+        """Allocate blocks of the chosen batch requests; never take blocks of an interactive request."""
         decodes = [r for r in plan.decodes if r in self.running and self._grow_offline(r, 1, preempted)]
         chunks = [
             chunk

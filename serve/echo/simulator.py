@@ -1,4 +1,4 @@
-"""The scheduler on a virtual clock: the same code as in the engine, steps that take what the time model says.
+"""Simulate the scheduler on a virtual clock, with the engine's code and the step times of the time model.
 
 Answers `vckg-serve plan`: how much batch work fits beside an interactive load, and how many replicas that takes.
 Every figure that comes from here is a simulated one and is named so.
@@ -19,7 +19,7 @@ from serve.scheduling.step_work import StepWork
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One request of a trace: when it comes, its prompt, and how many tokens its answer will have."""
+    """One request of a trace: arrival, prompt, and tokens of the answer."""
 
     at_s: float
     prompt: tuple[int, ...]
@@ -29,7 +29,7 @@ class Arrival:
 
 @dataclass(slots=True)
 class VirtualClock:
-    """A clock that moves when told to; calling it gives seconds."""
+    """A virtual clock; a call returns its seconds."""
 
     now_s: float = 0.0
 
@@ -40,7 +40,7 @@ class VirtualClock:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a simulation saw until `ended_s`.
+    """Results of a simulation up to `ended_s`.
 
     `online` and `offline` are the requests' timelines; `first_time_tokens` counts batch tokens, prompt and answer,
     that were computed for the first time, `recomputed_tokens` those that were computed again.
@@ -57,7 +57,7 @@ class Outcome:
 
 
 class _Run:
-    """One simulation under way."""
+    """State of a running simulation."""
 
     def __init__(self, arrivals: Sequence[Arrival], scheduler: Scheduler, clock: VirtualClock) -> None:
         self.scheduler, self.clock = scheduler, clock

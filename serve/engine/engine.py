@@ -183,14 +183,13 @@ class Engine:
         Counters, the cache and the scheduler's estimates do not change.
         """
         kept = (self.scheduler, self.stats, self.step_observers)
-        cfg = self.config
-        self.scheduler = Scheduler(self.forest, cfg.max_running, cfg.step_tokens)
+        self.scheduler = Scheduler(self.forest, self.config.max_running, self.config.step_tokens)
         self.stats, self.step_observers = EngineStats(), []
         prompt = tuple(prompt)[: max(1, self.longest - tokens)]
         params = SamplingParams(max_tokens=tokens, ignore_eos=True, logprobs=1)
         held = replace(params, temperature=1.0, seed=0, json_schema={"type": "object"})
         try:
-            self.generate([prompt] * min(2, cfg.max_running), params)
+            self.generate([prompt] * min(2, self.config.max_running), params)
             self.generate([prompt], held)
         finally:
             self.scheduler, self.stats, self.step_observers = kept

@@ -1,4 +1,4 @@
-"""Which cache blocks which query rows share: a forest whose paths are the rows' contexts.
+"""A forest of shared cache blocks: each path from a root is the context of some query rows.
 
 A *row* is one query position: a decoding request has one, a request verifying a draft tree has several with the
 same context. Two rows share a node while their block tables agree; a block that is only partly inside a row's
@@ -57,7 +57,7 @@ class Forest:
 
     @property
     def n_sharing(self) -> Ints:
-        """How many rows share each node (n_q), int64[N]."""
+        """Number of rows that share each node (n_q), int64[N]."""
         return np.diff(self.row_indptr)
 
     def path(self, row: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""How the forest's nodes are cut into tasks and how the partial results are merged: flat integer arrays.
+"""Cut the nodes of a forest into tasks, and plan the merge of partial results, as flat integer arrays.
 
 A task is a run of one node's blocks attended by a tile of its rows (PAC); a row's output is the merge of its
 partials over its path (POR). The division balances the tasks over `workers` thread blocks: cutting a node
@@ -27,7 +27,7 @@ import numpy.typing as npt
 from serve.forest_attention.forest import Forest, Ints
 
 TARGETS = np.geomspace(1.0, 2.0, 6)
-"""Multiples of the lower bound that are tried as the longest task's cost."""
+"""Candidate costs of the longest task, as multiples of the lower bound."""
 
 
 @dataclass(frozen=True, slots=True)

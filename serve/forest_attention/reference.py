@@ -1,4 +1,4 @@
-"""The plan carried out in numpy: the definition that the fast executors are compared with."""
+"""Execute a plan in numpy: the definition for tests of the fast executors."""
 
 from __future__ import annotations
 

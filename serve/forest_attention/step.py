@@ -1,4 +1,4 @@
-"""The forest in an engine's step: prefixes that several rows share are attended once, before the rows' own tokens.
+"""Forest attention in an engine's step: rows attend to a shared prefix together, then each to its own tokens.
 
 Decoding requests share the blocks of a common prompt; the rows of a draft tree share their request's whole context.
 `share` finds both in the step's plan and keeps the nodes for which one matrix product costs less than attending row by
@@ -21,7 +21,7 @@ from serve.kv_cache.attention_metadata import AttentionPlan
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """When a shared node is worth a matrix product: microseconds a layer, of the embedded model on one core.
+    """Cost model of a matrix product over a shared node, in microseconds per layer (embedded model, one core).
 
     Row by row a token costs each row `row`; in a node `task` for the node, `read` for each token (the gather) and
     `product` for each row and token. Other widths scale all but `task`. One reading on a busy AVX2 machine, so rough:
@@ -88,7 +88,7 @@ def share(
 
 
 def _worthy(forest: Forest, saving: Saving) -> Ints:
-    """Nodes that are worth a product and whose ancestors are: a row's kernel goes on where its last one ends."""
+    """Nodes that are worth a product, with all their ancestors; a row's kernel continues behind its last node."""
     taken = np.zeros(forest.n_nodes + 1, np.bool_)
     taken[-1] = True  # the parent of roots, -1
     for node, (rows, tokens) in enumerate(zip(forest.n_sharing, forest.n_tokens, strict=True)):

@@ -1,4 +1,4 @@
-"""The plan carried out in torch: one matrix product per shared task, private tasks in padded batches.
+"""Execute a plan in torch: one matrix product per shared task, private tasks in padded batches.
 
 Tasks of about the same length and the same number of rows go through one batched product; keys and values of a
 task are gathered from the cache once, whatever the number of its rows. Scores, softmax and the merge are float32.

@@ -1,4 +1,4 @@
-"""The plan carried out by two Triton kernels: PAC per (task, key-value head), POR per (row, head).
+"""Execute a plan with two Triton kernels: PAC per (task, key-value head), POR per (row, head).
 
 Rows are gathered by index, so requests that share a prefix need not be neighbours; one reduction launch serves every
 depth of the forest. Partials and sums are float32, products of the cache's type. With ``TRITON_INTERPRET=1`` set
@@ -116,8 +116,8 @@ def execute(
     """Attention of every row over its context, as `torch_executor.execute`; d must be a power of two, at least 16.
 
     `query` [rows, heads, d]; `keys` and `values` [blocks, kv_heads, block_tokens, d], one layer of
-    `serve.kv_cache.paged_kv.PagedKV`; all contiguous. The products run in the cache's type (bfloat16 on tensor cores), sums are
-    float32. Returns float32 [rows, heads, d] and [rows, heads].
+    `serve.kv_cache.paged_kv.PagedKV`; all contiguous. Products run in the cache's type (bfloat16 on
+    tensor cores), sums in float32. Returns float32 [rows, heads, d] and [rows, heads].
 
     Raises
     ------

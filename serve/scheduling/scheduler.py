@@ -1,10 +1,10 @@
-"""Which requests take part in the next step, and with how many tokens. No tensor is known here.
+"""Choose the requests of the next step and the tokens of each. This file uses no tensors.
 
-Continuous batching: every running request decodes each step; prompts are prefilled in chunks that fill the rest of
-the step's token budget; a waiting request is admitted when its blocks fit, in order of class and arrival.
-A class takes what it can before the next class gets the rest of the step; batch requests give up blocks and places
-for an interactive one. Out of blocks, the last arrived of the lowest class is preempted: its full blocks stay in the
-prefix forest, so coming back recomputes little.
+Continuous batching: every running request decodes each step. Prompts are prefilled in chunks that fill the rest of
+the step's token budget. A waiting request is admitted when its blocks fit, in order of class and arrival.
+Each class is scheduled before the next one gets the rest of the step. Batch requests give up blocks and places for an
+interactive one. When blocks run out, the scheduler preempts the last arrival of the lowest class. Its full blocks stay
+in the prefix forest, so that a later start recomputes little.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from serve.scheduling.step_work import StepWork
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Part of one request's uncomputed tokens: `rows` of them go through the model in this step."""
+    """The first `rows` uncomputed tokens of a request, computed in this step."""
 
     request: Request
     rows: int
@@ -29,7 +29,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """One step: requests that decode, prompt chunks, and requests that lost their blocks while it was made."""
+    """One step: decoding requests, prompt chunks, and the requests that it preempted."""
 
     decodes: list[Request]
     chunks: list[Chunk]
@@ -37,7 +37,7 @@ class Schedule:
 
 
 def work_of(schedule: Schedule, drafted: Sequence[int] = ()) -> StepWork:
-    """The work of a schedule, before it is carried out; each of a request's `drafted` tokens is one more row."""
+    """Work of a schedule before it runs; each drafted token of a request adds a row."""
     total = StepWork()
     for i, request in enumerate(schedule.decodes):
         rows = 1 + (drafted[i] if drafted else 0)
@@ -106,10 +106,10 @@ class Scheduler:
         return Schedule(decodes, chunks, preempted)
 
     def timed(self, work: StepWork, seconds: float) -> None:
-        """Take in how long a step's work took; for schedulers that predict it."""
+        """Record the duration of a step; schedulers that predict it override this."""
 
     def try_grow(self, request: Request, rows: int) -> int:
-        """Blocks for up to `rows` more rows if they are to be had without preempting; return the rows that fit."""
+        """Allocate blocks for up to `rows` more rows without preempting; return the rows that fit."""
         forest = self.forest
         wanted = forest.blocks_for(request.computed + rows) - len(request.blocks)
         got = min(max(wanted, 0), forest.n_available)
@@ -117,7 +117,7 @@ class Scheduler:
         return min(rows, len(request.blocks) * forest.block_tokens - request.computed)
 
     def advance(self, request: Request, computed: int) -> None:
-        """Note that a request's first `computed` tokens are in the cache now; share its new full blocks."""
+        """Record that the cache holds a request's first `computed` tokens; share its new full blocks."""
         forest = self.forest
         request.computed = computed
         self._extend_chain(request)
@@ -127,7 +127,7 @@ class Scheduler:
             request.blocks[i] = forest.register(request.blocks[i], parent, piece, request.chain[i])
             request.registered = i + 1
         keep = forest.blocks_for(max(len(request.tokens), computed))
-        if len(request.blocks) > keep:  # what rejected drafts had
+        if len(request.blocks) > keep:  # blocks of rejected drafts
             forest.release(request.blocks[keep:])
             del request.blocks[keep:]
 
@@ -136,7 +136,7 @@ class Scheduler:
     ) -> int:
         """Admit waiting requests of a class as far as `budget` rows go; return the rows they take."""
         if any(victim.priority <= priority for victim in preempted):
-            return 0  # no room: admitting now would only bring the victims' blocks back into play
+            return 0  # no room: an admission now would take the blocks of the preempted requests
         in_flight, left = self._in_flight(priority), budget
         for request in [r for r in self.waiting if r.priority is priority]:
             if not left:
@@ -152,42 +152,42 @@ class Scheduler:
         return budget - left
 
     def _in_flight(self, priority: Priority) -> set[int]:
-        """Hashes of the blocks that running prefills, none less urgent than `priority`, are about to share.
+        """Hashes of the blocks that running prefills of class `priority` or a more urgent one will share.
 
-        A less urgent prefill may be held back for as long as anyone likes: nobody more urgent waits for it.
+        A less urgent prefill may pause without limit, so a more urgent request never waits for it.
         """
         running = (r for r in self.running if not r.decoding and r.priority <= priority)
         return {h for r in running for h in r.chain[r.registered :]}
 
     def _waits_for(self, request: Request, in_flight: set[int]) -> bool:
-        """Whether the first block this request lacks is just being computed: waiting a step saves that work."""
-        found = self.forest.match(request.tokens, request.chain[: self._shareable(request)])
-        return len(found) < self._shareable(request) and request.chain[len(found)] in in_flight
+        """Whether a running prefill computes the first block this request lacks, so that waiting a step saves work."""
+        cached = self.forest.match(request.tokens, request.chain[: self._shareable(request)])
+        return len(cached) < self._shareable(request) and request.chain[len(cached)] in in_flight
 
     def _shareable(self, request: Request) -> int:
-        """Full blocks that may come from the cache; the last token is always computed, for its logits."""
+        """Number of full blocks that may come from the cache; the last token is always computed, for its logits."""
         return (len(request.tokens) - 1) // self.forest.block_tokens
 
     def _needs(self, request: Request, budget: int) -> tuple[list[Block], int]:
-        """Cached blocks a waiting request may start from, and the fresh ones its first `budget` rows take."""
-        found = self.forest.match(request.tokens, request.chain[: self._shareable(request)])
-        computed = len(found) * self.forest.block_tokens
+        """Cached blocks a waiting request can start from, and the number of new blocks for its first `budget` rows."""
+        cached = self.forest.match(request.tokens, request.chain[: self._shareable(request)])
+        computed = len(cached) * self.forest.block_tokens
         rows = min(len(request.tokens) - computed, budget)
-        return found, self.forest.blocks_for(computed + rows) - len(found)
+        return cached, self.forest.blocks_for(computed + rows) - len(cached)
 
     def _fits(self, request: Request, budget: int) -> bool:
-        """Whether a waiting request's first `budget` rows get their blocks as things are."""
-        found, fresh = self._needs(request, budget)
-        return fresh + sum(block.users == 0 for block in found) <= self.forest.n_available
+        """Whether blocks for a waiting request's first `budget` rows are available now."""
+        cached, fresh = self._needs(request, budget)
+        return fresh + sum(block.users == 0 for block in cached) <= self.forest.n_available
 
     def _make_room(self, request: Request, budget: int, preempted: list[Request]) -> bool:
-        """Preempt less urgent requests until this one can be admitted; False, and nobody preempted, if it cannot."""
+        """Preempt less urgent requests until this one fits; if it cannot fit, preempt none and return False."""
         below = [r for r in self.running if r.priority > request.priority]
         held = Counter(i for r in below for i in r.blocks)
         theirs = {i for i, users in held.items() if self.forest.blocks[i].users == users}
-        found, fresh = self._needs(request, budget)
-        idle = sum(block.users == 0 for block in found)
-        room = self.forest.n_available + len(theirs - {block.id for block in found})
+        cached, fresh = self._needs(request, budget)
+        idle = sum(block.users == 0 for block in cached)
+        room = self.forest.n_available + len(theirs - {block.id for block in cached})
         if fresh + idle > room or len(self.running) - len(below) >= self.max_running:
             return False
         while len(self.running) >= self.max_running or not self._fits(request, budget):
@@ -198,7 +198,7 @@ class Scheduler:
         return True
 
     def _victim(self, requests: Sequence[Request]) -> Request | None:
-        """Which of these running requests gives its blocks up first; None of none."""
+        """The request of `requests` to preempt first; None if there is none."""
         return max(requests, key=urgency, default=None)
 
     def _preempt(self, victim: Request, preempted: list[Request]) -> None:
@@ -209,13 +209,13 @@ class Scheduler:
         preempted.append(victim)
 
     def _admit(self, request: Request, budget: int) -> None:
-        """Give a waiting request that fits its blocks."""
+        """Allocate the blocks of a waiting request that fits."""
         forest = self.forest
-        found, fresh = self._needs(request, budget)
-        request.blocks = forest.acquire(found) + forest.allocate(fresh)
-        request.registered = len(found)
-        request.computed = len(found) * forest.block_tokens
-        if not request.preemptions:  # later it finds what it computed itself
+        cached, fresh = self._needs(request, budget)
+        request.blocks = forest.acquire(cached) + forest.allocate(fresh)
+        request.registered = len(cached)
+        request.computed = len(cached) * forest.block_tokens
+        if not request.preemptions:  # after a preemption it finds its own blocks
             request.cached_prompt_tokens = min(request.computed, len(request.prompt))
         forest.hit_tokens += request.computed
         forest.looked_up_tokens += len(request.tokens)

@@ -1,4 +1,4 @@
-"""The work of one engine step, counted in tokens: what schedulers plan with and time models predict from."""
+"""Work of one engine step in tokens: schedulers plan with it, and time models predict from it."""
 
 from __future__ import annotations
 

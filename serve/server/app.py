@@ -34,13 +34,13 @@ from serve.server.prometheus import Metrics
 from serve.server.protocol import ChatBody, CompletionBody, error_body, parse
 from serve.server.responses import Answer
 
-_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 501: "not_supported"}
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 OPEN_PATHS = ("/health", "/openapi.json")
 """Paths that need no API key."""
 
 
 class Server:
-    """The application's state: worker, tokenizer, limits, key and counters."""
+    """State of the application: worker, limits, key and counters."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Server:
         self.preparation = Preparation(engine, self.limits)
         self.n_open = 0
         self.on_ready: Callable[[], object] = lambda: None
-        """Called once the server has answered itself and takes requests."""
+        """Called when the warm-up is done and the server takes requests."""
 
     def app(self) -> Starlette:
         """The ASGI application; the engine runs from its start-up to its shut-down."""
@@ -95,7 +95,7 @@ class Server:
         )
 
     def _warm_up(self) -> None:
-        """Answer once, by the way that requests take, before anyone is told that the server is ready."""
+        """Answer one request on the usual path before the server reports that it is ready."""
         hello = parse(ChatBody, b'{"messages": [{"role": "user", "content": "Hello"}]}')
         self.engine.warm_up(self.preparation.tokens(hello))
 
@@ -112,18 +112,18 @@ class Server:
         return await self._answer(http, body)
 
     async def _embeddings(self, _http: HttpRequest) -> Response:
-        raise HTTPException(
-            501,
-            "this server computes no embeddings: its models write text; use a server for embedding models",
+        message = (
+            "this server computes no embeddings, its models write text; use a server of embedding models"
         )
+        raise HTTPException(404, message)
 
     async def _models(self, _http: HttpRequest) -> Response:
-        one = {"id": self.model_name, "object": "model", "created": self.started, "owned_by": "vckg-serve"}
-        return JSONResponse({"object": "list", "data": [one | {"max_model_len": self.engine.longest}]})
+        model = {"id": self.model_name, "object": "model", "created": self.started, "owned_by": "vckg-serve"}
+        return JSONResponse({"object": "list", "data": [model | {"max_model_len": self.engine.longest}]})
 
     async def _health(self, _http: HttpRequest) -> Response:
-        well = self.worker.alive
-        return JSONResponse({"status": "ok" if well else "failed"}, 200 if well else 503)
+        alive = self.worker.alive
+        return JSONResponse({"status": "ok" if alive else "failed"}, 200 if alive else 503)
 
     async def _metrics(self, _http: HttpRequest) -> Response:
         text = self.metrics.text(self.engine, self.n_open)
@@ -132,7 +132,7 @@ class Server:
     async def _openapi(self, _http: HttpRequest) -> Response:
         return JSONResponse(openapi_document())
 
-    # --- what every route passes ---
+    # --- checks of every route ---
 
     def _guarded(
         self, path: str, handler: Callable[[HttpRequest], Awaitable[Response]]
@@ -164,7 +164,7 @@ class Server:
         except HTTPException as error:
             return _http_error(http, error)
         except ClientDisconnect:
-            return Response(status_code=499)  # nobody reads it; counted in the metrics
+            return Response(status_code=499)  # the client is gone; the metrics count it
 
     def _authorised(self, http: HttpRequest) -> bool:
         if self._api_key is None:
@@ -263,8 +263,6 @@ class Server:
 def _http_error(_http: HttpRequest, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    code = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 501: "not_supported"}.get(
-        error.status_code
-    )
+    code = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}.get(error.status_code)
     body = error_body(str(error.detail), "invalid_request_error", code=code)
     return JSONResponse(body, error.status_code, error.headers)

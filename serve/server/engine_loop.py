@@ -1,4 +1,4 @@
-"""A thread that owns an engine, and the queue in front of it."""
+"""A thread that owns an engine, and its inbox."""
 
 from __future__ import annotations
 
@@ -38,27 +38,27 @@ class _Cancel:
 class Worker:
     """Runs an engine's steps on one thread; every method here may be called from any other thread.
 
-    Each accepted request gets events until one with a finish reason, which is its last, whatever happens.
+    Each accepted request gets events up to one with a finish reason, also when the engine fails.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.failed = self._stopping = False
         self.on_failure: Callable[[], object] | None = None
-        """Called on the engine's thread when it ends without being told to."""
+        """Called on the engine's thread when it ends without `stop`."""
         self._inbox: queue.SimpleQueue[_Add | _Cancel | None] = queue.SimpleQueue()
         self._deliver: dict[str, Deliver] = {}
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
-        """Begin taking requests."""
-        # A full garbage collection walks all that a loaded model's libraries hold (0.2 s) while no token is written.
+        """Start to take requests."""
+        # A full garbage collection walks every object of the loaded libraries and stops all answers for 0.2 s.
         gc.collect()
         gc.freeze()
         self._thread.start()
 
     def stop(self) -> None:
-        """Cancel what still runs, and wait for the thread to end."""
+        """Cancel the running requests, and wait for the thread to end."""
         self._inbox.put(None)
         self._thread.join()
         gc.unfreeze()
@@ -71,13 +71,13 @@ class Worker:
     def submit(
         self, request: Request, deliver: Deliver, constraint: Constraint | None = None
     ) -> Future[None]:
-        """Hand a request over; the future says when it is accepted, or raises the RequestError that refused it.
+        """Submit a request. The future completes on acceptance, or raises the RequestError that refused it.
 
         `deliver` is called on the engine's thread and must not block.
         """
         accepted: Future[None] = Future()
         self._inbox.put(_Add(request, deliver, accepted, constraint))
-        if not self.alive:  # the thread may have ended before it saw this one
+        if not self.alive:  # the thread may have ended before it read this order
             self._refuse_all()
         return accepted
 
@@ -92,10 +92,10 @@ class Worker:
                 for event in self.engine.step():
                     self._hand_out(event)
                 if self.engine.has_work and self.engine.stats.steps == before:
-                    time.sleep(_IDLE_S)  # a scheduler may hold all work back for a moment
+                    time.sleep(_IDLE_S)  # a scheduler may pause all work for a moment
         except Exception:
             log.exception("the engine failed; every open request is ended with an error")
-        finally:  # also after what is no Exception, as a panic in a library's Rust is none
+        finally:  # also for a panic in a Rust library, which is no Exception
             self.failed = bool(self._deliver) or not self._stopping
             for request_id in list(self._deliver):
                 self._end(request_id, FinishReason.ERROR, "the engine failed; see the server's log")
@@ -104,7 +104,7 @@ class Worker:
                 self.on_failure()
 
     def _take_orders(self) -> bool:
-        """Work off the inbox, waiting if the engine is idle; False when it is time to stop."""
+        """Process the inbox, and wait if the engine is idle; False after `stop`."""
         while True:
             try:
                 order = self._inbox.get(block=not self.engine.has_work)

@@ -1,4 +1,8 @@
-"""The OpenAPI document of the HTTP interface, made from the types that read the bodies."""
+"""The OpenAPI document of the HTTP interface, made from the types that parse the bodies.
+
+FastAPI generates it from handlers whose bodies it parses itself. The handlers here read the body themselves, to bound
+its bytes and its time, so FastAPI would need the same schemas and responses by hand.
+"""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ is one with less than half the chance of the least likely that were chosen of la
 
 @dataclass(slots=True)
 class DraftStats:
-    """Where drafting spent its time, and what came of it, since the start; milliseconds."""
+    """Time and results of drafting since the start; milliseconds."""
 
     rounds: int = 0
     head_ms: float = 0.0
@@ -132,7 +132,7 @@ class Sized:
             self.stats.reached[min(depth, 63)] += 1
 
     def timed(self, timing: RoundTiming) -> None:
-        """Learn what a pass of so many rows costs; rounds that also read prompts say nothing of it."""
+        """Learn the cost of a pass by its rows; rounds with prompt rows do not count."""
         if not timing.prefill_rows and timing.decode_requests:
             self.cost.add(timing.rows, timing.forward_ms)
             self._overhead_ms += 0.1 * (timing.verify_ms + timing.draft_ms - self._overhead_ms)
@@ -147,7 +147,7 @@ class Sized:
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """What was drafted for a request whose text had `start` tokens: the verified tree, and the trees it came from."""
+    """Draft of a request with `start` tokens: the verified tree, and the trees it was built from."""
 
     start: int
     tree: Candidates

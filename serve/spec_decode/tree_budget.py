@@ -41,7 +41,7 @@ class CostCurve:
 
     @staticmethod
     def bucket(rows: int) -> int:
-        """Rows are told apart exactly up to 8, then in steps of about a fifth."""
+        """Bucket of a number of rows: exact up to 8, then steps of about a fifth."""
         return rows if rows <= 8 else round(8 * 1.2 ** round(math.log(rows / 8, 1.2)))
 
     def add(self, rows: int, ms: float) -> None:
@@ -99,7 +99,7 @@ class Calibration:
         return calibrated
 
     def add(self, confidence: Float64, accepted: npt.NDArray[np.bool_]) -> None:
-        """Take in nodes whose parent was accepted."""
+        """Record nodes with an accepted parent."""
         for which, hit in zip(self._bin(confidence), accepted, strict=True):
             self.hits[which] = self.memory * self.hits[which] + hit
             self.seen[which] = self.memory * self.seen[which] + 1

@@ -34,7 +34,7 @@ def installed_version() -> str | None:
 
 
 def require_vllm() -> None:
-    """Refuse any vLLM but the one whose inner interfaces these plugins were written against and run with.
+    """Refuse every version of vLLM except the one that these plugins are written for.
 
     Raises
     ------

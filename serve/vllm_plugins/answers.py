@@ -1,4 +1,4 @@
-"""Greedy answers of vLLM's offline engine with and without a draft, and what was accepted of it: a JSON file.
+"""Write greedy answers of vLLM's offline engine with or without drafts, and the accepted drafts, as JSON.
 
 Run as a program, since a process holds one engine: ``python -m serve.vllm_plugins.answers --help``.
 """

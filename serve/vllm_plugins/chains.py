@@ -1,8 +1,8 @@
-"""Chains of likeliest tokens for a whole batch, compiled: the same n-gram model as `serve.spec_decode.proposers.GramModel`.
+"""Compiled chains of likeliest tokens for a batch, by the n-gram model of `serve.spec_decode.proposers.GramModel`.
 
-What a request says is counted in its row of the batch at the time of asking, so nothing has to be kept for a request
-and nothing has to say which request a row is. What answers said of late lies in a ring of n-grams that are linked by
-the last token of their context, and the static n-grams in the arrays of their file.
+Each call counts the n-grams of a request in its row of the batch. The proposer therefore keeps no state per request and
+needs no request ids. A ring holds the recent n-grams of all answers, linked by the last token of their context. The
+static n-grams stay in the arrays of their file.
 """
 
 from __future__ import annotations

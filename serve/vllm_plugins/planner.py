@@ -1,7 +1,7 @@
-"""Echo's choice of batch work, over a picture of somebody else's requests and cache. No vLLM is imported here.
+"""Echo's choice of batch work over a copy of another engine's requests and cache. This file does not import vLLM.
 
-`serve.echo.scheduler.scheduler` decides and carries out; here it only decides. The caller keeps a `serve.request.Request` as the picture of
-each request, says where the cache stands through `Pool`, and lets its own machinery carry out the `Plan`.
+`serve.echo.scheduler` plans and executes; this file only plans. The caller keeps a `serve.request.Request` as a copy of
+each request, describes the cache through `Pool`, and executes the `Plan` itself.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Pool(EchoForest):
     lookup
         Finds a cached block.
     config
-        Echo's knobs.
+        Echo's settings.
     """
 
     def __init__(

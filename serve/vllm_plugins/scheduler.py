@@ -6,7 +6,7 @@ compute, which running batch requests pause for it, which waiting ones may start
 interactive request takes. Cached blocks that waiting batch requests will use go to the end of the eviction queue, the
 most wanted last.
 
-The knobs are read from VCKG_ECHO, e.g. ``pace_s=0.1,allowance_s=0.5`` (the fields of `serve.echo.cache_policy.EchoConfig`).
+VCKG_ECHO holds the settings, e.g. ``pace_s=0.1,allowance_s=0.5`` (fields of `serve.echo.cache_policy.EchoConfig`).
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class EchoScheduler(AsyncScheduler):  # type: ignore[misc, unused-ignore]
         self._begun: dict[int, tuple[float, StepWork]] = {}
         self._last_end = 0.0
         self._since_protected = 0
-        knobs = ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(config).items())
-        log.info("Echo, steps %s: %s", "overlapped" if self.overlaps else "one by one", knobs)
+        settings = ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(config).items())
+        log.info("Echo, steps %s: %s", "overlapped" if self.overlaps else "one by one", settings)
 
     # ---- what Echo sees -------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""OpenAI's way of saying that nobody waits, for vLLM, whose requests keep `service_tier` without knowing it."""
+"""OpenAI's `service_tier` for vLLM, which keeps the field of a request without using it."""
 
 from __future__ import annotations
 

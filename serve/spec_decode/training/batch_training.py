@@ -1,7 +1,8 @@
 """Train a draft head on token texts alone, batch by batch: the target's states are computed in the same step.
 
 On a GPU one pass of the target costs less than keeping its states (10 kB a token) would, so a corpus is its tokens.
-The loss is `serve.spec_decode.training.losses`': the same masks and teacher, over B texts of one padded length instead of one text.
+The loss is that of `serve.spec_decode.training.losses`, with the same masks and teacher, over B texts of one padded
+length instead of one text.
 The learning rate falls linearly to zero over the steps or the time given, whichever ends first.
 """
 

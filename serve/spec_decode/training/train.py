@@ -44,7 +44,7 @@ class Settings:
 
 @dataclass(slots=True)
 class Progress:
-    """Where a training run stands; written beside the weights."""
+    """Progress of a training run, written next to the weights."""
 
     epoch: int = 0
     done: list[str] = field(default_factory=list)  # shards of this epoch
@@ -190,7 +190,7 @@ class Trainer:
         write_text(self.folder / "progress.json", json.dumps(state, indent=1))
 
     def losses(self, answer: Answered, anchors: list[int]) -> Losses:
-        """Run one answer in the way of this head's kind; linear layers in bfloat16 where the device has it."""
+        """Run one answer through a head of this kind; linear layers in bfloat16 where the device has it."""
         run = rollout_losses if self.autoregressive else answer_losses
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             return run(self.head, self.target, answer.to(self.device), anchors, self.settings.gamma)

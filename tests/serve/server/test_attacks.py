@@ -34,7 +34,8 @@ def engine(tiny, tiny_model) -> Engine:
 @pytest.fixture(scope="module")
 def served(engine: Engine) -> Iterator[tuple[str, int]]:
     """Base address and port of a server that waits a second for a head and lets 30 connections in."""
-    with running(engine, Limits(prompt_tokens=200), head_s=1.0, most_connections=30) as (base, _, _):
+    limits = Limits(prompt_tokens=200, compile_s=120)  # a busy machine compiles the largest schemas slowly
+    with running(engine, limits, head_s=1.0, most_connections=30) as (base, _, _):
         yield base, int(base.rsplit(":", 1)[1])
 
 
