@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from vckg.base.resources import default_cache
 from vckg.build.build_folder import make
-from vckg.build.fetch import Places, at_hand, default_mirrors, fetch
+from vckg.build.fetch import Places, default_mirrors, fetch_reachable
 from vckg.build.source_table import choose, shipped_sources
 from vckg.export.export import export
 from vckg.export.writers import FORMATS
@@ -164,9 +164,9 @@ def main() -> None:
     if arguments.task:
         run_task(arguments.task[0], arguments.task[1:])
         return
-    for profile in ("core", "full"):
+    for profile in ("core", "standard", "full"):
         chosen, _ = choose(shipped_sources(), profile)
-        fetch(at_hand(chosen, places())[0], Places(default_cache(), default_mirrors()))
+        fetch_reachable(chosen, Places(default_cache(), default_mirrors()))
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")  # noqa: T201
     print("| what | seconds | processor s | peak GB | outcome |\n|---|---|---|---|---|")  # noqa: T201
     with tempfile.TemporaryDirectory(dir=default_cache()) as scratch:
@@ -178,7 +178,7 @@ def main() -> None:
 
 def _rows(scratch: Path, parts: list[str], sizes: list[int]) -> Iterator[tuple[str, ...]]:
     """What each line is called, its task and the task's arguments, in the order they have to be run."""
-    for profile in ("core", "full") if "use" in parts else ():
+    for profile in ("core", "standard", "full") if "use" in parts else ():
         yield f"build {profile} from fetched files", "build", profile, str(scratch / profile)
         for task in ("load", "verify", "show", "neighbourhood", "ground"):
             yield f"{task}, {profile}", task, str(scratch / profile)

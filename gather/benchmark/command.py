@@ -22,7 +22,9 @@ MACRO_ROLES = ("development", "vote")
 
 
 def benchmark(
-    what: Annotated[str, typer.Argument(help="annotation, scarena, ablation, lists or paper.")],
+    what: Annotated[
+        str, typer.Argument(help="annotation, scarena, ablation, lists, paper, suite or choice.")
+    ],
     data: Annotated[Path, typer.Option(envvar="VCKG_MIRROR", help="Folder with h5ad/ and scarena/ in it.")],
     graph: Annotated[Path | None, typer.Option("--graph", "-g", help="Graph folder.")] = None,
     exclude_source: Annotated[
@@ -32,10 +34,10 @@ def benchmark(
     """Print one of the tables of docs/results/ as Markdown, with the command that makes it."""
     if what not in TABLES:
         raise InputError(f"no table {what!r}{did_you_mean(what, TABLES)}; one of {', '.join(TABLES)}")
-    import vckg
     from gather.benchmark.scores import Bench
+    from vckg.build.default_graph import load
 
-    bench = Bench(vckg.load(graph), exclude=tuple(exclude_source or ()))
+    bench = Bench(load(graph), exclude=tuple(exclude_source or ()))
     for line in TABLES[what](bench, data):
         typer.echo(line)
 
@@ -311,10 +313,37 @@ def paper(bench: Bench, data: Path) -> Iterator[str]:
         yield ""
 
 
+def suite(bench: Bench, data: Path) -> Iterator[str]:
+    """Every cell set of the development suite: the product beside other methods, study groups weighed alike."""
+    from gather.benchmark.suite import Suite
+    from gather.benchmark.suite_data import suite as blocks_of
+    from gather.benchmark.suite_report import tables
+    from vckg.base.resources import default_cache
+
+    blocks = blocks_of(bench.graph, data, default_cache())
+    graph = bench.graph
+    yield f"Graph {graph.content_hash[:16]}, {graph.n:,} nodes, {graph.m:,} edges; Python {platform.python_version()}."
+    yield ""
+    store = default_cache() / "suite-p"
+    store.mkdir(parents=True, exist_ok=True)
+    yield from tables(Suite(graph, store).measure(blocks))
+
+
+def choice(bench: Bench, data: Path) -> Iterator[str]:
+    """Variants of the recipe on the human sets of the suite, and the choice with whole study groups left out."""
+    from gather.benchmark.suite_choice import lines, measure
+    from gather.benchmark.suite_data import suite as blocks_of
+    from vckg.base.resources import default_cache
+
+    yield from lines(measure(bench.graph, blocks_of(bench.graph, data, default_cache())))
+
+
 TABLES: dict[str, Callable[[Bench, Path], Iterator[str]]] = {
     "annotation": annotation,
     "scarena": scarena,
     "ablation": ablation,
     "lists": lists,
     "paper": paper,
+    "suite": suite,
+    "choice": choice,
 }

@@ -24,9 +24,10 @@ import numpy.typing as npt
 
 from gather.benchmark.paper_protocol import TOP as PAPER_TOP
 from gather.benchmark.paper_protocol import paper_set
-from gather.cells.adata import AUTO, cell_groups
-from gather.cells.expression import Expression, Ranking, rank_cell_sets, read_expression
+from gather.cells.adata import cell_groups
+from gather.cells.expression import Expression, rank_cell_sets, read_expression
 from gather.cells.file import open_h5ad
+from gather.cells.options import AUTO, Ranking
 from gather.retrieval.query import (
     DEFAULT_TOP,
     CellSet,

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from gather.benchmark.paper_protocol import official_cells, paper_set
-from gather.cells._cell_kernels import rank_sparse
+from gather.cells._rank_kernels import rank_sparse
 from gather.cells.expression import TARGET_SUM, names_that_ground
 from gather.cells.file import open_h5ad, whole_file
 from gather.cells.row_blocks import Rows

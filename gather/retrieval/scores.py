@@ -50,6 +50,9 @@ class Convergence:
         Candidates, graph nodes, int32[c], ascending.
     score, p, fdr
         float64[c]; a score of 0 means that no query gene reaches the candidate.
+    separation
+        How all measured genes speak for the candidate against the file's other sets, float64[c]
+        (`Retriever.separation`); None where there are no others.
     """
 
     query: GeneQuery
@@ -58,6 +61,7 @@ class Convergence:
     score: Floats
     p: Floats
     fdr: Floats
+    separation: Floats | None = None
 
     def best(self, top: int) -> npt.NDArray[np.intp]:
         """Positions of the best candidates with a positive score; ties, to nine decimals, by CURIE."""
@@ -292,18 +296,31 @@ class Retriever:
         """The scores alone: every p and FDR is 1."""
         query = self._scored(query)
         score, nothing = getattr(self, f"_{self.score}")(query), np.ones(len(self.nodes))
-        return Convergence(query, self.target.name, self.nodes, score, nothing, nothing)
+        return Convergence(
+            query, self.target.name, self.nodes, score, nothing, nothing, self.separation(query)
+        )
 
     def _converge(self, query: GeneQuery, score: Floats) -> Convergence:
         testable = self.length > 0
         p = self.p_values(query)
         fdr = np.ones(len(p))
         fdr[testable] = benjamini_hochberg(p[testable])
-        return Convergence(query, self.target.name, self.nodes, score, p, fdr)
+        return Convergence(query, self.target.name, self.nodes, score, p, fdr, self.separation(query))
 
     def statistic(self, query: GeneQuery) -> Floats:
         """``sum_g w_g W[g, c]``, float64[c]."""
         return np.asarray(query.weights @ self.matrix[query.genes], dtype=np.float64).ravel()
+
+    def separation(self, query: GeneQuery) -> Floats | None:
+        """``sum_g z_g W[g, c] / |W[:, c]|`` over all measured genes with the contrast z of the set, float64[c].
+
+        A marker that the file's other sets have and this one lacks counts against the candidate. None where the
+        query has no contrast, and for scores other than `calibrated`.
+        """
+        if query.contrast is None or query.measured is None or self.score != "calibrated":
+            return None
+        total = np.asarray(query.contrast @ self.matrix[query.measured], dtype=np.float64).ravel()
+        return np.divide(total, self.length, out=np.zeros(len(total)), where=self.length > 0)
 
     def support(self, query: GeneQuery) -> Support:
         """How the query's genes support each candidate."""

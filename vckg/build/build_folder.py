@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from vckg.base.console import progress
 from vckg.base.errors import InputError
 from vckg.base.lock import locked
-from vckg.build.fetch import Places, at_hand, fetch
+from vckg.build.fetch import Places, fetch_reachable
 from vckg.build.ground_sources import build_graph
 from vckg.build.source_table import Source, choose
 from vckg.build.sssom import write_sssom
@@ -32,8 +32,8 @@ PACKAGES = ("vckg", "numpy", "pandas", "pyarrow")
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Let the cyclic collector rest: parsed terms are millions of objects that stay, and walking over them again
-    and again takes half the time of reading.
+    """Let the cyclic collector rest: parsed terms are millions of objects that stay, and walking over them again and
+    again takes half the time of reading.
     """
     running = gc.isenabled()
     gc.disable()
@@ -62,8 +62,7 @@ def make(
     chosen, excluded_parts = choose(sources, profile, include, exclude)
     folder = folder.absolute()
     refuse_foreign(folder)
-    present, absent = at_hand(chosen, places)
-    taken = fetch(present, places)
+    taken, absent = fetch_reachable(chosen, places)
     with (
         locked(folder.parent / f".{folder.name}.lock", f"is building {folder}"),
         progress(f"building {folder.name} from {len(taken)} sources"),

@@ -8,25 +8,26 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from vckg.base.console import err
 from vckg.base.errors import GraphError
 from vckg.base.lock import locked
 from vckg.base.resources import default_cache
 from vckg.build.build_folder import make
-from vckg.build.fetch import Places, default_mirrors, digest_of
+from vckg.build.fetch import Places, default_mirrors, digest_of, now_at_hand
 from vckg.build.source_table import Source, choose, shipped_sources
 from vckg.graph.graph import Graph
 from vckg.graph.manifest import read_manifest
 from vckg.graph.schema import FORMAT_VERSION
 
-PROFILE = "core"
+PROFILE = "standard"
 
 
 def load(path: Path | str | None = None) -> Graph:
     """Return the graph of a folder, or the default graph.
 
-    The default is the folder that VCKG_GRAPH names, else the profile ``core`` in the user's cache (VCKG_CACHE),
-    which is fetched and built with a progress display the first time. It is built again when the source table
-    or the format of the folder has changed.
+    The default is the folder that VCKG_GRAPH names, else the profile ``standard`` in the user's cache (VCKG_CACHE),
+    which is fetched and built with a progress display the first time. It is built again when the source table or the
+    format of the folder has changed, or when a source that was out of reach lies in a mirror folder now.
 
     Raises
     ------
@@ -39,20 +40,30 @@ def load(path: Path | str | None = None) -> Graph:
     if named:
         return Graph.load(named)
     folder = default_folder()
-    if (graph := _sound(folder)) is not None:
+    places = Places(default_cache(), default_mirrors(), offline=bool(os.environ.get("VCKG_OFFLINE")))
+    if (graph := _usable(folder, places)) is not None:
         return graph
     with locked(folder.parent / f".{folder.name}.default.lock", "is building the default graph"):
-        if (graph := _sound(folder)) is not None:
+        if (graph := _usable(folder, places)) is not None:
             return graph
-        places = Places(default_cache(), default_mirrors(), offline=bool(os.environ.get("VCKG_OFFLINE")))
-        return make(folder, shipped_sources(), places, profile=PROFILE)
+        graph = make(folder, shipped_sources(), places, profile=PROFILE)
+    if absent := graph.manifest.get("absent"):
+        err().print(
+            f"without {', '.join(absent)}: out of reach; `vckg info` says why, `vckg build` tries again",
+            highlight=False,
+        )
+    return graph
 
 
-def _sound(folder: Path) -> Graph | None:
+def _usable(folder: Path, places: Places) -> Graph | None:
+    """The default graph where it lies there whole, with every source that lies here."""
     try:
-        return Graph.load(folder)
+        graph = Graph.load(folder)
     except GraphError:  # absent, or damaged: either way it is built again
         return None
+    manifest = graph.manifest
+    absent = () if "released" in manifest else manifest.get("absent", ())
+    return None if absent and now_at_hand(choose(shipped_sources(), PROFILE)[0], absent, places) else graph
 
 
 def default_folder() -> Path:

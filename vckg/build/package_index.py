@@ -9,7 +9,7 @@ from __future__ import annotations
 import configparser
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
@@ -17,7 +17,8 @@ from urllib.request import url2pathname
 
 DEFAULT_INDEX = "https://pypi.org/simple"
 _ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
-TIMEOUT_S = 60
+TIMEOUT_S = (5.0, 30.0)
+"""Seconds to wait for a connection, and for the next bytes."""
 
 
 def settings(environment: Mapping[str, str]) -> dict[str, list[str]]:
@@ -64,8 +65,28 @@ def certificate(environment: Mapping[str, str]) -> str | bool:
     return named if named and Path(named).exists() else True
 
 
-def locate(package: str, archive: str, environment: Mapping[str, str] = os.environ) -> Iterator[str]:
+def _indexes(configured: Mapping[str, list[str]]) -> list[str]:
+    return [*configured.get("index-url", [DEFAULT_INDEX]), *configured.get("extra-index-url", [])]
+
+
+def places_asked(environment: Mapping[str, str]) -> list[str]:
+    """Return what pip asks for an archive: folders of archives, then package indexes, the first choice first."""
+    configured = settings(environment)
+    return [*configured.get("find-links", []), *_indexes(configured)]
+
+
+def locate(
+    package: str,
+    archive: str,
+    environment: Mapping[str, str] = os.environ,
+    refusal: Callable[[str], str] = lambda _address: "",
+) -> Iterator[str]:
     """Yield the addresses (``https:`` or ``file:``) at which an archive of that name is offered.
+
+    Parameters
+    ----------
+    refusal
+        Says why an address is not to be asked; an empty text where it is.
 
     Raises
     ------
@@ -74,13 +95,16 @@ def locate(package: str, archive: str, environment: Mapping[str, str] = os.envir
     """
     import requests
 
-    said = settings(environment)
-    for link in said.get("find-links", []):
+    configured = settings(environment)
+    for link in configured.get("find-links", []):
         path = Path(url2pathname(urlsplit(link).path)) if link.startswith("file:") else Path(link)
         if (path / archive).is_file():
             yield (path / archive).as_uri()
     failure: Exception | None = None
-    for index in [*said.get("index-url", [DEFAULT_INDEX]), *said.get("extra-index-url", [])]:
+    for index in _indexes(configured):
+        if reason := refusal(index):
+            failure = requests.ConnectionError(reason)
+            continue
         page = f"{index.rstrip('/')}/{package}/"
         try:
             yield from (url for name, url in _offers(page, environment) if name == archive)

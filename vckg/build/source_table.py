@@ -13,7 +13,7 @@ from vckg.base.errors import InputError, did_you_mean
 from vckg.base.resources import resource
 
 KINDS = ("package", "mirror", "pypi", "url", "local", "shipped")
-PROFILES = ("core", "full", "paper")
+PROFILES = ("core", "standard", "full", "paper")
 T = TypeVar("T")
 
 
@@ -77,6 +77,11 @@ class Source:
     """Whether its reader has been run on the publisher's whole file; otherwise on a small file of that form."""
     optional: bool = False
     """Taken by its profiles only where its file is at hand; else the manifest lists it as absent."""
+    essential: bool = False
+    """Profile `standard` cannot do without it; it leaves out any other source that cannot be reached."""
+    if_reached: bool = False
+    """Taken where a route, also a download with a pinned checksum, leads to its file; else the manifest lists it as
+    absent. `choose` sets it for profile `standard`: who reaches the same sources gets the same graph."""
     note: str = ""
     """What the user must accept or supply."""
     parts: Mapping[str, Part] = field(default_factory=dict)
@@ -146,7 +151,7 @@ def choose(
 ) -> tuple[tuple[Source, ...], frozenset[str]]:
     """Return the sources a build takes, in the table's order, and the parts (``name:part``) it leaves out.
 
-    A source asked for by name is no longer optional.
+    A source asked for by name is no longer optional. Profile `standard` takes every source that it can reach.
     """
     sources = tuple(sources)
     if profile not in PROFILES:
@@ -161,5 +166,7 @@ def choose(
     chosen = tuple(
         s for s in sources if (profile in s.profiles or s.name in include) and s.name not in exclude
     )
-    chosen = tuple(replace(s, optional=False) if s.name in include else s for s in chosen)
+    if profile == "standard":
+        chosen = tuple(replace(s, if_reached=not s.essential) for s in chosen)
+    chosen = tuple(replace(s, optional=False, if_reached=False) if s.name in include else s for s in chosen)
     return chosen, frozenset(e for e in exclude if ":" in e)

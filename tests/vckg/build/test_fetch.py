@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -13,6 +14,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,9 +22,10 @@ from pathlib import Path
 import pytest
 
 from vckg.base.errors import SourceError
-from vckg.build.fetch import Places, fetch
+from vckg.build.fetch import Places, fetch, fetch_reachable, now_at_hand
+from vckg.build.network import Network
 from vckg.build.package_index import settings
-from vckg.build.source_table import Route, Source
+from vckg.build.source_table import Route, Source, choose
 
 GENES = b"source,target,weight,PMID\nPAX5,CD19,1,5\n"
 ROOT = Path(__file__).parents[3]
@@ -207,6 +210,86 @@ def test_pips_configuration_is_read_from_its_files(tmp_path: Path) -> None:
     assert settings({"PIP_INDEX_URL": "https://d", "XDG_CONFIG_HOME": str(tmp_path)})["index-url"] == [
         "https://d"
     ]
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a port that takes connections and never answers, as a firewall or a stuck proxy does."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def reached(*routes: Route, name: str) -> Source:
+    """A source as profile `standard` takes it."""
+    (chosen,), _ = choose([replace(source(*routes, name=name), profiles=("standard",))], "standard")
+    return chosen
+
+
+@pytest.mark.parametrize("dead", ["closed", "silent"])
+def test_an_unreachable_network_costs_ten_seconds_at_most_and_names_every_source_left_out(
+    silent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dead: str
+) -> None:
+    address = silent if dead == "silent" else "http://127.0.0.1:9"
+    monkeypatch.setenv("PIP_INDEX_URL", f"{address}/simple")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", f"{address}/simple")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "none"))
+    (tmp_path / "regulons.csv").write_bytes(GENES)
+    plain = [Route("url", "1", url=f"{address}/{i}.csv", sha256=sha(GENES)) for i in range(3)]
+    wanted = [reached(WHEEL(), plain[0], name="a"), *(reached(r, name=r.url[-5]) for r in plain[1:])]
+    wanted.append(reached(Route("mirror", "1", file="regulons.csv"), name="here"))
+    started = time.monotonic()
+    taken, absent = fetch_reachable(wanted, Places(tmp_path / "cache", (tmp_path,)))
+    assert time.monotonic() - started < 10
+    assert [t.source.name for t in taken] == ["here"]
+    assert list(absent) == ["a", "1", "2"]
+    assert all("does not answer" in reason for reason in absent.values())
+
+
+def test_a_host_is_asked_once_and_all_hosts_share_one_limit(silent: str) -> None:
+    network = Network(limit_s=0.4)
+    started = time.monotonic()
+    network.ask([f"{silent}/a", f"{silent}/b"])
+    assert all(network.refusal(f"{silent}/{i}") for i in range(50))
+    assert network.refusal("http://127.0.0.2:9/x")
+    assert time.monotonic() - started < 2
+    assert network.refusal("file:///tmp/x") == ""
+
+
+def test_only_what_is_essential_stops_the_standard_profile(tmp_path: Path) -> None:
+    gone = Route("mirror", "1", file="x")
+    rows = [
+        replace(source(gone, name=n), profiles=("standard",), essential=n == "cl") for n in ("cl", "other")
+    ]
+    chosen, _ = choose(rows, "standard")
+    with pytest.raises(SourceError, match="source cl: no route"):
+        fetch_reachable(chosen, Places(tmp_path, offline=True))
+    taken, absent = fetch_reachable(chosen[1:], Places(tmp_path, offline=True))
+    assert (taken, list(absent)) == ([], ["other"])
+    asked, _ = choose(rows, "standard", include=["other"])
+    with pytest.raises(SourceError, match="source other: no route"):
+        fetch_reachable(asked[1:], Places(tmp_path, offline=True))
+
+
+def test_the_standard_profile_downloads_pinned_files_alone_and_leaves_out_a_wrong_one(
+    site: str, tmp_path: Path
+) -> None:
+    url = f"{site}/files/regulons.csv"
+    loose, wrong = Route("url", "current", url=url), Route("url", "1", url=url, sha256="0" * 64)
+    good = Route("url", "1", url=url, sha256=sha(GENES))
+    rows = [reached(loose, name="loose"), reached(wrong, name="wrong"), reached(wrong, good, name="good")]
+    taken, absent = fetch_reachable(rows, Places(tmp_path / "cache"))
+    assert [t.source.name for t in taken] == ["good"]
+    assert "expected; nothing was kept" in absent["wrong"]
+    assert list(absent) == ["loose", "wrong"]
+
+
+def test_a_source_left_out_is_noticed_once_its_file_lies_in_a_mirror(tmp_path: Path) -> None:
+    rows = [reached(Route("mirror", "1", file=f"{n}.csv"), name=n) for n in "ab"]
+    places = Places(tmp_path / "cache", (tmp_path,))
+    assert now_at_hand(rows, ["a", "b"], places) == []
+    (tmp_path / "a.csv").write_bytes(GENES)
+    assert now_at_hand(rows, ["a", "b"], places) == ["a"]
+    assert now_at_hand(rows, ["b"], places) == []
 
 
 @pytest.mark.slow

@@ -258,6 +258,21 @@ FORMS: dict[str, Form] = {
         {("is_marker_for", "CTRB1", "CL:0002064")},
         {"not human": 2, "no class of that meaning in the Cell Ontology": 1},
     ),
+    "axiom": Form(
+        {"cells": text("# why", "name\tcl_id\tlabel", "Alpha_cell\tCL:0000171\tx", "Tumor_Treg\t\t"), "main": json.dumps([
+            {"cell_type": "Alpha_cell", "rule_type": "positive", "evidence_source": "marker_genes", "gene_or_regulon": ["GCG"], "direction": "high", "pmid": "1", "tissue_context": ["pancreas"]},
+            {"cell_type": "CD4_T", "rule_type": "negative", "evidence_source": "marker_genes", "gene_or_regulon": ["CD8A"], "direction": "absent", "pmid": "2", "tissue_context": []},
+            {"cell_type": "Tem", "rule_type": "circuit", "evidence_source": "marker_genes", "gene_or_regulon": ["GZMB", "GZMK"], "direction": "high", "pmid": "3"},
+            {"cell_type": "CMP", "rule_type": "negative", "evidence_source": "marker_genes", "gene_or_regulon": ["MPO"], "direction": "low", "pmid": "4"},
+            {"cell_type": "Treg", "rule_type": "circuit", "evidence_source": "regulon", "gene_or_regulon": ["FOXP3"], "direction": "active", "pmid": "5"},
+            {"cell_type": "Tumor_Treg", "rule_type": "positive", "evidence_source": "marker_genes", "gene_or_regulon": ["TNFRSF9"], "direction": "high", "pmid": "6"},
+        ], indent=0).encode()},
+        {
+            ("is_marker_for", "GCG", "CL:0000171"), ("is_negative_marker_for", "CD8A", "CD4 T"),
+            ("is_marker_for", "GZMB", "Tem"), ("is_marker_for", "GZMK", "Tem"),
+        },
+        {"a negative rule, low": 1, "activity of a regulon, not expression": 1, "no class of that meaning in the Cell Ontology": 1},
+    ),
     "accordion": one(
         tabs(
             ACCORDION_COLUMNS,
@@ -334,7 +349,7 @@ FORMS: dict[str, Form] = {
             "info": text("#string_protein_id\tpreferred_name\tprotein_size\tannotation", "9606.ENSP1\tARF5\t180\tx", '9606.ENSP2\tM6PR\t277\ta "quoted text'),
         },
         {("interacts_with", "ARF5", "M6PR")},
-        {"the same pair the other way round": 1, "combined score below 700": 1},
+        {"the same pair in the other direction": 1, "combined score below 700": 1},
     ),
     "biogrid_tab3": one(
         tabs(
