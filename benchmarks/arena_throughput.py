@@ -1,12 +1,13 @@
-"""How long a whole pass over SC-Arena takes, and how much memory: ``python -m benchmarks.arena_throughput``.
+"""Time and memory of a whole pass over SC-Arena: ``python -m benchmarks.arena_throughput``.
 
-The model answers at once (the reference, by the same engine, logs, parsers and scoring as any other), so what
-is measured is the arena itself: 608 samples of each of three tasks, 138 perturbations and 254 questions. The
-command under test runs in a process of its own. SC-Arena's files come from ``VCKG_MIRROR`` or are downloaded.
+The contestant ``gold`` answers at once, with the engine, logs, parsers and scoring of any other. So the figures are
+those of the arena itself: 608 samples of each of three tasks, 138 perturbations and 254 questions. The command runs
+in a process of its own. SC-Arena's files come from ``VCKG_MIRROR`` or are downloaded.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import resource
@@ -53,13 +54,15 @@ def measure(*options: str, dataset: str = "sc-arena") -> dict[str, Any]:
 
 def main() -> None:
     """Print the figures as a Markdown table."""
-    took = measure(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, epilog="Other options go to `arena run`.")
+    _, options = parser.parse_known_args()
+    figures = measure(*options)
     machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system().lower()}"
     lines = (
         f"| samples | wall, s | CPU, s | peak memory, MB | per sample, ms |  ({machine})",
         "|--:|--:|--:|--:|--:|",
-        f"| {took['samples']:,} | {took['wall_s']:.0f} | {took['cpu_s']:.0f} | {took['peak_mb']:.0f} "
-        f"| {1000 * took['wall_s'] / took['samples']:.0f} |",
+        f"| {figures['samples']:,} | {figures['wall_s']:.0f} | {figures['cpu_s']:.0f} | {figures['peak_mb']:.0f} "
+        f"| {1000 * figures['wall_s'] / figures['samples']:.0f} |",
     )
     sys.stdout.write("\n".join(lines) + "\n")
 

@@ -1,13 +1,14 @@
-"""Decode attention with the forest against request by request, in one run: `python -m benchmarks.forest_attention`.
+"""Decode attention with the forest and request by request, in one run: ``python -m benchmarks.forest_attention``.
 
-Prints one Markdown row per sharing degree, prefix and suffix: exact key reads from the plan, milliseconds (the least
-of alternating runs), their ratio, and what planning took; a step plans once for all layers. The peer is torch's own
-scaled_dot_product_attention on each request's gathered context; both gather from the same paged cache. Heads are those
-of the embedded model.
+Prints one Markdown row for each number of requests, shared and own tokens. A row has exact key reads from the plan,
+milliseconds (the least of alternating runs), their ratio, and the time of planning. A step plans once for all layers.
+The peer is torch's own scaled_dot_product_attention on each request's gathered context. Both gather from the same
+paged cache. Heads are those of the embedded model.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import sys
 import time
@@ -44,10 +45,10 @@ def case(requests: int, prefix: int, suffix: int) -> str:
 
     def planned() -> tuple[Forest, Plan, TorchPlan]:
         forest = forest_of(block_tables, lengths, BLOCK_TOKENS)
-        made = make_plan(forest, cost)
-        return forest, made, to_torch(made, KV_HEADS)
+        step_plan = make_plan(forest, cost)
+        return forest, step_plan, to_torch(step_plan, KV_HEADS)
 
-    forest, made, plan = planned()
+    forest, step_plan, plan = planned()
     (planning,) = _least_ms(planned)
     slots = [torch.from_numpy(_slots(t, n)) for t, n in zip(tables, lengths, strict=True)]
 
@@ -66,7 +67,7 @@ def case(requests: int, prefix: int, suffix: int) -> str:
 
     torch.testing.assert_close(grouped(), one_by_one(), atol=1e-4, rtol=1e-4)
     ours, theirs = _least_ms(grouped, one_by_one)
-    reads = (unshared_tokens(forest), cascade_tokens(forest), made.tokens_read())
+    reads = (unshared_tokens(forest), cascade_tokens(forest), step_plan.tokens_read())
     times = (f"{x:.2f}" for x in (theirs, ours, theirs / ours, planning))
     columns = (requests, prefix, suffix, *reads, *times)
     return "| " + " | ".join(map(str, columns)) + " |"
@@ -92,7 +93,8 @@ def _least_ms(*attends: Attend) -> list[float]:
 
 
 def main() -> None:
-    """Print the table; one thread, so that a busy second core does not decide it."""
+    """Print the table. Torch runs on one thread, so that a busy second core has no effect."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(1)
     sys.stdout.write(
         "| requests | shared tokens | own tokens | keys read, each its own | keys read, one level | keys read, forest "

@@ -1,12 +1,9 @@
-"""The questions of the benchmark: cell sets of labelled files, and SC-Arena's cell sentences.
+"""Questions of the benchmark: cell sets of labelled files, SC-Arena's cell sentences, marker lists.
 
-The files are not ours to ship; ``--data`` names a folder like the one `docs/sources.md` describes, with
-``h5ad/`` and
-``scarena/`` in it. `data/benchmark_sets.tsv` says which column holds the truth and what part a set plays:
-*development* sets
-chose the recipe, a *vote* guarded it against overfitting, *held out* ones were looked at last, and
-*abstention* has none of
-its types' markers.
+The files are not shipped. ``--data`` names a folder with ``h5ad/`` and ``scarena/``, as in `docs/sources.md`.
+`data/benchmark_sets.tsv` gives the column of the truth and the role of each set. *Development* sets chose the
+recipe, a *vote* guarded it against overfitting, *held out* sets came last, and *abstention* has no markers of its
+types.
 """
 
 from __future__ import annotations
@@ -49,9 +46,9 @@ SentenceRanking = Literal["tf-idf", "expression"]
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """One cell set with its truth.
+    """Cell set with its truth.
 
-    `closed` is the declared candidate list of its data set: the truths of all its labels.
+    `closed` is the candidate list of its data set: the truths of all labels.
     """
 
     data_set: str
@@ -69,14 +66,13 @@ def file_questions(
 ) -> list[Question]:
     """Return the label groups and the clusters of every labelled file.
 
-    A cluster's truth is the commonest truth of its cells, ties by CURIE.
+    The truth of a cluster is the commonest truth of its cells, ties by CURIE.
     """
-    rows = read_sets()
     maps = _label_maps(folder / "h5ad" / "label_to_cl.tsv")
-    found: list[Question] = []
-    for row in rows:
-        found += _questions_of(graph, folder / "h5ad" / row["file"], row, maps, ranking, top, seed)
-    return found
+    questions: list[Question] = []
+    for row in read_sets():
+        questions += _questions_of(graph, folder / "h5ad" / row["file"], row, maps, ranking, top, seed)
+    return questions
 
 
 def read_sets() -> list[dict[str, str]]:
@@ -138,21 +134,20 @@ def _commonest(truths: Sequence[str]) -> str:
 
 
 SENTENCE_TOP = 100
-"""Genes of a cell sentence that are asked."""
+"""Query genes of a cell sentence."""
 
 
 def sentence_questions(
     graph: Graph, folder: Path, *, top: int = SENTENCE_TOP, ranking: SentenceRanking = "tf-idf"
 ) -> list[Question]:
-    """Return SC-Arena's 608 cell sentences, in file order; even positions are the half that may be used for
-    choosing.
+    """Return SC-Arena's 608 cell sentences in file order; even positions are the half for choosing.
 
     Parameters
     ----------
     ranking
-        ``expression`` keeps the order of a sentence, whose first genes are mostly what every cell expresses;
-        ``tf-idf`` (`by_rarity`) ranks the genes of each cell against the file's other cells, as ``gather
-        annotate --groupby cell`` does. No label takes part in either.
+        ``expression`` keeps the order of a sentence, which begins with genes that every cell expresses.
+        ``tf-idf`` (`by_rarity`) ranks the genes of each cell against the other cells, as ``gather annotate
+        --groupby cell`` does. No label takes part in either.
     """
     path = folder / "scarena" / "cell_sentences_fixed.jsonl"
     if not path.is_file():
@@ -160,14 +155,15 @@ def sentence_questions(
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     sentences = [tuple(dict.fromkeys(row["cell_sentence"].split())) for row in rows]
     panel = ground_panel(graph, sorted({gene for sentence in sentences for gene in sentence}))
-    asked = sentences if ranking == "expression" else by_rarity(panel, sentences)
-    found = []
-    for at, (row, genes) in enumerate(zip(rows, asked, strict=True)):
-        cell_set = CellSet(str(at), genes)
-        role = "choosing half" if at % 2 == 0 else "held half"
+    ranked = sentences if ranking == "expression" else by_rarity(panel, sentences)
+    questions = []
+    for index, (row, genes) in enumerate(zip(rows, ranked, strict=True)):
+        cell_set = CellSet(str(index), genes)
+        role = "choosing half" if index % 2 == 0 else "held half"
         query = make_query(panel, cell_set, top=top)
-        found.append(Question("scarena", role, "sentences", cell_set, query, None, row["cell_ontology_id"]))
-    return found
+        truth = row["cell_ontology_id"]
+        questions.append(Question("scarena", role, "sentences", cell_set, query, None, truth))
+    return questions
 
 
 def paper_questions(graph: Graph, folder: Path, name: str) -> list[Question]:
@@ -197,9 +193,9 @@ def paper_questions(graph: Graph, folder: Path, name: str) -> list[Question]:
 def by_rarity(panel: Panel, sentences: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Order every sentence by ``w ln(N / (df + 1))``, the TF-IDF of a cell's genes over the N sentences.
 
-    A sentence has ranks for expression, so the published rank weight ``w = 1 / log2(rank + 2)`` over its
-    grounded genes stands for ``log1p(expression)``; `df` counts the sentences that hold the gene. A gene of
-    nearly every sentence (factor 0 or less) says nothing and goes to the end.
+    A sentence has ranks and no expression. So the published rank weight ``w = 1 / log2(rank + 2)`` over its
+    grounded genes replaces ``log1p(expression)``. `df` counts the sentences that hold the gene. A gene of nearly
+    every sentence (factor 0 or less) goes to the end.
     """
     node = dict(zip(panel.names, panel.nodes.tolist(), strict=True))
     kept = [[gene for gene in sentence if node[gene] >= 0] for sentence in sentences]
@@ -214,26 +210,26 @@ def by_rarity(panel: Panel, sentences: Sequence[tuple[str, ...]]) -> list[tuple[
 
 
 LEFT_OUT = ("accordion:CELLxGENE", "accordion:HUSCH", "accordion:Azimuth")
-"""Resources whose marker lists were computed from cells of many tissues."""
+"""Resources with marker lists computed from cells of many tissues."""
 LEAST_LIST = 15
 
 
 def list_questions(graph: Graph, source: str) -> list[Question]:
-    """Return the marker lists of one source as questions, to be asked of the graph without that source.
+    """Return the marker lists of one source as questions to the graph without that source.
 
-    One question a cell type with at least `LEAST_LIST` genes of the source and some other evidence; a list has no
-    order here, so its genes weigh the same.
+    Each cell type with at least `LEAST_LIST` genes of the source and some other evidence gives one question. A list
+    has no order, so its genes weigh the same.
     """
     rows = np.arange(*graph.rows("is_marker_for").indices(graph.m)[:2])
-    mine = np.isin(graph.source[rows], graph.source_codes([source]))
-    known = set(graph.object[rows[~mine]].tolist())
-    found = []
-    for cell in np.unique(graph.object[rows[mine]]).tolist():
-        genes = np.unique(graph.subject[rows[mine & (graph.object[rows] == cell)]]).astype(np.int32)
+    of_source = np.isin(graph.source[rows], graph.source_codes([source]))
+    known = set(graph.object[rows[~of_source]].tolist())
+    questions = []
+    for cell in np.unique(graph.object[rows[of_source]]).tolist():
+        genes = np.unique(graph.subject[rows[of_source & (graph.object[rows] == cell)]]).astype(np.int32)
         if len(genes) < LEAST_LIST or cell not in known:
             continue
         names = tuple(graph.names[i] for i in genes.tolist())
         query = GeneQuery(graph.ids[cell], genes, np.ones(len(genes)), names)
         cell_set = CellSet(graph.ids[cell], names)
-        found.append(Question(source, "left out", "lists", cell_set, query, None, graph.ids[cell]))
-    return found
+        questions.append(Question(source, "left out", "lists", cell_set, query, None, graph.ids[cell]))
+    return questions

@@ -1,12 +1,11 @@
-"""Language models and KG-RAG methods side by side: same genes, candidates, answer prompt and counted model.
+"""Compare language models and KG-RAG methods with the same genes, candidates, answer prompt and counted model.
 
-`compare` runs the methods, `render` makes the table: calls, tokens and seconds a query, metrics with
-intervals, and paired tests against GATHER. `claim` is the method's central claim as a table: the same
-step fed with convergence nodes, with multi-hop paths, with both and with neither, at equal tokens and
-at equal numbers of items.
+`compare` runs the methods. `render` makes the table: calls, tokens and seconds of a query, metrics with intervals,
+and paired tests against GATHER. `claim` tests the central claim: the same step with convergence nodes, with
+multi-hop paths, with both and with neither, at equal tokens and at equal numbers of items.
 
-An answer that does not come is wrong everywhere. GATHER itself falls back to the label of retrieval, as
-it does for users; its other rows do not, so that retrieval cannot answer in the model's place.
+A missing answer counts as wrong. The row ``gather`` falls back to the label of retrieval, as it does for users. The
+other rows do not, so that retrieval cannot answer in the model's place.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ METRICS = ("exact", "related", "hierarchical_f1", "lin", "lineage")
 
 @dataclass(frozen=True)
 class Case:
-    """One question with its truth: a cell set as retrieval annotated it, and its grounded genes."""
+    """Question with its truth: the annotation of retrieval and the grounded genes."""
 
     dataset: str
     annotation: Annotation
@@ -63,14 +62,14 @@ class Case:
 
 @dataclass(frozen=True)
 class Result:
-    """What one method answered to all cases, and what it took."""
+    """Answers of one method to all cases, and their cost."""
 
     method: str
     curies: tuple[str | None, ...]
     counters: Counters
     seconds: float
     peak_mb: float = 0.0
-    """Of this process up to here; the server that runs the model is not in it."""
+    """Peak memory of this process so far, without the model's server."""
     misread: int = 0
     fell_back: int = 0
 
@@ -86,7 +85,7 @@ Cases = Callable[["Graph"], list[Case]]
 def make_cases(
     annotator: Annotator, cell_sets: Sequence[CellSet], truths: Sequence[str], *, dataset: str
 ) -> list[Case]:
-    """Annotate cell sets by retrieval and put them beside their truths."""
+    """Annotate cell sets by retrieval and pair them with their truths."""
     from gather.retrieval.query import make_query
 
     cases = []
@@ -119,27 +118,28 @@ def compare(
     Parameters
     ----------
     cases
-        Makes the cases from a graph; called again for the rewired control.
+        Function from a graph to cases; the rewired control calls it again.
     methods
-        Of `method_names`; all by default.
+        Some of `method_names`; all by default.
     candidates
         A closed list; by default the shared list of the open run, for all methods.
     seeds
-        How many genes may be topic entities of the KG-RAG methods.
+        Most genes that are topic entities of the KG-RAG methods.
     """
-    mine = cases(graph)
-    terms = list(candidates) if candidates is not None else shared_candidates([c.annotation for c in mine])
+    own_cases = cases(graph)
+    annotations = [c.annotation for c in own_cases]
+    terms = list(candidates) if candidates is not None else shared_candidates(annotations)
     view = GraphView(graph)
     results = []
     for name in methods or method_names():
         counted = Counted(model)
         start = time.perf_counter()
         if name in KG_RAG:
-            result = _kg_rag(KG_RAG[name].answer, mine, view, counted, terms, seeds, seed, workers)
+            result = _kg_rag(KG_RAG[name].answer, own_cases, view, counted, terms, seeds, seed, workers)
         elif name == "retrieval":
-            result = Result(name, tuple(c.annotation.curie or None for c in mine), Counters(), 0.0)
+            result = Result(name, tuple(c.annotation.curie or None for c in own_cases), Counters(), 0.0)
         else:
-            result = _labels(name, _fed(name, mine, cases, graph, seed), counted, terms, workers)
+            result = _labels(name, _fed(name, own_cases, cases, graph, seed), counted, terms, workers)
         took = time.perf_counter() - start
         peak = peak_memory_mb()
         results.append(replace(result, method=name, counters=counted.counters, seconds=took, peak_mb=peak))
@@ -148,7 +148,7 @@ def compare(
 
 
 def peak_memory_mb() -> float:
-    """Most memory this process has held so far, in MB."""
+    """Return the peak memory of this process so far, in MB."""
     import resource
     import sys
 
@@ -162,9 +162,7 @@ def method_names() -> tuple[str, ...]:
 
 
 def _fed(name: str, mine: list[Case], cases: Cases, graph: Graph, seed: int) -> list[Case]:
-    """The cases as a method sees them: as they are, from a rewired graph, or each with the next case's
-    genes.
-    """
+    """Return the cases of a method: as they are, from a rewired graph, or each with the genes of the next."""
     if name == "gather rewired":
         from vckg.quality.rewire import rewired
 
@@ -227,12 +225,12 @@ def _kg_rag(
 
 @dataclass(frozen=True)
 class ClaimRow:
-    """The LLM step fed with one kind of evidence under one limit."""
+    """Result of the model's step with one kind of evidence under one limit."""
 
     limit: str
     kind: EvidenceKind
     evidence_tokens: float
-    """Of the evidence, estimated, mean a query."""
+    """Mean estimated tokens of the evidence of a query."""
     items: float
     result: Result
 
@@ -279,10 +277,10 @@ def scores(result: Result, cases: Sequence[Case], ontology: Ontology) -> list[La
 def rows(
     results: Sequence[Result], cases: Sequence[Case], ontology: Ontology, candidates: Iterable[str]
 ) -> list[dict[str, Any]]:
-    """One dictionary a method: metrics with intervals, costs a query, and the paired test against GATHER.
+    """Return one dictionary for each method: metrics with intervals, costs, and the paired test against GATHER.
 
-    The test is a sign-flip permutation of hierarchical F1 over the cases, Holm's adjustment over the
-    methods; all means are macro means over the data sets.
+    The test is a sign-flip permutation of hierarchical F1 over the cases, with Holm's adjustment over the methods.
+    Means are macro means over the data sets.
     """
     strata = [c.dataset for c in cases]
     chance = lin_expected(ontology, [c.truth for c in cases], [c for c in candidates if c in ontology])

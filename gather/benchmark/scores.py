@@ -1,6 +1,4 @@
-"""``gather benchmark``: every score on every labelled set, open and closed, with intervals and paired
-tests.
-"""
+"""``gather benchmark``: every score on every labelled set, open and closed, with intervals and paired tests."""
 
 from __future__ import annotations
 
@@ -44,7 +42,7 @@ RANKED = 15
 
 @dataclass(frozen=True)
 class Answer:
-    """What one method said to one question: the ranked candidates, and the label where it decides one."""
+    """Answer of one method to one question: ranked candidates, the label or "", and the confidence."""
 
     ranked: tuple[str, ...]
     label: str
@@ -54,7 +52,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Scored:
-    """One method's answers with their metrics; all arrays follow `questions`."""
+    """Answers of one method with their metrics; all arrays follow `questions`."""
 
     method: str
     closed: bool
@@ -64,18 +62,18 @@ class Scored:
     extra: Mapping[str, float] = field(default_factory=dict)
 
     def where(self, keep: Callable[[Question], bool]) -> Scored:
-        """Return the part whose questions pass."""
-        at = [i for i, q in enumerate(self.questions) if keep(q)]
+        """Return the part with the questions that pass."""
+        kept = [i for i, q in enumerate(self.questions) if keep(q)]
         return Scored(
             self.method,
             self.closed,
-            [self.questions[i] for i in at],
-            [self.answers[i] for i in at],
-            {name: v[at] for name, v in self.values.items()},
+            [self.questions[i] for i in kept],
+            [self.answers[i] for i in kept],
+            {name: v[kept] for name, v in self.values.items()},
         )
 
     def part(self, **fields: str) -> Scored:
-        """Return the part whose questions have the given fields, e.g. ``part(mode="clusters")``."""
+        """Return the part with given fields of the questions, e.g. ``part(mode="clusters")``."""
         return self.where(lambda q: all(getattr(q, name) == value for name, value in fields.items()))
 
     def interval(self, metric: str) -> Interval:
@@ -91,13 +89,13 @@ class Judge:
         self._expected: dict[tuple[str, bool], float] = {}
 
     def expected(self, questions: Sequence[Question], closed: bool) -> dict[str, float]:
-        """Lin of a random candidate, by data set."""
+        """Return the expected Lin of a random candidate, by data set."""
         for name in {q.data_set for q in questions}:
             if (name, closed) not in self._expected:
-                mine = [q for q in questions if q.data_set == name]
-                candidates = mine[0].closed if closed else self.open_set
+                of_set = [q for q in questions if q.data_set == name]
+                candidates = of_set[0].closed if closed else self.open_set
                 self._expected[name, closed] = lin_expected(
-                    self.ontology, (q.truth for q in mine), candidates
+                    self.ontology, (q.truth for q in of_set), candidates
                 )
         return {q.data_set: self._expected[q.data_set, closed] for q in questions}
 
@@ -122,9 +120,9 @@ class Bench:
     Parameters
     ----------
     graph
-        Where the evidence is.
+        Graph with the evidence.
     exclude
-        Sources left out, e.g. those computed from data that may be in the benchmark.
+        Sources to leave out, e.g. those computed from data of the benchmark.
     """
 
     def __init__(self, graph: Graph, *, exclude: Iterable[str] = ()) -> None:
@@ -135,14 +133,14 @@ class Bench:
 
     @cached_property
     def judge(self) -> Judge:
-        """Metrics; a random label of the open set is any cell type that has a marker."""
+        """Metrics. A random label of the open set is any cell type with a marker."""
         nodes = self.retriever("calibrated", None).nodes
         return Judge(self.ontology, [self.graph.ids[i] for i in nodes.tolist()])
 
     def retriever(
         self, score: str, panel: Panel | None, *, hops: int = 2, closed: tuple[str, ...] = ()
     ) -> Retriever:
-        """Return the retriever of a score for one file, kept for its other cell sets."""
+        """Return the retriever of a score for one file; the other cell sets of the file share it."""
         key = (score, hops, id(panel), closed)
         if key not in self._retrievers:
             candidates = [self.graph.index(c) for c in closed] or None
@@ -161,12 +159,12 @@ class Bench:
     def best(
         self, score: str, questions: Sequence[Question], *, hops: int = 2, closed: bool = False
     ) -> list[Answer]:
-        """Answer with the best candidate, always: what a score is worth without a label step."""
+        """Answer every question with the best candidate, without a label step."""
         answers = []
         for q in questions:
             retriever = self.retriever(score, q.panel, hops=hops, closed=q.closed if closed else ())
-            found = retriever.scored(q.query)
-            order = self.labeller.best(found, RANKED) if score == "calibrated" else found.best(RANKED)
+            scored = retriever.scored(q.query)
+            order = self.labeller.best(scored, RANKED) if score == "calibrated" else scored.best(RANKED)
             ranked = tuple(self.graph.ids[i] for i in retriever.nodes[order].tolist())
             answers.append(Answer(ranked, ranked[0] if ranked else "", 1.0))
         return answers

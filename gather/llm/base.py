@@ -1,11 +1,11 @@
-"""What a language model is here: it completes a prompt. And how asking is counted.
+"""The interface of a language model, and the counts of its calls.
 
 Model        anything with a `name` and ``complete(prompt, schema=..., max_tokens=...) -> Reply``
 ├── gather.llm.client.Client   any OpenAI-compatible endpoint
 ├── Scripted            answers from a dictionary or a function; public, for the tests of users too
 └── Counted             wraps a model and counts; every table of calls and tokens comes from here
 
-A prompt that gets no answer raises `ModelFailure`; who asked decides what stands in its place.
+A prompt without a reply raises `ModelFailure`; the caller decides on the fallback.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _WORD, _CAPITALS = 7, 2
 
 
 class ModelFailure(KnownError):
-    """A prompt got no answer; `attempts` were made."""
+    """Prompt without a reply after `attempts` requests."""
 
     def __init__(self, message: str, *, attempts: int = 1) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class ModelFailure(KnownError):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call; `estimated` where the endpoint did not say."""
+    """Tokens of one call; `estimated` if the endpoint gives none."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -47,7 +47,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model answered. `cached` means that nothing was sent for it; `attempts` counts requests."""
+    """Reply of a model. A `cached` one cost no request; `attempts` counts requests."""
 
     text: str
     usage: Usage
@@ -74,12 +74,11 @@ def as_messages(prompt: str | Sequence[Message]) -> list[Message]:
 
 
 def estimate_tokens(text: str) -> int:
-    """Tokens of a text, estimated without a tokeniser.
+    """Estimate the tokens of a text without a tokeniser.
 
-    A word is one token for every seven letters, capitals (gene symbols) one for every two, a digit or a
-    mark one, blanks none, a line end half a one. On our prompts that is within 5 % of the tokeniser of
-    SmolLM2; bytes divided by a constant would count convergence nodes 40 % shorter than paths and make
-    comparisons at equal length unfair.
+    A word has one token for every seven letters, capitals (gene symbols) one for every two. A digit or a mark is one
+    token, a line end half of one, a blank none. On our prompts the estimate is within 5 % of SmolLM2's tokeniser.
+    Bytes over a constant would count convergence nodes 40 % shorter than paths.
     """
     tokens = 0.0
     for piece in _PIECE.findall(text):
@@ -96,16 +95,16 @@ def estimate_tokens(text: str) -> int:
 
 
 def estimate_prompt_tokens(prompt: str | Sequence[Message]) -> int:
-    """Estimated tokens of a whole prompt; four are added a message for its frame."""
+    """Estimate the tokens of a whole prompt; the frame of each message adds four."""
     return sum(estimate_tokens(m["content"]) + 4 for m in as_messages(prompt))
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What asking cost. ``asked == calls + cached + failures``.
+    """Counts of calls and tokens; ``asked == calls + cached + failures``.
 
-    `prompt_tokens` and `completion_tokens` are of all replies, cached or not: what the method needs at list
-    price. The `paid_` ones leave out what came from the cache.
+    `prompt_tokens` and `completion_tokens` count all replies, cached or not: the need of the method at list price.
+    The `paid_` counts leave out cached replies.
     """
 
     asked: int = 0
@@ -118,7 +117,7 @@ class Counters:
     paid_prompt_tokens: int = 0
     paid_completion_tokens: int = 0
     estimated: bool = False
-    """Some endpoint gave no usage, and the estimate stands in."""
+    """Whether some endpoint gave no usage, so that the estimate counts."""
 
     def __sub__(self, before: Counters) -> Counters:
         names = [f for f in self.__slots__ if f != "estimated"]
@@ -127,7 +126,7 @@ class Counters:
 
 
 class Counted:
-    """A model whose calls, tokens and failures are counted; safe to share between threads."""
+    """Model that counts its calls, tokens and failures; safe to share between threads."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -152,7 +151,7 @@ class Counted:
         Raises
         ------
         ModelFailure
-            As the wrapped model does; counted too.
+            The wrapped model gives no reply; the failure is counted.
         """
         try:
             reply = self.model.complete(prompt, schema=schema, max_tokens=max_tokens)
@@ -180,7 +179,7 @@ class Counted:
 
 
 class Scripted:
-    """A model that answers from a script; nothing is sent anywhere.
+    """Model that answers from a script and sends nothing.
 
     Parameters
     ----------

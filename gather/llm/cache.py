@@ -1,8 +1,7 @@
-"""Replies that were paid for, on disk: one SQLite file, one committed row a reply.
+"""Cache of replies on disk: one SQLite file, one committed row for each reply.
 
-A row is written before the reply is used, so a killed run finds everything it paid for; several runs
-may share the file. The key is a hash of endpoint, model, parameters, schema and prompt: neither prompts
-nor API keys are stored.
+A row is written before the reply is used, so that a killed run loses no reply. Several runs may share the file. The
+key is a hash of endpoint, model, parameters, schema and prompt; the file holds neither prompts nor API keys.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ create table if not exists reply (
 
 
 def default_cache_path() -> Path:
-    """The file in the user's cache folder that the commands use."""
+    """Return the file that the commands use, in the user's cache folder."""
     return default_cache() / "replies.sqlite3"
 
 
@@ -34,7 +33,7 @@ class ReplyCache:
     Raises
     ------
     InputError
-        The file is something else, or damaged.
+        The file is damaged or no cache of replies.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -51,7 +50,7 @@ class ReplyCache:
             ) from error
 
     def get(self, key: str) -> Reply | None:
-        """Return the reply kept under a key, or None."""
+        """Return the stored reply of a key, or None."""
         with self._lock:
             row = self._rows.execute(
                 "select text, prompt_tokens, completion_tokens, estimated from reply where key = ?", (key,)
@@ -62,7 +61,7 @@ class ReplyCache:
         return Reply(text, Usage(prompt_tokens, completion_tokens, bool(estimated)), cached=True)
 
     def put(self, key: str, reply: Reply, *, model: str) -> None:
-        """Keep a reply; the first one under a key stays."""
+        """Store a reply; an earlier one under the same key stays."""
         usage = reply.usage
         with self._lock:
             self._rows.execute(

@@ -1,10 +1,9 @@
-"""Evidence as text for a prompt, the best item first, within a budget of tokens.
+"""Render evidence as text for a prompt, the best item first, within a budget of tokens.
 
-Four kinds, so that the claim of the method can be tested at equal length: ``convergence`` (the nodes
-where query genes meet, each with its genes), ``paths`` (the single walks, as multi-hop retrieval lists
-them), ``both`` and ``neither``. Names come from files and from the graph's sources: they are cut and
-stripped of what could be mistaken for the prompt's own marks. The name of the cell set is never
-printed; it may give the truth away.
+Four kinds allow a test of the method's claim at equal length: ``convergence`` (nodes where query genes meet, each
+with its genes), ``paths`` (single walks, as multi-hop retrieval lists them), ``both`` and ``neither``. Names from
+files and sources are cut, and lose the marks that prompts use. The name of the cell set is never printed, because
+it may hold the truth.
 """
 
 from __future__ import annotations
@@ -44,10 +43,10 @@ def evidence_text(
     Parameters
     ----------
     budget_tokens
-        Estimated tokens that the text may have; lines that no longer fit are left out, shorter later
-        ones too, so that the order stays that of the ranking.
+        Most estimated tokens of the text. The first line that does not fit ends it, so that the text is a
+        beginning of the ranking.
     most_items
-        Lines at most; for comparisons at equal numbers of items.
+        Most lines, for comparisons at equal numbers of items.
     """
     lines: list[str] = []
     left = budget_tokens
@@ -64,12 +63,12 @@ def _lines(annotation: Annotation, kind: EvidenceKind) -> Iterator[str]:
         return
     items = list(_by_turns(annotation.evidence, annotation.convergence))
     if kind == "paths":
-        found: dict[tuple[str, ...], tuple[Walk, str]] = {}
+        walk_of: dict[tuple[str, ...], tuple[Walk, str]] = {}
         for item in items:
             for walk in item.walks:
-                found.setdefault(walk.nodes, (walk, item.id))
-        for nodes in sorted(found, key=lambda nodes: (-found[nodes][0].weight, nodes)):
-            walk, item_id = found[nodes]
+                walk_of.setdefault(walk.nodes, (walk, item.id))
+        for nodes in sorted(walk_of, key=lambda nodes: (-walk_of[nodes][0].weight, nodes)):
+            walk, item_id = walk_of[nodes]
             yield f"[{item_id}] {_walk(walk)}"
         return
     for item in items:
@@ -77,7 +76,7 @@ def _lines(annotation: Annotation, kind: EvidenceKind) -> Iterator[str]:
 
 
 def _by_turns(candidates: Iterable[EvidenceItem], others: Iterable[EvidenceItem]) -> Iterator[EvidenceItem]:
-    """Two candidates, then one convergence node of another category, and so on."""
+    """Yield two candidates, then one convergence node of another category, and so on."""
     first, second = iter(candidates), iter(others)
     while turn := [item for source in (first, first, second) if (item := next(source, None)) is not None]:
         yield from turn
@@ -93,14 +92,14 @@ def _item(item: EvidenceItem, *, walks: int) -> str:
 
 
 def _walk(walk: Walk) -> str:
-    """One walk, e.g. ``CD3D -is_marker_for-> T cell (3 sources)``; an arrow points as the edge does."""
+    """Return one walk, e.g. ``CD3D -is_marker_for-> T cell (3 sources)``; arrows follow the direction of edges."""
     text = plain(walk.names[0])
-    for at, parallel in enumerate(walk.steps):
+    for step, parallel in enumerate(walk.steps):
         best = parallel[0]
-        forwards = best.subject == walk.nodes[at]
+        forwards = best.subject == walk.nodes[step]
         arrow = f"-{best.relation}->" if forwards else f"<-{best.relation}-"
         sources = len({edge.source for edge in parallel})
-        text += f" {arrow} {plain(walk.names[at + 1])}"
+        text += f" {arrow} {plain(walk.names[step + 1])}"
         if sources > 1:
             text += f" ({sources} sources)"
     return text

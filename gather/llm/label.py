@@ -1,9 +1,8 @@
-"""The label in one call: at most one prompt a cell set, after retrieval, never during it.
+"""Label cell sets with a language model: at most one prompt for each, after retrieval.
 
-Every prompt begins with the same bytes (instructions, then the candidates of the whole run), so that a
-server attends to them once; the evidence of the cell set comes last. A reply that is no answer
-(nothing, prose, an id that was not offered) leaves the label of retrieval in place and is counted by
-its reason; so does, where nobody declared the candidates, a choice that nothing measured supports.
+Every prompt begins with the same bytes (instructions, then the candidates of the whole run), so that a server
+computes them once. The evidence of the cell set comes last. An unusable reply (nothing, prose, an id outside the
+list) keeps the label of retrieval and is counted by its reason. In an open run, so does a choice without support.
 """
 
 from __future__ import annotations
@@ -23,11 +22,10 @@ from gather.llm.evidence_text import EvidenceKind, evidence_text, plain
 from vckg.base.prompts import load_prompt
 
 MOST_CANDIDATES = 200
-"""Of an open run: the prefix stays short enough for small models, and schemas with more are refused by
-some."""
+"""Most candidates of an open run. The prefix stays short for small models; some endpoints refuse larger schemas."""
 MOST_REASONS = 5
 COMPLETION_TOKENS = 60
-"""Of an answer, for the estimate of a dry run: one id, five reasons and the frame."""
+"""Tokens of one answer in the estimate of a dry run: one id, five reasons and the JSON around them."""
 _UNSUPPORTED = "chosen by the model without support from retrieval"
 _CURIE = re.compile(r"[A-Za-z]+[:_]\d+")
 
@@ -38,10 +36,10 @@ Term = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class LabelRun:
-    """Annotations after the model was heard, and what that took.
+    """Annotations after the model's step, and its cost.
 
-    `fallbacks` counts by reason the cell sets that kept retrieval's label although the model was asked;
-    `not_asked` those with nothing to ask about.
+    `fallbacks` counts by reason the cell sets that kept the label of retrieval after a call. `not_asked` counts
+    those without candidates or grounded genes.
     """
 
     annotations: tuple[Annotation, ...]
@@ -71,7 +69,7 @@ class LabelRun:
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What a run would ask; tokens are estimates (`gather.llm.base.estimate_tokens`)."""
+    """Calls and tokens of a run before it is made; tokens are estimates (`gather.llm.base.estimate_tokens`)."""
 
     cell_sets: int
     calls: int
@@ -79,7 +77,7 @@ class DryRun:
     cached: int
     prompt_tokens: int
     shared_prefix_tokens: int
-    """Of each prompt, the beginning that all have in common; a server that shares prefixes reads it once."""
+    """Tokens of the beginning that all prompts share; a server with a prefix cache computes it once."""
     completion_tokens: int
 
 
@@ -101,18 +99,18 @@ def label_with_llm(
     Parameters
     ----------
     annotations
-        What retrieval found, with evidence.
+        Answers of retrieval, with evidence.
     candidates
-        The declared list of a closed run. In an open run, and where the list is longer than 200: the best of
-        every cell set, the same list for all.
+        The declared list of a closed run. In an open run, or for a list of more than 200, all prompts offer the
+        best candidates of every cell set.
     kind, budget_tokens, most_items
-        Of the evidence in the prompt, see `gather.llm.evidence_text.evidence_text`.
+        Limits of the evidence in the prompt, see `gather.llm.evidence_text.evidence_text`.
     needs_support
-        Whether a choice must be supported as retrieval's answers are (`gather.labelling.decide.supported`): it or a kind of
-        it is no chance find. Names that other cell sets brought into the shared list are no answer to this
-        one. By default where no list is declared.
+        Whether a choice needs the support that answers of retrieval need (`gather.labelling.decide.supported`),
+        of the term or of a kind of it. A name that another cell set brought into the shared list has none.
+        By default True without a declared list.
     workers
-        Calls under way at once.
+        Calls in flight.
 
     Raises
     ------
@@ -126,18 +124,18 @@ def label_with_llm(
     prompts = list(label_prompts(annotations, terms, tissue, kind, budget_tokens, most_items))
     before = model.counters
 
-    def ask(at: int) -> tuple[Annotation, Fallback | None]:
-        prompt = prompts[at]
+    def ask(index: int) -> tuple[Annotation, Fallback | None]:
+        prompt = prompts[index]
         assert prompt is not None
-        return _heard(annotations[at], model, prompt, schema, terms, needs_support)
+        return _answered(annotations[index], model, prompt, schema, terms, needs_support)
 
-    asked = [at for at, prompt in enumerate(prompts) if prompt is not None]
-    heard = dict(zip(asked, concurrently(ask, asked, workers=workers, model=model, done=done), strict=True))
+    asked = [index for index, prompt in enumerate(prompts) if prompt is not None]
+    answers = dict(zip(asked, concurrently(ask, asked, workers=workers, model=model, done=done), strict=True))
     return LabelRun(
-        annotations=tuple(heard[at][0] if at in heard else a for at, a in enumerate(annotations)),
+        annotations=tuple(answers[i][0] if i in answers else a for i, a in enumerate(annotations)),
         counters=model.counters - before,
         prompts=(load_prompt("gather/label-system").id, load_prompt("gather/label-user").id),
-        fallbacks=dict(sorted(Counter(why for _, why in heard.values() if why).items())),
+        fallbacks=dict(sorted(Counter(why for _, why in answers.values() if why).items())),
         not_asked=len(annotations) - len(asked),
     )
 
@@ -152,7 +150,7 @@ def dry_run(
     budget_tokens: int = 1500,
     most_items: int | None = None,
 ) -> DryRun:
-    """Count the calls and tokens that `label_with_llm` would need; nothing is sent."""
+    """Count the calls and tokens that `label_with_llm` needs; send nothing."""
     terms = offered(annotations, candidates)
     schema = answer_schema(terms)
     prompts = [
@@ -171,17 +169,17 @@ def dry_run(
 
 
 def offered(annotations: Sequence[Annotation], declared: Sequence[Term] | None) -> list[Term]:
-    """Return what every prompt lists: a declared list of bearable length, else the shared candidates."""
+    """Return the terms of every prompt: the declared list if it is short enough, else the shared candidates."""
     if declared is not None and len(declared) <= MOST_CANDIDATES:
         return list(declared)
     return shared_candidates(annotations)
 
 
 def shared_candidates(annotations: Sequence[Annotation], *, most: int = MOST_CANDIDATES) -> list[Term]:
-    """Return the candidates all prompts of an open run list: the best of every cell set, by CURIE.
+    """Return the candidates that all prompts of an open run list: the best of every cell set, by CURIE.
 
-    As many of each set as keep the whole within `most`; every set's answer and best candidate stay in
-    any case.
+    Each set gives as many as keep the whole list within `most`. The answer and the best candidate of every set
+    always stay.
     """
     deepest = max((len(a.candidates) for a in annotations), default=0)
     for depth in range(deepest, 0, -1):
@@ -200,7 +198,7 @@ def label_prompts(
     budget_tokens: int,
     most_items: int | None,
 ) -> Iterator[list[Message] | None]:
-    """Yield the chat messages for each cell set; None where there is nothing to ask about."""
+    """Yield the chat messages of each cell set; None without candidates or grounded genes."""
     listed = "\n".join(f"{curie} {plain(name)}" for curie, name in terms)
     system: Message = {
         "role": "system",
@@ -233,18 +231,17 @@ def answer_schema(terms: Sequence[Term]) -> dict[str, Any]:
 
 
 class Unusable(Exception):
-    """A reply that is no answer; `reason` is counted."""
+    """Reply without a usable answer; `reason` is counted."""
 
-    def __init__(self, reason: Fallback, said: str) -> None:
-        super().__init__(said)
+    def __init__(self, reason: Fallback, message: str) -> None:
+        super().__init__(message)
         self.reason = reason
 
 
 def read_answer(text: str, terms: Sequence[Term]) -> tuple[str, tuple[str, ...]]:
     """Return the chosen CURIE and the reasons of a reply.
 
-    The last JSON object in the reply is the answer; a chosen name stands for its id where it is one of
-    the list.
+    The last JSON object of the reply is the answer. A name of the list stands for its id.
 
     Raises
     ------
@@ -260,38 +257,38 @@ def read_answer(text: str, terms: Sequence[Term]) -> tuple[str, tuple[str, ...]]
     curie = term_of(chosen, terms)
     if curie is None:
         raise Unusable("outside_candidates", f"{plain(chosen)!r} was not offered")
-    named = answer.get("reasons")
-    reasons = [r for r in named if isinstance(r, str)] if isinstance(named, list) else []
+    given = answer.get("reasons")
+    reasons = [r for r in given if isinstance(r, str)] if isinstance(given, list) else []
     return curie, tuple(dict.fromkeys(reasons))[:MOST_REASONS]
 
 
 def term_of(chosen: str, terms: Sequence[Term]) -> str | None:
-    """Return the offered CURIE that a model's words mean: an id, ``id name``, or exactly an offered name."""
+    """Return the offered CURIE of a model's choice: an id, ``id name``, or exactly an offered name."""
     offered = {curie for curie, _ in terms}
-    for found in _CURIE.findall(chosen):
-        if (curie := str(found).replace("_", ":").upper()) in offered:
+    for match in _CURIE.findall(chosen):
+        if (curie := str(match).replace("_", ":").upper()) in offered:
             return curie
     by_name = {plain(name).casefold(): curie for curie, name in terms}
     return by_name.get(chosen.strip().casefold())
 
 
 def last_json_object(text: str) -> dict[str, Any] | None:
-    """Return the last complete JSON object at the top level of a text; None where there is none."""
+    """Return the last complete JSON object at the top level of a text, or None."""
     decoder = json.JSONDecoder()
-    found: dict[str, Any] | None = None
-    at = text.find("{")
-    while at >= 0:
+    last: dict[str, Any] | None = None
+    start = text.find("{")
+    while start >= 0:
         try:
-            value, end = decoder.raw_decode(text, at)
+            value, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
-            end = at + 1
+            end = start + 1
         else:
-            found = value
-        at = text.find("{", end)
-    return found
+            last = value
+        start = text.find("{", end)
+    return last
 
 
-def _heard(
+def _answered(
     annotation: Annotation,
     model: Counted,
     prompt: list[Message],
@@ -329,8 +326,8 @@ def _heard(
     )
 
 
-def _fallen_back(annotation: Annotation, reason: Fallback, said: str) -> tuple[Annotation, Fallback]:
-    return replace(annotation, decided_by="fallback", note=_noted(annotation, said)), reason
+def _fallen_back(annotation: Annotation, reason: Fallback, remark: str) -> tuple[Annotation, Fallback]:
+    return replace(annotation, decided_by="fallback", note=_noted(annotation, remark)), reason
 
 
 def _noted(annotation: Annotation, remark: str) -> str:
