@@ -40,6 +40,10 @@ RANKED_GENES = 400
 names."""
 TARGET_SUM = 1e4
 _MAX_LOG2FC = 5.0
+_LEAST_MEAN = 1e-9
+"""Added to both means of a fold change, as scanpy does."""
+_ROUNDING = 1e-14
+_BLOCK_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -167,21 +171,86 @@ def rank_cell_sets(
     """
     labels = np.asarray(groups, dtype=object)
     named = sorted({str(g) for g in labels if g != ""}, key=natural_order)
-    sizes = {g: int((labels == g).sum()) for g in named}
-    contrasted = [g for g in named if sizes[g] > 1] if len(named) > 1 else []
-    ranked = _ranked_by_scanpy(expression, labels, contrasted, ranking) if contrasted else {}
-    made, means = [], []
-    for group in named:
-        inside = labels == group
-        rows = expression.matrix[np.flatnonzero(inside)]
-        detected = detection(rows)
-        means.append(np.asarray(rows.mean(axis=0), dtype=np.float64).ravel())
-        names, strengths = (
-            ranked[group] if group in ranked else _ranked_alone(expression, rows, among_others=len(named) > 1)
-        )
-        made.append(CellSet(group, names, sizes[group], strengths, detected))
-    contrast = contrasts(np.stack(means)) if len(made) > 1 else None
-    return made if contrast is None else [replace(s, contrast=z) for s, z in zip(made, contrast, strict=True)]
+    sums = _group_sums(expression.matrix, labels, named)
+    contrasted = np.flatnonzero(sums.n > 1).tolist() if len(named) > 1 else []
+    if ranking in ("specific", "t-test"):
+        ranked = {named[i]: _ranked_by_t(expression.panel, sums, i, ranking) for i in contrasted}
+    else:
+        ranked = _ranked_by_scanpy(expression, labels, [named[i] for i in contrasted], ranking)
+    cell_sets = []
+    for i, group in enumerate(named):
+        if group not in ranked:
+            ranked[group] = _ranked_alone(expression, sums.means[i], among_others=len(named) > 1)
+        names, strengths = ranked[group]
+        cell_sets.append(CellSet(group, names, int(sums.n[i]), strengths, sums.above[i] / sums.n[i]))
+    contrast = contrasts(sums.means)
+    if contrast is None:
+        return cell_sets
+    return [replace(one, contrast=z) for one, z in zip(cell_sets, contrast, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class _GroupSums:
+    """Sums over the cells of each group, float64[groups, genes].
+
+    `n` are the cells of each group, float64[groups]; `above` counts the cells with a value above zero.
+    """
+
+    n: npt.NDArray[np.float64]
+    values: npt.NDArray[np.float64]
+    squares: npt.NDArray[np.float64]
+    above: npt.NDArray[np.float64]
+
+    @property
+    def means(self) -> npt.NDArray[np.float64]:
+        """Mean expression, float64[groups, genes]."""
+        return self.values / self.n[:, None]
+
+
+def _group_sums(matrix: Matrix, labels: npt.NDArray[Any], named: list[str]) -> _GroupSums:
+    """Sum over blocks of rows, so that no second copy of the matrix is needed."""
+    position = {group: i for i, group in enumerate(named)}
+    rows = np.flatnonzero(labels != "")
+    groups = np.array([position[str(g)] for g in labels[rows].tolist()], np.intp)
+    members = sp.csc_array((np.ones(len(rows)), (groups, rows)), shape=(len(named), len(labels)))
+    sums = np.zeros((3, len(named), matrix.shape[1]))
+    for low in range(0, len(labels), _BLOCK_ROWS):
+        block: Any = matrix[low : low + _BLOCK_ROWS].astype(np.float64)
+        squares = block.multiply(block) if sp.issparse(block) else block * block
+        inside = members[:, low : low + _BLOCK_ROWS]
+        for total, part in zip(sums, (block, squares, (block > 0).astype(np.float64)), strict=True):
+            added: Any = inside @ part
+            total += np.asarray(added.todense() if sp.issparse(added) else added)
+    return _GroupSums(np.bincount(groups, minlength=len(named)).astype(np.float64), *sums)
+
+
+def _ranked_by_t(panel: Panel, sums: _GroupSums, group: int, ranking: Ranking) -> Ranked:
+    """Rank the genes of one group against the cells of all others by Welch's t, as scanpy's ``t-test`` does."""
+    columns = np.flatnonzero(panel.nodes >= 0)
+    n, n_rest = sums.n[group], sums.n.sum() - sums.n[group]
+    mean, variance = _moments(n, sums.values[group, columns], sums.squares[group, columns])
+    rest, rest_variance = _moments(
+        n_rest,
+        sums.values[:, columns].sum(axis=0) - sums.values[group, columns],
+        sums.squares[:, columns].sum(axis=0) - sums.squares[group, columns],
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):  # genes that do not vary: t is infinite or no number
+        t = np.nan_to_num((mean - rest) / np.sqrt(variance / n + rest_variance / n_rest))
+    if ranking == "t-test":
+        return _best(panel, columns, t)
+    fold = np.log2((np.expm1(mean) + _LEAST_MEAN) / (np.expm1(np.maximum(rest, 0.0)) + _LEAST_MEAN))
+    fraction = sums.above[group, columns] / n
+    return _best(panel, columns, np.where(t > 0, np.minimum(fold, _MAX_LOG2FC) * fraction, 0.0))
+
+
+def _moments(
+    n: float, values: npt.NDArray[np.float64], squares: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Mean and unbiased variance from sums; a variance that rounding alone makes is 0."""
+    mean = values / n
+    variance = squares / n - mean**2
+    variance[variance < _ROUNDING * squares / n] = 0.0
+    return mean, variance * n / max(n - 1.0, 1.0)
 
 
 def natural_order(name: str) -> list[tuple[int, int, str]]:
@@ -203,32 +272,22 @@ def _ranked_by_scanpy(
     obs = pd.DataFrame({"group": pd.Categorical(labels[inside].astype(str))}, index=inside.astype(str))
     view = ad.AnnData(X=matrix, obs=obs, var=pd.DataFrame(index=columns.astype(str)))
     view.uns["log1p"] = {"base": None}
-    method = "t-test" if ranking == "specific" else ranking
     with warnings.catch_warnings():
         # scanpy divides by zero variances of genes that are nowhere expressed, and fragments its own frames
         warnings.simplefilter("ignore")
-        sc.tl.rank_genes_groups(
-            view, "group", groups=groups, reference="rest", method=method, pts=True, use_raw=False
-        )
-    found = view.uns["rank_genes_groups"]
+        sc.tl.rank_genes_groups(view, "group", groups=groups, reference="rest", method=ranking, use_raw=False)
+    table = view.uns["rank_genes_groups"]
     result = {}
     for group in groups:
-        order = np.array([int(n) for n in found["names"][group]])
-        scores = np.nan_to_num(np.asarray(found["scores"][group], dtype=float))
-        strength = scores
-        if ranking == "specific":
-            fold = np.nan_to_num(np.asarray(found["logfoldchanges"][group], dtype=float))
-            fraction = found["pts"].loc[[str(c) for c in order], group].to_numpy(dtype=float)
-            strength = np.where(scores > 0, np.minimum(fold, _MAX_LOG2FC) * fraction, 0.0)
+        order = np.array([int(n) for n in table["names"][group]])
+        strength = np.nan_to_num(np.asarray(table["scores"][group], dtype=float))
         result[group] = _best(expression.panel, order, strength)
     return result
 
 
-def _ranked_alone(expression: Expression, rows: Matrix, *, among_others: bool) -> Ranked:
-    """Rank without a contrast: one cell among others by TF-IDF, the only group of a file by mean
-    expression.
-    """
-    strength = np.asarray(rows.mean(axis=0), dtype=float).ravel()
+def _ranked_alone(expression: Expression, mean: npt.NDArray[np.float64], *, among_others: bool) -> Ranked:
+    """Rank without a contrast: one cell among others by TF-IDF, the only group of a file by mean expression."""
+    strength = mean
     detected, n = expression.panel.detected, expression.matrix.shape[0]
     if among_others and detected is not None:
         strength = strength * np.log(n / (detected * n + 1.0))

@@ -4,6 +4,7 @@ import warnings
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
@@ -230,3 +231,57 @@ def test_real_files_are_as_they_were(mirror):
         found = survey_rows(Rows(values))
         found.check(path.name)
         assert found.cells == ((values > 0).sum(axis=1) > 0).sum(), path.name
+
+
+# ---- ranking without scanpy
+
+
+@pytest.mark.parametrize("form", ["dense", "csr", "csc"])
+@pytest.mark.parametrize("ranking", ["specific", "t-test"])
+def test_the_t_ranking_is_that_of_scanpy(blood_graph, blood_cells, monkeypatch, form, ranking):
+    """Names and strengths of every group, to single precision, in which scanpy keeps them."""
+    import scanpy as sc
+
+    from gather.cells.expression import rank_cell_sets, read_expression
+
+    monkeypatch.setattr("gather.cells.expression._BLOCK_ROWS", 7)
+    if form != "dense":
+        blood_cells.X = getattr(sp, f"{form}_matrix")(blood_cells.X)
+    expression = read_expression(blood_cells, blood_graph)
+    groups = blood_cells.obs["group"].astype(str)
+    ranked = rank_cell_sets(expression, groups.tolist(), ranking=ranking)
+    columns = np.flatnonzero(expression.panel.nodes >= 0)
+    view = ad.AnnData(expression.matrix[:, columns], var=pd.DataFrame(index=columns.astype(str)))
+    view.obs["group"] = pd.Categorical(groups.to_numpy())
+    view.uns["log1p"] = {"base": None}
+    sc.tl.rank_genes_groups(view, "group", method="t-test", pts=True)
+    table = view.uns["rank_genes_groups"]
+    assert [s.name for s in ranked] == ["B cells", "T cells", "monocytes"]
+    for cell_set in ranked:
+        order = np.array([int(n) for n in table["names"][cell_set.name]])
+        strength = table["scores"][cell_set.name].astype(float)
+        if ranking == "specific":
+            fold = np.minimum(table["logfoldchanges"][cell_set.name].astype(float), 5.0)
+            pts = table["pts"].loc[order.astype(str), cell_set.name].to_numpy()
+            strength = np.where(strength > 0, fold * pts, 0.0)
+        expected = {expression.panel.names[c]: s for c, s in zip(order, strength, strict=True) if s > 0}
+        assert set(cell_set.genes) == set(expected)
+        assert cell_set.strengths == pytest.approx([expected[g] for g in cell_set.genes], rel=1e-5)
+        assert list(cell_set.strengths) == sorted(cell_set.strengths, reverse=True)
+
+
+def test_an_annotation_by_a_column_loads_no_scanpy(blood_graph, blood_cells, tmp_path):
+    import subprocess
+    import sys
+
+    blood_cells.write_h5ad(tmp_path / "in.h5ad")
+    blood_graph.save(tmp_path / "graph")
+    script = (
+        "import sys; from pathlib import Path; from gather.cells.command import annotate_file\n"
+        "from gather.cells.options import Options; from vckg.graph.graph import Graph\n"
+        "annotate_file(Path('in.h5ad'), Path('out.h5ad'), Graph.load(Path('graph')), Options('group'))\n"
+        "print([m for m in ('scanpy', 'numba', 'sklearn', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], cwd=tmp_path, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert done.stdout.strip() == "[]", done.stderr

@@ -385,3 +385,28 @@ def test_a_label_names_the_genes_with_an_edge_of_their_own_greatest_share_first(
     )
     assert _because(replace(base, evidence=(item,))) == ["GREAT", "SMALL"]
     assert _because(replace(base, evidence=())) == []
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+def test_a_umap_by_one_and_by_two_threads_gives_the_same_page(
+    blood_cells, blood_graph, tmp_path: Path
+) -> None:
+    import numba
+    from threadpoolctl import threadpool_limits
+
+    del blood_cells.obsm["X_umap"]
+    blood_cells.write_h5ad(tmp_path / "in.h5ad")
+    before, pages = numba.get_num_threads(), []
+    try:
+        for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
+            numba.set_num_threads(threads)
+            page = tmp_path / f"{threads}.html"
+            with threadpool_limits(threads):
+                out, options = tmp_path / f"{threads}.h5ad", Options(groupby="group")
+                annotate_file(tmp_path / "in.h5ad", out, blood_graph, options, report=page, overwrite=True)
+            assert numba.get_num_threads() == threads
+            pages.append(page.read_bytes())
+    finally:
+        numba.set_num_threads(before)
+    assert b"UMAP computed for this page" in pages[0]
+    assert pages[0] == pages[1]
