@@ -52,8 +52,8 @@ def export(graph: Graph, form: str, folder: Path | str, *, i_have_the_right: boo
             f"--format {form}: unknown{did_you_mean(form, FORMATS)}; known: {', '.join(FORMATS)}"
         )
     _refuse_foreign(folder)
-    closed = np.zeros(len(graph.sources), dtype=bool) if i_have_the_right else _closed_sources(graph)
-    selection = _selection(graph, closed)
+    closed = np.zeros(len(graph.sources), dtype=bool) if i_have_the_right else closed_sources(graph)
+    selection = open_selection(graph, closed)
     if graph.m and not selection.rows.size:
         raise InputError(
             "no source of this graph states a licence that allows redistribution, so nothing would be exported; "
@@ -107,7 +107,7 @@ def _refuse_foreign(folder: Path) -> None:
         raise GraphError(f"{folder}: exists and {what}; name another output folder")
 
 
-def _closed_sources(graph: Graph) -> npt.NDArray[np.bool_]:
+def closed_sources(graph: Graph) -> npt.NDArray[np.bool_]:
     """Which sources may not be passed on: bool[sources]; one that does not say counts as closed."""
     said = graph.manifest["sources"]
     return np.array(
@@ -115,7 +115,7 @@ def _closed_sources(graph: Graph) -> npt.NDArray[np.bool_]:
     )
 
 
-def _selection(graph: Graph, closed: npt.NDArray[np.bool_]) -> Selection:
+def open_selection(graph: Graph, closed: npt.NDArray[np.bool_]) -> Selection:
     """The edges of open sources, and the nodes but those that only edges of closed sources touch.
 
     A node that nothing else mentions (a pathway of a closed database) would give away the closed source's own words.
