@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vckg.build.taken import Taken
     from vckg.graph.graph import Edge, Graph
     from vckg.graph.grounding import Grounded
+from vckg.graph.manifest import graph_label
 
 MAX_WALK = 4
 
@@ -116,7 +117,7 @@ def print_fetched(taken: Sequence[Taken], absent: Mapping[str, str], *, as_json:
         return
     print_table(columns, rows)
     if absent:
-        out().print("\nnot at hand, so left out (optional):")
+        out().print("\nout of reach, so left out:")
         print_table(("source", "why"), absent.items())
 
 
@@ -132,6 +133,8 @@ def graph_facts(graph: Graph) -> dict[str, Any]:
     return {
         "folder": str(graph.folder or ""),
         "content_hash": graph.content_hash,
+        "profile": graph.manifest.get("parameters", {}).get("profile", ""),
+        "absent": graph.manifest.get("absent", {}),
         "nodes": graph.n,
         "edges": graph.m,
         "categories": {c: int(k) for c, k in zip(CATEGORIES, nodes, strict=True) if k},
@@ -152,9 +155,8 @@ def print_info(graph: Graph, *, as_json: bool) -> None:
         return
     console = out()
     console.print(f"{graph.folder or 'graph in memory'}", highlight=False)
-    console.print(
-        f"{graph.n:,} nodes, {graph.m:,} edges, content {graph.content_hash[:16]}\n", highlight=False
-    )
+    console.print(f"{graph.n:,} nodes, {graph.m:,} edges, content {graph.content_hash[:16]}", highlight=False)
+    console.print(f"{graph_label(graph.manifest)}\n", highlight=False)
     print_table(
         ("category", "nodes"), ((c, f"{n:,}") for c, n in facts["categories"].items()), right=("nodes",)
     )
@@ -177,8 +179,9 @@ def print_info(graph: Graph, *, as_json: bool) -> None:
     ]
     columns = ("source", "release", "read", "kept", "terms", "turned away")
     print_table(columns, rows, right=("read", "kept", "terms"))
-    if absent := graph.manifest.get("absent"):
-        console.print(f"\noptional sources that were not at hand: {', '.join(absent)}", highlight=False)
+    if facts["absent"]:
+        console.print()
+        print_table(("absent source", "why"), facts["absent"].items())
 
 
 def _reasons(counts: dict[str, int], most: int = 3) -> str:
