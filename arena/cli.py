@@ -1,65 +1,54 @@
-"""``arena``: put single-cell tasks to models, judge the answers with knowledge, count them with intervals."""
+"""``arena``: put single-cell tasks to models, judge the answers with knowledge, rank them with intervals."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vckg.base.console import err, fail, out, run
+from arena.cli_inputs import (
+    dataset_name,
+    load_graph,
+    make_all_samples,
+    programs,
+    read_prices,
+    samples_for,
+    url_for,
+)
+from arena.cli_options import (
+    CompatJudgeOption,
+    CompatOption,
+    ConnectionsOption,
+    DataOption,
+    GraphOption,
+    JsonOption,
+    JudgeLimitOption,
+    JudgeOption,
+    JudgeTokensOption,
+    JudgeUrlOption,
+    LimitOption,
+    RepeatsOption,
+    RunsArgument,
+    SeedOption,
+    TaskOption,
+    TimeoutOption,
+)
+from arena.cli_output import print_list, print_run, print_summary, print_table, say_missing, summarise
+from vckg.base.console import err, fail, run
 from vckg.command_app import Application
 
 if TYPE_CHECKING:
     from arena.contestants.resolve import Contestant
     from arena.runner.inspect_engine import Sampling
-    from arena.types import Sample, TaskName
     from vckg.graph.graph import Graph
 
 app = Application("arena", "Five single-cell tasks, judges with knowledge, a leaderboard with intervals.")
-
-GraphOption = Annotated[
-    Path | None, typer.Option("--graph", "-g", help="Graph folder; the default graph without.")
-]
-TaskOption = Annotated[
-    list[str] | None,
-    typer.Option("--task", "-t", help="annotation, captioning, generation, perturbation, qa, or all."),
-]
-DataOption = Annotated[
-    str, typer.Option("--dataset", "-d", help="fresh, sc-arena, or a .jsonl file of virtual cells.")
-]
-CompatOption = Annotated[str, typer.Option("--compat", help="'sc-arena': its public data untouched.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Of the fresh set, of shuffles, of --limit.")]
-LimitOption = Annotated[int | None, typer.Option("--limit", "-n", help="Samples per task.")]
-ConnectionsOption = Annotated[int, typer.Option("--connections", min=1, help="Calls in flight.")]
-TimeoutOption = Annotated[
-    int, typer.Option("--timeout", min=1, help="Seconds a call may take, retries included.")
-]
-RunsArgument = Annotated[list[Path], typer.Argument(help="Folders of runs.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-JudgeOption = Annotated[
-    list[str] | None,
-    typer.Option("--judge", "-j", help="A model that judges every answer; repeat for a panel."),
-]
-JudgeUrlOption = Annotated[str, typer.Option("--judge-base-url", help="OpenAI-compatible URL of the judges.")]
-RepeatsOption = Annotated[
-    int, typer.Option("--judge-repeats", min=1, help="Ratings of one answer by each judge, averaged.")
-]
-JudgeLimitOption = Annotated[
-    int | None,
-    typer.Option("--judge-limit", min=1, help="Samples a task whose answers are judged; the same for all."),
-]
-JudgeTokensOption = Annotated[
-    int, typer.Option("--judge-max-tokens", min=1, help="Tokens of a judge's reply at most.")
-]
-CompatJudgeOption = Annotated[
-    bool, typer.Option("--compat-judge", help="The judges also give SC-Arena's 0-5 score, apart from ours.")
-]
 
 
 @app.command("run")
@@ -69,7 +58,7 @@ def run_command(
         typer.Option(
             "--model",
             "-m",
-            help="gather, gather+MODEL, a baseline, or a model; repeatable. gather and the baselines without.",
+            help="gather, gather+MODEL, a baseline or a model; repeatable. Default: gather and the baselines.",
         ),
     ] = None,
     task: TaskOption = None,
@@ -77,7 +66,7 @@ def run_command(
     dataset: DataOption = "fresh",
     compat: CompatOption = "",
     limit: LimitOption = None,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Times each sample is asked.")] = 1,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Number of times each sample is asked.")] = 1,
     base_url: Annotated[
         str, typer.Option("--base-url", help="OpenAI-compatible URL, e.g. http://127.0.0.1:8000/v1.")
     ] = "",
@@ -87,25 +76,26 @@ def run_command(
     judge_limit: JudgeLimitOption = None,
     judge_max_tokens: Annotated[
         int | None,
-        typer.Option("--judge-max-tokens", min=1, help="Tokens of a judge's reply; as --max-tokens without."),
+        typer.Option(
+            "--judge-max-tokens", min=1, help="Most tokens of a judge's reply. Default: as --max-tokens."
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of runs.")] = Path("runs"),
     graph: GraphOption = None,
     seed: SeedOption = 0,
-    name: Annotated[str, typer.Option("--name", help="Shown instead of the model's name.")] = "",
+    name: Annotated[str, typer.Option("--name", help="Name to show instead of the model's.")] = "",
     temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0 is greedy.")] = 0.0,
-    max_tokens: Annotated[
-        int, typer.Option("--max-tokens", min=1, help="Tokens of an answer at most.")
-    ] = 2048,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Most tokens of an answer.")] = 2048,
     connections: ConnectionsOption = 10,
     timeout: TimeoutOption = 300,
     price: Annotated[str, typer.Option("--price", help="IN,OUT: US dollars per million tokens.")] = "",
     cache: Annotated[
-        Path | None, typer.Option("--cache", help="File of paid replies to share between runs.")
+        Path | None,
+        typer.Option("--cache", help="File of replies that runs share, so that none is paid for twice."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask contestants every sample that has no answer yet, then judge; the same command resumes."""
+    """Ask contestants every sample without an answer, then judge; the same command resumes."""
     from arena.contestants.resolve import resolve
     from arena.runner.inspect_engine import Sampling, open_model
     from arena.runner.run import Plan
@@ -115,44 +105,44 @@ def run_command(
 
     tasks = parse_tasks(task or ["all"])
     if not model and (base_url or name):
-        raise InputError("--base-url and --name are those of a model; name it with --model")
-    contestants = [resolve(m, base_url=_url_for(m, base_url), name=name) for m in model or _programs(tasks)]
+        raise InputError("--base-url and --name belong to a model; name it with --model")
+    contestants = [resolve(m, base_url=url_for(m, base_url), name=name) for m in model or programs(tasks)]
     judges = [resolve(j, base_url=judge_base_url) for j in judge or ()]
     if name and len(contestants) > 1:
         raise InputError("--name fits one --model only")
-    data = _dataset(dataset, compat)
-    loaded = _load_graph(graph)
-    data_name, samples = _samples(data, loaded, tasks, seed, limit)
+    data = dataset_name(dataset, compat)
+    loaded = load_graph(graph)
+    data_name, samples = make_all_samples(data, loaded, tasks, seed, limit)
     sampling = Sampling(temperature, max_tokens, None, connections, timeout)
-    for judge_model in judges:  # a judge's dead server or missing key is said before anybody is asked
+    for judge_model in judges:  # fail on a judge's dead server or missing key before any call
         open_model(judge_model, sampling)
-    told, folders = [], []
+    facts, folders = [], []
     for contestant in contestants:
         if model is None and not set(contestant.tasks) & set(samples):
             continue
         plan = Plan(
             contestant,
             data_name,
-            _mine(samples, contestant),
+            samples_for(samples, contestant),
             loaded.content_hash,
             lambda: loaded,
             seed=seed,
             limit=limit,
             epochs=epochs,
             sampling=sampling,
-            prices=_prices(price),
+            prices=read_prices(price),
             cache=cache,
             command=_command(),
         )
         folder = run_plan(plan, output)
         by_judges = replace(sampling, max_tokens=judge_max_tokens or max_tokens)
         _judge_all(folder, judges, loaded, by_judges, compat_judge, judge_repeats, judge_limit)
-        told.append(_tell(folder, as_json=as_json))
+        facts.append(print_run(folder, as_json=as_json))
         folders.append(folder)
     if as_json:
-        print(json.dumps(told, indent=1, ensure_ascii=False))
+        print(json.dumps(facts, indent=1, ensure_ascii=False))
     else:
-        _show_table(folders, output / "report")
+        print_table(folders, output / "report")
 
 
 @app.command("score")
@@ -169,26 +159,26 @@ def score_command(
     timeout: TimeoutOption = 300,
     as_json: JsonOption = False,
 ) -> None:
-    """Score finished runs again: the deterministic scores, and those of a further judge."""
+    """Score finished runs again, with the deterministic scores or a further judge."""
     from arena.contestants.resolve import resolve
+    from arena.run_folder import find_runs
     from arena.runner.inspect_engine import Sampling
     from arena.runner.run import check_graph, locked, write_scores
-    from arena.runner.run_folder import find_runs
 
     judges = [resolve(j, base_url=judge_base_url) for j in judge or ()]
     folders = find_runs(runs)
-    loaded = _load_graph(graph)
+    loaded = load_graph(graph)
     sampling = Sampling(max_tokens=judge_max_tokens, connections=connections, timeout_s=timeout)
-    told = []
+    facts = []
     for folder in folders:
         check_graph(folder, loaded)
         if not judges:
             with locked(folder):
                 write_scores(folder, lambda: loaded)
         _judge_all(folder, judges, loaded, sampling, compat_judge, judge_repeats, judge_limit)
-        told.append(_tell(folder, as_json=as_json))
+        facts.append(print_run(folder, as_json=as_json))
     if as_json:
-        print(json.dumps(told, indent=1, ensure_ascii=False))
+        print(json.dumps(facts, indent=1, ensure_ascii=False))
 
 
 @app.command("list")
@@ -198,26 +188,7 @@ def list_command(as_json: JsonOption = False) -> None:
     from arena.datasets import DATASETS
     from arena.tasks import TASK_TABLE
 
-    contestants = {
-        "gather": "the graph alone: walks for cells, edges for the rest",
-        "gather+MODEL": "a model that reads gather's evidence before the question",
-        "PROVIDER/NAME": "any model of the run engine: openai/gpt-4o-mini, ollama/llama3.2, hf/ORG/NAME ...",
-        "NAME --base-url URL": "any model behind an OpenAI-compatible URL",
-        "replay:FILE": "answers from JSON lines with sample_id and text",
-        **{name: f"baseline: {b.title} ({', '.join(b.tasks)})" for name, b in BASELINES.items()},
-    }
-    listed: dict[str, dict[str, str]] = {
-        "tasks": {t.name: t.title for t in TASK_TABLE.values()},
-        "datasets": DATASETS,
-        "contestants": contestants,
-    }
-    if as_json:
-        print(json.dumps(listed, indent=1))
-        return
-    for title, rows in listed.items():
-        print(title)
-        for key, text in rows.items():
-            print(f"  {key:22} {text}")
+    print_list({t.name: t.title for t in TASK_TABLE.values()}, DATASETS, BASELINES, as_json=as_json)
 
 
 @app.command("data")
@@ -234,35 +205,24 @@ def data_command(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a data set holds: samples by task and stratum, clusters, hash."""
-    from arena.datasets import make_cells, make_samples
+    """Show the contents of a data set: samples by task and stratum, clusters, hash."""
+    from arena.datasets import make_cells
     from arena.datasets.virtual_cell import write_cells
-    from arena.runner.run_folder import write_atomic
     from arena.tasks import parse_tasks, render
-    from arena.types import samples_sha256
+    from arena.tasks.samples import make_samples
+    from vckg.base.atomic import write_text
 
     tasks = parse_tasks(task or ["all"])
-    name, made = make_cells(_dataset(dataset, compat), _load_graph(graph), seed=seed)
-    samples = make_samples(made, tasks, seed=seed, limit=limit)
-    _say_missing(name, tasks, samples)
+    name, virtual_cells = make_cells(dataset_name(dataset, compat), load_graph(graph), seed=seed)
+    samples = make_samples(virtual_cells, tasks, seed=seed, limit=limit)
+    say_missing(name, tasks, samples)
     if cells is not None:
-        write_atomic(cells, write_cells(made))
-    summary: dict[str, Any] = {"dataset": name, "seed": seed, "virtual_cells": len(made), "tasks": {}}
-    for task_name, listed in samples.items():
-        strata: dict[str, dict[str, int]] = {}
-        for sample in listed:
-            for key, value in sample.strata.items():
-                strata.setdefault(key, {})[value] = strata.get(key, {}).get(value, 0) + 1
-        summary["tasks"][task_name] = {
-            "samples": len(listed),
-            "clusters": len({s.cluster for s in listed}),
-            "strata": {k: dict(sorted(v.items(), key=lambda kv: (-kv[1], kv[0]))) for k, v in strata.items()},
-            "sha256": samples_sha256(listed),
-        }
+        write_text(cells, write_cells(virtual_cells))
+    summary = summarise(name, seed, len(virtual_cells), samples)
     if as_json:
         print(json.dumps(summary, indent=1, ensure_ascii=False))
     else:
-        _print_summary(summary)
+        print_summary(summary)
     if example:
         for listed in samples.values():
             print(
@@ -278,7 +238,7 @@ def report_command(
 ) -> None:
     """Write the leaderboard of runs as HTML, Markdown and JSON."""
     from arena.report.html import write_report
-    from arena.runner.run_folder import find_runs, finished, read_run
+    from arena.run_folder import find_runs, finished, read_run
     from vckg.base.errors import InputError
 
     folders, unfinished = finished(find_runs(runs), runs)
@@ -298,7 +258,7 @@ def compare_command(
 ) -> None:
     """Compare two runs sample by sample: differences with intervals and paired tests."""
     from arena.leaderboard.compare import compare
-    from arena.runner.run_folder import find_runs, read_run
+    from arena.run_folder import find_runs, read_run
     from vckg.base.errors import InputError
 
     pair = []
@@ -313,7 +273,9 @@ def compare_command(
 
 @app.command("judge-check")
 def judge_check_command(
-    judge: Annotated[str, typer.Option("--judge", "-j", help="A model; the knowledge judge without.")] = "",
+    judge: Annotated[
+        str, typer.Option("--judge", "-j", help="Model that judges. Default: the knowledge judge.")
+    ] = "",
     judge_base_url: JudgeUrlOption = "",
     dataset: DataOption = "fresh",
     task: TaskOption = None,
@@ -325,8 +287,9 @@ def judge_check_command(
     timeout: TimeoutOption = 300,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a ladder of answers (gold, synonym, parent, sibling, wrong, empty, injected, verbose) and of tricks: is the
-    judge fair? Exit code 1 where a trick earns more than a half-right answer.
+    """Check that a judge is fair: rate ladders of known answers (gold, synonym, parent, ... empty) and tricks.
+
+    The exit code is 1 where a trick earns more than a half-right answer.
     """
     from arena.contestants.resolve import resolve
     from arena.judging.meta_eval import check
@@ -335,8 +298,8 @@ def judge_check_command(
 
     tasks = parse_tasks(task or ["all"])
     judge_model = resolve(judge, base_url=judge_base_url) if judge else None
-    loaded = _load_graph(graph)
-    _name, samples = _samples(_dataset(dataset, ""), loaded, tasks, seed, limit)
+    loaded = load_graph(graph)
+    _name, samples = make_all_samples(dataset_name(dataset, ""), loaded, tasks, seed, limit)
     listed = [s for group in samples.values() for s in group]
     sampling = Sampling(max_tokens=judge_max_tokens, connections=connections, timeout_s=timeout)
     generate = open_generate(judge_model, sampling) if judge_model else None
@@ -362,98 +325,7 @@ def main() -> None:
         fail("arena", f"{error.name} is not installed; pip install 'vckg[arena]'")
 
 
-# ---- what the commands share
-# --------------------------------------------------------------------------------------
-
-
-def _load_graph(folder: Path | None) -> Graph:
-    import vckg
-
-    return vckg.load(folder)
-
-
-def _dataset(dataset: str, compat: str) -> str:
-    from vckg.base.errors import InputError
-
-    if not compat:
-        return dataset
-    if compat != "sc-arena" or dataset not in ("fresh", "sc-arena", "sc-arena-compat"):
-        raise InputError(
-            f"--compat {compat!r}: only 'sc-arena' has an untouched form; write --compat sc-arena"
-        )
-    return "sc-arena-compat"
-
-
-def _samples(
-    dataset: str, graph: Graph, tasks: Sequence[TaskName], seed: int, limit: int | None
-) -> tuple[str, dict[TaskName, list[Sample]]]:
-    from arena.datasets import make_cells, make_samples
-    from vckg.base.console import progress
-    from vckg.base.errors import InputError
-
-    with progress(f"making samples ({dataset})"):
-        name, cells = make_cells(dataset, graph, seed=seed)
-        samples = make_samples(cells, tasks, seed=seed, limit=limit)
-    if not samples:
-        raise InputError(
-            f"{dataset}: its cells allow none of the tasks {', '.join(tasks)}; see `arena data -d {dataset}`"
-        )
-    _say_missing(name, tasks, samples)
-    return name, samples
-
-
-def _say_missing(name: str, tasks: Sequence[TaskName], samples: Mapping[TaskName, list[Sample]]) -> None:
-    """Name the tasks asked for that the cells do not allow; a table with fewer columns must not come unannounced."""
-    for task in tasks:
-        if task not in samples:
-            why = ""
-            if (name, task) == ("fresh", "perturbation"):
-                why = ": the graph holds no signed regulations; `vckg build --profile full` adds them"
-            err().print(f"{name} has no {task} samples{why}", highlight=False)
-
-
-def _programs(tasks: Sequence[TaskName]) -> list[str]:
-    """What needs no model: retrieval, and the baselines that take part in one of the tasks."""
-    from arena.contestants.baselines import BASELINES
-    from arena.leaderboard.ranking import CEILING
-
-    return ["gather", *(n for n, b in BASELINES.items() if n != CEILING and set(b.tasks) & set(tasks))]
-
-
-def _show_table(folders: Sequence[Path], into: Path) -> None:
-    """Print the main scores of some runs and where their page is."""
-    from arena.leaderboard.build import build
-    from arena.report.html import write_report
-    from arena.report.summary import table_lines
-    from arena.runner.run_folder import read_run
-
-    runs = [read_run(folder) for folder in folders]
-    page = write_report(runs, into)[0]
-    console = out()
-    for group in build(runs).groups:
-        for line in table_lines(group):
-            console.print(line, highlight=False, markup=False)
-    console.print(str(page), highlight=False, soft_wrap=True)
-
-
-def _url_for(model: str, base_url: str) -> str:
-    """The URL is the models', not the baselines' or the graph's."""
-    from arena.contestants.baselines import BASELINES
-
-    return "" if model in BASELINES or model == "gather" or model.startswith("replay:") else base_url
-
-
-def _mine(samples: Mapping[TaskName, list[Sample]], contestant: Contestant) -> dict[TaskName, list[Sample]]:
-    """The samples of the tasks that the contestant takes part in."""
-    from vckg.base.errors import InputError
-
-    mine = {task: listed for task, listed in samples.items() if task in contestant.tasks}
-    if not mine:
-        asked = ", ".join(samples)
-        raise InputError(
-            f"{contestant.name} takes part in {', '.join(contestant.tasks)} only, not in {asked}"
-        )
-    return mine
+# ---- shared by the commands -------------------------------------------------------------------------------
 
 
 def _judge_all(
@@ -465,8 +337,8 @@ def _judge_all(
     repeats: int,
     limit: int | None,
 ) -> None:
-    """Every judge of the panel, and where asked each of them once more on SC-Arena's scale."""
-    from arena.runner.run import judge
+    """Ask every judge of the panel; with `compat` once more on SC-Arena's scale."""
+    from arena.runner.judge import judge
 
     for judge_model in judges:
         for scale in (False, True) if compat else (False,):
@@ -481,51 +353,5 @@ def _judge_all(
             )
 
 
-def _prices(text: str) -> tuple[float, float] | None:
-    from vckg.base.errors import InputError
-
-    if not text:
-        return None
-    try:
-        price_in, price_out = (float(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(f"--price {text!r}: wanted two numbers, e.g. --price 0.15,0.60") from None
-    return price_in, price_out
-
-
 def _command() -> str:
     return shlex.join(["arena", *sys.argv[1:]])
-
-
-def _print_summary(summary: dict[str, Any]) -> None:
-    print(f"{summary['dataset']}: {summary['virtual_cells']:,} virtual cells, seed {summary['seed']}")
-    for task, row in summary["tasks"].items():
-        print(
-            f"{task:13} {row['samples']:5,} samples in {row['clusters']:,} clusters  sha256 {row['sha256'][:12]}"
-        )
-        for key, counts in row["strata"].items():
-            shown = ", ".join(f"{value} {n:,}" for value, n in list(counts.items())[:12])
-            print(f"{'':13} {key}: {shown}{' ...' if len(counts) > 12 else ''}")
-
-
-def _tell(folder: Path, *, as_json: bool) -> dict[str, Any]:
-    """The facts of a run; without JSON also one line a task: answers, in format, failed, mean scores."""
-    from arena.report.summary import run_facts, task_lines
-    from arena.runner.inspect_engine import Sampling
-    from arena.runner.run_folder import read_run
-
-    finished = read_run(folder)
-    if not as_json:
-        console = out()
-        console.print(f"{folder}", highlight=False)
-        for line in task_lines(finished):
-            console.print(f"  {line}", highlight=False)
-    if failed := [a.error for a in finished.answers if a.error]:
-        tries = Sampling().retries + 1
-        err().print(
-            f"{len(failed)} samples have no answer after {tries} tries each ({failed[0]}); "
-            "the same command asks them again",
-            highlight=False,
-            markup=False,
-        )
-    return run_facts(finished)

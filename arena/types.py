@@ -3,23 +3,9 @@
 The types know nothing of the run engine. A task makes samples, a contestant answers, metrics and judges give
 scores, the leaderboard counts. Everything is keyed by ``sample_id``; nothing is ever paired by position.
 
-The keys of ``Sample.fields`` (what metrics, judges and non-LLM contestants may read besides the prompt), of
-``Sample.gold`` (hidden from contestants) and of ``Answer.parsed``, by task:
-
-annotation
-    fields: genes [ranked], tissue, species · gold: cell_type, cl_id · parsed: cell_type
-captioning
-    fields: genes [ranked], tissue, species · gold: cell_type, cl_id, caption · parsed: caption
-generation
-    fields: cell_type, cl_id, description, tissue, species, length · gold: cell_type, cl_id, markers [genes],
-    sentences [[ranked genes], ...] (may be []) · parsed: genes [ranked]
-perturbation
-    fields: perturbed [genes], effect, candidates [genes], control [ranked genes] (may be []), context · gold:
-    up [genes], down [genes], sentence [ranked genes] (may be []) · parsed: up [genes], down [genes], sentence
-    [ranked genes] (may be [])
-qa
-    fields: question, kind, title, abstract, passage, publications ["PMID:..."] · gold: answer, claims [str] ·
-    parsed: answer
+The keys of ``Sample.fields`` (what metrics, judges and non-LLM contestants read besides the prompt), of
+``Sample.gold`` (hidden from contestants) and of ``Answer.parsed`` are declared by each task: `Fields`, `Gold` and
+`Parsed` in ``arena/tasks/TASK.py``.
 
 Missing values are the empty string or the empty list, never an absent key. ``effect`` of a perturbation is
 ``"activation"``, ``"knockdown"`` or the free words of its source.
@@ -31,19 +17,26 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Final, Protocol
 
-TaskName = Literal["annotation", "captioning", "generation", "perturbation", "qa"]
-TASKS: Final[tuple[TaskName, ...]] = ("annotation", "captioning", "generation", "perturbation", "qa")
+from pydantic import ConfigDict, Field
+
+TaskName = str
+"""A name of `arena.tasks.TASK_TABLE`."""
 
 RUN_FORMAT: Final = "vckg-arena-run"
 RUN_VERSION: Final = 1
+
+CLOSED: Final = ConfigDict(extra="forbid", strict=True)
+"""Configuration of records that are read from files: no unknown keys, no conversion of types."""
+Count = Annotated[int, Field(ge=0, le=10**12)]
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One question put to a contestant, with what is needed to judge the answer."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = CLOSED
     id: str
     """Stable and unique within a data set and task, e.g. ``"sc-arena/annotation/CL:0000895"``."""
     task: TaskName
@@ -65,8 +58,9 @@ class Sample:
 class Usage:
     """Tokens and money of one answer or judgement. A cached call spends nothing but keeps its list price."""
 
-    input_tokens: int = 0
-    output_tokens: int = 0
+    __pydantic_config__: ClassVar[ConfigDict] = CLOSED
+    input_tokens: Count = 0
+    output_tokens: Count = 0
     cached: bool = False
     """The reply came from the cache: the tokens are those of the original call."""
     cost_usd: float | None = None
@@ -77,6 +71,7 @@ class Usage:
 class Answer:
     """What a contestant replied to one sample in one epoch."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = CLOSED
     sample_id: str
     contestant: str
     task: TaskName
@@ -100,6 +95,7 @@ class Answer:
 class Score:
     """One value of one dimension, given to one answer by one scorer (a metric or a judge)."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = CLOSED
     sample_id: str
     contestant: str
     task: TaskName
@@ -107,7 +103,7 @@ class Score:
     """``"metrics"`` (deterministic columns), ``"knowledge"`` (deterministic judge), or the judge's model."""
     dimension: str
     """Name of the metric or of the rubric's dimension; ``"total"`` for a judge's weighted total, in 0..1."""
-    value: float | None
+    value: Annotated[float, Field(ge=-1, le=1)] | None
     """None is *unscored* (unreadable judge, a metric that does not apply) and is never counted as 0."""
     reason: str = ""
     epoch: int = 1
@@ -144,6 +140,7 @@ class JudgeCallError(Exception):
 class RunManifest:
     """What was run: enough to run it again, and to refuse comparing what cannot be compared."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = CLOSED
     contestant: str
     tasks: tuple[TaskName, ...]
     dataset: str
@@ -184,7 +181,7 @@ class RunManifest:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A finished (or partly finished) run as read back from its folder; see `arena.runner.run_folder`."""
+    """A finished (or partly finished) run as read back from its folder; see `arena.run_folder`."""
 
     folder: str
     manifest: RunManifest

@@ -30,7 +30,7 @@ def measure(*options: str, dataset: str = "sc-arena") -> dict[str, Any]:
         ``samples``; ``wall_s`` and ``cpu_s``, seconds; ``peak_mb``, the process's largest resident memory,
         memory-mapped graph included, in MB of 1,000,000 bytes.
     """
-    from arena.runner.run_folder import find_runs, read_answers
+    from arena.run_folder import find_runs, read_answers
 
     folder = Path(tempfile.mkdtemp(prefix="arena-bench-"))
     try:

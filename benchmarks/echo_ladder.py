@@ -1,4 +1,4 @@
-"""The ladder of `serve.echo.capacity` on the real engine, and how far the simulator is from it: `python -m benchmarks.echo_ladder`.
+"""``python -m benchmarks.echo_ladder``: `serve.echo.capacity` on the real engine, and the simulator's error.
 
 The same traces and schedulers as in the simulation, with the embedded model computing every step. A calibration run
 fits the time model first; its error is then taken over the steps of all the other runs, and the simulator replays

@@ -1,10 +1,9 @@
-"""A day in the life: batch work of another program and bursty interactive readers on one server, with a picture.
+"""Batch work of another program and bursty interactive requests on one server, with a picture.
 
-`python -m benchmarks.mixed_day --seconds 240 -- arena run -m gather -j MODEL --judge-base-url {url} ...` starts `vckg-serve`, lets
-the command after ``--`` send its prompts to it (``{url}``), and from the moment the first of them arrives drives
-interactive requests in bursts beside it. It reads the server's counters every two seconds, ends the command when the
-time is over, and writes a Markdown page and an SVG next to it. What the command is does not matter: HTTP is all that is
-known of it.
+``python -m benchmarks.mixed_day --seconds 240 -- arena run -m gather -j MODEL --judge-base-url {url} ...`` starts
+``vckg-serve`` and the command after ``--``, which sends its prompts to ``{url}``. With the first prompt the
+interactive requests begin, in bursts. The server's counters are read every two seconds. At the end of the time the
+command is stopped, and a Markdown page and an SVG are written. The command may be any program that speaks HTTP.
 """
 
 from __future__ import annotations
@@ -208,7 +207,8 @@ def page(
             "the chunks that arrive. The window begins with the program's first prompt.",
             "",
             "```",
-            f"python -m benchmarks.mixed_day --seconds {setting.seconds:g} --rate {setting.rate:g} -- {' '.join(command)}",
+            f"python -m benchmarks.mixed_day --seconds {setting.seconds:g} --rate {setting.rate:g} "
+            f"-- {' '.join(command)}",
             "```",
             "",
             f"![Readers above, batch work below]({picture})",

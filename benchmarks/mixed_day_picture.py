@@ -1,4 +1,4 @@
-"""The picture of `benchmarks.mixed_day`: what readers got above, what batch work was done below, over the same seconds."""
+"""Picture of `benchmarks.mixed_day`: interactive latency above, batch work below, over the same seconds."""
 
 from __future__ import annotations
 

@@ -1,26 +1,71 @@
 """Name cells with evidence: query genes walk the graph at once, and where their walks meet is the answer.
 
-``gather.annotate(adata)`` works in place, like scanpy's tools;
-``gather.explain(["CD3D", "CD3E"])`` needs genes only.
+``gather.annotate(adata, "louvain")`` works in place, like scanpy's tools; ``gather.results(adata)`` shows the answers;
+``gather.pl`` draws them. ``gather.explain(["CD3D", "CD3E"])`` needs genes only.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gather import pl
+    from gather.annotation import Annotation
     from gather.cells.adata import annotate
-    from gather.labelling.explain import explain
+    from gather.cells.options import Options
+    from gather.cells.results import Results, results
+    from gather.labelling.explain import Explanation, explain
+    from gather.llm.base import Scripted
+    from gather.llm.client import Client
+    from gather.ontology import Ontology
+    from gather.retrieval.scores import Retriever
 
-__all__ = ["annotate", "explain"]
+    __version__: str
 
-_HOME = {"annotate": "gather.cells.adata", "explain": "gather.labelling.explain"}
+__all__ = [
+    "Annotation",
+    "Client",
+    "Explanation",
+    "Ontology",
+    "Options",
+    "Results",
+    "Retriever",
+    "Scripted",
+    "__version__",
+    "annotate",
+    "explain",
+    "pl",
+    "results",
+]
+
+_HOME = {
+    "Annotation": "gather.annotation",
+    "Client": "gather.llm.client",
+    "Explanation": "gather.labelling.explain",
+    "Ontology": "gather.ontology",
+    "Options": "gather.cells.options",
+    "Results": "gather.cells.results",
+    "Retriever": "gather.retrieval.scores",
+    "Scripted": "gather.llm.base",
+    "annotate": "gather.cells.adata",
+    "explain": "gather.labelling.explain",
+    "results": "gather.cells.results",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for, so that ``gather --help`` loads neither scanpy nor scipy."""
+    """Import on first use, so that ``gather --help`` loads neither scanpy nor scipy."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("vckg")
+    if name == "pl":
+        return import_module("gather.pl")
     if name not in _HOME:
         raise AttributeError(f"module 'gather' has no attribute {name!r}")
-    from importlib import import_module
-
     return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -21,7 +21,7 @@ DecidedBy = Literal["retrieval", "llm", "fallback"]
 ContradictionKind = Literal["expected_absent", "negative_present"]
 
 FORMAT = "gather-annotation"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class GeneSupport:
     hops: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class EvidenceItem:
     """Why query genes converge on a node. `id` is unique within its annotation ("E1", "E2", ...)."""
 
@@ -100,6 +100,12 @@ class EvidenceItem:
     n_genes: int
     genes: tuple[GeneSupport, ...]
     walks: tuple[Walk, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"EvidenceItem({self.id!r}: {self.name} ({self.curie}), score {self.score:.3g}, FDR {self.fdr:.1g}, "
+            f"{self.n_genes} genes, {len(self.walks)} walks)"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +128,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a term at or above a shown candidate stands: what `gather.labelling.decide` decides by, for whoever decides after.
+    """Confidence and false discovery rate of a term at or above a shown candidate, for a later decision.
 
     `confidence` as of `Candidate`; `fdr` is the least of the term and its kinds.
     """
@@ -157,7 +163,7 @@ class CoverageWarning:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Annotation:
     """The answer for one cell set.
 
@@ -193,6 +199,13 @@ class Annotation:
         """Return plain dictionaries, lists, strings and numbers, ready for ``json.dumps``."""
         return {"format": FORMAT, "format_version": FORMAT_VERSION} | asdict(self)
 
+    def __repr__(self) -> str:
+        shown = f"{self.label} ({self.curie})" if self.curie else self.label
+        return (
+            f"Annotation({self.cell_set!r}: {shown}, {self.status}, confidence {self.confidence:.2f}, "
+            f"FDR {self.fdr:.1g}, {len(self.candidates)} candidates, {len(self.evidence)} evidence items)"
+        )
+
     def standing(self, curie: str) -> Standing | None:
         """Return how a term stands; None where it is neither at nor above a shown candidate.
 
@@ -223,7 +236,7 @@ def evidence_item_from_dict(value: Mapping[str, Any]) -> EvidenceItem:
 
 
 def annotation_from_dict(value: Mapping[str, Any]) -> Annotation:
-    """Rebuild an `Annotation` from `Annotation.to_dict`, e.g. from the JSON kept in ``uns['gather']``."""
+    """Rebuild an `Annotation` from `Annotation.to_dict`, e.g. from ``gather annotate --json``."""
     fields = {k: v for k, v in value.items() if k not in ("format", "format_version")}
     fields["candidates"] = tuple(Candidate(**c) for c in value["candidates"])
     fields["evidence"] = tuple(evidence_item_from_dict(e) for e in value["evidence"])

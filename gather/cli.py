@@ -1,4 +1,4 @@
-"""The command ``gather``: parse, call, print."""
+"""The command ``gather``: parse the words, call, print."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from vckg.base.errors import InputError
 from vckg.command_app import Application
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gather.annotation import Annotation, EvidenceItem
     from vckg.graph.graph import Graph
 
@@ -27,7 +29,7 @@ GraphOption = Annotated[
     Path | None,
     typer.Option("--graph", "-g", help="Graph folder; by default the one `vckg` keeps.", show_default=False),
 ]
-ScoreOption = Annotated[str, typer.Option(help="calibrated, paper, dwpc, ppr or hypergeometric.")]
+ScoreOption = Annotated[str, typer.Option(help="calibrated (the default) or paper (the published score).")]
 HopsOption = Annotated[int, typer.Option(help="Longest walk of the evidence (1 to 3).")]
 ExcludeOption = Annotated[
     list[str] | None,
@@ -42,8 +44,15 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts
 def annotate(
     source: Annotated[Path, typer.Argument(metavar="IN.h5ad", help="Cells to annotate; never modified.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT.h5ad", help="Where the annotated copy goes.")
-    ],
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT.h5ad",
+            help="The annotated copy; by default IN.gather.h5ad.",
+            show_default=False,
+        ),
+    ] = None,
     groupby: Annotated[
         str, typer.Option(help="Column of obs, or auto (Leiden clusters), or cell (every cell by itself).")
     ] = "auto",
@@ -62,16 +71,16 @@ def annotate(
     ] = None,
     candidates_from_obs: Annotated[
         str | None,
-        typer.Option(help="Column of obs with CL ids or labels: only these (a closed set, said so)."),
+        typer.Option(help="Column of obs with CL ids or labels: only these."),
     ] = None,
     exclude_source: ExcludeOption = None,
     threshold: Annotated[
         float | None, typer.Option(help="Least confidence of an answer, 0 to 1. Default 0.4.")
     ] = None,
     key_added: Annotated[
-        str, typer.Option(help="Prefix of our obs columns, name of our uns entry.")
+        str, typer.Option(help="Prefix of the new obs columns, name of the uns entry.")
     ] = "gather",
-    seed: Annotated[int, typer.Option(help="Of the clustering.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the clustering.")] = 0,
     report: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML page.")] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="LLM for at most one call a cell set.")
@@ -90,28 +99,35 @@ def annotate(
     as_json: JsonOption = False,
 ) -> None:
     """Annotate an h5ad: labels with Cell Ontology ids, confidence, false discovery rate and evidence."""
-    from gather.cells.adata import Options
-    from gather.cells.command import LlmStep, annotate_file
-    from gather.retrieval.candidates import read_candidate_names
+    from gather.cells.file import check_paths
+    from gather.cells.options import LlmStep, Options
 
     if model is None and (dry_run or base_url is not None):
         given = "--dry-run" if dry_run else "--base-url"
         raise InputError(f"{given} is about a language model; name one with --model, or leave {given} out")
+    out_path = output or source.with_suffix(".gather.h5ad")
+    writes = not (dry_run and model)
+    check_paths(source, out_path, report, overwrite=force, writes=writes)  # before the libraries are loaded
+
+    from gather.cells.command import annotate_file
+    from gather.retrieval.candidates import read_candidate_names
+
     names = None if candidates is None else tuple(read_candidate_names(candidates))
     options = Options(
-        groupby, score, hops, top, ranking, layer, tissue, names, candidates_from_obs,  # type: ignore[arg-type]
-        tuple(exclude_source or ()), threshold, key_added, seed,
+        groupby=groupby, score=score, hops=hops, top=top, ranking=ranking, layer=layer,  # type: ignore[arg-type]
+        tissue=tissue, candidates=names, candidates_from_obs=candidates_from_obs,
+        exclude_source=tuple(exclude_source or ()), threshold=threshold, key_added=key_added, seed=seed,
     )  # fmt: skip
     step = None if model is None else LlmStep(model, base_url, dry_run, timeout, connections)
     outcome = annotate_file(
-        source, output, _graph(graph), options, overwrite=force, report=report, llm=step, dask=dask
+        source, out_path, _graph(graph), options, overwrite=force, report=report, llm=step, dask=dask
     )
     if as_json:
         typer.echo(json.dumps([a.to_dict() for a in outcome.annotations], sort_keys=True))
     elif outcome.annotations:
         print_annotations(outcome.annotations)
-    if not (dry_run and model):
-        err().print(f"wrote {output}" + (f" and {report}" if report else ""), highlight=False)
+    if writes:
+        err().print(f"wrote {out_path}" + (f" and {report}" if report else ""), highlight=False)
 
 
 @app.command()
@@ -121,27 +137,41 @@ def data(
         Path | None, typer.Argument(help="Its public h5ad; without it, where to get it.")
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON lines to write.")] = None,
-    fraction: Annotated[float, typer.Option(help="Of each label's cells.")] = 0.1,
-    top: Annotated[int, typer.Option(help="Genes of a sentence.")] = 100,
-    donor: Annotated[list[str] | None, typer.Option(help="Only these donors; may be repeated.")] = None,
+    protocol: Annotated[
+        str, typer.Option(help="paper (the official draw of cells and genes) or own (any file and share).")
+    ] = "paper",
+    small: Annotated[
+        bool, typer.Option("--small", help="With --protocol paper: the official small set.")
+    ] = False,
+    fraction: Annotated[
+        float | None, typer.Option(help="With --protocol own: share of each label's cells. Default 0.1.")
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(help="With --protocol own: genes of a sentence. Default 100.")
+    ] = None,
+    donor: Annotated[
+        list[str] | None, typer.Option(help="With --protocol own: only these donors; may be repeated.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="With --protocol own: seed of the draw. Default 0.")
+    ] = None,
     label_map: Annotated[Path | None, typer.Option(help="Table of label and cl_id.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
     graph: GraphOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Prepare one of the paper's two test sets as cell sentences, from its public file."""
+    """Write one of the paper's two test sets as cell sentences, from its public file."""
     from gather.benchmark.paper_data import prepare
-    from vckg.base.console import err
 
-    done = prepare(
-        name, source, output or Path(f"{name}.jsonl"), _graph(graph), fraction=fraction, top=top, seed=seed,
-        donors=donor or (), label_map=label_map,
+    own = {"fraction": fraction, "top": top, "seed": seed, "donors": donor or None}
+    prepared = prepare(
+        name, source, output or Path(f"{name}.jsonl"), _graph(graph), protocol=protocol, small=small,
+        label_map=label_map, own={key: value for key, value in own.items() if value is not None},
     )  # fmt: skip
     if as_json:
-        typer.echo(json.dumps(asdict(done), sort_keys=True, default=str))
+        typer.echo(json.dumps(asdict(prepared), sort_keys=True, default=str))
         return
-    typer.echo(f"{done.sentences:,} sentences of {done.cells:,} cells, {done.labels} labels")
-    for label, cells in done.unmapped.items():
+    typer.echo(f"{prepared.sentences:,} sentences of {prepared.cells:,} cells, {prepared.labels} labels")
+    for label, cells in prepared.unmapped.items():
         err().print(f"left out, no Cell Ontology term: {label} ({cells:,} cells)", highlight=False)
 
 
@@ -162,7 +192,7 @@ def explain(
     """Show where genes converge in the graph, with the walks and where every edge comes from."""
     from gather.labelling.explain import explain as explain_genes
 
-    found = explain_genes(
+    explained = explain_genes(
         genes,
         graph=_graph(graph),
         target=target,
@@ -173,15 +203,15 @@ def explain(
         exclude_source=tuple(exclude_source or ()),
     )
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), sort_keys=True))
+        typer.echo(json.dumps(explained.to_dict(), sort_keys=True))
         return
-    for reason, names in (("ambiguous", found.query.ambiguous), ("unknown", found.query.ungrounded)):
+    for reason, names in (("ambiguous", explained.query.ambiguous), ("unknown", explained.query.ungrounded)):
         if names:
             err().print(f"{reason}: {', '.join(names)}", highlight=False, markup=False)
-    for item in found.items:
+    for item in explained.items:
         _print_item(item)
-    if not found.items:
-        out().print(f"no {found.target} is reached by these genes")
+    if not explained.items:
+        out().print(f"no {explained.target} is reached by these genes")
 
 
 def _graph(folder: Path | None) -> Graph:
@@ -190,31 +220,34 @@ def _graph(folder: Path | None) -> Graph:
     return vckg.load(folder)
 
 
-def print_annotations(annotations: tuple[Annotation, ...] | list[Annotation]) -> None:
-    """Print the table of cell sets: label, CL id, confidence, the best evidence."""
+def print_annotations(annotations: Sequence[Annotation]) -> None:
+    """Print one row a cell set: label, certainty, the genes that speak for it, what speaks against, the status."""
     from rich.markup import escape
     from rich.table import Table
 
-    from gather.labelling.frames import best_evidence
+    from gather.labelling.plain_words import best_evidence, certainty, objections, status_reason
 
     table = Table(title=None, show_lines=False)
-    for name, justify in (("cell set", "left"), ("cells", "right"), ("label", "left"), ("id", "left")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    table.add_column("confidence", justify="right")
-    table.add_column("FDR", justify="right")
-    table.add_column("status")
-    table.add_column("best evidence", overflow="fold")
+    table.add_column("cell set")
+    table.add_column("cells", justify="right")
+    table.add_column("label", overflow="fold")
+    table.add_column("certainty", no_wrap=True)
+    for name in ("because of", "against", "status"):
+        table.add_column(name, overflow="fold")
     for a in annotations:
-        table.add_row(
-            escape(a.cell_set),
+        label = f"{a.label} ({a.curie})" if a.curie else a.label
+        sure = f"{certainty(a)} {a.confidence:.2f}" if a.curie else "-"
+        reasons = "; ".join(best_evidence(a)) if a.curie else ""
+        words = (
+            a.cell_set,
             f"{a.n_cells:,}",
-            escape(a.label),
-            a.curie or "-",
-            f"{a.confidence:.2f}",
-            f"{a.fdr:.1g}",
-            a.status.replace("_", " "),
-            escape("; ".join(best_evidence(a))),
+            label,
+            sure,
+            reasons,
+            "; ".join(objections(a)),
+            status_reason(a),
         )
+        table.add_row(*(escape(word) for word in words))
     console = out()
     console.width = max(console.width, 140)
     console.print(table)

@@ -31,8 +31,8 @@ def example_file() -> Path:
 def demo() -> None:
     """Annotate the example and print what was found."""
     import vckg
-    from gather.cells.adata import Options
     from gather.cells.command import annotate_file
+    from gather.cells.options import Options
     from gather.cli import print_annotations
 
     started = time.perf_counter()

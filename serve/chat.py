@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from serve.engine.engine import Engine
+from serve.engine.prompt import encode, render_chat
 from serve.errors import RequestError
 from serve.request import Request, SamplingParams
 
@@ -29,9 +30,7 @@ def converse(engine: Engine, params: SamplingParams, system: str | None) -> None
 
 
 def _answer(engine: Engine, history: list[dict[str, str]], params: SamplingParams, name: str) -> str:
-    tokenizer = engine.tokenizer
-    text = tokenizer.apply_chat_template(history, add_generation_prompt=True, tokenize=False)
-    ids = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+    ids = encode(engine.tokenizer, render_chat(engine.tokenizer, history), special=False)
     try:
         engine.add(Request(name, tuple(ids), params))
     except RequestError as error:

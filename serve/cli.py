@@ -120,8 +120,9 @@ def start(
         engine.checkpoint.tensors.clear()  # the model has its own, packed
         import uvicorn
 
-        from serve.server.app import Limits, Server
+        from serve.server.app import Server
         from serve.server.guard import Hosts, config
+        from serve.server.preparation import Limits
 
         limits = Limits(max_body, 30.0, max_prompt, max_output, min(512, max_output), max_open)
         server = Server(engine, name or model_name, limits, key, Hosts(host, allowed_host or ()))
@@ -203,18 +204,21 @@ def load_engine(
     use_threads(threads)
     from serve.engine.engine import Engine, EngineConfig
     from serve.model.decoder import Model
+    from serve.model.linear import check_device, check_precision
 
+    chosen = precision or ("float16" if device == "cpu" else "bfloat16")
+    check_precision(chosen, check_device(device))
     config = EngineConfig(cache_tokens, 16, max_running, step_tokens)
     note(f"reading {model or 'the embedded model'} ...")
     checkpoint = load_checkpoint(path)
-    chosen = precision or ("float16" if device == "cpu" else "bfloat16")
     made = make_scheduler(scheduler, config, pace)
     return Engine(Model.load(checkpoint, chosen, device), checkpoint, config, None, made), checkpoint.name
 
 
 def make_scheduler(name: str, config: EngineConfig, pace_s: float) -> Scheduler:
     """One of `SCHEDULERS` over a new cache; Echo starts from a guess of the step times and learns the machine's."""
-    from serve.echo.scheduler import EchoConfig, EchoForest, EchoScheduler
+    from serve.echo.cache_policy import EchoConfig, EchoForest
+    from serve.echo.scheduler import EchoScheduler
     from serve.kv_cache.prefix_cache import PrefixForest
     from serve.scheduling.estimators import FIRST_GUESS, LearningTimeModel
     from serve.scheduling.scheduler import Scheduler

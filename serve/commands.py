@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from serve import command_app as application
+from serve.atomic import write_text
 from serve.errors import InputError
 from serve.vllm_plugins.command import export_vllm
 
@@ -21,6 +21,7 @@ ModelOption = Annotated[
     typer.Option("--model", "-m", help="Hugging Face folder or .gguf file; default: the embedded model."),
 ]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
 CorpusOption = Annotated[Path, typer.Option("--corpus", help="Folder of shards, as write-corpus leaves it.")]
 
 
@@ -37,14 +38,6 @@ def register(app: typer.Typer) -> None:
 def note(text: str) -> None:
     """One line of progress on stderr, with the time of day."""
     application.note(f"{time.strftime('%H:%M:%S')} {text}")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def plan(
@@ -93,6 +86,7 @@ def write_corpus(
         typer.Option(help="File of pack-answers: these answers come first, without being written again."),
     ] = None,
     model: ModelOption = None,
+    device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
     minutes: Annotated[float, typer.Option(help="Stop after so long; a later run goes on.")] = 60.0,
     slots: Annotated[int, typer.Option(min=1, help="Answers that are decoded together.")] = 64,
@@ -105,6 +99,7 @@ def write_corpus(
 
     use_threads(threads)
     from serve.model.decoder import Model
+    from serve.model.linear import check_device
     from serve.model.loader import load_checkpoint
     from serve.spec_decode.training import corpus as writing
 
@@ -112,8 +107,9 @@ def write_corpus(
         raise InputError("nothing to answer: name a file of prompts, --answers, or both")
     if prompts is not None and not prompts.is_file():
         raise InputError(f"{prompts}: no such file; wanted JSONL with `messages` and `workload`")
+    where = check_device(device)
     checkpoint = load_checkpoint(model)
-    whole = Model.load(checkpoint, "float16")
+    whole = Model.load(checkpoint, "float16" if where.type == "cpu" else "bfloat16", where)
     until = time.time() + 60 * minutes
     if answers is not None:
         known = writing.replay_corpus(whole, answers, corpus, until=until, report=note)
@@ -155,6 +151,7 @@ def train_draft(
         Path, typer.Option("--output", "-o", help="Folder for head.safetensors and its manifest.")
     ],
     model: ModelOption = None,
+    device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
     minutes: Annotated[
         float, typer.Option(help="Time of this run; the learning rate falls to 0 over it.")
@@ -171,11 +168,13 @@ def train_draft(
     from serve.threads import use_threads
 
     use_threads(threads)
+    from serve.model.linear import check_device
     from serve.model.loader import load_checkpoint, tokenizer_hash
     from serve.spec_decode.dart_head import load_head, save_head
     from serve.spec_decode.registry import EAGLE, HEAD
     from serve.spec_decode.training.train import Settings, Trainer
 
+    where = check_device(device)
     checkpoint = load_checkpoint(model)
     known = tokenizer_hash(checkpoint.tokenizer)
     trainer = Trainer(
@@ -187,6 +186,7 @@ def train_draft(
         set(checkpoint.eos),
         autoregressive=autoregressive,
         begin=None if begin is None else load_head(begin, known).train(),
+        device=where,
     )
     before = None if begin is None else hashlib.sha256(begin.read_bytes()).hexdigest()
     if minutes > 0:

@@ -1,11 +1,11 @@
-"""What can go wrong in serving in a way the user can mend.
+"""Errors that the user can fix.
 
 KnownError            a failure whose one-line message is enough; the commands print it and exit with 2
 ├── ModelError        a model folder or file is missing, damaged, or of a family the engine does not run
-├── RequestError      a request asks for something malformed or over a limit; the server answers 4xx
-├── ConstraintError   one answer's grammar failed on the way; that request alone ends
+├── RequestError      a request is malformed or over a limit; the server answers 4xx
+│   └── ConstraintError   the grammar of one answer failed on the way; that request alone ends
 ├── OverloadedError   the server is full or draining; the client may try again later
-└── InputError        an argument or an input file of the user's
+└── InputError        an argument or an input file is not usable
 
 Anything else is a bug and keeps its traceback.
 """
@@ -35,7 +35,7 @@ class RequestError(KnownError):
         self.param = param
 
 
-class ConstraintError(KnownError):
+class ConstraintError(RequestError):
     """An answer's grammar met a limit after the request was accepted; only this request ends."""
 
 

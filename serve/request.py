@@ -1,4 +1,4 @@
-"""What a client asks for and what became of it: `Request`, `SamplingParams`, `Timeline`, `TokenEvent`.
+"""A request, its settings and its results: `Request`, `SamplingParams`, `Timeline`, `TokenEvent`.
 
 Nothing here knows a tensor; the scheduler, the KV accounting and the simulator share these types.
 """
@@ -35,9 +35,12 @@ class FinishReason(enum.StrEnum):
 class SamplingParams:
     """How the next token is chosen.
 
-    `temperature` 0 is greedy. `top_k` 0 and `top_p` 1 switch that filter off. `logprobs` is the number of
-    alternatives reported beside the chosen token (None: no log-probabilities at all). `stop` strings end
-    the text and are not part of it. `json_schema` constrains the output to that schema ({} is any JSON).
+    `temperature` 0 is greedy. `top_k` 0, `top_p` 1 and `min_p` 0 switch that filter off. `min_p` drops tokens less
+    probable than this share of the best one. The penalties lower the logits of tokens that the answer already has:
+    `frequency_penalty` once per occurrence, `presence_penalty` once per token. `logit_bias` holds (token, bias)
+    pairs that are added to the logits. `logprobs` is the number of alternatives reported beside the chosen token
+    (None: no log-probabilities at all). `stop` strings end the text and are not part of it. `json_schema` constrains
+    the output to that schema ({} is any JSON), `lark` to a grammar of llguidance; a request has at most one of them.
     """
 
     temperature: float = 0.0
@@ -48,6 +51,11 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     json_schema: dict[str, Any] | None = None
+    lark: str | None = None
+    min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
     ignore_eos: bool = False
 
     def __post_init__(self) -> None:
@@ -57,11 +65,20 @@ class SamplingParams:
             ("top_p", self.top_p, 0.0, 1.0),
             ("max_tokens", self.max_tokens, 1, 2**31),
             ("logprobs", self.logprobs or 0, 0, 20),
+            ("min_p", self.min_p, 0.0, 1.0),
+            ("frequency_penalty", self.frequency_penalty, -2.0, 2.0),
+            ("presence_penalty", self.presence_penalty, -2.0, 2.0),
+            *(("logit_bias", bias, -100.0, 100.0) for _, bias in self.logit_bias),
         ):
             if not low <= value <= high:  # NaN fails too
                 raise RequestError(f"{name} is {value}, must be between {low} and {high}", param=name)
         if self.top_p == 0:
             raise RequestError("top_p is 0, must be greater", param="top_p")
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether logits change before a token is chosen."""
+        return bool(self.frequency_penalty or self.presence_penalty or self.logit_bias)
 
     @property
     def greedy(self) -> bool:
@@ -124,8 +141,8 @@ class Request:
 
     `tokens` is the prompt followed by the committed output. `computed` counts the leading tokens whose keys
     and values lie in the cache; the last committed output token is never among them until its forward pass.
-    `blocks` is the block table, `chain` the chained hashes of the full blocks of `tokens` (`serve.kv_cache.prefix_cache`), and the
-    first `registered` blocks are in the prefix forest.
+    `blocks` is the block table. `chain` has the chained hashes of the full blocks of `tokens`
+    (`serve.kv_cache.prefix_cache`). The first `registered` blocks are in the prefix forest.
     """
 
     id: str

@@ -43,7 +43,7 @@ def mirror() -> Path:
 
 #: Neither is in the mirror; without them a graph builds with no network.
 ONLY_BY_PIP = ("singlecellbase", "marker_atlas", "axiom")
-BUILD_MODULES = ("readers/*.py", "build/*.py", "graph/*.py", "export/kgx.py")
+BUILD_MODULES = ("build/*.py", "graph/*.py", "readers/*.py", "export/kgx.py")
 KEPT_UNUSED_S = 7 * 24 * 3600
 
 

@@ -1,8 +1,8 @@
 """VCKG: a cell-centric knowledge graph in one memory-mapped folder.
 
-``vckg.load()`` gives the default `Graph`, built the first time; ``vckg.read(folder)`` and ``vckg.write(graph, folder)``
-read and write a folder. ``vckg.subgraph(graph, ["CL:0000236"], hops=1)``, ``vckg.to_networkx(graph)`` and
-``vckg.metapaths(graph, "Gene", "Cell")`` make other things of a graph.
+``vckg.load()`` gives the default `Graph` and builds it the first time. ``vckg.read(folder)`` and
+``vckg.write(graph, folder)`` read and write a graph folder. ``vckg.subgraph``, ``vckg.metapaths``,
+``vckg.to_networkx`` and ``vckg.to_rustworkx`` derive other objects from a graph.
 """
 
 from __future__ import annotations
@@ -11,17 +11,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vckg.build.default_graph import load
-    from vckg.graph.convert import metagraph, metapaths, read, subgraph, to_networkx, to_rustworkx, write
-    from vckg.graph.graph import Edge, Graph, Node
+    from vckg.export.networks import to_networkx, to_rustworkx
+    from vckg.graph.example import example_graph
+    from vckg.graph.graph import Edge, Graph, Node, read, write
     from vckg.graph.grounding import Grounded
+    from vckg.graph.metapaths import Metapath, metagraph, metapaths
+    from vckg.graph.subgraph import subgraph
 
 __version__: str
 __all__ = [
     "Edge",
     "Graph",
     "Grounded",
+    "Metapath",
     "Node",
     "__version__",
+    "example_graph",
     "load",
     "metagraph",
     "metapaths",
@@ -32,10 +37,13 @@ __all__ = [
     "write",
 ]
 _HOME = {
-    "graph.convert": ("metagraph", "metapaths", "read", "subgraph", "to_networkx", "to_rustworkx", "write"),
     "build.default_graph": ("load",),
-    "graph.graph": ("Edge", "Graph", "Node"),
+    "export.networks": ("to_networkx", "to_rustworkx"),
+    "graph.example": ("example_graph",),
+    "graph.graph": ("Edge", "Graph", "Node", "read", "write"),
     "graph.grounding": ("Grounded",),
+    "graph.metapaths": ("Metapath", "metagraph", "metapaths"),
+    "graph.subgraph": ("subgraph",),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 

@@ -1,4 +1,4 @@
-"""`vckg`: the commands about the graph. Each parses, calls one function, prints."""
+"""The `vckg` commands: each parses its options, calls one function and prints the result."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ app = Application("vckg", "Build, inspect and export the cell-centric knowledge 
 
 GraphOption = Annotated[
     Optional[Path],  # noqa: UP045 - typer reads this at run time
-    typer.Option("--graph", "-g", help="Graph folder; without it VCKG_GRAPH, else the default graph."),
+    typer.Option("--graph", "-g", help="Graph folder. Default: VCKG_GRAPH, or the default graph."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 MirrorOption = Annotated[
     Optional[list[Path]],  # noqa: UP045
-    typer.Option("--mirror", help="Folder of source files; may be repeated. Beside VCKG_MIRROR."),
+    typer.Option("--mirror", help="Folder of source files, in addition to VCKG_MIRROR; may be repeated."),
 ]
 CacheOption = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--cache", help="Folder for downloads; without it VCKG_CACHE, else the user's cache."),
+    typer.Option("--cache", help="Folder for downloads. Default: VCKG_CACHE, or the user's cache."),
 ]
 TableOption = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--table", help="Source table to use instead of the shipped data/sources.toml."),
 ]
-OfflineOption = Annotated[bool, typer.Option("--offline", help="Use only what is at hand.")]
+OfflineOption = Annotated[bool, typer.Option("--offline", help="Use only files in the cache and in mirrors.")]
 ProfileOption = Annotated[str, typer.Option(help="standard, core, full or paper.")]
 SourceOption = Annotated[
     Optional[list[str]],  # noqa: UP045
@@ -40,15 +40,15 @@ SourceOption = Annotated[
 ]
 ExcludeOption = Annotated[
     Optional[list[str]],  # noqa: UP045
-    typer.Option("--exclude-source", help="Leave a source out, or one part of it (accordion:CELLxGENE)."),
+    typer.Option("--exclude-source", help="Leave out a source, or one part of it (accordion:CELLxGENE)."),
 ]
 
 
 @app.command()
 def sources(profile: ProfileOption = "", table: TableOption = None, json: JsonOption = False) -> None:
-    """List the sources: licence, profiles, routes, what was tried on the full file."""
+    """List the sources: licence, profiles, routes, test status."""
     from vckg.build.source_table import source_table
-    from vckg.printers.graph import print_sources
+    from vckg.printers.sources import print_sources
 
     print_sources(source_table(table), profile, as_json=json)
 
@@ -72,7 +72,7 @@ def fetch(
     offline: OfflineOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Fetch the files a profile needs and nothing else, or install a released graph."""
+    """Fetch the files that a profile needs, or install a released graph."""
     if graph:
         from vckg.base.resources import default_cache
         from vckg.build.default_graph import default_folder
@@ -84,7 +84,7 @@ def fetch(
         return
     from vckg.build.fetch import fetch_reachable
     from vckg.build.source_table import choose, source_table
-    from vckg.printers.graph import print_fetched
+    from vckg.printers.sources import print_fetched
 
     chosen, _ = choose(source_table(table), profile, source or (), exclude_source or ())
     places = _places(mirror, cache, offline)
@@ -95,7 +95,7 @@ def fetch(
 def build(
     output: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--output", "-o", help="Folder to write; without it the default graph's place."),
+        typer.Option("--output", "-o", help="Folder to write. Default: the place of the default graph."),
     ] = None,
     profile: ProfileOption = "standard",
     source: SourceOption = None,
@@ -106,7 +106,7 @@ def build(
     offline: OfflineOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Build a graph folder from a profile's sources."""
+    """Build a graph folder from the sources of a profile."""
     from vckg.base.errors import InputError
     from vckg.build.build_folder import make
     from vckg.build.default_graph import PROFILE, default_folder
@@ -115,7 +115,7 @@ def build(
 
     if output is None and (profile != PROFILE or source or exclude_source or table):
         raise InputError(
-            f"only the plain profile {PROFILE} has a place of its own; name a folder with --output"
+            f"only the plain profile {PROFILE} has a default folder; name a folder with --output"
         )
     graph = make(
         output or default_folder(),
@@ -130,7 +130,7 @@ def build(
 
 @app.command()
 def info(graph: GraphOption = None, json: JsonOption = False) -> None:
-    """Say what a graph holds: nodes, edges, sources, what was turned away and why."""
+    """Print nodes, edges and sources of a graph, and rejected rows by reason."""
     import vckg
     from vckg.printers.graph import print_info
 
@@ -144,28 +144,30 @@ def show(
     ],
     graph: GraphOption = None,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", help="Neighbours to show per relation and direction.")
+        int, typer.Option("--limit", "-n", help="Number of neighbours to print per relation and direction.")
     ] = 8,
     json: JsonOption = False,
 ) -> None:
-    """Show one node with its neighbours and where each edge comes from."""
+    """Print one node with its neighbours and the sources of its edges."""
     import vckg
-    from vckg.printers.graph import print_node
+    from vckg.printers.node import print_node
 
     print_node(vckg.load(graph), name, limit=limit, as_json=json)
 
 
 @app.command()
 def path(
-    start: Annotated[str, typer.Argument(help="A CURIE, gene name, cell type or any other label.")],
-    end: Annotated[str, typer.Argument(help="Another.")],
+    start: Annotated[
+        str, typer.Argument(help="First node: a CURIE, gene name, cell type or any other label.")
+    ],
+    end: Annotated[str, typer.Argument(help="Last node, named likewise.")],
     graph: GraphOption = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="Shortest walks to show.")] = 5,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="Number of shortest walks to print.")] = 5,
     json: JsonOption = False,
 ) -> None:
-    """Show the shortest walks between two nodes, edges taken in either direction."""
+    """Print the shortest walks between two nodes, in either direction of an edge."""
     import vckg
-    from vckg.printers.graph import print_paths
+    from vckg.printers.paths import print_paths
 
     print_paths(vckg.load(graph), start, end, limit=limit, as_json=json)
 
@@ -174,12 +176,12 @@ def path(
 def audit(
     graph: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Argument(help="Folder of a graph or an export; without it VCKG_GRAPH, else the default graph."),
+        typer.Argument(help="Folder of a graph or an export. Default: VCKG_GRAPH, or the default graph."),
     ] = None,
     json: JsonOption = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a CI summary.")] = False,
 ) -> None:
-    """Check a graph for what must be known before it is passed on; exit 1 where there is an error."""
+    """Check a graph before its release; exit 1 where a check finds an error."""
     import vckg
     from vckg.printers.quality import print_audit
     from vckg.quality.audit import audit as audit_graph
@@ -196,10 +198,10 @@ def diff(
     old: Annotated[
         str, typer.Argument(help="A graph folder, or an ontology release: CL@v2025-02-13 or a file.")
     ],
-    new: Annotated[str, typer.Argument(help="Another of the same kind.")],
+    new: Annotated[str, typer.Argument(help="A second one of the same kind.")],
     json: JsonOption = False,
 ) -> None:
-    """Say what changed between two graphs, or between two releases of an ontology."""
+    """Print the changes between two graphs, or between two releases of an ontology."""
     from vckg.printers.quality import print_diff
     from vckg.quality.diff import diff_named
 
@@ -211,12 +213,11 @@ def export(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder to write; an earlier export is replaced.")
     ],
-    form: Annotated[
-        str, typer.Option("--format", help="kgx, kgx-jsonl, neo4j, graphml, csv or networkx.")
-    ] = "kgx",
+    form: Annotated[str, typer.Option("--format", help="kgx, kgx-jsonl, neo4j or graphml.")] = "kgx",
     graph: GraphOption = None,
     i_have_the_right: Annotated[
-        bool, typer.Option("--i-have-the-right", help="Also what a licence forbids to pass on.")
+        bool,
+        typer.Option("--i-have-the-right", help="Also export sources whose licence forbids redistribution."),
     ] = False,
     json: JsonOption = False,
 ) -> None:
@@ -260,7 +261,7 @@ def card(
     ),
     graph: GraphOption = None,
 ) -> None:
-    """Write the graph card: one self-contained page that says what a graph holds."""
+    """Write the graph card: a self-contained page with the content and the gaps of a graph."""
     import vckg
     from vckg.base.console import out, progress
     from vckg.quality.card import write_card

@@ -1,7 +1,7 @@
-"""What every command of the family has: ``--version``, ``--quiet``, ``-h``, shell completion, plain help.
+"""The options that all commands share: ``--version``, ``--quiet``, ``-h``, shell completion.
 
-`Application` is a typer application whose commands all take ``--quiet``; `vckg.base.console.run` runs it and turns what
-a user can mend into one line. ``serve/command_app.py`` is its likeness: that package imports none of the others.
+`Application` is a typer application whose commands all take ``--quiet``; `vckg.base.console.run` runs it.
+``serve/command_app.py`` repeats it, since that package imports none of the others.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from vckg.base.console import be_quiet
 
 HELP = {"help_option_names": ["--help", "-h"]}
 VersionOption = Annotated[
-    bool, typer.Option("--version", help="Show the version and the graph that is used by default, and exit.")
+    bool, typer.Option("--version", help="Print the version and the default graph, and exit.")
 ]
 QuietOption = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr; errors still show.")
+    bool, typer.Option("--quiet", "-q", help="Print errors only, no progress and no notes.")
 ]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Application(typer.Typer):
-    """The application of one command of the family.
+    """One console command with its subcommands.
 
     Parameters
     ----------
     name
-        What the user types.
+        Name of the command.
     help
-        One line.
+        One line of help.
     """
 
     def __init__(self, name: str, help: str) -> None:
@@ -57,7 +57,7 @@ class Application(typer.Typer):
                 raise typer.Exit(2)
 
     def command(self, *args: Any, **kwargs: Any) -> Callable[[Function], Function]:
-        """Register a command, as typer does, that also takes ``--quiet``."""
+        """Register a subcommand that also takes ``--quiet``."""
         register = super().command(*args, context_settings=HELP, **kwargs)
 
         def add(function: Function) -> Function:
@@ -83,11 +83,11 @@ def _with_quiet(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def versions(name: str) -> list[str]:
-    """The command's version, and the hash of the graph that is used by default; none is built for it."""
+    """Return the version, and the hash and folder of the default graph, without building it."""
     from importlib.metadata import version
 
     from vckg.build.default_graph import default_hash
 
-    folder, found = default_hash()
-    said = f"graph {found[:12]} in {folder}" if found else f"graph not built yet ({folder})"
-    return [f"{name} {version('vckg')}", said]
+    folder, content_hash = default_hash()
+    graph = f"graph {content_hash[:12]} in {folder}" if content_hash else f"graph not built yet ({folder})"
+    return [f"{name} {version('vckg')}", graph]

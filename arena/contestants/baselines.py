@@ -1,4 +1,4 @@
-"""Contestants that know no biology, or little: what a model has to beat before it has shown anything.
+"""Contestants that know little or no biology: a model has to beat them first.
 
 Each is a pure function ``(sample, Peers) -> reply`` and speaks the tasks' answer format, so it passes
 through the same prompts, parsers and metrics as a model. Those that learn from other samples leave the asked
@@ -7,6 +7,7 @@ one out. ``None`` means that the baseline has nothing to say to this sample.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from arena.datasets.virtual_cell import SENTENCE_LENGTH, item_rng
-from arena.tasks import TASK_TABLE
-from arena.types import TASKS, Sample, TaskName
+from arena.tasks import OWN, TASK_TABLE, TASKS
+from arena.types import Sample, TaskName, canonical_json
 
 
 class Peers:
@@ -84,22 +85,22 @@ class Markers(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A baseline with what it is."""
+    """A baseline, its title and its tasks."""
 
     title: str
     tasks: tuple[TaskName, ...]
     answer: Callable[[Sample, Peers], dict[str, Any] | None]
-    """The parsed form of its answer; it is put into the reply's format."""
+    """Bound answer to a sample; the task writes it as a reply."""
 
 
 def reply(name: str, sample: Sample, peers: Peers) -> str:
-    """What a baseline writes to a sample; empty where it has nothing to say."""
+    """Return the reply of a baseline to a sample; empty where it gives none."""
     answer = BASELINES[name].answer(sample, peers)
     return "" if answer is None else TASK_TABLE[sample.task].wrap(answer)
 
 
 def rises(sample: Sample, gene: str) -> bool:
-    """Whether the gold says that the gene rises."""
+    """Tell whether the gold says that the gene rises."""
     return gene in sample.gold["up"]
 
 
@@ -113,7 +114,7 @@ def sentence_weights(sample: Sample) -> Counter[str]:
 
 
 def majority(sample: Sample, peers: Peers) -> dict[str, Any] | None:
-    """The most frequent answer among the other samples; ties go to the first by name."""
+    """Return the most frequent answer to the other samples; ties go to the first by name."""
     if sample.task in ("annotation", "captioning"):
         types = peers.types - Counter([sample.gold["cell_type"]])
         if not types:
@@ -129,15 +130,18 @@ def majority(sample: Sample, peers: Peers) -> dict[str, Any] | None:
         return {"genes": genes} if genes else None
     if sample.task == "perturbation":
         up = peers.up.total() - len(sample.gold["up"]) > peers.down.total() - len(sample.gold["down"])
-        return _directions(sample, lambda _gene, _at: up)
+        return _directions(sample, lambda _gene, _position: up)
+    if sample.task in OWN:
+        seen = Counter(canonical_json(TASK_TABLE[s.task].perfect(s)) for s in peers.others(sample))
+        return json.loads(min(seen, key=lambda text: (-seen[text], text))) if seen else None
     same_kind = [s for s in peers.others(sample) if s.fields["kind"] == sample.fields["kind"]]
     return {"answer": same_kind[0].gold["answer"]} if same_kind else None
 
 
 def gene_prior(sample: Sample, peers: Peers) -> dict[str, Any]:
-    """Each gene as it goes in most other samples; a gene that is tied or never seen there is left out."""
+    """Give each gene its direction in most other samples; ties and unseen genes are left out."""
 
-    def direction(gene: str, _at: int) -> bool | None:
+    def direction(gene: str, _position: int) -> bool | None:
         up = peers.up[gene] - rises(sample, gene)
         down = peers.down[gene] - (not rises(sample, gene))
         return None if up == down else up > down
@@ -146,29 +150,27 @@ def gene_prior(sample: Sample, peers: Peers) -> dict[str, Any]:
 
 
 def position_prior(sample: Sample, peers: Peers) -> dict[str, Any]:
-    """Each gene as those at the same place of the other samples' candidate lists: a probe for leaks by
-    order.
-    """
+    """Give each gene the direction of its position in the other samples: a probe for leaks by order."""
 
-    def direction(gene: str, at: int) -> bool:
-        up = peers.up_at[at] - rises(sample, gene)
-        return up >= peers.down_at[at] - (not rises(sample, gene))
+    def direction(gene: str, position: int) -> bool:
+        up = peers.up_at[position] - rises(sample, gene)
+        return up >= peers.down_at[position] - (not rises(sample, gene))
 
     return _directions(sample, direction)
 
 
 def copy_control(sample: Sample, peers: Peers) -> dict[str, Any] | None:
-    """The expression before, as if nothing had happened; no direction is claimed."""
+    """Return the expression before, without a direction."""
     control = sample.fields["control"]
     return {"up": [], "down": [], "sentence": control} if control else None
 
 
 def random_answer(sample: Sample, peers: Peers) -> dict[str, Any] | None:
-    """An answer drawn blindly, by the sample's own seed, from the answers there are."""
+    """Draw an answer by the sample's own seed from the answers to other samples."""
     rng = item_rng(0, f"random\n{sample.id}")
     if sample.task == "perturbation":
         coins = rng.random(len(sample.fields["candidates"])) < 0.5
-        return _directions(sample, lambda _gene, at: bool(coins[at]))
+        return _directions(sample, lambda _gene, position: bool(coins[position]))
     if sample.task == "generation":
         universe = sorted(peers.rank_sum - sentence_weights(sample))  # not what only this sample's gold holds
         genes = [universe[i] for i in rng.permutation(len(universe))[:SENTENCE_LENGTH]]
@@ -176,15 +178,11 @@ def random_answer(sample: Sample, peers: Peers) -> dict[str, Any] | None:
     others = peers.others(sample)
     if not others:
         return None
-    gold = others[int(rng.integers(len(others)))].gold
-    key = {"annotation": "cell_type", "captioning": "caption", "qa": "answer"}[sample.task]
-    return {key: gold[key]}
+    return TASK_TABLE[sample.task].perfect(others[int(rng.integers(len(others)))])
 
 
 def marker_overlap(sample: Sample, peers: Peers) -> dict[str, Any] | None:
-    """The cell type of the graph whose markers overlap the sentence most, by cosine; no walks, no
-    statistics.
-    """
+    """Name the cell type of the graph whose markers overlap the sentence most, by cosine."""
     if sample.task == "generation":
         entry = peers.markers.get(sample.fields["cl_id"])
         if entry is None:
@@ -209,24 +207,18 @@ def marker_overlap(sample: Sample, peers: Peers) -> dict[str, Any] | None:
 
 
 def gold(sample: Sample, peers: Peers) -> dict[str, Any]:
-    """The reference itself: the ceiling of every deterministic metric, and a check of the pipeline."""
+    """Return the reference: the ceiling of every deterministic metric, and a check of the pipeline."""
     if sample.task == "generation":
         genes = (*(sample.gold["sentences"] or [sample.gold["markers"]])[0], *sample.gold["markers"])
         return {"genes": list(dict.fromkeys(genes))[:SENTENCE_LENGTH]}
-    keys = {
-        "annotation": ("cell_type",),
-        "captioning": ("caption",),
-        "perturbation": ("up", "down", "sentence"),
-        "qa": ("answer",),
-    }[sample.task]
-    return {key: sample.gold[key] for key in keys}
+    return TASK_TABLE[sample.task].perfect(sample)
 
 
 def _directions(sample: Sample, direction: Callable[[str, int], bool | None]) -> dict[str, Any]:
-    found: dict[bool | None, list[str]] = {True: [], False: [], None: []}
-    for at, gene in enumerate(sample.fields["candidates"]):
-        found[direction(gene, at)].append(gene)
-    return {"up": found[True], "down": found[False], "sentence": []}
+    sides: dict[bool | None, list[str]] = {True: [], False: [], None: []}
+    for position, gene in enumerate(sample.fields["candidates"]):
+        sides[direction(gene, position)].append(gene)
+    return {"up": sides[True], "down": sides[False], "sentence": []}
 
 
 _CELLS: tuple[TaskName, ...] = ("annotation", "captioning", "generation")

@@ -66,12 +66,12 @@ def evidence_for(sample: Sample, graph: Graph, measured: tuple[str, ...] = ()) -
     """What the graph holds about the genes of a sample, as text for a prompt; `measured` as above."""
     if sample.task in _CELL_ANSWERS:
         return evidence_text(_walks(sample, graph, measured)) or "(nothing was found)"
-    facts = _FACTS[sample.task](sample, graph)[:MAX_FACTS]
+    find = _FACTS.get(sample.task)
+    facts = find(sample, graph)[:MAX_FACTS] if find else []
     return "\n".join(f"- {fact.line}" for fact in facts) or "(nothing was found)"
 
 
-# ---- cells: gather's walks
-# --------------------------------------------------------------------------------------
+# ---- cells: gather's walks --------------------------------------------------------------------------------
 
 
 def _walks(sample: Sample, graph: Graph, measured: tuple[str, ...]) -> Annotation:
@@ -111,8 +111,7 @@ def _caption(found: Annotation, graph: Graph) -> dict[str, Any] | None:
     return {"caption": f"{found.label}: {description}{markers}{shared}"}
 
 
-# ---- generation: the type's markers
-# -----------------------------------------------------------------------------
+# ---- generation: the type's markers -----------------------------------------------------------------------
 
 
 @lru_cache(maxsize=2)

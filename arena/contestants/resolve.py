@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from arena.contestants.baselines import BASELINES
-from arena.types import TASKS, TaskName
+from arena.tasks import OWN, TASKS
+from arena.types import TaskName
 from vckg.base.errors import InputError, did_you_mean
 
 HOSTED = (
@@ -41,8 +42,8 @@ HOSTED = (
 )
 """Prefixes of the run engine's model names; ``hf/...`` also loads domain models such as Cell2Sentence."""
 
-LOCAL_SERVICE = "local"
-"""Name under which the run engine knows an OpenAI-compatible URL given by ``--base-url``."""
+ENDPOINT = "endpoint"
+"""Provider of models behind the OpenAI-compatible URL of ``--base-url``, see `arena.runner.inspect_models`."""
 
 EVIDENCE = "gather+"
 RETRIEVAL = "gather"
@@ -98,7 +99,7 @@ def resolve(spec: str, *, base_url: str = "", name: str = "") -> Contestant:
     """
     spec = spec.strip()
     if spec == RETRIEVAL:
-        return Contestant(name or spec, f"arena/{spec}", "retrieval", TASKS)
+        return Contestant(name or spec, f"arena/{spec}", "retrieval", tuple(t for t in TASKS if t not in OWN))
     if spec in BASELINES:
         return Contestant(name or spec, f"arena/{spec}", "baseline", BASELINES[spec].tasks)
     if spec.startswith(f"{REPLAY}:"):
@@ -110,7 +111,7 @@ def resolve(spec: str, *, base_url: str = "", name: str = "") -> Contestant:
     kind = "retrieval+model" if evidence else "model"
     if base_url:
         _plain_url(base_url)
-        model = f"openai-api/{LOCAL_SERVICE}/{wanted}"
+        model = f"{ENDPOINT}/{wanted}"
     else:
         _known_provider(wanted)
         model = wanted

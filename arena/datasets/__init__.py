@@ -1,15 +1,11 @@
-"""Samples of the five tasks, from SC-Arena's public data, from the graph and real cells, or from a file of
-cells.
-"""
+"""Virtual cells: from SC-Arena's public data, from the graph and real cells, or from a file of cells."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from arena.datasets.virtual_cell import VirtualCell, item_rng, view_all
-from arena.types import Sample, TaskName
+from arena.datasets.virtual_cell import VirtualCell
 from vckg.base.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -50,27 +46,3 @@ def make_cells(dataset: str, graph: Graph, *, seed: int) -> tuple[str, list[Virt
         f"no data set {dataset!r}{did_you_mean(dataset, DATASETS)}; "
         f"known: {', '.join(DATASETS)}, or a .jsonl file of virtual cells"
     )
-
-
-def make_samples(
-    cells: Iterable[VirtualCell], tasks: Sequence[TaskName], *, seed: int, limit: int | None
-) -> dict[TaskName, list[Sample]]:
-    """Samples of each task, in the order of their ids; tasks that the cells' fields do not allow are left
-    out.
-
-    A limit draws by seed, and a smaller one draws a part of a greater one.
-    """
-    if limit is not None and limit < 1:
-        raise InputError(f"--limit {limit}: nothing would be asked; give 1 or more")
-    known = list(cells)
-    made = {task: limited(view_all(known, task, seed=seed), seed, limit) for task in tasks}
-    return {task: samples for task, samples in made.items() if samples}
-
-
-def limited(samples: list[Sample], seed: int, limit: int | None) -> list[Sample]:
-    """At most `limit` of the samples, by the draw of each sample's own seed."""
-    if limit is None or limit >= len(samples):
-        return samples
-    draw = {s.id: float(item_rng(seed, f"limit\n{s.id}").random()) for s in samples}
-    kept = sorted(samples, key=lambda s: (draw[s.id], s.id))[:limit]
-    return sorted(kept, key=lambda s: s.id)

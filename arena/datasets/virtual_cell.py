@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -108,7 +107,7 @@ def annotation(cell: VirtualCell, seed: int = 0) -> list[Sample]:
     if not (cell.expression and cell.cell_type):
         return []
     gold = {"cell_type": cell.cell_type, "cl_id": cell.cl_id}
-    return [_expression_sample(cell, "annotation", gold)]
+    return [expression_sample(cell, "annotation", gold)]
 
 
 def captioning(cell: VirtualCell, seed: int = 0) -> list[Sample]:
@@ -117,7 +116,7 @@ def captioning(cell: VirtualCell, seed: int = 0) -> list[Sample]:
         return []
     caption = f"{cell.cell_type}: {cell.description}"  # the type is part of what a caption has to say
     gold = {"cell_type": cell.cell_type, "cl_id": cell.cl_id, "caption": caption}
-    return [_expression_sample(cell, "captioning", gold)]
+    return [expression_sample(cell, "captioning", gold)]
 
 
 def generation(cell: VirtualCell, seed: int = 0) -> list[Sample]:
@@ -161,42 +160,14 @@ def qa(cell: VirtualCell, seed: int = 0) -> list[Sample]:
     return [_question_sample(cell, question, number) for number, question in enumerate(cell.questions)]
 
 
-VIEWS: dict[TaskName, Callable[[VirtualCell, int], list[Sample]]] = {
-    "annotation": annotation,
-    "captioning": captioning,
-    "generation": generation,
-    "perturbation": perturbation,
-    "qa": qa,
-}
-
-
-def views(cell: VirtualCell) -> tuple[TaskName, ...]:
-    """Tasks that the cell's fields allow."""
-    return tuple(task for task, view in VIEWS.items() if view(cell, 0))
-
-
-def view_all(cells: Iterable[VirtualCell], task: TaskName, *, seed: int) -> list[Sample]:
-    """Samples of one task from many cells, in the order of their ids.
-
-    Raises
-    ------
-    InputError
-        Two samples carry one id.
-    """
-    samples = sorted((s for cell in cells for s in VIEWS[task](cell, seed)), key=lambda s: s.id)
-    for one, next_one in pairwise(samples):
-        if one.id == next_one.id:
-            raise InputError(f"two {task} samples have the id {one.id!r}; give every cell its own id")
-    return samples
-
-
 def item_rng(seed: int, item: str) -> np.random.Generator:
     """A generator that depends on the seed and the item alone, so that no two items share a permutation."""
     digest = hashlib.sha256(f"{seed}\n{item}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 
-def _expression_sample(cell: VirtualCell, task: TaskName, gold: dict[str, Any]) -> Sample:
+def expression_sample(cell: VirtualCell, task: TaskName, gold: dict[str, Any]) -> Sample:
+    """Return the sample of a task that shows a cell's ranked genes and hides `gold`."""
     shown = {
         "n_genes": str(len(cell.expression)),
         "context": cell.context,

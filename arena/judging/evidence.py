@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from arena.scoring.grounding import Names, names_of
+from arena.tasks import OWN
 from arena.types import Answer, Sample, TaskName
 from vckg.graph.graph import Graph
 
@@ -237,6 +238,10 @@ def _qa(sample: Sample, names: Names) -> Iterator[Fact]:
         yield from marker_facts(curie, sorted(genes), names)
 
 
+def _no_facts(_sample: Sample, _names: Names) -> Iterator[Fact]:
+    yield from ()
+
+
 def _nothing(_sample: Sample, _answer: Answer, _names: Names) -> Iterator[Fact]:
     yield from ()
 
@@ -249,4 +254,5 @@ FACTS: Final[Mapping[TaskName, tuple[OfSample, OfAnswer]]] = {
     "generation": (_asked_type, _listed_genes),
     "perturbation": (_perturbation, _nothing),
     "qa": (_qa, _nothing),
+    **dict.fromkeys(OWN, (_no_facts, _nothing)),
 }

@@ -28,6 +28,7 @@ from arena.judging.evidence import TOP_GENES, marker_rows, named_type
 from arena.judging.rubric import RUBRICS, TOP, total
 from arena.scoring import metrics, wording
 from arena.scoring.grounding import Names, names_of
+from arena.tasks import OWN
 from arena.types import Answer, Sample, Score, TaskName
 from vckg.graph.graph import Graph
 
@@ -223,10 +224,17 @@ def _entity_f1(text: str, reference: str, names: Names) -> float | None:
 
 
 Rater = Callable[[Sample, Answer, metrics.Values, Names], Ratings]
+
+
+def _rated_by(dimension: str) -> Rater:
+    return lambda _sample, _answer, values, _names: {dimension: _times_top(values[dimension])}
+
+
 RATERS: Final[Mapping[TaskName, Rater]] = {
     "annotation": _annotation,
     "captioning": _captioning,
     "generation": _generation,
     "perturbation": _perturbation,
     "qa": _qa,
+    **{task: _rated_by(own.dimensions[0]) for task, own in OWN.items()},
 }

@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from arena import run_folder
 from arena.contestants.resolve import Contestant
-from arena.runner import run_folder as record
 from arena.types import Answer, Score
 
 
@@ -35,7 +35,7 @@ class Judgements:
         self.path = folder / f"{slug}--{asked}.jsonl"
         self._slug, self._asked = slug, asked
         if self.path.is_file():
-            record.append_records(self.path, ())  # a line that a kill cut off goes
+            run_folder.append_records(self.path, ())  # a line that a kill cut off goes
 
     def judge_id(self, judge: Contestant) -> str:
         """Name of the judge in tables: its own, with the address where a file of that name came before.
@@ -43,13 +43,13 @@ class Judgements:
         Where that name is taken too (other prompts or limits at one address) the digest stands behind it.
         """
         others = [p for p in self._namesakes() if p != self.path]
-        if self.path.is_file() and (rows := record.read_scores(self.path)):
+        if self.path.is_file() and (rows := run_folder.read_scores(self.path)):
             return rows[0].scorer.removesuffix(":sc-arena")
         if not others:
             return judge.name
         address = urlsplit(judge.base_url)
         where = address.netloc.rpartition("@")[2] + address.path
-        taken = {s.scorer.removesuffix(":sc-arena") for p in others for s in record.read_scores(p)[:1]}
+        taken = {s.scorer.removesuffix(":sc-arena") for p in others for s in run_folder.read_scores(p)[:1]}
         named = f"{judge.name} [{where}]"
         return named if where and named not in taken else f"{judge.name} [{self._asked}]"
 
@@ -60,7 +60,7 @@ class Judgements:
     def add(self, scores: Iterable[Score], answers: Mapping[str, Answer]) -> None:
         """Add what is not yet there; a call that failed takes no earlier verdict's place."""
         digests = {(a.sample_id, a.epoch): text_digest(a) for a in answers.values()}
-        held = record.read_scores(self.path) if self.path.is_file() else []
+        held = run_folder.read_scores(self.path) if self.path.is_file() else []
         known = {_key(row): row for row in held}
         new = []
         for score in scores:
@@ -69,7 +69,7 @@ class Judgements:
             before = known.get(_key(row))
             if before is None or (before != row and row.value is not None):
                 new.append(row)
-        record.append_records(self.path, new)
+        run_folder.append_records(self.path, new)
 
 
 def judgements_of(folder: Path, answers: Sequence[Answer]) -> Iterator[Score]:
@@ -77,7 +77,7 @@ def judgements_of(folder: Path, answers: Sequence[Answer]) -> Iterator[Score]:
     digests = {(a.sample_id, a.epoch): text_digest(a) for a in answers}
     for path in sorted(folder.glob("*.jsonl")):
         newest: dict[tuple[object, ...], Score] = {}
-        for row in record.read_scores(path):
+        for row in run_folder.read_scores(path):
             digest = digests.get((row.sample_id, row.epoch))
             if digest is not None and row.metadata.get("answer", digest) == digest:
                 newest[_key(row)] = row

@@ -7,7 +7,7 @@ with the sample and the repeat, behind evidence that stands still; ratings come 
 cited evidence must exist and be quoted, and the total is computed here. A reply that cannot be used is asked for
 once more and then *unscored*; it never becomes a 0.
 
-`knowledge_scores` is the judge that needs no model; see `arena.judging.graph_judge`.
+`arena.judging.graph_judge` is the judge that needs no model.
 """
 
 from __future__ import annotations
@@ -15,19 +15,17 @@ from __future__ import annotations
 import hashlib
 import json
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from arena.judging.evidence import Evidence, evidence
-from arena.judging.graph_judge import knowledge_scores
 from arena.judging.rubric import RUBRICS, TOP, rubric_text, total, verdict_schema
 from arena.judging.verdict import UnusableReplyError, parse_compat, parse_verdict
+from arena.tasks import TASK_TABLE
 from arena.types import Answer, Generate, JudgeCallError, Reply, Sample, Score, TaskName
 from vckg.base.prompts import load_prompt
 from vckg.graph.graph import Graph
-
-__all__ = ["judge", "knowledge_scores"]
 
 LONGEST_ANSWER: Final = 6000
 """Letters of an answer that a judge sees."""
@@ -116,13 +114,13 @@ class _RubricForm:
 
     def prompt(self, sample: Sample, answer: Answer, known: Sequence[Evidence], seed: int) -> str:
         blocks = [
-            f"REFERENCE\n{reference_text(sample)}",
+            f"REFERENCE\n{TASK_TABLE[sample.task].reference(sample)}",
             f"ANSWER\n{delimited(answer_text(answer), sample.id, seed)}",
         ]
         if (_coin(sample.id) + seed) % 2:  # in turns, so that repeats see both orders equally often
             blocks.reverse()
         return load_prompt(self.template).render(
-            question=question_text(sample),
+            question=TASK_TABLE[sample.task].question(sample),
             first=blocks[0],
             second=blocks[1],
             evidence="\n".join(e.line() for e in known) or "(none)",
@@ -159,8 +157,8 @@ class _CompatForm:
 
     def prompt(self, sample: Sample, answer: Answer, known: Sequence[Evidence], seed: int) -> str:
         return load_prompt(self.template_of(sample.task)).render(
-            question=question_text(sample),
-            reference=reference_text(sample),
+            question=TASK_TABLE[sample.task].question(sample),
+            reference=TASK_TABLE[sample.task].reference(sample),
             evidence="\n".join(e.line() for e in known) or "Not found",
             answer=delimited(answer_text(answer), sample.id, seed),
         )
@@ -276,61 +274,9 @@ def _coin(item: str) -> int:
 
 
 def answer_text(answer: Answer) -> str:
-    """The bound answer as a judge sees it: never the whole reply, never who wrote it."""
-    parsed = answer.parsed or {}
-    lines: dict[TaskName, Callable[[], str]] = {
-        "annotation": lambda: str(parsed["cell_type"]),
-        "captioning": lambda: str(parsed["caption"]),
-        "generation": lambda: ", ".join(map(str, parsed["genes"])),
-        "perturbation": lambda: "\n".join(
-            f"{side}: {', '.join(map(str, parsed.get(side) or [])) or 'none'}"
-            for side in ("up", "down", "sentence")
-        ),
-        "qa": lambda: str(parsed["answer"]),
-    }
-    text = lines[answer.task]()
+    """Return the bound answer as a judge reads it: never the whole reply, never who wrote it."""
+    text = TASK_TABLE[answer.task].shown(answer.parsed or {})
     return text if len(text) <= LONGEST_ANSWER else text[:LONGEST_ANSWER] + " [cut here]"
-
-
-def question_text(sample: Sample) -> str:
-    """The task in a judge's words."""
-    fields = sample.fields
-    cell = " ".join(part for part in (fields.get("species", ""), fields.get("tissue", "")) if part)
-    genes = " ".join(map(str, fields.get("genes", [])[:100]))
-    asked: dict[TaskName, Callable[[], str]] = {
-        "annotation": lambda: (
-            f"Name the type of a cell ({cell or 'origin unknown'}) from its highest genes: {genes}"
-        ),
-        "captioning": lambda: f"Describe a cell ({cell or 'origin unknown'}) from its highest genes: {genes}",
-        "generation": lambda: (
-            f"List {fields['length']} genes by descending expression of a {fields['cell_type']}"
-            + (f" ({cell})." if cell else ".")
-        ),
-        "perturbation": lambda: (
-            f"In {fields['context']}, {fields['effect']} of {' and '.join(fields['perturbed'])}: "
-            f"which of these genes go up and which down? {', '.join(fields['candidates'])}"
-        ),
-        "qa": lambda: str(fields["question"]),
-    }
-    return asked[sample.task]()
-
-
-def reference_text(sample: Sample) -> str:
-    """The reference in a judge's words."""
-    gold = sample.gold
-    told: dict[TaskName, Callable[[], str]] = {
-        "annotation": lambda: f"{gold['cell_type']} ({gold['cl_id']})",
-        "captioning": lambda: f"{gold['cell_type']} ({gold['cl_id']}): {gold['caption']}",
-        "generation": lambda: (
-            f"{gold['cell_type']} ({gold['cl_id']}). Markers: {', '.join(gold['markers'][:60]) or 'none known'}. "
-            f"A real cell: {' '.join((gold['sentences'] or [[]])[0][:200]) or 'none at hand'}"
-        ),
-        "perturbation": lambda: (
-            f"up: {', '.join(gold['up']) or 'none'}\ndown: {', '.join(gold['down']) or 'none'}"
-        ),
-        "qa": lambda: str(gold["answer"]),
-    }
-    return told[sample.task]()
 
 
 def _form_example(task: TaskName) -> str:

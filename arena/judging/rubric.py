@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from arena.tasks import OWN
 from arena.types import TaskName
 
 TOP: Final = 5
@@ -204,6 +205,7 @@ RUBRICS: Final[Mapping[TaskName, tuple[Dimension, ...]]] = {
             ),
         ),
     ),
+    **{task: (Dimension(own.dimensions[0], 1.0, own.criterion, own.anchors),) for task, own in OWN.items()},
 }
 
 

@@ -30,8 +30,8 @@ _FLIPPED: Final = {
 
 
 def tricks(sample: Sample, names: Names) -> Answers:
-    """Answers by the name of the trick, at least twelve of them."""
-    return TRICKS[sample.task](sample, names)
+    """Return answers by the name of the trick: at least twelve for each of the five tasks, none for others."""
+    return TRICKS[sample.task](sample, names) if sample.task in TRICKS else {}
 
 
 def _rng(sample: Sample) -> np.random.Generator:

@@ -6,14 +6,13 @@ same bytes. What the numbers mean is in docs/arena.md.
 
 from __future__ import annotations
 
-import statistics as plain
 from collections.abc import Callable, Sequence
+from statistics import fmean, median
 from typing import Final
 
 import numpy as np
 
-from arena.leaderboard import schema as board
-from arena.leaderboard import statistics as st
+from arena.leaderboard import schema, statistics
 from arena.leaderboard.drilldown import sample_views, score_lists
 from arena.leaderboard.labels import listed
 from arena.leaderboard.ranking import CEILING, TRIVIAL, Overall, Tests, floor, ranked_tests
@@ -21,8 +20,9 @@ from arena.leaderboard.reliability import agreements, estimate, finite, trusts
 from arena.leaderboard.score_table import Column, Table, fingerprints, tables
 from arena.leaderboard.statistics import Floats
 from arena.scoring import metrics
-from arena.types import TASKS, Answer, Run, Score, TaskName
-from gather.metrics import labels as evaluate
+from arena.tasks import TASKS
+from arena.types import Answer, Run, Score, TaskName
+from gather.metrics import labels
 
 BASELINES: Final = frozenset({"marker-overlap"})
 ASKED: Final = ("model", "retrieval+model")
@@ -37,7 +37,7 @@ FEW_CLUSTERS: Final = 20
 RESAMPLES: Final = 2000
 
 
-def kind_of(name: str) -> board.Kind:
+def kind_of(name: str) -> schema.Kind:
     """What sort of contestant a name is."""
     if name == CEILING:
         return "ceiling"
@@ -59,7 +59,7 @@ def reads_graph(name: str) -> bool:
 
 def build(
     runs: Sequence[Run], *, seed: int = 0, resamples: int = RESAMPLES, graph_name: str = ""
-) -> board.Leaderboard:
+) -> schema.Leaderboard:
     """Count runs into a leaderboard; runs that must not be compared stand in groups of their own.
 
     Raises
@@ -68,17 +68,17 @@ def build(
         No run, or one contestant twice on the same samples.
     """
     groups = [_group(table, number, seed, resamples) for number, table in enumerate(tables(runs), start=1)]
-    return board.Leaderboard(seed=seed, resamples=resamples, graph=graph_name, groups=tuple(groups))
+    return schema.Leaderboard(seed=seed, resamples=resamples, graph=graph_name, groups=tuple(groups))
 
 
-def _group(table: Table, number: int, seed: int, resamples: int) -> board.Group:
+def _group(table: Table, number: int, seed: int, resamples: int) -> schema.Group:
     columns = {task: Column(task, table.runs, seed) for task in TASKS if task in table.fingerprints}
     floors = {task: floor(column) for task, column in columns.items()}
     tests = {task: ranked_tests(column, resamples) for task, column in columns.items()}
     overall = Overall(columns, resamples)
     rows = _rows(columns, tests, overall, resamples, table.dataset)
     views, shown, total = sample_views(columns, [row.name for row in rows])
-    return board.Group(
+    return schema.Group(
         id=f"g{number}",
         dataset=table.dataset,
         graph_hash=table.graph_hash,
@@ -110,8 +110,8 @@ def _rows(
     overall: Overall,
     resamples: int,
     dataset: str,
-) -> list[board.Row]:
-    cells: dict[str, dict[TaskName, board.Cell]] = {}
+) -> list[schema.Row]:
+    cells: dict[str, dict[TaskName, schema.Cell]] = {}
     for task, column in columns.items():
         for name, cell in _cells(column, tests[task], resamples).items():
             cells.setdefault(name, {})[task] = cell
@@ -122,7 +122,7 @@ def _rows(
         ranked = name in overall.rank
         tied = bool(ranked and above and overall.tied(above, name))
         rows.append(
-            board.Row(
+            schema.Row(
                 name=name,
                 kind=kind_of(name),
                 open_book=reads_graph(name)
@@ -141,23 +141,23 @@ def _rows(
     return rows
 
 
-def _standing(cells: dict[TaskName, board.Cell], overall: board.Estimate | None) -> float:
+def _standing(cells: dict[TaskName, schema.Cell], overall: schema.Estimate | None) -> float:
     if overall is not None and overall.value is not None:
         return overall.value
     scores = [c.score.value for c in cells.values() if c.score.value is not None]
-    return plain.fmean(scores) if scores else float("-inf")
+    return fmean(scores) if scores else float("-inf")
 
 
 def _place(
-    name: str, cells: dict[TaskName, board.Cell], overall: board.Estimate | None
+    name: str, cells: dict[TaskName, schema.Cell], overall: schema.Estimate | None
 ) -> tuple[object, ...]:
     """The ceiling first, then by overall score, then those without one by tasks taken and mean score."""
     return (name != CEILING, overall is None, -len(cells), -_standing(cells, overall), name)
 
 
-def _cells(column: Column, tests: Tests | None, resamples: int) -> dict[str, board.Cell]:
-    def estimates(matrix: Floats) -> list[board.Estimate]:
-        found = st.mean_intervals(matrix, column.clusters, resamples=resamples, seed=column.seed)
+def _cells(column: Column, tests: Tests | None, resamples: int) -> dict[str, schema.Cell]:
+    def estimates(matrix: Floats) -> list[schema.Estimate]:
+        found = statistics.mean_intervals(matrix, column.clusters, resamples=resamples, seed=column.seed)
         return [estimate(i, int(np.isfinite(row).sum())) for i, row in zip(found, matrix, strict=True)]
 
     dimensions = {d: estimates(column.matrix(metrics.SCORER, d)) for d in metrics.DIMENSIONS[column.task]}
@@ -168,12 +168,12 @@ def _cells(column: Column, tests: Tests | None, resamples: int) -> dict[str, boa
     for i, name in enumerate(column.contestants):
         answers = _answers(column, name)
         asked = [a for a in answers if not a.error]
-        found[name] = board.Cell(
+        found[name] = schema.Cell(
             score=dimensions[column.headline][i],
             rank=tests.rank.get(name) if tests else None,
             metrics={d: e[i] for d, e in dimensions.items()},
             judges={
-                j: board.JudgeCell(
+                j: schema.JudgeCell(
                     total=e[i], unscored=unscored[j].get(name, 0), repaired=repaired[j].get(name, 0)
                 )
                 for j, e in judged.items()
@@ -199,9 +199,9 @@ def _count(column: Column, judge: str, test: Callable[[Score], bool]) -> dict[st
     return found
 
 
-def _rate(hits: Sequence[bool]) -> board.Rate:
-    interval = st.wilson(sum(hits), len(hits))
-    return board.Rate(
+def _rate(hits: Sequence[bool]) -> schema.Rate:
+    interval = statistics.wilson(sum(hits), len(hits))
+    return schema.Rate(
         count=sum(hits),
         n=len(hits),
         share=finite(interval.value),
@@ -212,12 +212,12 @@ def _rate(hits: Sequence[bool]) -> board.Rate:
 
 def _costs(
     columns: dict[TaskName, Column], names: Sequence[str], standing: dict[str, float]
-) -> dict[str, board.Cost]:
+) -> dict[str, schema.Cost]:
     asked = {n: kind_of(n) in ASKED for n in names}
     raw = {n: _cost([a for c in columns.values() for a in _answers(c, n)], tokens=asked[n]) for n in names}
     paid = {n: c for n, c in raw.items() if asked[n]}
 
-    def price(cost: board.Cost) -> tuple[float, float]:
+    def price(cost: schema.Cost) -> tuple[float, float]:
         return (cost.list_usd or 0.0, (cost.input_tokens or 0.0) + (cost.output_tokens or 0.0))
 
     def beaten(name: str) -> bool:
@@ -231,17 +231,17 @@ def _costs(
     return {n: c.model_copy(update={"frontier": n in paid and not beaten(n)}) for n, c in raw.items()}
 
 
-def _cost(answers: Sequence[Answer], *, tokens: bool) -> board.Cost:
+def _cost(answers: Sequence[Answer], *, tokens: bool) -> schema.Cost:
     hundred = 100 / max(1, len(answers))
     prices = [a.usage.cost_usd for a in answers if a.usage.cost_usd is not None]
     fresh = [a.usage.cost_usd for a in answers if a.usage.cost_usd is not None and not a.usage.cached]
     waits = [a.latency_s for a in answers if not a.usage.cached and not a.error and a.latency_s > 0]
-    return board.Cost(
+    return schema.Cost(
         input_tokens=round(sum(a.usage.input_tokens for a in answers) * hundred, 1) if tokens else None,
         output_tokens=round(sum(a.usage.output_tokens for a in answers) * hundred, 1) if tokens else None,
         list_usd=finite(sum(prices) * hundred) if prices else None,
         fresh_usd=finite(sum(fresh) * hundred) if prices else None,
-        latency_median_s=finite(plain.median(waits)) if waits else None,
+        latency_median_s=finite(median(waits)) if waits else None,
     )
 
 
@@ -250,10 +250,10 @@ def _cost(answers: Sequence[Answer], *, tokens: bool) -> board.Cost:
 
 def _task_board(
     column: Column, table: Table, line: tuple[float | None, str], tests: Tests | None, resamples: int
-) -> board.TaskBoard:
+) -> schema.TaskBoard:
     ranked = list(tests.names) if tests else []
     scores = column.main[[column.row[name] for name in ranked]] if ranked else np.empty((0, 0))
-    fit = st.bradley_terry(scores, margin=TIE_MARGIN)
+    fit = statistics.bradley_terry(scores, margin=TIE_MARGIN)
     exact = next((d for d in EXACT if d in metrics.DIMENSIONS[column.task]), None)
     hits = column.matrix(metrics.SCORER, exact) if exact else None
     pairs = []
@@ -262,11 +262,11 @@ def _task_board(
         if hits is not None:
             first, second = hits[column.row[ranked[i]]], hits[column.row[ranked[j]]]
             both = np.isfinite(first) & np.isfinite(second)
-            mcnemar = evaluate.mcnemar(first[both], second[both])
+            mcnemar = labels.mcnemar(first[both], second[both])
         assert tests is not None
         pairs.append(tests.pair(at, float(fit.win_rate[i, j]), mcnemar))
     detectable = [p.detectable for p in pairs if p.detectable is not None]
-    return board.TaskBoard(
+    return schema.TaskBoard(
         task=column.task,
         headline=column.headline,
         made_from_graph=column.task in MADE_FROM_GRAPH.get(table.dataset, ()),
@@ -277,8 +277,8 @@ def _task_board(
         effective_clusters=round(column.clusters.effective(), 1),
         floor=finite(line[0]),
         floor_of=line[1],
-        reliability=finite(st.split_half_reliability(scores, column.clusters, seed=column.seed)),
-        detectable=finite(plain.median(detectable)) if detectable else None,
+        reliability=finite(statistics.split_half_reliability(scores, column.clusters, seed=column.seed)),
+        detectable=finite(median(detectable)) if detectable else None,
         pairs=tuple(pairs),
         strength={name: round(float(s), 6) for name, s in zip(ranked, fit.strength, strict=True)},
         strata=_strata(column, resamples),
@@ -287,7 +287,7 @@ def _task_board(
     )
 
 
-def _strata(column: Column, resamples: int) -> tuple[board.Stratum, ...]:
+def _strata(column: Column, resamples: int) -> tuple[schema.Stratum, ...]:
     """The main score by every level of every breakdown, with its own interval."""
     keys = sorted({key for s in column.samples for key in s.strata})
     found = []
@@ -296,13 +296,13 @@ def _strata(column: Column, resamples: int) -> tuple[board.Stratum, ...]:
         for level in sorted(set(levels)):
             at = [i for i, own in enumerate(levels) if own == level]
             part = column.main[:, at]
-            clusters = st.Clusters.of([column.samples[i].cluster for i in at])
-            found_here = st.mean_intervals(part, clusters, resamples=resamples, seed=column.seed)
+            clusters = statistics.Clusters.of([column.samples[i].cluster for i in at])
+            found_here = statistics.mean_intervals(part, clusters, resamples=resamples, seed=column.seed)
             scores = {
                 name: estimate(interval, int(np.isfinite(row).sum()))
                 for name, interval, row in zip(column.contestants, found_here, part, strict=True)
             }
-            found.append(board.Stratum(key=key, level=level, n=len(at), scores=scores))
+            found.append(schema.Stratum(key=key, level=level, n=len(at), scores=scores))
     return tuple(found)
 
 
@@ -336,7 +336,7 @@ def _notes(
         counts = ", ".join(f"{task} {n:.0f}" for task, n in few.items())
         notes.append(
             f"Few independent samples, related ones counted together ({counts}): intervals are rough, and below "
-            f"{st.FEWEST_CLUSTERS} there is none."
+            f"{statistics.FEWEST_CLUSTERS} there is none."
         )
     for judge in sorted({j for c in columns.values() for j in c.scorers}):
         asked = {s.metadata.get("asked") for c in columns.values() for s in c.records(judge, "total")} - {
@@ -347,9 +347,9 @@ def _notes(
     return notes
 
 
-def _provenance(run: Run) -> board.Provenance:
+def _provenance(run: Run) -> schema.Provenance:
     m = run.manifest
-    return board.Provenance(
+    return schema.Provenance(
         contestant=m.contestant,
         folder=run.folder.rstrip("/").rpartition("/")[2],
         tasks=tuple(fingerprints(run)),

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from arena.leaderboard import schema as board
+from arena.leaderboard import schema
 from arena.leaderboard.build import RESAMPLES, build
 from arena.leaderboard.labels import number, p_value
 from arena.leaderboard.ranking import CEILING
@@ -20,7 +20,7 @@ class Comparison:
 
     one: str
     other: str
-    pairs: tuple[tuple[board.TaskBoard, board.Pair], ...]
+    pairs: tuple[tuple[schema.TaskBoard, schema.Pair], ...]
 
     def text(self) -> str:
         """Return a few lines for the terminal."""
@@ -66,7 +66,7 @@ def _apart(run: Run) -> Run:
     )
 
 
-def _pair_text(task: board.TaskBoard, pair: board.Pair, one: str, other: str) -> str:
+def _pair_text(task: schema.TaskBoard, pair: schema.Pair, one: str, other: str) -> str:
     sign = 1 if pair.first == one else -1
     if pair.difference is None:
         return f"  {task.task:<13} no sample that both have scored"

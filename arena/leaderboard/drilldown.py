@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from arena.judging.llm_judge import reference_text
-from arena.leaderboard import schema as board
+from arena.leaderboard import schema
 from arena.leaderboard.score_table import Column
 from arena.scoring import metrics
+from arena.tasks import TASK_TABLE
 from arena.types import Answer, Score, TaskName
 
 TEXT_BUDGET: Final = 4_000_000
@@ -21,13 +21,13 @@ LONGEST_PROMPT: Final = 2500
 LONGEST_REASON: Final = 600
 
 
-def score_lists(columns: Mapping[TaskName, Column]) -> tuple[board.Scores, ...]:
+def score_lists(columns: Mapping[TaskName, Column]) -> tuple[schema.Scores, ...]:
     """Main score of every sample and contestant in whole percent."""
     found = []
     for task, column in columns.items():
         percent = np.where(np.isfinite(column.main), np.rint(100 * column.main), -1).astype(int)
         found.append(
-            board.Scores(
+            schema.Scores(
                 task=task,
                 samples=tuple(s.id for s in column.samples),
                 percent={
@@ -40,7 +40,7 @@ def score_lists(columns: Mapping[TaskName, Column]) -> tuple[board.Scores, ...]:
 
 def sample_views(
     columns: Mapping[TaskName, Column], names: Sequence[str]
-) -> tuple[tuple[board.SampleView, ...], int, int]:
+) -> tuple[tuple[schema.SampleView, ...], int, int]:
     """Samples with all their answers, how many are shown, and how many there are.
 
     Where all do not fit the budget, tasks take turns and each gives its samples in an order that depends on
@@ -51,7 +51,7 @@ def sample_views(
         for c in columns.values()
     ]
     scores = {task: _by_answer(column) for task, column in columns.items()}
-    shown: list[board.SampleView] = []
+    shown: list[schema.SampleView] = []
     spent, turn = 0, 0
     while any(turn < len(queue) for queue in queues) and spent < TEXT_BUDGET:
         for (task, column), queue in zip(columns.items(), queues, strict=True):
@@ -77,7 +77,7 @@ def _by_answer(column: Column) -> ByAnswer:
     return found
 
 
-def _view(column: Column, at: int, names: Sequence[str], scores: ByAnswer) -> board.SampleView:
+def _view(column: Column, at: int, names: Sequence[str], scores: ByAnswer) -> schema.SampleView:
     sample = column.samples[at]
     answers, prompt = {}, ""
     for name in names:
@@ -86,17 +86,17 @@ def _view(column: Column, at: int, names: Sequence[str], scores: ByAnswer) -> bo
             first = min(given, key=lambda a: a.epoch)
             prompt = prompt or first.prompt
             answers[name] = _answer_view(first, scores.get((sample.id, name, first.epoch), []))
-    return board.SampleView(
+    return schema.SampleView(
         id=sample.id,
         task=sample.task,
         strata=dict(sorted(sample.strata.items())),
         prompt=cut(prompt, LONGEST_PROMPT),
-        reference=cut(reference_text(sample), LONGEST_ANSWER),
+        reference=cut(TASK_TABLE[sample.task].reference(sample), LONGEST_ANSWER),
         answers=answers,
     )
 
 
-def _answer_view(answer: Answer, scores: Sequence[Score]) -> board.AnswerView:
+def _answer_view(answer: Answer, scores: Sequence[Score]) -> schema.AnswerView:
     own = [s for s in scores if s.scorer == metrics.SCORER]
     judged = [s for s in scores if s.scorer != metrics.SCORER]
     values: dict[str, float | None] = {s.dimension: _short(s.value) for s in own}
@@ -106,7 +106,7 @@ def _answer_view(answer: Answer, scores: Sequence[Score]) -> board.AnswerView:
         for s in judged
         if s.metadata.get("cited")
     }
-    return board.AnswerView(
+    return schema.AnswerView(
         text=cut(
             answer.text or (f"(call failed: {answer.error})" if answer.error else "(empty)"), LONGEST_ANSWER
         ),
@@ -121,7 +121,7 @@ def _short(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def _letters(answer: board.AnswerView) -> int:
+def _letters(answer: schema.AnswerView) -> int:
     # Names of scores and JSON's own signs come to about two dozen letters each.
     return (
         len(answer.text)

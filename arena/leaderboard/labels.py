@@ -5,25 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from arena.leaderboard import schema as board
+from arena.leaderboard import schema
+from arena.tasks import TASK_TABLE
 from arena.types import TaskName
 
 TITLE: Final = "Virtual cell arena"
-TASK_NAMES: Final[dict[TaskName, str]] = {
-    "annotation": "Name the cell",
-    "captioning": "Describe the cell",
-    "generation": "Write its genes",
-    "perturbation": "Predict a response",
-    "qa": "Answer questions",
-}
-TASK_QUESTIONS: Final[dict[TaskName, str]] = {
-    "annotation": "Given a cell's genes by expression, which cell type is it?",
-    "captioning": "Given a cell's genes by expression, what is it and what does it do?",
-    "generation": "Given a cell type, which genes does it express, highest first?",
-    "perturbation": "When a regulator is switched, which genes rise and which fall?",
-    "qa": "What does the literature, or a sourced fact, say?",
-}
-KIND_NAMES: Final[dict[board.Kind, str]] = {
+TASK_NAMES: Final[dict[TaskName, str]] = {task.name: task.label for task in TASK_TABLE.values()}
+TASK_QUESTIONS: Final[dict[TaskName, str]] = {task.name: task.asks for task in TASK_TABLE.values()}
+KIND_NAMES: Final[dict[schema.Kind, str]] = {
     "model": "model",
     "retrieval": "retrieval",
     "retrieval+model": "retrieval + model",
@@ -39,12 +28,12 @@ def hundred(value: float | None) -> str:
     return "–" if value is None else str(round(100 * value)).replace("-", "−")
 
 
-def span(estimate: board.Estimate) -> str:
+def span(estimate: schema.Estimate) -> str:
     """The interval of an estimate in words."""
     return "–" if estimate.low is None else f"{hundred(estimate.low)} to {hundred(estimate.high)}"
 
 
-def bounds(estimate: board.Estimate, digits: int) -> str:
+def bounds(estimate: schema.Estimate, digits: int) -> str:
     """The interval of a score in words."""
     if estimate.low is None:
         return f"n = {estimate.n}, no interval"
@@ -78,7 +67,7 @@ def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def rank_text(rank: board.Rank | None) -> str:
+def rank_text(rank: schema.Rank | None) -> str:
     """A place or a range of places."""
     if rank is None:
         return "–"

@@ -7,8 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from arena.leaderboard import schema as board
-from arena.leaderboard import statistics as st
+from arena.leaderboard import schema, statistics
 from arena.leaderboard.reliability import estimate, finite
 from arena.leaderboard.score_table import Column
 from arena.leaderboard.statistics import Floats
@@ -23,7 +22,7 @@ ALPHA: Final = 0.05
 
 def floor(column: Column) -> tuple[float | None, str]:
     """Mean of the best trivial baseline and its name; (None, "") where none was run."""
-    means = st.means(column.main)
+    means = statistics.means(column.main)
     found = [
         (float(means[i]), name)
         for i, name in enumerate(column.contestants)
@@ -35,11 +34,13 @@ def floor(column: Column) -> tuple[float | None, str]:
 class Tests:
     """All pairwise tests of some contestants, and the ranks that follow."""
 
-    def __init__(self, names: Sequence[str], blocks: Sequence[st.Block], resamples: int, seed: int) -> None:
+    def __init__(
+        self, names: Sequence[str], blocks: Sequence[statistics.Block], resamples: int, seed: int
+    ) -> None:
         self.names = tuple(names)
-        self.paired = st.paired_tests(blocks, resamples=resamples, seed=seed)
-        ranks = st.rank_intervals(self.paired, len(self.names), alpha=ALPHA)
-        self.rank = {n: board.Rank(best=b, worst=w) for n, (b, w) in zip(self.names, ranks, strict=True)}
+        self.paired = statistics.paired_tests(blocks, resamples=resamples, seed=seed)
+        ranks = statistics.rank_intervals(self.paired, len(self.names), alpha=ALPHA)
+        self.rank = {n: schema.Rank(best=b, worst=w) for n, (b, w) in zip(self.names, ranks, strict=True)}
         self._p = dict(zip(self.paired.pairs, self.paired.p_holm, strict=True))
 
     def tied(self, one: str, other: str) -> bool:
@@ -47,11 +48,11 @@ class Tests:
         i, j = sorted((self.names.index(one), self.names.index(other)))
         return not self._p[i, j] <= ALPHA
 
-    def pair(self, at: int, win_rate: float | None = None, mcnemar_p: float | None = None) -> board.Pair:
+    def pair(self, at: int, win_rate: float | None = None, mcnemar_p: float | None = None) -> schema.Pair:
         """One comparison as the leaderboard holds it."""
         t = self.paired
         i, j = t.pairs[at]
-        return board.Pair(
+        return schema.Pair(
             first=self.names[i],
             second=self.names[j],
             difference=finite(t.difference[at]),
@@ -95,19 +96,19 @@ class Overall:
     def __init__(self, columns: dict[TaskName, Column], resamples: int) -> None:
         shared = set.intersection(*(set(c.contestants) for c in columns.values())) - {CEILING}
         self.names = tuple(sorted(shared)) if len(shared) > 1 else ()
-        self.estimates: dict[str, board.Estimate] = {}
-        self.rank: dict[str, board.Rank] = {}
+        self.estimates: dict[str, schema.Estimate] = {}
+        self.rank: dict[str, schema.Rank] = {}
         if not self.names:
             return
         values, draws = [], []
         for column in columns.values():
             scores = column.main[[column.row[name] for name in self.names]]
-            drawn = st.bootstrap_means(scores, column.clusters, resamples=resamples, seed=column.seed)
-            values.append(win_rates(st.means(scores)))
+            drawn = statistics.bootstrap_means(scores, column.clusters, resamples=resamples, seed=column.seed)
+            values.append(win_rates(statistics.means(scores)))
             draws.append(win_rates(drawn))
         self._draws = np.mean(draws, axis=0)
         self._groups = min(column.clusters.effective() for column in columns.values())
-        found = st.intervals(np.mean(values, axis=0), self._draws, self._groups)
+        found = statistics.intervals(np.mean(values, axis=0), self._draws, self._groups)
         n = sum(len(column.samples) for column in columns.values())
         self.estimates = {name: estimate(i, n) for name, i in zip(self.names, found, strict=True)}
         self.rank = {name: self._place(name) for name in self.names}
@@ -116,12 +117,12 @@ class Overall:
         """Whether the interval of the difference of two win rates holds 0, or there is none."""
         i, j = self.names.index(one), self.names.index(other)
         gap = self._draws[[i]] - self._draws[[j]]
-        (limits,) = st.intervals(gap.mean(axis=1), gap, self._groups)
+        (limits,) = statistics.intervals(gap.mean(axis=1), gap, self._groups)
         return not (limits.low > 0 or limits.high < 0)
 
-    def _place(self, name: str) -> board.Rank:
+    def _place(self, name: str) -> schema.Rank:
         """Places left by the differences to the others that are clear of 0."""
         apart = [other for other in self.names if other != name and not self.tied(name, other)]
         mine = self._draws[self.names.index(name)].mean()
         above = sum(self._draws[self.names.index(other)].mean() > mine for other in apart)
-        return board.Rank(best=1 + int(above), worst=len(self.names) - (len(apart) - int(above)))
+        return schema.Rank(best=1 + int(above), worst=len(self.names) - (len(apart) - int(above)))

@@ -8,9 +8,10 @@ from typing import Final
 
 import numpy as np
 
-from arena.leaderboard import schema as board
+from arena.leaderboard import schema
+from arena.leaderboard.agreement import agreement
 from arena.leaderboard.score_table import Column
-from arena.leaderboard.statistics import Clusters, Floats, Interval, agreement, expanded_tail
+from arena.leaderboard.statistics import Clusters, Floats, Interval, expanded_tail
 
 FAMILIES: Final = (
     "gpt",
@@ -44,14 +45,14 @@ def finite(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else round(float(value), 6)
 
 
-def estimate(interval: Interval, n: int) -> board.Estimate:
+def estimate(interval: Interval, n: int) -> schema.Estimate:
     """An interval as the leaderboard holds it."""
-    return board.Estimate(
+    return schema.Estimate(
         value=finite(interval.value), low=finite(interval.low), high=finite(interval.high), n=n
     )
 
 
-def agreements(column: Column) -> tuple[board.Agreement, ...]:
+def agreements(column: Column) -> tuple[schema.Agreement, ...]:
     """Every judge's totals against the deterministic main score and against every other judge's."""
     raters = {"deterministic": column.main, **{j: column.matrix(j, "total") for j in column.scorers}}
     names = list(raters)
@@ -60,7 +61,7 @@ def agreements(column: Column) -> tuple[board.Agreement, ...]:
         for second in names[i + 1 :]:
             a = agreement(raters[first].ravel(), raters[second].ravel())
             found.append(
-                board.Agreement(
+                schema.Agreement(
                     first=first,
                     second=second,
                     n=a.n,
@@ -74,14 +75,14 @@ def agreements(column: Column) -> tuple[board.Agreement, ...]:
     return tuple(found)
 
 
-def trust(column: Column, judge: str, *, resamples: int) -> board.JudgeTrust:
+def trust(column: Column, judge: str, *, resamples: int) -> schema.JudgeTrust:
     """What one judge's records tell of it."""
     records = column.records(judge, "total")
     about = [score.metadata for score in records if score.metadata]
     spreads = [float(m["spread"]) for m in about if m.get("repeats", 1) > 1 and m.get("rated", 0) > 1]
     totals = column.matrix(judge, "total")
     mine = family(judge)
-    return board.JudgeTrust(
+    return schema.JudgeTrust(
         judge=judge,
         rated=sum(score.value is not None for score in records),
         unscored=sum(score.value is None for score in records),
@@ -97,7 +98,7 @@ def trust(column: Column, judge: str, *, resamples: int) -> board.JudgeTrust:
 
 def length_effect(
     totals: Floats, main: Floats, words: Floats, clusters: Clusters, resamples: int, seed: int
-) -> board.Estimate:
+) -> schema.Estimate:
     """Points of a judge's total per doubling of an answer's words, the deterministic score held fixed.
 
     Least squares of ``total ~ 1 + main + log2(words)`` over all answers with words, float64[m, n] each,
@@ -105,7 +106,7 @@ def length_effect(
     """
     usable = np.isfinite(totals) & np.isfinite(main) & np.isfinite(words) & (words > 0)
     n = int(usable.sum())
-    none = board.Estimate(value=None, low=None, high=None, n=n)
+    none = schema.Estimate(value=None, low=None, high=None, n=n)
     if n < 10:
         return none
     row, at = np.nonzero(usable)
@@ -136,6 +137,6 @@ def _slope(products: Floats) -> Floats:
     return slopes
 
 
-def trusts(column: Column, judges: Sequence[str], *, resamples: int) -> tuple[board.JudgeTrust, ...]:
+def trusts(column: Column, judges: Sequence[str], *, resamples: int) -> tuple[schema.JudgeTrust, ...]:
     """What is known of every judge of a task."""
     return tuple(trust(column, judge, resamples=resamples) for judge in judges)

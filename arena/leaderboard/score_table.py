@@ -13,7 +13,8 @@ import numpy as np
 
 from arena.leaderboard.statistics import Block, Clusters, Floats
 from arena.scoring import metrics
-from arena.types import TASKS, Answer, Run, Sample, Score, TaskName
+from arena.tasks import TASKS
+from arena.types import Answer, Run, Sample, Score, TaskName
 from vckg.base.errors import InputError
 
 
@@ -145,9 +146,9 @@ class Column:
         """The main dimension, float64[m, n]."""
         return self.matrix(metrics.SCORER, self.headline)
 
-    def block(self, rows: Sequence[int], weight: float = 1.0) -> Block:
+    def block(self, rows: Sequence[int]) -> Block:
         """The main dimension of some contestants as part of a comparison."""
-        return Block(self.main[list(rows)], self.clusters, weight, self.seed)
+        return Block(self.main[list(rows)], self.clusters, self.seed)
 
     def words(self) -> Floats:
         """Words of each answer, float64[m, n], epochs averaged; NaN where there is none."""

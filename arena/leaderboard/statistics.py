@@ -8,7 +8,8 @@ works on the per-cluster sums: a mean under resampling is a ratio of two weighte
 Methods: cluster bootstrap with the expanded percentile interval of Hesterberg (2015,
 doi:10.1080/00031305.2015.1089789) and the effective number of clusters of Kish (1965); sign-flip
 permutation over clusters; rank intervals from all pairwise tests (Mogstad et al. 2024,
-doi:10.1093/restud/rdad006); Wilson (1927). Holm itself is `gather.metrics.multiple_testing`'s, McNemar's test `gather.metrics.labels`'s.
+doi:10.1093/restud/rdad006); Wilson (1927). Holm's correction is in `gather.metrics.multiple_testing`, McNemar's test
+in `gather.metrics.labels`.
 """
 
 from __future__ import annotations
@@ -20,15 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from gather.metrics import multiple_testing as multiple
+from gather.metrics import multiple_testing
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 EXHAUSTIVE_CLUSTERS = 13
 """Up to this many clusters all 2^G sign patterns are tried, so the test is exact."""
-
-
 FEWEST_CLUSTERS = 10
 """Effective clusters below which a bootstrap says nothing reliable, so that no interval is given."""
 
@@ -196,7 +195,7 @@ def holm(p: Floats) -> Floats:
     """Holm's adjusted p-values in the order given; NaN stay NaN and do not count as tests."""
     adjusted = np.full(p.shape, np.nan)
     tested = np.isfinite(p)
-    adjusted[tested] = multiple.holm(p[tested])
+    adjusted[tested] = multiple_testing.holm(p[tested])
     return adjusted
 
 
@@ -223,12 +222,11 @@ FLIPS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One task's part of a comparison: a mean over its samples that enters with a weight."""
+    """Scores of one task, as part of a comparison."""
 
     scores: Floats
     """float64[m, n]; NaN where unscored."""
     clusters: Clusters
-    weight: float = 1.0
     seed: int = 0
 
 
@@ -242,7 +240,7 @@ def paired_tests(
 ) -> Paired:
     """Compare every two contestants: difference, interval, sign-flip p, Holm over all pairs.
 
-    With several blocks the statistic is the weighted sum of the blocks' mean differences, each over the
+    With several blocks the statistic is the sum of the blocks' mean differences, each over the
     samples that both have scored; clusters keep to their block. The number of flips grows with the number
     of pairs so that Holm's smallest threshold stays reachable.
     """
@@ -267,7 +265,7 @@ def paired_tests(
 
 
 def _gaps(block: Block, which: Sequence[tuple[int, int]], resamples: int) -> tuple[Floats, Floats, Ints]:
-    """Per pair: cluster shares of the weighted mean difference [P, G], its draws [P, resamples], common
+    """Per pair: cluster shares of the mean difference [P, G], its draws [P, resamples], common
     samples.
     """
     first, second = np.array(which).T
@@ -276,9 +274,9 @@ def _gaps(block: Block, which: Sequence[tuple[int, int]], resamples: int) -> tup
     totals = block.clusters.sums(np.where(scored, gaps, 0.0))
     counts = block.clusters.sums(scored.astype(float))
     weights = block.clusters.weights(resamples, block.seed)
-    draws = block.weight * _ratio(totals @ weights, counts @ weights)
+    draws = _ratio(totals @ weights, counts @ weights)
     common = scored.sum(axis=1).astype(np.int64)
-    return block.weight * totals / np.maximum(common, 1)[:, None], draws, common
+    return totals / np.maximum(common, 1)[:, None], draws, common
 
 
 def rank_intervals(paired: Paired, contestants: int, *, alpha: float = 0.05) -> list[tuple[int, int]]:
@@ -346,57 +344,6 @@ def bradley_terry(scores: Floats, *, margin: float = 1e-9) -> BradleyTerry:
     fit = evalica.bradley_terry(xs, ys, winners, index=index, weights=weights, limit=1000)
     raw = np.log(fit.scores.reindex(range(m)).to_numpy(dtype=float))
     return BradleyTerry(1 / (1 + np.exp(-(raw - raw.mean()))), rate)
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How far two raters of the same answers agree."""
-
-    n: int
-    kappa: float
-    """Cohen's kappa with quadratic weights on the six rubric steps; NaN where either rater is constant."""
-    alpha: float
-    """Krippendorff's alpha, interval distance."""
-    spearman: float
-    exact: float
-    """Share of answers put on the same of the six rubric steps."""
-    within_one: float
-
-
-RUBRIC_STEPS = 5
-TIE_DECIMALS = 9
-
-
-def agreement(first: Floats, second: Floats) -> Agreement:
-    """Compare two raters' scores in 0..1 (float64[n] each; pairs with a NaN are left out)."""
-    import evalica
-    import pandas as pd
-
-    both = np.isfinite(first) & np.isfinite(second)
-    # Equal ratings under other weights differ in the last bit; ranks must not.
-    a, b = np.round(first[both], TIE_DECIMALS), np.round(second[both], TIE_DECIMALS)
-    nan = float("nan")
-    if len(a) < 2:
-        return Agreement(len(a), nan, nan, nan, nan, nan)
-    steps = np.abs(np.rint(a * RUBRIC_STEPS) - np.rint(b * RUBRIC_STEPS))
-    varies = bool(np.ptp(a) > 0 and np.ptp(b) > 0)
-    spread = bool(np.ptp(np.concatenate([a, b])) > 0)
-    alpha = evalica.alpha(pd.DataFrame(np.stack([a, b])), distance="interval").alpha if spread else nan
-    return Agreement(
-        n=len(a),
-        kappa=quadratic_kappa(np.rint(a * RUBRIC_STEPS), np.rint(b * RUBRIC_STEPS)) if varies else nan,
-        alpha=float(alpha),
-        spearman=float(stats.spearmanr(a, b).statistic) if varies else nan,
-        exact=float((steps == 0).mean()),
-        within_one=float((steps <= 1).mean()),
-    )
-
-
-def quadratic_kappa(first: Floats, second: Floats) -> float:
-    """Cohen's kappa with quadratic weights (Cohen 1968): 1 - E[(a-b)²] / E[(a-b)²] under independence."""
-    observed = ((first - second) ** 2).mean()
-    expected = first.var() + second.var() + (first.mean() - second.mean()) ** 2
-    return float(1 - observed / expected) if expected > 0 else float("nan")
 
 
 def split_half_reliability(scores: Floats, clusters: Clusters, *, halves: int = 200, seed: int = 0) -> float:

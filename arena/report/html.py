@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from arena.leaderboard import schema as board
+from arena.leaderboard import schema
 from arena.leaderboard.build import RESAMPLES, build
 from arena.leaderboard.labels import (
     KIND_NAMES,
@@ -63,7 +63,7 @@ def write_report(
     return [out / name for name in texts]
 
 
-def html(leaderboard: board.Leaderboard) -> str:
+def html(leaderboard: schema.Leaderboard) -> str:
     """The page: one file without any request, hostile text escaped, readable without its script."""
     data: dict[str, object] = {}
     for group in leaderboard.groups:
@@ -92,11 +92,11 @@ def html(leaderboard: board.Leaderboard) -> str:
     )
 
 
-def _pair_data(group: board.Group) -> dict[str, list[list[object]]]:
+def _pair_data(group: schema.Group) -> dict[str, list[list[object]]]:
     """Comparisons by column, as rows of first, second, difference, low, high, p, Holm p, detectable,
     common, wins.
     """
-    columns: dict[str, Sequence[board.Pair]] = {t.task: t.pairs for t in group.tasks}
+    columns: dict[str, Sequence[schema.Pair]] = {t.task: t.pairs for t in group.tasks}
     return {
         name: [
             [

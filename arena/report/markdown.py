@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from arena.leaderboard import schema as board
+from arena.leaderboard import schema
 from arena.leaderboard.labels import (
     KIND_NAMES,
     TASK_NAMES,
@@ -19,8 +19,8 @@ from arena.leaderboard.labels import (
 from arena.report.view import GroupView
 
 
-def markdown(leaderboard: board.Leaderboard) -> str:
-    """The leaderboard as Markdown: summary, main table, comparisons, judges, provenance."""
+def markdown(leaderboard: schema.Leaderboard) -> str:
+    """Return the leaderboard as Markdown: summary, main table, comparisons, judges, provenance."""
     lines = [f"# {TITLE}", ""]
     for group in leaderboard.groups:
         lines += _group_markdown(GroupView(group))
@@ -73,14 +73,14 @@ def _group_markdown(view: GroupView) -> Iterator[str]:
     )
 
 
-def _score(row: board.Row, task: board.TaskBoard) -> str:
-    """A contestant's score on a task, marked where its questions are open book to it."""
+def _score(row: schema.Row, task: schema.TaskBoard) -> str:
+    """Return a contestant's score on a task, marked where the task is open book for it."""
     if task.task not in row.tasks:
         return "–"
     return with_span(row.tasks[task.task].score) + (" †" if row.open_book and task.made_from_graph else "")
 
 
-def _task_markdown(view: GroupView, task: board.TaskBoard) -> Iterator[str]:
+def _task_markdown(view: GroupView, task: schema.TaskBoard) -> Iterator[str]:
     rows = [row for row in view.group.rows if task.task in row.tasks]
     judges = [j for j in view.group.judges if any(j in row.tasks[task.task].judges for row in rows)]
     line = (
@@ -94,29 +94,33 @@ def _task_markdown(view: GroupView, task: board.TaskBoard) -> Iterator[str]:
         f"smallest difference found with 80 % power: {number(task.detectable, 3)}; fingerprint `{task.fingerprint}`."
     )
     yield ""
-    dimensions = list(rows[0].tasks[task.task].metrics) if rows else []
+    yield from _score_table(rows, task, judges)
+    yield from ("Comparisons (first minus second, sign-flip p, Holm-corrected):", "")
+    yield from _pair_table(task.pairs)
+    if task.agreement:
+        yield from ("Agreement of raters:", "")
+        yield from _agreement_table(task.agreement)
+
+
+def _score_table(rows: Sequence[schema.Row], task: schema.TaskBoard, judges: Sequence[str]) -> Iterator[str]:
+    cells = [row.tasks[task.task] for row in rows]
+    dimensions = list(cells[0].metrics) if cells else []
     yield from _table(
         ["rank", "contestant", *dimensions, *(f"judge {j}" for j in judges), "unscored by judges"],
         [
             [
-                rank_text(row.tasks[task.task].rank),
+                rank_text(cell.rank),
                 row.name,
-                *(raw(row.tasks[task.task].metrics[d]) for d in dimensions),
-                *(
-                    raw(row.tasks[task.task].judges[j].total) if j in row.tasks[task.task].judges else "–"
-                    for j in judges
-                ),
-                ", ".join(
-                    str(row.tasks[task.task].judges[j].unscored)
-                    for j in judges
-                    if j in row.tasks[task.task].judges
-                )
-                or "–",
+                *(raw(cell.metrics[d]) for d in dimensions),
+                *(raw(cell.judges[j].total) if j in cell.judges else "–" for j in judges),
+                ", ".join(str(cell.judges[j].unscored) for j in judges if j in cell.judges) or "–",
             ]
-            for row in rows
+            for row, cell in zip(rows, cells, strict=True)
         ],
     )
-    yield from ("Comparisons (first minus second, sign-flip p, Holm-corrected):", "")
+
+
+def _pair_table(pairs: Sequence[schema.Pair]) -> Iterator[str]:
     yield from _table(
         ["first", "second", "difference", "95 %", "p", "p (Holm)", "win rate"],
         [
@@ -129,32 +133,25 @@ def _task_markdown(view: GroupView, task: board.TaskBoard) -> Iterator[str]:
                 p_value(p.p_holm),
                 number(p.win_rate, 2),
             ]
-            for p in task.pairs
+            for p in pairs
         ],
     )
-    if task.agreement:
-        yield from ("Agreement of raters:", "")
-        yield from _table(
+
+
+def _agreement_table(agreements: Sequence[schema.Agreement]) -> Iterator[str]:
+    measures = ["quadratic kappa", "Krippendorff alpha", "Spearman", "same step", "within one"]
+    yield from _table(
+        ["first", "second", "n", *measures],
+        [
             [
-                "first",
-                "second",
-                "n",
-                "quadratic kappa",
-                "Krippendorff alpha",
-                "Spearman",
-                "same step",
-                "within one",
-            ],
-            [
-                [
-                    a.first,
-                    a.second,
-                    str(a.n),
-                    *(number(v) for v in (a.kappa, a.alpha, a.spearman, a.exact, a.within_one)),
-                ]
-                for a in task.agreement
-            ],
-        )
+                a.first,
+                a.second,
+                str(a.n),
+                *(number(v) for v in (a.kappa, a.alpha, a.spearman, a.exact, a.within_one)),
+            ]
+            for a in agreements
+        ],
+    )
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -166,29 +163,29 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def cell_text(text: str) -> str:
-    """Text that stays one cell and plain: names and commands may hold pipes, line ends, tags or links."""
+    """Escape a text so that it stays one plain cell: names may hold pipes, line ends, tags or links."""
     one_line = " ".join(str(text).split())
     for sign in ("\\", "|", "<", ">", "`", "[", "]", "*"):
         one_line = one_line.replace(sign, "\\" + sign)
     return one_line
 
 
-def with_span(estimate: board.Estimate | None) -> str:
-    """A score or win rate with its interval, times 100."""
+def with_span(estimate: schema.Estimate | None) -> str:
+    """Return a score or win rate with its interval, times 100."""
     return (
         "–" if estimate is None or estimate.value is None else f"{hundred(estimate.value)} ({span(estimate)})"
     )
 
 
-def raw(estimate: board.Estimate) -> str:
-    """A score as it is, with its interval."""
+def raw(estimate: schema.Estimate) -> str:
+    """Return a score from 0 to 1 with its interval."""
     if estimate.value is None:
         return "–"
     return f"{estimate.value:.3f} ({bounds(estimate, 3)})"
 
 
-def failures(row: board.Row) -> str:
-    """Share of replies without an answer over all tasks."""
+def failures(row: schema.Row) -> str:
+    """Return the share of replies without an answer over all tasks."""
     count = sum(c.format_failures.count + c.refusals.count for c in row.tasks.values())
     n = sum(c.format_failures.n for c in row.tasks.values())
     return "–" if not n else f"{100 * count / n:.1f} %"

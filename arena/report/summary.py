@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-from arena.leaderboard import schema as board
+from arena.leaderboard import schema
 from arena.report.view import GroupView
-from arena.scoring.metrics import HEADLINE
+from arena.scoring.metrics import HEADLINE, mean_of
 from arena.types import Run, TaskName
 
 
@@ -36,12 +35,7 @@ def _task_facts(run: Run, task: TaskName) -> dict[str, Any]:
     }
 
 
-def mean_of(values: Sequence[float]) -> float | None:
-    """Mean of values in whatever order, to the last digit the same; None of none."""
-    return math.fsum(values) / len(values) if values else None
-
-
-def table_lines(group: board.Group) -> Iterator[str]:
+def table_lines(group: schema.Group) -> Iterator[str]:
     """Yield what the tests allow to be said, and the main scores as a table for the terminal."""
     yield GroupView(group).conclusion
     tasks = [task.task for task in group.tasks]
@@ -52,7 +46,7 @@ def table_lines(group: board.Group) -> Iterator[str]:
         yield f"{row.name:{width}}  " + "  ".join(f"{text:20}" for text in shown).rstrip()
 
 
-def _cell(estimate: board.Estimate) -> str:
+def _cell(estimate: schema.Estimate) -> str:
     if estimate.value is None:
         return "-"
     if estimate.low is None:

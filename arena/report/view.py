@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from arena.leaderboard import schema as board
+from arena.leaderboard import schema
 from arena.leaderboard.labels import TASK_NAMES, listed
 from arena.report.figures import Scatter, scatter
 from arena.types import TaskName
@@ -13,7 +13,7 @@ from arena.types import TaskName
 class GroupView:
     """One group with what the page and the Markdown say about it in words."""
 
-    def __init__(self, group: board.Group) -> None:
+    def __init__(self, group: schema.Group) -> None:
         self.group = group
         self.ranked = [row for row in group.rows if row.kind != "ceiling"]
         self.placed = [row for row in self.ranked if row.rank is not None]
@@ -49,7 +49,7 @@ class GroupView:
         said = "; ".join(text for _, text in parts)
         return f"{said[0].upper()}{said[1:]}."
 
-    def _settled(self, task: board.TaskBoard) -> tuple[str, str]:
+    def _settled(self, task: schema.TaskBoard) -> tuple[str, str]:
         """Who is better than all others on a task ("" where nobody is), and half a sentence on that."""
         rows = [row for row in self.ranked if task.task in row.tasks]
         asked = f"on “{TASK_NAMES[task.task]}” with {task.n} samples"
@@ -70,7 +70,7 @@ class GroupView:
         """Tasks of the group."""
         return tuple(t.task for t in self.group.tasks)
 
-    def best_at(self, task: TaskName) -> tuple[board.Row, list[str]] | None:
+    def best_at(self, task: TaskName) -> tuple[schema.Row, list[str]] | None:
         """The first contestant of a task that looks at the cell, and those that cannot be told apart from
         it.
         """
@@ -87,7 +87,7 @@ class GroupView:
         ]
         return rows[0], equal
 
-    def best_closed(self, task: TaskName) -> board.Row | None:
+    def best_closed(self, task: TaskName) -> schema.Row | None:
         """The first contestant of a task made from the graph that looks at the cell and not into the graph."""
         if not any(t.task == task and t.made_from_graph for t in self.group.tasks):
             return None
@@ -95,18 +95,18 @@ class GroupView:
         rows = [r for r in rows if r.tasks[task].score.value is not None]
         return min(rows, key=lambda r: (-(r.tasks[task].score.value or 0.0), r.name), default=None)
 
-    def matrix(self, pairs: Sequence[board.Pair]) -> list[tuple[str, list[tuple[board.Pair | None, int]]]]:
+    def matrix(self, pairs: Sequence[schema.Pair]) -> list[tuple[str, list[tuple[schema.Pair | None, int]]]]:
         """Comparisons as rows of (pair, sign): sign 1 where the row is the pair's first, -1 its second, 0
         itself.
         """
-        found: dict[tuple[str, str], tuple[board.Pair | None, int]] = {}
+        found: dict[tuple[str, str], tuple[schema.Pair | None, int]] = {}
         for pair in pairs:
             found[pair.first, pair.second] = (pair, 1)
             found[pair.second, pair.first] = (pair, -1)
         names = [row.name for row in self.ranked if any(row.name in key for key in found)]
         return [(a, [found.get((a, b), (None, 0)) for b in names]) for a in names]
 
-    def shade(self, pair: board.Pair | None, sign: int) -> str:
+    def shade(self, pair: schema.Pair | None, sign: int) -> str:
         """Class of a matrix cell: direction and step of the difference, and whether it is significant."""
         if pair is None or pair.difference is None:
             return "self"
@@ -151,7 +151,7 @@ class GroupView:
         )
 
 
-def standing(row: board.Row) -> float | None:
+def standing(row: schema.Row) -> float | None:
     """Win rate times 100, or the mean score of the tasks taken."""
     if row.overall is not None and row.overall.value is not None:
         return 100 * row.overall.value
@@ -159,7 +159,7 @@ def standing(row: board.Row) -> float | None:
     return 100 * sum(values) / len(values) if values else None
 
 
-def cost_of(row: board.Row, priced: bool) -> float:
+def cost_of(row: schema.Row, priced: bool) -> float:
     """List price, or tokens where nobody has a price."""
     return (
         (row.cost.list_usd or 0.0)

@@ -1,13 +1,14 @@
-"""The run engine: inspect-ai, wrapped here and in `arena.runner.inspect_tasks`, nowhere else.
+"""The run engine, inspect-ai; only the ``inspect_*`` modules of this folder import it.
 
-What goes in are tasks and a model, what comes out are `Outcome`s. In between its sharp edges: logs are written
-as samples end and the crash buffer lies inside the run, so a killed run resumes; dead and half-written logs
-are told from finished ones; what it says about keys and packages becomes one line.
+Tasks and a model go in, `Outcome`s come out. Logs are written as samples end and the crash buffer lies inside the
+run, so a killed run resumes. Dead and damaged logs are told from finished ones. The engine's messages about keys and
+packages become one line.
 """
 
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from inspect_ai.log import EvalSample, list_eval_logs, read_eval_log, read_eval_
 from inspect_ai.model import GenerateConfig, Model, get_model
 
 from arena.contestants.resolve import Contestant
-from arena.runner import inspect_tasks as _registry
+from arena.runner.inspect_models import JudgeModel
+from arena.runner.inspect_tasks import NOTE
 from arena.types import Generate
 from vckg.base.errors import InputError
 
@@ -29,27 +31,26 @@ NAME = "inspect-ai"
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How models are asked; of `temperature`, `max_tokens` and `seed` the answers depend, the rest is
-    transport.
-    """
+    """Settings of calls: answers depend on `temperature`, `max_tokens` and `seed`; the rest is transport."""
 
     temperature: float = 0.0
     max_tokens: int = 2048
     seed: int | None = None
     connections: int = 10
     timeout_s: int = 300
+    """Seconds of one attempt, from the first byte sent to the last byte read; no retry begins later."""
     retries: int = 4
-    """Times a call is tried again after a dropped connection, a timeout or a busy server."""
+    """Retries of a call after a dropped connection, a timeout or a busy server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one sample came to."""
+    """Result of one sample."""
 
     id: str
     epoch: int
     facts: dict[str, Any]
-    """What the solver noted last; empty for a sample that failed."""
+    """Last note of the solver; empty for a sample that failed."""
     error: str
     """Why there is no reply; empty where there is one."""
 
@@ -89,6 +90,7 @@ def evaluate(tasks: list[Any], model: Model, log_dir: Path, sampling: Sampling) 
             max_connections=sampling.connections,
             max_retries=sampling.retries,
             timeout=sampling.timeout_s,
+            attempt_timeout=sampling.timeout_s,  # by the clock; `timeout` is looked at between attempts only
             temperature=sampling.temperature,
             max_tokens=sampling.max_tokens,
             seed=sampling.seed,
@@ -97,23 +99,28 @@ def evaluate(tasks: list[Any], model: Model, log_dir: Path, sampling: Sampling) 
 
 
 def newest_logs(log_dir: Path, names: set[str]) -> list[str]:
-    """Where the newest finished log of each task is, in the order of their names.
+    """Return where the newest finished log of each task is, in the order of their names.
 
-    After a kill the dead ``started`` logs stay in the folder, and recovering one leaves a copy; neither
-    counts.
+    After a kill the folder holds dead ``started`` logs, and recovering one leaves a copy; neither counts.
     """
     newest: dict[str, tuple[str, str]] = {}
     for info in list_eval_logs(str(log_dir)):
-        header = read_eval_log(info.name, header_only=True)
+        with _damage(info.name):
+            header = read_eval_log(info.name, header_only=True)
         if header.status in ("success", "error") and header.eval.task in names:
-            found = (header.stats.completed_at or header.eval.created, info.name)
-            newest[header.eval.task] = max(newest.get(header.eval.task, ("", "")), found)
+            entry = (header.stats.completed_at or header.eval.created, info.name)
+            newest[header.eval.task] = max(newest.get(header.eval.task, ("", "")), entry)
     return [name for _task, (_when, name) in sorted(newest.items())]
 
 
 def outcomes(log: str) -> Iterator[Outcome]:
-    """What each sample of a log came to, one sample in memory at a time: their transcripts are large."""
-    for sample in read_eval_log_samples(log, all_samples_required=False, resolve_attachments="full"):
+    """Yield the outcome of each sample of a log, one sample in memory at a time: transcripts are large."""
+    samples = read_eval_log_samples(log, all_samples_required=False, resolve_attachments="full")
+    while True:
+        with _damage(log):
+            sample = next(samples, None)
+        if sample is None:
+            return
         facts = _facts(sample)
         error = "" if facts else "the log holds no reply"
         if sample.error is not None:
@@ -122,31 +129,29 @@ def outcomes(log: str) -> Iterator[Outcome]:
 
 
 def task_of(log: str) -> str:
-    """Name of the task of a log."""
-    return str(read_eval_log(log, header_only=True).eval.task).removeprefix("arena/")
+    """Return the name of the task of a log."""
+    with _damage(log):
+        return str(read_eval_log(log, header_only=True).eval.task).removeprefix("arena/")
 
 
 def _facts(sample: EvalSample) -> dict[str, Any]:
-    """What the solver noted last; empty for a sample that failed."""
-    notes = [e.data for e in sample.events if e.event == "info" and e.source == _registry.NOTE]
+    """Return what the solver noted last; empty for a sample that failed."""
+    notes = [e.data for e in sample.events if e.event == "info" and e.source == NOTE]
     return dict(notes[-1]) if notes else {}
 
 
 def reason(message: str) -> str:
-    """What went wrong, without the request that the engine prints before it."""
+    """Return the cause of a failure, without the request that the engine prints before it."""
     last = message.replace("\\n", "\n").rsplit("\n\n", 1)[-1]
     return " ".join(last.split())[:500].replace("\\'", "'").strip("')\"\\") or "the engine gives no reason"
 
 
 def open_model(contestant: Contestant, sampling: Sampling) -> Model:
-    """The engine's model of a contestant; keys come from the environment and are not written anywhere."""
+    """Return the engine's model of a contestant; keys come from the environment and are written nowhere."""
     arguments: dict[str, Any] = dict(contestant.args)
     if contestant.base_url:
         _answers(contestant.base_url)
         arguments |= {"base_url": contestant.base_url, "api_key": os.environ.get("OPENAI_API_KEY") or "none"}
-        # A run is batch work: a server of one's own may put its readers first. It is no part of what was asked.
-        arguments |= {"config": GenerateConfig(extra_body={"service_tier": "flex"})}
-        arguments |= {"max_retries": 0}  # of the provider's own client, which would multiply ours
     with _engine_errors():
         return get_model(contestant.model, memoize=False, **arguments)
 
@@ -163,24 +168,27 @@ def _answers(base_url: str) -> None:
         return  # it speaks HTTP; whether it lists models or wants a key is for the first call to find out
     except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        raise InputError(f"{base_url}: no server answers ({reason}); start it, or mend --base-url") from None
+        raise InputError(
+            f"{base_url}: no server answers ({reason}); start it, or correct --base-url"
+        ) from None
 
 
 def open_generate(judge_model: Contestant, sampling: Sampling) -> Generate:
-    """A judge's model as a plain async function, outside any run."""
+    """Return a judge's model as an async function, outside any run."""
     model = open_model(judge_model, sampling)
     config = GenerateConfig(
         max_tokens=sampling.max_tokens,
         timeout=sampling.timeout_s,
+        attempt_timeout=sampling.timeout_s,
         max_retries=sampling.retries,
         max_connections=sampling.connections,
     )
-    return _registry.JudgeModel(lambda: model, config)
+    return JudgeModel(lambda: model, config)
 
 
 @contextmanager
 def _engine_errors() -> Iterator[None]:
-    """Turn what the engine says about keys, packages and names into one line."""
+    """Turn the engine's messages about keys, packages and names into one line."""
     from inspect_ai._util.error import PrerequisiteError
 
     try:
@@ -202,14 +210,28 @@ def _plain(text: str) -> str:
 def _whole_logs(log_dir: Path) -> None:
     """Refuse to go on over a log that cannot be read: resuming would ask its samples again."""
     for info in list_eval_logs(str(log_dir)):
-        path = Path(info.name.removeprefix("file://"))
-        try:
+        with _damage(info.name):
             read_eval_log(info.name, header_only=True)
-        except Exception as error:
-            raise InputError(
-                f"{path}: a half-written log ({type(error).__name__}: {error}); move it away and run the same "
-                "command again: the answers in other logs are kept, those in this one are asked again"
-            ) from error
+            with zipfile.ZipFile(_path_of(info.name)) as log:
+                if damaged := log.testzip():
+                    raise ValueError(f"{damaged} has another checksum")
+
+
+def _path_of(log: str) -> Path:
+    return Path(log.removeprefix("file://"))
+
+
+@contextmanager
+def _damage(log: str) -> Iterator[None]:
+    """Name the log that cannot be read; whatever its bytes raise in the engine is damage of that file."""
+    try:
+        yield
+    except Exception as error:
+        cause = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{_path_of(log)}: a half-written or damaged log ({type(error).__name__}: {cause}); move it away and run "
+            "the same command again: the answers in other logs are kept, those in this one are asked again"
+        ) from error
 
 
 @contextmanager

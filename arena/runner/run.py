@@ -1,9 +1,8 @@
-"""A run: puts samples to a contestant and answers to judges, and survives being killed.
+"""A run: put samples to a contestant, keep the answers, score them; survive being killed.
 
-A run is one folder; the same command in the same folder asks only what has no answer yet. Answers and
-judgements are two passes of one mechanism (a judgement is a sample whose model is the judge), so a run can be
-judged again later, by another judge, without asking the contestant. Deterministic scores are computed from the
-answers when the run is written out, never stored in the engine's logs.
+A run is one folder; the same command in the same folder asks only what has no answer yet. Judges are a second pass
+(`arena.runner.judge`), so a run can be judged again later without asking the contestant. Deterministic scores are
+computed from the answers when the run is written, never stored in the logs of the engine.
 """
 
 from __future__ import annotations
@@ -14,17 +13,15 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from arena import run_folder
 from arena.contestants.resolve import Contestant
-from arena.datasets import limited
-from arena.judging.judgements import Judgements, judgements_of, text_digest
-from arena.runner import inspect_tasks as _registry
-from arena.runner import run_folder as record
+from arena.runner import inspect_tasks
 from arena.runner.inspect_engine import (
     Outcome,
     Sampling,
@@ -34,10 +31,10 @@ from arena.runner.inspect_engine import (
     outcomes,
     task_of,
 )
+from arena.runner.questions import Questions, register_questions
 from arena.tasks import prompt_id, read_reply
 from arena.types import (
     Answer,
-    Run,
     RunManifest,
     Sample,
     Score,
@@ -55,7 +52,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One run as asked for."""
+    """One run as the user asks for it."""
 
     contestant: Contestant
     dataset: str
@@ -92,36 +89,36 @@ def run(plan: Plan, root: Path) -> Path:
     folder = root / run_name(manifest)
     model = open_model(plan.contestant, plan.sampling)  # before anything is written
     with locked(folder):
-        if (folder / record.MANIFEST).is_file():
-            known = record.read_manifest(folder)
+        if (folder / run_folder.MANIFEST).is_file():
+            known = run_folder.read_manifest(folder)
             manifest = replace(manifest, created=known.created, judges=known.judges)
         samples = [s for task in manifest.tasks for s in plan.samples[task]]
-        record.write_records(folder / record.SAMPLES, samples)
-        record.write_manifest(folder, manifest)
+        run_folder.write_records(folder / run_folder.SAMPLES, samples)
+        run_folder.write_manifest(folder, manifest)
         answers = _ask(plan, manifest, folder, samples, model)
         if all(answer.error for answer in answers):
             raise RunFailed(f"{folder}: no sample was answered; the first error: {answers[0].error}")
-        record.write_records(folder / record.ANSWERS, answers)
+        run_folder.write_records(folder / run_folder.ANSWERS, answers)
         write_scores(folder, plan.load_graph)
     return folder
 
 
 def _ask(plan: Plan, manifest: RunManifest, folder: Path, samples: list[Sample], model: Any) -> list[Answer]:
-    """Answers to all samples, by id and epoch; one task after the other, for what the engine keeps of one is large."""
+    """Return answers to all samples, by id and epoch; one task at a time, since the engine keeps much of each."""
     from gather.llm.cache import ReplyCache
 
     answers: list[Answer] = []
     with progress(f"asking {plan.contestant.name}", len(samples) * plan.epochs) as advance:
-        questions = _registry.Questions(
+        questions = Questions(
             {s.id: s for s in samples},
             plan.load_graph,
             fingerprint=canonical_json(manifest.model_args),
             cache=ReplyCache(plan.cache) if plan.cache else None,
             advance=advance,
         )
-        key = _registry.register_questions(questions)
+        key = register_questions(questions)
         for name in manifest.tasks:
-            task = getattr(_registry, name)(
+            task = inspect_tasks.TASK_MAKERS[name](
                 samples=key, evidence=plan.contestant.evidence, epochs=plan.epochs
             )
             logs = evaluate([task], model, folder / "logs" / "answers", plan.sampling)
@@ -129,124 +126,17 @@ def _ask(plan: Plan, manifest: RunManifest, folder: Path, samples: list[Sample],
     return sorted(answers, key=lambda a: (a.sample_id, a.epoch))
 
 
-def judge(
-    folder: Path,
-    judge_model: Contestant,
-    load_graph: Callable[[], Graph],
-    *,
-    compat: bool = False,
-    repeats: int = 1,
-    limit: int | None = None,
-    sampling: Sampling | None = None,
-) -> Path:
-    """Let a model judge every answer of a run that it has not judged yet; return the folder.
-
-    `repeats` ratings of one answer differ in the order of what is shown and are averaged. `limit` is the number of
-    samples a task whose answers are judged, drawn by the run's seed, so of every contestant the same ones.
-
-    Raises
-    ------
-    KnownError
-        As `run`.
-    """
-    from arena.judging.llm_judge import judge as judge_answer
-
-    sampling = replace(sampling or Sampling(), temperature=0.0)
-    with locked(folder):
-        run_ = record.read_run(folder)
-        drawn = _judged_samples(run_, limit)
-        answers = {judged_id(a): a for a in run_.answers if not a.error and a.sample_id in drawn}
-        graph = load_graph()
-
-        async def weigh(sample: Sample, answer: Answer, generate: Any) -> list[Score]:
-            return list(
-                await judge_answer(
-                    sample, answer, graph, generate, judge_id=judge_model.name, compat=compat, repeats=repeats
-                )
-            )
-
-        asked = _asked_of(judge_model, sampling, repeats, run_.manifest.tasks, compat)
-        with progress(f"{judge_model.name} judges", len(answers)) as advance:
-            _registry.register_verdicts(
-                _registry.Verdicts(run_.samples, answers, weigh, advance), folder.name
-            )
-            name = judge_model.slug + ("-compat" if compat else "")
-            logs = evaluate(
-                [_registry.judging(answers=folder.name, judge=name)],
-                open_model(judge_model, sampling),
-                folder / "logs" / "judges" / f"{name}--{asked}",
-                sampling,
-            )
-        came = [o for log in logs for o in outcomes(log) if o.id in answers]
-        if came and all(o.error for o in came):
-            raise RunFailed(f"{folder}: {judge_model.name} judged nothing; the first error: {came[0].error}")
-        known = Judgements(folder / "judgements", name, asked)
-        judge_id = known.judge_id(judge_model)
-        known.add(verdicts_of(came, answers, judge_id, compat=compat), answers)
-        judges = tuple(sorted({*run_.manifest.judges, judge_id}))
-        record.write_manifest(folder, replace(run_.manifest, judges=judges))
-        write_scores(folder, lambda: graph)
-    _refuse_unreadable(folder, judge_id, came, answers)
-    return folder
-
-
-def _refuse_unreadable(
-    folder: Path, judge_id: str, came: Sequence[Outcome], answers: Mapping[str, Answer]
-) -> None:
-    """Raise where a judge was asked and not one of its replies could be read."""
-    asked = [o for o in came if answers[o.id].parsed is not None and not o.error]
-    totals = [s for o in asked for s in o.facts["scores"] if s["dimension"] == "total"]
-    if totals and all(total["value"] is None for total in totals):
-        raise RunFailed(
-            f"{folder}: no reply of {judge_id} to {len(totals)} answers could be read as a verdict "
-            f"({totals[0]['reason']}); all of them stay unscored: try another judge, or more --judge-max-tokens"
-        )
-
-
-def _judged_samples(run_: Run, limit: int | None) -> set[str]:
-    if limit is None:
-        return set(run_.samples)
-    by_task: dict[TaskName, list[Sample]] = {}
-    for sample in run_.samples.values():
-        by_task.setdefault(sample.task, []).append(sample)
-    return {s.id for samples in by_task.values() for s in limited(samples, run_.manifest.seed, limit)}
-
-
-def _asked_of(
-    judge_model: Contestant, sampling: Sampling, repeats: int, tasks: Sequence[TaskName], compat: bool
-) -> str:
-    """Digest of what verdicts depend on beside the answer; other prompts or limits are another asking."""
-    from arena.judging.rubric import RUBRICS, verdict_schema
-    from vckg.base.prompts import load_prompt
-
-    forms = [f"sc-arena-{task}" for task in tasks] if compat else ["rubric"]
-    parts = {
-        "model": [judge_model.model, judge_model.args, judge_model.base_url],
-        "prompts": [load_prompt(f"arena/judge-{name}").id for name in ("system", "repair", *forms)],
-        "rubric": []
-        if compat
-        else [[asdict(d) for d in RUBRICS[t]] + [verdict_schema(t, {})] for t in tasks],
-        "max_tokens": sampling.max_tokens,
-        "repeats": repeats,
-    }
-    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:8]
-
-
-def judged_id(answer: Answer) -> str:
-    """Id of an answer for its judges; it holds the text's hash, so another answer is another thing to judge."""
-    return f"{answer.sample_id}#{answer.epoch}@{text_digest(answer)}"
-
-
 def write_scores(folder: Path, load_graph: Callable[[], Graph]) -> None:
     """Compute the deterministic scores of a run's answers and write them with those of its judges."""
-    record.write_records(folder / record.SCORES, _scores_of(folder, load_graph()))
+    run_folder.write_records(folder / run_folder.SCORES, _scores_of(folder, load_graph()))
 
 
 def _scores_of(folder: Path, graph: Graph) -> Iterator[Score]:
     from arena.judging.graph_judge import knowledge_scores
+    from arena.judging.judgements import judgements_of
     from arena.scoring.metrics import score
 
-    run_ = record.read_answers(folder)
+    run_ = run_folder.read_answers(folder)
     for answer in run_.answers:
         sample = run_.samples[answer.sample_id]
         yield from score(sample, answer, graph)
@@ -262,7 +152,7 @@ def check_graph(folder: Path, graph: Graph) -> None:
     InputError
         The hashes differ.
     """
-    made_with = record.read_manifest(folder).graph_hash
+    made_with = run_folder.read_manifest(folder).graph_hash
     if made_with != graph.content_hash:
         raise InputError(
             f"{folder}: made with graph {made_with[:12]}, this one is {graph.content_hash[:12]}; name that graph with "
@@ -272,7 +162,7 @@ def check_graph(folder: Path, graph: Graph) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a run's folder alone; the lock dies with the process."""
+    """Hold the lock of a run's folder; it ends with the process."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w", encoding="utf-8") as handle:
         try:
@@ -282,27 +172,27 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-# ---- what comes out of the logs ---------------------------------------------------------------------------
+# ---- from logs to answers ----------------------------------------------------------------------------------
 
 
 def answers_of(logs: Sequence[str], manifest: RunManifest) -> list[Answer]:
-    """Answers of a run in the order of sample id and epoch."""
+    """Return the answers of a run in the order of sample id and epoch."""
     prices = manifest.model_args.get("prices")
-    found = []
+    answers = []
     for log in logs:
-        task: TaskName = task_of(log)  # type: ignore[assignment]
-        found += [_answer(outcome, task, manifest.contestant, prices) for outcome in outcomes(log)]
-    return sorted(found, key=lambda a: (a.sample_id, a.epoch))
+        task: TaskName = task_of(log)
+        answers += [_answer(outcome, task, manifest.contestant, prices) for outcome in outcomes(log)]
+    return sorted(answers, key=lambda a: (a.sample_id, a.epoch))
 
 
-def _answer(came: Outcome, task: TaskName, contestant: str, prices: Sequence[float] | None) -> Answer:
-    facts = came.facts
+def _answer(outcome: Outcome, task: TaskName, contestant: str, prices: Sequence[float] | None) -> Answer:
+    facts = outcome.facts
     text = str(facts.get("text", ""))
-    parsed, refused = (None, False) if came.error else read_reply(task, text)
+    parsed, refused = (None, False) if outcome.error else read_reply(task, text)
     tokens_in, tokens_out = facts.get("tokens", (0, 0))
     cost = None if prices is None else (tokens_in * prices[0] + tokens_out * prices[1]) / 1e6
     return Answer(
-        sample_id=came.id,
+        sample_id=outcome.id,
         contestant=contestant,
         task=task,
         text=text,
@@ -311,40 +201,18 @@ def _answer(came: Outcome, task: TaskName, contestant: str, prices: Sequence[flo
         refused=refused or (parsed is None and facts.get("stopped") == "content_filter"),
         usage=Usage(tokens_in, tokens_out, cached=bool(facts.get("cached")), cost_usd=cost),
         latency_s=float(facts.get("latency_s", 0.0)),
-        epoch=came.epoch,
+        epoch=outcome.epoch,
         model=str(facts.get("model", "")),
-        error=came.error,
+        error=outcome.error,
         prompt=str(facts.get("prompt", "")),
     )
-
-
-def verdicts_of(
-    outcomes_: Sequence[Outcome], answers: Mapping[str, Answer], judge_id: str, *, compat: bool
-) -> Iterator[Score]:
-    """Scores of one judge, in the order of the answers; an answer it could not be asked about is unscored."""
-    for came in sorted(outcomes_, key=lambda o: o.id):
-        answer = answers[came.id]
-        if not came.error:
-            scorer = f"{judge_id}:sc-arena" if compat else judge_id
-            yield from (Score(**{**value, "scorer": scorer}) for value in came.facts["scores"])
-        else:
-            yield Score(
-                answer.sample_id,
-                answer.contestant,
-                answer.task,
-                scorer=f"{judge_id}:sc-arena" if compat else judge_id,
-                dimension="total",
-                value=None,
-                reason=f"the judge did not reply: {came.error}",
-                epoch=answer.epoch,
-            )
 
 
 # ---- what identifies a run --------------------------------------------------------------------------------
 
 
 def make_manifest(plan: Plan) -> RunManifest:
-    """The manifest of a plan."""
+    """Return the manifest of a plan."""
     contestant, sampling = plan.contestant, plan.sampling
     tasks = tuple(task for task in contestant.tasks if plan.samples.get(task))
     return RunManifest(
@@ -378,9 +246,7 @@ def make_manifest(plan: Plan) -> RunManifest:
 
 
 def run_name(manifest: RunManifest) -> str:
-    """Folder of a run: the contestant and what its answers depend on, so that the same command finds it
-    again.
-    """
+    """Return the folder of a run: the contestant and a digest of what its answers depend on."""
     parts: dict[str, Any] = {
         "samples": dict(manifest.samples_sha256),
         "prompts": dict(manifest.prompts),
@@ -394,12 +260,10 @@ def run_name(manifest: RunManifest) -> str:
 
 
 def git_sha() -> str:
-    """The commit of the checkout this package runs from; empty in an installed wheel."""
+    """Return the commit of this checkout; empty in an installed wheel."""
     git = shutil.which("git")
     root = Path(__file__).parents[2]
     if git is None or not (root / ".git").exists():
         return ""
-    found = subprocess.run(
-        [git, "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return found.stdout.strip()
+    asked = [git, "-C", str(root), "rev-parse", "HEAD"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()

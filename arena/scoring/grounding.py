@@ -51,8 +51,8 @@ class Named(NamedTuple):
     name: str
     curie: str | None
     how: str
-    """``label``, ``exact_synonym`` ... of `vckg.graph.grounding`, or ``brackets``, ``spelling``, ``mention``, ``common``
-    (the names' several meanings share this type), ``unknown``."""
+    """``label``, ``exact_synonym`` ... of `vckg.graph.grounding`, ``brackets``, ``spelling``, ``mention``, ``common``
+    (the most specific type above several meanings), or ``unknown``."""
 
 
 class Names:

@@ -29,16 +29,17 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from scipy import stats
 
-from arena.scoring import wording
+from arena.scoring import rankings, wording
 from arena.scoring.grounding import Named, Names, names_of
+from arena.tasks import OWN, TASK_TABLE
+from arena.tasks.task import Scoring
 from arena.types import Answer, Sample, Score, TaskName
-from gather.metrics import labels as evaluate
+from gather.metrics import labels
 from vckg.graph.graph import Graph
 from vckg.graph.name_keys import label_key
 
@@ -50,6 +51,7 @@ HEADLINE: Final[Mapping[TaskName, str]] = {
     "generation": "fidelity",
     "perturbation": "direction_accuracy",
     "qa": "claim_coverage",
+    **{task: own.dimensions[0] for task, own in OWN.items()},
 }
 """The dimension of each task that the leaderboard ranks by."""
 
@@ -82,15 +84,17 @@ def score(sample: Sample, answer: Answer, graph: Graph) -> list[Score]:
 def gold_answer(sample: Sample) -> dict[str, Any]:
     """The parsed form of a perfect answer: 1 in every dimension that applies."""
     gold = sample.gold
-    perfect: dict[TaskName, Callable[[], dict[str, Any]]] = {
-        "annotation": lambda: {"cell_type": gold["cell_type"]},
+    if sample.task == "generation":
+        return {"genes": list((gold["sentences"] or [gold["markers"]])[0])}
+    if sample.task == "captioning":
         # A definition describes the type without naming it first; a caption has to say which type it is.
-        "captioning": lambda: {"caption": f"{gold['cell_type']}: {gold['caption']}"},
-        "generation": lambda: {"genes": list((gold["sentences"] or [gold["markers"]])[0])},
-        "perturbation": lambda: {key: list(gold[key]) for key in ("up", "down", "sentence")},
-        "qa": lambda: {"answer": gold["answer"]},
-    }
-    return perfect[sample.task]()
+        return {"caption": f"{gold['cell_type']}: {gold['caption']}"}
+    return TASK_TABLE[sample.task].perfect(sample)
+
+
+def mean_of(values: Sequence[float]) -> float | None:
+    """Return the mean, the same to the last digit in any order; None of no values."""
+    return math.fsum(values) / len(values) if values else None
 
 
 def _constant(sample: Sample, value: float | None) -> Values:
@@ -115,7 +119,7 @@ def _label_values(sample: Sample, predicted: str | None, names: Names) -> tuple[
     truth = names.truth(sample)
     if truth is None:
         return _constant(sample, None), "the reference is not in the graph's Cell Ontology"
-    label = evaluate.score_label(names.ontology, predicted, truth)
+    label = labels.score_label(names.ontology, predicted, truth)
     values: Values = {
         "exact": label.exact,
         "related": label.related,
@@ -148,8 +152,6 @@ def captioning(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, st
 
 # ---- generation -------------------------------------------------------------------------------------------
 
-PERSISTENCE: Final = 0.98
-"""Rank-biased overlap's p: the first 50 ranks carry 86 % of the weight."""
 RANDOM_LISTS: Final = 5
 
 
@@ -199,44 +201,16 @@ def _marker_recall(
 def _overlap(item: str, listed: Sequence[str], references: Sequence[Sequence[str]], names: Names) -> Values:
     if not references:
         return {"rbo": None, "rbo_above_random": None}
-    overlap = max(rank_biased_overlap(listed, r) for r in references)
+    overlap = max(rankings.rank_biased_overlap(listed, r) for r in references)
     rng = np.random.default_rng(_seed(item))
     size = max(map(len, references))
     draws = [names.random_genes(size, rng) for _ in range(RANDOM_LISTS)]
-    chance = float(np.mean([max(rank_biased_overlap(d, r) for r in references) for d in draws]))
-    return {"rbo": overlap, "rbo_above_random": max(0.0, evaluate.adjusted(overlap, chance))}
+    chance = float(np.mean([max(rankings.rank_biased_overlap(d, r) for r in references) for d in draws]))
+    return {"rbo": overlap, "rbo_above_random": max(0.0, labels.adjusted(overlap, chance))}
 
 
 def _seed(item: str) -> int:
     return int.from_bytes(hashlib.sha256(item.encode()).digest()[:8], "big")
-
-
-def rank_biased_overlap(first: Sequence[str], second: Sequence[str], p: float = PERSISTENCE) -> float:
-    """Extrapolated rank-biased overlap of two rankings of distinct items, which may differ in length.
-
-    Equation 32 of Webber, Moffat and Zobel (ACM TOIS 2010): 1 for equal lists, 0 for disjoint ones.
-    """
-    short, long = sorted((first, second), key=len)
-    s, n = len(short), len(long)
-    if s == 0:
-        return 0.0
-    in_short: set[str] = set()
-    in_long: set[str] = set()
-    common = np.zeros(n + 1)
-    for depth in range(1, n + 1):
-        one, other = long[depth - 1], short[depth - 1] if depth <= s else None
-        shared = one == other or (one in in_short) + (other in in_long)
-        common[depth] = common[depth - 1] + shared
-        in_long.add(one)
-        if other is not None:
-            in_short.add(other)
-    depths = np.arange(1, n + 1)
-    decay = p**depths
-    seen = (common[1:] / depths * decay).sum()
-    beyond = depths[s:]
-    unseen = (common[s] * (beyond - s) / (s * beyond) * decay[s:]).sum()
-    tail = ((common[n] - common[s]) / n + common[s] / s) * p**n
-    return float(min(1.0, (1 - p) / p * (seen + unseen) + tail))
 
 
 # ---- perturbation -----------------------------------------------------------------------------------------
@@ -295,33 +269,9 @@ def _sentence_values(sample: Sample, sentence: Sequence[str]) -> Values:
     if not (control and outcome):
         return {"delta_correlation": None, "sentence_jaccard": None}
     return {
-        "delta_correlation": delta_correlation(control, outcome, sentence) if sentence else 0.0,
-        "sentence_jaccard": jaccard(sentence, outcome),
+        "delta_correlation": rankings.delta_correlation(control, outcome, sentence) if sentence else 0.0,
+        "sentence_jaccard": rankings.jaccard(sentence, outcome),
     }
-
-
-def jaccard(first: Iterable[str], second: Iterable[str]) -> float:
-    """Shared share of two gene sets."""
-    a, b = set(first), set(second)
-    return len(a & b) / len(a | b) if a | b else 1.0
-
-
-def delta_correlation(control: Sequence[str], outcome: Sequence[str], sentence: Sequence[str]) -> float:
-    """Spearman correlation of predicted with measured rank changes against the control, over all genes seen.
-
-    A gene a sentence lacks stands just below its last rank. No predicted change at all is 0.
-    """
-    genes = sorted({*control, *outcome, *sentence})
-    before, after, predicted = (_ranks(genes, ranked) for ranked in (control, outcome, sentence))
-    measured, expected = after - before, predicted - before
-    if not (np.ptp(measured) and np.ptp(expected)):
-        return 0.0
-    return float(stats.spearmanr(measured, expected).statistic)
-
-
-def _ranks(genes: Sequence[str], ranked: Sequence[str]) -> np.ndarray[Any, Any]:
-    place = {gene: i for i, gene in reversed(list(enumerate(ranked)))}
-    return np.array([place.get(gene, len(ranked)) for gene in genes], dtype=float)
 
 
 # ---- question answering -----------------------------------------------------------------------------------
@@ -383,11 +333,20 @@ def _unasked(words: Sequence[str], asked: set[str]) -> list[str]:
     return [word for word in words if word not in asked]
 
 
-def _contradicted(claim: str, words: Sequence[str], said: Sequence[str]) -> bool:
-    """Whether the sentence nearest to a claim excludes it."""
-    nearest = max(said, key=lambda s: wording.common_in_order(words, listed_words(s)), default="")
-    near = wording.common_in_order(words, listed_words(nearest)) if nearest else 0
-    return near > 0 and wording.contradicts(claim, nearest)
+def _contradicted(claim: str, words: Sequence[str], sentences: Sequence[str]) -> bool:
+    """Tell whether the sentence nearest to a claim excludes it.
+
+    A sentence is near where it holds a word of the claim beyond the question, or most of all its words in their order.
+    """
+    every = listed_words(claim)
+    nearest = max(
+        sentences,
+        key=lambda s: [wording.common_in_order(wanted, listed_words(s)) for wanted in (words, every)],
+        default="",
+    )
+    read = listed_words(nearest)
+    near = wording.common_in_order(words, read) or 2 * wording.common_in_order(every, read) > len(every)
+    return bool(near) and wording.contradicts(claim, nearest)
 
 
 def listed_words(text: str) -> list[str]:
@@ -414,12 +373,19 @@ def token_f1(answer: set[str], reference: set[str]) -> float:
 
 
 Measure = Callable[[Sample, Parsed, Names], tuple[Values, str]]
+
+
+def _measured_by(own: Scoring) -> Measure:
+    return lambda sample, parsed, _names: (own.measure(sample, parsed), "")
+
+
 MEASURES: Final[Mapping[TaskName, Measure]] = {
     "annotation": annotation,
     "captioning": captioning,
     "generation": generation,
     "perturbation": perturbation,
     "qa": qa,
+    **{task: _measured_by(own) for task, own in OWN.items()},
 }
 DIMENSIONS: Final[Mapping[TaskName, tuple[str, ...]]] = {
     "annotation": ("exact", "related", "partial", "lineage", "hierarchical_f1", "lin"),
@@ -435,5 +401,6 @@ DIMENSIONS: Final[Mapping[TaskName, tuple[str, ...]]] = {
     ),
     "perturbation": ("direction_accuracy", "macro_f1", "mcc", "delta_correlation", "sentence_jaccard"),
     "qa": ("claim_coverage", "claims_covered", "rouge_l", "consistency"),
+    **{task: own.dimensions for task, own in OWN.items()},
 }
 """All dimensions of each task, in the order they are printed."""

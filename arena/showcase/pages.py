@@ -20,9 +20,9 @@ from arena.leaderboard.labels import KIND_NAMES, hundred, rank_text, span
 from arena.leaderboard.schema import Group, Leaderboard
 from arena.report.figures import bar
 from arena.report.view import GroupView
-from arena.runner.run_folder import write_atomic
 from arena.showcase.steps import Row
 from vckg.base import html as pages
+from vckg.base.atomic import write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 _PREFIX = "vckg_serve_"
@@ -85,8 +85,8 @@ def write_pages(folder: Path, profile: str, names: Sequence[str], rows: Sequence
     of_this_graph = [g for g in leaderboard.groups if g.graph_hash == graph["content_hash"]]
     group = max(of_this_graph, key=lambda g: len(g.rows))
     facts = {"machine": machine(), "vckg": version("vckg"), "steps": [asdict(row) for row in rows]}
-    write_atomic(folder / "steps.json", json.dumps(facts, indent=1) + "\n")
-    write_atomic(folder / "steps.md", f"{machine()}\n\n{markdown(rows)}\n")
+    write_text(folder / "steps.json", json.dumps(facts, indent=1) + "\n")
+    write_text(folder / "steps.md", f"{machine()}\n\n{markdown(rows)}\n")
     pages.write(folder / "serving.html", serving(folder, counters, load))
     index = folder / "index.html"
     pages.write(

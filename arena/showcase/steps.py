@@ -26,7 +26,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
-from arena.runner.run_folder import write_atomic
+from vckg.base.atomic import write_text
 from vckg.base.console import err
 from vckg.base.errors import KnownError
 from vckg.base.lock import locked
@@ -40,8 +40,8 @@ PACKAGES = {
     "arena": ("vckg", "gather", "arena"),
     "vckg-serve": ("serve",),
 }
-#: Modules that draw the showcase itself; nothing that a step makes depends on them.
-_OWN = "showcase"
+#: Folder that draws the showcase itself; no product of a step depends on it.
+_OWN = Path(__file__).parent
 HEARTBEAT_S = 30
 START_S = 300
 """Seconds the server may take to read its model."""
@@ -133,7 +133,7 @@ class Server:
     def note(self) -> None:
         """Keep the counters of this server's life so far."""
         if self._process is not None and (found := self.counters()):
-            write_atomic(
+            write_text(
                 self.folder / f"counters-{self._process.pid}-{self._begun}.json", json.dumps(found, indent=1)
             )
 
@@ -166,7 +166,7 @@ class Server:
         if not kept.is_file():
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
-                write_atomic(kept, f"{free.getsockname()[1]}\n")
+                write_text(kept, f"{free.getsockname()[1]}\n")
         return int(kept.read_text(encoding="ascii"))
 
     def _start(self) -> None:
@@ -265,7 +265,7 @@ class Story:
         return found
 
     def _stamp(self, name: str, digest: str, row: Row) -> None:
-        write_atomic(self._stamp_path(name), json.dumps({"digest": digest, "row": asdict(row)}, indent=1))
+        write_text(self._stamp_path(name), json.dumps({"digest": digest, "row": asdict(row)}, indent=1))
 
     def _stamp_path(self, name: str) -> Path:
         return self.folder / "stamps" / f"{name}.json"
@@ -364,7 +364,7 @@ def _code(packages: tuple[str, ...]) -> str:
     folders += [resource("data"), resource("prompts")]
     digest = hashlib.sha256(version("vckg").encode())
     for path in sorted({p for f in folders for p in f.rglob("*") if p.suffix in _MADE_OF}):
-        if not path.name.startswith(_OWN):
+        if _OWN not in path.parents:
             digest.update(path.read_bytes())
     return digest.hexdigest()
 

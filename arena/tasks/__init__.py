@@ -1,33 +1,49 @@
-"""The five tasks: the prompt of a sample and the answer of a reply.
+"""The tasks: the five of SC-Arena, and every further one with a file in this folder or an entry point.
 
-``TASK_TABLE`` maps a name to its `Task`; `read_reply` binds a reply to it.
+A task is one `Task`, bound to the name ``TASK`` of its module. Modules of this folder are found by themselves;
+packages name theirs under the entry point group ``vckg.arena_tasks``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+import pkgutil
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Final
 
 from arena.tasks import annotation, captioning, generation, perturbation, qa
-from arena.tasks.answers import is_refusal, without_thinking
-from arena.tasks.task import Task
-from arena.types import TASKS, Sample, TaskName
+from arena.tasks.reply import is_refusal, without_thinking
+from arena.tasks.task import Scoring, Task
+from arena.types import Sample, TaskName
 from vckg.base.errors import InputError, did_you_mean
 from vckg.base.prompts import load_prompt
 
-__all__ = ["TASK_TABLE", "Task", "parse_tasks", "prompt_id", "read_reply", "render"]
+__all__ = ["OWN", "TASKS", "TASK_TABLE", "Task", "parse_tasks", "prompt_id", "read_reply", "render"]
 
-TASK_TABLE: Mapping[TaskName, Task] = {
-    "annotation": annotation.TASK,
-    "captioning": captioning.TASK,
-    "generation": generation.TASK,
-    "perturbation": perturbation.TASK,
-    "qa": qa.TASK,
-}
+GROUP: Final = "vckg.arena_tasks"
+_FIVE = (annotation.TASK, captioning.TASK, generation.TASK, perturbation.TASK, qa.TASK)
+_HELPERS = ("reply", "samples", "task")
+
+
+def _further() -> Iterator[Task]:
+    """Yield the tasks beyond the five: of this folder by name, then of other packages."""
+    known = {task.name for task in _FIVE}
+    for module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
+        if module not in known and module not in _HELPERS:
+            yield import_module(f"{__name__}.{module}").TASK
+    for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
+        yield entry.load()
+
+
+TASK_TABLE: Final[Mapping[TaskName, Task]] = {task.name: task for task in (*_FIVE, *_further())}
+TASKS: Final[tuple[TaskName, ...]] = tuple(TASK_TABLE)
+OWN: Final[Mapping[TaskName, Scoring]] = {name: task.own for name, task in TASK_TABLE.items() if task.own}
+"""Scoring of the tasks beyond the five."""
 
 
 def parse_tasks(names: Iterable[str]) -> tuple[TaskName, ...]:
-    """Tasks by name, in their usual order; ``all`` stands for the five.
+    """Return tasks by name, in their usual order; ``all`` stands for every task.
 
     Raises
     ------
@@ -43,17 +59,17 @@ def parse_tasks(names: Iterable[str]) -> tuple[TaskName, ...]:
 
 
 def prompt_id(task: TaskName) -> str:
-    """Ids of all prompts a task may use, joined by ``+``."""
+    """Return the ids of all prompts of a task, joined by ``+``."""
     return "+".join(load_prompt(name).id for name in TASK_TABLE[task].prompts)
 
 
 def render(sample: Sample) -> str:
-    """The prompt of a sample."""
+    """Return the prompt of a sample."""
     return load_prompt(TASK_TABLE[sample.task].prompt_of(sample)).render(**sample.variables)
 
 
 def read_reply(task: TaskName, text: str) -> tuple[dict[str, Any] | None, bool]:
-    """Bind a reply: what it answers (None where nothing can be bound), and whether it is a refusal."""
+    """Return the bound answer of a reply (None where there is none), and whether the reply is a refusal."""
     final = without_thinking(text)
     parsed = TASK_TABLE[task].parse(final)
     return parsed, parsed is None and is_refusal(final)

@@ -8,10 +8,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from arena.tasks.answers import last_tagged
-from arena.tasks.task import Task
+from arena.datasets import virtual_cell
+from arena.tasks.reply import last_tagged
+from arena.tasks.task import Shape, Task, cell_of, top_genes
+from arena.types import Sample
 
 _PLACEHOLDERS = {"name of the cell type"}
+
+
+class Fields(Shape):
+    """What a sample shows: ranked genes of one cell."""
+
+    genes: list[str]
+    tissue: str
+    species: str
+
+
+class Gold(Shape):
+    """The cell's type."""
+
+    cell_type: str
+    cl_id: str
+
+
+class Parsed(Shape):
+    """The type that an answer names."""
+
+    cell_type: str
 
 
 def parse(text: str) -> dict[str, Any] | None:
@@ -25,11 +48,26 @@ def wrap(answer: dict[str, Any]) -> str:
     return f"[Predicted_Cell_Type: {answer['cell_type']}]"
 
 
+def question(sample: Sample) -> str:
+    """Return the question as a judge reads it."""
+    cell = cell_of(sample) or "origin unknown"
+    return f"Name the type of a cell ({cell}) from its highest genes: {top_genes(sample)}"
+
+
 TASK = Task(
     name="annotation",
     title="name the cell type of a ranked gene list",
+    label="Name the cell",
+    asks="Given a cell's genes by expression, which cell type is it?",
+    view=virtual_cell.annotation,
     prompts=("arena/annotation",),
     prompt_of=lambda _sample: "arena/annotation",
     parse=parse,
     wrap=wrap,
+    fields=Fields,
+    gold=Gold,
+    answer=Parsed,
+    question=question,
+    reference=lambda sample: f"{sample.gold['cell_type']} ({sample.gold['cl_id']})",
+    shown=lambda answer: str(answer["cell_type"]),
 )

@@ -8,10 +8,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from arena.tasks.answers import last_tagged
-from arena.tasks.task import Task
+from arena.datasets import virtual_cell
+from arena.tasks import annotation
+from arena.tasks.reply import last_tagged
+from arena.tasks.task import Shape, Task, cell_of, top_genes
+from arena.types import Sample
 
 _PLACEHOLDERS = {"the description"}
+
+
+class Gold(annotation.Gold):
+    """The cell's type and its description."""
+
+    caption: str
+
+
+class Parsed(Shape):
+    """The description that an answer gives."""
+
+    caption: str
 
 
 def parse(text: str) -> dict[str, Any] | None:
@@ -25,11 +40,27 @@ def wrap(answer: dict[str, Any]) -> str:
     return f"[Captioning: {answer['caption']}]"
 
 
+def question(sample: Sample) -> str:
+    """Return the question as a judge reads it."""
+    return (
+        f"Describe a cell ({cell_of(sample) or 'origin unknown'}) from its highest genes: {top_genes(sample)}"
+    )
+
+
 TASK = Task(
     name="captioning",
     title="describe a cell from its ranked genes",
+    label="Describe the cell",
+    asks="Given a cell's genes by expression, what is it and what does it do?",
+    view=virtual_cell.captioning,
     prompts=("arena/captioning",),
     prompt_of=lambda _sample: "arena/captioning",
     parse=parse,
     wrap=wrap,
+    fields=annotation.Fields,
+    gold=Gold,
+    answer=Parsed,
+    question=question,
+    reference=lambda sample: f"{annotation.TASK.reference(sample)}: {sample.gold['caption']}",
+    shown=lambda answer: str(answer["caption"]),
 )

@@ -8,10 +8,37 @@ from __future__ import annotations
 
 from typing import Any
 
-from arena.tasks.answers import gene_list, last_tagged
-from arena.tasks.task import Task
+from arena.datasets import virtual_cell
+from arena.tasks import annotation
+from arena.tasks.reply import gene_list, last_tagged
+from arena.tasks.task import Shape, Task, cell_of
+from arena.types import Sample
 
 _PLACEHOLDERS = {"gene1, gene2, ..."}
+
+
+class Fields(Shape):
+    """A named cell type and the number of genes to write."""
+
+    cell_type: str
+    cl_id: str
+    description: str
+    tissue: str
+    species: str
+    length: int
+
+
+class Gold(annotation.Gold):
+    """Marker genes of the type, and ranked genes of real cells of it ([] where none is known)."""
+
+    markers: list[str]
+    sentences: list[list[str]]
+
+
+class Parsed(Shape):
+    """Genes of an answer, highest first."""
+
+    genes: list[str]
 
 
 def parse(text: str) -> dict[str, Any] | None:
@@ -26,11 +53,34 @@ def wrap(answer: dict[str, Any]) -> str:
     return f"[Cell_Sentence: {', '.join(answer['genes'])}]"
 
 
+def question(sample: Sample) -> str:
+    """Return the question as a judge reads it."""
+    cell = f" ({cell_of(sample)})" if cell_of(sample) else ""
+    kind, length = sample.fields["cell_type"], sample.fields["length"]
+    return f"List {length} genes by descending expression of a {kind}{cell}."
+
+
+def reference(sample: Sample) -> str:
+    """Return markers and a real cell, as far as they are known."""
+    markers = ", ".join(sample.gold["markers"][:60]) or "none known"
+    cell = " ".join((sample.gold["sentences"] or [[]])[0][:200]) or "none at hand"
+    return f"{annotation.TASK.reference(sample)}. Markers: {markers}. A real cell: {cell}"
+
+
 TASK = Task(
     name="generation",
     title="write the ranked genes of a named cell type",
+    label="Write its genes",
+    asks="Given a cell type, which genes does it express, highest first?",
+    view=virtual_cell.generation,
     prompts=("arena/generation",),
     prompt_of=lambda _sample: "arena/generation",
     parse=parse,
     wrap=wrap,
+    fields=Fields,
+    gold=Gold,
+    answer=Parsed,
+    question=question,
+    reference=reference,
+    shown=lambda answer: ", ".join(map(str, answer["genes"])),
 )

@@ -8,10 +8,35 @@ from __future__ import annotations
 
 from typing import Any
 
-from arena.tasks.answers import last_tagged
-from arena.tasks.task import Task
+from arena.datasets import virtual_cell
+from arena.tasks.reply import last_tagged
+from arena.tasks.task import Shape, Task
 
 _PLACEHOLDERS = {"the answer"}
+
+
+class Fields(Shape):
+    """The question, and the paper that answers it."""
+
+    question: str
+    kind: str
+    title: str
+    abstract: str
+    passage: str
+    publications: list[str]
+
+
+class Gold(Shape):
+    """The reference answer and the claims it makes."""
+
+    answer: str
+    claims: list[str]
+
+
+class Parsed(Shape):
+    """The answer in the words of the reply."""
+
+    answer: str
 
 
 def parse(text: str) -> dict[str, Any] | None:
@@ -28,8 +53,17 @@ def wrap(answer: dict[str, Any]) -> str:
 TASK = Task(
     name="qa",
     title="answer a question that a paper or a sourced edge settles",
+    label="Answer questions",
+    asks="What does the literature, or a sourced fact, say?",
+    view=virtual_cell.qa,
     prompts=("arena/qa",),
     prompt_of=lambda _sample: "arena/qa",
     parse=parse,
     wrap=wrap,
+    fields=Fields,
+    gold=Gold,
+    answer=Parsed,
+    question=lambda sample: str(sample.fields["question"]),
+    reference=lambda sample: str(sample.gold["answer"]),
+    shown=lambda answer: str(answer["answer"]),
 )

@@ -31,13 +31,16 @@ def median_ms(run: Callable[[], object], device: str, *, budget_s: float = 0.3, 
     run()
     torch.cuda.synchronize()
     repeats = int(min(most, max(5, budget_s / max(time.perf_counter() - at, 1e-5))))
-    events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats)]
+    events = [
+        [torch.cuda.Event(enable_timing=True) for _ in range(2)]  # type: ignore[no-untyped-call]
+        for _ in range(repeats)
+    ]
     for begin, end in events:
         begin.record()
         run()
         end.record()
     torch.cuda.synchronize()
-    return statistics.median(begin.elapsed_time(end) for begin, end in events)
+    return float(statistics.median(begin.elapsed_time(end) for begin, end in events))
 
 
 def run(chosen: argparse.Namespace, record: Record, until: float) -> None:

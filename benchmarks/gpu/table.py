@@ -77,7 +77,9 @@ def measure(
     for engine in (course.plain, *course.engines.values()):
         course.answer(engine, prompts[-2:])  # kernels are loaded and compiled before anything is timed
     group, turn, began = batch if batch == 1 else 2 * batch, 0, time.time()
-    longest = 0.0
+    longest = (
+        0.0 if chosen.device == "cuda" else float("inf")
+    )  # a second group would say nothing more on the CPU
     # Prompts are taken again from the start when they run out: a prompt's answer is the same, its time is not.
     while turn * group < len(prompts) and (not turn or time.time() + longest < until):
         at = time.time()

@@ -24,9 +24,30 @@ def tokenizer() -> Any:
     return fast
 
 
+def shapes(config: Any) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a Llama's tensors."""
+    h, inner = config.hidden_size, config.intermediate_size
+    kv = h * config.num_key_value_heads // config.num_attention_heads
+    layer = {
+        "self_attn.q_proj": (h, h),
+        "self_attn.k_proj": (kv, h),
+        "self_attn.v_proj": (kv, h),
+        "self_attn.o_proj": (h, h),
+        "mlp.gate_proj": (inner, h),
+        "mlp.up_proj": (inner, h),
+        "mlp.down_proj": (h, inner),
+        "input_layernorm": (h,),
+        "post_attention_layernorm": (h,),
+    }
+    whole: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (config.vocab_size, h)}
+    for i in range(config.num_hidden_layers):
+        whole |= {f"model.layers.{i}.{name}.weight": shape for name, shape in layer.items()}
+    return whole | {"model.norm.weight": (h,), "lm_head.weight": (config.vocab_size, h)}
+
+
 def checkpoint(layers: int = 4, hidden: int = 64, seed: int = 0) -> Checkpoint:
     """Random weights of this size."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     words = tokenizer()
     config = AutoConfig.for_model(
@@ -39,12 +60,14 @@ def checkpoint(layers: int = 4, hidden: int = 64, seed: int = 0) -> Checkpoint:
         num_key_value_heads=2,
         max_position_embeddings=512,
         tie_word_embeddings=False,
-        initializer_range=0.4,
         bos_token_id=None,
         eos_token_id=0,
     )
-    torch.manual_seed(seed)
-    tensors = {k: t.detach() for k, t in AutoModelForCausalLM.from_config(config).state_dict().items()}
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {
+        name: torch.ones(shape) if len(shape) == 1 else 0.4 * torch.randn(shape, generator=generator)
+        for name, shape in shapes(config).items()
+    }
     return Checkpoint("random", Path("random"), config, words, tensors, frozenset({0}))
 
 

@@ -36,14 +36,16 @@ PART_BYTES = 15_000_000
 
 
 def load(chosen: argparse.Namespace) -> tuple[Checkpoint, Model]:
-    """The model to train for; random without `--model`."""
-    if chosen.model and chosen.tokenizer:
-        checkpoint = with_tokenizer(chosen.model, chosen.tokenizer)
-    else:
-        checkpoint = load_checkpoint(chosen.model) if chosen.model else toy.checkpoint()
-    return checkpoint, Model.load(
-        checkpoint, "bfloat16" if chosen.device == "cuda" else "float32", chosen.device
-    )
+    """The model to train for, read once a run; random without `--model`."""
+    if getattr(chosen, "loaded", None) is None:
+        if chosen.model and chosen.tokenizer:
+            checkpoint = with_tokenizer(chosen.model, chosen.tokenizer)
+        else:
+            checkpoint = load_checkpoint(chosen.model) if chosen.model else toy.checkpoint()
+        precision = "bfloat16" if chosen.device == "cuda" else "float32"
+        chosen.loaded = checkpoint, Model.load(checkpoint, precision, chosen.device)
+    found: tuple[Checkpoint, Model] = chosen.loaded
+    return found
 
 
 def with_tokenizer(path: Path, folder: Path) -> Checkpoint:

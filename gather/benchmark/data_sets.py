@@ -15,16 +15,19 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from gather.cells.adata import AUTO, cell_groups
-from gather.cells.expression import Expression, Ranking, rank_cell_sets, read_expression
+from gather.benchmark.paper_protocol import TOP as PAPER_TOP
+from gather.benchmark.paper_protocol import paper_set
+from gather.cells.adata import cell_groups
+from gather.cells.expression import Expression, rank_cell_sets, read_expression
 from gather.cells.file import open_h5ad
+from gather.cells.options import AUTO, Ranking
 from gather.retrieval.query import (
     DEFAULT_TOP,
     CellSet,
@@ -165,6 +168,30 @@ def sentence_questions(
         query = make_query(panel, cell_set, top=top)
         found.append(Question("scarena", role, "sentences", cell_set, query, None, row["cell_ontology_id"]))
     return found
+
+
+def paper_questions(graph: Graph, folder: Path, name: str) -> list[Question]:
+    """Return the SC-Arena sentences of one of the paper's closed lists: one real cell for each candidate.
+
+    A stand-in for the paper's own cells, whose files are large. Sentences have 50 genes, as the paper's have.
+
+    Raises
+    ------
+    InputError
+        The sentences are absent, or a candidate is no term of the graph or has no sentence.
+    """
+    candidates = paper_set(name).candidates
+    grounded = {found.name: found.curie or "" for found in graph.cells.ground(list(candidates))}
+    closed = tuple(grounded[candidate] for candidate in candidates)
+    questions = [
+        replace(question, data_set=name, closed=closed)
+        for question in sentence_questions(graph, folder, top=PAPER_TOP)
+        if question.truth in set(closed)
+    ]
+    lost = [c for c in candidates if grounded[c] not in {question.truth for question in questions}]
+    if lost:
+        raise InputError(f"{folder}: no sentence of {'; '.join(lost)}; wanted all {len(closed)} candidates")
+    return questions
 
 
 def by_rarity(panel: Panel, sentences: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from gather.annotation import Annotation
 from gather.benchmark.baselines import pog, rog, tog, tog2
-from gather.benchmark.baselines.interface import GraphView, KnowledgeGraph, Method, Outcome, Question, attempt
+from gather.benchmark.baselines.graph_view import GraphView, KnowledgeGraph
+from gather.benchmark.baselines.interface import Method, Outcome, Question, attempt
 from gather.llm.base import estimate_tokens
 from gather.llm.client import Counted, Counters, Model, concurrently
 from gather.llm.evidence_text import KINDS, EvidenceKind, evidence_text
@@ -382,19 +383,3 @@ def render_costs(seeds: Iterable[int] = SEED_CAPS) -> Iterator[str]:
         yield f"| {name} | " + " | ".join(str(module.calls_at_most(n)) for n in caps) + " |"
     yield ""
     yield "Calls a query at most, by formula. `pog` sets no width: its row assumes three relations and three entities."
-
-
-__all__ = [
-    "Case",
-    "ClaimRow",
-    "Result",
-    "claim",
-    "compare",
-    "make_cases",
-    "method_names",
-    "render",
-    "render_claim",
-    "render_costs",
-    "rows",
-    "scores",
-]

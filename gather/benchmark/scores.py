@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from gather.benchmark.comparison_scores import ComparisonRetriever
 from gather.benchmark.data_sets import Question
 from gather.labelling.decide import Decision, Labeller
 from gather.metrics.labels import (
@@ -146,7 +147,7 @@ class Bench:
         if key not in self._retrievers:
             candidates = [self.graph.index(c) for c in closed] or None
             weights = next((r.weights for r in self._retrievers.values()), None)
-            self._retrievers[key] = Retriever(
+            self._retrievers[key] = ComparisonRetriever(
                 self.graph, score=score, hops=hops, panel=panel, candidates=candidates, exclude=self.exclude,
                 weights=weights,
             )  # fmt: skip

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,11 @@ import pandas as pd
 
 from gather.annotation import FORMAT, FORMAT_VERSION, Annotation
 from gather.cells.clusters import leiden
-from gather.cells.expression import RANKINGS, Expression, Ranking, rank_cell_sets, read_expression
+from gather.cells.expression import Expression, rank_cell_sets, read_expression
+from gather.cells.options import AUTO, CELL, Options
 from gather.labelling.annotator import Annotator, Parameters
 from gather.labelling.decide import UNKNOWN
-from gather.labelling.frames import tables, to_json
+from gather.labelling.frames import tables
 from gather.retrieval.candidates import candidates_of_tissue, ground_cell_types
 from vckg.base.errors import InputError, did_you_mean
 from vckg.graph.manifest import graph_label
@@ -29,48 +31,11 @@ if TYPE_CHECKING:
     from gather.llm.base import Model
     from vckg.graph.graph import Graph
 
-AUTO, CELL = "auto", "cell"
-DEFAULT_KEY = "gather"
 SUFFIXES = ("cell_type", "cell_type_ontology_term_id", "confidence", "fdr", "status")
 CELL_SET = "cell_set"
 """Suffix of the column of Leiden clusters, which only ``groupby="auto"`` writes."""
 _PLAIN = re.compile(r"\w[\w.-]{0,63}")
 _PACKAGES = ("vckg", "anndata", "scanpy", "numpy", "scipy")
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to annotate; the parameters of `annotate` say what each means."""
-
-    groupby: str = AUTO
-    score: str = "calibrated"
-    hops: int = 2
-    top: int = 50
-    ranking: Ranking = "specific"
-    layer: str | None = None
-    tissue: str | None = None
-    candidates: tuple[str, ...] | None = None
-    candidates_from_obs: str | None = None
-    exclude_source: tuple[str, ...] = ()
-    threshold: float | None = None
-    key_added: str = DEFAULT_KEY
-    seed: int = 0
-
-    def parameters(self) -> Parameters:
-        """Return the checked parameters of the annotator."""
-        if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
-            raise InputError(f"threshold is {self.threshold}; a confidence lies between 0 and 1")
-        if self.ranking not in RANKINGS:
-            hint = did_you_mean(self.ranking, RANKINGS)
-            raise InputError(f"no ranking {self.ranking!r}{hint}; one of {', '.join(RANKINGS)}")
-        chosen: dict[str, Any] = {} if self.threshold is None else {"threshold": self.threshold}
-        return Parameters(
-            score=self.score,
-            hops=self.hops,
-            top=self.top,
-            exclude_source=tuple(sorted(self.exclude_source)),
-            **chosen,
-        )
 
 
 @dataclass(frozen=True)
@@ -88,23 +53,13 @@ class Outcome:
 
 def annotate(
     adata: ad.AnnData,
-    *,
     groupby: str = AUTO,
+    *,
     graph: Graph | Path | str | None = None,
-    score: str = "calibrated",
-    hops: int = 2,
-    top: int = 50,
-    ranking: Ranking = "specific",
-    layer: str | None = None,
-    tissue: str | None = None,
-    candidates: Sequence[str] | None = None,
-    candidates_from_obs: str | None = None,
-    exclude_source: Sequence[str] = (),
-    threshold: float | None = None,
-    key_added: str = DEFAULT_KEY,
-    seed: int = 0,
     model: Model | None = None,
-) -> tuple[Annotation, ...]:
+    copy: bool = False,
+    **options: Any,
+) -> ad.AnnData | None:
     """Name the cell sets of an AnnData, in place.
 
     Parameters
@@ -115,55 +70,63 @@ def annotate(
         A column of ``obs``; ``auto`` for Leiden clusters; ``cell`` for every cell on its own.
     graph
         A graph or its folder; ``vckg.load()`` by default.
-    score, hops, top
-        See `gather.retrieval.scores`; the number of query genes.
-    ranking
-        How genes of a set are ranked (`gather.cells.expression.rank_cell_sets`).
-    layer
-        Where the values are, if not in ``.raw`` or ``.X``.
-    tissue
-        UBERON id or name: only cell types known there are candidates.
-    candidates, candidates_from_obs
-        CL ids or labels the answer must be one of, or a column of ``obs`` that holds such: a closed set.
-    exclude_source
-        Sources whose edges do not count, e.g. ``accordion:CELLxGENE`` where the data may be in the Census.
-    threshold
-        Least confidence of an answer; the shipped calibration's by default.
-    key_added
-        Prefix of the ``obs`` columns and name of the ``uns`` entry.
     model
-        A language model (`gather.llm.client.Client`, or `Scripted` in tests) that chooses among the candidates of
-        each cell set, with one call at most; what it took is in ``uns[key_added]['llm']``.
+        A language model (`gather.Client`, or `gather.Scripted` in tests) that chooses among the candidates of
+        each cell set, with one call at most; ``uns[key_added]['llm']`` counts calls and tokens.
+    copy
+        Annotate a copy and return it.
+    options
+        Fields of `gather.Options`, which describes each: ``tissue="blood"``, ``threshold=0.6``, ``key_added="named"``.
 
     Returns
     -------
-    tuple of Annotation
-        What was written: ``obs[f'{key_added}_cell_type']``, ``..._cell_type_ontology_term_id``,
-        ``..._confidence``, ``..._fdr``, ``..._status``, and ``uns[key_added]`` with parameters, versions, and
-        the evidence as frames.
+    AnnData or None
+        The copy where one was asked for. Written are ``obs[f'{key_added}_cell_type']``,
+        ``..._cell_type_ontology_term_id``, ``..._confidence``, ``..._fdr``, ``..._status``, and ``uns[key_added]``
+        with parameters, versions and the evidence as tables; `gather.results` reads them.
 
     Raises
     ------
     InputError
-        For anything about the file or the arguments that can be mended; nothing is written then.
+        The file or an argument cannot be used; nothing is written then.
+
+    Examples
+    --------
+    >>> gather.annotate(adata, "group", graph=graph)
+    >>> gather.results(adata)
+    gather.Results: 3 cell sets, 3 named, graph ...
+    >>> adata.obs["gather_cell_type"].value_counts().index.tolist()
+    ['B cell', 'T cell', 'monocyte']
     """
     import vckg
 
-    options = Options(
-        groupby, score, hops, top, ranking, layer, tissue, None if candidates is None else tuple(candidates),
-        candidates_from_obs, tuple(exclude_source), threshold, key_added, seed,
-    )  # fmt: skip
+    chosen = Options.of(groupby, options)
     if graph is None or isinstance(graph, (str, Path)):
         graph = vckg.load(graph)
-    asked: dict[str, Any] = {}
-    relabel = tuple if model is None else asking(model, adata, graph, options, asked)
-    outcome = work_out(adata, graph, options, relabel=relabel)
-    if asked:
-        outcome.kept["llm"] = asked
+    if copy:
+        adata = adata.copy()
+    usage: dict[str, Any] = {}
+    relabel = tuple if model is None else asking(model, adata, graph, chosen, usage)
+    outcome = work_out(adata, graph, chosen, relabel=relabel)
+    if usage:
+        outcome.kept["llm"] = usage
     for name, values in outcome.columns.items():
         adata.obs[name] = values
-    adata.uns[key_added] = outcome.kept
-    return outcome.annotations
+    adata.uns[chosen.key_added] = outcome.kept
+    return adata if copy else None
+
+
+annotate.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # help() lists every option
+    [
+        *(p for p in inspect.signature(annotate).parameters.values() if p.kind != p.VAR_KEYWORD),
+        *(
+            inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type)
+            for f in fields(Options)
+            if f.name != "groupby"
+        ),
+    ],
+    return_annotation="AnnData | None",
+)
 
 
 def asking(
@@ -171,12 +134,12 @@ def asking(
     adata: ad.AnnData,
     graph: Graph,
     options: Options,
-    asked: dict[str, Any],
+    usage: dict[str, Any],
     *,
     workers: int = 8,
     done: Callable[[float], None] = lambda _cells: None,
 ) -> Callable[[tuple[Annotation, ...]], tuple[Annotation, ...]]:
-    """Return the LLM step for `work_out`; what it took is put into `asked`."""
+    """Return the LLM step for `work_out`; calls and tokens are put into `usage`."""
     from gather.llm.client import Counted
     from gather.llm.label import label_with_llm
 
@@ -195,7 +158,7 @@ def asking(
             workers=workers,
             done=lambda sets: done(sets * cells),
         )
-        asked.update(run.summary(model.name))
+        usage.update(run.summary(model.name))
         return run.annotations
 
     return relabel
@@ -244,11 +207,11 @@ def work_out(
         groups = cell_groups(adata, expression, options.groupby, options.seed)
         sets = rank_cell_sets(expression, groups.tolist(), ranking=options.ranking)
         annotator = Annotator(graph, expression.panel, parameters, candidates=allowed, contrast=len(sets) > 1)
-        found = []
-        for one in sets:
-            found.append(annotator.annotate_one(one))
-            done(one.n_cells)
-        annotations = relabel(tuple(found))
+        answers = []
+        for ranked in sets:
+            answers.append(annotator.annotate_one(ranked))
+            done(ranked.n_cells)
+        annotations = relabel(tuple(answers))
         columns = obs_columns(annotations, groups)
         read = {"values": expression.origin, "gene_names": expression.names_from}
         position = {a.cell_set: i for i, a in enumerate(annotations)}
@@ -371,7 +334,6 @@ def summary(
         "parameters": plain | about,
         "versions": {name: _version(name) for name in _PACKAGES},
         "tables": tables(annotations),
-        "annotations": to_json(annotations),
     }
 
 

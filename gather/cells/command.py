@@ -1,16 +1,15 @@
-"""What ``gather annotate`` does: read, work out, ask the LLM if wanted, write the copy and the page."""
+"""``gather annotate``: read a file, annotate it, ask the language model, write the copy and the page."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gather.annotation import Annotation
-from gather.cells.adata import CELL, Options, Outcome, asking, declared_terms, work_out
-from gather.cells.file import open_h5ad, write_annotated
-from vckg.base.atomic import check_outputs
+from gather.cells.adata import Outcome, asking, declared_terms, work_out
+from gather.cells.file import check_paths, open_h5ad, write_annotated
+from gather.cells.options import CELL, LlmStep, Options
 from vckg.base.console import err, progress
 from vckg.base.errors import InputError
 
@@ -19,19 +18,6 @@ if TYPE_CHECKING:
 
     from gather.report.page import Embedding
     from vckg.graph.graph import Graph
-
-
-@dataclass(frozen=True, slots=True)
-class LlmStep:
-    """Which model chooses among the candidates, and whether it is only counted what that would take."""
-
-    model: str
-    base_url: str | None = None
-    dry_run: bool = False
-    timeout_s: float = 120.0
-    """Seconds a reply may take."""
-    workers: int = 8
-    """Calls under way at once."""
 
 
 def annotate_file(
@@ -52,10 +38,7 @@ def annotate_file(
     InputError
         Anything the user can mend about the input, the arguments or the output; no file is left behind.
     """
-    if out.suffix != ".h5ad":
-        raise InputError(f"{out}: the output is an h5ad; give a name that ends in .h5ad")
-    if llm is None or not llm.dry_run:  # a dry run writes nothing
-        check_outputs([out, report] if report else [out], inputs=[source], overwrite=overwrite)
+    check_paths(source, out, report, overwrite=overwrite, writes=llm is None or not llm.dry_run)
     by_cell = options.groupby == CELL
     if dask is not None and not by_cell:
         raise InputError("--dask spreads single cells; add --groupby cell")
@@ -182,6 +165,3 @@ def _computed_embedding(
         return None
     cells, places = found
     return Embedding("UMAP computed for this page", places, outcome.cell_set[cells])
-
-
-__all__ = ["LlmStep", "annotate_file"]

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gather.cells.adata import Options, Outcome, allowed_candidates, check_key, describe, summary
+from gather.cells.adata import Outcome, allowed_candidates, check_key, describe, summary
 from gather.cells.expression import names_that_ground
 from gather.cells.file import open_h5ad
+from gather.cells.options import Options
 from gather.cells.per_cell import (
     CellAnnotator,
     CellAnswers,

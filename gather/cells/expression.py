@@ -7,16 +7,17 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from gather.cells.options import Ranking
 from gather.cells.row_blocks import Rows
 from gather.cells.values import Place, Survey, choose, rows_of, survey_rows
-from gather.retrieval.query import CellSet, Panel, ground_panel
+from gather.retrieval.query import CellSet, Panel, contrasts, ground_panel
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,10 +27,8 @@ if TYPE_CHECKING:
     from vckg.graph.grounding import Grounded
 
 Matrix = npt.NDArray[Any] | sp.csr_matrix | sp.csr_array | sp.csc_matrix | sp.csc_array
-Ranking = Literal["specific", "t-test", "t-test_overestim_var", "wilcoxon", "logreg"]
 Ranked = tuple[tuple[str, ...], tuple[float, ...]]
 """Gene names and their strengths, best first."""
-RANKINGS: tuple[Ranking, ...] = ("specific", "t-test", "t-test_overestim_var", "wilcoxon", "logreg")
 
 NAME_COLUMNS = (
     "feature_name", "gene_symbols", "gene_symbol", "gene_name", "gene_names", "symbol", "hgnc_symbol",
@@ -171,16 +170,18 @@ def rank_cell_sets(
     sizes = {g: int((labels == g).sum()) for g in named}
     contrasted = [g for g in named if sizes[g] > 1] if len(named) > 1 else []
     ranked = _ranked_by_scanpy(expression, labels, contrasted, ranking) if contrasted else {}
-    made = []
+    made, means = [], []
     for group in named:
         inside = labels == group
         rows = expression.matrix[np.flatnonzero(inside)]
         detected = detection(rows)
+        means.append(np.asarray(rows.mean(axis=0), dtype=np.float64).ravel())
         names, strengths = (
             ranked[group] if group in ranked else _ranked_alone(expression, rows, among_others=len(named) > 1)
         )
         made.append(CellSet(group, names, sizes[group], strengths, detected))
-    return made
+    contrast = contrasts(np.stack(means)) if len(made) > 1 else None
+    return made if contrast is None else [replace(s, contrast=z) for s, z in zip(made, contrast, strict=True)]
 
 
 def natural_order(name: str) -> list[tuple[int, int, str]]:

@@ -16,17 +16,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vckg.base.atomic import reason, replacing
+from vckg.base.atomic import check_outputs, reason, replacing
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
     import anndata as ad
 
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _FOLDERS = ("obs", "var")
 _ZARR = (".zgroup", "zarr.json", ".zattrs", ".zmetadata")
 WALK_S, WALK_BYTES_PER_S = 60.0, 10e6
 """Seconds the walk of a file may take, and for how many bytes of it one more."""
 _RESERVE = 1 << 20
+_COMPRESSED = {"compression": "gzip"}
+"""Of our entry of ``uns``; everything else of the file is copied as it is."""
 
 
 def open_h5ad(path: Path, *, backed: bool = False, known: bool = False) -> ad.AnnData:
@@ -47,25 +50,15 @@ def open_h5ad(path: Path, *, backed: bool = False, known: bool = False) -> ad.An
     InputError
         The file is missing, is not HDF5, is cut off or damaged, has links, or is HDF5 but no AnnData.
     """
-    import h5py
-
-    if path.is_dir():
-        what = "a zarr store" if any((path / n).is_file() for n in _ZARR) else "a folder"
-        raise InputError(f"{path}: is {what}; wanted an h5ad file; write one with adata.write_h5ad()")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give the path of an h5ad")
-    try:
-        is_hdf5 = h5py.is_hdf5(path)
-    except ValueError:  # a name that no file can have
-        is_hdf5 = False
-    if not is_hdf5:
-        raise InputError(f"{path}: {_what_it_is(path)}; wanted an h5ad, as adata.write_h5ad() writes it")
+    check_input(path)
     walker = None if known else _start_walk(path)
     try:
         import anndata as ad  # while the walker is at work
     finally:
         if walker is not None:
             _end_walk(walker, path)
+    import h5py
+
     try:
         with h5py.File(path) as file:
             missing = [name for name in _FOLDERS if name not in file]
@@ -84,6 +77,53 @@ def open_h5ad(path: Path, *, backed: bool = False, known: bool = False) -> ad.An
         raise InputError(
             f"{path}: cannot be read, it may be cut off or damaged ({_first_line(error)})"
         ) from error
+
+
+def check_paths(
+    source: Path, out: Path, report: Path | None, *, overwrite: bool, writes: bool = True
+) -> None:
+    """Refuse paths and types of file before anything is loaded; `writes` is False for a run that writes nothing.
+
+    Raises
+    ------
+    InputError
+        The input is no h5ad, the output has another name, or an output exists, is the input, or cannot be written.
+    """
+    check_input(source)
+    if out.suffix != ".h5ad":
+        raise InputError(f"{out}: the output is an h5ad; give a name that ends in .h5ad")
+    if writes:
+        check_outputs([out, report] if report else [out], inputs=[source], overwrite=overwrite)
+
+
+def check_input(path: Path) -> None:
+    """Refuse a path that is missing, a folder or no HDF5 file, by its first bytes."""
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except ValueError:  # a name that no file can have
+        is_folder = is_file = False
+    if is_folder:
+        kind = "a zarr store" if any((path / n).is_file() for n in _ZARR) else "a folder"
+        raise InputError(f"{path}: is {kind}; wanted an h5ad file; write one with adata.write_h5ad()")
+    if not is_file:
+        raise InputError(f"{path}: no such file; give the path of an h5ad")
+    if not _is_hdf5(path):
+        raise InputError(f"{path}: {_what_it_is(path)}; wanted an h5ad, as adata.write_h5ad() writes it")
+
+
+def _is_hdf5(path: Path) -> bool:
+    """Whether the signature of HDF5 stands at byte 0, 512, 1,024 or a later power of two (HDF5 format, II.A)."""
+    size, place = path.stat().st_size, 0
+    try:
+        with path.open("rb") as file:
+            while place + len(_SIGNATURE) <= size:
+                file.seek(place)
+                if file.read(len(_SIGNATURE)) == _SIGNATURE:
+                    return True
+                place = max(512, 2 * place)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({reason(error)}); give the path of an h5ad") from error
+    return False
 
 
 def _what_it_is(path: Path) -> str:
@@ -119,8 +159,8 @@ def _end_walk(walker: subprocess.Popen[bytes], path: Path) -> None:
     """Wait for the walk and raise what it found."""
     limit = WALK_S + path.stat().st_size / WALK_BYTES_PER_S
     try:
-        said, _ = walker.communicate(timeout=limit)
-        problem = str(json.loads(said)["problem"])
+        printed, _ = walker.communicate(timeout=limit)
+        problem = _problem_in(printed)
     except subprocess.TimeoutExpired:
         problem = f"cannot be read within {limit:.0f} s, it may be damaged"
     except ValueError:
@@ -132,6 +172,14 @@ def _end_walk(walker: subprocess.Popen[bytes], path: Path) -> None:
             walker.stdout.close()
     if problem:
         raise InputError(f"{path}: {problem}")
+
+
+def _problem_in(printed: bytes) -> str:
+    """Return the problem that the walk printed, empty for a sound file; ValueError where it printed no answer."""
+    answer = json.loads(printed)
+    if not isinstance(answer, dict) or not isinstance(answer.get("problem"), str):
+        raise ValueError("no answer of the walk")
+    return str(answer["problem"])
 
 
 def _how_it_ended(walker: subprocess.Popen[bytes]) -> str:
@@ -208,7 +256,7 @@ def _add_to(path: Path, columns: dict[str, Any], key: str, kept: dict[str, Any])
     with _in_memory() as trial:
         for name, values in stored.items():
             write_elem(trial, f"obs/{name}", values)
-        write_elem(trial, f"uns/{key}", kept)
+        write_elem(trial, f"uns/{key}", kept, dataset_kwargs=_COMPRESSED)
         trial.flush()
         growth = len(memoryview(trial.id.get_file_image()))
     with path.open("r+b") as file:
@@ -224,7 +272,7 @@ def _add_to(path: Path, columns: dict[str, Any], key: str, kept: dict[str, Any])
         obs.attrs["column-order"] = order
         if "uns" not in file:
             write_elem(file, "uns", {})
-        write_elem(file["uns"], key, kept)
+        write_elem(file["uns"], key, kept, dataset_kwargs=_COMPRESSED)
 
 
 def write_matrix(store: Any, matrix: Any, *, compression: str | None = None) -> None:

@@ -1,10 +1,10 @@
-"""Every cell by itself, streamed: two passes over the file, blocks of rows, memory that does not grow with
-the cells.
+"""Annotate every cell by itself, in two passes over blocks of rows; memory does not grow with the cells.
 
-First pass: what the values are like, and in how many cells each gene is detected. Second: each cell's top genes by
-TF-IDF, scores, label. The rule of the label is `gather.labelling.decide.Labeller`'s; compiled code follows it and hands back the
-cells that it cannot decide. Per-cell answers carry label, confidence, a bound of the false discovery rate and status;
-evidence is for cell sets (``gather explain`` takes a cell's genes).
+The first pass surveys the values and counts the cells that detect each gene. The second ranks each cell's genes by
+TF-IDF, scores the candidates and labels the cell. `gather.labelling.decide.Labeller` owns the rule of the label.
+Compiled code follows it, and leaves to it the cells that need exact false discovery rates. An answer holds label,
+confidence, a bound of the false discovery rate and status. Evidence is for cell sets; ``gather explain`` takes a
+cell's genes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from gather._compiled import say_if_compiling
-from gather.cells._cell_kernels import UNDECIDED, label_cells, rank_dense, rank_sparse
+from gather.cells._cell_kernels import UNDECIDED, label_cells
+from gather.cells._rank_kernels import rank_dense, rank_sparse
 from gather.cells.expression import TARGET_SUM, names_that_ground
 from gather.cells.row_blocks import Block, Rows
 from gather.cells.values import Place, Survey, choose, rows_of, survey_of
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 Done = Callable[[float], None]
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 _COUNTS_RATIO = 1.3
 """Between numbers of discoveries whose critical values are kept: a smaller one leaves fewer cells undecided."""
@@ -148,92 +149,94 @@ class CellAnnotator:
             by_column.data,
         )
         self._labeller = Labeller(self.ontology, self.calibration, back_off=self.back_off)
-        self._length = self.retriever.length
-        self._inverse = self.retriever.inverse_length
+        length = self.retriever.length
+        self._testable = length > 0
         self._ranks = rank_weights(self.top)
-        self._norms = np.sqrt(np.concatenate([[1.0], np.cumsum(self._ranks**2)]))
+        norms = np.sqrt(np.concatenate([[1.0], np.cumsum(self._ranks**2)]))
+        cosine = np.divide(1.0, length, out=np.zeros_like(length), where=self._testable)
+        self._scaling = (self.retriever.inverse_length, cosine, norms)
         c = self.calibration
-        self._map = np.array([c.intercept, c.belief, c.similarity, c.support])
+        coefficients = np.array([c.intercept, c.belief, c.similarity, c.support])
+        self._calibration = (coefficients, c.threshold, int(c.sharpness))
         self._lines()
-        n = int((self._length > 0).sum())
+        n = int(self._testable.sum())
         grid = np.rint(_COUNTS_RATIO ** np.arange(np.log(max(n, 2)) / np.log(_COUNTS_RATIO) + 1))
         self._counts = np.unique(np.minimum(grid, max(n, 1)).astype(np.int64))
         self._levels = MAX_FDR * self._counts / max(n, 1)
-        self._critical = np.empty((self.top + 1, len(self._counts), len(self._length)))
+        self._critical = np.empty((self.top + 1, len(self._counts), len(length)))
         self._known = np.zeros(self.top + 1, bool)
 
     def _lines(self) -> None:
-        """For every ontology term, which candidates lie on its line; for every candidate, its answerable
-        ancestors.
+        """For every term, the candidates on its line, at or below it, and of its kind; for every candidate, its
+        answerable ancestors.
         """
         ontology = self.ontology
-        at = {node: i for i, node in enumerate(ontology.nodes.tolist())}
-        self._position = np.array([at[n] for n in self.retriever.nodes.tolist()], np.int32)
+        index = {node: i for i, node in enumerate(ontology.nodes.tolist())}
+        position = np.array([index[n] for n in self.retriever.nodes.tolist()], np.int32)
         closure = ontology.closure
-        over, below = closure[:, self._position], closure[self._position].T.copy()
+        over, below = closure[:, position], closure[position].T.copy()
+        kinds = _listed([np.flatnonzero(row) for row in below])
         for i in range(len(ontology)):
             same = ontology.equivalents(i)
             if len(same) > 1:
-                over[i] = closure[list(same)][:, self._position].any(axis=0)
-                below[i] = ontology.at_or_below(i)[self._position]
-        self._line = _listed([np.flatnonzero(row) for row in over | below])
-        self._below = _listed([np.flatnonzero(row) for row in below])
-        self._lin = np.array([ontology.lin_to_all(p)[self._position] for p in self._position.tolist()])
+                over[i] = closure[list(same)][:, position].any(axis=0)
+                below[i] = ontology.at_or_below(i)[position]
+        line = _listed([np.flatnonzero(row) for row in over | below])
+        lin = np.array([ontology.lin_to_all(p)[position] for p in position.tolist()])
         answerable = ontology.information >= self.calibration.vague
-        self._vague = ~answerable[self._position]
         above = []
-        for p in self._position.tolist():
+        for p in position.tolist():
             higher = ontology.ancestors(p)
             higher = higher[answerable[higher]]
             above.append(higher[np.lexsort((higher, -ontology.information[higher]))])
-        self._above = _listed(above)
+        self._candidates = (position, ~answerable[position], lin)
+        below_lists = _listed([np.flatnonzero(row) for row in below])
+        self._terms = (line, below_lists, kinds, _listed(above), closure)
 
     def annotate(self, block: Block) -> CellAnswers:
         """Annotate the cells of one block of rows."""
-        columns, found = self.ranked(block)
-        n = len(found)
-        for length in np.unique(found[found > 0]).tolist():
-            if not self._known[length]:  # told last: other threads may read the row from then on
+        columns, n_genes = self.ranked(block)
+        n = len(n_genes)
+        for length in np.unique(n_genes[n_genes > 0]).tolist():
+            if not self._known[length]:  # set last: other threads may read the row from then on
                 self._critical[length] = self.null.critical(self._ranks[:length], self._levels)
                 self._known[length] = True
         best, statistic = np.full(n, -1, np.int32), np.zeros(n)
         answers = CellAnswers(np.full(n, -1, np.int32), np.zeros(n, np.uint8), np.zeros(n), np.ones(n))
-        arrays = (columns, found, best, statistic, answers.term, answers.status, answers.confidence)
+        arrays = (columns, n_genes, best, statistic, answers.term, answers.status, answers.confidence)
         self._label(arrays, self._critical, self._counts)
         self._settle(arrays)
         for c in np.unique(best[best >= 0]).tolist():
             cells = np.flatnonzero(best == c)
-            p = self.null.p_of_prefixes(c, statistic[cells], found[cells], self._ranks)
+            p = self.null.p_of_prefixes(c, statistic[cells], n_genes[cells], self._ranks)
             most = np.where(answers.term[cells] >= 0, MAX_FDR, 1.0)
-            answers.fdr[cells] = np.minimum(p * len(self._position), most)
+            answers.fdr[cells] = np.minimum(p * len(self._testable), most)
         return answers
 
     def ranked(self, block: Block) -> tuple[Array, Array]:
         """Return each cell's strongest genes by TF-IDF, columns int32[cells, top], and how many, int32[cells]."""
-        columns, found = np.zeros((block.shape[0], self.top), np.int32), np.zeros(block.shape[0], np.int32)
-        how = (self.counts, TARGET_SUM, self.idf, self._order, columns, found)
+        columns, n_genes = np.zeros((block.shape[0], self.top), np.int32), np.zeros(block.shape[0], np.int32)
+        settings = (self.counts, TARGET_SUM, self.idf, self._order, columns, n_genes)
         if isinstance(block, np.ndarray):
-            rank_dense(block, *how)
+            rank_dense(block, *settings)
         else:
-            rank_sparse(block.indptr, block.indices, block.data, *how)
-        return columns, found
+            rank_sparse(block.indptr, block.indices, block.data, *settings)
+        return columns, n_genes
 
     def _label(self, arrays: tuple[Array, ...], critical: Array, counts: Array) -> None:
-        columns, found, best, statistic, term, status, confidence = arrays
+        columns, n_genes, *filled = arrays
         label_cells(
-            columns, found, self._ranks, self._evidence, self._inverse, self._length, self._norms, self._position,
-            self._vague, self._line, self._above, self._below, self._lin, _CONSIDERED, critical, counts, self._map,
-            self.calibration.threshold, int(self.calibration.sharpness), 10.0**TIE_DECIMALS, self.back_off, best,
-            statistic, term, status, confidence,
+            columns, n_genes, self._ranks, self._evidence, self._scaling, self._candidates, self._terms, _CONSIDERED,
+            critical, counts, self._calibration, 10.0**TIE_DECIMALS, self.back_off, *filled,
         )  # fmt: skip
 
     def _settle(self, arrays: tuple[Array, ...]) -> None:
         """Label the undecided cells again, with exactly what Benjamini-Hochberg discovers for each."""
-        columns, found, status = arrays[0], arrays[1], arrays[5]
+        columns, n_genes, status = arrays[0], arrays[1], arrays[5]
         undecided = np.flatnonzero(status == UNDECIDED).tolist()
-        critical = np.empty((len(self._critical) if undecided else 0, 1, len(self._length)))
+        critical = np.empty((len(self._critical) if undecided else 0, 1, len(self._testable)))
         for cell in undecided:
-            n = int(found[cell])
+            n = int(n_genes[cell])
             p = self.null.p_values(self._statistic(columns[cell, :n]), self._ranks[:n])
             critical[n, 0] = np.where(self._fdr(p) <= MAX_FDR, -np.inf, np.inf)
             self._label(tuple(a[cell : cell + 1] for a in arrays), critical, np.ones(1, np.int64))
@@ -244,11 +247,11 @@ class CellAnnotator:
     def _fdr(self, p: Floats) -> Floats:
         """False discovery rates over the candidates with measured evidence."""
         fdr = np.ones(len(p))
-        fdr[self._length > 0] = benjamini_hochberg(p[self._length > 0])
+        fdr[self._testable] = benjamini_hochberg(p[self._testable])
         return fdr
 
     def decide(self, columns: Array) -> Decision:
-        """Decide one cell from its ranked genes, columns of the file, by the rule itself: `gather.labelling.decide.Labeller`.
+        """Decide one cell from its ranked genes, columns of the file, as `gather.labelling.decide.Labeller` does.
 
         `annotate` gives the same term, status and confidence, a hundred times faster. The null is that of single
         cells: genes are drawn as often as they are detected times their inverse document frequency.
@@ -259,9 +262,9 @@ class CellAnnotator:
         query = GeneQuery("cell", nodes, weights, tuple(names[c] for c in columns.tolist()))
         statistic = self._statistic(columns)
         p = self.null.p_values(statistic, weights) if len(query) else np.ones(len(statistic))
-        score = statistic * self._inverse
-        found = Convergence(query, "Cell", self.retriever.nodes, score, p, self._fdr(p))
-        return self._labeller.decide(found, self.retriever.support(query), top=1)
+        score = statistic * self._scaling[0]
+        convergence = Convergence(query, "Cell", self.retriever.nodes, score, p, self._fdr(p))
+        return self._labeller.decide(convergence, self.retriever.support(query), top=1)
 
 
 def annotate_each_cell(
@@ -273,9 +276,7 @@ def annotate_each_cell(
     candidates: Iterable[int] | None = None,
     done: Done = lambda _steps: None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Annotate every cell of an AnnData, backed or in memory; return ``obs`` columns and what to say about
-    it.
-    """
+    """Annotate every cell of an AnnData, backed or in memory; return ``obs`` columns and their origin by name."""
     say_if_compiling(label_cells, "the loops of per-cell annotation")
     with ExitStack() as stack:
         file = opened_file(adata, stack)
@@ -285,10 +286,10 @@ def annotate_each_cell(
             rows = held[place.where] = stack.enter_context(rows_of(place, adata.n_obs))
             return survey_in_threads(rows, done=lambda n: done(n / 2))
 
-        place, found = choose(adata, layer, survey, file=file)
+        place, surveyed = choose(adata, layer, survey, file=file)
         rows = held[place.where]
         names_from, panel = names_that_ground(graph, place.var)
-        annotator = make_annotator(rows.shape[0], panel, found, graph, parameters, candidates=candidates)
+        annotator = make_annotator(rows.shape[0], panel, surveyed, graph, parameters, candidates=candidates)
         answers = CellAnswers.joined(stream(rows, annotator, done=lambda n: done(n / 2)))
     return obs_of(answers, annotator.ontology), {"values": place.where, "gene_names": names_from}
 
@@ -307,22 +308,20 @@ def survey_in_threads(
 ) -> Survey:
     """Return the survey of rows `start` to `stop`, the first pass over a file; it stops at a negative value."""
     total = Survey.empty(rows.shape[1])
-    for n, found in _worked(rows, survey_of, start, stop):
-        total = total + found
+    for n, part in _map_blocks(rows, survey_of, start, stop):
+        total = total + part
         done(n)
         if total.scaled:
             break
     return total
 
 
-def _worked(
-    rows: Rows, work: Callable[[Block], Made], start: int, stop: int | None, threads: int | None = None
-) -> Iterator[tuple[int, Made]]:
-    """Yield for consecutive blocks how many rows each has and what `work` makes of it; one thread reads while the
-    others work, a few blocks in flight.
-    """
+def _map_blocks(
+    rows: Rows, work: Callable[[Block], Result], start: int, stop: int | None, threads: int | None = None
+) -> Iterator[tuple[int, Result]]:
+    """Yield the rows and the result of `work` for consecutive blocks; one thread reads while the others work."""
     threads = threads or min(usable_cpus(), 8)
-    waiting: deque[tuple[int, Future[Made]]] = deque()
+    waiting: deque[tuple[int, Future[Result]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for low, high in rows.spans(start, stop):
             waiting.append((high - low, pool.submit(work, rows.block(low, high))))
@@ -343,7 +342,7 @@ def make_annotator(
     *,
     candidates: Iterable[int] | None = None,
 ) -> CellAnnotator:
-    """Return the annotator of a file that was surveyed."""
+    """Return the annotator of a surveyed file."""
     panel = Panel(
         panel.names, panel.nodes, found.detected / n_cells, panel.ambiguous, panel.ungrounded, panel.technical
     )
@@ -360,13 +359,13 @@ def stream(
     done: Done = lambda _steps: None,
 ) -> Iterator[CellAnswers]:
     """Yield the answers of consecutive blocks."""
-    for n, answers in _worked(rows, annotator.annotate, start, stop, threads):
+    for n, answers in _map_blocks(rows, annotator.annotate, start, stop, threads):
         yield answers
         done(n)
 
 
 def obs_of(answers: CellAnswers, ontology: Ontology) -> dict[str, Any]:
-    """Return the columns of ``obs`` by suffix."""
+    """Return the columns of ``obs``, by suffix."""
     known, codes = np.unique(answers.term, return_inverse=True)
     labels = np.array([ontology.names[i] if i >= 0 else UNKNOWN for i in known.tolist()], dtype=object)
     curies = np.array([ontology.terms[i] if i >= 0 else UNKNOWN for i in known.tolist()], dtype=object)

@@ -9,8 +9,9 @@ The answer is the best candidate where that passes the threshold, else the deepe
 else ``unknown``. Whatever the belief, nothing is an answer that random genes of the file would have got as
 likely as not (`supported`).
 
-The best candidate is not simply that of the greatest score: among the ten best scores it is the one most like
-the others, weighed by theirs (`by_expected_similarity`). Where naive, memory and plain T cells score alike, the
+The best candidate is not simply that of the greatest score. Where the file has other cell sets, all measured genes
+speak in a second stage among the ten best scores (`second_stage`). Among the ten it is then the one most like the
+others, weighed by theirs (`by_expected_similarity`). Where naive, memory and plain T cells score alike, the
 truth is one of them, and the one in their middle is right or nearly so most often.
 """
 
@@ -105,6 +106,31 @@ this. On the development files it costs no answer, on their panels cut down to 1
 and turns away 131 of 140 answers to random genes there (0.2: 18 of 120, 138 of 140)."""
 
 
+SEPARATION = 0.5
+"""What the separation of the candidates, relative to the greatest, weighs beside their relative scores. Chosen with
+whole study groups left out (docs/results/suite.md)."""
+
+
+def second_stage(score: Floats, separation: Floats | None, weight: float = SEPARATION) -> Floats:
+    """Return scores in which all measured genes speak: ``s / max s + weight * b / max |b|``, positive, float64[k].
+
+    The score finds the neighbourhood by the best genes. Among its candidates those markers decide that the file's
+    other sets lack, or have where this set lacks them.
+
+    Parameters
+    ----------
+    score
+        Positive scores of the best candidates, float64[k].
+    separation
+        Their `Convergence.separation`, float64[k]; None leaves the scores relative to the best.
+    """
+    relative = score / score.max()
+    most = 0.0 if separation is None else float(np.abs(separation).max())
+    if separation is None or most == 0:
+        return np.asarray(relative, dtype=np.float64)
+    return np.asarray(np.maximum(relative + weight * separation / most, 1e-6), dtype=np.float64)
+
+
 def supported(fdr: float) -> bool:
     """Whether a term may be an answer, from the least FDR of the term and its kinds (`Standing.fdr`).
 
@@ -168,12 +194,19 @@ class Labeller:
         Of the confidence; the shipped one by default.
     back_off
         Whether an ancestor of the candidates may be the answer; not in a closed set.
+    separation
+        Weight of the second stage (`second_stage`).
     """
 
     def __init__(
-        self, ontology: Ontology, calibration: Calibration | None = None, *, back_off: bool = True
+        self,
+        ontology: Ontology,
+        calibration: Calibration | None = None,
+        *,
+        back_off: bool = True,
+        separation: float = SEPARATION,
     ) -> None:
-        self.ontology = ontology
+        self.ontology, self.separation = ontology, separation
         self.calibration = calibration or default_calibration()
         self.back_off = back_off
         self._position = {node: i for i, node in enumerate(ontology.nodes.tolist())}
@@ -249,12 +282,18 @@ class Labeller:
         return sp.csr_array((np.ones(len(columns)), columns, starts), shape=shape)
 
     def best(self, convergence: Convergence, top: int) -> npt.NDArray[np.intp]:
-        """Positions in a convergence of its best candidates: by score, the first few by expected similarity."""
+        """Positions in a convergence of its best candidates: by score, the first few by both stages and by expected
+        similarity.
+        """
         best = convergence.best(max(top, CONSIDERED))
         first = best[:CONSIDERED]
         if len(first) > 1:
+            separation = None if convergence.separation is None else convergence.separation[first]
+            score = second_stage(convergence.score[first], separation, self.separation)
+            order = np.argsort(-np.round(score, TIE_DECIMALS), kind="stable")
+            first, score = first[order], score[order]
             terms = np.array([self._position[n] for n in convergence.nodes[first].tolist()])
-            order = by_expected_similarity(convergence.score[first], terms, self.ontology)
+            order = by_expected_similarity(score, terms, self.ontology)
             best = np.concatenate([first[order], best[CONSIDERED:]])
         return best[:top]
 

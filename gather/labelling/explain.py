@@ -6,7 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from gather.annotation import EvidenceItem
+from gather.labelling.frames import html_table
 from gather.retrieval.query import DEFAULT_TOP, GeneQuery, query_genes
 from gather.retrieval.scores import Retriever
 from gather.retrieval.walks import SHOWN_WALKS, evidence_items
@@ -16,14 +19,52 @@ if TYPE_CHECKING:
     from vckg.graph.graph import Graph
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Explanation:
-    """The convergence nodes of a gene list, best first, each with its evidence."""
+    """The convergence nodes of a gene list, best first, each with its evidence.
+
+    Examples
+    --------
+    >>> found = gather.explain(["CD3D", "CD3E", "IL7R"], graph=graph)
+    >>> found
+    gather.Explanation: 3 genes, 1 Cell, best T cell (CL:0000084)
+    >>> found.table()[["name", "genes"]]
+       name             genes
+    id
+    E1  T cell  CD3D, CD3E, IL7R
+    """
 
     query: GeneQuery
     target: str
     score: str
     items: tuple[EvidenceItem, ...]
+
+    def __repr__(self) -> str:
+        genes = f"{len(self.query)} gene" + ("" if len(self.query) == 1 else "s")
+        best = f", best {self.items[0].name} ({self.items[0].curie})" if self.items else ""
+        return f"gather.Explanation: {genes}, {len(self.items)} {self.target}{best}"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), self.table())
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, curie: str) -> EvidenceItem:
+        """Return the evidence for a node."""
+        for item in self.items:
+            if item.curie == curie:
+                return item
+        raise KeyError(f"{curie!r} is not among the nodes shown: {', '.join(i.curie for i in self.items)}")
+
+    def table(self, *, genes: int = 8) -> pd.DataFrame:
+        """Return one row a node: name, CURIE, score, p, FDR and the `genes` that contribute most."""
+        rows = [
+            (i.name, i.curie, i.score, i.p, i.fdr, ", ".join(g.symbol for g in i.genes[:genes]))
+            for i in self.items
+        ]
+        index = pd.Index([i.id for i in self.items], name="id", dtype=object)
+        return pd.DataFrame(rows, columns=["name", "curie", "score", "p", "FDR", "genes"], index=index)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
@@ -50,19 +91,29 @@ def explain(
     exclude_source: Iterable[str] = (),
     retriever: Retriever | None = None,
 ) -> Explanation:
-    """Return the best `top` nodes of a target category where ranked genes converge.
+    """Find the `top` nodes of a target category where ranked genes converge.
 
     Parameters
     ----------
     genes
         Names or ids, best first; symbols, previous symbols, aliases, Ensembl ids.
     retriever
-        To be used again and again; made from the other arguments where absent.
+        A retriever to use again; by default one is made from the other arguments.
+
+    Returns
+    -------
+    Explanation
+        The nodes, best first, with genes and walks; a notebook shows it as a table.
 
     Raises
     ------
     InputError
-        None of the genes is known, or a name in the arguments is not.
+        No gene is known, or there is no such target, score or source.
+
+    Examples
+    --------
+    >>> gather.explain(["MS4A1", "CD79A"], graph=graph).items[0].name
+    'B cell'
     """
     if retriever is None:
         import vckg
@@ -74,14 +125,14 @@ def explain(
             hops=hops,
             exclude=tuple(exclude_source),
         )
-    # what the user asks about by name is asked, housekeeping or not
+    # genes that the user names are asked, also housekeeping genes
     query = query_genes(retriever.graph, genes, top=max(DEFAULT_TOP, len(genes)), keep_technical=True)
     if not len(query):
-        odd = [*query.ambiguous, *query.ungrounded]
+        unknown = [*query.ambiguous, *query.ungrounded]
         raise InputError(
-            f"none of {len(list(genes))} genes is known and unambiguous ({', '.join(odd[:5])}); "
+            f"none of {len(list(genes))} genes is known and unambiguous ({', '.join(unknown[:5])}); "
             "give HGNC symbols or Ensembl ids"
         )
-    found = retriever.converge([query])[0]
-    items = evidence_items(retriever, found, found.best(top), walks=walks)
+    convergence = retriever.converge([query])[0]
+    items = evidence_items(retriever, convergence, convergence.best(top), walks=walks)
     return Explanation(query, retriever.target.name, retriever.score, items)

@@ -254,7 +254,7 @@ class Client:
     def _send(self, request: dict[str, Any], epoch: int) -> Reply | tuple[str, float | None]:
         """One request: a reply, or what went wrong and how long the endpoint wants to be left alone."""
         try:
-            text, tokens = self._endpoint.ask(request | self._transport)
+            text, tokens = self._endpoint.ask(request | self._transport)[:2]
         except Unreachable as fault:
             self._heard = self._heard or not fault.nobody
             return str(fault), None

@@ -35,6 +35,10 @@ class Answered(NamedTuple):
     text: str
     tokens: tuple[int, int] | None
     """Of prompt and completion; None where the endpoint counts none."""
+    model: str = ""
+    """Id of the model as the endpoint names it; empty where it names none."""
+    finish: str = ""
+    """Reason that the completion ended, e.g. ``stop`` or ``length``; empty where none is given."""
 
 
 class EndpointFault(Exception):
@@ -150,11 +154,8 @@ def read_completion(body: bytes) -> Answered:
     try:
         value = json.loads(body)
         choices = _of(value, dict, "the reply").get("choices")
-        message = _of(
-            _of((_of(choices, list, "choices") or [None])[0], dict, "choices[0]").get("message"),
-            dict,
-            "message",
-        )
+        choice = _of((_of(choices, list, "choices") or [None])[0], dict, "choices[0]")
+        message = _of(choice.get("message"), dict, "message")
         text = message.get("content")
         text = "" if text is None else _of(text, str, "content")
         text.encode()
@@ -166,7 +167,12 @@ def read_completion(body: bytes) -> Answered:
         raise Unreadable("the reply is no chat completion (its text is no Unicode)") from None
     except ValueError:
         raise Unreadable("the reply is no chat completion (not JSON)") from None
-    return Answered(text, tokens)
+    return Answered(text, tokens, _word(value.get("model")), _word(choice.get("finish_reason")))
+
+
+def _word(value: object) -> str:
+    """Return a short printable text, or nothing: a name that is none says nothing."""
+    return value if isinstance(value, str) and value.isprintable() and len(value) <= LONGEST_SAID else ""
 
 
 def _of(value: Any, kind: type, where: str) -> Any:

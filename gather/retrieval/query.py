@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,10 @@ DEFAULT_TOP = 50
 TIE_DECIMALS = 9
 """Scores that agree to this many decimals are a tie, broken by CURIE: sums in another order must not
 reorder."""
+MOST_CONTRAST = 2.0
+"""Spreads that a contrast counts at most, in either direction."""
+LEAST_SPREAD = 0.1
+"""Added to the spread of a gene over the sets, natural logarithm of expression: small differences stay small."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,9 @@ class CellSet:
     detected
         Fraction of the set's cells that express each gene of the file's panel, float64[panel]; None where
         unknown.
+    contrast
+        How each gene of the panel stands out from the file's other sets (`contrasts`), float64[panel]; None where
+        there are no others.
     """
 
     name: str
@@ -100,6 +107,7 @@ class CellSet:
     n_cells: int = 1
     strengths: tuple[float, ...] = ()
     detected: Floats | None = None
+    contrast: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +128,9 @@ class GeneQuery:
         Names of the ranked list that were passed over before `genes` was full, by reason.
     outside
         Names of genes that were cut because the graph says nothing of them (`gather.retrieval.scores.Retriever.asked`).
+    measured, contrast
+        Graph nodes of all measured genes, int32[m], and how each stands out from the file's other sets, float64[m];
+        None where there are no others.
     """
 
     name: str
@@ -132,6 +143,8 @@ class GeneQuery:
     n_cells: int = 1
     strengths: tuple[float, ...] = field(default=(), repr=False)
     outside: tuple[str, ...] = ()
+    measured: Ints | None = field(default=None, repr=False)
+    contrast: Floats | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.genes)
@@ -140,6 +153,27 @@ class GeneQuery:
 def rank_weights(n: int) -> Floats:
     """Return ``1 / log2(rank + 2)`` for ranks 0 to n - 1, the published gene weight; float64[n]."""
     return np.asarray(1.0 / np.log2(np.arange(n) + 2.0), dtype=np.float64)
+
+
+def contrasts(mean: npt.NDArray[np.floating[Any]]) -> Floats | None:
+    """Return how the mean expression of each set stands out from those of the other sets, in spreads over the sets.
+
+    Parameters
+    ----------
+    mean
+        Mean logarithmic expression, float[sets, genes].
+
+    Returns
+    -------
+    float64[sets, genes] within `MOST_CONTRAST` of 0; None for fewer than two sets.
+    """
+    n = len(mean)
+    if n < 2:
+        return None
+    values = np.asarray(mean, dtype=np.float64)
+    others = (values.sum(axis=0) - values) / (n - 1)
+    difference = (values - others) / (values.std(axis=0) + LEAST_SPREAD)
+    return np.asarray(np.clip(difference, -MOST_CONTRAST, MOST_CONTRAST), dtype=np.float64)
 
 
 @lru_cache(maxsize=1)
@@ -227,6 +261,8 @@ def make_query(panel: Panel, cell_set: CellSet, *, top: int = DEFAULT_TOP) -> Ge
             strengths.append(cell_set.strengths[rank])
         if len(genes) == top:
             break
+    grounded = panel.nodes >= 0
+    contrast = None if cell_set.contrast is None else cell_set.contrast[grounded]
     return GeneQuery(
         cell_set.name,
         np.array(genes, np.int32),
@@ -234,6 +270,8 @@ def make_query(panel: Panel, cell_set: CellSet, *, top: int = DEFAULT_TOP) -> Ge
         tuple(names),
         n_cells=cell_set.n_cells,
         strengths=tuple(strengths),
+        measured=None if contrast is None else panel.nodes[grounded],
+        contrast=contrast,
         **{reason: tuple(found) for reason, found in passed.items()},
     )
 

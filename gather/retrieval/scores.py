@@ -1,13 +1,10 @@
 """Scores: how strongly the genes of a query converge on each candidate. One flag, `--score`, chooses.
 
-paper            the published score of the reference implementation
-dwpc             degree-weighted path counts times the candidate's information content
-ppr              personalised PageRank from the weighted genes with node specificity
-hypergeometric   over-representation of the query among the candidate's genes
-calibrated       evidence weights over the length of the candidate's measured marker list (the default)
+calibrated   evidence weights over the length of the candidate's measured marker list (the default)
+paper        the published score of the reference implementation
 
 p-values and false discovery rates are always those of the null of the evidence weights
-(`gather.retrieval.null.Null`), except for `hypergeometric`, which brings its own.
+(`gather.retrieval.null.Null`). `gather.benchmark.comparison_scores` holds scores for comparison only.
 """
 
 from __future__ import annotations
@@ -15,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,16 +31,13 @@ if TYPE_CHECKING:
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
-Score = Literal["calibrated", "paper", "dwpc", "ppr", "hypergeometric"]
-SCORES: tuple[Score, ...] = ("calibrated", "paper", "dwpc", "ppr", "hypergeometric")
+Score = Literal["calibrated", "paper"]
+SCORES: tuple[Score, ...] = ("calibrated", "paper")
 
-DIRECT: tuple[Score, ...] = ("calibrated", "hypergeometric")
+DIRECT: tuple[Score, ...] = ("calibrated",)
 """Scores of direct evidence alone."""
 LENGTH_EXPONENT = 0.8
 """Of the norm of a candidate's measured marker list: 0 favours hubs, 1 favours tiny lists."""
-RESTART = 0.5
-"""Chance that the walk of `ppr` returns to the query (HippoRAG's value)."""
-_PPR_STEPS = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +50,9 @@ class Convergence:
         Candidates, graph nodes, int32[c], ascending.
     score, p, fdr
         float64[c]; a score of 0 means that no query gene reaches the candidate.
+    separation
+        How all measured genes speak for the candidate against the file's other sets, float64[c]
+        (`Retriever.separation`); None where there are no others.
     """
 
     query: GeneQuery
@@ -64,6 +61,7 @@ class Convergence:
     score: Floats
     p: Floats
     fdr: Floats
+    separation: Floats | None = None
 
     def best(self, top: int) -> npt.NDArray[np.intp]:
         """Positions of the best candidates with a positive score; ties, to nine decimals, by CURIE."""
@@ -115,8 +113,8 @@ class Retriever:
     score
         One of `SCORES`.
     hops
-        Longest walk of `paper` and `dwpc`; `calibrated` and `hypergeometric` use direct evidence, which is what
-        named cells best on data that were not used for choosing (docs/results/ablation.md).
+        Longest walk of `paper`; `calibrated` uses direct evidence, which names cells best on data
+        that were not used for choosing (docs/results/ablation.md).
     panel
         The measured genes; None where every gene counts as measured (cell sentences, gene lists).
     candidates
@@ -125,6 +123,9 @@ class Retriever:
     exclude
         Sources to leave out.
     """
+
+    scores: ClassVar[tuple[str, ...]] = SCORES
+    direct: ClassVar[tuple[str, ...]] = DIRECT
 
     def __init__(
         self,
@@ -138,8 +139,9 @@ class Retriever:
         exclude: Iterable[str] = (),
         weights: Weights | None = None,
     ) -> None:
-        if score not in SCORES:
-            raise InputError(f"no score {score!r}{did_you_mean(score, SCORES)}; one of {', '.join(SCORES)}")
+        if score not in self.scores:
+            known = ", ".join(self.scores)
+            raise InputError(f"no score {score!r}{did_you_mean(score, self.scores)}; one of {known}")
         self.graph, self.score, self.hops, self.panel = graph, score, hops, panel
         self.target: Target = target_named(target)
         self.exclude = tuple(sorted(exclude))
@@ -162,7 +164,7 @@ class Retriever:
 
     def with_panel(self, panel: Panel | None) -> Retriever:
         """Return the same retriever for another file."""
-        return Retriever(
+        return type(self)(
             self.graph,
             target=self.target.name,
             score=self.score,
@@ -283,7 +285,7 @@ class Retriever:
 
     def _scored(self, query: GeneQuery) -> GeneQuery:
         """The query that the score is of: longer walks may speak where direct evidence does not."""
-        return self.asked(query) if self.score in DIRECT else query
+        return self.asked(query) if self.score in self.direct else query
 
     def converge(self, queries: Sequence[GeneQuery]) -> list[Convergence]:
         """Score every candidate for every query."""
@@ -294,20 +296,31 @@ class Retriever:
         """The scores alone: every p and FDR is 1."""
         query = self._scored(query)
         score, nothing = getattr(self, f"_{self.score}")(query), np.ones(len(self.nodes))
-        return Convergence(query, self.target.name, self.nodes, score, nothing, nothing)
+        return Convergence(
+            query, self.target.name, self.nodes, score, nothing, nothing, self.separation(query)
+        )
 
     def _converge(self, query: GeneQuery, score: Floats) -> Convergence:
         testable = self.length > 0
-        p = np.ones(len(self.nodes))
-        if len(query):
-            p = self._hypergeometric_p(query) if self.score == "hypergeometric" else self.p_values(query)
+        p = self.p_values(query)
         fdr = np.ones(len(p))
         fdr[testable] = benjamini_hochberg(p[testable])
-        return Convergence(query, self.target.name, self.nodes, score, p, fdr)
+        return Convergence(query, self.target.name, self.nodes, score, p, fdr, self.separation(query))
 
     def statistic(self, query: GeneQuery) -> Floats:
         """``sum_g w_g W[g, c]``, float64[c]."""
         return np.asarray(query.weights @ self.matrix[query.genes], dtype=np.float64).ravel()
+
+    def separation(self, query: GeneQuery) -> Floats | None:
+        """``sum_g z_g W[g, c] / |W[:, c]|`` over all measured genes with the contrast z of the set, float64[c].
+
+        A marker that the file's other sets have and this one lacks counts against the candidate. None where the
+        query has no contrast, and for scores other than `calibrated`.
+        """
+        if query.contrast is None or query.measured is None or self.score != "calibrated":
+            return None
+        total = np.asarray(query.contrast @ self.matrix[query.measured], dtype=np.float64).ravel()
+        return np.divide(total, self.length, out=np.zeros(len(total)), where=self.length > 0)
 
     def support(self, query: GeneQuery) -> Support:
         """How the query's genes support each candidate."""
@@ -358,65 +371,3 @@ class Retriever:
         at = np.searchsorted(self.nodes, self.operators.targets[table.columns])
         score[at] = total[: len(table.columns)]
         return score
-
-    def _dwpc(self, query: GeneQuery) -> Floats:
-        """Degree-weighted path counts times information content ``1 - ln(reaching genes) / ln(genes)``."""
-        rows = self.operators.rows(query.genes)
-        columns = np.searchsorted(self.operators.targets, self.nodes)
-        total = np.zeros(len(self.operators.targets))
-        for weights in self.operators.weights:
-            total += query.weights @ weights[rows]
-        score: Floats = total[columns] * self._information
-        return score
-
-    @cached_property
-    def _information(self) -> Floats:
-        columns = np.searchsorted(self.operators.targets, self.nodes)
-        reaching = np.zeros(len(self.operators.targets))
-        for weights in self.operators.weights:
-            reaching = np.maximum(reaching, np.bincount(weights.indices, minlength=len(reaching)))
-        genes = max(len(self.operators.genes), 2)
-        return np.asarray(1.0 - np.log(np.maximum(reaching[columns], 1.0)) / np.log(genes), dtype=np.float64)
-
-    def _ppr(self, query: GeneQuery) -> Floats:
-        """Stationary mass of a walk that restarts at the query genes, each seeded by weight over degree."""
-        step, degree, offset = self._transition
-        seed = np.zeros(step.shape[0])
-        rows = self.operators.rows(query.genes)
-        seed[rows] = query.weights / np.maximum(degree[rows], 1.0)
-        if seed.sum() == 0:
-            return np.zeros(len(self.nodes))
-        seed /= seed.sum()
-        mass = seed.copy()
-        for _step in range(_PPR_STEPS):
-            mass = RESTART * seed + (1.0 - RESTART) * (step @ mass)
-        return mass[offset + np.searchsorted(self.operators.targets, self.nodes)]
-
-    @cached_property
-    def _transition(self) -> tuple[Sparse, Floats, int]:
-        """Column-stochastic transitions over genes, inner nodes and targets; degrees; where targets begin."""
-        direct, first, last = self.operators.weights[0], self.operators.first, self.operators.last
-        n_genes, n_targets = direct.shape
-        nothing, ends = sp.csr_array((n_genes, n_genes)), sp.csr_array((n_targets, n_targets))
-        parts: list[list[Any]] = [
-            [nothing, first, direct],
-            [None, self.operators.between, last.T.tocsr()],
-            [None, None, ends],
-        ]
-        half: Sparse = sp.block_array(parts)
-        links: Sparse = sp.csr_array((half + half.T) != 0, dtype=np.float64)
-        degree = np.asarray(links.sum(axis=0), dtype=np.float64).ravel()
-        inverse = np.divide(1.0, degree, out=np.zeros_like(degree), where=degree > 0)
-        return sp.csr_array(links @ sp.diags_array(inverse)), degree, first.shape[0] + first.shape[1]
-
-    def _hypergeometric_p(self, query: GeneQuery) -> Floats:
-        from scipy.stats import hypergeom
-
-        overlap = np.asarray((self.matrix[query.genes] > 0).sum(axis=0)).ravel()
-        marked = np.asarray((self.matrix > 0).sum(axis=0)).ravel()
-        p = hypergeom.sf(overlap - 1, len(self.genes), marked, len(query))
-        return np.where(overlap > 0, p, 1.0)
-
-    def _hypergeometric(self, query: GeneQuery) -> Floats:
-        """``-log10 p``."""
-        return np.maximum(-np.log10(np.maximum(self._hypergeometric_p(query), 1e-300)), 0.0)

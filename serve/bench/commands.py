@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from serve.atomic import write_text
 from serve.command_app import Application
-from serve.commands import ModelOption, ThreadsOption, note, write_text
+from serve.commands import ModelOption, ThreadsOption, note
 from serve.errors import InputError, check_name
 from serve.spec_decode import METHODS
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,6 +20,7 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 
+from serve.atomic import write_text
 from serve.errors import InputError
 from serve.goodput import Ending, Timeline
 
@@ -197,9 +197,7 @@ def write_served(path: Path, served: Sequence[Served], settings: dict[str, Any])
     for row in served:
         flat = asdict(row)
         lines.append(json.dumps(flat.pop("timeline") | flat))
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def read_run(path: Path) -> tuple[list[Timeline], dict[str, Any]]:

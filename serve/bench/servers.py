@@ -21,6 +21,7 @@ from typing import Any
 
 import httpx
 
+from serve.atomic import write_text
 from serve.bench import loadgen
 from serve.bench.report import Choices, Run, summary
 from serve.errors import InputError, KnownError
@@ -216,7 +217,7 @@ def open_loop(at: Address, rows: Sequence[Messages], plan: Plan, rate: float) ->
 def write_servers(path: Path, servers: Sequence[Server], plan: Plan) -> None:
     """Write measurements as JSON."""
     data = {"plan": asdict(plan), "servers": [asdict(server) for server in servers]}
-    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(data, indent=1) + "\n")
 
 
 def read_servers(paths: Sequence[Path]) -> list[Server]:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from serve.echo.scheduler import EchoConfig, EchoForest, EchoScheduler
+from serve.echo.cache_policy import EchoConfig, EchoForest
+from serve.echo.scheduler import EchoScheduler
 from serve.echo.simulator import Arrival, Outcome, VirtualClock, simulate
 from serve.errors import InputError
 from serve.goodput import ReadingSlo, SmoothGoodput, attainment

@@ -1,8 +1,7 @@
-"""The engine: one step after another, each a single target forward over every running request.
+"""The engine: each step is a single target forward over every running request.
 
-A step is: schedule -> draft (if a proposer is plugged in) -> forward over packed rows -> choose tokens
-(verification of drafts included) -> compact the cache -> report. One thread owns an engine; `serve.server.engine_loop`
-puts a queue in front of it.
+A step schedules, drafts (if there is a proposer), runs the model over packed rows, chooses tokens (this verifies
+drafts), compacts the cache and reports. One thread owns an engine; `serve.server.engine_loop` puts a queue before it.
 """
 
 from __future__ import annotations
@@ -11,24 +10,19 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from serve.engine.batch import Round, pack
 from serve.engine.detokenizer import TextStream
 from serve.engine.sampler import choose
 from serve.engine.sampling import log_probabilities
+from serve.engine.stats import EngineStats
 from serve.engine.structured_output import Constraint, Grammar
 from serve.errors import ConstraintError, InputError, RequestError
-from serve.kv_cache.attention_metadata import (
-    ALL_LOGITS,
-    LAST_LOGITS,
-    NO_LOGITS,
-    Segment,
-    plan_attention,
-    slots_of,
-)
+from serve.kv_cache.attention_metadata import slots_of
 from serve.kv_cache.prefix_cache import PrefixForest
 from serve.model.decoder import Model
 from serve.model.loader import Checkpoint
@@ -66,24 +60,6 @@ class EngineConfig:
             )
 
 
-@dataclass(slots=True)
-class EngineStats:
-    """Counters since the engine started. `decode_forwards` counts each request's passes after its prefill."""
-
-    steps: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    prefill_rows: int = 0
-    output_tokens: int = 0
-    decode_forwards: int = 0
-    drafted: int = 0
-    accepted: int = 0
-    draft_s: float = 0.0
-    forward_s: float = 0.0
-    choose_s: float = 0.0
-    finished: dict[FinishReason, int] = field(default_factory=lambda: dict.fromkeys(FinishReason, 0))
-
-
 @dataclass(frozen=True, slots=True)
 class Completion:
     """One finished answer of `Engine.generate`."""
@@ -97,22 +73,10 @@ class Completion:
 
 @dataclass(slots=True)
 class _Answer:
-    """What the engine keeps beside a request while it lives."""
+    """The engine's state of a running request besides `Request`."""
 
     text: TextStream
     constraint: Constraint | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Round:
-    """One request's rows of a step: packed rows ``start:stop``, its logits from `logits` on (-1: none wanted)."""
-
-    request: Request
-    tree: DraftTree
-    start: int
-    stop: int
-    logits: int
-    decode: bool
 
 
 class Engine:
@@ -174,6 +138,8 @@ class Engine:
             raise RequestError("the prompt has no tokens", param="prompt")
         if not all(0 <= t < vocabulary for t in request.prompt):
             raise RequestError(f"a prompt token is outside 0..{vocabulary - 1}", param="prompt")
+        if not all(0 <= t < vocabulary for t, _ in request.params.logit_bias):
+            raise RequestError(f"a token is outside 0..{vocabulary - 1}", param="logit_bias")
         total = len(request.prompt) + request.params.max_tokens
         if total > self.longest:
             raise RequestError(
@@ -185,7 +151,7 @@ class Engine:
     def add(self, request: Request, constraint: Constraint | None = None) -> None:
         """Accept a request; its events come from later steps.
 
-        `constraint` is `grammar.start` of its schema, for callers that compile it on a thread of their own.
+        `constraint` is `grammar.start` of its parameters, for callers that compile it on a thread of their own.
 
         Raises
         ------
@@ -195,8 +161,8 @@ class Engine:
         self.check(request)
         if request.id in self._requests:
             raise RequestError(f"request id {request.id!r} is already in use")
-        if request.params.json_schema is not None and constraint is None:
-            constraint = self.grammar.start(request.params.json_schema)
+        if constraint is None:
+            constraint = self.grammar.start(request.params)
         request.order = next(self._order)
         self._requests[request.id] = request
         self._answers[request.id] = _Answer(TextStream(self.tokenizer, request.params.stop), constraint)
@@ -212,9 +178,9 @@ class Engine:
         return True
 
     def warm_up(self, prompt: Sequence[int], tokens: int = 4) -> None:
-        """Answer a prompt once, with a schema and without: compile and load what the first request would wait for.
+        """Answer a prompt with and without a schema, to compile and load all that the first request needs.
 
-        Counters, cache and what the scheduler learns stay as they were.
+        Counters, the cache and the scheduler's estimates do not change.
         """
         kept = (self.scheduler, self.stats, self.step_observers)
         cfg = self.config
@@ -259,7 +225,7 @@ class Engine:
         ]
 
     def step(self) -> list[TokenEvent]:
-        """Run one step; what it brought each request, in no particular order. Nothing to do is no events."""
+        """Run one step; return an event per request that advanced, in no particular order."""
         schedule = self.scheduler.schedule()
         for request in schedule.preempted:
             if self.proposer is not None:
@@ -297,36 +263,15 @@ class Engine:
 
     def _forward(
         self, schedule: Schedule, trees: list[DraftTree]
-    ) -> tuple[list[_Round], torch.Tensor, torch.Tensor | None]:
-        segments: list[Segment] = []
-        tokens: list[Sequence[int] | Int64] = []
-        rounds: list[_Round] = []
-        row = logit = 0
-        for request, tree in zip(schedule.decodes, trees, strict=True):
-            n = 1 + len(tree)
-            parents = np.concatenate([[-1], tree.parents + 1]) if n > 1 else None
-            segments.append(Segment(request.blocks, request.computed, n, parents, ALL_LOGITS))
-            tokens += [request.tokens[-1:], tree.tokens]
-            rounds.append(_Round(request, tree, row, row + n, logit, decode=True))
-            row, logit = row + n, logit + n
-        for chunk in schedule.chunks:
-            r, last = chunk.request, chunk.rows == chunk.request.pending
-            segments.append(
-                Segment(r.blocks, r.computed, chunk.rows, None, LAST_LOGITS if last else NO_LOGITS)
-            )
-            tokens.append(r.tokens[r.computed : r.computed + chunk.rows])
-            at = logit if last else -1
-            rounds.append(_Round(r, DraftTree.empty(), row, row + chunk.rows, at, decode=False))
-            row, logit = row + chunk.rows, logit + last
-        plan = plan_attention(segments, self.forest.block_tokens)
-        flat = np.concatenate([np.asarray(t, np.int64) for t in tokens])
+    ) -> tuple[list[Round], torch.Tensor, torch.Tensor | None]:
+        batch = pack(schedule, trees, self.forest.block_tokens)
         wants_taps = self.proposer is not None and self.proposer.wants_taps
-        logits, taps = self.model.forward(flat, plan, self.cache, want_taps=wants_taps)
+        logits, taps = self.model.forward(batch.tokens, batch.plan, self.cache, want_taps=wants_taps)
         self.model.wait()
-        return rounds, logits, taps
+        return batch.rounds, logits, taps
 
     def _choose(
-        self, rounds: list[_Round], logits: torch.Tensor, taps: torch.Tensor | None
+        self, rounds: list[Round], logits: torch.Tensor, taps: torch.Tensor | None
     ) -> list[TokenEvent]:
         """Accept or draw each request's tokens, move accepted rows into place, and report."""
         scores = logits.float().cpu() if logits.dtype in (torch.float16, torch.bfloat16) else logits.cpu()
@@ -335,8 +280,8 @@ class Engine:
         now = time.perf_counter()
         events: list[TokenEvent] = []
         moves: list[tuple[Int64, Int64]] = []
-        committed: list[tuple[_Round, Accepted]] = []
-        broken: list[tuple[Request, str]] = []
+        committed: list[tuple[Round, Accepted]] = []
+        broken: list[tuple[Request, ConstraintError]] = []
         for item in rounds:
             request = item.request
             request.forwards += 1
@@ -349,7 +294,7 @@ class Engine:
             try:
                 accepted = choose(request, item.tree, scores[rows], best[rows], constraint)
             except ConstraintError as error:
-                broken.append((request, str(error)))
+                broken.append((request, error))
                 continue
             if any(node != k for k, node in enumerate(accepted.nodes)):
                 base = request.computed + 1
@@ -368,21 +313,21 @@ class Engine:
         for request, problem in broken:
             log.warning("request %s ends: %s", request.id, problem)
             self._finish(request, FinishReason.ERROR)
-            events.append(TokenEvent(request.id, (), "", (), FinishReason.ERROR, problem, "response_format"))
+            events.append(TokenEvent(request.id, (), "", (), FinishReason.ERROR, str(problem), problem.param))
         return events
 
-    def _commit(self, item: _Round, accepted: Accepted, scores: torch.Tensor, now: float) -> TokenEvent:
+    def _commit(self, item: Round, accepted: Accepted, scores: torch.Tensor, now: float) -> TokenEvent:
         """Append the accepted tokens up to the first that ends the answer."""
         request, answer = item.request, self._answers[item.request.id]
         params = request.params
         rows = [item.logits, *(item.logits + 1 + node for node in accepted.nodes)]
         computed = request.computed + (1 if item.decode else item.stop - item.start) + len(accepted.nodes)
-        text, taken, logprobs = "", [], []
+        text, kept, logprobs = "", [], []
         last = len(rows) - 1
         for i, (row, token) in enumerate(zip(rows, accepted.tokens, strict=True)):
             request.tokens.append(token)
             request.timeline.token_s.append(now)
-            taken.append(token)
+            kept.append(token)
             if params.logprobs is not None:
                 logprobs.append(log_probabilities(scores[row].numpy(), token, params.logprobs))
             piece, stopped = answer.text.push(token)
@@ -399,10 +344,10 @@ class Engine:
         if item.decode:
             self.stats.decode_forwards += 1
             self.stats.accepted += len(accepted.nodes)
-        self.stats.output_tokens += len(taken)
-        return TokenEvent(request.id, tuple(taken), text, tuple(logprobs), request.finish_reason)
+        self.stats.output_tokens += len(kept)
+        return TokenEvent(request.id, tuple(kept), text, tuple(logprobs), request.finish_reason)
 
-    def _observe(self, committed: list[tuple[_Round, Accepted]], taps: torch.Tensor | None) -> None:
+    def _observe(self, committed: list[tuple[Round, Accepted]], taps: torch.Tensor | None) -> None:
         if self.proposer is None:
             return
         observed = []
@@ -440,13 +385,7 @@ class Engine:
         began, drafted, forwarded, chosen = times
         nodes = sum(map(len, trees))
         prefill = sum(chunk.rows for chunk in schedule.chunks)
-        stats = self.stats
-        stats.steps += 1
-        stats.drafted += nodes
-        stats.prefill_rows += prefill
-        stats.draft_s += drafted - began
-        stats.forward_s += forwarded - drafted
-        stats.choose_s += chosen - forwarded
+        self.stats.count(nodes, prefill, times)
         for observe in self.step_observers:
             observe(work, chosen - began)
         if self.proposer is not None:

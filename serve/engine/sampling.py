@@ -5,6 +5,8 @@ Everything is float64 and row by row, so a request's draws do not depend on its 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -15,7 +17,7 @@ _FIRST_LOOK = 1024
 
 
 def processed(logits: npt.NDArray[np.floating], params: SamplingParams) -> Float64:
-    """Probabilities float64[V] after temperature, then top-k, then top-p, renormalised.
+    """Probabilities float64[V] after temperature, then top-k, min-p and top-p, renormalised.
 
     Top-k keeps every token as probable as the k-th. Top-p keeps the fewest tokens whose probabilities reach
     it, in the order of falling probability and rising id. A logit of -inf has probability 0.
@@ -26,6 +28,8 @@ def processed(logits: npt.NDArray[np.floating], params: SamplingParams) -> Float
     if 0 < params.top_k < len(z):
         z[z < np.partition(z, -params.top_k)[-params.top_k]] = -np.inf
     p: Float64 = np.exp(z)
+    if params.min_p > 0.0:
+        p[p < params.min_p * p.max()] = 0.0
     p /= p.sum()
     if params.top_p < 1.0:
         keep = _nucleus(p, params.top_p)
@@ -33,6 +37,17 @@ def processed(logits: npt.NDArray[np.floating], params: SamplingParams) -> Float
         cut[keep] = p[keep]
         p = cut / cut.sum()
     return p
+
+
+def adjusted(logits: npt.NDArray[np.floating], output: Sequence[int], params: SamplingParams) -> Float64:
+    """Logits float64[V] after the penalties for the tokens of `output` and the biases (OpenAI's definition)."""
+    z: Float64 = logits.astype(np.float64)
+    if output and (params.frequency_penalty or params.presence_penalty):
+        tokens, counts = np.unique(np.asarray(output, np.int64), return_counts=True)
+        z[tokens] -= params.frequency_penalty * counts + params.presence_penalty
+    for token, bias in params.logit_bias:
+        z[token] += bias
+    return z
 
 
 def _nucleus(p: Float64, mass: float) -> npt.NDArray[np.intp]:

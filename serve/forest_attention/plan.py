@@ -68,7 +68,7 @@ class CostModel:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """T tasks over P partials for R rows. The arrays serve every layer until a row comes, goes or fills a block.
+    """T tasks over P partials for R rows. The arrays serve every layer of a step.
 
     Attributes
     ----------
@@ -81,8 +81,6 @@ class Plan:
         Tokens of each task, int64[T].
     merge_indptr, merge
         Partials of row r: ``merge[merge_indptr[r]:merge_indptr[r + 1]]``, root first; int64[R + 1], int64[P].
-    tail
-        Whether task t ends where its rows' contexts end, bool[T]; those grow by one token a step.
     block_tokens
         Tokens a full block holds.
     """
@@ -94,7 +92,6 @@ class Plan:
     n_tokens: Ints
     merge_indptr: Ints
     merge: Ints
-    tail: npt.NDArray[np.bool_]
     block_tokens: int
 
     @property
@@ -112,17 +109,6 @@ class Plan:
         blocks = self.blocks[self.block_indptr[task] : self.block_indptr[task + 1]]
         slots = (blocks[:, None] * self.block_tokens + np.arange(self.block_tokens)).ravel()
         return slots[: self.n_tokens[task]]
-
-    def grown(self, by: int = 1) -> Plan | None:
-        """The plan after every row's context grew by `by` tokens inside its last block; None if it overflows.
-
-        None also where rows of different requests end in one task: their next tokens differ.
-        """
-        room = np.diff(self.block_indptr) * self.block_tokens - self.n_tokens
-        rows = np.diff(self.row_indptr)
-        if (room[self.tail] < by).any() or (rows[self.tail] > 1).any() or self.tail.sum() != self.n_rows:
-            return None
-        return replace(self, n_tokens=self.n_tokens + by * self.tail)
 
     def tokens_read(self) -> int:
         """Keys (and as many values) read per key-value head."""
@@ -178,22 +164,18 @@ def make_plan(
     """
     cost = cost or CostModel()
     division = divide(forest, cost, workers) if cuts is None else np.asarray(cuts, np.int64)
-    ends = np.zeros(forest.n_nodes, np.bool_)
-    ends[forest.leaf[forest.leaf >= 0]] = True
     rows: list[Ints] = []
     blocks: list[Ints] = []
     n_tokens: list[int] = []
-    tail: list[bool] = []
     for unit, (node, tile) in enumerate(_tiles(forest, cost)):
         own = forest.blocks[forest.block_indptr[node] : forest.block_indptr[node + 1]]
         left = int(forest.n_tokens[node])
         pieces = np.array_split(own, min(int(division[unit]), len(own)))
-        for i, piece in enumerate(pieces):
+        for piece in pieces:
             rows.append(tile)
             blocks.append(piece)
             n_tokens.append(min(left, len(piece) * forest.block_tokens))
             left -= n_tokens[-1]
-            tail.append(bool(ends[node]) and i == len(pieces) - 1)
     flat_rows = np.concatenate(rows) if rows else np.zeros(0, np.int64)
     return Plan(
         row_indptr=_indptr(rows),
@@ -205,7 +187,6 @@ def make_plan(
             np.int64
         ),
         merge=np.argsort(flat_rows, kind="stable"),
-        tail=np.array(tail, np.bool_),
         block_tokens=forest.block_tokens,
     )
 

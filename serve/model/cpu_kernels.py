@@ -122,8 +122,8 @@ def attend(
     """Attention of the listed rows over the cached tokens that the plan lets each see; into `out` [r, heads, d].
 
     Of the first `begin[r]` tokens `out` holds the attention already and `lse` [r, heads] its log-sum-exp; the rest is
-    merged in. The others as in `serve.kv_cache.attention_metadata.AttentionPlan` and `rotate_and_store`. One task is a row and a KV
-    head, whose queries (grouped-query attention) share each key that is read.
+    merged in. The other arguments are those of `serve.kv_cache.attention_metadata.AttentionPlan` and
+    `rotate_and_store`. One task is a row and a KV head: its queries (grouped-query attention) share each key.
     """
     heads, width = qkv.shape[1], qkv.shape[2]
     kv_heads, block_tokens = keys.shape[1], keys.shape[2]

@@ -18,8 +18,9 @@ from serve.errors import ModelError
 from serve.forest_attention.step import Saving, Shared, share
 from serve.kv_cache.attention_metadata import AttentionPlan, Int64, Span
 from serve.kv_cache.paged_kv import PagedKV
-from serve.model import torch_layers as torch_ops
+from serve.model import torch_layers
 from serve.model.linear import Linear, check_precision, make_linear
+from serve.model.weights import Dimensions, Weights
 
 if TYPE_CHECKING:
     from serve.model.loader import Checkpoint
@@ -29,41 +30,6 @@ BLOCKED_ROWS = 24
 
 SERIAL_WORK = 500_000
 """Multiplications a layer's kernels do on one thread at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Dimensions:
-    """Sizes of a model."""
-
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_width: int
-    vocabulary: int
-    longest: int  # positions the model was trained for
-    eps: float
-
-    @classmethod
-    def of(cls, config: Any) -> Dimensions:
-        """Sizes from a transformers config."""
-        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return cls(
-            config.num_hidden_layers,
-            config.hidden_size,
-            config.num_attention_heads,
-            getattr(config, "num_key_value_heads", None) or config.num_attention_heads,
-            width,
-            config.vocab_size,
-            config.max_position_embeddings,
-            config.rms_norm_eps,
-        )
-
-    @property
-    def tap_layers(self) -> tuple[int, int, int]:
-        """Layers whose input residual stream is tapped for drafting (as in EAGLE-3): 2, N//2, N-3."""
-        top = self.layers - 1
-        return min(2, top), self.layers // 2, max(self.layers - 3, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +75,17 @@ class Model:
         if getattr(config, "hidden_act", "silu") != "silu":
             raise ModelError(f"activation {config.hidden_act!r}; the engine runs silu")
         self._compiled = self.device.type == "cpu"
-        own = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
-        self.embedding = own["embed_tokens.weight"].to(self.device, self.dtype)
-        self.head_weight = own.get("lm_head.weight", own["embed_tokens.weight"])
+        own = Weights({name.removeprefix("model."): tensor for name, tensor in tensors.items()})
+        d = self.dims
+        embedding = own.take("embed_tokens.weight", d.vocabulary, d.hidden)
+        self.embedding = embedding.to(self.device, self.dtype)
+        untied = own.find("lm_head.weight", d.vocabulary, d.hidden)
+        self.head_weight = embedding if untied is None else untied
         self.head = make_linear(self.head_weight, None, precision, self.device)
-        self.final_norm = own["norm.weight"].to(self.device, self.dtype)
-        self.layers = [self._layer(own, f"layers.{i}.") for i in range(self.dims.layers)]
-        self.cos, self.sin = _rotary(config, self.dims, own.get("rope_freqs.weight"), self.device, self.dtype)
+        self.final_norm = own.take("norm.weight", d.hidden).to(self.device, self.dtype)
+        self.layers = [self._layer(own, f"layers.{i}.") for i in range(d.layers)]
+        stretch = own.find("rope_freqs.weight", d.head_width // 2)
+        self.cos, self.sin = _rotary(config, d, stretch, self.device, self.dtype)
         self.forwards = 0
         self.saving: Saving | None = Saving()
         """When rows attend to a prefix they share together (FlashForge); None: every row for itself."""
@@ -124,30 +94,46 @@ class Model:
     def load(
         cls, checkpoint: Checkpoint, precision: str = "float32", device: torch.device | str = "cpu"
     ) -> Model:
-        """Build from what `serve.model.loader.load_checkpoint` read."""
-        return cls(checkpoint.config, checkpoint.tensors, precision, device)
+        """Build from what `serve.model.loader.load_checkpoint` read.
 
-    def _layer(self, own: dict[str, torch.Tensor], prefix: str) -> Layer:
-        def linear(*names: str) -> Linear:
-            weights = [own[f"{prefix}{name}.weight"] for name in names]
-            biases = [own[f"{prefix}{name}.bias"] for name in names if f"{prefix}{name}.bias" in own]
-            bias = torch.cat(biases) if biases else None
-            return make_linear(torch.cat(weights), bias, self.precision, self.device)
+        Raises
+        ------
+        ModelError
+            if a size, a tensor or a setting is not what the family has.
+        """
+        try:
+            return cls(checkpoint.config, checkpoint.tensors, precision, device)
+        except ModelError as error:
+            raise ModelError(f"{checkpoint.path}: {error}") from error
 
-        def norm(name: str) -> torch.Tensor:
-            weight = own.get(f"{prefix}{name}.weight", torch.empty(0))
-            return weight.to(self.device, self.dtype)
+    def _layer(self, own: Weights, prefix: str) -> Layer:
+        d = self.dims
+        q, kv = d.heads * d.head_width, d.kv_heads * d.head_width
 
-        attention = [f"self_attn.{name}_proj" for name in "qkv"]
+        def linear(width: int, parts: dict[str, int]) -> Linear:
+            """Products of one input of `width`, by name and output width, as one."""
+            sizes = {f"{prefix}{name}": size for name, size in parts.items()}
+            weight = torch.cat([own.take(f"{name}.weight", size, width) for name, size in sizes.items()])
+            biases = {name: own.find(f"{name}.bias", size) for name, size in sizes.items()}
+            held = [bias for bias in biases.values() if bias is not None]
+            if held and len(held) < len(sizes):
+                raise ModelError(f"{', '.join(biases)}: some have a bias and some have none")
+            return make_linear(weight, torch.cat(held) if held else None, self.precision, self.device)
+
+        def norm(name: str, width: int, *, optional: bool = False) -> torch.Tensor:
+            find = own.find if optional else own.take
+            weight = find(f"{prefix}{name}.weight", width)
+            return (torch.empty(0) if weight is None else weight).to(self.device, self.dtype)
+
         return Layer(
-            linear(*attention),
-            linear("self_attn.o_proj"),
-            linear("mlp.gate_proj", "mlp.up_proj"),
-            linear("mlp.down_proj"),
-            norm("input_layernorm"),
-            norm("post_attention_layernorm"),
-            norm("self_attn.q_norm"),
-            norm("self_attn.k_norm"),
+            linear(d.hidden, {"self_attn.q_proj": q, "self_attn.k_proj": kv, "self_attn.v_proj": kv}),
+            linear(q, {"self_attn.o_proj": d.hidden}),
+            linear(d.hidden, {"mlp.gate_proj": d.inner, "mlp.up_proj": d.inner}),
+            linear(d.inner, {"mlp.down_proj": d.hidden}),
+            norm("input_layernorm", d.hidden),
+            norm("post_attention_layernorm", d.hidden),
+            norm("self_attn.q_norm", d.head_width, optional=True),
+            norm("self_attn.k_norm", d.head_width, optional=True),
         )
 
     def new_cache(self, n_blocks: int, block_tokens: int = 16) -> PagedKV:
@@ -236,9 +222,9 @@ class Model:
         heads = qkv.view(len(qkv), d.heads + 2 * d.kv_heads, d.head_width)
         q, k, v = torch.split(heads, [d.heads, d.kv_heads, d.kv_heads], 1)
         if len(layer.q_norm):
-            q = torch_ops.rms_norm(q, layer.q_norm, d.eps)
-            k = torch_ops.rms_norm(k, layer.k_norm, d.eps)
-        return torch_ops.rotate(q, cos, sin), torch_ops.rotate(k, cos, sin), v
+            q = torch_layers.rms_norm(q, layer.q_norm, d.eps)
+            k = torch_layers.rms_norm(k, layer.k_norm, d.eps)
+        return torch_layers.rotate(q, cos, sin), torch_layers.rotate(k, cos, sin), v
 
 
 class Step(Protocol):
@@ -261,7 +247,7 @@ class _TorchStep:
         positions = torch.as_tensor(plan.positions, device=model.device)
         self.cos, self.sin = model.cos[positions], model.sin[positions]
         self.slots = torch.as_tensor(plan.slots, device=model.device)
-        self.masks = [torch_ops.visible(plan, span, model.device) for span in plan.spans]
+        self.masks = [torch_layers.visible(plan, span, model.device) for span in plan.spans]
         self.shared = _shared(model, plan, _rows_alone(plan))
         if self.shared is not None:
             for span, mask in zip(plan.spans, self.masks, strict=True):
@@ -271,7 +257,7 @@ class _TorchStep:
     def add_norm(self, x: torch.Tensor, delta: torch.Tensor | None, weight: torch.Tensor) -> torch.Tensor:
         if delta is not None:
             x += delta
-        return torch_ops.rms_norm(x, weight, self.model.dims.eps)
+        return torch_layers.rms_norm(x, weight, self.model.dims.eps)
 
     def attention(self, index: int, layer: Layer, qkv: torch.Tensor) -> torch.Tensor:
         q, k, v = self.model.split(layer, qkv, self.cos, self.sin)
@@ -286,10 +272,10 @@ class _TorchStep:
         for span, mask in zip(self.plan.spans, self.masks, strict=True):
             rows = slice(span.start, span.stop)
             if before is None or self.shared is None or not self.shared.begin[rows].any():
-                parts.append(torch_ops.attend_span(q[rows], span, mask, self.cache, index))
+                parts.append(torch_layers.attend_span(q[rows], span, mask, self.cache, index))
             else:
                 held = before[0][rows], before[1][rows]
-                parts.append(torch_ops.attend_rest(q[rows], span, mask, self.cache, index, held))
+                parts.append(torch_layers.attend_rest(q[rows], span, mask, self.cache, index, held))
         return torch.cat(parts).reshape(len(qkv), -1)
 
 
@@ -299,7 +285,7 @@ class _CompiledStep:
     def __init__(self, model: Model, plan: AttentionPlan, cache: PagedKV) -> None:
         self.model, self.plan, self.cache = model, plan, cache
         self.cos, self.sin = model.cos[plan.positions].numpy(), model.sin[plan.positions].numpy()
-        self.blocked = [(s, torch_ops.visible(plan, s, model.device)) for s in plan.spans if _blocked(s)]
+        self.blocked = [(s, torch_layers.visible(plan, s, model.device)) for s in plan.spans if _blocked(s)]
         self.alone = _rows_alone(plan)
         self.shared = _shared(model, plan, self.alone)
         self.begin = np.zeros(plan.rows, np.int32) if self.shared is None else self.shared.begin
@@ -340,7 +326,7 @@ class _CompiledStep:
             kernels.attend(rows, self.alone, *seen, keys, values, self.begin, self.lse, out.numpy())
         for span, mask in self.blocked:
             part = slice(span.start, span.stop)
-            out[part] = torch_ops.attend_span(queries[part], span, mask, self.cache, index)
+            out[part] = torch_layers.attend_span(queries[part], span, mask, self.cache, index)
         return out.view(len(qkv), -1)
 
 
@@ -382,12 +368,19 @@ def _rotary(
     from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
     scaling = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    kind = scaling.get("rope_type", "default")
+    kind = scaling.get("rope_type", "default") if isinstance(scaling, dict) else scaling
     if kind in ("dynamic", "longrope"):
         raise ModelError(
             f"rope type {kind!r} depends on the prompt's length, which a shared cache cannot have"
         )
-    rope = LlamaRotaryEmbedding(config)
+    try:
+        rope = LlamaRotaryEmbedding(config)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(f"the rope settings cannot be used: {type(error).__name__}: {error}") from error
+    if len(rope.inv_freq) != dims.head_width // 2:
+        raise ModelError(
+            f"the rope settings give {len(rope.inv_freq)} frequencies, head_dim is {dims.head_width}"
+        )
     frequencies = rope.inv_freq.float() if stretch is None else rope.inv_freq.float() / stretch.float()
     angles = torch.arange(dims.longest).float()[:, None] * frequencies[None]
     factor = rope.attention_scaling

@@ -87,6 +87,8 @@ class Gguf:
         try:
             heads = self._count(f"{prefix}.attention.head_count")
             hidden = self._count(f"{prefix}.embedding_length")
+            if hidden % heads and f"{prefix}.attention.key_length" not in meta:
+                raise ModelError(f"{self.path}: {heads} heads do not divide an embedding_length of {hidden}")
             return {
                 "vocab_size": self.tensors["token_embd.weight"].shape[0],
                 "hidden_size": hidden,

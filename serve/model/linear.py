@@ -32,6 +32,15 @@ PRECISIONS = {
 CPU_PRECISIONS = ("float64", "float32", "float16")
 
 
+def check_device(name: str) -> torch.device:
+    """The device of this name; InputError if it is neither cpu nor a GPU that is there."""
+    if name.split(":")[0] not in ("cpu", "cuda"):
+        raise InputError(f"--device {name!r}: no such device; wanted cpu or cuda")
+    if name != "cpu" and not torch.cuda.is_available():
+        raise InputError(f"--device {name}: torch {torch.__version__} finds no GPU here; use --device cpu")
+    return torch.device(name)
+
+
 def check_precision(precision: str, device: torch.device) -> torch.dtype:
     """Type of the activations under a precision; InputError if the device does not run it."""
     known = CPU_PRECISIONS if device.type == "cpu" else tuple(p for p in PRECISIONS if p != "float16")

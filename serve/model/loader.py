@@ -1,14 +1,14 @@
 """Read a model: a Hugging Face folder or a GGUF file becomes a `Checkpoint` (config, tensors, tokenizer).
 
-transformers supplies the parsing of both formats; only safetensors and GGUF are read, never a pickle.
+transformers reads configuration and tokenizer; only safetensors and GGUF are read, never a pickle.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import logging
-import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -101,19 +101,36 @@ def find_model(model: str | Path | None = None) -> Path:
 
 
 def _load_folder(path: Path) -> Checkpoint:
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
     with _quiet(), _as_model_error(path):
         config = AutoConfig.from_pretrained(path, local_files_only=True)
         _check_family(path, config)
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(
-            path, local_files_only=True, dtype="auto", use_safetensors=True
-        )
-    named = (model.generation_config.eos_token_id, config.eos_token_id, tokenizer.eos_token_id)
+        named = [config.eos_token_id, tokenizer.eos_token_id]
+        if (path / "generation_config.json").is_file():
+            named.append(GenerationConfig.from_pretrained(path, local_files_only=True).eos_token_id)
+        tensors = _read_safetensors(path)
     eos = {t for ids in named if ids is not None for t in (ids if isinstance(ids, list) else [ids])}
-    tensors = {key: tensor.detach() for key, tensor in model.state_dict().items()}
+    if config.tie_word_embeddings:
+        tensors.pop("lm_head.weight", None)
     return _checkpoint(path.resolve().name, path, config, tokenizer, tensors, eos)
+
+
+def _read_safetensors(folder: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of ``model.safetensors``, or of the files that its index names."""
+    from safetensors.torch import load_file
+
+    index = folder / "model.safetensors.index.json"
+    names = ["model.safetensors"]
+    if index.is_file():
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    for name in names:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise ModelError(f"{index}: names {name[:100]!r}, wanted a .safetensors file of this folder")
+        if not (folder / name).is_file():
+            raise ModelError(f"{folder}: no {name}; wanted the model's weights as safetensors")
+    return {key: tensor for name in names for key, tensor in load_file(folder / name).items()}
 
 
 def _load_gguf(path: Path) -> Checkpoint:
@@ -122,7 +139,8 @@ def _load_gguf(path: Path) -> Checkpoint:
     header = read_header(path)
     if header.family not in FAMILIES:
         raise ModelError(f"{path}: is a {header.family!r} model; the engine runs {', '.join(FAMILIES)}")
-    config = AutoConfig.for_model(header.family, **header.config())
+    with _as_model_error(path):
+        config = AutoConfig.for_model(header.family, **header.config())
     tokenizer = _gguf_tokenizer(path)
     eos = {t for t in (config.eos_token_id, tokenizer.eos_token_id) if t is not None}
     name = EMBEDDED if path.name == _EMBEDDED_FILE[1] else path.stem
@@ -134,6 +152,8 @@ def _checkpoint(
 ) -> Checkpoint:
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(f"{path}: has no fast tokenizer (tokenizer.json); wanted one")
+    if not eos or not all(type(token) is int and token >= 0 for token in eos):
+        raise ModelError(f"{path}: eos_token_id is {str(sorted(eos, key=str))[:80]}, wanted token ids")
     return Checkpoint(name, path, config, tokenizer, tensors, frozenset(eos))
 
 
@@ -167,12 +187,17 @@ def _keep(tokenizer: Any, folder: Path) -> None:
 
 @contextmanager
 def _as_model_error(path: Path) -> Iterator[None]:
-    """Failures of transformers to read `path`, as the error they are."""
+    """Turn any failure of the parsing libraries into ModelError.
+
+    transformers, tokenizers and safetensors raise whatever a damaged file makes them run into, bare `Exception` too.
+    """
     try:
         yield
-    except (OSError, ValueError, KeyError, IndexError, RuntimeError, struct.error) as error:
-        said = " ".join(str(error).split())[:300]
-        raise ModelError(f"{path}: cannot be read as a model: {said}") from error
+    except ModelError:
+        raise
+    except Exception as error:
+        message = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise ModelError(f"{path}: cannot be read as a model: {message}") from error
 
 
 def _check_family(path: Path, config: Any) -> None:

@@ -10,6 +10,7 @@ import bisect
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,18 @@ import numpy.typing as npt
 from serve.scheduling.step_work import StepWork as StepWork
 
 Float64 = npt.NDArray[np.float64]
+
+
+class StepTimes(Protocol):
+    """Predicts how long a step takes (`serve.scheduling.estimators.TimeModel`, or one that learns)."""
+
+    def seconds(self, work: StepWork) -> float:
+        """Expected duration."""
+        ...
+
+    def upper(self, work: StepWork) -> float:
+        """Duration that is rarely exceeded."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""What stands between the network and the application: limits of connections, and which requests are answered.
+"""Limits of connections, and checks of each request before the application sees it.
 
 uvicorn limits neither the time of a request's head nor the number of open connections; `config` gives it a protocol
-that does. `Guard` refuses what a page of another site could send to a server on this machine.
+that does. `Guard` refuses requests that a page of another site can make a browser send.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _ANY = ("0.0.0.0", "::", "")
 class Hosts:
     """Names that a request's Host header may have.
 
-    The address bound, this machine's own names where it is the loopback's or any address, and `allowed`; ``*``
-    allows every name. Where any address is bound, an IP address is a good name too: who makes a browser send requests
-    here by changing a name's address (DNS rebinding) needs a name.
+    These are the bound address and `allowed`, plus this machine's own names for a loopback or wildcard address.
+    ``*`` allows every name. A server bound to a wildcard address also accepts any IP address: DNS rebinding, which
+    makes a browser send requests to another server, needs a name.
     """
 
     def __init__(self, bound: str = "127.0.0.1", allowed: Iterable[str] = ()) -> None:
@@ -61,10 +61,10 @@ def _is_address(name: str) -> bool:
 
 
 class Guard:
-    """ASGI middleware that refuses a foreign Host, an ambiguous length, and a body that is not named JSON.
+    """ASGI middleware that refuses a foreign Host, an ambiguous length, and a media type other than JSON.
 
-    A page of another site can send text/plain without being asked, but application/json only after a preflight
-    request, which this server does not grant.
+    A page of another site can send text/plain freely. It can send application/json only after a preflight request,
+    which this server does not grant.
     """
 
     def __init__(self, app: ASGIApp, hosts: Hosts) -> None:
@@ -99,16 +99,19 @@ def _refuse(status: int, message: str) -> JSONResponse:
 
 
 class Protocol(H11Protocol):
-    """HTTP/1.1 whose connections cannot be held without a request.
+    """HTTP/1.1 with limits on how long and how many clients may hold a connection without a request.
 
-    A connection ends `head_s` after its start or its last response unless a request's head is complete by then, and
-    `write_s` after its client stopped reading. With `connections` open, the one that waits longest for a head is closed
-    for a new one; where none waits, the new one is.
+    A connection closes `head_s` after its start or its last response unless the next head is complete by then. It
+    closes `write_s` after its client stops reading. The application limits the time of a body. With
+    `most_connections` open, a new connection replaces the one that has waited longest for a head or a body; if none
+    waits, the new connection closes.
     """
 
     head_s: ClassVar[float] = 10.0
     write_s: ClassVar[float] = 60.0
     most_connections: ClassVar[int] = 512
+    waits_since: float | None = None
+    """Start of the wait for the client, on the loop's clock; None while a complete request is under way."""
     _head_timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
 
@@ -117,13 +120,8 @@ class Protocol(H11Protocol):
         super().connection_made(transport)
         self._await_head()
         if len(self.connections) > self.most_connections:
-            waiting = [c for c in self.connections if isinstance(c, Protocol) and c.waits_until is not None]
-            min(waiting, key=lambda c: c.waits_until or 0.0, default=self).abort()
-
-    @property
-    def waits_until(self) -> float | None:
-        """When the wait for a head ends, on the loop's clock; None while a request is under way."""
-        return None if self._head_timer is None else self._head_timer.when()
+            waiting = [c for c in self.connections if isinstance(c, Protocol) and c.waits_since is not None]
+            min(waiting, key=lambda c: c.waits_since or 0.0, default=self).abort()
 
     def abort(self) -> None:
         """Close now."""
@@ -132,21 +130,19 @@ class Protocol(H11Protocol):
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes in; a complete head ends the wait."""
+        """Read bytes. A complete head stops its timer, a complete body ends the wait."""
         before = self.cycle
         super().data_received(data)
-        if self.cycle is not before:
-            self._cancel_head()
-            if self.cycle.response_complete and not self.transport.is_closing():
-                self._await_head()
+        self._note_request(before)
+        if self.cycle is not before and self.cycle.response_complete and not self.transport.is_closing():
+            self._await_head()
 
     def on_response_complete(self) -> None:
         """Wait for the next head; a body that is still being sent does not extend the wait."""
         before = self.cycle
         self._await_head()
         super().on_response_complete()
-        if self.cycle is not before:  # a pipelined request
-            self._cancel_head()
+        self._note_request(before)  # a pipelined request
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Drop the timers."""
@@ -165,8 +161,15 @@ class Protocol(H11Protocol):
         self._cancel_write()
         super().resume_writing()
 
+    def _note_request(self, before: object) -> None:
+        if self.cycle is not before:
+            self._cancel_head()
+        if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
+            self.waits_since = None
+
     def _await_head(self) -> None:
         self._cancel_head()
+        self.waits_since = self.loop.time()
         self._head_timer = self.loop.call_later(self.head_s, self.abort)
 
     def _cancel_head(self) -> None:

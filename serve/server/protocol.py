@@ -1,7 +1,7 @@
-"""The bodies of OpenAI's completion endpoints: what is read, what is refused, what is written back.
+"""Bodies of OpenAI's completion endpoints and of errors.
 
-Fields that this server cannot honour are refused unless they hold the value that asks for nothing, so that no
-client believes a penalty or a tool was applied.
+A field that this server does not honour is refused unless its value asks for nothing. No client then believes that
+the server applied it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from serve.errors import RequestError
 from serve.request import Priority, SamplingParams
 
+MAX_CHOICES = 16
+MAX_BIASES = 1_024
+MAX_TOOLS = 128
 MAX_STOPS = 8
 MAX_STOP_CHARACTERS = 256
 
@@ -29,17 +32,123 @@ class TextPart(_Strict):
     text: str
 
 
+class CalledFunction(_Strict):
+    """Name and arguments (a JSON object as text) of a call."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(_Strict):
+    """A call in an assistant's message."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
 class Message(_Strict):
     """One turn of a conversation."""
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[TextPart] | None = None
     name: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    refusal: None = None
+
+    @model_validator(mode="after")
+    def _content_where_needed(self) -> Message:
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError("only an assistant's message has tool_calls")
+        if self.content is None and not self.tool_calls:
+            raise ValueError("content is missing")
+        return self
 
     @property
     def text(self) -> str:
         """The content as one string."""
-        return self.content if isinstance(self.content, str) else "".join(p.text for p in self.content)
+        if isinstance(self.content, list):
+            return "".join(part.text for part in self.content)
+        return self.content or ""
+
+    @property
+    def size(self) -> int:
+        """Characters that the message adds to a prompt at least."""
+        return len(self.text) + sum(len(call.function.arguments) for call in self.tool_calls or ())
+
+    def for_template(self) -> dict[str, Any]:
+        """The message as chat templates take it: arguments as objects, `developer` (OpenAI's newer word) as `system`.
+
+        Raises
+        ------
+        RequestError
+            if the arguments of a call are not a JSON object.
+        """
+        message: dict[str, Any] = {
+            "role": "system" if self.role == "developer" else self.role,
+            "content": self.text,
+        }
+        if self.tool_call_id is not None:
+            message["tool_call_id"] = self.tool_call_id
+        if self.name is not None and self.role == "tool":
+            message["name"] = self.name
+        if self.tool_calls:
+            message["tool_calls"] = [
+                {
+                    "id": call.id,
+                    "type": "function",
+                    "function": {
+                        "name": call.function.name,
+                        "arguments": _arguments(call.function.arguments),
+                    },
+                }
+                for call in self.tool_calls
+            ]
+        return message
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(
+            f"arguments of a tool call are not JSON: {str(error)[:100]}", param="messages"
+        ) from error
+    if not isinstance(value, dict):
+        raise RequestError(
+            f"arguments of a tool call are {type(value).__name__}, wanted a JSON object", param="messages"
+        )
+    return value
+
+
+class Function(_Strict):
+    """A function that the model may call."""
+
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ToolBody(_Strict):
+    """A tool; every tool is a function."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class NamedFunction(_Strict):
+    """The name of a function."""
+
+    name: str
+
+
+class NamedTool(_Strict):
+    """The one tool that the model must call."""
+
+    type: Literal["function"]
+    function: NamedFunction
 
 
 class JsonSchema(BaseModel):
@@ -93,15 +202,16 @@ class _Common(_Strict):
         None, description="flex is batch work that waits."
     )
     ignore_eos: bool = False
-    n: Annotated[int, Field(ge=1)] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     user: str | None = None
     metadata: dict[str, Any] | None = None
     store: bool | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @field_validator("stop")
     @classmethod
@@ -113,6 +223,15 @@ class _Common(_Strict):
             raise ValueError(f"a stop string must have 1 to {MAX_STOP_CHARACTERS} characters")
         return value
 
+    @field_validator("logit_bias")
+    @classmethod
+    def _biases_of_tokens(cls, value: dict[str, float] | None) -> dict[str, float] | None:
+        if value is not None and len(value) > MAX_BIASES:
+            raise ValueError(f"{len(value)} tokens; at most {MAX_BIASES}")
+        if not all(token.isascii() and token.isdigit() and len(token) < 10 for token in value or ()):
+            raise ValueError("every key must be a token id")
+        return value
+
     @property
     def offline(self) -> Priority:
         """Class of the request."""
@@ -120,15 +239,7 @@ class _Common(_Strict):
         return Priority.OFFLINE if batch or self.service_tier == "flex" else Priority.ONLINE
 
     def refuse_unsupported(self) -> None:
-        """Raise RequestError for a field that asks for what this server does not do."""
-        for name, value, nothing in (
-            ("n", self.n, 1),
-            ("frequency_penalty", self.frequency_penalty, 0),
-            ("presence_penalty", self.presence_penalty, 0),
-            ("logit_bias", self.logit_bias, {}),
-        ):
-            if value is not None and value != nothing:
-                raise RequestError(f"{name} is {value}; this server supports only {nothing}", param=name)
+        """Raise RequestError for a field that this server does not honour."""
 
     def sampling(self, limit: int, logprobs: int | None) -> SamplingParams:
         """Sampling parameters; `limit` tokens at most where the body names none."""
@@ -146,6 +257,10 @@ class _Common(_Strict):
             stop=stops,
             logprobs=logprobs,
             json_schema=schema,
+            min_p=self.min_p or 0.0,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            presence_penalty=self.presence_penalty or 0.0,
+            logit_bias=tuple((int(token), bias) for token, bias in (self.logit_bias or {}).items()),
             ignore_eos=self.ignore_eos,
         )
 
@@ -160,17 +275,43 @@ class ChatBody(_Common):
     reasoning_effort: str | None = None
     verbosity: str | None = None
     modalities: list[Literal["text"]] | None = None
-    tools: list[Any] | None = None
-    tool_choice: Any = None
+    tools: Annotated[list[ToolBody], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
 
     def refuse_unsupported(self) -> None:
-        """Raise RequestError for a field that asks for what this server does not do."""
+        """Raise RequestError for a field that this server does not honour."""
         super().refuse_unsupported()
-        if self.tools:
-            raise RequestError("this server does not run tools; use response_format for JSON", param="tools")
+        names = [tool.function.name for tool in self.tools or ()]
+        if len(set(names)) < len(names):
+            raise RequestError("two tools have the same name", param="tools")
+        if isinstance(self.tool_choice, NamedTool) and self.tool_choice.function.name not in names:
+            raise RequestError(
+                f"tool_choice names {self.tool_choice.function.name[:64]!r}, which is not among the tools",
+                param="tool_choice",
+            )
+        if self.tool_choice == "required" and not names:
+            raise RequestError("tool_choice is required, but there are no tools", param="tool_choice")
+        if self.callable_tools and self.response_format is not None and self.response_format.type != "text":
+            raise RequestError(
+                "response_format and tools exclude each other; send tool_choice none", param="response_format"
+            )
         if self.top_logprobs is not None and not self.logprobs:
             raise RequestError("top_logprobs needs logprobs: true", param="top_logprobs")
+
+    @property
+    def callable_tools(self) -> list[ToolBody]:
+        """The tools that the answer may call."""
+        if self.tool_choice == "none":
+            return []
+        if isinstance(self.tool_choice, NamedTool):
+            return [tool for tool in self.tools or () if tool.function.name == self.tool_choice.function.name]
+        return self.tools or []
+
+    @property
+    def call_required(self) -> bool:
+        """Whether the answer must be a call."""
+        return self.tool_choice == "required" or isinstance(self.tool_choice, NamedTool)
 
     def parameters(self, limit: int) -> SamplingParams:
         """Sampling parameters of the body."""
@@ -189,7 +330,7 @@ class CompletionBody(_Common):
     best_of: int | None = None
 
     def refuse_unsupported(self) -> None:
-        """Raise RequestError for a field that asks for what this server does not do."""
+        """Raise RequestError for a field that this server does not honour."""
         super().refuse_unsupported()
         for name, value in (("echo", self.echo), ("suffix", self.suffix)):
             if value:

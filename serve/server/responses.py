@@ -5,53 +5,102 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from serve.request import Request, TokenEvent, TokenLogprob
+from serve.server.tool_calls import CallParser, Piece
+
+
+@dataclass(slots=True)
+class _Choice:
+    """State of one choice while its answer grows."""
+
+    index: int
+    parser: CallParser | None
+    offset: int = 0
+    """Characters of the tokens whose log-probabilities were sent so far."""
 
 
 @dataclass(slots=True)
 class Answer:
-    """One answer under way: the request, the endpoint (`chat` or text completion), and how it is presented."""
+    """The answer to one call of the API, with a request of the engine per choice.
 
-    request: Request
+    `chat` tells the endpoint (text completion otherwise). `new_parser` gives a parser of tool calls for each choice.
+    """
+
+    requests: Sequence[Request]
     tokenizer: Any
     model_name: str
     chat: bool
     with_usage: bool
+    new_parser: Callable[[], CallParser | None] = lambda: None
     created: int = field(default_factory=lambda: int(time.time()))
-    _offset: int = 0
-    """Characters of the tokens whose log-probabilities were given so far."""
+    _choices: dict[str, _Choice] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._choices = {r.id: _Choice(i, self.new_parser()) for i, r in enumerate(self.requests)}
 
     def whole(self, events: Sequence[TokenEvent]) -> dict[str, Any]:
-        """The response's body, from every event of the request."""
-        text = "".join(event.text for event in events)
-        choice: dict[str, Any] = {"index": 0, "finish_reason": str(events[-1].finish_reason)}
-        if self.chat:
-            choice["message"] = {"role": "assistant", "content": text, "refusal": None}
-        else:
-            choice["text"] = text
-        choice["logprobs"] = self._logprobs([p for event in events for p in event.logprobs])
+        """The response's body, from every event of the requests."""
+        of_request: dict[str, list[TokenEvent]] = {request.id: [] for request in self.requests}
+        for event in events:
+            of_request[event.request_id].append(event)
+        choices = [self._whole_choice(self._choices[name], own) for name, own in of_request.items()]
         kind = "chat.completion" if self.chat else "text_completion"
-        return self._frame(kind) | {"choices": [choice], "usage": self._usage()}
+        return self._frame(kind) | {"choices": choices, "usage": self._usage()}
+
+    def _whole_choice(self, choice: _Choice, events: Sequence[TokenEvent]) -> dict[str, Any]:
+        text = "".join(event.text for event in events)
+        reason = str(events[-1].finish_reason)
+        body: dict[str, Any] = {"index": choice.index}
+        if self.chat:
+            message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+            if choice.parser is not None:
+                message |= _called(choice.parser.push(text) + choice.parser.finish())
+                reason = _reason(choice.parser, reason)
+            body["message"] = message
+        else:
+            body["text"] = text
+        logprobs = self._logprobs(choice, [p for event in events for p in event.logprobs])
+        return body | {"finish_reason": reason, "logprobs": logprobs}
 
     def opening(self) -> list[dict[str, Any]]:
         """Chunks before the first token."""
-        return [self._chunk([_delta({"role": "assistant", "content": ""})])] if self.chat else []
+        if not self.chat:
+            return []
+        start = {"role": "assistant", "content": ""}
+        return [self._chunk([_delta(choice.index, start)]) for choice in self._choices.values()]
 
     def piece(self, event: TokenEvent) -> list[dict[str, Any]]:
         """Chunks of an event; none where it released no text."""
+        choice = self._choices[event.request_id]
         if not (event.text or event.logprobs or event.finish_reason):
             return []
         reason = None if event.finish_reason is None else str(event.finish_reason)
-        logprobs = self._logprobs(event.logprobs)
-        if self.chat:
-            return [self._chunk([_delta({"content": event.text} if event.text else {}, reason, logprobs)])]
+        logprobs = self._logprobs(choice, event.logprobs)
+        if not self.chat:
+            body = {"index": choice.index, "text": event.text, "logprobs": logprobs, "finish_reason": reason}
+            return [self._chunk([body])]
+        if choice.parser is None:
+            content = {"content": event.text} if event.text else {}
+            return [self._chunk([_delta(choice.index, content, reason, logprobs)])]
+        pieces = choice.parser.push(event.text)
+        if reason is not None:
+            pieces += choice.parser.finish()
+            reason = _reason(choice.parser, reason)
+        deltas = [_piece_delta(piece) for piece in pieces]
+        if reason is not None or not deltas:
+            deltas.append({})
+        last = len(deltas) - 1
         return [
-            self._chunk([{"index": 0, "text": event.text, "logprobs": logprobs, "finish_reason": reason}])
+            self._chunk(
+                [_delta(choice.index, d, reason if i == last else None, logprobs if i == last else None)]
+            )
+            for i, d in enumerate(deltas)
         ]
 
     def closing(self) -> list[dict[str, Any]]:
@@ -60,26 +109,24 @@ class Answer:
 
     def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
         usage = {"usage": None} if self.with_usage else {}
-        return (
-            self._frame("chat.completion.chunk" if self.chat else "text_completion")
-            | usage
-            | {"choices": choices}
-        )
+        kind = "chat.completion.chunk" if self.chat else "text_completion"
+        return self._frame(kind) | usage | {"choices": choices}
 
     def _frame(self, kind: str) -> dict[str, Any]:
-        return {"id": self.request.id, "object": kind, "created": self.created, "model": self.model_name}
+        return {"id": self.requests[0].id, "object": kind, "created": self.created, "model": self.model_name}
 
     def _usage(self) -> dict[str, Any]:
-        request = self.request
+        first = self.requests[0]
+        completion = sum(request.n_output for request in self.requests)
         return {
-            "prompt_tokens": len(request.prompt),
-            "completion_tokens": request.n_output,
-            "total_tokens": len(request.tokens),
-            "prompt_tokens_details": {"cached_tokens": request.cached_prompt_tokens},
+            "prompt_tokens": len(first.prompt),
+            "completion_tokens": completion,
+            "total_tokens": len(first.prompt) + completion,
+            "prompt_tokens_details": {"cached_tokens": first.cached_prompt_tokens},
         }
 
-    def _logprobs(self, given: Sequence[TokenLogprob]) -> dict[str, Any] | None:
-        if self.request.params.logprobs is None:
+    def _logprobs(self, choice: _Choice, given: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+        if self.requests[0].params.logprobs is None:
             return None
         if self.chat:
             content = [
@@ -88,8 +135,8 @@ class Answer:
             ]
             return {"content": content, "refusal": None}
         names = [self.tokenizer.decode([p.token]) for p in given]
-        offsets = list(itertools.accumulate(map(len, names), initial=self._offset))
-        self._offset = offsets.pop()
+        offsets = list(itertools.accumulate(map(len, names), initial=choice.offset))
+        choice.offset = offsets.pop()
         return {
             "tokens": names,
             "token_logprobs": [_finite(p.logprob) for p in given],
@@ -100,6 +147,41 @@ class Answer:
     def _token(self, token: int, logprob: float) -> dict[str, Any]:
         text = self.tokenizer.decode([token])
         return {"token": text, "logprob": _finite(logprob), "bytes": list(token_bytes(self.tokenizer, token))}
+
+
+def _called(pieces: Sequence[Piece]) -> dict[str, Any]:
+    """Content and calls of a message."""
+    content = "".join(piece.text for piece in pieces if piece.call is None)
+    calls: list[dict[str, Any]] = []
+    for piece in pieces:
+        if piece.name is not None:
+            calls.append(_call(piece.name))
+        elif piece.call is not None:
+            calls[piece.call]["function"]["arguments"] += piece.text
+    if not calls:
+        return {"content": content}
+    return {"content": content if content.strip() else None, "tool_calls": calls}
+
+
+def _call(name: str) -> dict[str, Any]:
+    return {
+        "id": f"call_{uuid.uuid4().hex[:24]}",
+        "type": "function",
+        "function": {"name": name, "arguments": ""},
+    }
+
+
+def _piece_delta(piece: Piece) -> dict[str, Any]:
+    if piece.call is None:
+        return {"content": piece.text}
+    if piece.name is not None:
+        return {"tool_calls": [{"index": piece.call} | _call(piece.name)]}
+    return {"tool_calls": [{"index": piece.call, "function": {"arguments": piece.text}}]}
+
+
+def _reason(parser: CallParser, reason: str) -> str:
+    """OpenAI's word where a complete answer has calls."""
+    return "tool_calls" if parser.n_calls and reason == "stop" else reason
 
 
 def token_bytes(tokenizer: Any, token: int) -> bytes:
@@ -128,9 +210,9 @@ def sse(value: dict[str, Any]) -> str:
 
 
 def _delta(
-    content: dict[str, str], reason: str | None = None, logprobs: dict[str, Any] | None = None
+    index: int, content: dict[str, Any], reason: str | None = None, logprobs: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    return {"index": 0, "delta": content, "logprobs": logprobs, "finish_reason": reason}
+    return {"index": index, "delta": content, "logprobs": logprobs, "finish_reason": reason}
 
 
 def _finite(logprob: float) -> float:

@@ -13,7 +13,6 @@ Training and drafting share the weights and differ in who sees whom: `forward` t
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from serve.atomic import replacing
 from serve.errors import ModelError
 
 FORMAT = "dart-head-1"
@@ -172,9 +172,8 @@ def save_head(head: DraftHead, path: Path, tokenizer_hash: str) -> None:
         "config": json.dumps(asdict(head.config), sort_keys=True),
         "tokenizer": tokenizer_hash,
     }
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file({n: t.contiguous() for n, t in tensors.items()}, temporary, metadata)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        save_file({n: t.contiguous() for n, t in tensors.items()}, temporary, metadata)
 
 
 def load_head(path: Path, tokenizer_hash: str | None = None) -> DraftHead:

@@ -9,35 +9,31 @@ training-time test), every prefix in its own block, so the layer learns on its o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from serve.spec_decode.dart_head import DraftHead
-
-if TYPE_CHECKING:
-    from serve.spec_decode.training.train import Answered, Losses, Target
+from serve.spec_decode.training.losses import Answered, Losses, Target, decayed_kl
 
 
 def rollout_losses(
     head: DraftHead, target: Target, answer: Answered, anchors: Sequence[int], gamma: float
 ) -> Losses:
     """Run every real row once and then the anchors' blocks step by step; the loss is `decayed_kl`'s."""
-    from serve.spec_decode.training.train import decayed_kl
-
     tokens, last = answer.tokens, len(answer.tokens) - 2
     g = head.fc(answer.taps[:last].float())
     z = head.real_rows(g, target.embedding[tokens[1 : last + 1]])
-    positions = torch.arange(last)
+    device = tokens.device
+    positions = torch.arange(last, device=device)
     keys, values = head.keys_values(z, positions)
-    causal = torch.ones(last, last, dtype=torch.bool).tril()
+    causal = torch.ones(last, last, dtype=torch.bool, device=device).tril()
     hidden = head.finish(g, head.attend(head.queries(z, positions), keys, values, causal))
-    first = torch.arange(answer.prompt_length - 1, last)
-    rows, depth, teacher_row = [hidden[first]], [torch.ones(len(first), dtype=torch.long)], [first + 1]
-    at = torch.as_tensor(anchors, dtype=torch.long)
-    visible = torch.arange(last) <= at[:, None]
-    state, own = hidden[at], torch.eye(len(at), dtype=torch.bool)
+    first = positions[answer.prompt_length - 1 :]
+    rows, depth, teacher_row = [hidden[first]], [torch.ones_like(first)], [first + 1]
+    at = torch.as_tensor(anchors, dtype=torch.long, device=device)
+    visible = positions <= at[:, None]
+    state, own = hidden[at], torch.eye(len(at), dtype=torch.bool, device=device)
     for t in range(2, head.config.depth + 1):
         # Past the end of the answer there is no true token; the row is computed all the same and not used.
         fed = tokens[(at + t).clamp(max=len(tokens) - 1)]
@@ -49,7 +45,7 @@ def rollout_losses(
         state = head.finish(state, attended)
         inside = at + t <= last
         rows.append(state[inside])
-        depth.append(torch.full((int(inside.sum()),), t))
+        depth.append(torch.full((int(inside.sum()),), t, device=device))
         teacher_row.append((at + t)[inside])
     joined: Tensor = torch.cat(rows)
     return decayed_kl(head, target, answer, joined, torch.cat(depth), torch.cat(teacher_row), gamma)

@@ -169,10 +169,11 @@ class DartProposer(NgramProposer):
         following = [
             t for seen in rows for t in seen.request.tokens[seen.start + 1 : seen.start + 1 + len(seen.slots)]
         ]
-        positions = torch.cat([torch.arange(seen.start, seen.start + len(seen.slots)) for seen in rows])
+        spans = [(seen.start, seen.start + len(seen.slots)) for seen in rows]
+        positions = torch.cat([torch.arange(*span, device=self.device) for span in spans])
         g = self.head.fc(taps)
         z = self.head.real_rows(g, self.embedding[torch.tensor(following, device=self.device)].float())
-        keys, values = self.head.keys_values(z, positions.to(self.device))
+        keys, values = self.head.keys_values(z, positions)
         self.cache.write(np.concatenate([seen.slots for seen in rows]), keys, values)
         at = -1
         for seen in rows:

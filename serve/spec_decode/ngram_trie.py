@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from serve.atomic import replacing
 from serve.errors import ModelError
 
 Int32 = npt.NDArray[np.int32]
@@ -171,9 +171,8 @@ class Trie:
             "sha256": hashlib.sha256(payload).hexdigest(),
         }
         encoded = json.dumps(header, sort_keys=True).encode()
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_bytes(_padded(MAGIC + len(encoded).to_bytes(8, "little") + encoded) + payload)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(_padded(MAGIC + len(encoded).to_bytes(8, "little") + encoded) + payload)
 
     @classmethod
     def load(cls, path: Path, tokenizer_hash: str | None = None) -> Trie:

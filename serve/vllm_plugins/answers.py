@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
 
+from serve.atomic import write_text
 from serve.vllm_plugins import require_vllm
 
 COUNTERS = {
@@ -133,9 +133,7 @@ def main() -> None:
         echo=chosen.echo,
         blocks=chosen.blocks,
     )
-    temporary = chosen.output.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(result), encoding="utf-8")
-    temporary.replace(chosen.output)
+    write_text(chosen.output, json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from serve.atomic import replacing, write_text
 from serve.errors import InputError
 from serve.model.loader import Checkpoint
 from serve.spec_decode.dart_head import DraftHead, HeadConfig
@@ -155,10 +155,7 @@ def write_draft(head: DraftHead, checkpoint: Checkpoint, folder: Path, dtype: st
         name: t if name == "d2t" else t.to(DTYPES[dtype])
         for name, t in draft_tensors(head, embedding).items()
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"model.{os.getpid()}.tmp"
-    save_file(tensors, temporary, {"format": "pt"})
-    temporary.replace(folder / "model.safetensors")
+    with replacing(folder / "model.safetensors") as temporary:
+        save_file(tensors, temporary, {"format": "pt"})
     text = json.dumps(draft_config(head, checkpoint.config, dtype), indent=1) + "\n"
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(folder / "config.json")
+    write_text(folder / "config.json", text)

@@ -1,6 +1,6 @@
 """Echo's choice of batch work, over a picture of somebody else's requests and cache. No vLLM is imported here.
 
-`serve.echo.scheduler` decides and carries out; here it only decides. The caller keeps a `serve.request.Request` as the picture of
+`serve.echo.scheduler.scheduler` decides and carries out; here it only decides. The caller keeps a `serve.request.Request` as the picture of
 each request, says where the cache stands through `Pool`, and lets its own machinery carry out the `Plan`.
 """
 
@@ -10,10 +10,11 @@ import bisect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from serve.echo.scheduler import EchoConfig, EchoForest, EchoScheduler, StepTimes
+from serve.echo.cache_policy import EchoConfig, EchoForest
+from serve.echo.scheduler import EchoScheduler
 from serve.kv_cache.prefix_cache import Block
 from serve.request import Priority, Request, SamplingParams, Timeline
-from serve.scheduling.estimators import StepWork
+from serve.scheduling.estimators import StepTimes, StepWork
 from serve.scheduling.scheduler import Chunk, Schedule, urgency
 
 Lookup = Callable[[int], int | None]

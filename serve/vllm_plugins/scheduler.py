@@ -6,7 +6,7 @@ compute, which running batch requests pause for it, which waiting ones may start
 interactive request takes. Cached blocks that waiting batch requests will use go to the end of the eviction queue, the
 most wanted last.
 
-The knobs are read from VCKG_ECHO, e.g. ``pace_s=0.1,allowance_s=0.5`` (the fields of `serve.echo.scheduler.EchoConfig`).
+The knobs are read from VCKG_ECHO, e.g. ``pace_s=0.1,allowance_s=0.5`` (the fields of `serve.echo.cache_policy.EchoConfig`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import os
 import time
 from typing import Any
 
-from serve.echo.scheduler import EchoConfig
+from serve.echo.cache_policy import EchoConfig
 from serve.request import Priority
 from serve.request import Request as Picture
 from serve.scheduling.estimators import FIRST_GUESS, LearningTimeModel, StepWork

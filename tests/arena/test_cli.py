@@ -54,9 +54,10 @@ def arena(
 def finished(fresh_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two finished runs."""
     from arena.contestants.resolve import resolve
-    from arena.datasets import make_cells, make_samples
+    from arena.datasets import make_cells
     from arena.runner import run
-    from arena.types import TASKS
+    from arena.tasks import TASKS
+    from arena.tasks.samples import make_samples
     from vckg.graph.graph import Graph
 
     root = tmp_path_factory.mktemp("runs")

@@ -30,7 +30,7 @@ COMMANDS: list[list[str]] = [
     ["vckg", "info"],
     ["vckg", "show", "T cell"],
     ["vckg", "path", "CD3D", "B cell"],
-    ["vckg", "export", "--format", "csv", "-o", "{out}"],
+    ["vckg", "export", "--format", "graphml", "-o", "{out}"],
     ["vckg", "card", "-o", "{out}.html"],
     ["gather", "explain", "CD3D", "CD3E", "MS4A1"],
 ]

@@ -355,6 +355,8 @@ def check() -> None:
     import anndata as ad
     from anndata.io import read_elem
 
+    from gather.labelling.frames import annotations_of
+
     out, source = (Path(word) for word in sys.argv[1:])
     warnings.simplefilter("ignore")
     with h5py.File(out) as file:
@@ -362,10 +364,7 @@ def check() -> None:
         column = read_elem(file["obs/gather_cell_type"])
         if len(column) != wanted or column.isna().any():
             sys.exit(f"{len(column)} answers, {wanted} cells")
-        if not isinstance(
-            read_elem(file["uns/gather/annotations"]) if "annotations" in file["uns/gather"] else "", str
-        ):
-            sys.exit("uns['gather'] holds no text of answers")
+        annotations_of(read_elem(file["uns/gather"])["tables"])
     try:
         ad.read_h5ad(source)
     except Exception:  # noqa: BLE001 - what nobody reads was damaged before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ def attacks(ground: Ground) -> list[Attack]:
 
     graph = make_fresh_graph().save(ground.folder / "graph")
     runs = ground.folder / "runs"
-    with OpenAIServer(lambda _prompt: "[Score: 3]") as judge:
+    with OpenAIServer(verdict) as judge:
         for name in NAMES:
             judged = ["-j", "critic", "--judge-base-url", judge.url] if name == NAMES[0] else []
             ground.must_work([*resume(runs, graph, name), *judged], ground.folder)
@@ -48,6 +49,15 @@ def attacks(ground: Ground) -> list[Attack]:
             len(FIELDS) * len(TEXTS),
         ),
     ]
+
+
+def verdict(prompt: str) -> str:
+    """A judge's reply that can be used: it rates all dimensions and quotes the first piece of evidence."""
+    named = re.findall(r"^(\w+): .*\n  0 = ", prompt, re.MULTILINE)
+    cited = re.search(r"^\[(E\d+)\] (\w+)", prompt, re.MULTILINE)
+    evidence = [{"id": cited[1], "quote": cited[2], "stance": "supports"}] if cited else []
+    ratings = {name: {"rating": 3, "reason": "r"} for name in named}
+    return json.dumps({"dimensions": ratings, "evidence": evidence, "rationale": "r"})
 
 
 def resume(runs: Path, graph: Path, name: str) -> list[str | Path]:

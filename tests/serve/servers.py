@@ -10,8 +10,9 @@ from contextlib import contextmanager
 import uvicorn
 
 from serve.engine.engine import Engine
-from serve.server.app import Limits, Server
+from serve.server.app import Server
 from serve.server.guard import config
+from serve.server.preparation import Limits
 
 KEY = "sesame-1234"
 HEADERS = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}

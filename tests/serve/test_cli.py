@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from serve.cli import app
@@ -50,6 +51,25 @@ def test_a_mistyped_draft_is_an_input_error_before_the_model_is_looked_for(comma
     result = CliRunner().invoke(app, [command, *port, "--draft", "drt", "--model", "/nowhere"])
     assert isinstance(result.exception, InputError)
     assert "--draft 'drt' (did you mean 'dart'?); wanted one of off, lookup," in str(result.exception)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["start", "--port", "0", "--draft", "dart"],
+        ["chat", "--draft", "eagle"],
+        ["write-corpus", "pyproject.toml", "--corpus", "corpus"],
+        ["train-draft", "--corpus", "corpus", "--state", "state", "--output", "draft"],
+    ],
+)
+@pytest.mark.parametrize(("device", "said"), [("cuda", "finds no GPU here"), ("gpu", "wanted cpu or cuda")])
+def test_a_device_that_is_not_there_is_refused_before_the_model_is_read(command, device, said, monkeypatch):
+    monkeypatch.setattr("serve.model.loader.load_checkpoint", lambda _: pytest.fail("the model was read"))
+    result = CliRunner().invoke(app, [*command, "--device", device])
+    assert isinstance(result.exception, InputError), result.output
+    assert said in str(result.exception)
+    assert "\n" not in str(result.exception)
 
 
 @pytest.mark.parametrize("size", ["--step-tokens", "--max-running"])

@@ -11,7 +11,7 @@ import pytest
 
 from vckg.base.resources import resource
 from vckg.graph.graph import Graph
-from vckg.printers.graph import print_node
+from vckg.printers.node import print_node
 
 TOY = resource("data", "toy")
 ROOT = Path(__file__).parents[2]

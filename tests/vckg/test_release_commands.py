@@ -66,7 +66,7 @@ def test_diff_prints_every_kind_of_change(folder, tmp_path):
 
 
 def test_export_names_what_a_licence_kept_out(folder, tmp_path):
-    out, err = vckg("export", "--graph", folder, "--format", "csv", "-o", tmp_path / "out")
+    out, err = vckg("export", "--graph", folder, "--format", "graphml", "-o", tmp_path / "out")
     assert "14 edges" in out
     assert "2 edges and 1 nodes of closed" in err
     assert "--i-have-the-right" in err

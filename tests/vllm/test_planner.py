@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from serve.echo.scheduler import EchoConfig
+from serve.echo.cache_policy import EchoConfig
 from serve.request import Priority
 from serve.scheduling.estimators import TimeModel
 from serve.vllm_plugins.planner import Planner, Pool

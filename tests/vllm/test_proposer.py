@@ -1,49 +1,123 @@
-"""The n-gram chain and whose text a row is; vLLM is not needed."""
+"""The compiled n-gram chains against the n-gram model in Python, and what is drafted for; vLLM is not needed."""
 
+import time
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from serve.spec_decode.ngram_trie import GrowingGrams, Trie
 from serve.spec_decode.proposers import GramModel
 from serve.vllm_plugins import VERSION, VersionError, installed_version, proposer, require_vllm
-from serve.vllm_plugins.proposer import NgramProposer, Texts, chain
+from serve.vllm_plugins.chains import Chains
+from serve.vllm_plugins.proposer import LEAST_CHANCE, NgramProposer
+
+
+def counted(text: Sequence[int]) -> GrowingGrams:
+    own = GrowingGrams()
+    own.extend(text, 0)
+    return own
+
+
+def slow_chain(
+    model: GramModel, own: GrowingGrams, text: Sequence[int], most: int, end: int | None
+) -> list[int]:
+    """The definition: every count in a dictionary, every chance in a list."""
+    tail = list(text[-4:])
+    drafted: list[int] = []
+    chance = 1.0
+    while len(drafted) < most and (guesses := model.predict(own, tail)):
+        token, likely = guesses[0]
+        chance *= likely
+        if chance < LEAST_CHANCE:
+            break
+        drafted.append(token)
+        tail.append(token)
+        if token == end:
+            break
+    return drafted
+
+
+def row(text: Sequence[int]) -> np.ndarray:
+    return np.asarray(text, np.int32)
 
 
 def test_a_repeating_text_is_drafted_on():
-    own = GrowingGrams()
-    text = [1, 2, 3, 4] * 4
-    own.extend(text, 0)
-    assert chain(GramModel(None, None), own, text, 5, end=9) == [1, 2, 3, 4, 1]
+    assert Chains(None).draft(row([1, 2, 3, 4] * 4), 5, 9, LEAST_CHANCE) == [1, 2, 3, 4, 1]
 
 
 def test_a_draft_ends_with_the_text():
     trie = Trie.build([[5, 6]] * 20, 3, 10, end=9)
-    assert chain(GramModel(None, trie), GrowingGrams(), [5], 5, end=9) == [6, 9]
+    assert Chains(trie).draft(row([5]), 5, 9, LEAST_CHANCE) == [6, 9]
 
 
 def test_nothing_known_is_nothing_drafted():
-    assert chain(GramModel(None, None), GrowingGrams(), [1, 2, 3], 5, end=9) == []
+    assert Chains(None).draft(row([1, 2, 3]), 5, 9, LEAST_CHANCE) == []
+    assert Chains(None).draft(row([]), 5, None, LEAST_CHANCE) == []
 
 
-def test_a_row_is_known_again_wherever_it_moved():
-    texts = Texts(GrowingGrams())
-    a, b = np.array([1, 2, 3], np.int32), np.array([1, 2, 4], np.int32)
-    first_a, first_b = texts.take([a, b])
-    second_b, second_a = texts.take([np.append(b, 7).astype(np.int32), np.append(a, 8).astype(np.int32)])
-    assert second_a is first_a
-    assert second_b is first_b
-    assert first_a.continuations((3,)) == {8: 1}
-    assert texts.shared.continuations((4,)) == {7: 1}
-    (other,) = texts.take([np.array([1, 9], np.int32)])
-    assert other not in (first_a, first_b)
+texts = st.lists(st.integers(0, 6), min_size=1, max_size=40)
 
 
-def test_prompts_join_no_shared_counts():
-    texts = Texts(GrowingGrams())
-    texts.take([np.array([1, 2, 3], np.int32)])
-    assert texts.shared.continuations((2,)) is None
+@settings(deadline=None)  # the first example compiles
+@given(
+    documents=st.lists(texts, max_size=4),
+    order=st.integers(1, 6),
+    answers=st.lists(st.tuples(texts, st.integers(0, 10)), max_size=4),
+    asked=st.lists(texts, min_size=1, max_size=3),
+    most=st.integers(1, 6),
+)
+def test_a_compiled_chain_is_the_slow_one(documents, order, answers, asked, most):
+    trie = Trie.build(documents, order, 8, end=7) if documents else None
+    shared = GrowingGrams()
+    chains = Chains(trie, recent=512)
+    for text, start in answers:
+        shared.extend(text, start)
+        chains.remember(row(text), start)
+    model = GramModel(shared, trie, most=10**6)  # no continuation is left out
+    for text in asked:
+        assert chains.draft(row(text), most, 7, LEAST_CHANCE) == slow_chain(
+            model, counted(text), text, most, 7
+        )
+
+
+def test_the_oldest_answers_are_forgotten():
+    chains = Chains(None, recent=8)
+    chains.remember(row([1, 2, 3, 4, 5]), 1)
+    assert chains.draft(row([1]), 1, None, 0.0) == [2]
+    chains.remember(row([11, 12, 13, 14, 15]), 0)
+    assert chains.draft(row([1]), 1, None, 0.0) == [2]
+    chains.remember(row([16, 17]), 0)  # the ninth
+    assert chains.draft(row([1]), 1, None, 0.0) == []
+    assert chains.draft(row([4]), 1, None, 0.0) == [5]
+
+
+def test_256_requests_cost_a_small_part_of_the_slow_definition(made):
+    """The ring is full, and tokens are as uneven as words are, so that common ones have long lists."""
+    rng = np.random.default_rng(0)
+    phrases = (rng.zipf(1.3, (400, 6)) % 5000).astype(np.int32)
+    batch = np.stack([phrases[rng.integers(0, 400, 100)].ravel() for _ in range(256)])
+    made.longest_text, lengths = 700, np.full(256, 600, np.int32)
+    for text in batch:
+        made.chains.remember(text, 0)
+    sampled = [[int(text[-1])] for text in batch]
+
+    def fast() -> float:
+        began = time.process_time()
+        made.propose(sampled, lengths, batch)
+        return time.process_time() - began
+
+    fast()  # compiled
+    model = GramModel(GrowingGrams(), None)
+    few = [text.tolist() for text in batch[:32]]
+    began = time.process_time()
+    for text in few:  # an eighth of the batch, and no answers of others
+        slow_chain(model, counted(text), text, made.most, 9)
+    slow = 8 * (time.process_time() - began)
+    assert min(fast() for _ in range(5)) < slow / 10
 
 
 @pytest.fixture
@@ -62,6 +136,21 @@ def test_only_sampled_rows_with_room_are_drafted_for(made):
     rows[3, 16:] = [1, 2]
     drafts = made.propose([[4], [], [4], [2]], np.array([16, 16, 12, 18], np.int32), rows)
     assert drafts == [[1, 2], [], [1, 2, 3], []]  # the first has room for two
+
+
+def test_answers_are_shared_wherever_their_rows_stand_and_prompts_are_not(made):
+    rows = np.zeros((3, 18), np.int32)
+    rows[0, :4], rows[1, :4], rows[2, :1] = [1, 2, 3, 7], [1, 2, 4, 8], [2]
+    lengths = np.array([4, 4, 1], np.int32)
+    made.propose([[7], [8], []], lengths, rows)
+    assert made.chains.draft(row([3]), 1, None, 0.0) == [7]
+    assert made.chains.draft(row([4]), 1, None, 0.0) == [8]
+    assert made.chains.draft(row([1]), 1, None, 0.0) == []  # what follows 1 stands in prompts only
+    rows[[0, 1]] = rows[[1, 0]]  # the rows change places, one says more
+    rows[1, 4] = 5
+    made.propose([[], [5], []], np.array([4, 5, 1], np.int32), rows)
+    assert made.chains.draft(row([3, 7]), 1, None, 0.0) == [5]
+    assert made.chains.draft(row([8]), 1, None, 0.0) == []
 
 
 def test_another_vllm_is_refused(monkeypatch):

@@ -1,13 +1,11 @@
 """Replace files and folders whole or not at all, and keep the paths of one command apart.
 
-New content is made in a scratch folder beside its target and renamed into place. The scratch folder is locked while
-its process lives, so that the next writer of the same target can remove what a killed one left.
+New content is made in a scratch folder beside its target and renamed into place. A locked file in the scratch folder
+tells that its writer lives. The next writer of the same target removes the scratch folders of killed writers.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import shutil
 import tempfile
@@ -15,20 +13,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from vckg.base.console import FULL
 from vckg.base.errors import InputError
+from vckg.base.lock import try_lock
 
 SUFFIX = ".partial"
 """Ends the name of every scratch folder: ``.TARGET.xxxxxxxx.partial``."""
-_NEW, _OLD = "new", "old"
+_NEW, _OLD, _LOCK = "new", "old", "lock"
 
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Yield a path that becomes `target` when the block ends well, and is removed when it does not.
+    """Yield a path that becomes `target` when the block succeeds and is removed when it fails.
 
     The block makes a file or a folder at that path. An old file is replaced in one step. An old folder is moved aside
-    first; where the process is killed between both steps, the next `sweep` moves it back. A target that is a symbolic
-    link is replaced by the new content; what the link leads to stays as it is.
+    first; if the process is killed between both steps, the next `sweep` moves it back. Where the target is a symbolic
+    link, the new content replaces the link and not the file that it leads to.
 
     Raises
     ------
@@ -48,29 +48,37 @@ def replacing(target: Path) -> Iterator[Path]:
         _give_back(scratch, target)
         raise
     finally:
+        os.close(lock)  # first: some systems remove no open file
         shutil.rmtree(scratch, ignore_errors=True)
-        os.close(lock)
 
 
 def write_text(target: Path, text: str | Iterable[str]) -> None:
-    """Replace a text file (UTF-8, line ends as given); pieces are written as they come. Missing folders are made."""
+    """Replace a text file (UTF-8, line ends unchanged) by `text` or its pieces; make missing folders."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as new, new.open("w", encoding="utf-8", newline="") as file:
         file.writelines([text] if isinstance(text, str) else text)
 
 
 def sweep(target: Path) -> None:
-    """Remove what killed writers of `target` left beside it; leave what a living one holds."""
+    """Remove the scratch folders that killed writers of `target` left; keep those of living writers."""
     target = target.absolute()
-    for left in target.parent.glob(f".{_escaped(target.name)}.*{SUFFIX}"):
-        with suppress(OSError):  # another sweep may be faster; a foreign one we may not remove
-            handle = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    for scratch in target.parent.glob(f".{_escaped(target.name)}.*{SUFFIX}"):
+        if scratch.is_symlink() or not scratch.is_dir():
+            continue
+        with suppress(
+            OSError
+        ):  # another sweep was faster, the folder is another user's, or there are no locks
+            handle = _open_lock(scratch)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _give_back(left, target)
-                shutil.rmtree(left, ignore_errors=True)
+                dead = try_lock(handle)
+                if dead:
+                    _give_back(scratch, target)
+                    shutil.rmtree(scratch, ignore_errors=True)
             finally:
                 os.close(handle)
+            if dead and os.name == "nt":  # it removes no open file, so the lock is still there
+                (scratch / _LOCK).unlink()
+                scratch.rmdir()
 
 
 def check_outputs(
@@ -85,16 +93,16 @@ def check_outputs(
     Parameters
     ----------
     outputs, inputs
-        All paths one command writes and reads. Symbolic links are resolved, hard links compared.
+        All paths that one command writes and reads. Symbolic and hard links to one file count as one path.
     overwrite
-        Whether existing files may be replaced.
+        Whether the command may replace existing files.
     missing_folder
         Whether the command creates the folder of an output.
 
     Raises
     ------
     InputError
-        Before anything is written.
+        Two paths collide, an output exists or cannot be written. Nothing is written.
     """
     for i, out in enumerate(outputs):
         if any(same_place(out, source) for source in inputs):
@@ -113,7 +121,7 @@ def check_outputs(
 
 
 def same_place(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one file, by symbolic links, by hard links, or by another spelling."""
+    """Return whether two paths lead to one file, through links or another spelling."""
     if os.path.realpath(one) == os.path.realpath(other):
         return True
     try:
@@ -123,19 +131,28 @@ def same_place(one: Path, other: Path) -> bool:
 
 
 def _scratch(target: Path) -> tuple[Path, int]:
-    """Make and lock a scratch folder; another one where a sweep was faster than the lock."""
+    """Make a scratch folder and lock it; make another where a sweep took it before the lock."""
     while True:
         scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=SUFFIX, dir=target.parent))
-        handle = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
-        with suppress(OSError):  # some network file systems have no locks; then nothing is swept there
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if scratch.is_dir():
+        try:
+            handle = _open_lock(scratch)
+        except FileNotFoundError:
+            continue
+        try:
+            alone = try_lock(handle)
+        except OSError:  # some network file systems have no locks; `sweep` then removes nothing
+            alone = True
+        if alone and scratch.is_dir():
             return scratch, handle
         os.close(handle)
 
 
+def _open_lock(scratch: Path) -> int:
+    return os.open(scratch / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+
+
 def _give_back(scratch: Path, target: Path) -> None:
-    """Move an old folder back whose new one did not take its place."""
+    """Move the old folder back where no new one took its place."""
     if (scratch / _OLD).is_dir() and not target.exists():
         (scratch / _OLD).rename(target)
 
@@ -147,12 +164,12 @@ def _existing(folder: Path) -> Path:
 
 
 def _escaped(name: str) -> str:
-    """A file name as a pattern of itself alone."""
+    """Return a glob pattern that matches this file name only."""
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
 def reason(error: OSError) -> str:
-    """Say in a few words why the system refused."""
-    said = " ".join((error.strerror or str(error) or type(error).__name__).split())[:200]
-    full = error.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # libraries give no number
-    return f"{said}; is the disk full?" if full else said
+    """Return the reason of a system error in a few words, with a hint where the disk may be full."""
+    words = " ".join((error.strerror or str(error) or type(error).__name__).split())[:200]
+    full = error.errno is None or error.errno in FULL  # libraries give no number
+    return f"{words}; is the disk full?" if full else words

@@ -1,7 +1,7 @@
-"""The one way every command starts, reports progress and fails.
+"""Start a command, report its progress and its errors.
 
-`run` turns a `KnownError`, or a mistyped option, into one line on stderr and exit code 2.
-Progress goes to stderr, results to stdout; `be_quiet` stops the progress.
+`run` turns a `KnownError` or a mistyped option into one line on stderr and exit code 2.
+Progress goes to stderr, results to stdout; `be_quiet` turns progress off.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-#: Columns of a table that goes to a file or a pipe, where no terminal says how wide it is.
+#: Width of a table in a file or a pipe, in characters.
 PIPE_WIDTH = 160
-#: What the system says of a disk, a quota or a file-size limit that leaves no room.
+#: Error numbers of a full disk, an exhausted quota and a file-size limit.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 Advance = Callable[[float], None]
 
@@ -31,7 +31,7 @@ _quiet = False
 
 
 def be_quiet() -> None:
-    """Show no progress and no notes from now on (``--quiet``)."""
+    """Turn off progress and notes (``--quiet``)."""
     global _quiet
     _quiet = True
 
@@ -45,7 +45,7 @@ def run(app: typer.Typer, name: str) -> None:
         sys.exit(app(prog_name=name, standalone_mode=False))
     except KnownError as error:
         fail(name, str(error))
-    except BrokenPipeError:  # the reader of our output went away (`| head`)
+    except BrokenPipeError:  # the reader of the output ended (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
@@ -54,7 +54,7 @@ def run(app: typer.Typer, name: str) -> None:
         where = f"{error.filename}: " if error.filename else ""
         fail(name, f"{where}cannot write ({error.strerror}); make room and run it again")
     except Exception as error:
-        if not hasattr(error, "format_message"):  # a usage error, of click or of typer's own copy of it
+        if not hasattr(error, "format_message"):  # not a usage error of click, or of the copy in typer
             raise
         context = getattr(error, "ctx", None)
         asked = context.command_path if context else name
@@ -62,13 +62,13 @@ def run(app: typer.Typer, name: str) -> None:
 
 
 def fail(name: str, message: str) -> NoReturn:
-    """Say in one line what the user can mend, and exit with 2."""
+    """Print an error in one line and exit with 2."""
     sys.stderr.write(f"{name}: error: {' '.join(message.splitlines())}\n")
     sys.exit(2)
 
 
 def out() -> Console:
-    """Console for results (stdout)."""
+    """Return the console for results (stdout)."""
     from rich.console import Console
 
     if sys.stdout.isatty():
@@ -77,7 +77,7 @@ def out() -> Console:
 
 
 def err() -> Console:
-    """Console for progress and notes (stderr)."""
+    """Return the console for progress and notes (stderr)."""
     from rich.console import Console
 
     return Console(stderr=True, quiet=_quiet)
@@ -87,7 +87,7 @@ def err() -> Console:
 def progress(description: str, total: float | None = None) -> Iterator[Advance]:
     """Show a progress bar on stderr while the block runs; call the yielded function with the steps done.
 
-    On a pipe nothing is animated: one line says what starts.
+    On a pipe it prints one line at the start.
     """
     console = err()
     if not console.is_terminal:
@@ -116,7 +116,7 @@ def progress(description: str, total: float | None = None) -> Iterator[Advance]:
 
 
 class Transfer:
-    """One download on a display of several: the four things pooch asks of a progress bar."""
+    """The progress bar of one download, with the interface that pooch expects."""
 
     def __init__(self, display: Progress | None, name: str) -> None:
         self._display = display
@@ -125,7 +125,7 @@ class Transfer:
 
     @property
     def total(self) -> int:
-        """Bytes to come."""
+        """Size of the download, in bytes."""
         return self._total
 
     @total.setter
@@ -135,24 +135,24 @@ class Transfer:
             self._display.update(self._task, total=size or None)
 
     def update(self, size: int) -> None:
-        """Note bytes that arrived."""
+        """Add received bytes."""
         if self._display and self._task is not None:
             self._display.advance(self._task, size)
 
     def reset(self) -> None:
-        """Start again from nothing: pooch does so before its last update."""
+        """Restart at zero, as pooch does before its last update."""
         if self._display and self._task is not None:
             self._display.reset(self._task, total=self._total or None)
 
     def close(self) -> None:
-        """Leave the finished bar as it is."""
+        """Keep the finished bar."""
 
 
 @contextmanager
 def transfers(description: str) -> Iterator[Callable[[str], Transfer]]:
     """Show downloads on stderr while the block runs; call the yielded function with a name for each.
 
-    On a pipe nothing is animated: one line says what starts.
+    On a pipe it prints one line at the start.
     """
     console = err()
     if not console.is_terminal:

@@ -1,4 +1,4 @@
-"""How many CPUs this process may use: less than the machine has in containers and batch jobs."""
+"""Count the CPUs that this process may use; containers and batch jobs allow fewer than the machine has."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ OWN = Path("/proc/self/cgroup")
 
 
 def usable_cpus(own: Path = OWN, root: Path = CGROUPS) -> int:
-    """Return the CPUs of the affinity mask, or fewer where a control group's quota says less; at least 1."""
+    """Return the smaller of the affinity mask and the quotas of the control groups, at least 1."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([allowed, *(math.ceil(share) for share in _quotas(own, root))]))
 
 
 def _quotas(own: Path, root: Path) -> list[float]:
-    """CPUs that each control group above this process grants (versions 2 and 1)."""
+    """Return the CPUs that each control group of this process grants (versions 2 and 1)."""
     try:
         lines = own.read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
@@ -28,8 +28,8 @@ def _quotas(own: Path, root: Path) -> list[float]:
         if controllers and "cpu" not in controllers.split(","):
             continue
         base = root / controllers if controllers else root
-        here = base / path.lstrip("/")
-        for folder in (here, *here.parents):
+        own_folder = base / path.lstrip("/")
+        for folder in (own_folder, *own_folder.parents):
             shares += _quota(folder)
             if folder == base:
                 break

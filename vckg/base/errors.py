@@ -1,11 +1,11 @@
-"""What can go wrong in a way the user can mend.
+"""Errors that the user can correct.
 
-KnownError            a failure whose one-line message is enough; the commands print it and exit with 2
-├── SourceError       a source file is missing, has another checksum, or is not of the form its reader knows
-├── BuildError        the sources were read but do not make a sound graph
-├── GraphError        a graph folder is missing, damaged, foreign, or lacks what was asked for
+KnownError            a failure that one line explains; the commands print it and exit with 2
+├── SourceError       a source file is missing, has another checksum, or does not fit its reader
+├── BuildError        the statements of the sources make no valid graph
+├── GraphError        a graph folder is missing, damaged or foreign, or lacks a node, relation or source
 │   └── MissingNodeError  a graph has no node of that CURIE or index
-└── InputError        an argument or an input file of the user's
+└── InputError        an argument or an input file is unusable
 
 Anything else is a bug and keeps its traceback.
 """
@@ -18,38 +18,38 @@ from pathlib import Path
 
 
 class KnownError(Exception):
-    """A failure whose message is enough for the user; the commands print it without a traceback."""
+    """A failure that its message explains; the commands print the message without a traceback."""
 
 
 class SourceError(KnownError):
-    """A source file does not have the form its reader knows.
+    """A source file does not have the form that its reader knows.
 
-    The message names the file and the line, from 1; the path within it (``$[0].id``) where JSON is of another
-    shape; the file alone where it has no lines (a workbook, a database, a damaged archive).
+    The message locates the problem: by file and line (from 1), in JSON by its path (``$[0].id``), and by the file
+    alone where there are no lines (a workbook, a database, a damaged archive).
     """
 
     def __init__(self, path: Path | str, problem: str, *, line: int | None = None, fix: str = "") -> None:
         where = f"{path}:{line}" if line else str(path)
-        said = " ".join(problem.split())  # parsers quote lines of the file, with their ends
-        super().__init__(f"{where}: {said}" + (f"; {fix}" if fix else ""))
+        reason = " ".join(problem.split())  # parsers quote lines with their ends
+        super().__init__(f"{where}: {reason}" + (f"; {fix}" if fix else ""))
 
 
 class BuildError(KnownError):
-    """The sources were read but do not make a sound graph."""
+    """The statements of the sources make no valid graph."""
 
 
 class GraphError(KnownError):
-    """A graph folder is missing, damaged, of another version, or lacks what was asked for."""
+    """A graph folder is missing, damaged or of another version, or lacks a node, relation or source."""
 
 
 class MissingNodeError(GraphError, KeyError):
-    """A graph has no node of that CURIE or index; a `KeyError` too, since ``graph[...]`` raises it."""
+    """A graph has no node of that CURIE or index; also a `KeyError`, since ``graph[...]`` raises it."""
 
     __str__ = Exception.__str__  # KeyError quotes its message
 
 
 class InputError(KnownError):
-    """An argument or an input file is not usable as given."""
+    """An argument or an input file is unusable."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -1,10 +1,8 @@
-"""Self-contained HTML pages: one file, no request, hostile text stays text.
+"""Render self-contained HTML pages: one file, no request, all text escaped.
 
-The graph card, the annotation report and the leaderboard extend one template, ``templates/base.html.j2``,
-and share its style sheet and script. What a page may rely on is written at the top of those three files. A
-page carries its data as JSON blocks that its script reads; its style and script are inlined and named by
-hash in a Content-Security-Policy that forbids everything else, so a page can neither fetch nor run what it
-was not written with.
+The graph card, the annotation report and the leaderboard extend ``templates/base.html.j2`` and share its style sheet
+and script; the comments at the top of those files describe them. A page holds its data as JSON blocks. Its style and
+script are inline, and a Content-Security-Policy with their hashes forbids every other source.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from vckg.base.atomic import write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-# What could end a script element or open a comment in it, and the two line ends only JSON allows in strings.
+# Characters that can end a script element or open a comment, and two line ends that JavaScript once refused.
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
@@ -31,7 +29,7 @@ def script_json(value: object) -> Markup:
     r"""Return `value` as JSON that is safe inside ``<script type="application/json">``.
 
     ``</script>`` and ``<!--`` cannot occur: ``<``, ``>`` and ``&`` are written as ``\u003c`` and the like.
-    A float that is not finite is a `ValueError`: JSON has no word for it.
+    A float that is not finite raises a `ValueError`.
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(text.translate(_ESCAPES))
@@ -51,15 +49,15 @@ def render(
     Parameters
     ----------
     template
-        A jinja2 file that starts with ``{% extends "base.html.j2" %}``; it may include files beside it.
+        A jinja2 file that starts with ``{% extends "base.html.j2" %}``; it may include files of its folder.
     title
         Title of the document, plain text.
     data
-        JSON blocks by element id; the script reads one with ``page.data(id)`` and only when it needs it.
+        JSON blocks by element id; the script reads one with ``page.data(id)``.
     styles, scripts
-        Files put behind the shared style sheet and script, in this order.
+        Files to append to the shared style sheet and script, in this order.
     variables
-        What the template prints. Autoescape is on and an unknown name is an error.
+        Variables of the template. They are escaped; an undefined name is an error.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([template.parent, TEMPLATES]),
@@ -81,7 +79,7 @@ def render(
 
 
 def content_security_policy(style: str, script: str) -> str:
-    """Return the policy that admits this style, this script, images inside the page, and nothing else."""
+    """Return the policy that allows this style, this script and inline images only."""
     return (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
@@ -89,7 +87,7 @@ def content_security_policy(style: str, script: str) -> str:
 
 
 def write(path: Path, html: str) -> None:
-    """Write a page at once or not at all."""
+    """Write a page atomically."""
     write_text(path, html)
 
 

@@ -1,19 +1,67 @@
-"""One process at a time: a lock that the kernel releases, also when its holder is killed."""
+"""Locks between processes. The system releases them when their holder ends, even when it is killed."""
 
 from __future__ import annotations
 
-import fcntl
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from vckg.base.console import err
 from vckg.base.errors import InputError
 
+_RETRY_S = 0.1
+
+
+def _module(name: str) -> ModuleType | None:
+    try:
+        return import_module(name)
+    except ImportError:
+        return None
+
+
+_FCNTL, _MSVCRT = _module("fcntl"), _module("msvcrt")
+"""The locks of Unix and of Windows; a system with neither (WebAssembly) runs one process, which needs none."""
+
+
+def try_lock(handle: int) -> bool:
+    """Lock an open file without waiting; return False where another process or handle holds it.
+
+    Raises
+    ------
+    OSError
+        The file system has no locks.
+    """
+    try:
+        if _FCNTL is not None:
+            _FCNTL.flock(handle, _FCNTL.LOCK_EX | _FCNTL.LOCK_NB)
+        elif _MSVCRT is not None:
+            os.lseek(handle, 0, os.SEEK_SET)  # it locks one byte at the position of the file
+            _MSVCRT.locking(handle, _MSVCRT.LK_NBLCK, 1)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
 
 @contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file `path` while the block runs; where another holds it, say so and wait."""
+def locked(path: Path, action: str) -> Iterator[None]:
+    """Hold the lock file `path` while the block runs.
+
+    Parameters
+    ----------
+    path
+        The lock file; it and its folder are made.
+    action
+        What the holder does, e.g. ``"is building the graph"``. A process that has to wait prints it on stderr.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a")
@@ -21,9 +69,8 @@ def locked(path: Path, what: str) -> Iterator[None]:
         reason = error.strerror or error
         raise InputError(f"{path.parent}: cannot write there ({reason}); name another folder") from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            err().print(f"another process {what}; waiting for it ...", highlight=False)
-            fcntl.flock(file, fcntl.LOCK_EX)
+        if not try_lock(file.fileno()):
+            err().print(f"another process {action}; waiting for it ...", highlight=False)
+            while not try_lock(file.fileno()):
+                time.sleep(_RETRY_S)
         yield

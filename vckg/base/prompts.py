@@ -1,4 +1,4 @@
-"""Prompts are files: a few lines of front matter, then the text.
+"""Read and fill prompt files: a few lines of front matter, then the text.
 
 ::
 
@@ -11,9 +11,8 @@
     {{candidates}}
     {{evidence}}
 
-A prompt's id is its name and the beginning of the hash of its text and version, so that a result can say
-which words were asked. Substitution is one pass over the template: a value that itself holds
-``{{evidence}}`` stays as it is.
+The id of a prompt is its name and the beginning of the hash of its version and text; results record it.
+Substitution is one pass over the template: ``{{evidence}}`` inside a value is not replaced.
 """
 
 from __future__ import annotations
@@ -59,12 +58,12 @@ class Prompt:
         Raises
         ------
         InputError
-            A variable is missing, or a value has no place in this prompt.
+            A variable has no value, or a value has no variable.
         """
         if values.keys() != set(self.variables):
             missing, unknown = set(self.variables) - values.keys(), values.keys() - set(self.variables)
             raise InputError(f"prompt {self.id}: missing {sorted(missing)}, unknown {sorted(unknown)}")
-        return _VARIABLE.sub(lambda found: values[found[1]], self.text)
+        return _VARIABLE.sub(lambda match: values[match[1]], self.text)
 
 
 @cache
@@ -82,20 +81,20 @@ def parse_prompt(source: str, *, where: str = "prompt") -> Prompt:
     Raises
     ------
     InputError
-        No front matter, or keys other than name, version and variables.
+        The front matter is missing, or has keys other than name, version and variables.
     """
-    found = _FILE.fullmatch(source)
-    if not found:
+    match = _FILE.fullmatch(source)
+    if not match:
         raise InputError(f"{where}: no front matter; begin with '---', name, version, variables, '---'")
-    head = dict(_header(line, where) for line in found["head"].splitlines() if line.strip())
+    head = dict(_header(line, where) for line in match["head"].splitlines() if line.strip())
     if head.keys() != set(_KEYS):
         raise InputError(f"{where}: front matter has {sorted(head)}, wanted exactly {list(_KEYS)}")
     variables = tuple(v.strip() for v in head["variables"].split(",") if v.strip())
-    return Prompt(head["name"], head["version"], variables, found["text"].strip("\n"))
+    return Prompt(head["name"], head["version"], variables, match["text"].strip("\n"))
 
 
 def _header(line: str, where: str) -> tuple[str, str]:
-    found = _HEADER.fullmatch(line.strip())
-    if not found:
+    match = _HEADER.fullmatch(line.strip())
+    if not match:
         raise InputError(f"{where}: front matter line {line!r} is not 'key: value'")
-    return found["key"], found["value"].strip()
+    return match["key"], match["value"].strip()

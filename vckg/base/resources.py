@@ -1,4 +1,4 @@
-"""Where files are: those that travel with the distribution (`data/`, `prompts/`), and the user's cache."""
+"""Paths of the shipped files (`data/`, `prompts/`) and of the user's cache."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _PACKAGE = Path(__file__).parents[1]
 def resource(*parts: str) -> Path:
     """Return the path of a shipped file, e.g. ``resource("data", "sources.toml")``.
 
-    In a wheel the two folders lie inside this package; in a checkout they are at its root.
+    In a wheel the two folders are inside this package; in a checkout they are at its root.
     """
     root = _PACKAGE if (_PACKAGE / parts[0]).exists() else _PACKAGE.parent
     return root.joinpath(*parts)
 
 
 def default_cache() -> Path:
-    """Return the folder of downloads, the default graph and stamps: VCKG_CACHE, else the user's cache."""
+    """Return the folder of downloads, the default graph and stamps: VCKG_CACHE, or the user's cache."""
     named = os.environ.get("VCKG_CACHE")
     if named:
         return Path(named)

@@ -1,6 +1,6 @@
-"""Exports: a folder in a format other tools read, with a manifest, written whole or not at all.
+"""Export a graph atomically to a folder that other tools read, with a manifest.
 
-What a licence forbids to pass on is left out and named in the manifest, unless the caller says that he has the right.
+Sources whose licence forbids redistribution are left out and named in the manifest, unless the caller has the right.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from vckg.base.errors import GraphError, InputError, did_you_mean
 from vckg.base.lock import locked
+from vckg.base.types import Bools
 from vckg.export.writers import FORMATS, Selection
 from vckg.graph.folder import new_folder, sha256_of
 from vckg.graph.graph import Graph
@@ -22,29 +22,41 @@ from vckg.graph.manifest import MANIFEST, Count, FileEntry, check_seal, manifest
 
 FORMAT = "vckg-export"
 FORMAT_VERSION = 1
-_SAID = ("title", "infores", "release", "licence", "redistribute", "citation")
+_SOURCE_KEYS = ("title", "infores", "release", "licence", "redistribute", "citation")
 
 
 def export(graph: Graph, form: str, folder: Path | str, *, i_have_the_right: bool = False) -> dict[str, Any]:
-    """Write a graph in another format and return the manifest of what was written and what was left out.
+    """Write a graph in another format and return the manifest of the export.
 
     Parameters
     ----------
     graph
-        What to write.
+        The graph to export.
     form
-        One of `vckg.export.writers.FORMATS`.
+        One of `vckg.export.writers.FORMATS`: ``kgx``, ``kgx-jsonl``, ``neo4j``, ``graphml``.
     folder
-        Where to; an earlier export there is replaced, anything else is refused.
+        Folder to write. An earlier export is replaced; any other content is an error.
     i_have_the_right
-        Also write the statements of sources whose licence forbids passing them on (or that state no licence).
+        Also write the sources whose licence forbids redistribution, or that state no licence.
+
+    Returns
+    -------
+    The manifest: ``files`` with sizes and sha256, ``sources``, ``left_out``, ``nodes``, ``edges``.
 
     Raises
     ------
     InputError
-        The format is unknown, or nothing may be written.
+        The format is unknown, or every source is left out.
     GraphError
-        The folder holds something that is not an export.
+        The folder holds something that is not an export, or cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile, vckg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     manifest = export(vckg.example_graph(), "kgx", f"{folder}/kgx")
+    >>> manifest["nodes"], manifest["edges"], sorted(manifest["files"])
+    (9, 9, ['edges.tsv', 'nodes.tsv', 'prefixes.json'])
     """
     folder = Path(folder).absolute()
     if form not in FORMATS:
@@ -72,7 +84,7 @@ def export(graph: Graph, form: str, folder: Path | str, *, i_have_the_right: boo
 
 
 class ExportManifest(msgspec.Struct, kw_only=True):
-    """What `vckg.quality.audit` reads of an export's manifest; other keys are there."""
+    """The keys of an export's manifest that `vckg.quality.audit` reads."""
 
     graph_content_hash: str
     nodes: Count
@@ -81,7 +93,13 @@ class ExportManifest(msgspec.Struct, kw_only=True):
 
 
 def exported_manifest(folder: Path) -> dict[str, Any] | None:
-    """Return the manifest of an export; None where the folder is none; GraphError where it was changed."""
+    """Return the manifest of an export, or None where the folder is not an export.
+
+    Raises
+    ------
+    GraphError
+        The manifest was changed.
+    """
     path, fix = folder / MANIFEST, "export the graph again"
     if not path.is_file() or (manifest := read_sealed(path, fix)).get("format") != FORMAT:
         return None
@@ -96,44 +114,44 @@ def exported_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """An export replaces an export or an empty folder, never a graph or somebody's files."""
+    """Raise GraphError unless the folder is absent, empty or an export."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
-    found = None
+    form = None
     if (folder / MANIFEST).is_file():
-        found = read_sealed(folder / MANIFEST, "name another output folder").get("format")
-    if found != FORMAT:
-        what = f"holds a {found}" if found else "is not an export of this program"
+        form = read_sealed(folder / MANIFEST, "name another output folder").get("format")
+    if form != FORMAT:
+        what = f"holds a {form}" if form else "is not an export of this program"
         raise GraphError(f"{folder}: exists and {what}; name another output folder")
 
 
-def closed_sources(graph: Graph) -> npt.NDArray[np.bool_]:
-    """Which sources may not be passed on: bool[sources]; one that does not say counts as closed."""
-    said = graph.manifest["sources"]
+def closed_sources(graph: Graph) -> Bools:
+    """Return which sources may not be redistributed (bool[sources]); a source without a statement counts as closed."""
+    entries = graph.manifest["sources"]
     return np.array(
-        [said.get(name, {}).get("redistribute") is not True for name in graph.sources], dtype=bool
+        [entries.get(name, {}).get("redistribute") is not True for name in graph.sources], dtype=bool
     )
 
 
-def open_selection(graph: Graph, closed: npt.NDArray[np.bool_]) -> Selection:
-    """The edges of open sources, and the nodes but those that only edges of closed sources touch.
+def open_selection(graph: Graph, closed: Bools) -> Selection:
+    """Select the edges of open sources, and all nodes except those that only edges of closed sources touch.
 
-    A node that nothing else mentions (a pathway of a closed database) would give away the closed source's own words.
+    Such a node (a pathway of a closed database) has texts of the closed source.
     """
     kept = ~closed[graph.source] if graph.m else np.zeros(0, dtype=bool)
     ends = np.zeros((2, graph.n), dtype=bool)
-    for at, rows in enumerate((kept, ~kept)):
-        ends[at, graph.subject[rows]] = True
-        ends[at, graph.object[rows]] = True
+    for side, rows in enumerate((kept, ~kept)):
+        ends[side, graph.subject[rows]] = True
+        ends[side, graph.object[rows]] = True
     return Selection(graph, np.flatnonzero(ends[0] | ~ends[1]), np.flatnonzero(kept))
 
 
-def _manifest(selection: Selection, form: str, closed: npt.NDArray[np.bool_], folder: Path) -> dict[str, Any]:
+def _manifest(selection: Selection, form: str, closed: Bools, folder: Path) -> dict[str, Any]:
     graph = selection.graph
-    said = graph.manifest["sources"]
+    entries = graph.manifest["sources"]
     per_source = np.bincount(graph.source, minlength=len(graph.sources))
     described = {
-        name: {"edges": int(per_source[code])} | {k: said.get(name, {}).get(k) for k in _SAID}
+        name: {"edges": int(per_source[code])} | {k: entries.get(name, {}).get(k) for k in _SOURCE_KEYS}
         for code, name in enumerate(graph.sources)
     }
     files = sorted(p for p in folder.iterdir())

@@ -1,12 +1,12 @@
-"""Columns of text into the lines of a file, without a Python step per row.
+"""Write Arrow columns as lines of text, without a Python step per row.
 
-A million edges are a few joins of Arrow columns; the bytes of the joined column go to the file as they lie in
-memory. Each function that ends in ``_text`` gives one column in one notation, nulls as empty text.
+Lines are joined columns, and their bytes go to the file without a copy. Each function whose name ends in ``_text``
+returns a column in one notation, with nulls as empty text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import BinaryIO, TypeAlias
 
 import pyarrow as pa
@@ -17,63 +17,45 @@ Columns: TypeAlias = Mapping[str, Column]
 Format: TypeAlias = Callable[[Columns], Column]
 
 _XML = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
-#: What a cell of a spreadsheet starts with that is a formula.
-_FORMULA = "=+@\\t\\r\\n-"
-#: What XML 1.0 has no notation for.
+#: Characters that XML 1.0 cannot express.
 _NOT_XML = "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x{fffe}\\x{ffff}]"
 
 
-def write_lines(file: BinaryIO, tables: Iterable[pa.Table], line: Format, *, between: str = "") -> None:
-    """Write one line per row; `line` gives them as a text column, `between` ends every line but the last.
+def write_lines(file: BinaryIO, tables: Iterable[pa.Table], line: Format) -> None:
+    """Write one line per row; `line` turns the columns of a table into a text column.
 
-    The tables come one after the other, so that a large file needs little memory.
+    One table is in memory at a time.
     """
-    separator = f"{between}\n"
-    begun = False
     for table in tables:
-        if not table.num_rows:
-            continue
-        text = line(columns_of(table))
-        whole = pa.ListArray.from_arrays([0, len(text)], text)
-        if begun:
-            file.write(separator.encode())
-        file.write(pc.binary_join(whole, separator)[0].as_buffer())
-        begun = True
-    if begun:
-        file.write(b"\n")
+        if table.num_rows:
+            text = line(columns_of(table))
+            whole = pa.ListArray.from_arrays([0, len(text)], text)
+            file.write(pc.binary_join(whole, "\n")[0].as_buffer())
+            file.write(b"\n")
 
 
 def join(*parts: Column | str) -> Column:
-    """Join columns and constants row by row; the last part stands between all the others."""
+    """Join columns and constants row by row; the last part is the separator."""
     return pc.binary_join_element_wise(*parts, null_handling="replace", null_replacement="")
 
 
 def tsv_text(column: Column) -> Column:
-    """A column as KGX writes it in TSV: no quoting, so tabs and line breaks become blanks; lists joined by ``|``."""
+    """Return a column in KGX TSV: unquoted, tabs and line breaks as blanks, lists joined by ``|``."""
     if pa.types.is_list(column.type):
         inner = _swap(_one_line(column.flatten()), "|", " ")
         return pc.binary_join(_with_values(column, inner), "|")
     return _words(column, lambda words: _one_line(_text(words)))
 
 
-def csv_text(column: Column, *, list_separator: str, for_people: bool = False) -> Column:
-    """A column as CSV: text in double quotes, doubled inside; numbers bare; null is nothing, not ``""``.
-
-    With `for_people` a text that a spreadsheet would run as a formula starts with an apostrophe.
-    """
-    quoted = _quoted_inert if for_people else _quoted
+def csv_text(column: Column, *, list_separator: str) -> Column:
+    """Return a column in CSV: text in double quotes, numbers bare, null as nothing (not ``""``)."""
     if pa.types.is_list(column.type):
         inner = _swap(column.flatten(), list_separator, ",")
         joined = pc.binary_join(_with_values(column, inner), list_separator)
-        return quoted(pc.if_else(pc.equal(joined, ""), pa.scalar(None, pa.string()), joined))
+        return _quoted(pc.if_else(pc.equal(joined, ""), pa.scalar(None, pa.string()), joined))
     if pa.types.is_string(column.type) or pa.types.is_dictionary(column.type):
-        return _words(column, quoted)
+        return _words(column, _quoted)
     return _text(column)
-
-
-def _quoted_inert(text: Column) -> Column:
-    formula = pc.match_substring_regex(_text(text), f"^[{_FORMULA}]")
-    return _quoted(pc.if_else(formula, pc.binary_join_element_wise("'", text, ""), text))
 
 
 def _quoted(text: Column) -> Column:
@@ -82,7 +64,7 @@ def _quoted(text: Column) -> Column:
 
 
 def json_text(column: Column) -> Column:
-    """A column as JSON values; null stays null (see `json_objects`)."""
+    """Return a column as JSON values; null stays null (see `json_objects`)."""
     if pa.types.is_list(column.type):
         values = _with_values(column, json_text(column.flatten()))
         return pc.binary_join_element_wise("[", pc.binary_join(values, ","), "]", "")
@@ -99,22 +81,22 @@ def _json_string(text: Column) -> Column:
 
 
 def json_objects(columns: Columns) -> Column:
-    """One JSON object per row; a key whose value is null or an empty list is left out of its row.
+    """Return one JSON object per row, without the keys whose value is null or an empty list.
 
     The first column must have a value in every row.
     """
     parts: list[Column | str] = ["{"]
-    for at, (name, column) in enumerate(columns.items()):
+    for index, (name, column) in enumerate(columns.items()):
         value = json_text(column)
-        assert at or not value.null_count, f"{name}: the first column has a value in every row"
+        assert index or not value.null_count, f"{name}: the first column has a value in every row"
         if pa.types.is_list(column.type):
             value = pc.if_else(pc.equal(value, "[]"), pa.scalar(None, pa.string()), value)
-        parts.append(pc.binary_join_element_wise(f'{"," if at else ""}"{name}":', value, ""))
+        parts.append(pc.binary_join_element_wise(f'{"," if index else ""}"{name}":', value, ""))
     return join(*parts, "}", "")
 
 
 def xml_text(column: Column) -> Column:
-    """A column as XML character data; lists joined by ``|``."""
+    """Return a column as XML character data, lists joined by ``|``."""
     if pa.types.is_list(column.type):
         return xml_text(pc.binary_join(column, "|"))
     return _words(column, _xml_string)
@@ -128,10 +110,9 @@ def _xml_string(column: Column) -> Column:
     return pc.replace_substring_regex(text, _NOT_XML, " ") if odd else text
 
 
-def columns_of(table: pa.Table, names: Sequence[str] | None = None) -> dict[str, Column]:
-    """The columns of a table by name, each as one array."""
-    picked = table.select(list(names)) if names is not None else table
-    return {n: _flat(c) for n, c in zip(picked.column_names, picked.columns, strict=True)}
+def columns_of(table: pa.Table) -> dict[str, Column]:
+    """Return the columns of a table by name, each as one array."""
+    return {n: _flat(c) for n, c in zip(table.column_names, table.columns, strict=True)}
 
 
 def _flat(column: pa.ChunkedArray | Column) -> Column:
@@ -149,7 +130,7 @@ def _text(column: Column) -> Column:
 
 
 def _words(column: Column, change: Callable[[Column], Column]) -> Column:
-    """Change a text column; of a dictionary column only the words themselves, however often they occur."""
+    """Apply `change` to a text column; to a dictionary column once per distinct word."""
     if not pa.types.is_dictionary(column.type):
         return change(column)
     with_null = pa.concat_arrays([column.dictionary, pa.nulls(1, column.dictionary.type)])
@@ -157,7 +138,7 @@ def _words(column: Column, change: Callable[[Column], Column]) -> Column:
 
 
 def _swap(text: Column, old: str, new: str) -> Column:
-    """Replace where it occurs at all: looking is several times cheaper than copying."""
+    """Replace `old` where it occurs; a search is several times cheaper than a copy."""
     return pc.replace_substring(text, old, new) if pc.any(pc.match_substring(text, old)).as_py() else text
 
 
@@ -168,7 +149,7 @@ def _one_line(text: Column) -> Column:
 
 
 def _with_values(column: Column, values: Column) -> Column:
-    """The same lists with other values; `flatten` starts at the slice, so offsets are rebuilt from lengths."""
+    """Return the same lists with other values. Offsets come from the lengths, since the array may be a slice."""
     lengths = pc.fill_null(pc.list_value_length(column), 0)
     ends = pc.cumulative_sum(lengths.cast(pa.int64())).cast(pa.int32())
     offsets = pa.concat_arrays([pa.array([0], pa.int32()), ends])
@@ -176,7 +157,7 @@ def _with_values(column: Column, values: Column) -> Column:
 
 
 def _controls(text: Column) -> list[int]:
-    """Control characters that occur: nearly always none, then one scan is all it costs."""
+    """Return the control characters that occur; one scan where there are none."""
     if not pc.any(pc.match_substring_regex(text, "[\\x00-\\x1f]")).as_py():
         return []
     return [code for code in range(0x20) if pc.any(pc.match_substring(text, chr(code))).as_py()]

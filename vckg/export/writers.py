@@ -1,4 +1,4 @@
-"""The file formats an export may have: each function writes one selection of the graph into an empty folder."""
+"""The file formats of an export: each function writes a selection of a graph into an empty folder."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vckg.base.types import Longs
 from vckg.export.kgx import EDGE_COLUMNS, NODE_COLUMNS, PREFIX_IRIS, edge_table, node_table
 from vckg.export.text_columns import (
     Column,
     Columns,
-    columns_of,
     csv_text,
     join,
     json_objects,
@@ -33,15 +31,15 @@ BATCH_ROWS = 100_000
 
 @dataclass(frozen=True)
 class Selection:
-    """What of a graph is written: node indices and edge rows, both ascending."""
+    """The node indices and edge rows to write, both ascending."""
 
     graph: Graph
-    nodes: npt.NDArray[np.int64]
-    rows: npt.NDArray[np.int64]
+    nodes: Longs
+    rows: Longs
 
 
 def write_kgx(selection: Selection, folder: Path) -> None:
-    """KGX in TSV: ``nodes.tsv``, ``edges.tsv``; multi-valued fields are joined by ``|``."""
+    """Write KGX in TSV: ``nodes.tsv``, ``edges.tsv``; multi-valued fields are joined by ``|``."""
     for name, columns, tables in _kgx_tables(selection):
         with (folder / f"{name}.tsv").open("wb") as file:
             file.write(("\t".join(columns) + "\n").encode())
@@ -50,7 +48,7 @@ def write_kgx(selection: Selection, folder: Path) -> None:
 
 
 def write_kgx_jsonl(selection: Selection, folder: Path) -> None:
-    """KGX in JSON Lines: ``nodes.jsonl``, ``edges.jsonl``; a field without a value is left out."""
+    """Write KGX in JSON Lines: ``nodes.jsonl``, ``edges.jsonl``; a field without a value is left out."""
     for name, _, tables in _kgx_tables(selection):
         with (folder / f"{name}.jsonl").open("wb") as file:
             write_lines(file, tables, json_objects)
@@ -58,7 +56,7 @@ def write_kgx_jsonl(selection: Selection, folder: Path) -> None:
 
 
 def _write_prefixes(folder: Path) -> None:
-    """``prefixes.json``: what kgx must be told beside biolink's own prefixes."""
+    """Write ``prefixes.json``: the prefixes that biolink's own map does not hold."""
     (folder / "prefixes.json").write_text(json.dumps(PREFIX_IRIS, indent=1) + "\n", encoding="utf-8")
 
 
@@ -68,8 +66,8 @@ def _kgx_tables(selection: Selection) -> Iterable[tuple[str, Sequence[str], Iter
     yield "edges", EDGE_COLUMNS, (edge_table(graph, part) for part in batches(selection.rows))
 
 
-def batches(indices: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
-    """The indices in parts, so that a table of all of them is never in memory."""
+def batches(indices: Longs) -> Iterator[Longs]:
+    """Yield the indices in blocks of `BATCH_ROWS`, which bounds the memory of a table."""
     for start in range(0, indices.size, BATCH_ROWS):
         yield indices[start : start + BATCH_ROWS]
 
@@ -78,7 +76,7 @@ def batches(indices: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
 
 
 class Neo4jField(NamedTuple):
-    """One column of a neo4j-admin file: the field of its header and the KGX column it holds."""
+    """One column of a neo4j-admin file: its header field and the KGX column with its values."""
 
     header: str
     column: str
@@ -113,7 +111,7 @@ EDGE_FIELDS = (
 
 
 def write_neo4j(selection: Selection, folder: Path) -> None:
-    """Files of ``neo4j-admin database import full``: one per category and relation, headers apart, and ``import.args``.
+    """Write files for ``neo4j-admin database import full``: one per category and relation, and ``import.args``.
 
     Labels are the categories, types the relations in upper case. Load with
     ``neo4j-admin database import full @import.args neo4j`` from inside the folder.
@@ -148,62 +146,15 @@ def _write_neo4j_file(
     return name
 
 
-def _csv(columns: Columns, *, for_people: bool = False) -> list[Column]:
-    return [csv_text(c, list_separator=ARRAY_DELIMITER, for_people=for_people) for c in columns.values()]
+def _csv(columns: Columns) -> list[Column]:
+    return [csv_text(c, list_separator=ARRAY_DELIMITER) for c in columns.values()]
 
 
-# ---- one flat table ---------------------------------------------------------------------------------------
+# ---- GraphML, and networkx ----------------------------------------------------------------------------------
 
 
-def write_csv(selection: Selection, folder: Path) -> None:
-    """``kg.csv``: every edge with the names of both ends, in PrimeKG's columns and ours behind them.
-
-    As in PrimeKG the ``x_`` end is the subject, ``x_source`` the vocabulary its id is from; unlike PrimeKG each
-    edge stands once, in its direction. People open it in spreadsheets: a text that would run there as a formula
-    (``=``, ``+``, ``-``, ``@``) starts with an apostrophe.
-    """
-    columns = flat_table(selection.graph, selection.rows[:0]).column_names
-    with (folder / "kg.csv").open("wb") as file:
-        file.write((",".join(columns) + "\n").encode())
-        tables = (flat_table(selection.graph, part) for part in batches(selection.rows))
-        write_lines(file, tables, lambda c: join(*_csv(c, for_people=True), ","))
-
-
-def flat_table(graph: Graph, rows: npt.NDArray[np.int64]) -> pa.Table:
-    """Edges with both ends spelt out, one row each."""
-    names = pa.array(RELATION_NAMES).take(pa.array(graph.relation[rows]))
-    columns: dict[str, Column] = {
-        "relation": names,
-        "display_relation": pc.replace_substring(names, "_", " "),
-    }
-    for end, nodes in (("x", graph.subject[rows]), ("y", graph.object[rows])):
-        ids = graph.ids.arrow.take(pa.array(nodes))
-        columns |= {
-            f"{end}_index": pa.array(nodes),
-            f"{end}_id": ids,
-            f"{end}_type": pa.array(CATEGORIES).take(pa.array(graph.category[nodes])),
-            f"{end}_name": graph.names.arrow.take(pa.array(nodes)),
-            f"{end}_source": pc.replace_substring_regex(ids, ":.*", ""),
-        }
-    kgx = edge_table(graph, rows)
-    picked = (
-        "source_name",
-        "sign",
-        "evidence_count",
-        "publications",
-        "anatomical_context_qualifier",
-        "weight",
-        "knowledge_level",
-    )
-    columns |= columns_of(kgx, picked)
-    return pa.table(columns)
-
-
-# ---- networkx and GraphML ----------------------------------------------------------------------------------
-
-
-def link_nodes(graph: Graph, nodes: npt.NDArray[np.int64]) -> pa.Table:
-    """Nodes with the attributes of `vckg.graph.convert.to_networkx`, the CURIE first."""
+def link_nodes(graph: Graph, nodes: Longs) -> pa.Table:
+    """Return nodes with the attributes of `vckg.export.networks.to_networkx`, the CURIE first."""
     columns = {
         "id": graph.ids.arrow.take(pa.array(nodes)),
         "category": pa.array(CATEGORIES).take(pa.array(graph.category[nodes])),
@@ -212,8 +163,8 @@ def link_nodes(graph: Graph, nodes: npt.NDArray[np.int64]) -> pa.Table:
     return pa.table(columns)
 
 
-def link_edges(graph: Graph, rows: npt.NDArray[np.int64]) -> pa.Table:
-    """Edges with the attributes of `vckg.graph.convert.to_networkx`, their ends and key first."""
+def link_edges(graph: Graph, rows: Longs) -> pa.Table:
+    """Return edges with the attributes of `vckg.export.networks.to_networkx`, their ends and key first."""
     kgx = edge_table(graph, rows)
     columns = {
         "subject": kgx["subject"],
@@ -239,21 +190,6 @@ def _link_tables(selection: Selection) -> tuple[Iterable[pa.Table], Iterable[pa.
     return nodes, (link_edges(graph, part) for part in batches(selection.rows))
 
 
-def write_networkx(selection: Selection, folder: Path) -> None:
-    """``graph.json``: node-link JSON; read it with ``networkx.node_link_graph(json.load(file), edges="edges")``."""
-    nodes, edges = _link_tables(selection)
-    renamed = (e.rename_columns(["source", "target", *e.column_names[2:]]) for e in edges)
-    head = {"content_hash": selection.graph.content_hash}
-    with (folder / "graph.json").open("wb") as file:
-        file.write(
-            f'{{"directed": true, "multigraph": true, "graph": {json.dumps(head)},\n"nodes": [\n'.encode()
-        )
-        write_lines(file, nodes, json_objects, between=",")
-        file.write(b'],\n"edges": [\n')
-        write_lines(file, renamed, json_objects, between=",")
-        file.write(b"]}\n")
-
-
 _GRAPHML_HEAD = """<?xml version="1.0" encoding="UTF-8"?>
 <graphml xmlns="http://graphml.graphdrawing.org/xmlns">
 """
@@ -263,10 +199,13 @@ _GRAPHML_TYPES = {"sign": "int", "evidence_count": "int", "weight": "float"}
 
 
 def write_graphml(selection: Selection, folder: Path) -> None:
-    """``graph.graphml``, for Gephi, Cytoscape, igraph and networkx; lists are joined by ``|``."""
+    """Write ``graph.graphml``, for Gephi, Cytoscape, igraph and networkx; lists are joined by ``|``."""
     nodes, edges = _link_tables(selection)
-    none = selection.rows[:0]
-    kinds = (("node", link_nodes(selection.graph, none), 1), ("edge", link_edges(selection.graph, none), 3))
+    no_rows = selection.rows[:0]
+    kinds = (
+        ("node", link_nodes(selection.graph, no_rows), 1),
+        ("edge", link_edges(selection.graph, no_rows), 3),
+    )
     with (folder / "graph.graphml").open("wb") as file:
         file.write(_GRAPHML_HEAD.encode())
         for kind, table, first in kinds:
@@ -305,6 +244,4 @@ FORMATS: dict[str, Callable[[Selection, Path], None]] = {
     "kgx-jsonl": write_kgx_jsonl,
     "neo4j": write_neo4j,
     "graphml": write_graphml,
-    "csv": write_csv,
-    "networkx": write_networkx,
 }

@@ -1,4 +1,4 @@
-"""Frames or columns in, the parts of a graph out: codes, order, neighbour lists, dictionaries."""
+"""Make the parts of a graph from frames or columns: codes, order, neighbour lists, dictionaries."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from vckg.base.errors import GraphError, did_you_mean
+from vckg.base.types import Array, Bytes, Longs
 from vckg.graph.edge_table import EdgeRows, EdgeTable, Pairs, merge
 from vckg.graph.grounding import NameRows, NameTable, names_of_nodes
 from vckg.graph.parts import Parts, content_hash
@@ -28,7 +28,7 @@ def parts_from_frames(
     sources: Mapping[str, Mapping[str, Any]],
     names: pd.DataFrame | None,
 ) -> Parts:
-    """Return the parts of the graph two frames describe; `Graph.from_frames` documents the columns."""
+    """Return the parts of the graph of two frames; `Graph.from_frames` documents the columns."""
     table, category = node_table(_node_columns(nodes))
     ids = Strings(table["id"])
     ends = {end: _codes_of(ids, edges[end], end) for end in ("subject", "object")}
@@ -67,15 +67,15 @@ def parts_from_frames(
 
 def assemble(
     nodes: pa.Table,
-    category: npt.NDArray[np.uint8],
+    category: Bytes,
     edges: EdgeTable,
     dictionaries: Mapping[str, pa.Array],
     names: NameTable,
     manifest: dict[str, Any],
 ) -> Parts:
-    """Return the parts of a graph: sorted nodes and merged edges, with neighbour lists both ways and the name table."""
+    """Return the parts of a graph from sorted nodes, merged edges and the name table."""
     n, m = nodes.num_rows, edges.subject.size
-    arrays: dict[str, npt.NDArray[Any]] = {"category": category}
+    arrays: dict[str, Array] = {"category": category}
     for name in (
         "subject",
         "object",
@@ -105,7 +105,7 @@ def assemble(
     return parts
 
 
-def node_table(nodes: pa.Table) -> tuple[pa.Table, npt.NDArray[np.uint8]]:
+def node_table(nodes: pa.Table) -> tuple[pa.Table, Bytes]:
     """Return nodes (`vckg.graph.statements.TERM_COLUMNS`) in CURIE order, and their category codes: uint8[n]."""
     order = pc.array_sort_indices(nodes["id"].combine_chunks())
     nodes = nodes.take(order).combine_chunks()
@@ -120,7 +120,7 @@ def node_table(nodes: pa.Table) -> tuple[pa.Table, npt.NDArray[np.uint8]]:
 
 
 def _node_columns(nodes: pd.DataFrame) -> pa.Table:
-    """A frame of nodes as columns; what it does not say is empty."""
+    """Return a frame of nodes as a term table, with empty values for missing columns."""
     return term_table(
         nodes["id"].tolist(),
         nodes["category"].tolist(),
@@ -132,7 +132,7 @@ def _node_columns(nodes: pd.DataFrame) -> pa.Table:
 
 
 def orient(rows: EdgeRows) -> EdgeRows:
-    """Store symmetric relations once: the lower CURIE (node index) is the subject."""
+    """Make the lower node index the subject of every edge of a symmetric relation."""
     symmetric = np.array([r.symmetric for r in RELATIONS])[rows.relation]
     swap = symmetric & (rows.subject > rows.object)
     subject = np.where(swap, rows.object, rows.subject)
@@ -141,7 +141,7 @@ def orient(rows: EdgeRows) -> EdgeRows:
     return EdgeRows(subject=subject, object=target, **rest)
 
 
-def _known(values: pd.Series[Any], codes: Mapping[str, int], what: str) -> npt.NDArray[np.int64]:
+def _known(values: pd.Series[Any], codes: Mapping[str, int], what: str) -> Longs:
     mapped = values.map(codes)
     if mapped.isna().any():
         odd = str(values[mapped.isna()].iloc[0])
@@ -149,16 +149,16 @@ def _known(values: pd.Series[Any], codes: Mapping[str, int], what: str) -> npt.N
     return np.asarray(mapped, dtype=np.int64)
 
 
-def _codes_of(ids: Strings, values: pd.Series[Any], what: str) -> npt.NDArray[np.int64]:
-    found = ids.positions(pa.array(values.to_numpy(dtype=object), type=pa.string())).astype(np.int64)
-    if (found < 0).any():
+def _codes_of(ids: Strings, values: pd.Series[Any], what: str) -> Longs:
+    codes = ids.positions(pa.array(values.to_numpy(dtype=object), type=pa.string())).astype(np.int64)
+    if (codes < 0).any():
         raise GraphError(
-            f"{what} {values.iloc[int(np.flatnonzero(found < 0)[0])]!r} of an edge is not a node"
+            f"{what} {values.iloc[int(np.flatnonzero(codes < 0)[0])]!r} of an edge is not a node"
         )
-    return np.asarray(found, dtype=np.int64)
+    return np.asarray(codes, dtype=np.int64)
 
 
-def _column(frame: pd.DataFrame, name: str, default: float, dtype: Any) -> npt.NDArray[Any]:
+def _column(frame: pd.DataFrame, name: str, default: float, dtype: Any) -> Array:
     if name not in frame:
         return np.full(len(frame), default, dtype=dtype)
     values = frame[name].fillna(default)
@@ -169,7 +169,7 @@ def _column(frame: pd.DataFrame, name: str, default: float, dtype: Any) -> npt.N
     return values.to_numpy(dtype=dtype)
 
 
-def _exploded(frame: pd.DataFrame, name: str, m: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
+def _exploded(frame: pd.DataFrame, name: str, m: int) -> tuple[Longs, Array]:
     if name not in frame:
         return np.zeros(0, np.int64), np.zeros(0, dtype=object)
     column = frame[name].reset_index(drop=True).explode().dropna()

@@ -1,4 +1,4 @@
-"""Is every index of a graph within what it points into? Asked once of a folder, so that nothing asks again."""
+"""Check every index of a graph folder once, when it is verified; later code relies on it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vckg.base.types import Array
 from vckg.graph.grounding import NAME_KINDS
 from vckg.graph.manifest import FILES
 from vckg.graph.parts import ARRAYS, EDGE_ARRAYS, NODE_COLUMNS, Parts
 from vckg.graph.schema import CATEGORIES, RELATION_NAMES
 
-Array = npt.NDArray[Any]
 _LISTS = ("synonyms", "xrefs")
 _OWN_FILE = {name.rpartition("/")[2].partition(".")[0]: name for name in FILES}
 
@@ -26,7 +25,7 @@ Faults = Iterator[tuple[str, str]]
 def first_fault(
     nodes: pa.Table, texts: Mapping[str, pa.Table], arrays: Mapping[str, Array], manifest: dict[str, Any]
 ) -> str | None:
-    """Return what is wrong first, as ``file: reason``; None where every index, text and order is sound.
+    """Return the first fault as ``file: reason``, or None where every index, text and order is valid.
 
     Parameters
     ----------
@@ -34,15 +33,15 @@ def first_fault(
         Tables of one column each, by the names in `DICTIONARIES`.
     """
     faults = _texts({"nodes": nodes, **texts})
-    if (found := next(faults, None)) is None:
+    if (fault := next(faults, None)) is None:
         parts = Parts(nodes, arrays, {name: texts[name][name].combine_chunks() for name in texts}, manifest)
         later = (fault for check in (_sizes, _codes, _order, _neighbours, _names) for fault in check(parts))
-        found = next(later, None)
-    return None if found is None else f"{_OWN_FILE[found[0]]}: {found[1]}"
+        fault = next(later, None)
+    return None if fault is None else f"{_OWN_FILE[fault[0]]}: {fault[1]}"
 
 
 def _texts(tables: Mapping[str, pa.Table]) -> Faults:
-    """Columns, types, missing values, and (Arrow's own check) offsets and UTF-8."""
+    """Check columns, types, missing values and, by Arrow's own check, offsets and UTF-8."""
     for name, table in tables.items():
         wanted = NODE_COLUMNS if name == "nodes" else (name,)
         if tuple(table.column_names) != wanted:
@@ -131,7 +130,7 @@ def _order(parts: Parts) -> Faults:
 
 
 def _neighbours(parts: Parts) -> Faults:
-    """The rows of each node are those of its edges, ascending."""
+    """Check that the rows of each node are the rows of its edges, ascending."""
     n = parts.manifest["nodes"]
     for way, ends in (("out", "subject"), ("in", "object")):
         rows, indptr = parts.arrays[f"{way}_rows"], parts.arrays[f"{way}_indptr"]

@@ -1,31 +1,30 @@
-"""Edges as columns: the order they are kept in and how rows that say the same thing are merged."""
+"""Edges as columns: their order, and the merging of rows with the same statement."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from vckg.base.errors import GraphError
+from vckg.base.types import Array, Bytes, Indices, Ints, Longs, SignedBytes, Singles, UnsignedLongs
 
 MOST_SOURCES = 256
-"""A source code is one byte."""
-IntArray = npt.NDArray[np.integer]
+"""Limit of source codes, which are one byte."""
 
 
 class Lists(NamedTuple):
-    """One short list of codes per edge, in CSR form."""
+    """A list of codes per edge, in CSR form."""
 
-    indptr: npt.NDArray[np.int64]
+    indptr: Longs
     """int64[m + 1]; the codes of edge e are ``codes[indptr[e]:indptr[e + 1]]``."""
-    codes: npt.NDArray[np.int32]
+    codes: Ints
     """int32[k], ascending within an edge, without repeats."""
 
-    def take(self, rows: IntArray) -> Lists:
-        """The lists of some rows, in the order given."""
+    def take(self, rows: Indices) -> Lists:
+        """Return the lists of the given rows, in their order."""
         lengths = self.indptr[rows + 1] - self.indptr[rows]
         indptr = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
         within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths)
@@ -33,14 +32,14 @@ class Lists(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """The same before merging: which row carries which code, in any order, repeats allowed."""
+    """Codes of rows before merging, as pairs in any order, repeats allowed."""
 
-    row: npt.NDArray[np.int64]
-    code: npt.NDArray[np.int32]
+    row: Longs
+    code: Ints
 
 
-def distinct(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The distinct values, ascending; sorting integers is ten times faster than the hashing of ``np.unique``."""
+def distinct(values: Longs) -> Longs:
+    """Return the distinct values, ascending; sorting is ten times faster than the hashing of ``np.unique``."""
     values = np.sort(values)
     return values[np.concatenate(([True], values[1:] != values[:-1]))] if values.size else values
 
@@ -50,46 +49,45 @@ LIST_NAMES = ("publications", "tissues", "evidence")
 
 @dataclass(frozen=True, slots=True)
 class EdgeRows:
-    """Rows as the sources state them, m of them, ends already node indices."""
+    """The m rows of the sources, with node indices as ends."""
 
-    subject: IntArray
-    object: IntArray
-    relation: IntArray
-    source: IntArray
-    sign: IntArray
-    evidence_count: IntArray
-    weight: npt.NDArray[np.float32]
-    """float32[m], the source's own score of the statement; NaN where it has none."""
-    specificity: npt.NDArray[np.float32]
-    """float32[m], the source's own measure of how exclusive the statement is; NaN where it has none."""
+    subject: Indices
+    object: Indices
+    relation: Indices
+    source: Indices
+    sign: Indices
+    evidence_count: Indices
+    weight: Singles
+    """float32[m], score of the source; NaN where it has none."""
+    specificity: Singles
+    """float32[m], how exclusive the source finds the statement; NaN where it has no measure."""
     lists: Mapping[str, Pairs] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeTable:
-    """Merged edges, ascending by (relation, subject, object, source, sign), m of them."""
+    """The m merged edges, ascending by (relation, subject, object, source, sign)."""
 
-    subject: npt.NDArray[np.int32]
-    object: npt.NDArray[np.int32]
-    relation: npt.NDArray[np.uint8]
-    source: npt.NDArray[np.uint8]
-    sign: npt.NDArray[np.int8]
-    evidence_count: npt.NDArray[np.int32]
-    weight: npt.NDArray[np.float32]
-    specificity: npt.NDArray[np.float32]
+    subject: Ints
+    object: Ints
+    relation: Bytes
+    source: Bytes
+    sign: SignedBytes
+    evidence_count: Ints
+    weight: Singles
+    specificity: Singles
     lists: Mapping[str, Lists]
 
 
 def merge(rows: EdgeRows) -> EdgeTable:
     """Return one edge per (relation, subject, object, source, sign).
 
-    Evidence counts add up, publications, tissues and evidence kinds are united, of several weights the
-    largest stays.
+    Evidence counts are summed; publications, tissues and kinds of evidence are united; the largest weight is kept.
 
     Raises
     ------
     GraphError
-        More than 256 sources, a sign other than -1, 0 and 1, or an evidence count that int32 cannot hold.
+        There are more than 256 sources, a sign is not -1, 0 or 1, or an evidence count exceeds int32.
     """
     _check_ranges(rows)
     key = _packed_key(rows)
@@ -124,7 +122,7 @@ def merge(rows: EdgeRows) -> EdgeTable:
 
 
 def _check_ranges(rows: EdgeRows) -> None:
-    """Refuse what the columns of an `EdgeTable` and the packed key cannot hold."""
+    """Raise GraphError for values that an `EdgeTable` or the packed key cannot hold."""
     if int(rows.source.max(initial=0)) >= MOST_SOURCES:
         raise GraphError(
             f"{int(rows.source.max()) + 1} sources and parts, {MOST_SOURCES} at most; leave some out, or join them"
@@ -134,8 +132,8 @@ def _check_ranges(rows: EdgeRows) -> None:
         raise GraphError(f"sign {rows.sign[odd][0]} of an edge; give -1, 0 or 1")
 
 
-def _packed_key(rows: EdgeRows) -> npt.NDArray[np.uint64]:
-    """The sort key as one integer per row: sorting it is several times faster than a five-column lexsort."""
+def _packed_key(rows: EdgeRows) -> UnsignedLongs:
+    """Return the sort key as one integer per row, several times faster to sort than five columns."""
     node_bits = int(max(rows.subject.max(initial=0), rows.object.max(initial=0))).bit_length()
     widths = ((rows.subject, node_bits), (rows.object, node_bits), (rows.source, 8), (rows.sign + 1, 2))
     assert 8 + sum(bits for _, bits in widths) <= 64, "more nodes than the packed sort key holds"
@@ -145,12 +143,12 @@ def _packed_key(rows: EdgeRows) -> npt.NDArray[np.uint64]:
     return key
 
 
-def _reduce(ufunc: np.ufunc, values: npt.NDArray[Any], starts: IntArray) -> npt.NDArray[Any]:
+def _reduce(ufunc: np.ufunc, values: Array, starts: Indices) -> Array:
     return ufunc.reduceat(values, starts) if starts.size else values[:0]
 
 
-def _gather(pairs: Pairs, group: IntArray, n_groups: int) -> Lists:
-    """Unite the codes of the rows that became one edge."""
+def _gather(pairs: Pairs, group: Indices, n_groups: int) -> Lists:
+    """Unite the codes of the rows that are merged into one edge."""
     packed = distinct((group[pairs.row].astype(np.int64) << 32) | pairs.code.astype(np.int64))
     owner = packed >> 32
     indptr = np.concatenate(([0], np.cumsum(np.bincount(owner, minlength=n_groups)))).astype(np.int64)

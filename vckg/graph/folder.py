@@ -1,4 +1,4 @@
-"""The graph folder: writing it atomically, reading it memory-mapped, refusing what is damaged or foreign.
+"""Write a graph folder atomically, read it memory-mapped, refuse damaged and foreign folders.
 
 docs/graph-format.md describes the files.
 """
@@ -15,11 +15,11 @@ from tokenize import TokenError
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from vckg.base.atomic import reason, replacing
 from vckg.base.errors import GraphError
+from vckg.base.types import Array
 from vckg.graph.bounds import first_fault
 from vckg.graph.manifest import MANIFEST, REBUILD, check_manifest, manifest_seal, read_manifest
 from vckg.graph.parts import ARRAYS, DICTIONARIES, Parts
@@ -28,7 +28,7 @@ from vckg.graph.stamps import fingerprint, is_stamped, stamp
 
 
 def write_folder(parts: Parts, folder: Path) -> Path:
-    """Write a graph folder beside its place and rename it into it."""
+    """Write a graph folder atomically and return its absolute path."""
     with new_folder(folder) as scratch:
         write_files(parts, scratch)
     return folder.absolute()
@@ -36,12 +36,12 @@ def write_folder(parts: Parts, folder: Path) -> Path:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `folder`; it takes its place when the block ends well and is removed else.
+    """Yield an empty folder that replaces `folder` when the block succeeds and is removed when it fails.
 
     Raises
     ------
     GraphError
-        The folder cannot be written (no space, no permission), or something else lies in its place.
+        The folder cannot be written (no space, no permission), or its place holds something else.
     """
     folder = folder.absolute()
     try:
@@ -58,12 +58,12 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def write_files(parts: Parts, folder: Path) -> None:
-    """Write a graph's own files into an existing empty folder, the manifest last.
+    """Write the files of a graph into an existing empty folder, the manifest last.
 
     Raises
     ------
     GraphError
-        The manifest would not follow its schema, so that no program could read the folder.
+        The manifest does not follow its schema.
     """
     inner = folder / "graph"
     inner.mkdir()
@@ -91,8 +91,8 @@ def write_files(parts: Parts, folder: Path) -> None:
 def read_folder(folder: Path, *, verify: bool = False) -> Parts:
     """Return the parts of a graph folder, its arrays memory-mapped.
 
-    Sizes and the manifest are checked each time; checksums and every index where the folder has no stamp
-    (`vckg.graph.stamps`) or `verify` asks for it.
+    The manifest and the sizes of the files are checked each time. Checksums and indices are checked where the folder
+    has no stamp (`vckg.graph.stamps`) or `verify` is set.
 
     Raises
     ------
@@ -111,9 +111,9 @@ def read_folder(folder: Path, *, verify: bool = False) -> Parts:
     nodes = _map_table(inner / "nodes.arrow")
     texts = {name: _map_table(inner / f"{name}.arrow") for name in DICTIONARIES}
     if not known:
-        found = first_fault(nodes, texts, arrays, manifest)
-        if found is not None:
-            raise GraphError(f"{folder / found}; {REBUILD}")
+        fault = first_fault(nodes, texts, arrays, manifest)
+        if fault is not None:
+            raise GraphError(f"{folder / fault}; {REBUILD}")
         if fingerprint(folder, manifest["files"], manifest["seal"]) == seen:
             stamp(seen)
     words = {name: table[name].combine_chunks() for name, table in texts.items()}
@@ -121,15 +121,15 @@ def read_folder(folder: Path, *, verify: bool = False) -> Parts:
 
 
 def check_files(folder: Path, manifest: dict[str, Any], *, verify: bool) -> None:
-    """Raise GraphError where a file of the manifest is missing, has another size or, with `verify`, other bytes."""
+    """Raise GraphError where a file is missing, has another size or, with `verify`, another checksum."""
     for name, entry in manifest["files"].items():
         path = folder / name
         if not path.is_file():
             raise GraphError(f"{path}: missing; {REBUILD}")
         if path.stat().st_size != entry["bytes"]:
             raise GraphError(f"{path}: {path.stat().st_size} bytes, {entry['bytes']} expected; {REBUILD}")
-        if verify and (found := sha256_of(path)) != entry["sha256"]:
-            raise GraphError(f"{path}: damaged, sha256 {found}, {entry['sha256']} expected; {REBUILD}")
+        if verify and (computed := sha256_of(path)) != entry["sha256"]:
+            raise GraphError(f"{path}: damaged, sha256 {computed}, {entry['sha256']} expected; {REBUILD}")
 
 
 def sha256_of(path: Path) -> str:
@@ -152,7 +152,7 @@ def _map_table(path: Path) -> pa.Table:
     return table
 
 
-#: What numpy raises for a header that is none: it parses a Python literal.
+#: Errors of numpy for a damaged header, which it parses as a Python literal.
 _HEADER_ERRORS = (
     ValueError,
     EOFError,
@@ -166,8 +166,8 @@ _HEADER_ERRORS = (
 )
 
 
-def _map_array(path: Path) -> npt.NDArray[Any]:
-    """The array, mapped; a plain view of it, since indexing a ``np.memmap`` costs ten times as much."""
+def _map_array(path: Path) -> Array:
+    """Return a plain view of a mapped array; to index a ``np.memmap`` takes ten times as long."""
     try:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except _HEADER_ERRORS as error:

@@ -7,21 +7,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import scipy.sparse as sp
 
+from vckg.base.types import Array, Indices, Ints, Positions
 from vckg.graph.assemble import parts_from_frames
 from vckg.graph.folder import read_folder, write_folder
-from vckg.graph.tables import Edge, GraphTables, Ints, Node, NodeRef
+from vckg.graph.tables import Edge, GraphTables, Node, NodeRef
 
-__all__ = ["Edge", "Graph", "Ints", "Node", "NodeRef", "spans_of"]
+__all__ = ["Edge", "Graph", "Ints", "Node", "NodeRef", "read", "spans_of", "write"]
 
 
-def spans_of(
-    indptr: npt.NDArray[Any], rows: npt.NDArray[np.integer[Any]]
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Where the entries of some rows of a CSR matrix lie, and which of `rows` (by position) each belongs to."""
+def spans_of(indptr: Array, rows: Indices) -> tuple[Positions, Positions]:
+    """Return the flat positions of the stored entries of CSR `rows`, and the row (index into `rows`) of each."""
     starts = np.asarray(indptr[rows], np.intp)
     lengths = indptr[rows + 1] - starts
     owner = np.repeat(np.arange(len(rows)), lengths)
@@ -29,19 +27,22 @@ def spans_of(
 
 
 class Graph(GraphTables):
-    """A typed, sourced, directed multigraph that is read, never changed.
+    """A typed, sourced, directed multigraph; read-only.
 
-    Node index = position of its CURIE in `ids`. Edge row = position in the order
-    (relation, subject, object, source, sign); edges point from subject to object. Every method that takes a node
-    takes its CURIE or its index, and raises `MissingNodeError` (a `KeyError`) where the graph has no such node.
+    The index of a node is the position of its CURIE in `ids`. The row of an edge is its position in the order
+    (relation, subject, object, source, sign). Edges point from subject to object. A node is named by its CURIE or
+    its index; an absent one raises `MissingNodeError` (a `KeyError`).
 
     Examples
     --------
-    >>> nodes = pd.DataFrame({"id": ["CL:0", "CL:1"], "category": "Cell", "name": ["cell", "T cell"]})
-    >>> kind = {"subject": "CL:1", "relation": "subclass_of", "object": "CL:0", "source": "cl"}
-    >>> graph = Graph.from_frames(nodes, pd.DataFrame([kind]))
-    >>> len(graph), "CL:1" in graph, graph["CL:1"].name, graph.ids.pick(graph.ancestors("CL:1"))
-    (2, True, 'T cell', ['CL:0'])
+    >>> import vckg
+    >>> graph = vckg.example_graph()
+    >>> len(graph), "CL:0000084" in graph, graph["CL:0000084"].name
+    (9, True, 'T cell')
+    >>> graph.ids.pick(graph.ancestors("CL:0000084"))
+    ['CL:0000542', 'CL:0000738']
+    >>> graph.genes.ground(["CD20"])[0].curie
+    'HGNC:7315'
     """
 
     # ---- where graphs come from -------------------------------------------------------------------------
@@ -64,15 +65,22 @@ class Graph(GraphTables):
             Columns ``subject``, ``relation``, ``object``, ``source``; optional ``sign``, ``evidence_count``,
             ``weight``, ``specificity`` and the lists ``publications``, ``tissues``, ``evidence``.
         sources
-            What the manifest says of each source (``knowledge_level``, ``licence``, ``underlying`` ...).
+            Fields of each source in the manifest (``knowledge_level``, ``licence``, ``underlying`` ...).
         names
-            What grounding knows beside the nodes' own texts: columns ``name``, ``kind``, ``id`` (see `vckg.graph.grounding`).
+            More names of nodes, for grounding: columns ``name``, ``kind``, ``id`` (see `vckg.graph.grounding`).
 
         Raises
         ------
         GraphError
-            A repeated node, an unknown category or relation, an end that is not a node, a sign other than
-            -1, 0 and 1, more than 256 sources.
+            A node is repeated, a category or relation is unknown, an end is not a node, a sign is not -1, 0 or 1,
+            or there are more than 256 sources.
+
+        Examples
+        --------
+        >>> nodes = pd.DataFrame({"id": ["CL:0", "CL:1"], "category": "Cell", "name": ["cell", "T cell"]})
+        >>> edge = {"subject": "CL:1", "relation": "subclass_of", "object": "CL:0", "source": "cl"}
+        >>> Graph.from_frames(nodes, pd.DataFrame([edge]))
+        <Graph: 2 nodes, 1 edges, 1 sources>
         """
         return cls(parts_from_frames(nodes, edges, sources or {}, names))
 
@@ -80,8 +88,8 @@ class Graph(GraphTables):
     def load(cls, folder: Path | str, *, verify: bool = False) -> Graph:
         """Return the graph of a folder, memory-mapped.
 
-        Every file's sha256 and every index is checked the first time, and again whenever a file was written or
-        copied since; `verify` checks in any case.
+        The first load checks the sha256 of every file and every index. Later loads check again where a file was
+        written or copied since; `verify` checks in any case.
 
         Raises
         ------
@@ -96,17 +104,17 @@ class Graph(GraphTables):
         return write_folder(self.parts, Path(folder))
 
     def __repr__(self) -> str:
-        where = f" {self.folder}" if self.folder else ""
-        return f"<Graph{where}: {self.n:,} nodes, {self.m:,} edges, {len(self.sources)} sources>"
+        place = f" {self.folder}" if self.folder else ""
+        return f"<Graph{place}: {self.n:,} nodes, {self.m:,} edges, {len(self.sources)} sources>"
 
     # ---- edges ------------------------------------------------------------------------------------------
 
     def out_edges(self, node: NodeRef, relation: str | None = None) -> Ints:
-        """Rows of the edges that leave a node (it is the subject), ascending."""
+        """Return the rows of the edges whose subject is the node: int32[k], ascending."""
         return self._incident("out", self.index(node), relation)
 
     def in_edges(self, node: NodeRef, relation: str | None = None) -> Ints:
-        """Rows of the edges that reach a node (it is the object), ascending."""
+        """Return the rows of the edges whose object is the node: int32[k], ascending."""
         return self._incident("in", self.index(node), relation)
 
     def _incident(self, way: str, node: int, relation: str | None) -> Ints:
@@ -118,26 +126,32 @@ class Graph(GraphTables):
         low, high = np.searchsorted(rows, (span.start, span.stop))
         return rows[low:high]
 
-    def rows_between(
-        self, subjects: npt.NDArray[np.integer[Any]], objects: npt.NDArray[np.integer[Any]]
-    ) -> tuple[Ints, npt.NDArray[np.intp]]:
-        """Rows of the edges from each subject to the object beside it, and which pair each row belongs to; both
-        ascending within their pair.
+    def rows_between(self, subjects: Indices, objects: Indices) -> tuple[Ints, Positions]:
+        """Return the rows of the edges from ``subjects[i]`` to ``objects[i]``, for every i.
+
+        Parameters
+        ----------
+        subjects, objects
+            Node indices, int[k].
+
+        Returns
+        -------
+        Edge rows and the i of each row; rows of one i ascend.
         """
         arrays = self._arrays
         out, into = arrays["out_indptr"], arrays["in_indptr"]
         by_subject = out[subjects + 1] - out[subjects] <= into[objects + 1] - into[objects]
-        found = []
-        for way, ends, others, end, mine in (
+        parts = []
+        for way, ends, others, end, searched in (
             ("out", subjects, objects, self.object, by_subject),
             ("in", objects, subjects, self.subject, ~by_subject),
-        ):  # looked for where there are fewer edges
-            pairs = np.flatnonzero(mine)
-            at, of = spans_of(arrays[f"{way}_indptr"], ends[pairs])
-            rows = arrays[f"{way}_rows"][at]
+        ):  # search the end of each pair that has fewer edges
+            pairs = np.flatnonzero(searched)
+            positions, of = spans_of(arrays[f"{way}_indptr"], ends[pairs])
+            rows = arrays[f"{way}_rows"][positions]
             kept = np.flatnonzero(end[rows] == others[pairs][of])
-            found.append((rows[kept], pairs[of[kept]]))
-        (rows, pair), (more, pair_of_more) = found
+            parts.append((rows[kept], pairs[of[kept]]))
+        (rows, pair), (more, pair_of_more) = parts
         return np.concatenate([rows, more]), np.concatenate([pair, pair_of_more])
 
     def adjacency(
@@ -147,10 +161,30 @@ class Graph(GraphTables):
         sources: Collection[str] | None = None,
         values: Literal["binary", "evidence", "publications"] = "binary",
     ) -> sp.csr_array:
-        """Sparse [n, n] matrix of a relation, subjects in rows, objects in columns.
+        """Return a relation as a sparse float32[n, n] matrix: subjects in rows, objects in columns.
 
-        Edges of several sources and signs between the same two nodes are one entry: 1 for ``binary``, else the
-        sum of their evidence counts or publications. `sources` limits to the named ones.
+        Parameters
+        ----------
+        relation
+            E.g. ``"is_marker_for"``.
+        sources
+            Names of sources to keep; all where None.
+        values
+            The entry of a pair of nodes, over its edges of all sources and signs: 1 for ``binary``, else the sum of
+            their evidence counts or numbers of publications.
+
+        Raises
+        ------
+        GraphError
+            The relation or a source is unknown.
+
+        Examples
+        --------
+        >>> import vckg
+        >>> graph = vckg.example_graph()
+        >>> markers = graph.adjacency("is_marker_for", values="evidence")
+        >>> float(markers[graph.index("HGNC:1673"), graph.index("CL:0000084")])
+        2.0
         """
         span = self.rows(relation)
         if values == "binary":
@@ -171,28 +205,28 @@ class Graph(GraphTables):
     # ---- the ontology's hierarchy -------------------------------------------------------------------------
 
     def parents(self, node: NodeRef) -> Ints:
-        """Direct superclasses (`subclass_of`), ascending."""
+        """Return the direct superclasses (`subclass_of`): int32[k], ascending."""
         return np.unique(self._direct("out", self.index(node)))
 
     def children(self, node: NodeRef) -> Ints:
-        """Direct subclasses, ascending."""
+        """Return the direct subclasses: int32[k], ascending."""
         return np.unique(self._direct("in", self.index(node)))
 
     def _direct(self, way: Literal["out", "in"], node: int) -> Ints:
         ends = self.object if way == "out" else self.subject
-        found: Ints = ends[self._incident(way, node, "subclass_of")]
-        return found
+        nodes: Ints = ends[self._incident(way, node, "subclass_of")]
+        return nodes
 
     def ancestors(self, node: NodeRef) -> Ints:
-        """All superclasses, the node itself excluded, ascending."""
+        """Return all superclasses, without the node itself: int32[k], ascending."""
         return self._closure("out", self.index(node))
 
     def descendants(self, node: NodeRef) -> Ints:
-        """All subclasses, the node itself excluded, ascending."""
+        """Return all subclasses, without the node itself: int32[k], ascending."""
         return self._closure("in", self.index(node))
 
     def _closure(self, way: Literal["out", "in"], start: int) -> Ints:
-        """Every node reached, each looked at once."""
+        """Return every node that `subclass_of` edges reach; each node is expanded once."""
         seen, waiting = {start}, [start]
         while waiting:
             for node in self._direct(way, waiting.pop()).tolist():
@@ -203,14 +237,52 @@ class Graph(GraphTables):
         return np.array(sorted(seen), dtype=np.int32)
 
     def lowest_common_ancestors(self, nodes: Iterable[NodeRef]) -> Ints:
-        """Classes above or equal to every given one that have no such class below them, ascending."""
+        """Return the common ancestors (or equals) of all nodes that have no common ancestor below them.
+
+        Examples
+        --------
+        >>> import vckg
+        >>> graph = vckg.example_graph()
+        >>> graph.ids.pick(graph.lowest_common_ancestors(["CL:0000084", "CL:0000236"]))
+        ['CL:0000542']
+        """
         lines = [{i, *self.ancestors(i).tolist()} for i in map(self.index, nodes)]
         common = set.intersection(*lines) if lines else set()
-        # all that is above a common class is common, so one with a common class below has one directly below
+        # every superclass of a common class is common: a common class below implies one directly below
         above = {p for c in common for p in self._direct("out", c).tolist() if p != c}
         return np.array(sorted(common - above), dtype=np.int32)
 
     def neighbours(self, node: NodeRef, relation: str | None = None) -> Ints:
-        """Nodes an edge joins to a node, whatever its direction, ascending."""
+        """Return the nodes at the other ends of the edges of a node, in either direction: int32[k], ascending."""
         ends = self.object[self.out_edges(node, relation)], self.subject[self.in_edges(node, relation)]
         return np.unique(np.concatenate(ends))
+
+
+def read(folder: Path | str, *, verify: bool = False) -> Graph:
+    """Return the graph of a folder, memory-mapped (`Graph.load`).
+
+    Raises
+    ------
+    GraphError
+        The folder is missing, damaged, or of another format version.
+
+    Examples
+    --------
+    >>> import tempfile, vckg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = vckg.write(vckg.example_graph(), f"{folder}/graph")
+    ...     vckg.read(path).n
+    9
+    """
+    return Graph.load(folder, verify=verify)
+
+
+def write(graph: Graph, folder: Path | str) -> Path:
+    """Write the folder of a graph atomically and return its path (`Graph.save`).
+
+    Raises
+    ------
+    GraphError
+        The folder cannot be written, or holds something that is not a graph.
+    """
+    return graph.save(folder)

@@ -1,4 +1,4 @@
-"""The manifest of a graph folder: its schema, its seal, reading it."""
+"""The manifest of a graph folder: its schema and its seal."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from vckg.graph.schema import CATEGORIES, FORMAT, FORMAT_VERSION, RELATION_NAMES
 MANIFEST = "manifest.json"
 REBUILD = "build it again with `vckg build`"
 FILES = (*(f"graph/{n}.npy" for n in ARRAYS), *(f"graph/{n}.arrow" for n in ("nodes", *DICTIONARIES)))
-"""The files that every graph folder has."""
+"""The files of every graph folder."""
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 
 class SourceEntry(msgspec.Struct, kw_only=True):
-    """What the manifest says of one source or part; every field may be absent, and others may be there."""
+    """The entry of one source or part; every field is optional, other keys are allowed."""
 
     title: str = ""
     infores: str = ""
@@ -60,7 +60,7 @@ class FileEntry(msgspec.Struct, kw_only=True):
 
 
 class Manifest(msgspec.Struct, kw_only=True):
-    """A whole manifest; other keys may be there."""
+    """The whole manifest; other keys are allowed."""
 
     format: Literal[FORMAT]  # type: ignore[valid-type]
     format_version: Literal[FORMAT_VERSION]  # type: ignore[valid-type]
@@ -90,7 +90,7 @@ def graph_label(manifest: Mapping[str, Any]) -> str:
 
 
 def manifest_seal(manifest: dict[str, Any]) -> str:
-    """Return the sha256 over everything else a manifest says, so that a change of it is noticed too."""
+    """Return the sha256 over all other keys of a manifest, which reveals a change."""
     rest = {key: value for key, value in manifest.items() if key != "seal"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
@@ -101,19 +101,19 @@ def read_sealed(path: Path, fix: str) -> dict[str, Any]:
     Raises
     ------
     GraphError
-        It is missing, no JSON object that can be written again, or its seal does not fit; the message ends in `fix`.
+        It is missing or is no JSON object that can be written again; the message ends in `fix`.
     """
     try:
-        found = json.loads(path.read_bytes())
-        json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair is JSON, but no text
+        manifest = json.loads(path.read_bytes())
+        json.dumps(manifest, ensure_ascii=False).encode()  # half a surrogate pair is valid JSON but no text
     except FileNotFoundError:
         raise GraphError(f"{path.parent}: no {path.name} there, so not a graph folder; {fix}") from None
     except (ValueError, RecursionError, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise GraphError(f"{path}: not readable as JSON ({reason}); {fix}") from error
-    if not isinstance(found, dict):
+    if not isinstance(manifest, dict):
         raise GraphError(f"{path}: holds no JSON object; {fix}")
-    return found
+    return manifest
 
 
 def check_seal(path: Path, manifest: dict[str, Any], fix: str) -> None:
@@ -128,22 +128,24 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises
     ------
     GraphError
-        There is none that this version reads, it was changed, or it does not follow the schema.
+        It is missing, of another version, was changed, or does not follow the schema.
     """
     path = folder / MANIFEST
     manifest = read_sealed(path, REBUILD)
     if manifest.get("format") != FORMAT:
         raise GraphError(f"{path}: not a {FORMAT} manifest; {REBUILD}")
     if manifest.get("format_version") != FORMAT_VERSION:
-        found = manifest.get("format_version")
-        raise GraphError(f"{path}: format version {found!r}, this program reads {FORMAT_VERSION}; {REBUILD}")
+        version = manifest.get("format_version")
+        raise GraphError(
+            f"{path}: format version {version!r}, this program reads {FORMAT_VERSION}; {REBUILD}"
+        )
     check_seal(path, manifest, REBUILD)
     check_manifest(path, manifest)
     return manifest
 
 
 def check_manifest(path: Path, manifest: dict[str, Any]) -> None:
-    """Raise GraphError where a manifest does not follow the schema, names odd files, or other words."""
+    """Raise GraphError where a manifest does not follow the schema, or lists unknown files, categories or relations."""
     try:
         msgspec.convert(manifest, Manifest)
     except msgspec.ValidationError as error:

@@ -1,4 +1,4 @@
-"""The text a name is looked up by: two ways to write one name have one key, two names never do by a lost sign."""
+"""Lookup keys of names. Spellings of one name share a key; no key loses a sign (``CD4-``)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _VERSION = re.compile(r"^(ENS[A-Z]*G\d{11})\.\d+(_PAR_Y)?$")
 
 
 def gene_key(name: str) -> str:
-    """The text a gene name is looked up by: stripped, an Ensembl version cut off."""
+    """Return the lookup key of a gene name: stripped, without an Ensembl version."""
     text = str(name).strip()
     versioned = _VERSION.match(text)
     return versioned.group(1) if versioned else text
 
 
 def case_key(name: str) -> str:
-    """The text a gene name is looked up by when its case is not trusted."""
+    """Return the lookup key of a gene name in any case."""
     return "~" + gene_key(name).upper()
 
 
@@ -28,13 +28,13 @@ _CURIE = re.compile(r"^([A-Za-z]+)[_:](\d+)$")
 
 
 def label_key(name: str) -> str:
-    """The text a label is looked up by: whitespace collapsed, case folded, ``CL_1`` written ``CL:1``."""
+    """Return the lookup key of a label: whitespace collapsed, case folded, ``CL_1`` as ``CL:1``."""
     text = " ".join(str(name).split())
     curie = _CURIE.match(text)
     return f"{curie.group(1).upper()}:{curie.group(2)}" if curie else text.casefold()
 
 
-#: Every way to write a letter or a sign that a name may carry, in ASCII.
+#: Greek letters, signs and the underscore in ASCII.
 _ASCII = (
     {
         ord(letter): name
@@ -72,25 +72,29 @@ _LEVEL_WORDS = {
     "bright": "bright",
 }
 _LEVELS = "|".join(_LEVEL_WORDS)
-#: A level as a word of its own, or right behind a marker that has a digit (``CD4neg``, ``CD45RAhi``).
+#: A level as a separate word, or right after a marker with a digit (``CD4neg``, ``CD45RAhi``).
 _LEVEL = re.compile(rf"(?:\b|(?<=\d)|(?<=\d[a-z])|(?<=\d[a-z]{{2}}))({_LEVELS})\b")
 _BRACKETED = re.compile(r"\s*[(\[]\s*([+-]+(?:/[+-]+)*)\s*[)\]]")
 _SIGNS = re.compile(r"[+-]+(?:/[+-]+)*")
 _MARKER = r"[a-z]+\d+[a-z]*"
-#: Markers of which the last has a sign: a hyphen before them is a sign too (``CD4-CD8-``).
+#: Markers whose last one has a sign: a hyphen before them is a sign too (``CD4-CD8-``).
 _SIGNED = re.compile(rf"(?:{_MARKER}-)*{_MARKER}(?:\+|-(?![a-z0-9]))")
 _LAST_WORD = re.compile(r"[a-z0-9]+(?=[^a-z0-9]*$)")
 _WORD = re.compile(r"[a-z0-9]+")
 
 
 def normal_key(name: str) -> str:
-    """The text of the normalised comparison: ``~`` and lower-case words without punctuation, Greek spelt out,
-    the last word in the singular.
+    """Return the normalised lookup key of a label.
 
-    A sign is part of a name and is kept: ``CD4+``, ``CD4⁺``, ``CD4(+)`` and ``CD4pos`` read ``cd4 positive``,
-    and so does every minus (ASCII or not) ``negative``. A hyphen between letters or digits is no sign, unless a
-    marker precedes it and a marker with a sign follows. A sign behind a space belongs to a word with a digit.
-    ``++`` reads as ``+``.
+    The key is ``~`` and lower-case words without punctuation, with Greek letters spelt out and the last word in the
+    singular. Signs become words: ``CD4+``, ``CD4⁺``, ``CD4(+)`` and ``CD4pos`` become ``cd4 positive``; every minus,
+    ASCII or not, becomes ``negative``. A hyphen between letters or digits is no sign, unless a marker precedes it and
+    a marker with a sign follows. A sign after a space belongs to a word with a digit. ``++`` is ``+``.
+
+    Examples
+    --------
+    >>> normal_key("CD4\N{SUPERSCRIPT MINUS} T cells"), normal_key("\N{GREEK SMALL LETTER GAMMA}-delta T cell")
+    ('~cd4 negative t cell', '~gamma delta t cell')
     """
     text = str(name).casefold()
     if not text.isascii() or "_" in text:
@@ -98,7 +102,7 @@ def normal_key(name: str) -> str:
     if "+" in text or "-" in text:
         text = _BRACKETED.sub(r"\1 ", text)
         text = _SIGNS.sub(_sign_words, text)
-    text = _LEVEL.sub(lambda found: f" {_LEVEL_WORDS[found.group()]} ", text)
+    text = _LEVEL.sub(lambda match: f" {_LEVEL_WORDS[match.group()]} ", text)
     words = _WORD.findall(text)
     if (
         words
@@ -110,9 +114,9 @@ def normal_key(name: str) -> str:
     return "~" + " ".join(words)
 
 
-def _sign_words(found: re.Match[str]) -> str:
-    """A run of signs in words; a space where it is a hyphen or a dash between words."""
-    run, before, after = found.group(), found.string[: found.start()], found.string[found.end() :]
+def _sign_words(match: re.Match[str]) -> str:
+    """Return a run of signs in words, or a space where it is a hyphen or a dash between words."""
+    run, before, after = match.group(), match.string[: match.start()], match.string[match.end() :]
     last = _LAST_WORD.search(before)
     if last is None:
         return " "
@@ -124,25 +128,25 @@ def _sign_words(found: re.Match[str]) -> str:
     return "".join(f" {_SIGN_WORDS[c]} " for c in dict.fromkeys(run) if c != "/") if is_sign else " "
 
 
-#: Texts whose keys Arrow finds as Python does: ASCII without odd whitespace, and no CURIE.
+#: Texts for which Arrow gives the same key as Python: ASCII, single spaces, no CURIE.
 _PLAIN_LABEL = r"^[!-~]+( [!-~]+)*$"
 _CURIE_LIKE = r"^[A-Za-z]+[_:]\d+$"
 
 
 def label_keys(labels: pa.Array) -> pa.Array:
-    """`label_key` of a whole column: the few labels that are not plain go through the function itself."""
+    """Return `label_key` of a column; only labels that are not plain go through the function."""
     plain = pc.and_not(
         pc.match_substring_regex(labels, _PLAIN_LABEL), pc.match_substring_regex(labels, _CURIE_LIKE)
     )
     return _by_hand(labels, pc.ascii_lower(labels), plain, label_key)
 
 
-#: Labels that `normal_key` must read itself: a sign, a hyphen that is not inside a word, a level.
+#: Labels that need `normal_key` itself: a sign, a hyphen that is not inside a word, a level.
 _MAYBE_SIGN = rf"[+_]|(^|[^a-z0-9])-|-([^a-z0-9]|$)|({_LEVELS})([^a-z0-9]|$)"
 
 
 def normal_keys(labels: pa.Array) -> pa.Array:
-    """`normal_key` of a whole column, likewise."""
+    """Return `normal_key` of a column, likewise."""
     lower = pc.ascii_lower(labels)
     plain = pc.and_not(
         pc.match_substring_regex(labels, "^[ -~]*$"), pc.match_substring_regex(lower, _MAYBE_SIGN)
@@ -154,13 +158,13 @@ def normal_keys(labels: pa.Array) -> pa.Array:
 
 
 def case_keys(names: pa.Array) -> pa.Array:
-    """``~`` and the name in capitals."""
+    """Return `case_key` of a column of names without versions."""
     text = pc.binary_join_element_wise("~", pc.ascii_upper(names), "")
     return _by_hand(names, text, pc.string_is_ascii(names), lambda name: f"~{name.upper()}")
 
 
 def _by_hand(labels: pa.Array, keys: pa.Array, plain: pa.Array, key: Callable[[str], str]) -> pa.Array:
-    """`keys` where `plain`, else what `key` says."""
+    """Return `keys` where `plain`, and `key` of the label elsewhere."""
     odd = pc.invert(plain)
-    found = [key(label) for label in labels.filter(odd).to_pylist()]
-    return pc.replace_with_mask(keys, odd, pa.array(found, pa.string()))
+    computed = [key(label) for label in labels.filter(odd).to_pylist()]
+    return pc.replace_with_mask(keys, odd, pa.array(computed, pa.string()))

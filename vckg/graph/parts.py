@@ -1,4 +1,4 @@
-"""What a graph is made of, before anything is asked of it: node texts, arrays, dictionaries, the manifest."""
+"""The parts of a graph: node texts, arrays, dictionaries and the manifest."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
+
+from vckg.base.types import Array
 
 NODE_COLUMNS = ("id", "name", "description", "synonyms", "xrefs")
 EDGE_ARRAYS: Mapping[str, str] = {
@@ -41,25 +42,25 @@ ARRAYS: Mapping[str, str] = {
     "name_kind": "|u1",
     "name_node": "<i4",
 }
-"""All arrays of a graph and their types; docs/graph-format.md says what they mean."""
+"""All arrays of a graph and their types; docs/graph-format.md describes them."""
 DICTIONARIES = ("publications", "evidence", "names")
 
 
 class Parts(NamedTuple):
-    """All of a graph as `vckg.graph.folder` reads and writes it and `vckg.graph.assemble` makes it."""
+    """The parts that `vckg.graph.assemble` makes and `vckg.graph.folder` reads and writes."""
 
     nodes: pa.Table
     """n rows of `NODE_COLUMNS`, ascending by CURIE."""
-    arrays: Mapping[str, npt.NDArray[Any]]
+    arrays: Mapping[str, Array]
     """The arrays named in `ARRAYS`."""
     dictionaries: Mapping[str, pa.Array]
     """The texts named in `DICTIONARIES`."""
     manifest: dict[str, Any]
-    """What `vckg.graph.manifest` describes; ``source_names`` gives the source codes their names."""
+    """The keys of `vckg.graph.manifest`; ``source_names`` lists the names of the source codes."""
 
 
 def content_hash(parts: Parts) -> str:
-    """Return the sha256 over arrays, texts and source names: equal exactly where two graphs say the same."""
+    """Return the sha256 over arrays, texts and source names; equal graphs have equal hashes."""
     digest = hashlib.sha256()
     for name in sorted(parts.arrays):
         array = np.ascontiguousarray(parts.arrays[name])

@@ -1,8 +1,7 @@
-"""The vocabulary of the graph: categories, relations, and the biolink terms they are exported as.
+"""The vocabulary of the graph: categories, relations and their biolink terms.
 
-A relation is our short name (``is_marker_for``); KGX files carry it as ``original_predicate``
-``vckg:is_marker_for`` beside the nearest biolink predicate, so nothing is hidden behind a predicate that means
-something wider.
+A relation has a short name (``is_marker_for``). KGX files hold it as ``original_predicate`` (``vckg:is_marker_for``)
+next to the nearest biolink predicate, which may be wider.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ CATEGORIES = (
 
 
 class Relation(NamedTuple):
-    """One kind of edge: which categories it joins and the biolink predicate that covers it."""
+    """A kind of edge: the categories that it joins and the biolink predicate that covers it."""
 
     name: str
     predicate: str
     subjects: tuple[str, ...]
     objects: tuple[str, ...]
     symmetric: bool = False
-    """Stored once, the lower CURIE as the subject."""
+    """Whether an edge is stored once, with the lower CURIE as subject."""
 
 
 _GO = ("BiologicalProcess", "MolecularActivity", "CellularComponent")
@@ -87,7 +86,7 @@ RELATION_NAMES = tuple(r.name for r in RELATIONS)
 CATEGORY_CODE = {name: code for code, name in enumerate(CATEGORIES)}
 RELATION_CODE = {name: code for code, name in enumerate(RELATION_NAMES)}
 
-#: CURIE prefixes a node may carry, by category; the build and the audit refuse others.
+#: Allowed CURIE prefixes by category; the build and the audit refuse others.
 PREFIXES = {
     "Gene": ("HGNC",),
     "Cell": ("CL",),

@@ -1,26 +1,31 @@
-"""Which graph folders were verified, so that their files are hashed once and not at every load.
+"""Stamps of verified graph folders: their files are hashed once and not at every load.
 
-A stamp lies in the cache, never in the folder: a copied folder cannot bring one. It names each file's size,
-inode and times; a file that was written, replaced or copied no longer fits.
+A stamp lies in the cache, never in the folder, so a copied folder cannot bring one. It holds the size, inode and times
+of each file; after a write, a replacement or a copy it no longer fits.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from vckg.base.atomic import write_text
 from vckg.base.resources import default_cache
 
 CHECKS = 1
-"""Counts up whenever verification asks more, so that older stamps do not fit."""
+"""Version of the checks behind a stamp; raise it when verification checks more."""
 
 
 def fingerprint(folder: Path, names: Iterable[str], seal: str) -> dict[str, object]:
-    """Return what a stamp says of a folder as it lies there now; OSError where a file is gone."""
+    """Return the stamp of a folder in its present state.
+
+    Raises
+    ------
+    OSError
+        A file of `names` is missing.
+    """
     files = {}
     for name in sorted(names):
         s = (folder / name).stat()
@@ -28,32 +33,28 @@ def fingerprint(folder: Path, names: Iterable[str], seal: str) -> dict[str, obje
     return {"checks": CHECKS, "folder": str(folder), "seal": seal, "files": files}
 
 
-def is_stamped(found: dict[str, object]) -> bool:
-    """Return whether a folder was verified as it lies there now."""
+def is_stamped(fingerprint: dict[str, object]) -> bool:
+    """Return whether the folder was verified in the state of this fingerprint."""
     try:
-        return bool(json.loads(_path(str(found["folder"])).read_bytes()) == found)
-    except (OSError, ValueError, RecursionError):  # none, or none that is readable: the files are hashed
+        return bool(json.loads(_path(str(fingerprint["folder"])).read_bytes()) == fingerprint)
+    except (OSError, ValueError, RecursionError):  # no readable stamp: the files are hashed
         return False
 
 
-def stamp(found: dict[str, object]) -> None:
-    """Keep a fingerprint, and drop those of folders that are gone.
+def stamp(fingerprint: dict[str, object]) -> None:
+    """Write the stamp of a verified folder, and remove the stamps of folders that are gone.
 
-    Where the cache cannot be written, nothing is kept: the next load hashes the files again.
+    Where the cache cannot be written, the next load hashes the files again.
     """
-    path = _path(str(found["folder"]))
+    path = _path(str(fingerprint["folder"]))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(prefix=".", suffix=".partial", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(found, file)
-        Path(scratch).replace(path)
+        write_text(path, json.dumps(fingerprint))
     except OSError:
         return
     for other in path.parent.glob("*.json"):
         try:
             gone = not Path(json.loads(other.read_bytes())["folder"]).is_dir()
-        except (OSError, ValueError, KeyError, TypeError):  # another process removed it, or it is damaged
+        except (OSError, ValueError, KeyError, TypeError):  # removed by another process, or damaged
             gone = True
         if gone:
             other.unlink(missing_ok=True)

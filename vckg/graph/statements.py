@@ -1,4 +1,4 @@
-"""What a reader hands over: terms, names and statements, not yet grounded, and the rows it turned away."""
+"""The output of a reader: terms, names and statements before grounding, and rejected rows."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vckg.base.types import Bools, Longs, SignedBytes, Singles
 from vckg.graph.edge_table import distinct
 
 Column = Any  # pa.Array | pa.ChunkedArray of strings: pyarrow carries no types
-Mask = npt.NDArray[np.bool_]
 EXAMPLES = 3
 
 
 class End(NamedTuple):
-    """One way to name the subject or object of every row: where to look and the names, empty where absent."""
+    """One way to name the subject or object of every row: a namespace and the names, empty where absent."""
 
     space: str
     """``genes``, ``cells``, ``anatomy``, ``diseases`` for names of any kind; ``curie`` for ids alone."""
@@ -29,81 +28,81 @@ class End(NamedTuple):
 
 @dataclass(slots=True)
 class Rejections:
-    """Rows turned away, counted by reason, with the first few of each."""
+    """Counts of rejected rows by reason, with a few examples of each."""
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, reason: str, count: int, examples: Iterable[str] = ()) -> None:
-        """Count rows under a reason; of the examples the alphabetically first are kept."""
+        """Count rows under a reason; keep the alphabetically first examples."""
         if count:
             self.counts[reason] = self.counts.get(reason, 0) + count
             kept = {*self.examples.get(reason, []), *(str(e)[:120] for e in examples)}
             self.examples[reason] = sorted(kept)[:EXAMPLES]
 
     def merge(self, other: Rejections) -> None:
-        """Add the counts of another."""
+        """Add the counts and examples of another."""
         for reason, count in other.counts.items():
             self.add(reason, count, other.examples[reason])
 
 
 @dataclass(frozen=True, slots=True)
 class Statements:
-    """Rows of one relation. An end is named in several ways where the source does; the first that answers counts."""
+    """Rows of one relation. An end may be named in several ways; the first one that grounds decides."""
 
     relation: str
     subject: tuple[End, ...]
     object: tuple[End, ...]
-    sign: npt.NDArray[np.int8] | None = None
-    weight: npt.NDArray[np.float32] | None = None
-    specificity: npt.NDArray[np.float32] | None = None
+    sign: SignedBytes | None = None
+    weight: Singles | None = None
+    specificity: Singles | None = None
     publications: pa.Array | None = None
     """list<string> of CURIEs, one list per row."""
     tissue: End | None = None
     evidence: Column | None = None
     """One kind of evidence per row, empty where not stated."""
     part: Column | str = ""
-    """Which part of the source a row belongs to; it becomes the source ``name:part``."""
+    """The part of the source of each row; it becomes the source ``name:part``."""
 
     def __len__(self) -> int:
         return len(self.subject[0].names)
 
 
 class Names(NamedTuple):
-    """Names of one kind (see `vckg.graph.grounding.NAME_KINDS`) and the nodes they lead to."""
+    """Names of one kind (see `vckg.graph.grounding.NAME_KINDS`) and the nodes that they mean."""
 
     kind: str
     names: pa.Array
     targets: pa.Array
     """CURIEs, or gene symbols where `by_symbol`."""
     by_symbol: bool = False
-    """Each leads to whatever gene carries the symbol, where the name is not known already."""
+    """Whether targets are gene symbols; names that are known already are skipped."""
 
 
 @dataclass(slots=True)
 class Reading:
-    """All that one source file says."""
+    """The content of one source."""
 
     rows: int = 0
-    """Data rows of the file (terms of an ontology)."""
+    """Number of data rows of the file (of terms of an ontology)."""
     nodes: list[pa.Table] = field(default_factory=list)
     """Tables of `TERM_COLUMNS`; see `term_table`."""
     names: list[Names] = field(default_factory=list)
-    """What grounding learns beside the nodes' own texts."""
+    """More names for grounding."""
     mapped: list[pa.Table] = field(default_factory=list)
-    """Columns label, id: cell type labels that the source itself maps to the Cell Ontology."""
+    """Columns label, id: cell type labels that the source maps to the Cell Ontology."""
     obsolete: set[str] = field(default_factory=set)
-    """CURIEs of obsolete terms, so that a row naming one can be told from a row naming nothing known."""
+    """CURIEs of obsolete terms, which are reported apart from unknown names."""
     statements: list[Statements] = field(default_factory=list)
     relation_labels: dict[str, str] = field(default_factory=dict)
-    """Words for relation ids, so that a rejected relation is named as people say it."""
+    """Labels of relation ids, for the reasons of rejected rows."""
     rejected: Rejections = field(default_factory=Rejections)
-    """Statements turned away by the reader: another species, a NOT annotation."""
+    """Statements that the reader rejects: another species, a NOT annotation."""
     rejected_terms: Rejections = field(default_factory=Rejections)
 
 
-def keep(table: pa.Table, mask: Mask, reason: str, rejected: Rejections, example: str) -> pa.Table:
-    """Return the rows where `mask` holds and count the others; `example` names the column to quote."""
+def keep(table: pa.Table, mask: Bools, reason: str, rejected: Rejections, example: str) -> pa.Table:
+    """Return the rows of `mask` and count the others as rejected; `example` is the column to quote."""
     lost = int((~mask).sum())
     if not lost:
         return table
@@ -112,23 +111,23 @@ def keep(table: pa.Table, mask: Mask, reason: str, rejected: Rejections, example
     return table.filter(pa.array(mask))
 
 
-def as_mask(values: Column) -> Mask:
+def as_mask(values: Column) -> Bools:
     """Return an Arrow boolean column as bool[m]; null counts as False."""
     return np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), dtype=bool)
 
 
-def equals(column: Column, value: str) -> Mask:
-    """Return where a column has exactly this text: bool[m]."""
+def equals(column: Column, value: str) -> Bools:
+    """Return where a column equals a text: bool[m]."""
     return as_mask(pc.equal(column, value))
 
 
-def one_of(column: Column, values: Sequence[str]) -> Mask:
-    """Return where a column has one of some texts: bool[m]."""
+def one_of(column: Column, values: Sequence[str]) -> Bools:
+    """Return where a column equals one of several texts: bool[m]."""
     return as_mask(pc.is_in(column, value_set=pa.array(list(values), pa.string())))
 
 
 def pmids(column: Column, separator: str = ";") -> pa.Array:
-    """Return the PubMed ids of each cell as ``PMID:`` CURIEs; what is not a number is left out."""
+    """Return the PubMed ids of each cell as ``PMID:`` CURIEs, without values that are not numbers."""
     texts = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     encoded = texts.dictionary_encode()
     lists = pc.split_pattern(encoded.dictionary, separator)
@@ -139,7 +138,7 @@ def pmids(column: Column, separator: str = ";") -> pa.Array:
     return ascending_lists(owner, curies, len(lists)).take(encoded.indices)
 
 
-def ascending_lists(owner: npt.NDArray[np.int64], words: pa.Array, n: int) -> pa.Array:
+def ascending_lists(owner: Longs, words: pa.Array, n: int) -> pa.Array:
     """Return n lists of distinct words, ascending; ``words[i]`` belongs to the list ``owner[i]``."""
     encoded = words.dictionary_encode()
     order = pc.array_sort_indices(encoded.dictionary)
@@ -151,13 +150,13 @@ def ascending_lists(owner: npt.NDArray[np.int64], words: pa.Array, n: int) -> pa
     return pa.ListArray.from_arrays(pa.array(ends), values)
 
 
-def numbers(column: Column) -> npt.NDArray[np.float32]:
+def numbers(column: Column) -> Singles:
     """Return a text column as float32[m]; NaN where it is empty or ``NA``."""
     series = pd.to_numeric(pd.Series(column.to_pandas()), errors="coerce")
     return series.to_numpy(dtype=np.float32)
 
 
-def exploded(lists: Sequence[Sequence[str]]) -> tuple[npt.NDArray[np.int64], pa.Array]:
+def exploded(lists: Sequence[Sequence[str]]) -> tuple[Longs, pa.Array]:
     """Return (owner row of each word, words) of a list per row."""
     owner = np.repeat(np.arange(len(lists)), [len(words) for words in lists])
     return owner, pa.array([w for words in lists for w in words], type=pa.string())
@@ -175,7 +174,7 @@ def term_table(
     synonyms: Column | Sequence[Sequence[str]] | None = None,
     xrefs: Column | Sequence[Sequence[str]] | None = None,
 ) -> pa.Table:
-    """Return nodes as a table of `TERM_COLUMNS`; `category` is one for all or one for each."""
+    """Return n nodes as a table of `TERM_COLUMNS`; `category` is one text for all, or n texts."""
     n = len(ids)
     nothing = pa.ListArray.from_arrays(pa.array(np.zeros(n + 1, np.int32)), pa.array([], pa.string()))
     columns = [

@@ -1,4 +1,4 @@
-"""Strings that stay in Arrow buffers, memory-mapped where they come from a folder, until one is asked for."""
+"""A sequence of strings over Arrow buffers, which may be memory-mapped."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vckg.base.types import Ints
+
 
 class Strings(Sequence[str]):
-    """A read-only sequence of strings over one Arrow array; indexing costs well under a microsecond."""
+    """A read-only sequence of strings over one Arrow array; indexing takes less than a microsecond."""
 
     def __init__(self, values: pa.Array | pa.ChunkedArray | Iterable[str]) -> None:
         if isinstance(values, pa.ChunkedArray):
@@ -47,27 +49,25 @@ class Strings(Sequence[str]):
         return f"Strings({len(self)})"
 
     def position(self, value: str) -> int | None:
-        """Position of a string in an ascending sequence, None where it is absent."""
-        at = bisect_left(self, value)
-        return at if at < len(self) and self[at] == value else None
+        """Return the position of a string in an ascending sequence, or None where it is absent."""
+        index = bisect_left(self, value)
+        return index if index < len(self) and self[index] == value else None
 
-    def positions(self, values: Iterable[str] | pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int32]:
-        """Positions of many strings at once, -1 where absent: int32[len(values)]."""
+    def positions(self, values: Iterable[str] | pa.Array | pa.ChunkedArray) -> Ints:
+        """Return the positions of many strings, -1 where absent: int32[len(values)]."""
         wanted = (
             values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(list(values), pa.string())
         )
-        found = pc.fill_null(pc.index_in(wanted, value_set=self.arrow), -1)
-        return np.array(found.to_numpy(), dtype=np.int32)
+        positions = pc.fill_null(pc.index_in(wanted, value_set=self.arrow), -1)
+        return np.array(positions.to_numpy(), dtype=np.int32)
 
     def pick(self, indices: npt.ArrayLike) -> list[str]:
-        """The strings at the given positions."""
+        """Return the strings at the given positions."""
         return list(self.arrow.take(pa.array(np.asarray(indices, dtype=np.int64))).to_pylist())
 
 
 def _buffers(values: pa.Array) -> tuple[memoryview[int], memoryview[int]]:
-    """Where each string ends and all their bytes, without a copy: reading them so is ten times faster than a
-    scalar of Arrow's.
-    """
+    """Return the ends and the bytes of all strings without a copy; ten times faster than Arrow scalars."""
     if values.null_count:
         raise ValueError(f"{values.null_count} of {len(values)} strings are missing")
     if not len(values):

@@ -1,4 +1,4 @@
-"""What `vckg audit`, `diff`, `export` and `card` print."""
+"""Print audits, differences and exports."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from vckg.base.console import err, out
-from vckg.printers.graph import print_json, print_table
+from vckg.printers.table import print_json, print_table
 from vckg.quality.audit import Report, markdown
 from vckg.quality.diff import Change, GraphDiff, TermDiff, as_json
 
 SHOWN = 12
-"""Changes of one kind that are printed; `--json` has all."""
+"""Number of changes of one kind to print; `--json` prints all."""
 _STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 
 
 def print_audit(report: Report, *, json: bool, as_markdown: bool) -> None:
-    """Print the findings of an audit, gravest first."""
+    """Print the findings of an audit, errors first."""
     if json:
         print_json(report.as_json())
         return
@@ -97,12 +97,12 @@ def _how(change: Change) -> str:
 
 
 def print_exported(folder: Path, manifest: dict[str, Any], *, json: bool) -> None:
-    """Print what an export wrote and, on stderr, what a licence kept out of it."""
+    """Print the files of an export and, on stderr, the sources that their licence keeps out."""
     if json:
         print_json(manifest)
     else:
         sizes: Iterable[tuple[str, str]] = (
-            (name, f"{said['bytes'] / 1e6:,.1f} MB") for name, said in manifest["files"].items()
+            (name, f"{entry['bytes'] / 1e6:,.1f} MB") for name, entry in manifest["files"].items()
         )
         out().print(
             f"{folder}: {manifest['nodes']:,} nodes, {manifest['edges']:,} edges",
@@ -112,10 +112,10 @@ def print_exported(folder: Path, manifest: dict[str, Any], *, json: bool) -> Non
         print_table(("file", "size"), sizes, right=("size",))
     closed = manifest["left_out"]
     if closed:
-        edges = sum(said["edges"] for said in closed.values())
+        edges = sum(source["edges"] for source in closed.values())
         names = ", ".join(sorted(closed))
         err().print(
-            f"left out, because a licence forbids passing them on or none is stated: {edges:,} edges and "
+            f"left out, because a licence forbids redistribution or none is stated: {edges:,} edges and "
             f"{manifest['nodes_left_out']:,} nodes of {names}; --i-have-the-right keeps them",
             markup=False,
             highlight=False,

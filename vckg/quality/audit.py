@@ -1,10 +1,10 @@
-"""The release audit of a graph: what a user or a CI job must know before it is passed on.
+"""Audit a graph before its release.
 
-Every check has an id that stays the same between releases and a severity:
+Every check has an id, which stays the same between releases, and a severity:
 
-error    the graph is damaged, says something wrong, or may not be passed on as it is; a CI job should stop
-warning  something is missing or odd that a reader of the graph should know
-info     a property of the graph worth knowing, nothing to mend
+error    the graph is damaged or wrong, or must not be redistributed unchanged; a CI job should stop
+warning  something is missing or unusual; readers of the graph should know it
+info     a property of the graph; no action is needed
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FILE_CHECKS = ("file-missing", "file-damaged", "file-unlisted")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check that found something."""
+    """The result of one check with hits."""
 
     id: str
     severity: Severity
@@ -39,37 +39,45 @@ class Finding:
 
     @property
     def truncated(self) -> bool:
-        """Whether the examples are not all: some checks sum up in fewer words than they have hits."""
+        """Whether there are more hits than examples; a check may sum up many hits in one example."""
         return self.count > len(self.examples) == EXAMPLES
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the audit of one graph found, gravest first."""
+    """The findings of an audit, errors first."""
 
     graph: str
     content_hash: str | None
-    """None where the files are too damaged to read the graph."""
+    """None where damaged files prevent loading."""
     nodes: int
     edges: int
     findings: tuple[Finding, ...]
     passed: tuple[str, ...]
-    """Ids of the checks that found nothing."""
+    """Ids of the checks without hits."""
     not_run: tuple[str, ...]
-    """Ids of the checks that a damaged folder left no basis for."""
+    """Ids of the checks that damaged files prevent."""
 
     @property
     def counts(self) -> dict[Severity, int]:
-        """Number of findings of each severity."""
+        """The number of findings of each severity."""
         return {s: sum(f.severity == s for f in self.findings) for s in SEVERITIES}
 
     def as_json(self) -> dict[str, Any]:
-        """The report as plain JSON values; the form is versioned."""
+        """Return the report as JSON values with a format version."""
         return {"format": FORMAT, "format_version": FORMAT_VERSION, "counts": self.counts, **asdict(self)}
 
 
 def audit(graph: Graph) -> Report:
-    """Ask every check of a graph; of one that lies in a folder also whether its files are as written."""
+    """Run every check on a graph, and compare its files with the manifest where it has a folder.
+
+    Examples
+    --------
+    >>> import vckg
+    >>> report = audit(vckg.example_graph())
+    >>> report.counts["error"], [f.id for f in report.findings if f.severity == "error"]
+    (2, ['source-infores', 'source-release'])
+    """
     findings = list(_file_findings(graph.folder, graph.manifest)) if graph.folder else []
     passed = []
     for check in CHECKS:
@@ -83,20 +91,20 @@ def audit(graph: Graph) -> Report:
 
 
 def audit_folder(folder: Path) -> Report:
-    """Audit a graph folder; damage that keeps it from loading is a finding, not an exception.
+    """Audit a graph folder, or compare the files of an export (`vckg.export.export`) with its manifest.
 
-    Of an export (`vckg.export.export`) the files are compared with what its manifest says of them.
+    Damaged files are a finding, not an exception.
 
     Raises
     ------
     GraphError
-        There is no graph folder of this format version, and no export.
+        The folder is neither a graph folder of this format version nor an export.
     """
     if (exported := exported_manifest(folder)) is not None:
-        found = list(_file_findings(folder, exported, rebuild="export the graph again"))
+        findings = list(_file_findings(folder, exported, rebuild="export the graph again"))
         size = (int(exported["nodes"]), int(exported["edges"]))
-        passed = [name for name in FILE_CHECKS if all(f.id != name for f in found)]
-        return _report(str(folder), exported["graph_content_hash"], size, found, passed, [])
+        passed = [name for name in FILE_CHECKS if all(f.id != name for f in findings)]
+        return _report(str(folder), exported["graph_content_hash"], size, findings, passed, [])
     manifest = read_manifest(folder)
     findings = list(_file_findings(folder, manifest))
     if any(f.id in ("file-missing", "file-damaged") for f in findings):
@@ -107,14 +115,14 @@ def audit_folder(folder: Path) -> Report:
 
 def _report(
     name: str,
-    found_hash: str | None,
+    content_hash: str | None,
     size: tuple[int, int],
     findings: list[Finding],
     passed: Sequence[str],
     not_run: Sequence[str],
 ) -> Report:
     findings.sort(key=lambda f: SEVERITIES.index(f.severity))
-    return Report(name, found_hash, *size, tuple(findings), tuple(passed), tuple(not_run))
+    return Report(name, content_hash, *size, tuple(findings), tuple(passed), tuple(not_run))
 
 
 # ---- the files -------------------------------------------------------------------------------------------------
@@ -140,11 +148,11 @@ def _file_findings(
     ]
     kinds: tuple[tuple[str, Severity, str, str, list[str]], ...] = (
         ("file-missing", "error", "files are missing", rebuild, missing),
-        ("file-damaged", "error", "files are not as they were written", rebuild, damaged),
+        ("file-damaged", "error", "files changed after they were written", rebuild, damaged),
         (
             "file-unlisted",
             "warning",
-            "files lie in the folder that the manifest does not name",
+            "files that the manifest does not name",
             "remove them",
             unlisted,
         ),
@@ -155,7 +163,7 @@ def _file_findings(
 
 
 def _derived(name: str) -> bool:
-    """Operators are made from the graph when first needed and say their own sums."""
+    """Return whether a file is derived from the graph; operators have checksums of their own."""
     return name.startswith("operators/")
 
 
@@ -167,11 +175,11 @@ def _damaged_operators(folder: Path) -> Iterable[str]:
             odd = [name for name in sorted(sums) if sha256_of(path.parent / name) != sums[name]]
         except (OSError, ValueError, KeyError, TypeError):
             odd = [MANIFEST]
-        yield from (f"{where}/{name}: not as it was written; remove {where}" for name in odd)
+        yield from (f"{where}/{name}: changed after it was written; remove {where}" for name in odd)
 
 
 def markdown(report: Report) -> str:
-    """The report as a Markdown page, for a CI summary or a release note."""
+    """Return the report as a Markdown page, for a CI summary or a release note."""
     counts = report.counts
     lines = [
         f"# Audit of `{report.graph}`",
@@ -188,5 +196,5 @@ def markdown(report: Report) -> str:
         cells = (f.severity, f"`{f.id}`", f.title, f"{f.count:,}", examples, f.fix)
         lines.append("| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |")
     if report.not_run:
-        lines += ["", f"Not run, the files being damaged: {', '.join(f'`{c}`' for c in report.not_run)}."]
+        lines += ["", f"Not run, because files are damaged: {', '.join(f'`{c}`' for c in report.not_run)}."]
     return "\n".join(lines) + "\n"

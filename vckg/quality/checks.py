@@ -1,4 +1,4 @@
-"""What the audit asks of a graph: every question with its id, its severity and what to do about it."""
+"""The checks of an audit, each with an id, a severity and a remedy."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow.compute as pc
 import scipy.sparse.csgraph as csgraph
 
+from vckg.base.types import Bools, Longs
 from vckg.graph.graph import Graph
 from vckg.graph.parts import content_hash
 from vckg.graph.schema import AGENT_TYPES, CATEGORIES, KNOWLEDGE_LEVELS, PREFIXES, RELATION_NAMES, RELATIONS
@@ -20,9 +20,9 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 EXAMPLES = 5
 HUB_SHARE = 0.005
 REJECTED_SHARE = 0.2
-#: Graphs with fewer cell types are toys: they need not hold the sentinels.
+#: Graphs with fewer cell types are toys and may lack the sentinels.
 WHOLE_ONTOLOGY = 1_000
-#: (term, a class it must be below): an ontology read without its inferred axioms loses these first.
+#: (term, required ancestor): an ontology without its inferred axioms loses these first.
 SENTINELS = (
     ("CL:0000236", "CL:0000988"),  # B cell, hematopoietic cell
     ("CL:0000084", "CL:0000988"),  # T cell
@@ -36,21 +36,21 @@ SENTINELS = (
 
 
 class Hits(NamedTuple):
-    """What a check found: how many, and the first of them in words."""
+    """The hits of a check: their number, and the first ones in words."""
 
     total: int
     examples: tuple[str, ...]
 
     @classmethod
     def of(cls, words: Iterable[str]) -> Hits:
-        """Count all, show the first."""
+        """Count all hits and keep the first as examples."""
         everything = list(words)
         return cls(len(everything), tuple(everything[:EXAMPLES]))
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One question the audit asks."""
+    """One check of the audit."""
 
     id: str
     severity: Severity
@@ -60,28 +60,32 @@ class Check:
 
 
 def _stored_hash_differs(graph: Graph) -> Hits:
-    found = content_hash(graph.parts)
-    return Hits.of([] if found == graph.content_hash else [f"computed {found}, stored {graph.content_hash}"])
+    computed = content_hash(graph.parts)
+    return Hits.of(
+        [] if computed == graph.content_hash else [f"computed {computed}, stored {graph.content_hash}"]
+    )
 
 
 # ---- provenance ------------------------------------------------------------------------------------------------
 
 
 def _sources_with_edges(graph: Graph) -> list[tuple[str, dict[str, Any]]]:
-    """What the manifest says of the sources with edges; a part says what its source does, unless it differs."""
+    """Return the manifest entries of the sources with edges; a part inherits the entry of its source."""
     counts = np.bincount(graph.source, minlength=len(graph.sources))
-    said = graph.manifest["sources"]
-    own = [(name, said.get(name, {})) for name, count in zip(graph.sources, counts, strict=True) if count]
-    return [(name, said.get(mine.get("part_of"), {}) | mine) for name, mine in own]
+    described = graph.manifest["sources"]
+    own = [
+        (name, described.get(name, {})) for name, count in zip(graph.sources, counts, strict=True) if count
+    ]
+    return [(name, described.get(entry.get("part_of"), {}) | entry) for name, entry in own]
 
 
 def _undescribed(graph: Graph) -> Hits:
-    return Hits.of(name for name, said in _sources_with_edges(graph) if not said)
+    return Hits.of(name for name, entry in _sources_with_edges(graph) if not entry)
 
 
 def _lacking(key: str) -> Callable[[Graph], Hits]:
     def find(graph: Graph) -> Hits:
-        return Hits.of(name for name, said in _sources_with_edges(graph) if said.get(key) in (None, ""))
+        return Hits.of(name for name, entry in _sources_with_edges(graph) if entry.get(key) in (None, ""))
 
     return find
 
@@ -90,7 +94,7 @@ def _outside(key: str, allowed: tuple[str, ...]) -> Callable[[Graph], Hits]:
     def find(graph: Graph) -> Hits:
         sources = _sources_with_edges(graph)
         return Hits.of(
-            f"{name}: {said[key]!r}" for name, said in sources if key in said and said[key] not in allowed
+            f"{name}: {entry[key]!r}" for name, entry in sources if key in entry and entry[key] not in allowed
         )
 
     return find
@@ -100,23 +104,23 @@ def _not_provided(graph: Graph) -> Hits:
     keys = ("knowledge_level", "agent_type")
     return Hits.of(
         f"{name}: {key}"
-        for name, said in _sources_with_edges(graph)
+        for name, entry in _sources_with_edges(graph)
         for key in keys
-        if said.get(key, "not_provided") == "not_provided"
+        if entry.get(key, "not_provided") == "not_provided"
     )
 
 
 def _kept_nothing(graph: Graph) -> Hits:
-    said = graph.manifest["sources"]
+    entries = graph.manifest["sources"]
     return Hits.of(
-        name for name in sorted(said) if said[name].get("read", 0) and not said[name].get("kept", 0)
+        name for name in sorted(entries) if entries[name].get("read", 0) and not entries[name].get("kept", 0)
     )
 
 
 def _rejected_many(graph: Graph) -> Hits:
     words = []
-    for name, said in sorted(graph.manifest["sources"].items()):
-        read, lost = said.get("read") or 0, sum((said.get("rejected") or {}).values())
+    for name, entry in sorted(graph.manifest["sources"].items()):
+        read, lost = entry.get("read") or 0, sum((entry.get("rejected") or {}).values())
         if read and lost > REJECTED_SHARE * read:
             words.append(f"{name}: {lost:,} of {read:,} rows")
     return Hits.of(words)
@@ -148,8 +152,8 @@ def _obsolete(graph: Graph) -> Hits:
     return Hits(int(odd.sum()), tuple(f"{graph.ids[i]} {graph.names[i]}" for i in _first(odd)))
 
 
-def degrees(graph: Graph) -> npt.NDArray[np.int64]:
-    """Number of edges that touch each node: int64[n]."""
+def degrees(graph: Graph) -> Longs:
+    """Return the number of edges of each node: int64[n]."""
     return np.bincount(graph.subject, minlength=graph.n) + np.bincount(graph.object, minlength=graph.n)
 
 
@@ -177,7 +181,7 @@ def _dangling(graph: Graph) -> Hits:
     return Hits(int(odd.sum()), tuple(f"edge row {i}" for i in _first(odd)))
 
 
-def _key_columns(graph: Graph) -> npt.NDArray[np.int64]:
+def _key_columns(graph: Graph) -> Longs:
     columns = (graph.relation, graph.subject, graph.object, graph.source, graph.sign)
     return np.stack([np.asarray(c, dtype=np.int64) for c in columns])
 
@@ -199,8 +203,8 @@ def _unordered(graph: Graph) -> Hits:
 def _wrong_ends(graph: Graph) -> Hits:
     allowed = np.zeros((2, len(RELATION_NAMES), len(CATEGORIES)), dtype=bool)
     for code, relation in enumerate(RELATIONS):
-        for at, categories in enumerate((relation.subjects, relation.objects)):
-            allowed[at, code] = np.isin(CATEGORIES, categories)
+        for end, categories in enumerate((relation.subjects, relation.objects)):
+            allowed[end, code] = np.isin(CATEGORIES, categories)
     odd = ~allowed[0, graph.relation, graph.category[graph.subject]]
     odd |= ~allowed[1, graph.relation, graph.category[graph.object]]
     return Hits(int(odd.sum()), tuple(_edge_words(graph, i) for i in _first(odd)))
@@ -229,7 +233,7 @@ def _edge_words(graph: Graph, row: int) -> str:
     return f"{edge.subject} {edge.relation} {edge.object} ({edge.source})"
 
 
-def _first(mask: npt.NDArray[np.bool_]) -> list[int]:
+def _first(mask: Bools) -> list[int]:
     return [int(i) for i in np.flatnonzero(mask)[:EXAMPLES]]
 
 
@@ -240,11 +244,11 @@ def _sentinels(graph: Graph) -> Hits:
     whole = graph.nodes_of("Cell").size >= WHOLE_ONTOLOGY
     words = []
     for term, above in SENTINELS:
-        at, over = graph.get(term), graph.get(above)
-        if at is None or over is None:
+        index, over = graph.get(term), graph.get(above)
+        if index is None or over is None:
             words += [f"{term} or {above} is not in the graph"] if whole else []
-        elif over not in graph.ancestors(at):
-            words.append(f"{term} ({graph.names[at]}) is not below {above} ({graph.names[over]})")
+        elif over not in graph.ancestors(index):
+            words.append(f"{term} ({graph.names[index]}) is not below {above} ({graph.names[over]})")
     return Hits.of(words)
 
 
@@ -255,49 +259,41 @@ def _cycles(graph: Graph) -> Hits:
 
 
 _MANIFEST_FIX = "state it in the row of data/sources.toml and build again"
-_BUILD_BUG = "the builder let it through; report it with the graph's manifest"
+_BUILD_BUG = "the build should have rejected it; report it with the manifest of the graph"
 
 CHECKS = (
-    Check(
-        "content-hash",
-        "error",
-        "the stored content hash is not the graph's",
-        "build the graph again",
-        _stored_hash_differs,
-    ),
+    Check("content-hash", "error", "another content hash is stored", "build it again", _stored_hash_differs),
     Check("edge-end-missing", "error", "edges whose ends are not nodes", _BUILD_BUG, _dangling),
-    Check("edge-duplicate", "error", "edges that stand twice", _BUILD_BUG, _repeated),
+    Check("edge-duplicate", "error", "duplicate edges", _BUILD_BUG, _repeated),
     Check("edge-order", "error", "edges out of order", _BUILD_BUG, _unordered),
-    Check(
-        "edge-category",
-        "error",
-        "edges between categories their relation does not join",
-        _BUILD_BUG,
-        _wrong_ends,
-    ),
+    Check("edge-category", "error", "edges between the wrong categories", _BUILD_BUG, _wrong_ends),
     Check("edge-evidence", "error", "edges without any evidence", _BUILD_BUG, _without_evidence),
     Check(
         "edge-self-loop",
         "warning",
         "edges from a node to itself",
-        "look at the rows of the source",
+        "check the rows of the source",
         _self_loops,
     ),
     Check(
         "edge-publication",
         "warning",
         "publications that are not CURIEs",
-        "mend the source's reader",
+        "correct the reader of the source",
         _odd_publications,
     ),
     Check(
-        "source-undescribed", "error", "sources the manifest does not describe", _MANIFEST_FIX, _undescribed
+        "source-undescribed",
+        "error",
+        "sources that the manifest does not describe",
+        _MANIFEST_FIX,
+        _undescribed,
     ),
     Check("source-licence", "error", "sources without a licence", _MANIFEST_FIX, _lacking("licence")),
     Check(
         "source-redistribution",
         "error",
-        "sources that do not say whether they may be passed on",
+        "sources that do not state whether redistribution is allowed",
         _MANIFEST_FIX,
         _lacking("redistribute"),
     ),
@@ -320,14 +316,14 @@ CHECKS = (
     Check(
         "source-knowledge-level",
         "error",
-        "knowledge levels biolink does not know",
+        "knowledge levels that biolink does not know",
         _MANIFEST_FIX,
         _outside("knowledge_level", KNOWLEDGE_LEVELS),
     ),
     Check(
         "source-agent-type",
         "error",
-        "agent types biolink does not know",
+        "agent types that biolink does not know",
         _MANIFEST_FIX,
         _outside("agent_type", AGENT_TYPES),
     ),
@@ -341,7 +337,7 @@ CHECKS = (
     Check(
         "source-empty",
         "error",
-        "sources of which no row was kept",
+        "sources without any kept row",
         "compare the file with its reader",
         _kept_nothing,
     ),
@@ -352,43 +348,43 @@ CHECKS = (
         "`vckg info` lists the reasons",
         _rejected_many,
     ),
-    Check("node-curie", "error", "ids that are not CURIEs", "mend the source's reader", _malformed),
+    Check("node-curie", "error", "ids that are not CURIEs", "correct the reader of the source", _malformed),
     Check(
         "node-prefix",
         "error",
-        "prefixes the category does not use",
-        "name them in vckg/graph/schema.py",
+        "prefixes that the category does not allow",
+        "add them to vckg/graph/schema.py",
         _unknown_prefixes,
     ),
-    Check("node-name", "warning", "nodes without a name", "look at the source", _nameless),
+    Check("node-name", "warning", "nodes without a name", "check the source", _nameless),
     Check(
         "node-obsolete",
         "warning",
-        "terms their ontology calls obsolete",
+        "obsolete terms",
         "map them to replaced_by",
         _obsolete,
     ),
     Check(
-        "node-orphan", "warning", "nodes no edge touches", "none needed, but no walk reaches them", _orphans
+        "node-orphan", "warning", "nodes without edges", "no action needed; no walk reaches them", _orphans
     ),
     Check(
         "node-hub",
         "info",
-        f"nodes that touch more than {HUB_SHARE:.1%} of all edges",
+        f"nodes with more than {HUB_SHARE:.1%} of all edges",
         "use a degree-corrected score",
         _hubs,
     ),
     Check(
         "ontology-sentinel",
         "error",
-        "ancestries every Cell Ontology has",
+        "missing ancestries of the Cell Ontology",
         "use a released, reasoned ontology",
         _sentinels,
     ),
     Check(
         "ontology-cycle",
         "error",
-        "terms that are below themselves",
+        "terms that are their own ancestors",
         "use a released, reasoned ontology",
         _cycles,
     ),

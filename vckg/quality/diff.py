@@ -1,7 +1,7 @@
-"""What changed between two releases of an ontology, or between two graphs.
+"""Compare two releases of an ontology, or two graphs.
 
-An ontology term can be added, removed, made obsolete, merged (obsolete with a term to use instead), restored,
-renamed, or moved (other direct parents). Edges are compared by what they say and who says it.
+A term is added, removed, obsoleted, merged (obsolete with a replacement), restored, renamed or moved (other direct
+parents). Edges are compared by ends, relation, source and sign.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from vckg.base.errors import InputError, did_you_mean
+from vckg.base.types import Array, Indices, Longs, UnsignedLongs
 from vckg.graph.graph import Graph
 from vckg.graph.schema import CATEGORIES, RELATION_NAMES
 from vckg.graph.statements import Reading
@@ -25,11 +25,11 @@ from vckg.readers.ontologies import read_guide_json
 FORMAT = "vckg-diff"
 FORMAT_VERSION = 1
 EXAMPLES = 5
-_SAID = ("release", "sha256", "licence", "redistribute")
+_SOURCE_KEYS = ("release", "sha256", "licence", "redistribute")
 
 
 class Term(NamedTuple):
-    """What one release says of a term."""
+    """A term in one release."""
 
     label: str
     parents: frozenset[str]
@@ -42,7 +42,7 @@ Terms = Mapping[str, Term]
 
 
 class Change(NamedTuple):
-    """One term that changed; which of the last four say something depends on the kind of change."""
+    """One changed term; the kind of change decides which of the last four fields are set."""
 
     id: str
     label: str
@@ -58,7 +58,7 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TermDiff:
-    """The terms that changed, each list ascending by CURIE."""
+    """The changed terms, each list ascending by CURIE."""
 
     added: tuple[Change, ...]
     removed: tuple[Change, ...]
@@ -73,7 +73,7 @@ class TermDiff:
 
 
 def diff_terms(old: Terms, new: Terms) -> TermDiff:
-    """Compare two releases of an ontology; a term that is renamed and moved is in both lists."""
+    """Compare two releases of an ontology; a renamed and moved term is in both lists."""
     kinds: dict[str, list[Change]] = {kind: [] for kind in TermDiff.__slots__}
     live_before = {curie for curie, term in old.items() if not term.obsolete}
     live_after = {curie for curie, term in new.items() if not term.obsolete}
@@ -103,7 +103,7 @@ def _gone(curie: str, before: Term, after: Term | None) -> tuple[str, Change]:
 # ---- releases of an ontology ---------------------------------------------------------------------------------
 
 
-#: Whose terms an OBO file is compared by; imports of other ontologies are not its own release.
+#: Prefixes of the terms to compare; imports from other ontologies are left out.
 _OBO_CATEGORIES = {
     "CL": "Cell",
     "UBERON": "AnatomicalEntity",
@@ -115,13 +115,13 @@ _OBO_CATEGORIES = {
 
 
 def read_release(name: str) -> dict[str, Term]:
-    """The terms of an ontology release.
+    """Return the terms of an ontology release.
 
     Parameters
     ----------
     name
-        ``CL@v2026-03-26`` for a release that cellxgene-ontology-guide carries, or the path of a JSON file of that
-        package's form or of an OBO file (either may be compressed).
+        ``CL@v2026-03-26`` for a release in cellxgene-ontology-guide, or the path of a JSON file in the form of that
+        package or of an OBO file (either may be compressed).
 
     Raises
     ------
@@ -130,8 +130,8 @@ def read_release(name: str) -> dict[str, Term]:
     """
     path = Path(name)
     if not path.is_file():
-        ontology, at, release = name.partition("@")
-        if not at:
+        ontology, separator, release = name.partition("@")
+        if not separator:
             raise InputError(f"{name}: neither a graph folder, nor an ontology file, nor ONTOLOGY@RELEASE")
         path = _bundled(ontology, release)
     if ".obo" in path.suffixes:
@@ -155,7 +155,7 @@ def _bundled(ontology: str, release: str) -> Path:
 
 
 def terms_of(reading: Reading) -> dict[str, Term]:
-    """The terms of an ontology file as its reader hands them over."""
+    """Return the terms in the output of an ontology reader."""
     links = [
         (s.subject[0].names, s.object[0].names) for s in reading.statements if s.relation == "subclass_of"
     ]
@@ -170,21 +170,21 @@ def terms_of(reading: Reading) -> dict[str, Term]:
         if names.kind.endswith(".replaced")
         for name, curie in zip(names.names.to_pylist(), names.targets.to_pylist(), strict=True)
     }
-    found = {
+    terms = {
         curie: Term("", frozenset(), obsolete=True, replaced_by=instead.get(curie))
         for curie in reading.obsolete
     }
     for table in reading.nodes:
         for curie, name in zip(table["id"].to_pylist(), table["name"].to_pylist(), strict=True):
-            found[curie] = Term(name, frozenset(parents.get(curie, ())))
-    return found
+            terms[curie] = Term(name, frozenset(parents.get(curie, ())))
+    return terms
 
 
 # ---- graphs ----------------------------------------------------------------------------------------------------
 
 
 class EdgeChange(NamedTuple):
-    """How the edges of one relation from one source changed."""
+    """Changes of the edges of one relation from one source."""
 
     source: str
     relation: str
@@ -192,13 +192,13 @@ class EdgeChange(NamedTuple):
     removed: int
     kept: int
     changed: int
-    """Kept edges whose evidence count or number of publications differs."""
+    """Number of kept edges with another evidence count or number of publications."""
     examples_added: tuple[str, ...]
     examples_removed: tuple[str, ...]
 
 
 class SourceChange(NamedTuple):
-    """What the manifests of two graphs say differently of one source."""
+    """A field that differs between the manifests of two graphs."""
 
     source: str
     field: str
@@ -208,12 +208,12 @@ class SourceChange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GraphDiff:
-    """What changed between two graphs; falsy where nothing did."""
+    """The changes between two graphs; false where there are none."""
 
     nodes: Mapping[str, TermDiff]
-    """By category, only those that changed."""
+    """By category, only categories with changes."""
     edges: tuple[EdgeChange, ...]
-    """By source and relation, only those that changed."""
+    """By source and relation, only pairs with changes."""
     sources: tuple[SourceChange, ...]
 
     def __bool__(self) -> bool:
@@ -237,17 +237,17 @@ def _terms_by_category(graph: Graph) -> dict[str, dict[str, Term]]:
     span = graph.rows("subclass_of")
     for child, parent in zip(graph.subject[span].tolist(), graph.object[span].tolist(), strict=True):
         parents.setdefault(child, []).append(ids[parent])
-    found: dict[str, dict[str, Term]] = {c: {} for c in CATEGORIES}
-    for at, code in enumerate(graph.category.tolist()):
-        found[CATEGORIES[code]][ids[at]] = Term(names[at], frozenset(parents.get(at, ())))
-    return found
+    terms: dict[str, dict[str, Term]] = {c: {} for c in CATEGORIES}
+    for index, code in enumerate(graph.category.tolist()):
+        terms[CATEGORIES[code]][ids[index]] = Term(names[index], frozenset(parents.get(index, ())))
+    return terms
 
 
 _SPACES = {"Cell": "cells", "AnatomicalEntity": "anatomy", "Disease": "diseases"}
 
 
 def _with_replaced(after: dict[str, Term], before: Terms, new: Graph, category: str) -> dict[str, Term]:
-    """A graph holds no obsolete nodes, but its names lead an obsolete id to the term that replaces it."""
+    """Add replaced terms: a graph has no obsolete nodes, but its names map obsolete ids to replacements."""
     gone = sorted(set(before) - set(after))
     if category not in _SPACES or not gone:
         return after
@@ -285,63 +285,60 @@ def _edge_changes(old: Graph, new: Graph) -> tuple[EdgeChange, ...]:
     )  # fmt: skip
 
 
-def _edge_keys(graph: Graph, ids: npt.NDArray[Any], sources: list[str]) -> npt.NDArray[np.uint64]:
-    """One integer per edge, equal in two graphs where an edge says the same: uint64[m]."""
-    at = np.searchsorted(ids, np.array(list(graph.ids), dtype=object)).astype(np.uint64)
+def _edge_keys(graph: Graph, ids: Array, sources: list[str]) -> UnsignedLongs:
+    """Return one integer per edge, equal for equal statements of two graphs: uint64[m]."""
+    node = np.searchsorted(ids, np.array(list(graph.ids), dtype=object)).astype(np.uint64)
     source = np.array([sources.index(s) for s in graph.sources], dtype=np.uint64)
     bits = max(1, int(ids.size).bit_length())
     source_bits = max(1, len(sources).bit_length())
     assert 2 * bits + source_bits + 2 + 6 <= 64, "more nodes than the packed key holds"
     key = graph.relation.astype(np.uint64)
     for column, width in (
-        (at[graph.subject], bits),
-        (at[graph.object], bits),
+        (node[graph.subject], bits),
+        (node[graph.object], bits),
         (source[graph.source], source_bits),
     ):
         key = (key << np.uint64(width)) | column
     return (key << np.uint64(2)) | (graph.sign + 1).astype(np.uint64)
 
 
-def _tally(graph: Graph, rows: npt.NDArray[np.integer[Any]]) -> pd.Series[int]:
+def _tally(graph: Graph, rows: Indices) -> pd.Series[int]:
     packed = graph.source[rows].astype(np.int64) * len(RELATION_NAMES) + graph.relation[rows]
     kinds, counts = np.unique(packed, return_counts=True)
     index = [
         (graph.sources[k // len(RELATION_NAMES)], RELATION_NAMES[k % len(RELATION_NAMES)])
         for k in kinds.tolist()
     ]
-    return pd.Series(
-        counts, index=pd.MultiIndex.from_tuples(index, names=["source", "relation"]), dtype="int64"
-    )
+    edges: Longs = np.asarray(counts, dtype=np.int64)
+    return pd.Series(edges, index=pd.MultiIndex.from_tuples(index, names=["source", "relation"]))
 
 
-def _examples(
-    graph: Graph, rows: npt.NDArray[np.integer[Any]], source: str, relation: str
-) -> tuple[str, ...]:
+def _examples(graph: Graph, rows: Indices, source: str, relation: str) -> tuple[str, ...]:
     if source not in graph.sources:
         return ()
     span = graph.rows(relation)
-    mine = rows[(rows >= span.start) & (rows < span.stop)]
-    mine = mine[graph.source[mine] == graph.sources.index(source)][:EXAMPLES]
-    return tuple(f"{graph.ids[graph.subject[r]]} {graph.ids[graph.object[r]]}" for r in mine.tolist())
+    chosen = rows[(rows >= span.start) & (rows < span.stop)]
+    chosen = chosen[graph.source[chosen] == graph.sources.index(source)][:EXAMPLES]
+    return tuple(f"{graph.ids[graph.subject[r]]} {graph.ids[graph.object[r]]}" for r in chosen.tolist())
 
 
 def _source_changes(old: Graph, new: Graph) -> tuple[SourceChange, ...]:
     before, after = old.manifest["sources"], new.manifest["sources"]
-    found = []
+    changes = []
     for name in sorted({*before, *after}):
         if (name in before) != (name in after):
-            found.append(SourceChange(name, "present", name in before, name in after))
+            changes.append(SourceChange(name, "present", name in before, name in after))
             continue
-        found += [
+        changes += [
             SourceChange(name, field, before[name].get(field), after[name].get(field))
-            for field in _SAID
+            for field in _SOURCE_KEYS
             if before[name].get(field) != after[name].get(field)
         ]
-    return tuple(found)
+    return tuple(changes)
 
 
 def diff_named(old: str, new: str) -> TermDiff | GraphDiff:
-    """Compare two graph folders, or two ontology releases (`read_release` says how they are named)."""
+    """Compare two graph folders, or two ontology releases (named as in `read_release`)."""
     folders = [Path(name).is_dir() for name in (old, new)]
     if all(folders):
         return diff_graphs(Graph.load(old), Graph.load(new))
@@ -356,7 +353,7 @@ def diff_named(old: str, new: str) -> TermDiff | GraphDiff:
 
 
 def as_json(change: TermDiff | GraphDiff) -> dict[str, Any]:
-    """The difference as plain JSON values; the form is versioned."""
+    """Return the changes as JSON values with a format version."""
     kind = "terms" if isinstance(change, TermDiff) else "graphs"
     if isinstance(change, TermDiff):
         return {"format": FORMAT, "format_version": FORMAT_VERSION, "kind": kind, **_term_lists(change)}

@@ -1,4 +1,4 @@
-"""One function per form of file. `data/sources.toml` names the reader of a source; `reader` finds it."""
+"""Readers of source files. `data/sources.toml` names the reader of each source; `reader` returns it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from vckg.base.errors import BuildError, did_you_mean
 if TYPE_CHECKING:
     from vckg.graph.statements import Reading
 
-#: Reader names of data/sources.toml, and where the function is. It takes the files of the source's parts and
-#: the options of its row.
+#: Reader names of data/sources.toml, and module and name of the function. It takes the files of the parts of a
+#: source and the options of its row.
 READERS = {
     "accordion": "markers:read_accordion",
     "axiom_rules": "rules:read_axiom_rules",
@@ -59,5 +59,5 @@ def reader(name: str) -> Callable[..., Reading]:
     if name not in READERS:
         raise BuildError(f"data/sources.toml: no reader {name!r}{did_you_mean(name, READERS)}")
     module, function = READERS[name].split(":")
-    found: Callable[..., Reading] = getattr(import_module(f"vckg.readers.{module}"), function)
-    return found
+    read: Callable[..., Reading] = getattr(import_module(f"vckg.readers.{module}"), function)
+    return read

@@ -1,4 +1,4 @@
-"""Delimited text to Arrow: only the named columns, every value a string, every problem with file and line."""
+"""Read named columns of delimited text into Arrow strings; errors name file and line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vckg.base.errors import SourceError
 from vckg.graph.statements import Rejections
 from vckg.readers._rda import MAGIC, read_frame
 
-#: What opens a compressed file, by its first bytes.
+#: Decompressors by the first bytes of a file.
 _OPENERS: dict[bytes, Callable[[BinaryIO], Any]] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
     b"BZh": bz2.BZ2File,
@@ -33,13 +33,13 @@ _OPENERS: dict[bytes, Callable[[BinaryIO], Any]] = {
 }
 _DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 _FIX = "check that the file is of the release that data/sources.toml names"
-#: Bytes at a time: what is allocated once and used again is several times cheaper than a whole file's text.
+#: Bytes per block: a reused block is several times cheaper than the text of a whole file.
 _BLOCK = 1 << 22
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """A file, decompressed while it is read; SourceError for what goes wrong with it in the block."""
+    """Open a file, decompressed while it is read; damage found in the block becomes a SourceError."""
     try:
         with path.open("rb") as file:
             head = file.read(8)
@@ -51,13 +51,13 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the content of a file, decompressed where its first bytes say gzip, bzip2, xz or Zstandard."""
+    """Return the content of a file, decompressed from gzip, bzip2, xz or Zstandard."""
     with _opened(path) as file:
         return bytes(file.read())
 
 
 def read_text(path: Path) -> str:
-    """Return a text file, decompressed, a byte order mark removed."""
+    """Return a text file, decompressed, without a byte order mark."""
     data = read_bytes(path)
     try:
         return data.decode("utf-8-sig")
@@ -66,9 +66,9 @@ def read_text(path: Path) -> str:
         raise SourceError(path, f"not UTF-8 at byte {error.start}", line=line, fix=_FIX) from error
 
 
-def line_of(data: bytes, at: int) -> int:
-    """Return the number, from 1, of the line a byte lies in."""
-    return data.count(b"\n", 0, at) + 1
+def line_of(data: bytes, byte: int) -> int:
+    """Return the line number, from 1, of the byte at a position."""
+    return data.count(b"\n", 0, byte) + 1
 
 
 def read_columns(
@@ -88,11 +88,16 @@ def read_columns(
     header
         Column names of a file that has no header line.
     quoted
-        Whether fields may stand in double quotes (CSV); elsewhere a quote is a character like any other.
+        Whether fields may be in double quotes (CSV); else a quote is an ordinary character.
     comment
-        Lines at the beginning that start so are skipped.
+        Prefix of the lines to skip at the beginning.
     cut_off
-        For a copy known to end in the middle of a line: where that line is counted.
+        For a file that may end in the middle of a line: counts that line as rejected.
+
+    Raises
+    ------
+    SourceError
+        A column is missing, or a row has another number of columns.
     """
     with _opened(path) as file:
         head = file.read(len(MAGIC[0]))
@@ -108,7 +113,7 @@ def read_columns(
         try:
             table = pacsv.read_csv(
                 pa.PythonFile(lines, "r"),
-                # one thread: several sources are read at once, and only so Arrow tells the line of a problem
+                # one thread: sources are read in parallel, and Arrow reports the line of an error only so
                 read_options=pacsv.ReadOptions(
                     column_names=names,
                     skip_rows=skipped + (0 if header else 1),
@@ -144,7 +149,7 @@ class _Again:
 
 
 def _without_last(data: bytes, cut_off: Rejections) -> bytes:
-    """The whole lines of a copy that ends within one, which is counted."""
+    """Return the complete lines of a file; count an incomplete last line as rejected."""
     if data.endswith(b"\n"):
         return data
     whole, _, rest = data.rpartition(b"\n")
@@ -153,9 +158,9 @@ def _without_last(data: bytes, cut_off: Rejections) -> bytes:
 
 
 class _Lines(io.RawIOBase):
-    """A file whose lines all end in a line feed: Arrow takes a lone carriage return, seen inside titles, for an end.
+    """A file with line feeds as the only line ends: Arrow would split at carriage returns inside titles.
 
-    Its first lines can be looked at before it is read.
+    Its first lines can be read ahead.
     """
 
     def __init__(self, file: Any) -> None:
@@ -165,20 +170,20 @@ class _Lines(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes, `size` at most."""
+        """Return the next bytes, at most `size`."""
         while not self._ended and (size < 0 or len(self._ahead) < size):
             self._more()
         size = len(self._ahead) if size < 0 else size
-        found, self._ahead = self._ahead[:size], self._ahead[size:]
-        return found
+        data, self._ahead = self._ahead[:size], self._ahead[size:]
+        return data
 
     def line(self, number: int) -> bytes:
-        """The line of that number, counted from 0, without its end; empty past the end of the file."""
+        """Return a line by its number (from 0) without its end; empty past the end of the file."""
         start = 0
-        for at in range(number + 1):
+        for index in range(number + 1):
             while (end := self._ahead.find(b"\n", start)) < 0 and not self._ended:
                 self._more()
-            if at == number:
+            if index == number:
                 return self._ahead[start : end if end >= 0 else None]
             if end < 0:
                 return b""
@@ -186,7 +191,7 @@ class _Lines(io.RawIOBase):
         return b""
 
     def beginning_with(self, mark: bytes) -> int:
-        """How many lines at the top begin so."""
+        """Count the lines at the top that begin with `mark`."""
         count = 0
         while self.line(count).startswith(mark):
             count += 1

@@ -1,4 +1,4 @@
-"""JSON files, checked against the shape a reader relies on while they are parsed."""
+"""Read JSON files and validate them against the shape that a reader expects."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class IndraTerm(msgspec.Struct, gc=False):
 
 
 class AtlasSource(msgspec.Struct, gc=False):
-    """Where a marker of the atlas comes from."""
+    """A publication of a marker of the atlas."""
 
     pmid: str | None = None
 
@@ -59,7 +59,7 @@ class AtlasEvidence(msgspec.Struct, gc=False):
 
 
 class AtlasCell(msgspec.Struct, gc=False):
-    """A cell type of the atlas, with the types below it."""
+    """A cell type of the atlas with its subtypes."""
 
     cl_id: str | None = None
     positive_markers: list[str] | None = None
@@ -104,7 +104,13 @@ CellGuide = dict[str, dict[str, dict[str, list[GuideMarker]]]]
 
 
 def read_json(path: Path, shape: type[Shape]) -> Shape:
-    """Return a JSON file's content; SourceError says where it is not of the expected shape."""
+    """Return the content of a JSON file.
+
+    Raises
+    ------
+    SourceError
+        The file is no JSON, or not of the expected shape; the message names the line or the path.
+    """
     data = read_bytes(path).removeprefix(b"\xef\xbb\xbf")
     try:
         return msgspec.json.decode(data, type=shape)
@@ -114,10 +120,10 @@ def read_json(path: Path, shape: type[Shape]) -> Shape:
 
 
 def _line(data: bytes, error: Exception) -> int | None:
-    """Where a text ends to be JSON; what is of another shape is told by its path instead."""
+    """Line of the first JSON syntax error; schema errors are located by path instead."""
     if byte := re.search(r"\(byte (\d+)\)", str(error)):
         return line_of(data, int(byte.group(1)))
-    if isinstance(error, UnicodeDecodeError):  # its own position counts from the string it stands in
+    if isinstance(error, UnicodeDecodeError):  # its position counts from the start of the JSON string
         return line_of(
             data, len(data.decode("utf-8", "replace").partition("\N{REPLACEMENT CHARACTER}")[0].encode())
         )

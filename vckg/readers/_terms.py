@@ -1,4 +1,4 @@
-"""What readers of ontologies share: relation names, GO's namespaces, links as statements."""
+"""Relation names, GO namespaces and links, shared by the readers of ontologies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from vckg.graph.statements import End, Statements
 
-#: RO and BFO ids, and the short names files use for them, to our relations.
+#: Relations of the graph by RO and BFO id, and by the short names in files.
 RO_RELATIONS = {
     "rdfs:subClassOf": "subclass_of",
     "is_a": "subclass_of",
@@ -40,6 +40,6 @@ GO_CATEGORY = {
 
 
 def links_of(relation: str, subjects: Sequence[str], objects: Sequence[str]) -> Statements:
-    """Return CURIEs, subject by subject with its object, as statements of one relation."""
+    """Return statements of one relation from `subjects[i]` to `objects[i]` (CURIEs)."""
     child, parent = (End("curie", pa.array(curies, pa.string())) for curies in (subjects, objects))
     return Statements(relation, (child,), (parent,))

@@ -1,4 +1,4 @@
-"""Genes with genes and with drugs: regulons, interaction networks, ligands and receptors, DGIdb."""
+"""Read gene-gene and gene-drug statements: regulons, interactions, ligands and receptors, DGIdb."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vckg.base.types import SignedBytes
 from vckg.graph.statements import (
     End,
     Reading,
@@ -34,7 +34,7 @@ _SIGNS = {"Activation": 1, "Repression": -1}
 def read_pairs(
     parts: Parts, *, a: str, b: str, relation: str = "interacts_with", separator: str = "\t"
 ) -> Reading:
-    """Read a table of gene pairs; a gene with itself is turned away."""
+    """Read a table of gene pairs; reject a gene with itself."""
     table = read_columns(parts["main"], [a, b], separator=separator, quoted=separator == ",")
     reading = Reading(rows=table.num_rows)
     distinct = np.asarray(pc.not_equal(table[a], table[b]).to_numpy(zero_copy_only=False), dtype=bool)
@@ -46,7 +46,7 @@ def read_pairs(
 def read_collectri(parts: Parts) -> Reading:
     """Read CollecTRI: source, target, weight (+1 or -1), PMID separated by semicolons.
 
-    AP1 and NFKB are families in CollecTRI, not genes; their rows count as not known.
+    AP1 and NFKB are families in CollecTRI, not genes; their rows have an unknown gene.
     """
     table = read_columns(parts["main"], ["source", "target", "weight", "PMID"], separator=",", quoted=True)
     reading = Reading(rows=table.num_rows)
@@ -64,7 +64,7 @@ def read_collectri(parts: Parts) -> Reading:
 
 
 def read_dorothea(parts: Parts, *, levels: Sequence[str]) -> Reading:
-    """Read DoRothEA (tf, confidence, target, mor); only rows of the given confidence levels are kept."""
+    """Read DoRothEA (tf, confidence, target, mor); keep rows of the given confidence levels."""
     table = read_columns(parts["main"], ["tf", "confidence", "target", "mor"])
     reading = Reading(rows=table.num_rows)
     wanted = one_of(table["confidence"], levels)
@@ -102,7 +102,7 @@ def read_trrust(parts: Parts) -> Reading:
 
 
 def read_cellphonedb(parts: Parts) -> Reading:
-    """Read CellPhoneDB's interaction, complex and gene tables: partners are UniProt ids or complexes by name."""
+    """Read the interaction, complex and gene tables of CellPhoneDB; partners are UniProt ids or names of complexes."""
     genes = _csv(parts["gene"], ["uniprot", "hgnc_symbol"])
     symbol = dict(zip(genes["uniprot"].to_pylist(), genes["hgnc_symbol"].to_pylist(), strict=True))
     subunits = [f"uniprot_{i}" for i in range(1, 6)]
@@ -138,7 +138,7 @@ def read_cellphonedb(parts: Parts) -> Reading:
 
 
 def _complex_id(name: str) -> str:
-    """A complex has no id but its name; what no CURIE may hold (``pL1:Ezrin``) becomes an underscore."""
+    """Return the CURIE of a complex by its name, with an underscore for each character that no CURIE may hold."""
     return "CPDB:" + re.sub(r"[\s:/|()<>]", "_", name)
 
 
@@ -147,7 +147,7 @@ def _csv(path: Path, columns: list[str]) -> pa.Table:
 
 
 def _product(proteins: pa.Array, symbol: Mapping[str, str]) -> tuple[End, ...]:
-    """A protein as the gene whose UniProt id it is, else the gene whose symbol the source gives for it."""
+    """Return a protein as the gene of its UniProt id, else as the gene of its symbol in the source."""
     symbols = pa.array([symbol.get(p, "") for p in proteins.to_pylist()], pa.string())
     return (End("genes", proteins), End("genes", symbols))
 
@@ -160,7 +160,7 @@ def _partner(column: Any, complexes: set[str], symbol: Mapping[str, str]) -> tup
 
 
 def read_liana(parts: Parts, *, human: Sequence[str]) -> Reading:
-    """Read liana's omni_resource: source, target (UniProt or COMPLEX:...), their symbols, resource."""
+    """Read omni_resource of liana: source, target (UniProt or COMPLEX:...), their symbols, resource."""
     columns = ["source", "target", "source_genesymbol", "target_genesymbol", "resource"]
     table = _csv(parts["main"], columns)
     reading = Reading(rows=table.num_rows)
@@ -193,14 +193,17 @@ def read_liana(parts: Parts, *, human: Sequence[str]) -> Reading:
     return reading
 
 
-#: How DGIdb writes the prefixes of drug concept ids.
+#: CURIE prefixes by DGIdb's prefixes of drug concept ids.
 _DRUG_PREFIX = {"chembl": "CHEMBL.COMPOUND", "rxcui": "RXCUI", "drugbank": "DRUGBANK", "ncit": "NCIT"}
 
 
 def read_dgidb(parts: Parts, *, cut_off: bool = False) -> Reading:
-    """Read DGIdb's interactions.tsv; rows without a concept id of the drug are turned away.
+    """Read interactions.tsv of DGIdb; reject rows without a concept id of the drug.
 
-    `cut_off` admits a copy that ends in the middle of a line.
+    Parameters
+    ----------
+    cut_off
+        Whether the file may end in the middle of a line.
     """
     columns = [
         "gene_name",
@@ -256,8 +259,8 @@ _INHIBITS = {
 }
 
 
-def _drug_sign(types: Any) -> npt.NDArray[np.int8]:
-    """+1 where every stated type activates, -1 where every one inhibits, else 0."""
+def _drug_sign(types: Any) -> SignedBytes:
+    """Return +1 where every type activates, -1 where every type inhibits, else 0: int8[m]."""
 
     def sign(cell: str) -> int:
         words = {w.strip() for w in cell.split(",")} - {""}

@@ -1,4 +1,4 @@
-"""OBO files of any ontology through obonet: its graph in, our terms and relations out."""
+"""Read OBO files of any ontology with obonet."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def read_obo(parts: Parts, *, categories: Mapping[str, str], space: str = "terms
     Parameters
     ----------
     categories
-        CURIE prefix of the terms to keep as nodes, and their category; ``GO`` may say ``namespace``, then each
-        term's own namespace decides. Terms of other prefixes (imports) are counted, not kept.
+        Category by CURIE prefix of the terms to keep. ``namespace`` takes the category from the namespace of each
+        term (GO). Terms of other prefixes (imports) are rejected.
     space
-        Where its obsolete ids are looked up: ``cells``, ``anatomy``, ``diseases`` or ``terms``.
+        Namespace of the obsolete ids: ``cells``, ``anatomy``, ``diseases`` or ``terms``.
     """
     path = parts["main"]
     ontology = _graph(path)
@@ -45,7 +45,7 @@ def read_obo(parts: Parts, *, categories: Mapping[str, str], space: str = "terms
             reading.rejected_terms.add("obsolete", 1, [curie])
             replaced += [(curie, new) for new in term.get("replaced_by", [])]
             continue
-        if "name" not in term:  # only mentioned as the end of a relation
+        if "name" not in term:  # occurs only as the end of a relation
             reading.rejected_terms.add("mentioned, not described", 1, [curie])
             continue
         category = categories[prefix]
@@ -72,7 +72,7 @@ def read_obo(parts: Parts, *, categories: Mapping[str, str], space: str = "terms
 
 
 def read_relation_names(parts: Parts) -> Reading:
-    """Read the typedefs of an OBO file (RO): names of relations, nothing else."""
+    """Read the names of relations from the typedefs of an OBO file (RO)."""
     typedefs = _graph(parts["main"]).graph.get("typedefs", [])
     reading = Reading(rows=len(typedefs))
     for typedef in typedefs:
@@ -83,7 +83,7 @@ def read_relation_names(parts: Parts) -> Reading:
 
 
 def read_labels(path: Path) -> dict[str, str]:
-    """Return the names of all terms of an OBO file, imported ones too."""
+    """Return the names of all terms of an OBO file, including imported ones."""
     return {curie: term["name"] for curie, term in _graph(path).nodes(data=True) if "name" in term}
 
 
@@ -100,9 +100,9 @@ def _graph(path: Path) -> Any:
 
 
 def _fault(text: str, error: Exception) -> int | None:
-    """Number of the line that obonet stumbled over: it quotes the line, or a term has no id, or a link no one end."""
+    """Return the line of an error of obonet: the quoted line, a term without an id, or a link without one end."""
     quoted = str(error).partition("failed for:")[2].strip()
-    head = 0  # line of the term's [Term] while its id is still to come
+    head = 0  # line of the [Term] whose id has not been read yet
     before = ""
     for number, line in enumerate([*text.split("\n"), ""], start=1):
         starts = not before.strip() and line.startswith(_HEADS)
@@ -128,7 +128,7 @@ def _line_of_id(text: str, curie: str) -> int | None:
 
 
 def _relation_names(typedefs: list[dict[str, Any]]) -> dict[str, str]:
-    """Our relation for every name the file gives one: by RO id, by the id itself, by the typedef's xrefs."""
+    """Return the relation of the graph by its name in the file: by RO id, by id, or by the xrefs of its typedef."""
     names = dict(RO_RELATIONS)
     for typedef in typedefs:
         known = [
@@ -168,7 +168,7 @@ def _node(curie: str, category: str, term: Mapping[str, Any]) -> _Term:
 
 
 def _relate(ontology: Any, live: set[str], relations: Mapping[str, str], reading: Reading) -> None:
-    """Relations between terms (obonet's edges point from a term to what it is or is part of)."""
+    """Add the relations between terms (edges of obonet point from the child to the parent)."""
     links: dict[str, list[tuple[str, str]]] = {}
     for subject, target, name in ontology.edges(keys=True):
         if subject not in live:

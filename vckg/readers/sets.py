@@ -1,4 +1,4 @@
-"""Gene sets and annotations: GMT files, GAF, and plain tables of gene and term."""
+"""Read gene sets and annotations: GMT files, GAF, tables of gene and term."""
 
 from __future__ import annotations
 
@@ -49,8 +49,10 @@ GAF_COLUMNS = (
 def read_gmt(parts: Parts, *, prefix: str, category: str = "Pathway", id_column: int = 0) -> Reading:
     """Read gene sets, one a line: name, description, genes, separated by tabs.
 
-    `id_column` 0 takes the set's id from the first column and its name from the second where that is not a
-    link; 1 the other way round.
+    Parameters
+    ----------
+    id_column
+        Column of the id, 0 or 1. The other column is the name, unless it is a link.
     """
     path = parts["main"]
     reading = Reading()
@@ -69,9 +71,7 @@ def read_gmt(parts: Parts, *, prefix: str, category: str = "Pathway", id_column:
         described = other if other and "://" not in other else local
         curie = f"{prefix}:{local}"
         if curie in ids:
-            raise SourceError(
-                path, f"the set {curie} stands there twice, first in line {ids[curie]}", line=number
-            )
+            raise SourceError(path, f"the set {curie} is repeated, first in line {ids[curie]}", line=number)
         ids[curie] = number
         names.append(described.replace("_", " "))
         members.append(sorted({g.strip() for g in fields[2:]} - {""}))
@@ -83,7 +83,7 @@ def read_gmt(parts: Parts, *, prefix: str, category: str = "Pathway", id_column:
 
 
 def read_gaf(parts: Parts) -> Reading:
-    """Read a GO annotation file (GAF 2.1 or 2.2): NOT rows and other species are turned away, codes are kept."""
+    """Read a GO annotation file (GAF 2.1 or 2.2); reject NOT rows and other species, keep evidence codes."""
     wanted = ["db_id", "symbol", "qualifier", "go_id", "reference", "evidence", "aspect", "taxon"]
     table = read_columns(parts["main"], wanted, header=GAF_COLUMNS, comment=b"!")
     reading = Reading(rows=table.num_rows)
@@ -99,15 +99,15 @@ def read_gaf(parts: Parts) -> Reading:
     of_aspect = {letter: np.flatnonzero(equals(table["aspect"], letter)) for letter in ("P", "F", "C")}
     reading.rejected.add("aspect is none of P, F, C", table.num_rows - sum(map(len, of_aspect.values())))
     for letter, rows in of_aspect.items():
-        at = pa.array(rows)
+        indices = pa.array(rows)
         reading.statements.append(
             Statements(
                 _ASPECT[letter],
-                (End("genes", table["symbol"].take(at)), End("genes", table["db_id"].take(at))),
-                (End("curie", table["go_id"].take(at)),),
-                publications=references.take(at),
-                evidence=evidence.take(at),
-                part=part.take(at),
+                (End("genes", table["symbol"].take(indices)), End("genes", table["db_id"].take(indices))),
+                (End("curie", table["go_id"].take(indices)),),
+                publications=references.take(indices),
+                evidence=evidence.take(indices),
+                part=part.take(indices),
             )
         )
     return reading

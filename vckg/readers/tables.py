@@ -1,4 +1,4 @@
-"""Any delimited table whose rows are statements: what is in which column is said by the source's row."""
+"""Read any delimited table of statements; the row of the source names the columns."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from vckg.base.errors import BuildError, did_you_mean
+from vckg.base.types import Bools, SignedBytes
 from vckg.graph.statements import End, Reading, Statements, as_mask, keep, numbers, one_of, pmids, term_table
 from vckg.readers._csv import read_columns
 
@@ -21,18 +21,18 @@ Parts = Mapping[str, Path]
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """A way to name an end of every row: a column, what is cut off its cells and put before them."""
+    """A way to name an end of every row: a column, with text to remove from and to put before its cells."""
 
     space: str
     column: str
     prefix: str = ""
     strip: str = ""
-    """Regular expression removed from the cells."""
+    """Regular expression to remove from the cells."""
 
 
 @dataclass(frozen=True, slots=True)
 class Only:
-    """Rows to keep: those whose cell is one of `values` (or not empty), and what to call the others."""
+    """Rows to keep: the cell is one of `values` (or not empty); `reason` is for the others."""
 
     column: str
     reason: str
@@ -42,7 +42,7 @@ class Only:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Nodes the table itself describes: a column of ids, one of names."""
+    """Nodes that the table describes: a column of ids and a column of names."""
 
     column: str
     category: str
@@ -53,7 +53,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A column that says whether a statement activates or represses."""
+    """A column with words for activation and for repression."""
 
     column: str
     plus: tuple[str, ...]
@@ -79,14 +79,16 @@ def read_table(
     evidence: str = "",
     tissue: Mapping[str, Any] | None = None,
 ) -> Reading:
-    """Read a table of statements; the options are the keys of the source's row (docs/sources.md lists them)."""
+    """Read a table of statements; the options are keys of the source table (see docs/sources.md)."""
     subjects, objects = [_from(Names, s) for s in subject], [_from(Names, o) for o in object]
     kept_if = [_from(Only, o) for o in only]
-    said = _from(Terms, terms) if terms else None
+    described = _from(Terms, terms) if terms else None
     place = _from(Names, tissue) if tissue else None
     signed = _from(Signed, sign) if sign else None
     wanted = [n.column for n in (*subjects, *objects, *kept_if, place, signed) if n]
-    wanted += [c for c in (publications, weight, evidence) if c] + ([said.column, said.name] if said else [])
+    wanted += [c for c in (publications, weight, evidence) if c] + (
+        [described.column, described.name] if described else []
+    )
     table = read_columns(
         parts["main"],
         list(dict.fromkeys(wanted)),
@@ -98,8 +100,8 @@ def read_table(
     reading = Reading(rows=table.num_rows)
     for rule in kept_if:
         table = keep(table, _kept(table, rule), rule.reason, reading.rejected, rule.column)
-    if said:
-        reading.nodes.append(_nodes(table, said))
+    if described:
+        reading.nodes.append(_nodes(table, described))
     reading.statements.append(
         Statements(
             relation,
@@ -137,7 +139,7 @@ def _end(table: pa.Table, names: Names) -> End:
     return End(names.space, _cells(table, names.column, names.prefix, names.strip))
 
 
-def _kept(table: pa.Table, rule: Only) -> npt.NDArray[np.bool_]:
+def _kept(table: pa.Table, rule: Only) -> Bools:
     if rule.at_least is not None:
         return np.asarray(numbers(table[rule.column]) >= rule.at_least, dtype=bool)
     if rule.values:
@@ -145,19 +147,19 @@ def _kept(table: pa.Table, rule: Only) -> npt.NDArray[np.bool_]:
     return as_mask(pc.not_equal(table[rule.column], ""))
 
 
-def _nodes(table: pa.Table, said: Terms) -> pa.Table:
-    """The nodes a table describes, each once; of several names the alphabetically first."""
-    ids = _cells(table, said.column, said.prefix, said.strip)
-    named = pa.table({"id": ids, "name": table[said.name]}).group_by("id").aggregate([("name", "min")])
+def _nodes(table: pa.Table, described: Terms) -> pa.Table:
+    """Return the distinct nodes of a table, each with its alphabetically first name."""
+    ids = _cells(table, described.column, described.prefix, described.strip)
+    named = pa.table({"id": ids, "name": table[described.name]}).group_by("id").aggregate([("name", "min")])
     named = named.filter(pc.not_equal(named["id"], ""))
-    return term_table(named["id"], said.category, named["name_min"])
+    return term_table(named["id"], described.category, named["name_min"])
 
 
-def _signs(table: pa.Table, signed: Signed) -> npt.NDArray[np.int8]:
+def _signs(table: pa.Table, signed: Signed) -> SignedBytes:
     cells = table[signed.column]
     return one_of(cells, signed.plus).astype(np.int8) - one_of(cells, signed.minus).astype(np.int8)
 
 
 def _pubmed(column: Any) -> Any:
-    """``PUBMED:1`` and ``pubmed:1`` as the number alone."""
+    """Return ``PUBMED:1`` and ``pubmed:1`` as the number alone."""
     return pc.replace_substring_regex(column, "(?i)pubmed:", "")

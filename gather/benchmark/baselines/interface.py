@@ -1,33 +1,22 @@
-"""What the methods share: how they see a graph, how they ask, what they return.
+"""Question, dialogue and outcome that all methods share.
 
-A reply that cannot be read counts as misread and has the effect that each method documents; a model
-that does not answer ends the question without a label. Either way the question stays in the
-denominator, with a wrong answer.
+An unreadable reply counts as misread and has the effect that each method documents. A model that gives no reply
+ends the question without a label. Either way the question counts, with a wrong answer.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from gather.llm.base import Message, Model, ModelFailure, Schema, estimate_tokens
+from gather.benchmark.baselines.graph_view import KnowledgeGraph
+from gather.llm.base import Message, Model, ModelFailure, Schema
 from gather.llm.evidence_text import plain
 from gather.llm.label import Term, Unusable, answer_schema, last_json_object, read_answer
 from vckg.base.prompts import load_prompt
-
-if TYPE_CHECKING:
-    from vckg.graph.graph import Graph
-
-Way = Literal["out", "in"]
-
 
 STRING: Schema = {"type": "string"}
 INTEGER: Schema = {"type": "integer"}
@@ -47,107 +36,6 @@ def _object_of(form: Mapping[str, Any]) -> dict[str, Any]:
         "required": list(form),
         "additionalProperties": False,
     }
-
-
-class Hop(NamedTuple):
-    """A relation and the way it is crossed: ``out`` from subject to object, ``in`` from object to subject."""
-
-    relation: str
-    way: Way
-
-    @property
-    def back(self) -> Hop:
-        """The same relation the other way."""
-        return Hop(self.relation, "in" if self.way == "out" else "out")
-
-    def __str__(self) -> str:
-        return f"-{self.relation}->" if self.way == "out" else f"<-{self.relation}-"
-
-
-class Triple(NamedTuple):
-    """One edge in words, as the graph stores it."""
-
-    subject: str
-    relation: str
-    object: str
-
-    def __str__(self) -> str:
-        return f"({self.subject}, {self.relation}, {self.object})"
-
-
-class KnowledgeGraph(Protocol):
-    """All that a method may ask of a graph; nodes are integers."""
-
-    def hops(self, node: int) -> list[Hop]:
-        """The relations at a node, both ways, ascending."""
-
-    def neighbours(self, node: int, hop: Hop) -> list[int]:
-        """The nodes at the other end, ascending, each once."""
-
-    def name(self, node: int) -> str:
-        """Name of a node, safe to print in a prompt."""
-
-    def category(self, node: int) -> str:
-        """Category of a node."""
-
-    def text(self, node: int) -> str:
-        """Name and description of a node."""
-
-    def schema(self) -> list[tuple[str, str, str]]:
-        """The kinds of edges: (subject's category, relation, object's category), ascending."""
-
-
-class GraphView:
-    """A `vckg.Graph` as the methods see it: every relation, parallel edges of several sources as one."""
-
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
-
-    def hops(self, node: int) -> list[Hop]:
-        """The relations at a node, both ways, ascending."""
-        return sorted(
-            [Hop(relation, "out") for relation in self._relations(self._graph.out_edges(node))]
-            + [Hop(relation, "in") for relation in self._relations(self._graph.in_edges(node))]
-        )
-
-    def _relations(self, rows: npt.NDArray[np.int32]) -> list[str]:
-        return [self._graph.relations[code] for code in np.unique(self._graph.relation[rows]).tolist()]
-
-    def neighbours(self, node: int, hop: Hop) -> list[int]:
-        """The nodes at the other end, ascending, each once."""
-        graph = self._graph
-        if hop.way == "out":
-            ends = graph.object[graph.out_edges(node, hop.relation)]
-        else:
-            ends = graph.subject[graph.in_edges(node, hop.relation)]
-        found: list[int] = np.unique(ends).tolist()
-        return found
-
-    def name(self, node: int) -> str:
-        """Name of a node, safe to print in a prompt."""
-        return plain(self._graph.names[node] or self._graph.ids[node])
-
-    def category(self, node: int) -> str:
-        """Category of a node."""
-        return str(self._graph.categories[self._graph.category[node]])
-
-    def text(self, node: int) -> str:
-        """Name and description of a node."""
-        about = self._graph.node(node).description
-        line = f"{self.name(node)} is a {self.category(node)}."
-        return f"{line} {_sentences(about)}" if about else line
-
-    def schema(self) -> list[tuple[str, str, str]]:
-        """The kinds of edges: (subject's category, relation, object's category), ascending."""
-        graph = self._graph
-        kinds = np.stack(
-            [graph.category[graph.subject], graph.relation, graph.category[graph.object]], axis=1
-        )
-        names = graph.categories
-        return sorted(
-            (names[subject], graph.relations[relation], names[target])
-            for subject, relation, target in np.unique(kinds, axis=0).tolist()
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,52 +205,6 @@ def attempt(method: Method, question: Question, kg: KnowledgeGraph, model: Model
         return talk.outcome(None, stopped="failed", note=str(failure))
 
 
-def triple(kg: KnowledgeGraph, node: int, hop: Hop, other: int) -> Triple:
-    """The edge that a hop from `node` to `other` crosses."""
-    subject, target = (node, other) if hop.way == "out" else (other, node)
-    return Triple(kg.name(subject), hop.relation, kg.name(target))
-
-
-def within_budget(lines: Sequence[str], budget_tokens: int) -> list[str]:
-    """The first lines that fit a budget of (estimated) tokens."""
-    kept: list[str] = []
-    for line in lines:
-        budget_tokens -= estimate_tokens(line + "\n")
-        if budget_tokens < 0:
-            break
-        kept.append(line)
-    return kept
-
-
-_WORD = re.compile(r"[a-z0-9]+(?:[-+][a-z0-9+]+)*", re.IGNORECASE)
-
-
-def bm25(query: str, texts: Sequence[str], *, k1: float = 1.5, b: float = 0.75) -> list[float]:
-    """Score texts against a query by Okapi BM25 (Robertson & Zaragoza 2009), one float per text.
-
-    It stands for the dense rankers of the papers, which need weights that cannot be taken for granted
-    offline.
-    """
-    documents = [Counter(word.lower() for word in _WORD.findall(text)) for text in texts]
-    lengths = [sum(words.values()) for words in documents]
-    mean = sum(lengths) / max(len(lengths), 1) or 1.0
-    scores = [0.0] * len(texts)
-    for word in sorted({word.lower() for word in _WORD.findall(query)}):
-        containing = sum(word in words for words in documents)
-        if not containing:
-            continue
-        idf = math.log(1 + (len(texts) - containing + 0.5) / (containing + 0.5))
-        for at, words in enumerate(documents):
-            times = words[word]
-            scores[at] += idf * times * (k1 + 1) / (times + k1 * (1 - b + b * lengths[at] / mean))
-    return scores
-
-
-def best_first(scores: Sequence[float]) -> list[int]:
-    """Positions by descending score, ties by position."""
-    return sorted(range(len(scores)), key=lambda at: (-scores[at], at))
-
-
 def _numbered(entry: object) -> tuple[int | None, float]:
     """Read ``{"number": 3, "score": 0.2}``, ``3`` or ``"3"``."""
     value: Mapping[str, object] = entry if isinstance(entry, Mapping) else {"number": entry}
@@ -376,28 +218,3 @@ def _numbered(entry: object) -> tuple[int | None, float]:
 
 def _as_text(reply: Mapping[str, Any]) -> str:
     return json.dumps(dict(reply))
-
-
-def _sentences(text: str) -> str:
-    """A description as lines of at most a name's length, so that `plain` does not cut it."""
-    return " ".join(plain(part) for part in re.split(r"(?<=[.;])\s+", text))
-
-
-__all__ = [
-    "BOOLEAN",
-    "STRING",
-    "Dialogue",
-    "GraphView",
-    "Hop",
-    "KnowledgeGraph",
-    "Method",
-    "Outcome",
-    "Question",
-    "Triple",
-    "attempt",
-    "best_first",
-    "bm25",
-    "list_of",
-    "triple",
-    "within_budget",
-]

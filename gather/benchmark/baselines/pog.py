@@ -10,18 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gather.benchmark.baselines.interface import (
-    BOOLEAN,
-    STRING,
-    Dialogue,
-    Hop,
-    KnowledgeGraph,
-    Outcome,
-    best_first,
-    bm25,
-    list_of,
-    triple,
-)
+from gather.benchmark.baselines.graph_view import Hop, KnowledgeGraph, triple
+from gather.benchmark.baselines.interface import BOOLEAN, STRING, Dialogue, Outcome, list_of
+from gather.benchmark.baselines.ranking import best_first, bm25
 from gather.llm.evidence_text import plain
 
 _TEXTS = list_of(STRING, most=5)

@@ -11,14 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gather.benchmark.baselines.interface import (
-    Dialogue,
-    Hop,
-    KnowledgeGraph,
-    Outcome,
-    list_of,
-    within_budget,
-)
+from gather.benchmark.baselines.graph_view import Hop, KnowledgeGraph
+from gather.benchmark.baselines.interface import Dialogue, Outcome, list_of
+from gather.benchmark.baselines.ranking import within_budget
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gather.benchmark.baselines.interface import Dialogue, Hop, KnowledgeGraph, Outcome, triple
+from gather.benchmark.baselines.graph_view import Hop, KnowledgeGraph, triple
+from gather.benchmark.baselines.interface import Dialogue, Outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gather.benchmark.baselines.interface import (
-    Dialogue,
-    Hop,
-    KnowledgeGraph,
-    Outcome,
-    best_first,
-    bm25,
-    triple,
-)
+from gather.benchmark.baselines.graph_view import Hop, KnowledgeGraph, triple
+from gather.benchmark.baselines.interface import Dialogue, Outcome
+from gather.benchmark.baselines.ranking import best_first, bm25
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ and the last hidden states that `serve.spec_decode.training.batch_training` trai
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from serve.model import torch_layers as torch_ops
+from serve.atomic import replacing
+from serve.model import torch_layers
 from serve.model.decoder import Layer, Model
 from serve.spec_decode.training.corpus import WARMTH
 
@@ -50,7 +50,7 @@ class _Step:
     def add_norm(self, x: Tensor, delta: Tensor | None, weight: Tensor) -> Tensor:
         if delta is not None:
             x += delta
-        return torch_ops.rms_norm(x, weight, self.model.dims.eps)
+        return torch_layers.rms_norm(x, weight, self.model.dims.eps)
 
 
 class _Whole(_Step):
@@ -94,7 +94,8 @@ class _Next(_Step):
         scores = grouped @ keys.transpose(2, 3)
         wide = torch.promote_types(scores.dtype, torch.float32)
         chance = (scores.to(wide) + self.bias[:, None, None]).softmax(-1)
-        return (chance.to(values.dtype) @ values).reshape(len(q), -1)
+        out: Tensor = chance.to(values.dtype) @ values
+        return out.reshape(len(q), -1)
 
 
 @torch.inference_mode()
@@ -190,8 +191,8 @@ class BatchWriter:
     def _read(self, slots: list[int], prompts: list[tuple[int, int, list[int]]], widest: int) -> None:
         """One pass over prompts, and the first token of each answer."""
         padded = np.zeros((len(prompts), widest), np.int64)
-        for row, (_, _, tokens) in zip(padded, prompts, strict=True):
-            row[: len(tokens)] = tokens
+        for row, (_, _, prompt) in zip(padded, prompts, strict=True):
+            row[: len(prompt)] = prompt
         device = self.model.device
         at, tokens = torch.tensor(slots, device=device), torch.from_numpy(padded).to(device)
         lengths = torch.tensor([len(p[2]) for p in prompts], device=device)
@@ -231,7 +232,7 @@ class BatchWriter:
             owner = self.owner[slot]
             self.owner[slot] = None
             if owner is not None:
-                out.append(Text(*owner, row[: end + 1].astype(np.int32), begin))
+                out.append(Text(owner[0], owner[1], row[: end + 1].astype(np.int32), begin))
         return out
 
 
@@ -263,8 +264,7 @@ def write_texts(
 
 def save_texts(path: Path, texts: list[Text]) -> None:
     """Keep texts; their tokens alone, so about two bytes a token."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as out:
+    with replacing(path) as temporary, temporary.open("wb") as out:
         np.savez(
             out,
             number=np.asarray([t.number for t in texts], np.int32),
@@ -273,7 +273,6 @@ def save_texts(path: Path, texts: list[Text]) -> None:
             prompt_length=np.asarray([t.prompt_length for t in texts], np.int32),
             tokens=np.concatenate([t.tokens for t in texts]) if texts else np.zeros(0, np.int32),
         )
-    temporary.replace(path)
 
 
 def load_texts(path: Path) -> list[Text]:

@@ -1,7 +1,7 @@
 """Train a draft head on token texts alone, batch by batch: the target's states are computed in the same step.
 
 On a GPU one pass of the target costs less than keeping its states (10 kB a token) would, so a corpus is its tokens.
-The loss is `serve.spec_decode.training.train`'s: the same masks and teacher, over B texts of one padded length instead of one text.
+The loss is `serve.spec_decode.training.losses`': the same masks and teacher, over B texts of one padded length instead of one text.
 The learning rate falls linearly to zero over the steps or the time given, whichever ends first.
 """
 
@@ -21,7 +21,8 @@ from torch import Tensor
 from serve.model.decoder import Model
 from serve.spec_decode.dart_head import DraftHead, HeadConfig
 from serve.spec_decode.training.batch_decoding import Text, states
-from serve.spec_decode.training.train import Losses, Settings, Target, weighted_kl
+from serve.spec_decode.training.losses import Losses, Target, block_mask, weighted_kl
+from serve.spec_decode.training.train import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +78,9 @@ def attend(head: DraftHead, q: Tensor, k: Tensor, v: Tensor, visible: Tensor) ->
     return out.transpose(1, 2).reshape(q.shape[0] * q.shape[1], -1)
 
 
-def block_visible(real: int, anchors: Tensor, masks: int) -> Tensor:
-    """Who sees whom in each text: bool[B, R, R] for `real` rows and one block of `masks` rows per anchor."""
-    texts, count = anchors.shape
-    device = anchors.device
-    at = anchors.repeat_interleave(masks, 1)
-    block = torch.arange(count, device=device).repeat_interleave(masks)
-    order = torch.arange(masks, device=device).repeat(count)
-    total = real + count * masks
-    visible = torch.zeros(texts, total, total, dtype=torch.bool, device=device)
-    visible[:, :real, :real] = torch.ones(real, real, dtype=torch.bool, device=device).tril()
-    visible[:, real:, :real] = torch.arange(real, device=device) <= at[:, :, None]
-    visible[:, real:, real:] = (block[:, None] == block) & (order[:, None] >= order)
-    return visible
+def _by_text(rows: Tensor, texts: int) -> Tensor:
+    """Rows [B R, ...] as [B, R, ...]."""
+    return rows.reshape(texts, -1, *rows.shape[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +152,10 @@ class BatchTrainer:
         residual = torch.cat([g, head.mask[:h].to(g.dtype).expand(texts, count, h)], 1)
         z = torch.cat([z, head.mask.to(z.dtype).expand(texts, count, 2 * h)], 1)
         flat, where = z.flatten(0, 1), position.flatten()
-        keys, values = (x.unflatten(0, (texts, -1)) for x in head.keys_values(flat, where))
-        query = head.queries(flat, where).unflatten(0, (texts, -1))
-        attended = attend(head, query, keys, values, block_visible(real, anchors, masks))
-        hidden = head.finish(residual.flatten(0, 1), attended).unflatten(0, (texts, -1))
+        keys, values = (_by_text(x, texts) for x in head.keys_values(flat, where))
+        query = _by_text(head.queries(flat, where), texts)
+        attended = attend(head, query, keys, values, block_mask(real, anchors, masks))
+        hidden = _by_text(head.finish(residual.flatten(0, 1), attended), texts)
         first = torch.ones(real, dtype=torch.long, device=g.device)
         depth = torch.cat([first, ahead + 1]).expand(texts, -1)
         return self._kept(batch, hidden, depth, position + 1, real)
@@ -177,11 +168,11 @@ class BatchTrainer:
         device = g.device
         where = torch.arange(real, device=device).expand(texts, real)
         flat = z.flatten(0, 1)
-        keys, values = (x.unflatten(0, (texts, -1)) for x in head.keys_values(flat, where.flatten()))
-        query = head.queries(flat, where.flatten()).unflatten(0, (texts, -1))
+        keys, values = (_by_text(x, texts) for x in head.keys_values(flat, where.flatten()))
+        query = _by_text(head.queries(flat, where.flatten()), texts)
         causal = torch.ones(real, real, dtype=torch.bool, device=device).tril().expand(texts, -1, -1)
         attended = attend(head, query, keys, values, causal)
-        hidden = head.finish(g.flatten(0, 1), attended).unflatten(0, (texts, -1))
+        hidden = _by_text(head.finish(g.flatten(0, 1), attended), texts)
         outputs, depths, teachers = [hidden], [torch.ones_like(where)], [where + 1]
         state = hidden.gather(1, anchors[..., None].expand(-1, -1, hidden.shape[-1]))
         visible = torch.arange(real, device=device) <= anchors[:, :, None]
@@ -190,12 +181,12 @@ class BatchTrainer:
             fed = batch.tokens.gather(1, (anchors + t).clamp(max=batch.tokens.shape[1] - 1))
             z = head.real_rows(state, self.target.embedding[fed]).flatten(0, 1)
             place = (anchors + t - 1).flatten()
-            more = (x.unflatten(0, (texts, -1)) for x in head.keys_values(z, place))
+            more = (_by_text(x, texts) for x in head.keys_values(z, place))
             keys, values = (torch.cat([a, b], 1) for a, b in zip((keys, values), more, strict=True))
             visible = torch.cat([visible, own], 2)
-            query = head.queries(z, place).unflatten(0, (texts, -1))
+            query = _by_text(head.queries(z, place), texts)
             attended = attend(head, query, keys, values, visible)
-            state = head.finish(state.flatten(0, 1), attended).unflatten(0, (texts, -1))
+            state = _by_text(head.finish(state.flatten(0, 1), attended), texts)
             outputs.append(state)
             depths.append(torch.full_like(anchors, t))
             teachers.append(anchors + t)
@@ -212,12 +203,13 @@ class BatchTrainer:
         """Compare with the teacher; its distribution is computed once for each row that any depth asks for."""
         wanted = self.target.place[batch.tokens[rows.text, rows.teacher_row + 1]]
         flat = rows.text * final.shape[1] + rows.teacher_row
-        asked, place = flat.unique(return_inverse=True)
+        asked, place = flat.unique(return_inverse=True)  # type: ignore[no-untyped-call]
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             teacher = (final.flatten(0, 1)[asked].float() @ self.target.head.T).log_softmax(-1)
         known = wanted >= 0
         draft = self.head.logits(rows.hidden[known])
-        return weighted_kl(draft, teacher[place[known]], wanted[known], rows.depth[known], self.settings)
+        s = self.settings
+        return weighted_kl(draft, teacher[place[known]], wanted[known], rows.depth[known], s.depth, s.gamma)
 
     def step(self, texts: Sequence[Text], left: float) -> None:
         """One optimizer step; `left` is the share of the run that is left."""
@@ -281,6 +273,7 @@ class BatchTrainer:
             "steps": self.steps,
             "loss": round(float((weights * kl / count).sum()), 4),
             "accuracy": [round(x, 4) for x in (hits / count).tolist()],
+            "validation_answers": min(len(heldout), most),
         }
 
 

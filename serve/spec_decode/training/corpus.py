@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from serve.atomic import replacing
 from serve.errors import InputError
 from serve.kv_cache.attention_metadata import LAST_LOGITS, NO_LOGITS, Segment, plan_attention, slots_of
 from serve.model.decoder import Model
@@ -65,7 +65,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Answer:
-    """One prompt with an answer; states float16[T - 1, 4H] (taps, final) of all but the last token."""
+    """One prompt with an answer; states float16[T - 1, 4H] (taps, final), on the CPU, of all but the last token."""
 
     prompt: CorpusPrompt
     draw: int
@@ -107,7 +107,7 @@ class Writer:
             np.asarray(tokens, np.int64), plan, self.cache, want_taps=True, want_final=True
         )
         assert states is not None
-        return logits, states.half()
+        return logits, states.half().cpu()
 
     def step(self, prompts: Iterator[CorpusPrompt]) -> list[Answer]:
         """One token for every answer, with the rows of as many new prompts as fit; the answers that ended."""
@@ -160,7 +160,7 @@ class Writer:
         drawn = [i for i, slot in enumerate(slots) if slot.draw]
         if drawn:
             warm = (logits[[order[i] for i in drawn]] / WARMTH).softmax(-1).cumsum_(-1)
-            coin = torch.rand(len(drawn), 1, generator=self.generator) * warm[:, -1:]
+            coin = torch.rand(len(drawn), 1, generator=self.generator).to(warm.device) * warm[:, -1:]
             best[drawn] = torch.searchsorted(warm, coin)[:, 0].clamp(max=warm.shape[1] - 1)
         return list(map(int, best.tolist()))
 
@@ -194,8 +194,7 @@ def save_shard(path: Path, shard: list[Answer]) -> None:
     # The last token of an answer was never fed, so it has no state; a row of zeros keeps one offset table.
     states = torch.cat([torch.cat([a.states, a.states.new_zeros(1, a.states.shape[1])]) for a in shard])
     hidden = states.shape[1] // 4
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as out:
+    with replacing(path) as temporary, temporary.open("wb") as out:
         np.savez(
             out,
             tokens=np.concatenate(whole),
@@ -207,7 +206,6 @@ def save_shard(path: Path, shard: list[Answer]) -> None:
             taps=states[:, : 3 * hidden].contiguous().numpy(),
             final=states[:, 3 * hidden :].contiguous().numpy(),
         )
-    temporary.replace(path)
 
 
 def read_prompts(path: Path, tokenizer: Any, done: set[int], longest: int) -> Iterator[CorpusPrompt]:
@@ -324,8 +322,7 @@ def write_answers(
     largest = max(int(t.max()) for t in answers.values())
     largest = max(largest, *(int(t.max()) for _, t in prompts.values()))
     small = np.uint16 if largest < 2**16 else np.uint32
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as out:
+    with replacing(path) as temporary, temporary.open("wb") as out:
         np.savez_compressed(
             out,
             number=np.asarray(order, np.int32),
@@ -337,7 +334,6 @@ def write_answers(
             answer_length=np.asarray([len(answers[k]) for k in keys], np.int32),
             answers=np.concatenate([answers[k] for k in keys]).astype(small),
         )
-    temporary.replace(path)
 
 
 def read_answers(path: Path) -> Iterator[tuple[CorpusPrompt, int, list[int]]]:

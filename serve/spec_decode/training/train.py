@@ -1,13 +1,4 @@
-"""Train a draft head on the target's own answers: position-decayed KL over prefix-isolated mask blocks.
-
-For many prefixes n of one answer a block of d - 1 mask rows is attached and all run in one pass. Block n
-sees the real rows up to n and its own earlier rows; blocks never see each other or later real rows, and real
-rows never see a block, so each block computes what drafting will compute at that prefix. The loss is
-
-    sum_{t=1..d} gamma^(t-1) mean_n KL( P_target(. | x_{<=n+t}) || Q_t(. | prefix n) )
-
-with the teacher on the true history, both over the reduced vocabulary. Positions whose true token is outside
-that vocabulary are masked. Every row of the answer gives the t = 1 term, a sample of them the others.
+"""Train a draft head on the target's own answers, with the loss of `serve.spec_decode.training.losses`.
 
 The run writes its state (weights, moments, curve) every few minutes and resumes from it; a later run may
 bring more shards. The learning rate falls linearly to zero over the time given to one run.
@@ -16,10 +7,9 @@ bring more shards. The learning rate falls linearly to zero over the time given 
 from __future__ import annotations
 
 import json
-import os
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,12 +17,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from serve.atomic import replacing, write_text
 from serve.errors import InputError
 from serve.spec_decode.dart_head import DraftHead, HeadConfig
+from serve.spec_decode.eagle_head import rollout_losses
 from serve.spec_decode.training.corpus import shard_paths
+from serve.spec_decode.training.losses import Answered, Losses, Target, answer_losses, pick_anchors
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +40,6 @@ class Settings:
     batch: int = 4  # answers per optimizer step
     seed: int = 0
     heldout_every: int = 25  # prompts whose number divides by it are for validation
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """One prompt with its answer: tokens int64[T]; taps [T, 3H] and final [T, H] float16, the last row unused."""
-
-    tokens: Tensor
-    prompt_length: int
-    taps: Tensor
-    final: Tensor
-    number: int
-    draw: int = 0  # 0 is the greedy answer
-
-    @property
-    def usable(self) -> bool:
-        """Whether there is anything to predict."""
-        return len(self.tokens) - self.prompt_length >= 3
 
 
 @dataclass(slots=True)
@@ -128,124 +103,6 @@ def most_frequent(counts: npt.NDArray[np.int64], size: int, always: set[int]) ->
     return torch.from_numpy(ids), float(counts[ids].sum() / counts.sum())
 
 
-def block_mask(real: int, anchors: Sequence[int], masks: int) -> Tensor:
-    """Who sees whom: bool[R, R] for `real` rows followed by one block of `masks` rows per anchor row."""
-    at = torch.as_tensor(anchors, dtype=torch.long).repeat_interleave(masks)
-    block = torch.arange(len(anchors)).repeat_interleave(masks)
-    order = torch.arange(masks).repeat(len(anchors))
-    total = real + len(at)
-    visible = torch.zeros(total, total, dtype=torch.bool)
-    visible[:real, :real] = torch.ones(real, real, dtype=torch.bool).tril()
-    visible[real:, :real] = torch.arange(real) <= at[:, None]
-    visible[real:, real:] = (block[:, None] == block) & (order[:, None] >= order)
-    return visible
-
-
-@dataclass(frozen=True)
-class Target:
-    """The parts of the target model that training reads and never changes."""
-
-    embedding: Tensor  # [V, H]
-    head: Tensor  # [V_draft, H]: the output rows of the reduced vocabulary
-    place: Tensor  # int64[V]: index in the reduced vocabulary, -1 outside
-
-    @classmethod
-    def of(cls, tensors: dict[str, Tensor], draft_ids: Tensor) -> Target:
-        """Pick them from a state dict."""
-        embedding = tensors["model.embed_tokens.weight"].float()
-        place = torch.full((len(embedding),), -1)
-        place[draft_ids] = torch.arange(len(draft_ids))
-        return cls(embedding, tensors.get("lm_head.weight", embedding)[draft_ids].float(), place)
-
-    def to(self, device: torch.device) -> Target:
-        """The same on a device."""
-        return Target(self.embedding.to(device), self.head.to(device), self.place.to(device))
-
-
-@dataclass(frozen=True, slots=True)
-class Losses:
-    """What one answer gives: the loss to descend, and per position t summed KL, hits and counts, float64[d] each."""
-
-    total: Tensor
-    kl: Tensor
-    hits: Tensor
-    count: Tensor
-
-
-def answer_losses(
-    head: DraftHead, target: Target, answer: Answered, anchors: Sequence[int], gamma: float
-) -> Losses:
-    """Run one answer with a mask block at every anchor row.
-
-    Row j is token x_j with the embedding of x_{j+1}; at depth t it predicts x_{j+t+1}, whose teacher is the
-    target's hidden state at x_{j+t}.
-    """
-    tokens, last = answer.tokens, len(answer.tokens) - 2  # the last row with a hidden state
-    real, masks = last, head.config.depth - 1
-    g = head.fc(answer.taps[:real].float())
-    z = head.real_rows(g, target.embedding[tokens[1 : real + 1]])
-    at = torch.as_tensor(anchors, dtype=torch.long)
-    ahead = torch.arange(1, masks + 1).repeat(len(at))
-    positions = torch.cat([torch.arange(real), at.repeat_interleave(masks) + ahead])
-    h = head.config.hidden
-    residual = torch.cat([g, head.mask[:h].expand(len(ahead), h).to(g.dtype)])
-    z = torch.cat([z, head.mask.expand(len(ahead), 2 * h).to(z.dtype)])
-    keys, values = head.keys_values(z, positions)
-    # The prompt's rows are only seen; the rows from which something is predicted look.
-    first = answer.prompt_length - 1
-    looking, positions = z[first:], positions[first:]
-    visible = block_mask(real, anchors, masks)[first:]
-    attended = head.attend(head.queries(looking, positions), keys, values, visible)
-    rows = head.finish(residual[first:], attended)
-    depth = torch.cat([torch.ones(real - first, dtype=torch.long), ahead + 1])
-    teacher_row = positions + 1
-    inside = teacher_row <= last
-    rows, depth, teacher_row = rows[inside], depth[inside], teacher_row[inside]
-    return decayed_kl(head, target, answer, rows, depth, teacher_row, gamma)
-
-
-def decayed_kl(
-    head: DraftHead,
-    target: Target,
-    answer: Answered,
-    rows: Tensor,
-    depth: Tensor,
-    teacher_row: Tensor,
-    gamma: float,
-) -> Losses:
-    """Position-decayed KL of draft rows [R, H] at depths [R] against the target's states at `teacher_row` [R]."""
-    wanted = target.place[answer.tokens[teacher_row + 1]]
-    known = wanted >= 0
-    rows, depth, teacher_row, wanted = rows[known], depth[known], teacher_row[known], wanted[known]
-    low = int(teacher_row.min()) if len(teacher_row) else 0
-    with torch.no_grad():
-        teacher = (answer.final[low:].float() @ target.head.T).log_softmax(-1)[teacher_row - low]
-    settings = Settings(depth=head.config.depth, gamma=gamma)
-    return weighted_kl(head.logits(rows), teacher, wanted, depth, settings)
-
-
-def weighted_kl(draft: Tensor, teacher: Tensor, wanted: Tensor, depth: Tensor, settings: Settings) -> Losses:
-    """Position-decayed KL of draft logits [R, V_draft] against the teacher's log-probabilities [R, V_draft].
-
-    `wanted` int64[R] are the true tokens' places in the reduced vocabulary, `depth` int64[R] from 1 on.
-    """
-    d, device = settings.depth, draft.device
-    draft = draft.float().log_softmax(-1)
-    kl = F.kl_div(draft, teacher, reduction="none", log_target=True).sum(-1)
-    count = torch.bincount(depth - 1, minlength=d).double()
-    summed = torch.zeros(d, device=device).index_add(0, depth - 1, kl)
-    weights = settings.gamma ** torch.arange(d, device=device)
-    total = (weights * summed / count.clamp(min=1)).sum()
-    hits = torch.bincount(depth - 1, weights=(draft.argmax(-1) == wanted).double(), minlength=d)
-    return Losses(total, summed.detach().double(), hits, count)
-
-
-def pick_anchors(answer: Answered, count: int, rng: random.Random) -> list[int]:
-    """Choose the answer rows at which blocks start, ascending."""
-    rows = range(answer.prompt_length - 1, len(answer.tokens) - 2)
-    return sorted(rng.sample(rows, min(count, len(rows))))
-
-
 class Trainer:
     """A head, its optimizer, and a folder that holds their state; a run without state starts from `begin`, if given."""
 
@@ -260,11 +117,14 @@ class Trainer:
         *,
         autoregressive: bool = False,
         begin: DraftHead | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
+        self.device = torch.device(device)
         self.folder, self.corpus, self.settings = folder, corpus, settings
         self.autoregressive = autoregressive
         # A CPU without these instructions emulates bfloat16 at a fraction of float32's speed.
-        self.bfloat16 = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+        on_cpu = self.device.type == "cpu"
+        self.bfloat16 = not on_cpu or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
         torch.manual_seed(settings.seed)
         self.progress = Progress()
         weights = folder / "weights.safetensors"
@@ -280,16 +140,17 @@ class Trainer:
             ids, self.coverage = reduced_vocabulary(corpus, config.vocab_size, size, stop)
         shape = HeadConfig.of(config, len(ids), settings.depth, autoregressive=autoregressive)
         self.head = DraftHead(shape, ids)
-        self.target = Target.of(tensors, ids)
+        if begin is not None:
+            self.head.load_state_dict(begin.state_dict())
+        elif not weights.exists():
+            self.head.warm_start(tensors)
+        self.head.to(self.device)
+        self.target = Target.of(tensors, ids).to(self.device)
         self.optimizer = torch.optim.AdamW(
             self.head.parameters(), lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.01
         )
         if weights.exists():
             self._restore(weights)
-        elif begin is not None:
-            self.head.load_state_dict(begin.state_dict())
-        else:
-            self.head.warm_start(tensors)
 
     @staticmethod
     def _tensors(path: Path) -> dict[str, Tensor]:
@@ -309,8 +170,8 @@ class Trainer:
                 continue
             self.optimizer.state[parameter] = {
                 "step": torch.tensor(float(self.progress.steps)),
-                "exp_avg": moments[f"{name}.first"],
-                "exp_avg_sq": moments[f"{name}.second"],
+                "exp_avg": moments[f"{name}.first"].to(self.device),
+                "exp_avg_sq": moments[f"{name}.second"].to(self.device),
             }
 
     def save(self) -> None:
@@ -322,24 +183,17 @@ class Trainer:
         for name, parameter in self.head.named_parameters():
             if state := self.optimizer.state.get(parameter):
                 moments[f"{name}.first"], moments[f"{name}.second"] = state["exp_avg"], state["exp_avg_sq"]
-        suffix = f".{os.getpid()}.tmp"
         for name, tensors in (("weights", self.head.state_dict()), ("moments", moments)):
-            temporary = self.folder / (name + suffix)
-            save_file({n: t.contiguous() for n, t in tensors.items()}, temporary)
-            temporary.replace(self.folder / f"{name}.safetensors")
+            with replacing(self.folder / f"{name}.safetensors") as temporary:
+                save_file({n: t.contiguous() for n, t in tensors.items()}, temporary)
         state = asdict(self.progress) | {"coverage": self.coverage, "settings": asdict(self.settings)}
-        temporary = self.folder / ("progress" + suffix)
-        temporary.write_text(json.dumps(state, indent=1), encoding="utf-8")
-        temporary.replace(self.folder / "progress.json")
+        write_text(self.folder / "progress.json", json.dumps(state, indent=1))
 
     def losses(self, answer: Answered, anchors: list[int]) -> Losses:
-        """Run one answer in the way of this head's kind; linear layers in bfloat16 where the CPU has it."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-            if self.autoregressive:
-                from serve.spec_decode.eagle_head import rollout_losses
-
-                return rollout_losses(self.head, self.target, answer, anchors, self.settings.gamma)
-            return answer_losses(self.head, self.target, answer, anchors, self.settings.gamma)
+        """Run one answer in the way of this head's kind; linear layers in bfloat16 where the device has it."""
+        run = rollout_losses if self.autoregressive else answer_losses
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            return run(self.head, self.target, answer.to(self.device), anchors, self.settings.gamma)
 
     def answers(self) -> Iterator[tuple[str, list[Answered]]]:
         """Go through the shards of the epoch that are not done, shuffled, then through the next epoch, for ever."""
@@ -413,7 +267,7 @@ class Trainer:
             for answer in read_shard(path, heldout=True, every=self.settings.heldout_every):
                 if seen < most:
                     losses = self.losses(answer, pick_anchors(answer, 16, rng))
-                    sums += torch.stack([losses.kl, losses.hits, losses.count])
+                    sums += torch.stack([losses.kl, losses.hits, losses.count]).cpu()
                     seen += 1
         kl, hits, count = sums
         count = count.clamp(min=1)

@@ -12,8 +12,8 @@ from arena.contestants.baselines import BASELINES, Markers, Peers, reply
 from arena.contestants.resolve import resolve
 from arena.datasets import make_cells, scarena
 from arena.datasets.virtual_cell import Interaction, VirtualCell, view_all
-from arena.tasks import read_reply
-from arena.types import TASKS, Sample
+from arena.tasks import TASKS, read_reply
+from arena.types import Sample
 from vckg.base.errors import InputError
 from vckg.graph.graph import Graph
 
@@ -24,7 +24,7 @@ def test_what_a_model_argument_means() -> None:
     assert resolve("gather").model == "arena/gather"
     assert resolve("gene-prior").tasks == ("perturbation",)
     assert resolve("openai/gpt-4o-mini").model == "openai/gpt-4o-mini"
-    assert resolve("my/model", base_url="http://127.0.0.1:1/v1").model == "openai-api/local/my/model"
+    assert resolve("my/model", base_url="http://127.0.0.1:1/v1").model == "endpoint/my/model"
     with_evidence = resolve("gather+openai/gpt-4o-mini")
     assert (with_evidence.model, with_evidence.evidence) == ("openai/gpt-4o-mini", True)
     assert resolve("hf/vandijklab/C2S-Pythia-410m-cell-type-prediction").kind == "model"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from arena.datasets import make_cells, make_samples, scarena
+from arena.datasets import make_cells, scarena
 from arena.datasets.fresh import markers_of_types, signed_targets
 from arena.datasets.lineages import CellTerms
 from arena.datasets.real import CELL_FILES, labelled_cells, read_labels
@@ -16,11 +16,11 @@ from arena.datasets.virtual_cell import (
     Question,
     VirtualCell,
     read_cells,
-    view_all,
-    views,
     write_cells,
 )
-from arena.types import TASKS, Sample, samples_sha256
+from arena.tasks import TASKS
+from arena.tasks.samples import make_samples, view_all, views
+from arena.types import Sample, samples_sha256
 from vckg.base.errors import InputError, SourceError
 from vckg.base.resources import resource
 from vckg.graph.graph import Graph

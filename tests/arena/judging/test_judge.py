@@ -17,10 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arena.judging.evidence import Evidence, evidence
-from arena.judging.llm_judge import answer_text, judge, knowledge_scores
+from arena.judging.graph_judge import knowledge_scores
+from arena.judging.llm_judge import answer_text, judge
 from arena.judging.rubric import MOST_CITATIONS, RUBRICS, TOP, total, verdict_schema
 from arena.judging.verdict import UnusableReplyError, parse_compat, parse_verdict
-from arena.types import TASKS, Answer, JudgeCallError, Reply, Sample, Score
+from arena.tasks import TASKS
+from arena.types import Answer, JudgeCallError, Reply, Sample, Score
 from vckg.graph.graph import Graph
 
 SAMPLE = Sample(
@@ -408,7 +410,7 @@ def evidence_last(prompt: str, turn: int) -> str:
 
 
 def test_four_ratings_of_an_answer_are_computed_for_little_more_than_one(blood: Graph) -> None:
-    """A paper of 500 words, as an abstract and a passage are; before, 3.6 of 4 prompts were computed."""
+    """A paper of 500 words, as an abstract and a passage are."""
     toy = Toy(lambda p: verdict(p, 3, "qa"))
     for number in range(6):
         paper = " ".join(f"w{number}x{i}" for i in range(500))

@@ -15,7 +15,7 @@ import pytest
 from arena.judging.llm_judge import judge
 from arena.judging.meta_eval import ORDER, Check, OrderResult, Rung, RungResult, check, ladder
 from arena.judging.rubric import RUBRICS
-from arena.leaderboard.statistics import agreement
+from arena.leaderboard.agreement import agreement
 from arena.scoring.grounding import names_of
 from arena.scoring.metrics import HEADLINE, score
 from arena.types import Answer, Reply, Sample

@@ -14,14 +14,21 @@ from arena.judging.llm_judge import (
     answer_text,
     delimited,
     judge,
-    question_text,
-    reference_text,
 )
 from arena.judging.rubric import LONGEST_RATIONALE, LONGEST_REASON, RUBRICS, TOP, total, verdict_schema
-from arena.types import TASKS, Answer, JudgeCallError, Reply, Sample, Score, TaskName, Usage
+from arena.tasks import TASK_TABLE, TASKS
+from arena.types import Answer, JudgeCallError, Reply, Sample, Score, TaskName, Usage
 from vckg.graph.graph import Graph
 
 CELL = {"cell_type": "T cell", "cl_id": "CL:0000084"}
+
+
+def question_text(sample: Sample) -> str:
+    return TASK_TABLE[sample.task].question(sample)
+
+
+def reference_text(sample: Sample) -> str:
+    return TASK_TABLE[sample.task].reference(sample)
 
 
 def sample_of(task: TaskName, gold: Mapping[str, Any], fields: Mapping[str, Any], name: str = "s") -> Sample:
@@ -196,11 +203,13 @@ def test_what_a_judge_is_asked_and_told_of_each_task() -> None:
     hundred = " ".join(f"G{i}" for i in range(100))
     known = sample_of("annotation", CELL, fields)
     assert question_text(known) == f"Name the type of a cell (human blood) from its highest genes: {hundred}"
-    unknown = sample_of("captioning", {**CELL, "caption": "It kills."}, {"genes": ["G1"]})
+    unknown = sample_of(
+        "captioning", {**CELL, "caption": "It kills."}, {"genes": ["G1"], "tissue": "", "species": ""}
+    )
     assert question_text(unknown) == "Describe a cell (origin unknown) from its highest genes: G1"
     assert reference_text(known) == "T cell (CL:0000084)"
     assert reference_text(unknown) == "T cell (CL:0000084): It kills."
-    length = {"length": 5, "cell_type": "T cell"}
+    length = {"length": 5, "cell_type": "T cell", "tissue": "", "species": ""}
     gold = {**CELL, "markers": [f"M{i}" for i in range(70)], "sentences": [[f"G{i}" for i in range(220)]]}
     assert question_text(sample_of("generation", gold, {**length, "tissue": "lung"})) == (
         "List 5 genes by descending expression of a T cell (lung)."

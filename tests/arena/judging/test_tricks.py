@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
-from arena.datasets import make_cells, make_samples
+from arena.datasets import make_cells
 from arena.judging.meta_eval import check
 from arena.judging.tricks import TRICKS, tricks
 from arena.scoring import metrics, wording
 from arena.scoring.grounding import names_of
-from arena.types import TASKS, Sample
+from arena.tasks import TASKS
+from arena.tasks.samples import make_samples
+from arena.types import Sample
 from vckg.graph.graph import Graph
 
 CELL: dict[str, Any] = {"genes": ["CD3D", "CD3E", "TRAC", "MALAT1"], "tissue": "blood", "species": "human"}

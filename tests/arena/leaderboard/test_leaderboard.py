@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from arena.leaderboard import schema as board
+from arena.leaderboard import schema
 from arena.leaderboard.build import build
 from arena.report.view import GroupView
 from arena.types import Run
@@ -18,11 +18,11 @@ FIELD = {"gold": 1.0, "strong": 0.9, "weak": 0.5, "weak twin": 0.5, "majority": 
 
 
 @pytest.fixture(scope="module")
-def group(make_runs: MakeRuns) -> board.Group:
+def group(make_runs: MakeRuns) -> schema.Group:
     return build(make_runs(FIELD, n=120), resamples=400).groups[0]
 
 
-def test_scores_are_raw_and_the_best_trivial_baseline_is_a_line(group: board.Group) -> None:
+def test_scores_are_raw_and_the_best_trivial_baseline_is_a_line(group: schema.Group) -> None:
     rows = {row.name: row for row in group.rows}
     assert group.rows[0].name == "gold"
     assert rows["gold"].rank is None
@@ -44,7 +44,7 @@ def test_no_score_of_the_page_leaves_0_to_1_where_the_floor_nears_1(make_runs: M
     assert group.rows[0].name == "majority"
 
 
-def test_the_overall_win_rate_is_the_mean_share_of_others_beaten(group: board.Group) -> None:
+def test_the_overall_win_rate_is_the_mean_share_of_others_beaten(group: schema.Group) -> None:
     rows = {row.name: row for row in group.rows if row.name != "gold"}
     for name, row in rows.items():
         shares = []
@@ -71,7 +71,7 @@ def test_below_ten_clusters_there_is_no_interval(make_runs: MakeRuns) -> None:
     assert {task.effective_clusters for task in group.tasks} == {9.0}
     for row in group.rows:
         assert row.overall.low is row.overall.high is None
-        assert row.rank == board.Rank(best=1, worst=3)
+        assert row.rank == schema.Rank(best=1, worst=3)
         assert all(cell.score.low is None for cell in row.tasks.values())
     assert all(pair.low is None and pair.p is not None for task in group.tasks for pair in task.pairs)
 
@@ -101,14 +101,14 @@ def test_programs_have_no_token_cost(make_runs: MakeRuns) -> None:
     assert tokens == {"gather": None, "gather+m": 10_000.0, "m": 10_000.0, "random": None}
 
 
-def test_ranks_are_intervals_and_twins_are_tied(group: board.Group) -> None:
+def test_ranks_are_intervals_and_twins_are_tied(group: schema.Group) -> None:
     rows = {row.name: row for row in group.rows}
-    assert rows["strong"].rank == board.Rank(best=1, worst=1)
-    assert rows["weak"].rank == rows["weak twin"].rank == board.Rank(best=2, worst=3)
+    assert rows["strong"].rank == schema.Rank(best=1, worst=1)
+    assert rows["weak"].rank == rows["weak twin"].rank == schema.Rank(best=2, worst=3)
     assert [row.tied_with_above for row in group.rows if row.name in ("weak", "weak twin")] == [False, True]
 
 
-def test_pairs_carry_their_test_and_win_rate(group: board.Group) -> None:
+def test_pairs_carry_their_test_and_win_rate(group: schema.Group) -> None:
     pair = next(p for p in group.tasks[0].pairs if (p.first, p.second) == ("random", "strong"))
     assert pair.difference < 0
     assert pair.low < pair.difference < pair.high < 0
@@ -120,7 +120,7 @@ def test_pairs_carry_their_test_and_win_rate(group: board.Group) -> None:
     ) - {"gold"}
 
 
-def test_judge_columns_stand_beside_and_count_what_is_unscored(group: board.Group) -> None:
+def test_judge_columns_stand_beside_and_count_what_is_unscored(group: schema.Group) -> None:
     cell = next(row for row in group.rows if row.name == "strong").tasks["annotation"]
     judged = cell.judges["knowledge"]
     assert judged.unscored == 120 - judged.total.n > 0
@@ -132,7 +132,7 @@ def test_judge_columns_stand_beside_and_count_what_is_unscored(group: board.Grou
     assert agreement.spearman == pytest.approx(1)
 
 
-def test_breakdowns_cover_every_sample_once(group: board.Group) -> None:
+def test_breakdowns_cover_every_sample_once(group: schema.Group) -> None:
     strata = group.tasks[0].strata
     assert [s.level for s in strata] == ["tissue 0", "tissue 1", "tissue 2"]
     assert sum(s.n for s in strata) == 120
@@ -144,7 +144,7 @@ def test_the_same_runs_in_any_order_give_the_same_bytes(make_runs: MakeRuns) -> 
     assert build(runs[::-1], resamples=100).to_json() == first
     assert build(runs, resamples=100, seed=1).to_json() != first
     assert "NaN" not in first
-    assert board.Leaderboard.model_validate_json(first).to_json() == first
+    assert schema.Leaderboard.model_validate_json(first).to_json() == first
     assert json.loads(first)["format"] == "vckg-arena-leaderboard"
 
 
@@ -226,7 +226,7 @@ def test_the_frontier_holds_the_cheaper_and_the_better(make_runs: MakeRuns) -> N
     assert frontier == {"cheap", "best"}
 
 
-def test_what_is_counted_is_whole(group: board.Group) -> None:
+def test_what_is_counted_is_whole(group: schema.Group) -> None:
     for row in group.rows:
         for cell in row.tasks.values():
             counted = (

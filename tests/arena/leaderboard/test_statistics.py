@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
 from arena.leaderboard import statistics as s
+from arena.leaderboard.agreement import agreement, quadratic_kappa
 
 NAN = float("nan")
 
@@ -165,12 +166,12 @@ def test_quadratic_kappa_agrees_with_scikit_learn(ratings: list[tuple[int, int]]
     if np.ptp(a) == 0 and np.ptp(b) == 0:
         return
     expected = cohen_kappa_score(a, b, weights="quadratic", labels=list(range(6)))
-    assert s.quadratic_kappa(a, b) == pytest.approx(expected)
+    assert quadratic_kappa(a, b) == pytest.approx(expected)
 
 
 def test_agreement_of_a_rater_with_itself_and_with_its_opposite() -> None:
     ratings = np.array([0.0, 0.2, 0.4, 1.0, NAN])
-    same, against = s.agreement(ratings, ratings), s.agreement(ratings, 1 - ratings)
+    same, against = agreement(ratings, ratings), agreement(ratings, 1 - ratings)
     assert (same.n, same.kappa, same.alpha, same.spearman, same.exact) == (4, 1.0, 1.0, 1.0, 1.0)
     assert against.spearman == pytest.approx(-1.0)
     assert against.alpha < 0
@@ -180,12 +181,12 @@ def test_what_differs_by_rounding_alone_is_equal() -> None:
     """A rating of 4 is 0.8 under some weights and 0.7999999999999999 under others."""
     ratings = np.array([0.8, 0.8, 0.2, 0.2, 1.0])
     other = np.array([0.7999999999999999, 0.8, 0.19999999999999998, 0.2, 1.0])
-    assert s.agreement(ratings, other).spearman == s.agreement(other, ratings).spearman == 1.0
-    assert np.isnan(s.agreement(other[:2], np.array([0.0, 1.0])).spearman)  # constant
+    assert agreement(ratings, other).spearman == agreement(other, ratings).spearman == 1.0
+    assert np.isnan(agreement(other[:2], np.array([0.0, 1.0])).spearman)  # constant
 
 
 def test_a_constant_rater_has_no_kappa_rather_than_a_wrong_one() -> None:
-    found = s.agreement(np.ones(5), np.array([0, 0.2, 0.4, 0.6, 1.0]))
+    found = agreement(np.ones(5), np.array([0, 0.2, 0.4, 0.6, 1.0]))
     assert np.isnan(found.kappa)
     assert np.isnan(found.spearman)
     assert found.exact == pytest.approx(0.2)

@@ -17,7 +17,8 @@ from arena.leaderboard.schema import Estimate
 from arena.report import figures
 from arena.report import html as report
 from arena.report.markdown import cell_text
-from arena.types import TASKS, Run
+from arena.tasks import TASKS
+from arena.types import Run
 from vckg.base.errors import InputError
 
 MakeRuns = Callable[..., list[Run]]

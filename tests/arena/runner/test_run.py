@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from arena import run_folder
 from arena.contestants.resolve import resolve
-from arena.datasets import make_cells, make_samples
+from arena.datasets import fresh
 from arena.judging.evidence import evidence
 from arena.judging.rubric import MOST_CITATIONS, verdict_schema
-from arena.runner import inspect_engine as engine
-from arena.runner import run
-from arena.runner import run_folder as record
+from arena.runner import inspect_engine, run
+from arena.runner.judge import judge as judge_run
+from arena.tasks.samples import make_samples
 from arena.types import Sample
 from vckg.base.errors import InputError, KnownError
 from vckg.graph.graph import Graph
@@ -42,7 +43,7 @@ def right(prompt: str) -> str:
 
 @pytest.fixture(scope="module")
 def samples(fresh_graph: Graph) -> dict[Any, list[Sample]]:
-    cells = make_cells("fresh", fresh_graph, seed=0)[1]
+    cells = fresh.read_cells(fresh_graph, seed=0)  # of the shipped file alone: a mirror adds cells
     return make_samples(cells, ("annotation", "perturbation"), seed=0, limit=6)
 
 
@@ -64,7 +65,7 @@ def test_a_run_is_one_folder_with_every_answer_by_its_id(
     plan: Callable[..., run.Plan], tmp_path: Path
 ) -> None:
     folder = run.run(plan(), tmp_path)
-    found = record.read_run(folder)
+    found = run_folder.read_run(folder)
     assert sorted(found.samples) == [a.sample_id for a in found.answers]
     assert all(a.format_ok and not a.error and a.model == "arena/gold" for a in found.answers)
     assert {s.value for s in found.scores if s.dimension in ("lin", "direction_accuracy")} == {1.0}
@@ -82,7 +83,10 @@ def test_the_same_command_asks_nothing_again_and_writes_the_same_bytes(
     for _ in range(2):
         folder = run.run(plan("toy", server.url), tmp_path)
         contents.append(
-            [(folder / name).read_bytes() for name in (record.ANSWERS, record.SCORES, record.MANIFEST)]
+            [
+                (folder / name).read_bytes()
+                for name in (run_folder.ANSWERS, run_folder.SCORES, run_folder.MANIFEST)
+            ]
         )
     assert contents[0] == contents[1]
     assert len(server.prompts) == len(set(server.prompts)) == 8
@@ -92,14 +96,17 @@ def test_how_answers_are_fetched_may_change_between_a_run_and_its_resuming(
     plan: Callable[..., run.Plan], tmp_path: Path, openai_server: Server
 ) -> None:
     server = openai_server(right)
-    for sampling in (engine.Sampling(), engine.Sampling(connections=3, timeout_s=50, retries=1)):
+    for sampling in (
+        inspect_engine.Sampling(),
+        inspect_engine.Sampling(connections=3, timeout_s=50, retries=1),
+    ):
         run.run(plan("toy", server.url, sampling=sampling), tmp_path)
     assert len(server.prompts) == 8
 
 
 def test_epochs_are_kept_apart(plan: Callable[..., run.Plan], tmp_path: Path, openai_server: Server) -> None:
     server = openai_server(right)
-    found = record.read_run(run.run(plan("toy", server.url, epochs=3), tmp_path))
+    found = run_folder.read_run(run.run(plan("toy", server.url, epochs=3), tmp_path))
     assert len(server.prompts) == 24
     assert {(a.sample_id, a.epoch) for a in found.answers} == {
         (i, e) for i in found.samples for e in (1, 2, 3)
@@ -110,8 +117,10 @@ def test_sampling_reaches_the_endpoint_and_the_served_id_the_answer(
     plan: Callable[..., run.Plan], tmp_path: Path, openai_server: Server
 ) -> None:
     server = openai_server(right, model="toy-2026-01-01")
-    sampling = engine.Sampling(temperature=0.3, max_tokens=77)
-    found = record.read_run(run.run(plan("toy", server.url, sampling=sampling, prices=(1.0, 2.0)), tmp_path))
+    sampling = inspect_engine.Sampling(temperature=0.3, max_tokens=77)
+    found = run_folder.read_run(
+        run.run(plan("toy", server.url, sampling=sampling, prices=(1.0, 2.0)), tmp_path)
+    )
     assert {(b["model"], b["temperature"], b["max_tokens"]) for b in server.bodies} == {("toy", 0.3, 77)}
     assert {b["service_tier"] for b in server.bodies} == {"flex"}  # batch work, for a server that has classes
     assert {a.model for a in found.answers} == {"toy-2026-01-01"}
@@ -136,7 +145,7 @@ def test_long_texts_come_back_whole(
     long = "[Predicted_Cell_Type: T cell] " + "because of CD3D " * 200
     server = openai_server(lambda _prompt: long)
     only = {"annotation": samples["annotation"][:2]}
-    answers = record.read_run(run.run(plan("toy", server.url, samples=only), tmp_path)).answers
+    answers = run_folder.read_run(run.run(plan("toy", server.url, samples=only), tmp_path)).answers
     assert {a.text for a in answers} == {long}
     assert {a.prompt for a in answers} == set(server.prompts)
 
@@ -162,7 +171,7 @@ def test_a_failed_sample_shifts_no_other_and_only_it_is_asked_again(
     server = openai_server(reply)
     only = {"perturbation": samples["perturbation"]}
     asked = plan("toy", server.url, samples=only)
-    first = record.read_run(run.run(asked, tmp_path))
+    first = run_folder.read_run(run.run(asked, tmp_path))
     failed, answered = sorted(first.answers, key=lambda a: not a.error)
     assert "too long" in failed.error
     assert failed.parsed is None
@@ -171,16 +180,16 @@ def test_a_failed_sample_shifts_no_other_and_only_it_is_asked_again(
     assert all(s.value is None for s in first.scores if s.sample_id == failed.sample_id)
     judge = openai_server(lambda _prompt: "[Score: 4]")
     critic = resolve("critic", base_url=judge.url)
-    run.judge(Path(first.folder), critic, lambda: fresh_graph, compat=True)
+    judge_run(Path(first.folder), critic, lambda: fresh_graph, compat=True)
     assert len(judge.prompts) == 1
     broken = False
     before = len(server.prompts)
-    second = record.read_run(run.run(asked, tmp_path))
+    second = run_folder.read_run(run.run(asked, tmp_path))
     assert len(server.prompts) == before + 1
     assert not [a for a in second.answers if a.error]
-    run.judge(Path(first.folder), critic, lambda: fresh_graph, compat=True)
+    judge_run(Path(first.folder), critic, lambda: fresh_graph, compat=True)
     assert len(judge.prompts) == 2  # the answer that was judged before is not judged again
-    judged = [s for s in record.read_run(Path(first.folder)).scores if s.scorer.startswith("critic")]
+    judged = [s for s in run_folder.read_run(Path(first.folder)).scores if s.scorer.startswith("critic")]
     assert {s.sample_id for s in judged if s.value == pytest.approx(0.8)} == set(second.samples)
 
 
@@ -230,13 +239,13 @@ def test_a_half_written_log_is_named_and_nothing_is_lost(
 ) -> None:
     folder = run.run(plan(), tmp_path)
     log = sorted((folder / "logs" / "answers").glob("*.eval"))[0]
-    before = (folder / record.ANSWERS).read_bytes()
+    before = (folder / run_folder.ANSWERS).read_bytes()
     log.write_bytes(log.read_bytes()[:300])
     with pytest.raises(InputError, match=r"\.eval: a half-written log .* move it away"):
         run.run(plan(), tmp_path)
-    assert (folder / record.ANSWERS).read_bytes() == before
+    assert (folder / run_folder.ANSWERS).read_bytes() == before
     log.rename(tmp_path / "away.eval")
-    assert record.read_run(run.run(plan(), tmp_path)).answers == record.read_run(folder).answers
+    assert run_folder.read_run(run.run(plan(), tmp_path)).answers == run_folder.read_run(folder).answers
 
 
 def test_two_at_once_in_one_folder_are_refused(plan: Callable[..., run.Plan], tmp_path: Path) -> None:
@@ -257,9 +266,9 @@ def test_models_of_other_arguments_share_neither_folder_nor_cache(
     folders = {run.run(asked, tmp_path / "a")}
     assert len(server.prompts) == 8
     for changed in (
-        replace(asked, sampling=engine.Sampling(temperature=0.9)),
+        replace(asked, sampling=inspect_engine.Sampling(temperature=0.9)),
         replace(asked, contestant=replace(asked.contestant, args={"emulate_tools": True})),
-        replace(asked, contestant=replace(asked.contestant, model="openai-api/local/other")),
+        replace(asked, contestant=replace(asked.contestant, model="endpoint/other")),
     ):
         before = len(server.prompts)
         folders.add(run.run(changed, tmp_path / "a"))
@@ -272,12 +281,12 @@ def test_a_cached_run_makes_no_call_and_costs_the_same_at_list_price(
 ) -> None:
     server = openai_server(right)
     asked = plan("toy", server.url, cache=tmp_path / "replies.sqlite3", prices=(1.0, 2.0))
-    fresh, cached = (record.read_run(run.run(asked, tmp_path / where)) for where in ("a", "b"))
+    anew, cached = (run_folder.read_run(run.run(asked, tmp_path / where)) for where in ("a", "b"))
     assert len(server.prompts) == 8
-    assert not any(a.usage.cached for a in fresh.answers)
+    assert not any(a.usage.cached for a in anew.answers)
     assert all(a.usage.cached for a in cached.answers)
-    assert [a.usage.cost_usd for a in fresh.answers] == [a.usage.cost_usd for a in cached.answers]
-    assert [a.parsed for a in fresh.answers] == [a.parsed for a in cached.answers]
+    assert [a.usage.cost_usd for a in anew.answers] == [a.usage.cost_usd for a in cached.answers]
+    assert [a.parsed for a in anew.answers] == [a.parsed for a in cached.answers]
 
 
 # ---- judges -------------------------------------------------------------------------------------------------------
@@ -298,7 +307,7 @@ def test_a_judge_s_garbage_leaves_answers_unscored_and_the_metrics_whole(
     folder = run.run(plan("majority", samples={"annotation": samples["annotation"]}), tmp_path)
     server = openai_server(lambda _prompt: next(garbage))
     before = {s for s in _values(folder) if s[0] in ("metrics", "knowledge")}
-    run.judge(folder, resolve("j", base_url=server.url), lambda: fresh_graph, compat=compat)
+    judge_run(folder, resolve("j", base_url=server.url), lambda: fresh_graph, compat=compat)
     after = _values(folder)
     assert {s for s in after if s[0] in ("metrics", "knowledge")} == before
     judged = [s for s in after if s[0].startswith("j")]
@@ -314,7 +323,7 @@ def test_a_judge_that_is_gone_half_way_is_asked_again_about_the_rest_only(
     refuse: type[Exception],
 ) -> None:
     folder = run.run(plan("majority"), tmp_path)
-    n = len(record.read_run(folder).answers)
+    n = len(run_folder.read_run(folder).answers)
     gone = 3
 
     def reply(prompt: str) -> str:
@@ -324,17 +333,17 @@ def test_a_judge_that_is_gone_half_way_is_asked_again_about_the_rest_only(
 
     server = openai_server(reply)
     judge = resolve("j", base_url=server.url)
-    one_by_one = engine.Sampling(connections=1)
-    run.judge(folder, judge, lambda: fresh_graph, compat=True, sampling=one_by_one)
+    one_by_one = inspect_engine.Sampling(connections=1)
+    judge_run(folder, judge, lambda: fresh_graph, compat=True, sampling=one_by_one)
     totals = [
-        s for s in record.read_run(folder).scores if s.scorer.startswith("j") and s.dimension == "total"
+        s for s in run_folder.read_run(folder).scores if s.scorer.startswith("j") and s.dimension == "total"
     ]
     assert sum(s.value is not None for s in totals) == 3
     assert all("out of credit" in s.reason for s in totals if s.value is None)
     before, gone = len(server.prompts), 10**6
-    run.judge(folder, judge, lambda: fresh_graph, compat=True, sampling=one_by_one)
+    judge_run(folder, judge, lambda: fresh_graph, compat=True, sampling=one_by_one)
     totals = [
-        s for s in record.read_run(folder).scores if s.scorer.startswith("j") and s.dimension == "total"
+        s for s in run_folder.read_run(folder).scores if s.scorer.startswith("j") and s.dimension == "total"
     ]
     assert [s.value for s in totals] == [pytest.approx(0.6)] * n
     assert len(server.prompts) == before + n - 3
@@ -350,8 +359,8 @@ def test_a_second_judge_is_added_beside_the_first_without_asking_the_contestant(
     )
     folder = run.run(plan("toy", server.url), tmp_path)
     for name, judge in (("one", first), ("two", second)):
-        run.judge(folder, resolve(name, base_url=judge.url), lambda: fresh_graph, compat=True)
-    found = record.read_run(folder)
+        judge_run(folder, resolve(name, base_url=judge.url), lambda: fresh_graph, compat=True)
+    found = run_folder.read_run(folder)
     means = {
         scorer: {
             round(s.value or 0.0, 6) for s in found.scores if s.scorer == scorer and s.dimension == "total"
@@ -371,13 +380,13 @@ def test_a_judge_of_a_few_samples_rates_the_same_of_every_contestant_and_more_wh
     rated = []
     for name in ("majority", "random"):
         folder = run.run(plan(name), tmp_path)
-        run.judge(folder, judge, lambda: fresh_graph, compat=True, limit=2)
-        scores = record.read_run(folder).scores
+        judge_run(folder, judge, lambda: fresh_graph, compat=True, limit=2)
+        scores = run_folder.read_run(folder).scores
         rated.append({s.sample_id for s in scores if s.scorer.startswith("j")})
     assert rated[0] == rated[1]
     assert len(server.prompts) == 2 * len(rated[0]) == 2 * 2 * 2
-    run.judge(folder, judge, lambda: fresh_graph, compat=True)
-    n = len(record.read_run(folder).answers)
+    judge_run(folder, judge, lambda: fresh_graph, compat=True)
+    n = len(run_folder.read_run(folder).answers)
     assert len(server.prompts) == 8 + n - 4  # those rated before are not asked again
 
 
@@ -386,13 +395,13 @@ def test_judging_fewer_answers_or_elsewhere_takes_no_verdict_away(
 ) -> None:
     here, there = openai_server(lambda _p: "[Score: 3]"), openai_server(lambda _p: "[Score: 5]")
     folder = run.run(plan("majority"), tmp_path)
-    run.judge(folder, resolve("j", base_url=here.url), lambda: fresh_graph, compat=True)
+    judge_run(folder, resolve("j", base_url=here.url), lambda: fresh_graph, compat=True)
     before = verdicts(folder)
     assert {name for name, *_ in before} == {"j:sc-arena"}
-    run.judge(folder, resolve("j", base_url=here.url), lambda: fresh_graph, compat=True, limit=1)
+    judge_run(folder, resolve("j", base_url=here.url), lambda: fresh_graph, compat=True, limit=1)
     assert verdicts(folder) == before
     for _ in range(2):
-        run.judge(folder, resolve("j", base_url=there.url), lambda: fresh_graph, compat=True, limit=1)
+        judge_run(folder, resolve("j", base_url=there.url), lambda: fresh_graph, compat=True, limit=1)
         after = verdicts(folder)
         assert [v for v in after if v[0] == "j:sc-arena"] == before
         elsewhere = [v for v in after if v[0] != "j:sc-arena"]
@@ -403,7 +412,7 @@ def test_judging_fewer_answers_or_elsewhere_takes_no_verdict_away(
 
 
 def verdicts(folder: Path) -> list[tuple[str, str, float | None]]:
-    scores = record.read_run(folder).scores
+    scores = run_folder.read_run(folder).scores
     return [(s.scorer, s.sample_id, s.value) for s in scores if s.scorer.startswith("j")]
 
 
@@ -413,11 +422,11 @@ def test_a_verdict_cut_off_by_a_kill_is_dropped_and_the_rest_is_kept(
     server = openai_server(lambda _p: "[Score: 3]")
     folder = run.run(plan("majority"), tmp_path)
     judge = resolve("j", base_url=server.url)
-    run.judge(folder, judge, lambda: fresh_graph, compat=True, limit=1)
+    judge_run(folder, judge, lambda: fresh_graph, compat=True, limit=1)
     (path,) = (folder / "judgements").iterdir()
     whole = path.read_bytes()
     path.write_bytes(whole[:-20])
-    run.judge(folder, judge, lambda: fresh_graph, compat=True, limit=1)
+    judge_run(folder, judge, lambda: fresh_graph, compat=True, limit=1)
     assert sorted(path.read_bytes().split()) == sorted(whole.split())
 
 
@@ -429,9 +438,9 @@ def test_a_judge_asked_otherwise_is_asked_again(
     judge = resolve("j", base_url=server.url)
     folder = run.run(plan("majority"), tmp_path)
     for tokens in (5, 5, 500):
-        sampling = engine.Sampling(max_tokens=tokens)
+        sampling = inspect_engine.Sampling(max_tokens=tokens)
         with pytest.raises(run.RunFailed, match=r"no reply of j.* to \d+ answers could be read as a verdict"):
-            run.judge(folder, judge, lambda: fresh_graph, compat=True, limit=1, sampling=sampling)
+            judge_run(folder, judge, lambda: fresh_graph, compat=True, limit=1, sampling=sampling)
     asked = [b["max_tokens"] for b in server.bodies]
     assert asked == [5] * (len(asked) // 2) + [500] * (len(asked) // 2)
 
@@ -442,8 +451,8 @@ def test_the_form_of_a_verdict_reaches_the_judge_with_every_bound(
     """The engine strips a schema of its bounds; a small judge then cites without end."""
     server = openai_server(lambda _prompt: "no verdict")
     folder = run.run(plan("majority"), tmp_path)
-    run.judge(folder, resolve("j", base_url=server.url), lambda: fresh_graph, limit=1)
-    told = record.read_run(folder)
+    judge_run(folder, resolve("j", base_url=server.url), lambda: fresh_graph, limit=1)
+    told = run_folder.read_run(folder)
     wanted = []
     for answer in told.answers:
         sample = told.samples[answer.sample_id]
@@ -456,7 +465,7 @@ def test_the_form_of_a_verdict_reaches_the_judge_with_every_bound(
 
 
 def _values(folder: Path) -> list[tuple[str, str, str, float | None]]:
-    return [(s.scorer, s.sample_id, s.dimension, s.value) for s in record.read_run(folder).scores]
+    return [(s.scorer, s.sample_id, s.dimension, s.value) for s in run_folder.read_run(folder).scores]
 
 
 def test_a_dropped_connection_is_tried_a_stated_number_of_times_and_named(
@@ -467,7 +476,7 @@ def test_a_dropped_connection_is_tried_a_stated_number_of_times_and_named(
 
     server = openai_server(drop)
     few = {"annotation": samples["annotation"][:1]}
-    asked = plan("toy", server.url, samples=few, sampling=engine.Sampling(retries=1))
+    asked = plan("toy", server.url, samples=few, sampling=inspect_engine.Sampling(retries=1))
     with pytest.raises(run.RunFailed, match=r"(?i)connection|disconnected"):
         run.run(asked, tmp_path)
     assert len(server.prompts) == 2

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arena.runner import run_folder as record
+from arena import run_folder
 
 IN_FLIGHT = 4
 
@@ -80,7 +80,7 @@ def check(
     whole = subprocess.run(command(server, judge, folder / "whole"), env=env, check=True, capture_output=True)
     assert whole.returncode == 0
     n_answers, n_verdicts = len(server.prompts), len(judge.prompts)
-    (unharmed,) = record.find_runs([folder / "whole"])
+    (unharmed,) = run_folder.find_runs([folder / "whole"])
     server.prompts.clear()
     judge.prompts.clear()
     killed(command(server, judge, out), env, lambda: len(server.prompts) > at_answers * (n_answers - 1))
@@ -91,9 +91,9 @@ def check(
     assert (
         n_verdicts <= len(judge.prompts) <= n_verdicts + 2 * 2 * IN_FLIGHT
     )  # a verdict may take a repair call
-    (resumed,) = record.find_runs([out])
+    (resumed,) = run_folder.find_runs([out])
     assert resumed.name == unharmed.name
-    assert (resumed / record.SCORES).read_bytes() == (unharmed / record.SCORES).read_bytes()
+    assert (resumed / run_folder.SCORES).read_bytes() == (unharmed / run_folder.SCORES).read_bytes()
     assert untimed(resumed) == untimed(unharmed)
 
 
@@ -101,5 +101,5 @@ def untimed(folder: Path) -> list[tuple[Any, ...]]:
     """Answers without how long they took."""
     return [
         (a.sample_id, a.epoch, a.text, a.parsed, a.prompt, a.usage, a.model)
-        for a in record.read_run(folder).answers
+        for a in run_folder.read_run(folder).answers
     ]

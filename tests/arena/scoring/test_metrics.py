@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arena.scoring import metrics
+from arena.scoring import metrics, rankings
 from arena.scoring.grounding import names_of
 from arena.types import Answer, Sample, TaskName
 from vckg.graph.graph import Graph
@@ -201,33 +201,33 @@ def by_the_definition(first: list[int], second: list[int], p: float, depth: int)
 def test_rank_biased_overlap_agrees_with_its_infinite_sum(a: list[int], b: list[int], p: float) -> None:
     first, second = [str(i) for i in a], [str(i) for i in b[:8]]
     expected = by_the_definition(a, b[:8], p, 2000)
-    assert metrics.rank_biased_overlap(first, second, p) == pytest.approx(expected, abs=1e-6)
+    assert rankings.rank_biased_overlap(first, second, p) == pytest.approx(expected, abs=1e-6)
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 30), unique=True), st.lists(st.integers(0, 30), unique=True))
 def test_rank_biased_overlap_is_symmetric_and_within_0_and_1(a: list[int], b: list[int]) -> None:
     first, second = [str(i) for i in a], [str(i) for i in b]
-    found = metrics.rank_biased_overlap(first, second)
+    found = rankings.rank_biased_overlap(first, second)
     assert 0 <= found <= 1
-    assert found == pytest.approx(metrics.rank_biased_overlap(second, first))
-    assert metrics.rank_biased_overlap(first, first) == pytest.approx(1.0 if first else 0.0)
+    assert found == pytest.approx(rankings.rank_biased_overlap(second, first))
+    assert rankings.rank_biased_overlap(first, first) == pytest.approx(1.0 if first else 0.0)
 
 
 def test_overlap_at_the_top_counts_more_than_at_the_end() -> None:
     ranks = [str(i) for i in range(100)]
     top = ranks[:10] + [f"x{i}" for i in range(90)]
     end = [f"x{i}" for i in range(90)] + ranks[90:]
-    assert metrics.rank_biased_overlap(ranks, top) > 3 * metrics.rank_biased_overlap(ranks, end)
+    assert rankings.rank_biased_overlap(ranks, top) > 3 * rankings.rank_biased_overlap(ranks, end)
 
 
 def test_delta_correlation_sees_the_direction_of_change() -> None:
     control = [f"g{i}" for i in range(20)]
     outcome = list(np.random.default_rng(0).permutation(control))
-    assert metrics.delta_correlation(control, outcome, outcome) == pytest.approx(1)
-    assert metrics.delta_correlation(control, outcome, control) == 0
+    assert rankings.delta_correlation(control, outcome, outcome) == pytest.approx(1)
+    assert rankings.delta_correlation(control, outcome, control) == 0
     assert (
-        abs(metrics.delta_correlation(control, outcome, list(np.random.default_rng(1).permutation(control))))
+        abs(rankings.delta_correlation(control, outcome, list(np.random.default_rng(1).permutation(control))))
         < 0.8
     )
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import zstandard
 
-from arena.scoring import metrics
+from arena.scoring import metrics, rankings
 from arena.scoring.grounding import names_of
 from arena.types import Answer, Sample
 from vckg.graph.graph import Graph
@@ -124,7 +124,7 @@ def test_copying_the_control_has_jaccard_0_811_and_changes_nothing(mirror: Path,
     overlaps = []
     for row in rows:
         control, outcome = row["ctrl_sentence"].split(), row["pert_sentence"].split()
-        overlaps.append(metrics.jaccard(control, outcome))
-        assert metrics.delta_correlation(control, outcome, control) == 0
-        assert metrics.delta_correlation(control, outcome, outcome) == pytest.approx(1)
+        overlaps.append(rankings.jaccard(control, outcome))
+        assert rankings.delta_correlation(control, outcome, control) == 0
+        assert rankings.delta_correlation(control, outcome, outcome) == pytest.approx(1)
     assert np.mean(overlaps) == pytest.approx(0.811, abs=0.002)

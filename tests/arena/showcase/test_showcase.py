@@ -18,7 +18,7 @@ import pytest
 from arena.showcase.__main__ import CONTESTANTS, Plan, make_plan, steps
 from arena.showcase.pages import clock, histogram, labelled, server_facts
 from arena.showcase.steps import SERVER, Server, Step, StepFailed, Story, read_counters
-from arena.types import TASKS
+from arena.tasks import TASKS
 from vckg.base.errors import InputError
 
 ROOT = Path(__file__).parents[3]

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arena.tasks import TASK_TABLE, parse_tasks, prompt_id, read_reply, render
-from arena.tasks.answers import gene_list
-from arena.types import TASKS, Sample
+from arena.tasks import TASK_TABLE, TASKS, parse_tasks, prompt_id, read_reply, render
+from arena.tasks.reply import gene_list
+from arena.types import Sample
 from vckg.base.errors import InputError
 
 SYMBOL = st.from_regex(r"[A-Z][A-Z0-9]{1,6}(-[A-Z0-9]{1,3})?", fullmatch=True).filter(

@@ -11,15 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gather.benchmark.baselines import pog, rog, tog, tog2
-from gather.benchmark.baselines.interface import (
-    Dialogue,
-    GraphView,
-    Hop,
-    Question,
-    attempt,
-    bm25,
-    within_budget,
-)
+from gather.benchmark.baselines.graph_view import GraphView, Hop
+from gather.benchmark.baselines.interface import Dialogue, Question, attempt
+from gather.benchmark.baselines.ranking import bm25, within_budget
 from gather.llm.client import Counted, ModelFailure, Scripted
 
 TERMS = (("CL:0000084", "T cell"), ("CL:0000236", "B cell"))

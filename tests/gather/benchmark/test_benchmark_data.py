@@ -5,8 +5,17 @@ import json
 import numpy as np
 import pytest
 
-from gather.benchmark.data_sets import LEAST_LIST, by_rarity, list_questions, sentence_questions
+from gather.benchmark.command import paper
+from gather.benchmark.data_sets import (
+    LEAST_LIST,
+    by_rarity,
+    list_questions,
+    paper_questions,
+    sentence_questions,
+)
+from gather.benchmark.scores import Bench
 from gather.retrieval.query import ground_panel, rank_weights
+from vckg.base.errors import InputError
 
 SENTENCES = [("CD79A", "CD3D", "nonsense"), ("CD3D", "CD3E"), ("CD3E", "CD3D", "CD14"), ("CD14", "CD3D")]
 
@@ -64,3 +73,36 @@ def test_a_list_is_asked_where_another_source_knows_the_type(make_graph):
     assert [q.truth for q in asked] == ["CL:0000001"]
     assert [graph.ids[i] for i in asked[0].query.genes] == sorted(f"HGNC:{i}" for i in long)
     assert list_questions(graph, "other") == []
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("name", "n"), [("immune", 34), ("lung", 30)])
+def test_each_candidate_of_the_paper_has_one_real_cell(core_graph, mirror, name, n):
+    questions = paper_questions(core_graph, mirror, name)
+    assert len(questions) == n
+    assert {q.closed for q in questions} == {questions[0].closed}
+    assert sorted(q.truth for q in questions) == sorted(questions[0].closed)
+    assert {q.data_set for q in questions} == {name}
+    assert max(len(q.query) for q in questions) == 50
+
+
+def test_a_candidate_without_a_sentence_is_an_error(blood_graph, tmp_path):
+    (tmp_path / "scarena").mkdir()
+    row = {"cell_sentence": "CD3D CD3E", "cell_ontology_id": "CL:0000084"}
+    (tmp_path / "scarena" / "cell_sentences_fixed.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    with pytest.raises(InputError, match=r"no sentence of .*plasmablast.*wanted all 34 candidates"):
+        paper_questions(blood_graph, tmp_path, "immune")
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_the_table_of_the_paper_has_every_score_and_its_paired_tests(core_graph, mirror):
+    lines = list(paper(Bench(core_graph), mirror))
+    for score in ("calibrated", "paper", "dwpc", "ppr", "hypergeometric", "paper, hop 1"):
+        assert sum(line.startswith(f"| {score} | closed | 34 |") for line in lines) == 1
+        assert sum(line.startswith(f"| {score} | closed | 30 |") for line in lines) == 1
+    assert sum(line.startswith("| hypergeometric | ") and ", p " in line for line in lines) == 2
+    assert [line for line in lines if "with a language model |" in line] == [
+        "| the paper, with a language model | closed | | 0.2745 | | | |",
+        "| the paper, with a language model | closed | | 0.5964 | | | |",
+    ]

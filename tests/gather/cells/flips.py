@@ -31,8 +31,8 @@ def main() -> None:
     import anndata  # noqa: F401
     import scanpy  # noqa: F401
 
-    from gather.cells.adata import Options
     from gather.cells.command import annotate_file
+    from gather.cells.options import Options
     from vckg.base.errors import KnownError
     from vckg.graph.graph import Graph
 

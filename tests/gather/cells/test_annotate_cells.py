@@ -12,9 +12,9 @@ import scipy.sparse as sp
 import gather
 import gather.cells.dask_cluster as annotate_dask
 from gather.cells._cell_kernels import _discoveries
-from gather.cells.adata import Options
 from gather.cells.command import annotate_file
 from gather.cells.expression import names_that_ground, read_expression
+from gather.cells.options import Options
 from gather.cells.per_cell import STATUSES, make_annotator
 from gather.cells.row_blocks import Rows
 from gather.cells.values import choose, rows_of, survey_rows

@@ -9,8 +9,8 @@ import scipy.sparse as sp
 
 import gather
 import gather.cells.row_blocks
-from gather.cells.adata import Options
 from gather.cells.command import annotate_file
+from gather.cells.options import Options
 from gather.cells.row_blocks import Rows
 from gather.cells.values import Survey, survey_of, survey_rows
 from vckg.base.errors import InputError

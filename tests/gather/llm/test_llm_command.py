@@ -14,10 +14,10 @@ import pytest
 from typer.testing import CliRunner
 
 import gather
-from gather.cells.adata import Options
-from gather.cells.command import LlmStep, annotate_file
+from gather.cells.command import annotate_file
+from gather.cells.options import LlmStep, Options
 from gather.cli import app
-from gather.labelling.frames import from_json
+from gather.labelling.frames import annotations_of
 from gather.llm.client import Scripted
 from vckg.base.errors import InputError
 
@@ -49,7 +49,7 @@ def test_the_models_choice_is_written_with_what_it_took(endpoint, source, blood_
     written = ad.read_h5ad(source.with_name("out.h5ad"))
     assert set(written.obs["gather_cell_type"]) == {"B cell"}
     kept = written.uns["gather"]
-    assert {a.decided_by for a in from_json(kept["annotations"])} == {"llm"}
+    assert {a.decided_by for a in annotations_of(kept["tables"])} == {"llm"}
     assert (kept["llm"]["calls"], kept["llm"]["prompt_tokens"], kept["llm"]["fallbacks"]) == (3, 21, "none")
     assert kept["llm"]["prompts"].startswith("gather-label-system@")
     assert len(server.requests) == 3
@@ -130,7 +130,8 @@ def test_ctrl_c_keeps_what_was_paid_for_and_writes_no_half_file(
 
 def test_from_python_any_model_may_choose(blood_cells, blood_graph) -> None:
     model = Scripted(lambda _: RIGHT)
-    found = gather.annotate(blood_cells, graph=blood_graph, groupby="group", candidates=DECLARED, model=model)
+    gather.annotate(blood_cells, "group", graph=blood_graph, candidates=DECLARED, model=model)
+    found = gather.results(blood_cells)
     assert {(a.curie, a.decided_by) for a in found} == {("CL:0000236", "llm")}
     assert set(blood_cells.obs["gather_cell_type"]) == {"B cell"}
     assert blood_cells.uns["gather"]["llm"]["calls"] == 3

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from gather.benchmark.baselines.interface import GraphView, Question, attempt
+from gather.benchmark.baselines.graph_view import GraphView
+from gather.benchmark.baselines.interface import Question, attempt
 from gather.benchmark.llm import KG_RAG
 from gather.cli import app
 from gather.llm.cache import ReplyCache

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gather.annotation import Annotation
-from gather.cells.adata import Options
 from gather.cells.command import annotate_file
+from gather.cells.options import Options
 from gather.report.page import Embedding, _because, embedding_of, sample_points, write_report
 from vckg.base.errors import InputError
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import gather
+from benchmarks.published_score import pad_queries, paper_batch
 from gather.benchmark.command import reproduction
 from gather.benchmark.data_sets import file_questions
-from gather.benchmark.published_score import pad_queries, paper_batch
 from gather.benchmark.scores import Answer, Bench
 from gather.labelling.annotator import NEAR, SHOWN_WARNINGS, Annotator, Parameters
 from gather.labelling.decide import MAX_FDR

@@ -226,5 +226,5 @@ def test_genes_that_nobody_knows_are_an_error(blood_graph):
 def test_other_targets_are_reached_with_their_own_evidence(blood_graph):
     found = explain(["CD79A", "CD3D"], graph=blood_graph, target="BiologicalProcess")
     assert [i.name for i in found.items] in (["immune response"], [])
-    walks = explain(["CD14", "LYZ"], graph=blood_graph, target="AnatomicalEntity", score="dwpc").items
+    walks = explain(["CD14", "LYZ"], graph=blood_graph, target="AnatomicalEntity", score="paper").items
     assert walks == () or walks[0].name == "blood"

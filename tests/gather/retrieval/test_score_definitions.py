@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from gather.metrics.multiple_testing import benjamini_hochberg
 from gather.retrieval.null import Null
@@ -65,79 +64,12 @@ def test_a_second_hop_counts_as_its_code_says(make_graph):
     assert far / near == pytest.approx(HOP_CODES[1] / HOP_CODES[0])
 
 
-def test_path_counts_are_multiplied_by_how_few_genes_reach(graph):
-    query = asked(graph, 0, 2)
-    retriever = Retriever(graph, score="dwpc", hops=1)
-    operators = retriever.operators
-    rows, columns = operators.rows(query.genes), np.searchsorted(operators.targets, retriever.nodes)
-    (paths,) = operators.weights[:1]
-    dense = paths.toarray()
-    expected = {}
-    for node, column in zip(retriever.nodes, columns, strict=True):
-        reaching = np.count_nonzero(dense[:, column])
-        information = 1 - np.log(reaching) / np.log(len(operators.genes))
-        expected[graph.ids[node]] = information * sum(
-            w * dense[r, column] for w, r in zip(query.weights, rows, strict=True)
-        )
-    found = scores(graph, "dwpc", query, hops=1)
-    assert found == pytest.approx(expected, rel=1e-6)
-    assert found["CL:0000001"] > 0
-
-
-def test_what_every_gene_reaches_says_nothing_and_what_one_of_two_reaches_says_all(make_graph):
-    """Information content in the smallest graphs: 1 - ln 1 / ln 2 and 1 - ln 2 / ln 2; a lone gene is never too few."""
-    edges = [(f"HGNC:{g}", "is_marker_for", "CL:0000001") for g in (0, 1)]
-    two = make_graph([*edges, ("HGNC:0", "is_marker_for", "CL:0000002")])
-    found = scores(two, "dwpc", asked(two, 0, 1), hops=1)
-    assert found["CL:0000001"] == pytest.approx(0)
-    retriever = Retriever(two, score="dwpc", hops=1)
-    (paths,) = retriever.operators.weights[:1]
-    row, column = (
-        retriever.operators.rows(asked(two, 0).genes)[0],
-        np.searchsorted(retriever.operators.targets, two.index("CL:0000002")),
-    )
-    assert found["CL:0000002"] == pytest.approx(paths.toarray()[row, column], rel=1e-6)
-    one = make_graph(edges[:1])
-    assert scores(one, "dwpc", asked(one, 0), hops=1)["CL:0000001"] > 0
-
-
-def test_the_walk_with_restart_is_what_a_power_series_of_it_adds_up_to(graph):
-    """Mass after k steps is 1/2 sum_i 2^-i T^i s; T moves to each neighbour alike, s is weight over degree."""
-    query = asked(graph, 0, 2)
-    neighbours: dict[str, set[str]] = {}
-    for cell, genes in MARKS.items():
-        for g in genes:
-            neighbours.setdefault(f"HGNC:{g}", set()).add(cell)
-            neighbours.setdefault(cell, set()).add(f"HGNC:{g}")
-    weights = dict(zip(("HGNC:0", "HGNC:2"), query.weights, strict=True))
-    mass = {g: w / len(neighbours[g]) for g, w in weights.items()}
-    mass = {g: m / sum(mass.values()) for g, m in mass.items()}
-    total = dict.fromkeys(neighbours, 0.0)
-    for k in range(60):
-        for node, m in mass.items():
-            total[node] += 0.5 ** (k + 1) * m
-        step = dict.fromkeys(neighbours, 0.0)
-        for node, m in mass.items():
-            for other in neighbours[node]:
-                step[other] += m / len(neighbours[node])
-        mass = step
-    assert scores(graph, "ppr", query, hops=1) == pytest.approx({c: total[c] for c in MARKS}, abs=1e-8)
-
-
 @pytest.mark.parametrize("score", SCORES)
 def test_nothing_asked_reaches_nothing(graph, score):
     nothing = GeneQuery("q", np.zeros(0, np.int32), np.zeros(0), ())
     (found,) = Retriever(graph, score=score).converge([nothing])
     assert found.score.tolist() == [0.0] * len(MARKS)
     assert found.p.tolist() == found.fdr.tolist() == [1.0] * len(MARKS)
-
-
-def test_over_representation_scores_by_the_logarithm_and_never_below_0(graph):
-    query = asked(graph, 0, 1, 3)
-    (found,) = Retriever(graph, score="hypergeometric").converge([query])
-    np.testing.assert_allclose(found.score, np.maximum(-np.log10(found.p), 0))
-    reached = {c for c, genes in MARKS.items() if {0, 1, 3} & set(genes)}
-    assert {graph.ids[n] for n in found.nodes[found.score > 0]} <= reached
 
 
 def test_the_default_is_the_statistic_over_the_damped_length(graph):
@@ -187,14 +119,3 @@ def test_support_is_the_weight_the_number_and_the_cosine_of_the_genes_that_speak
         assert support.share[c] == pytest.approx(query.weights[of_query > 0].sum() / query.weights.sum())
         cosine = query.weights @ of_query / np.linalg.norm(query.weights) / np.linalg.norm(weights[:, c])
         assert support.similarity[c] == pytest.approx(cosine)
-
-
-def test_over_representation_is_the_tail_of_the_hypergeometric_distribution(graph):
-    query = asked(graph, 0, 1, 3)
-    retriever = Retriever(graph, score="hypergeometric")
-    (found,) = retriever.converge([query])
-    for node, p in zip(found.nodes, found.p, strict=True):
-        genes = MARKS[graph.ids[node]]
-        hits = len({0, 1, 3} & set(genes))
-        expected = stats.hypergeom.sf(hits - 1, len(retriever.genes), len(genes), 3)
-        assert p == pytest.approx(expected), graph.ids[node]

@@ -33,7 +33,8 @@ def url(tiny_engine: Callable[..., Engine]) -> Iterator[str]:
     """A tiny model behind our own HTTP server."""
     import uvicorn
 
-    from serve.server.app import Limits, Server
+    from serve.server.app import Server
+    from serve.server.preparation import Limits
 
     server = Server(tiny_engine(), "tiny", Limits(100_000, 30.0, 200, 64, 32, 64), None)
     config = uvicorn.Config(server.app(), host="127.0.0.1", port=0, log_level="warning")

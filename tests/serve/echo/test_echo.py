@@ -5,7 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from serve.echo.scheduler import EchoConfig, EchoForest, EchoScheduler
+from serve.echo.cache_policy import EchoConfig, EchoForest
+from serve.echo.scheduler import EchoScheduler
 from serve.echo.simulator import Arrival, Outcome, VirtualClock, simulate
 from serve.goodput import Ending
 from serve.kv_cache.prefix_cache import PrefixForest

@@ -242,6 +242,21 @@ def test_drafting_does_not_change_a_constrained_answer(tiny_engine):
     assert engine.stats.accepted > 0
 
 
+def test_drafting_does_not_change_an_answer_with_penalties(tiny_engine):
+    """A drafted token counts for the tokens below it, also before it is committed."""
+    params = SamplingParams(
+        max_tokens=40, frequency_penalty=0.7, presence_penalty=0.4, logit_bias=((9, 3.0),), ignore_eos=True
+    )
+    prompt = (5, 6, 7)
+    (plain,) = tiny_engine().generate([prompt], params)
+    (bare,) = tiny_engine().generate([prompt], SamplingParams(max_tokens=40, ignore_eos=True))
+    assert plain.tokens != bare.tokens
+    engine = tiny_engine(proposer=RandomTrees(3, 60, {prompt: plain.tokens}))
+    (drafted,) = engine.generate([prompt], params)
+    assert engine.stats.accepted > 0
+    assert drafted.tokens == plain.tokens
+
+
 class WholeTruth(RandomTrees):
     """Drafts the known continuation as one chain."""
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from serve.engine.sampling import log_probabilities, processed
+from serve.engine.sampling import adjusted, log_probabilities, processed
 from serve.errors import RequestError
 from serve.request import SamplingParams
 from serve.spec_decode.verify import RandomCoins
@@ -19,6 +19,7 @@ def by_definition(logits, params):
         least = sorted(z, reverse=True)[params.top_k - 1]
         z = [x if x >= least else -np.inf for x in z]
     e = [np.exp(x - max(z)) for x in z]
+    e = [x if x >= params.min_p else 0.0 for x in e]
     p = [x / sum(e) for x in e]
     kept, mass = [], 0.0
     for i in sorted(range(len(p)), key=lambda i: (-p[i], i)):
@@ -26,6 +27,7 @@ def by_definition(logits, params):
             break
         kept.append(i)
         mass += p[i]
+    kept = [i for i in kept if p[i] > 0]
     total, members = sum(p[j] for j in kept), set(kept)
     return np.array([p[i] / total if i in members else 0.0 for i in range(len(p))])
 
@@ -36,11 +38,30 @@ def by_definition(logits, params):
     temperature=st.sampled_from([0.3, 1.0, 1.7]),
     top_k=st.integers(0, 13),
     top_p=st.sampled_from([0.11, 0.5, 0.87, 1.0]),
+    min_p=st.sampled_from([0.0, 0.07, 0.6, 1.0]),
 )
-def test_the_distribution_equals_its_definition(logits, temperature, top_k, top_p):
-    params = SamplingParams(temperature=temperature, top_k=top_k, top_p=top_p)
+def test_the_distribution_equals_its_definition(logits, temperature, top_k, top_p, min_p):
+    params = SamplingParams(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     got = processed(np.array(logits), params)
     np.testing.assert_allclose(got, by_definition(logits, params), atol=1e-12)
+
+
+@given(
+    st.lists(st.integers(0, 5), max_size=9),
+    st.floats(-2, 2),
+    st.floats(-2, 2),
+    st.dictionaries(st.integers(0, 5), st.floats(-100, 100), max_size=3),
+)
+def test_penalties_and_biases_equal_their_definition(output, frequency, presence, bias):
+    logits = np.array([0.5, 3.0, -2.0, 3.0, 0.0, 1.0])
+    params = SamplingParams(
+        frequency_penalty=frequency, presence_penalty=presence, logit_bias=tuple(bias.items())
+    )
+    wanted = [
+        x - frequency * output.count(t) - (presence if t in output else 0.0) + bias.get(t, 0.0)
+        for t, x in enumerate(logits)
+    ]
+    np.testing.assert_allclose(adjusted(logits, output, params), wanted, atol=1e-12)
 
 
 @pytest.mark.parametrize("spread", [0.01, 3.0])  # the nucleus beyond the first look, and within it

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.forest_attention.forest import Forest, forest_of
+from serve.forest_attention.forest import forest_of
 from serve.forest_attention.plan import (
     CostModel,
-    Plan,
     cascade_tokens,
     divide,
     lower_bound,
@@ -185,25 +184,6 @@ def test_longest_task_first_is_within_four_thirds_of_the_best_schedule(seed: int
         for where in itertools.product(range(workers), repeat=7)
     )
     assert makespan(costs, workers) <= best * (4 / 3) + 1e-9
-
-
-def grow(plan: Plan, forest: Forest, block_tables: list[list[int]], lengths: list[int]) -> None:
-    grown = plan.grown()
-    assert grown is not None
-    rebuilt = make_plan(forest_of(block_tables, [n + 1 for n in lengths], BLOCK))
-    assert grown.tokens_read() == rebuilt.tokens_read()
-    np.testing.assert_array_equal(grown.n_tokens, rebuilt.n_tokens)
-
-
-def test_a_plan_serves_until_a_row_fills_its_block() -> None:
-    block_tables, lengths = [[0, 1], [0, 2]], [6, 5]
-    forest = forest_of(block_tables, lengths, BLOCK)
-    plan = make_plan(forest)
-    grow(plan, forest, block_tables, lengths)
-    assert plan.grown(by=2) is not None
-    assert plan.grown(by=3) is None  # the first row's last block is full
-    rows_of_one_request = make_plan(forest_of([[0, 1], [0, 1]], [6, 6], BLOCK))
-    assert rows_of_one_request.grown() is None  # its rows are a draft tree's: they do not grow alike
 
 
 def test_the_cost_model_recovers_what_made_the_measurements() -> None:

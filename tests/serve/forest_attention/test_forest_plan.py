@@ -208,33 +208,9 @@ def test_the_tasks_of_two_rows_with_a_common_beginning_by_hand() -> None:
     assert [plan.slots(t).tolist() for t in (0, 1, 4)] == [[0, 1, 2, 3, 4, 5, 6, 7], [8, 9, 10, 11], [20]]
     assert plan.merge_indptr.tolist() == [0, 3, 7]
     assert plan.merge.tolist() == [0, 2, 4, 1, 3, 5, 6]  # each row's partials, root first
-    assert plan.tail.tolist() == [False, False, True, False, True]  # a row's context ends with its last run
     assert plan.tokens_read() == 21
     assert unshared_tokens(forest) == 33
 
 
 def test_more_runs_than_blocks_are_as_many_as_blocks() -> None:
     assert make_plan(forest_with(0, [3]), cuts=[9]).n_tokens.tolist() == [4, 4, 4]
-
-
-def test_a_plan_grows_only_by_what_fits_the_block_in_which_its_rows_end() -> None:
-    """One row has room for 2 tokens more, the other for 3; the shared task stays as it is."""
-    plan = make_plan(forest_of([[0, 1], [0, 2]], [6, 5], BLOCK))
-    assert plan.n_tokens.tolist() == [4, 2, 1]
-    once, twice = plan.grown(), plan.grown(2)
-    assert once is not None
-    assert once.n_tokens.tolist() == [4, 3, 2]
-    assert twice is not None
-    assert twice.n_tokens.tolist() == [4, 4, 3]
-    assert twice.grown() is None
-    assert plan.grown(3) is None
-    alone = make_plan(forest_of([[0]], [2], BLOCK)).grown()
-    assert alone is not None
-    assert alone.n_tokens.tolist() == [3]
-
-
-def test_a_row_that_ends_where_another_goes_on_cannot_grow_in_the_plan() -> None:
-    assert make_plan(forest_of([[0, 1], [0, 1, 2]], [8, 10], BLOCK)).grown() is None
-    assert (
-        make_plan(forest_of([[0], []], [2, 0], BLOCK)).grown() is None
-    )  # a row without a task has none to grow

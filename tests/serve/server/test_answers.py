@@ -36,7 +36,7 @@ def test_the_embedded_models_partial_characters_have_their_bytes() -> None:
 def test_offsets_go_on_from_chunk_to_chunk(chunks: list[list[int]]) -> None:
     def answer() -> Answer:
         request = Request("a", (1,), SamplingParams(logprobs=0))
-        return Answer(request, TOKENIZER, "tiny", chat=False, with_usage=False)
+        return Answer([request], TOKENIZER, "tiny", chat=False, with_usage=False)
 
     events = [
         TokenEvent("a", tuple(ids), "", tuple(TokenLogprob(i, -1.0, ()) for i in ids)) for ids in chunks

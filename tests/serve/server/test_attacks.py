@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from serve.engine import structured_output as grammar
 from serve.engine.engine import Engine, EngineConfig
 from serve.request import FinishReason, Request, SamplingParams
-from serve.server.app import Limits
 from serve.server.guard import Hosts
+from serve.server.preparation import Limits
 from tests.serve.servers import HEADERS, KEY, another, running, wait_until
 
 CHAT = "/v1/chat/completions"
@@ -100,10 +100,10 @@ def test_while_a_schema_compiles_others_get_their_tokens(client, engine, monkeyp
     began, go_on = threading.Event(), threading.Event()
     compile_one = engine.grammar._compile
 
-    def slow(text):
+    def slow(*given):
         began.set()
         assert go_on.wait(60)
-        return compile_one(text)
+        return compile_one(*given)
 
     monkeypatch.setattr(engine.grammar, "_compile", slow)
     answers = []
@@ -129,7 +129,7 @@ def test_a_schema_that_does_not_compile_in_time_is_given_up(engine, monkeypatch)
         running(own, Limits(compile_s=0.05)) as (base, server, _),
         httpx.Client(base_url=base, headers=HEADERS, timeout=60) as client,
     ):
-        monkeypatch.setattr(own.grammar, "_compile", lambda _text: go_on.wait(60))
+        monkeypatch.setattr(own.grammar, "_compile", lambda *_given: go_on.wait(60))
         response = client.post(CHAT, json=schema_body({"enum": ["late"]}))
         go_on.set()
         assert response.status_code == 503
@@ -189,6 +189,25 @@ def test_half_open_connections_are_closed_and_do_not_keep_others_out(served):
             held.append(raw)
         assert httpx.get(base + "/health", timeout=30).status_code == 200
         assert all(closed(raw) for raw in held)
+    finally:
+        for raw in held:
+            raw.close()
+
+
+def test_half_bodies_do_not_keep_others_out(served):
+    """Bodies may take longer than heads, but not the place of a client that sends its whole request."""
+    base, port = served
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n"
+    head += "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
+    held = []
+    try:
+        for _ in range(60):  # twice as many as are let in
+            held.append(socket.create_connection(("127.0.0.1", port)))
+            held[-1].sendall(head.encode())
+        with httpx.Client(base_url=base, headers=HEADERS, timeout=30) as other:
+            assert other.get("/health").status_code == 200
+            assert other.post(CHAT, json={"messages": HELLO, "max_tokens": 4}).status_code == 200
+        assert all(closed(raw, 0.5) for raw in held[:20])  # those that waited longest made room
     finally:
         for raw in held:
             raw.close()

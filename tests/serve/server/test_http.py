@@ -15,10 +15,11 @@ import pytest
 
 from serve.engine.engine import Engine, EngineConfig
 from serve.request import SamplingParams
-from serve.server.app import Limits
+from serve.server.preparation import Limits
 from tests.serve.servers import HEADERS, KEY, another, running, wait_until
 
 HELLO = [{"role": "user", "content": "hello"}]
+TOOL = {"type": "function", "function": {"name": "weigh", "parameters": {"type": "object", "properties": {}}}}
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +117,15 @@ def test_a_schema_is_obeyed(client):
     [
         ({"messages": []}, 400, "messages", "at least 1"),
         ({}, 400, "messages", "Field required"),
-        ({"messages": HELLO, "n": 2}, 400, "n", "supports only 1"),
+        ({"messages": HELLO, "n": 17}, 400, "n", "less than or equal to 16"),
         ({"messages": HELLO, "temperature": 3}, 400, "temperature", "less than or equal to 2"),
-        ({"messages": HELLO, "frequency_penalty": 0.5}, 400, "frequency_penalty", "supports only 0"),
-        ({"messages": HELLO, "tools": [{}]}, 400, "tools", "does not run tools"),
+        ({"messages": HELLO, "frequency_penalty": 2.5}, 400, "frequency_penalty", "less than or equal to 2"),
+        ({"messages": HELLO, "logit_bias": {"x": 1}}, 400, "logit_bias", "token id"),
+        ({"messages": HELLO, "logit_bias": {"999": 1}}, 400, "logit_bias", "outside 0..256"),
+        ({"messages": HELLO, "tools": [{}]}, 400, "tools.0.type", "Field required"),
+        ({"messages": HELLO, "tools": [TOOL]}, 400, "tools", "chat template takes no tools"),
+        ({"messages": HELLO, "tool_choice": "required"}, 400, "tool_choice", "there are no tools"),
+        ({"messages": [{"role": "user"}]}, 400, "messages.0", "content is missing"),
         ({"messages": HELLO, "wisdom": 9}, 400, "wisdom", "not permitted"),
         ({"messages": HELLO, "max_tokens": 65}, 400, "max_tokens", "at most 64"),
         ({"messages": HELLO, "stop": [""]}, 400, "stop", "1 to 256 characters"),
@@ -259,8 +265,8 @@ def test_the_openai_client_works_against_it(served):
     assert text == whole.choices[0].message.content
     completion = client.completions.create(model="tiny", prompt="abc", max_tokens=4)
     assert completion.usage.completion_tokens <= 4
-    with pytest.raises(openai.BadRequestError, match="supports only 1"):
-        client.chat.completions.create(model="tiny", messages=HELLO, n=3)
+    with pytest.raises(openai.BadRequestError, match="less than or equal to 16"):
+        client.chat.completions.create(model="tiny", messages=HELLO, n=30)
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=served[0] + "/v1", api_key="no", max_retries=0).models.list()
 
@@ -294,6 +300,8 @@ def test_curl_works_against_it(served):
         served[0] + "/v1/chat/completions",
         "-H",
         f"Authorization: Bearer {KEY}",
+        "-H",
+        "Content-Type: application/json",
         "-d",
         body,
     ]

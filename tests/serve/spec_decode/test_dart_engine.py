@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -171,6 +172,29 @@ def test_what_the_head_drafts_from_its_cache_is_what_it_computes_afresh(
                 compared += 1
                 check_levels(proposer.head, checkpoint, model, request.tokens, tokens[0], chance[0])
     assert compared > 8
+
+
+@pytest.mark.parametrize("name", ["head", "dart", "eagle"])
+def test_a_head_drafts_on_the_embeddings_device(name: str, model: Model, checkpoint: Checkpoint) -> None:
+    """What drafting makes without a device would land on `meta`, and meet the head there."""
+    proposer = proposers(checkpoint, 6)[name]
+    engine = Engine(model, checkpoint, TINY, proposer)
+    propose, observe = proposer.propose, proposer.observe
+    proposed = []
+
+    def elsewhere(*given: Any) -> list[Any]:
+        with torch.device("meta"):
+            proposed.extend(propose(*given))
+        return proposed[-len(given[0]) :]
+
+    def seen(observed: Any) -> None:
+        with torch.device("meta"):
+            observe(observed)
+
+    proposer.propose, proposer.observe = elsewhere, seen  # type: ignore[method-assign]
+    drafted = [c.tokens for c in engine.generate([[1, 2, 3], [50] * 9], SamplingParams(max_tokens=12))]
+    assert drafted == answer(model, checkpoint, None, [[1, 2, 3], [50] * 9], SamplingParams(max_tokens=12))
+    assert any(map(len, proposed))
 
 
 def check_levels(

@@ -11,9 +11,11 @@ from serve.engine.engine import Engine
 from serve.model.decoder import Model
 from serve.model.loader import Checkpoint
 from serve.request import SamplingParams
+from serve.spec_decode.eagle_head import rollout_losses
 from serve.spec_decode.training.batch_decoding import BatchWriter, Text, states, write_texts
 from serve.spec_decode.training.batch_training import Batch, BatchTrainer, batches, new_head
-from serve.spec_decode.training.train import Answered, Settings, answer_losses
+from serve.spec_decode.training.losses import Answered, answer_losses
+from serve.spec_decode.training.train import Settings
 
 PROMPTS = [[5, 9, 7, 30], [44, 3], [8] * 11, [100, 101, 102, 103, 104, 105, 106], [9, 9, 4], [61]]
 
@@ -80,8 +82,6 @@ def test_a_batch_has_the_losses_of_its_texts(lesson: dict[str, Any], autoregress
             tokens, text.prompt_length, torch.cat([taps, last[0]]), torch.cat([final, last[1]]), text.number
         )
         if autoregressive:
-            from serve.spec_decode.eagle_head import rollout_losses
-
             own = rollout_losses(head, target, answer, at, settings.gamma)
         else:
             own = answer_losses(head, target, answer, at, settings.gamma)

@@ -12,17 +12,10 @@ from serve.errors import InputError, ModelError
 from serve.model.decoder import Model
 from serve.model.loader import Checkpoint
 from serve.spec_decode.dart_head import DraftHead, HeadConfig, load_head, save_head
+from serve.spec_decode.eagle_head import rollout_losses
 from serve.spec_decode.training.corpus import loops, pack_answers, replay_corpus, shard_paths, write_corpus
-from serve.spec_decode.training.train import (
-    Answered,
-    Settings,
-    Target,
-    Trainer,
-    answer_losses,
-    block_mask,
-    read_shard,
-    tokens_in,
-)
+from serve.spec_decode.training.losses import Answered, Losses, Target, answer_losses, block_mask
+from serve.spec_decode.training.train import Settings, Trainer, read_shard, tokens_in
 
 SMALL = Settings(
     depth=3, draft_vocabulary=120, anchors=4, batch=2, warmup=1, heldout_every=5, learning_rate=3e-3
@@ -137,7 +130,7 @@ def test_packed_blocks_are_each_block_alone() -> None:
 
 
 def test_the_mask_is_the_definition() -> None:
-    visible = block_mask(4, [1, 3], 2)
+    visible = block_mask(4, torch.tensor([[1, 3]]), 2)[0]
     rows = [
         "1000 0000",
         "1100 0000",
@@ -154,7 +147,7 @@ def test_the_mask_is_the_definition() -> None:
 def test_a_later_mask_or_the_future_changes_nothing_before_it() -> None:
     head, _, _ = small_head(depth=4)
     z, residual = torch.randn(9, 32), torch.randn(9, 16)
-    visible = block_mask(6, [3], 3)
+    visible = block_mask(6, torch.tensor([[3]]), 3)[0]
     before = head(residual, z, torch.arange(9), visible)
     z[8] += 1.0  # the last mask
     residual[8] += 1.0
@@ -163,6 +156,16 @@ def test_a_later_mask_or_the_future_changes_nothing_before_it() -> None:
     same = [0, 1, 2, 3, 4, 6, 7]
     torch.testing.assert_close(before[same], after[same])
     assert not torch.allclose(before[8], after[8])
+
+
+@pytest.mark.parametrize("losses", [answer_losses, rollout_losses])
+def test_no_loss_leaves_the_answers_device(losses: Callable[..., Losses]) -> None:
+    """Tensors made without a device land on `meta` here, which meets no tensor of another device."""
+    head, target, answer = small_head(depth=4)
+    wanted = losses(head, target, answer, [4, 6], gamma=0.6)
+    with torch.device("meta"):
+        found = losses(head, target, answer, [4, 6], gamma=0.6)
+    torch.testing.assert_close(found.total, wanted.total)  # the device too
 
 
 def test_nothing_of_the_target_learns() -> None:

@@ -22,10 +22,11 @@ import scipy.sparse as sp
 from tests.vckg.toy import random_graph, toy
 from vckg.base.errors import GraphError, InputError
 from vckg.export.export import export
+from vckg.export.networks import to_networkx
 from vckg.export.writers import FORMATS
-from vckg.graph.convert import subgraph, to_networkx
 from vckg.graph.graph import Graph
 from vckg.graph.schema import AGENT_TYPES, KNOWLEDGE_LEVELS
+from vckg.graph.subgraph import subgraph
 
 
 @pytest.fixture(scope="module")
@@ -267,14 +268,7 @@ def test_texts_reach_the_database_unharmed(graph, everything, tmp_path):
     ]
 
 
-# ---- networkx, GraphML, flat CSV -------------------------------------------------------------------------------
-
-
-def test_node_link_json_is_the_graph_networkx_gets(graph, everything):
-    found = nx.node_link_graph(
-        json.loads((everything / "networkx" / "graph.json").read_text()), edges="edges"
-    )
-    assert nx.utils.graphs_equal(found, to_networkx(graph))
+# ---- GraphML ----------------------------------------------------------------------------------------------------
 
 
 def test_graphml_opens_in_networkx_with_types(graph, everything):
@@ -286,18 +280,6 @@ def test_graphml_opens_in_networkx_with_types(graph, everything):
         flat = {k: "|".join(w) if isinstance(w, list) else w for k, w in wanted.items()}
         assert {k: w for k, w in said.items() if k != "id"} == flat
     assert found.number_of_edges() == graph.m
-
-
-def test_the_flat_table_has_primekgs_columns_and_reads_without_options(graph, everything):
-    table = pd.read_csv(everything / "csv" / "kg.csv")
-    primekg = ["relation", "display_relation"]
-    primekg += [f"{end}_{c}" for end in "xy" for c in ("index", "id", "type", "name", "source")]
-    assert list(table.columns[:12]) == primekg
-    assert len(table) == graph.m
-    first = table.iloc[0]
-    assert graph.ids[first["x_index"]] == first["x_id"]
-    assert set(table["x_source"]) == {"CL", "HGNC"}
-    assert table["display_relation"].str.fullmatch(r"[a-z ]+").all()
 
 
 # ---- licences ----------------------------------------------------------------------------------------------
@@ -316,7 +298,7 @@ def test_nothing_of_a_closed_source_leaves_without_the_right(graph, tmp_path, fo
 
 
 def test_with_the_right_everything_leaves(graph, tmp_path):
-    manifest = export(graph, "csv", tmp_path / "out", i_have_the_right=True)
+    manifest = export(graph, "graphml", tmp_path / "out", i_have_the_right=True)
     assert manifest["left_out"] == {}
     assert manifest["edges"] == graph.m
 
@@ -365,14 +347,14 @@ def test_an_export_never_replaces_a_graph_or_other_files(graph, tmp_path):
     folder = graph.save(tmp_path / "graph")
     before = sorted((p, p.read_bytes()) for p in folder.rglob("*") if p.is_file())
     with pytest.raises(GraphError, match="holds a vckg-graph"):
-        export(graph, "csv", folder)
+        export(graph, "graphml", folder)
     assert sorted((p, p.read_bytes()) for p in folder.rglob("*") if p.is_file()) == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(GraphError, match="not an export"):
-        export(graph, "csv", tmp_path / "mine")
+        export(graph, "graphml", tmp_path / "mine")
     with pytest.raises(GraphError, match="not an export"):
-        export(graph, "csv", tmp_path / "mine" / "thesis.txt")
+        export(graph, "graphml", tmp_path / "mine" / "thesis.txt")
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 
@@ -387,7 +369,7 @@ def test_a_failing_export_leaves_no_trace(graph, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setitem(FORMATS, "kgx", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(GraphError, match=r"No space left on device; is the disk full\?"):
         export(graph, "kgx", tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == [".out.lock"]
 

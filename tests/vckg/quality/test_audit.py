@@ -178,7 +178,7 @@ def test_a_lost_ancestry_is_an_error():
 def test_a_whole_ontology_without_a_sentinel_is_an_error():
     graph = cells(SENTINELS)
     nodes = [i for i in range(graph.n) if graph.ids[i] != "CL:0000576"]
-    from vckg.graph.convert import subgraph
+    from vckg.graph.subgraph import subgraph
 
     assert found(audit(subgraph(graph, nodes)), "ontology-sentinel").examples[0].startswith("CL:0000576 or")
 
@@ -279,7 +279,7 @@ def test_operators_that_rotted_are_noticed(folder, tmp_path):
     (part / "manifest.json").write_text(json.dumps({"sha256": {"a.npy": "0" * 64}}))
     finding = found(audit_folder(hurt), "file-damaged")
     assert finding.examples == (
-        "operators/Cell-2-abc/a.npy: not as it was written; remove operators/Cell-2-abc",
+        "operators/Cell-2-abc/a.npy: changed after it was written; remove operators/Cell-2-abc",
     )
 
 

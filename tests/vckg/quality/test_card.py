@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from tests.vckg.toy import EDGES, NODES, SOURCES, random_graph, toy
-from vckg.graph.convert import metagraph
 from vckg.graph.graph import Graph
-from vckg.quality import card
+from vckg.graph.metapaths import metagraph
+from vckg.quality import card, metagraph_drawing
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -104,14 +104,14 @@ def test_rejected_rows_are_listed_with_reason_and_examples():
 
 
 def test_the_drawing_keeps_discs_on_the_canvas_and_apart():
-    nodes = [(f"X:{c}{i}", c, "x") for c in card.PLACES for i in range(3)]
+    nodes = [(f"X:{c}{i}", c, "x") for c in metagraph_drawing.PLACES for i in range(3)]
     graph = Graph.from_frames(
         pd.DataFrame(nodes, columns=["id", "category", "name"]),
         pd.DataFrame([], columns=["subject", "relation", "object", "source"]).astype(str),
     )
-    discs = card.drawing(graph)["discs"]
+    discs = metagraph_drawing.drawing(graph)["discs"]
     assert {d.category for d in discs} == set(graph.categories)
-    largest = card._radius(10_000_000)
+    largest = metagraph_drawing._radius(10_000_000)
     for i, d in enumerate(discs):
         assert largest <= d.x <= 960 - largest
         assert largest <= d.y <= 590 - largest - 31

@@ -349,7 +349,7 @@ FORMS: dict[str, Form] = {
             "info": text("#string_protein_id\tpreferred_name\tprotein_size\tannotation", "9606.ENSP1\tARF5\t180\tx", '9606.ENSP2\tM6PR\t277\ta "quoted text'),
         },
         {("interacts_with", "ARF5", "M6PR")},
-        {"the same pair the other way round": 1, "combined score below 700": 1},
+        {"the same pair in the other direction": 1, "combined score below 700": 1},
     ),
     "biogrid_tab3": one(
         tabs(

@@ -1,4 +1,4 @@
-/* The metagraph: choosing a category, by its disc, its button or a row of the table, follows its relations. */
+/* The metagraph: a click on a disc, a button or a table row highlights the relations of a category. */
 (() => {
   const drawing = document.getElementById("metagraph");
   const table = document.getElementById("kinds");

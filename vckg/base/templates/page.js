@@ -1,15 +1,15 @@
-/* What every page's script may use. Text only ever becomes a text node: nothing here, or in a page, sets innerHTML.
+/* Functions for the script of every page. Text becomes a text node; no script sets innerHTML.
 
    page.data(id)                  the JSON block of that id, parsed on first use
    page.el(tag, attributes, ...children)   an HTML element; a string child is text; null children are left out
    page.svg(tag, attributes, ...children)  the same for SVG
    page.meter(share, label)       a small bar for a value between 0 and 1
    page.colour(name)              the computed value of a custom property, e.g. page.colour("--ink"), for a canvas
-   page.onTheme(callback)         called when light turns dark or back
+   page.onTheme(callback)         called when the theme changes
    page.sortable(table)           header buttons sort the rows; th needs data-sort="text|number", td may carry data-value
-   page.filter(input, table, count)  rows that do not hold the typed words are hidden; count (an element) says how many stay
+   page.filter(input, table, count)  hides rows without the typed words; the element count shows the number of rows left
 
-   The theme button, every table.data[data-sortable] and every input[data-filters] are wired up by themselves. */
+   The theme button, every table.data[data-sortable] and every input[data-filters] work without further code. */
 "use strict";
 const page = (() => {
   const parsed = new Map();

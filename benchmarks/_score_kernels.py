@@ -1,6 +1,4 @@
-"""Compiled inner loops. They hold no lock and no state; `gather.benchmark.published_score` and `gather.cells.per_cell` drive
-them.
-"""
+"""Compiled inner loops of `benchmarks.published_score`. They hold no lock and no state."""
 
 from __future__ import annotations
 
@@ -51,11 +49,11 @@ def _kth_largest(sums: Array, n: int, k: int, best: Array) -> Any:
     for j in range(n):
         value = sums[j]
         if value > last:
-            at = k - 1
-            while at > 0 and best[at - 1] < value:
-                best[at] = best[at - 1]
-                at -= 1
-            best[at] = value
+            place = k - 1
+            while place > 0 and best[place - 1] < value:
+                best[place] = best[place - 1]
+                place -= 1
+            best[place] = value
             last = best[k - 1]
     return last
 
@@ -114,9 +112,7 @@ def paper_chunk(
     slack: float,
     decimals: int,
 ) -> None:
-    """Fill `columns`, `scores` and `reached` for every query of `rows` (see
-    `gather.benchmark.published_score.paper_batch`).
-    """
+    """Fill `columns`, `scores` and `reached` of every query, see `benchmarks.published_score.paper_batch`."""
     n_queries, longest = rows.shape
     n_columns = len(column_of)
     genes = np.empty(longest, np.int64)

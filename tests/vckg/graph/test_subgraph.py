@@ -1,4 +1,4 @@
-"""Conversions, subgraphs and metapaths."""
+"""Subgraphs, metapaths, and the networks of other libraries."""
 
 import networkx as nx
 import numpy as np
@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vckg.base.errors import GraphError
-from vckg.graph.convert import metagraph, metapaths, subgraph, to_networkx, to_rustworkx
+from vckg.export.networks import to_networkx, to_rustworkx
 from vckg.graph.graph import Graph
+from vckg.graph.metapaths import metagraph, metapaths
+from vckg.graph.subgraph import subgraph
 
 NODES = pd.DataFrame(
     [

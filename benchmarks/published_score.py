@@ -1,9 +1,8 @@
 """The published score for batches of queries, and the exact order of their best candidates.
 
-Two engines with one answer: a compiled kernel that releases the interpreter lock (chunks run in a small thread
-pool), and plain numpy. Sums are taken in float32 over the whole row of candidates; the best are then summed
-again in float64, in the order of the query, so that the result equals the definition in `gather.retrieval.reach` in value
-and order.
+Two engines give one answer: a compiled kernel that releases the interpreter lock, in chunks over a small thread
+pool, and plain numpy. Both sum a whole row of candidates in float32. They then sum the best again in float64, in
+the order of the query, so that the result equals the definition in `gather.retrieval.reach` in value and order.
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ def paper_batch(
     def one(chunk: slice) -> None:
         parts = (rows[chunk], result.columns[chunk], result.scores[chunk], result.reached[chunk])
         if engine == "numba":
-            from gather.benchmark._score_kernels import paper_chunk
+            from benchmarks._score_kernels import paper_chunk
 
             paper_chunk(table.codes, table.bits, table.df, table.columns, ranks, *parts, _SLACK, TIE_DECIMALS)
         else:

@@ -1,0 +1,91 @@
+"""Arguments of ``arena`` turned into what its commands work with: data sets, samples, contestants, prices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from arena.cli_output import say_missing
+from vckg.base.errors import InputError
+
+if TYPE_CHECKING:
+    from arena.contestants.resolve import Contestant
+    from arena.types import Sample, TaskName
+    from vckg.graph.graph import Graph
+
+
+def load_graph(folder: Path | None) -> Graph:
+    """Return the graph of a folder, or the default graph."""
+    import vckg
+
+    return vckg.load(folder)
+
+
+def dataset_name(dataset: str, compat: str) -> str:
+    """Return the data set that ``--dataset`` and ``--compat`` name together."""
+    if not compat:
+        return dataset
+    if compat != "sc-arena" or dataset not in ("fresh", "sc-arena", "sc-arena-compat"):
+        raise InputError(
+            f"--compat {compat!r}: only 'sc-arena' has an untouched form; write --compat sc-arena"
+        )
+    return "sc-arena-compat"
+
+
+def make_all_samples(
+    dataset: str, graph: Graph, tasks: Sequence[TaskName], seed: int, limit: int | None
+) -> tuple[str, dict[TaskName, list[Sample]]]:
+    """Return the name and the samples of a data set, and name the tasks that it does not allow."""
+    from arena.datasets import make_cells
+    from arena.tasks.samples import make_samples
+    from vckg.base.console import progress
+
+    with progress(f"making samples ({dataset})"):
+        name, cells = make_cells(dataset, graph, seed=seed)
+        samples = make_samples(cells, tasks, seed=seed, limit=limit)
+    if not samples:
+        raise InputError(
+            f"{dataset}: its cells allow none of the tasks {', '.join(tasks)}; see `arena data -d {dataset}`"
+        )
+    say_missing(name, tasks, samples)
+    return name, samples
+
+
+def programs(tasks: Sequence[TaskName]) -> list[str]:
+    """Return contestants without a model: retrieval, and the baselines that take part in one of the tasks."""
+    from arena.contestants.baselines import BASELINES
+    from arena.leaderboard.ranking import CEILING
+
+    return ["gather", *(n for n, b in BASELINES.items() if n != CEILING and set(b.tasks) & set(tasks))]
+
+
+def url_for(model: str, base_url: str) -> str:
+    """Return the URL for a model, none for programs."""
+    from arena.contestants.baselines import BASELINES
+
+    return "" if model in BASELINES or model == "gather" or model.startswith("replay:") else base_url
+
+
+def samples_for(
+    samples: Mapping[TaskName, list[Sample]], contestant: Contestant
+) -> dict[TaskName, list[Sample]]:
+    """Return the samples of the tasks that the contestant takes part in."""
+    chosen = {task: listed for task, listed in samples.items() if task in contestant.tasks}
+    if not chosen:
+        tasks = ", ".join(samples)
+        raise InputError(
+            f"{contestant.name} takes part in {', '.join(contestant.tasks)} only, not in {tasks}"
+        )
+    return chosen
+
+
+def read_prices(text: str) -> tuple[float, float] | None:
+    """Return the two prices of ``--price``; None where it is empty."""
+    if not text:
+        return None
+    try:
+        price_in, price_out = (float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"--price {text!r}: wanted two numbers, e.g. --price 0.15,0.60") from None
+    return price_in, price_out

@@ -1,0 +1,120 @@
+"""Texts that the commands of ``arena`` print: runs, tables, data sets, contestants."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vckg.base.console import err, out
+
+if TYPE_CHECKING:
+    from arena.contestants.baselines import Baseline
+    from arena.types import Sample, TaskName
+
+
+def print_list(
+    tasks: Mapping[str, str],
+    datasets: Mapping[str, str],
+    baselines: Mapping[str, Baseline],
+    *,
+    as_json: bool,
+) -> None:
+    """Print tasks, data sets and contestants with one line on each."""
+    contestants = {
+        "gather": "the graph alone: walks for cells, edges for the rest",
+        "gather+MODEL": "a model that reads gather's evidence before the question",
+        "PROVIDER/NAME": "any model of the run engine: openai/gpt-4o-mini, ollama/llama3.2, hf/ORG/NAME ...",
+        "NAME --base-url URL": "any model behind an OpenAI-compatible URL",
+        "replay:FILE": "answers from JSON lines with sample_id and text",
+        **{name: f"baseline: {b.title} ({', '.join(b.tasks)})" for name, b in baselines.items()},
+    }
+    listed = {"tasks": tasks, "datasets": datasets, "contestants": contestants}
+    if as_json:
+        print(json.dumps(listed, indent=1))
+        return
+    for title, rows in listed.items():
+        print(title)
+        for key, text in rows.items():
+            print(f"  {key:22} {text}")
+
+
+def say_missing(name: str, tasks: Sequence[TaskName], samples: Mapping[TaskName, list[Sample]]) -> None:
+    """Name the tasks that the cells do not allow, so that no column of a table is missing without a word."""
+    for task in tasks:
+        if task not in samples:
+            why = ""
+            if (name, task) == ("fresh", "perturbation"):
+                why = ": the graph holds no signed regulations; `vckg build --profile full` adds them"
+            err().print(f"{name} has no {task} samples{why}", highlight=False)
+
+
+def summarise(name: str, seed: int, n_cells: int, samples: Mapping[TaskName, list[Sample]]) -> dict[str, Any]:
+    """Return sizes, clusters, strata and hash of the samples of each task."""
+    from arena.types import samples_sha256
+
+    tasks: dict[str, Any] = {}
+    for task, listed in samples.items():
+        strata: dict[str, dict[str, int]] = {}
+        for sample in listed:
+            for key, value in sample.strata.items():
+                strata.setdefault(key, {})[value] = strata.get(key, {}).get(value, 0) + 1
+        tasks[task] = {
+            "samples": len(listed),
+            "clusters": len({s.cluster for s in listed}),
+            "strata": {k: dict(sorted(v.items(), key=lambda kv: (-kv[1], kv[0]))) for k, v in strata.items()},
+            "sha256": samples_sha256(listed),
+        }
+    return {"dataset": name, "seed": seed, "virtual_cells": n_cells, "tasks": tasks}
+
+
+def print_summary(summary: Mapping[str, Any]) -> None:
+    """Print the summary of a data set, a few lines a task."""
+    print(f"{summary['dataset']}: {summary['virtual_cells']:,} virtual cells, seed {summary['seed']}")
+    for task, row in summary["tasks"].items():
+        print(
+            f"{task:13} {row['samples']:5,} samples in {row['clusters']:,} clusters  sha256 {row['sha256'][:12]}"
+        )
+        for key, counts in row["strata"].items():
+            shown = ", ".join(f"{value} {n:,}" for value, n in list(counts.items())[:12])
+            print(f"{'':13} {key}: {shown}{' ...' if len(counts) > 12 else ''}")
+
+
+def print_table(folders: Sequence[Path], into: Path) -> None:
+    """Print the main scores of runs and the path of their page."""
+    from arena.leaderboard.build import build
+    from arena.report.html import write_report
+    from arena.report.summary import table_lines
+    from arena.run_folder import read_run
+
+    runs = [read_run(folder) for folder in folders]
+    page = write_report(runs, into)[0]
+    console = out()
+    for group in build(runs).groups:
+        for line in table_lines(group):
+            console.print(line, highlight=False, markup=False)
+    console.print(str(page), highlight=False, soft_wrap=True)
+
+
+def print_run(folder: Path, *, as_json: bool) -> dict[str, Any]:
+    """Return the facts of a run and, without JSON, print a line for each task."""
+    from arena.report.summary import run_facts, task_lines
+    from arena.run_folder import read_run
+    from arena.runner.inspect_engine import Sampling
+
+    finished = read_run(folder)
+    if not as_json:
+        console = out()
+        console.print(f"{folder}", highlight=False)
+        for line in task_lines(finished):
+            console.print(f"  {line}", highlight=False)
+    if failed := [a.error for a in finished.answers if a.error]:
+        tries = Sampling().retries + 1
+        err().print(
+            f"{len(failed)} samples have no answer after {tries} tries each ({failed[0]}); "
+            "the same command asks them again",
+            highlight=False,
+            markup=False,
+        )
+    return run_facts(finished)

@@ -1,0 +1,117 @@
+"""What tasks, solvers and models of the engine need beside its own samples: ours, the graph, caches, judges.
+
+The engine's samples hold ids alone; tasks, solvers and models look the rest up here by a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from arena.contestants import baselines
+from arena.run_folder import read_samples
+from arena.types import Answer, Sample, Score, TaskName, samples_sha256
+from vckg.base.errors import InputError
+
+if TYPE_CHECKING:
+    from gather.llm.cache import ReplyCache
+    from vckg.graph.graph import Graph
+
+
+@dataclass
+class Questions:
+    """Samples that are being asked, with what contestants and solvers need beside the prompt."""
+
+    samples: Mapping[str, Sample]
+    load_graph: Callable[[], Graph]
+    fingerprint: str = ""
+    """Of the contestant: model, arguments, URL, sampling. Part of every cache key, so that two models never
+    share.
+    """
+    cache: ReplyCache | None = None
+    advance: Callable[[float], None] = lambda _steps: None
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The graph, loaded when first asked for."""
+        return self.load_graph()
+
+    @cached_property
+    def measured(self) -> tuple[str, ...]:
+        """All genes of the cells that are shown; retrieval takes them as measured."""
+        return tuple(sorted({g for s in self.samples.values() for g in s.fields.get("genes", ())}))
+
+    @cached_property
+    def _peers(self) -> dict[TaskName, baselines.Peers]:
+        return {}
+
+    def peers(self, name: TaskName) -> baselines.Peers:
+        """All samples of a task, for baselines that count over them."""
+        if name not in self._peers:
+            samples = {i: s for i, s in self.samples.items() if s.task == name}
+            self._peers[name] = baselines.Peers(samples, lambda: marker_table(self.graph))
+        return self._peers[name]
+
+
+def marker_table(graph: Graph) -> Mapping[str, baselines.Markers]:
+    """Markers of the graph by cell type, for the marker-overlap baseline."""
+    from arena.contestants.gather import markers_by_type
+
+    table: Mapping[str, baselines.Markers] = markers_by_type(graph)
+    return table
+
+
+class JudgeCall(Protocol):
+    """`arena.judging.llm_judge.judge` with the graph and the judge's name bound."""
+
+    async def __call__(self, sample: Sample, answer: Answer, generate: Any) -> list[Score]:
+        """Return the scores of one answer."""
+        ...
+
+
+@dataclass
+class Verdicts:
+    """Answers that are being judged."""
+
+    samples: Mapping[str, Sample]
+    answers: Mapping[str, Answer]
+    """By `arena.runner.judge.judged_id`."""
+    judge: JudgeCall
+    advance: Callable[[float], None] = field(default=lambda _steps: None)
+
+
+_QUESTIONS: dict[str, Questions] = {}
+_VERDICTS: dict[str, Verdicts] = {}
+
+
+def register_questions(questions: Questions) -> str:
+    """Keep samples in this process and return the name that tasks take as ``samples``."""
+    key = samples_sha256(list(questions.samples.values()))[:16]
+    _QUESTIONS[key] = questions
+    return key
+
+
+def register_verdicts(verdicts: Verdicts, key: str) -> str:
+    """Keep answers for the judging task of this process under `key`."""
+    _VERDICTS[key] = verdicts
+    return key
+
+
+def questions_of(samples: str) -> Questions:
+    """Registered samples by name, or those of a run's ``samples.jsonl``."""
+    if samples not in _QUESTIONS:
+        path = Path(samples)
+        if not path.is_file():
+            raise InputError(f"samples={samples!r}: give the samples.jsonl of a run that `arena run` made")
+        import vckg
+
+        _QUESTIONS[samples] = Questions(read_samples(path), vckg.load)
+    return _QUESTIONS[samples]
+
+
+def verdicts_of(answers: str) -> Verdicts:
+    """Registered answers by name."""
+    return _VERDICTS[answers]

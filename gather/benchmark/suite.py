@@ -1,0 +1,329 @@
+"""``gather benchmark suite``: the product on every cell set of the development suite, beside other methods.
+
+Ours are the retriever and the labeller as they ship, with the panel of each file. Macro means weigh study groups
+alike: the files of one publication are one group. Intervals come from a bootstrap over study groups.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from gather.benchmark import suite_peers as peers
+from gather.benchmark.suite_data import Block
+from gather.cells.expression import RANKED_GENES
+from gather.labelling.decide import Labeller
+from gather.metrics.labels import Interval
+from gather.ontology import Ontology
+from gather.retrieval import null
+from gather.retrieval.query import DEFAULT_TOP, CellSet, GeneQuery, Panel, contrasts, make_query
+from gather.retrieval.scores import Retriever
+
+if TYPE_CHECKING:
+    from gather.retrieval.evidence_weights import Weights
+    from vckg.graph.graph import Graph
+
+Floats = npt.NDArray[np.float64]
+
+METRICS = ("exact", "relation", "adjusted Lin", "lineage", "among five")
+MODES = ("label groups", "clusters", "profiles", "sentences", "panel 300", "panel 1000", "50 cells")
+GROUPS = {"pbmc3k_clustifyr_2000hvg": "10x pbmc3k", "colon_kinchen2018_mini": "Kinchen 2018"}
+"""Publications that come both as cells and as averages."""
+LEFT_OUT = ("colon_kinchen2018_mini", "mouse_dcprogenitors_schlitzer2015_scorpius")
+"""Files without a right answer to find: one measures none of its types' markers, the other's types are no terms."""
+ONE_TYPE = ("melanoma_tcells_sadefeldman2018_scfeatures",)
+"""Files whose truth is coarse for every set: only relation and lineage count."""
+STEPS = 2
+"""Steps of is_a within which a term above or below the truth counts as related."""
+SENTENCE_TOP = 100
+RANKED = 15
+OURS, BEST = "answer", "best candidate"
+
+
+@dataclass(frozen=True)
+class Said:
+    """One method's ranked terms for one cell set; `label` is the answer, empty for ``unknown``."""
+
+    ranked: tuple[str, ...]
+    label: str
+    confidence: float = 1.0
+    status: str = "named"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One cell set that counts, with the metrics of one method in the order of `METRICS`; NaN where undefined."""
+
+    method: str
+    closed: bool
+    mode: str
+    species: str
+    group: str
+    study: str
+    name: str
+    values: tuple[float, ...]
+    confidence: float
+    status: str
+
+
+class Relatives:
+    """What an answer is worth against a truth."""
+
+    def __init__(self, ontology: Ontology) -> None:
+        self.ontology = ontology
+        self._root = ontology.position("CL:0000000") if "CL:0000000" in ontology else -1
+
+    @cache  # noqa: B019 - one object a run
+    def near(self, truth: int) -> frozenset[int]:
+        """Positions of the truth, its equivalents, and what lies within `STEPS` above or below them."""
+        o = self.ontology
+        same = set(o.equivalents(truth))
+        up, down = set(same), set(same)
+        for _step in range(STEPS):
+            up |= {p for i in up for p in o.parents(i)}
+            down |= {c for i in down for c in self._children.get(i, ())}
+        found = {e for i in up | down for e in o.equivalents(i)}
+        return frozenset(found - {self._root})
+
+    @cached_property
+    def _children(self) -> dict[int, list[int]]:
+        children: dict[int, list[int]] = {}
+        for i in range(len(self.ontology)):
+            for parent in self.ontology.parents(i):
+                children.setdefault(parent, []).append(i)
+        return children
+
+    @cache  # noqa: B019 - one object a run
+    def lin(self, truth: int) -> Floats:
+        """Lin of the truth to every term."""
+        return self.ontology.lin_to_all(truth)
+
+    def chance(self, truths: Iterable[int], candidates: npt.NDArray[np.intp]) -> float:
+        """Mean Lin of the truths with a candidate drawn at random."""
+        return float(np.mean([self.lin(t)[candidates].mean() for t in truths]))
+
+    def values(self, label: str, ranked: Sequence[str], truth: int, chance: float) -> tuple[float, ...]:
+        """Return the metrics of one answer; one without a term is wrong in all but `among five`."""
+        o = self.ontology
+        five = float(any(o.position(c) in self.near(truth) for c in ranked[:5]))
+        if not label:
+            return (0.0, 0.0, -chance / (1 - chance), 0.0, five)
+        p = o.position(label)
+        lineage = o.lineage(truth)
+        same = float(lineage is not None and lineage == o.lineage(p))
+        lin = (float(self.lin(truth)[p]) - chance) / (1 - chance)
+        return (float(o.same(p, truth)), float(p in self.near(truth)), lin, same, five)
+
+
+class KeptRetriever(Retriever):
+    """Retriever that keeps p-values in a folder, by the content of all they depend on, the code included."""
+
+    store: Path | None = None
+
+    def p_values(self, query: GeneQuery) -> Floats:
+        """Return the p-values of `Retriever.p_values`, float64[c], from the folder where it has them."""
+        if self.store is None:
+            return super().p_values(query)
+        key = self._state.copy()
+        for part in (query.genes, query.weights):
+            key.update(np.ascontiguousarray(part).tobytes())
+        path = self.store / f"p-{key.hexdigest()[:24]}.npy"
+        if not path.is_file():
+            np.save(path, super().p_values(query).astype(np.float32))
+        return np.asarray(np.load(path), dtype=np.float64)
+
+    @cached_property
+    def _state(self) -> hashlib._Hash:
+        state = hashlib.sha256(inspect.getsource(null).encode())
+        background = None if self.panel is None else self.panel.detected
+        parts = [self.matrix.data, self.matrix.indices, self.matrix.indptr, self.genes, self.nodes]
+        for part in (*parts, np.zeros(0) if background is None else background):
+            state.update(np.ascontiguousarray(part).tobytes())
+        return state
+
+
+class Suite:
+    """The suite on one graph.
+
+    Parameters
+    ----------
+    graph
+        Where the evidence is.
+    store
+        Folder for p-values; None keeps none.
+    weights
+        Evidence weights in place of the graph's.
+    """
+
+    def __init__(self, graph: Graph, store: Path | None = None, *, weights: Weights | None = None) -> None:
+        self.graph, self.store = graph, store
+        self.ontology = Ontology.of_cells(graph)
+        self.relatives = Relatives(self.ontology)
+        self.open_labeller = Labeller(self.ontology)
+        self.closed_labeller = Labeller(self.ontology, back_off=False)
+        self.base = KeptRetriever(graph, weights=weights)
+        self._position = {n: i for i, n in enumerate(self.ontology.nodes.tolist())}
+        self._paper: dict[tuple[str, ...], Retriever] = {}
+
+    def panel(self, block: Block) -> Panel:
+        """Return the measured genes of a block; averages say nothing of detection."""
+        nodes = self.graph.ids.positions(list(block.genes)).astype(np.int32)
+        known = not (block.background == 1).all()
+        return Panel(block.genes, nodes, block.background.astype(np.float64) if known else None)
+
+    def cell_sets(self, block: Block) -> list[CellSet]:
+        """Return the sets of a block as the product gets them."""
+        contrast = None if block.mode == "sentences" else contrasts(block.mean)
+        return [
+            CellSet(
+                name,
+                tuple(block.genes[c] for c in block.ranked(i, RANKED_GENES).tolist()),
+                block.n_cells[i],
+                contrast=None if contrast is None else contrast[i],
+            )
+            for i, name in enumerate(block.names)
+        ]
+
+    def retriever(self, block: Block, closed: bool) -> KeptRetriever:
+        """Return the retriever of a block, with its panel and candidates."""
+        candidates = [self.graph.index(c) for c in block.closed if c in self.graph.ids] if closed else None
+        panel = None if block.mode == "sentences" else self.panel(block)
+        made = KeptRetriever(self.graph, panel=panel, candidates=candidates, weights=self.base.weights)
+        made.store = self.store
+        return made
+
+    def ours(self, block: Block, closed: bool) -> list[Said]:
+        """Answer every set of a block as the product does; single cells' sentences get no p-values."""
+        retriever, panel = self.retriever(block, closed), self.panel(block)
+        labeller = self.closed_labeller if closed else self.open_labeller
+        sentences, said = block.mode == "sentences", []
+        for cell_set in self.cell_sets(block):
+            query = make_query(panel, cell_set, top=SENTENCE_TOP if sentences else DEFAULT_TOP)
+            found = retriever.scored(query) if sentences else retriever.converge([query])[0]
+            decision = labeller.decide(found, retriever.support(query))
+            ranked = tuple(c.curie for c in decision.candidates)
+            status = "" if sentences else decision.status
+            said.append(Said(ranked, decision.curie, decision.confidence, status))
+        return said
+
+    def theirs(self, block: Block, closed: bool) -> dict[str, list[Said]]:
+        """Answer every set of a block by the published score and by the methods of `suite_peers`."""
+        retriever = self.retriever(block, closed)
+        nodes = self.panel(block).nodes
+        lists = peers.marker_lists(retriever, nodes, least=1 if closed else peers.MIN_LIST)
+        expression = peers.scaled(block.mean)
+        asked = np.zeros(block.mean.shape, bool)
+        top = SENTENCE_TOP if block.mode == "sentences" else DEFAULT_TOP
+        for i in range(len(block.names)):
+            asked[i, block.ranked(i, top)] = True
+        scores = {
+            "ScType's formula": peers.sctype(expression, lists),
+            "ulm": peers.ulm(expression, lists),
+            "hypergeometric": peers.over_representation(asked, lists),
+        }
+        found = {name: [self._first(retriever, row) for row in values] for name, values in scores.items()}
+        return found | {"published score": self._published(block, closed, top)}
+
+    def _first(self, retriever: Retriever, score: Floats) -> Said:
+        order = np.lexsort((np.arange(len(score)), -np.round(score, 9)))
+        order = order[np.isfinite(score[order])][:RANKED]
+        ranked = tuple(self.graph.ids[i] for i in retriever.nodes[order].tolist())
+        return Said(ranked, ranked[0] if ranked else "")
+
+    def _published(self, block: Block, closed: bool, top: int) -> list[Said]:
+        key = block.closed if closed else ()
+        if key not in self._paper:
+            candidates = [self.graph.index(c) for c in key if c in self.graph.ids] if closed else None
+            self._paper[key] = Retriever(
+                self.graph, score="paper", candidates=candidates, weights=self.base.weights
+            )
+        retriever, panel, said = self._paper[key], self.panel(block), []
+        for cell_set in self.cell_sets(block):
+            score = retriever.scored(make_query(panel, cell_set, top=top)).score
+            said.append(self._first(retriever, np.where(score > 0, score, -np.inf)))
+        return said
+
+    def units(self, block: Block, said: Sequence[Said], method: str, closed: bool) -> list[Unit]:
+        """Return the units of a block with their metrics; doubtful sets are left out."""
+        truth = [self.ontology.position(t) if t in self.ontology else -1 for t in block.truth]
+        known = [t for t in truth if t >= 0]
+        nodes = self.retriever(block, closed).nodes if closed else self.base.nodes
+        candidates = np.array([self._position[n] for n in nodes.tolist()])
+        if not known or len(candidates) < 2:
+            return []
+        chance = self.relatives.chance(known, candidates)
+        group = GROUPS.get(block.group, block.group)
+        made = []
+        for i, (answer, t) in enumerate(zip(said, truth, strict=True)):
+            if t < 0 or block.flag[i] == "qc":
+                continue
+            values = self.relatives.values(answer.label, answer.ranked, t, chance)
+            if block.flag[i] == "coarse" or block.study in ONE_TYPE:
+                values = (np.nan, values[1], np.nan, *values[3:])
+            about = (method, closed, block.mode, block.species, group, block.study, block.names[i])
+            made.append(Unit(*about, values, answer.confidence, answer.status))
+        return made
+
+    def measure(self, blocks: Iterable[Block], *, others: bool = True) -> list[Unit]:
+        """Return the units of all methods, open and closed, over blocks that have a right answer."""
+        made: list[Unit] = []
+        for block in blocks:
+            if block.study in LEFT_OUT:
+                continue
+            for closed in (False, True) if block.mode != "sentences" else (False,):
+                if closed and len(block.closed) < 2:
+                    continue
+                said = self.ours(block, closed)
+                made += self.units(block, said, OURS, closed)
+                first = [Said(s.ranked, next(iter(s.ranked), ""), s.confidence, s.status) for s in said]
+                made += self.units(block, first, BEST, closed)
+                for name, answers in (self.theirs(block, closed) if others else {}).items():
+                    made += self.units(block, answers, name, closed)
+        return made
+
+
+def select(
+    units: Iterable[Unit], *, method: str, mode: str, closed: bool = False, species: str = "human"
+) -> list[Unit]:
+    """Return the units of one method and mode, in order."""
+    wanted = (method, mode, closed, species)
+    return [u for u in units if (u.method, u.mode, u.closed, u.species) == wanted]
+
+
+def by_group(units: Sequence[Unit]) -> dict[str, Floats]:
+    """Return the mean metrics of each study group over its studies, float64[metrics]; NaN where undefined."""
+    studies: dict[tuple[str, str], list[tuple[float, ...]]] = {}
+    for unit in units:
+        studies.setdefault((unit.group, unit.study), []).append(unit.values)
+    groups: dict[str, list[Floats]] = {}
+    for (group, _study), values in studies.items():
+        groups.setdefault(group, []).append(_mean(np.array(values)))
+    return {group: _mean(np.array(rows)) for group, rows in groups.items()}
+
+
+def _mean(rows: Floats) -> Floats:
+    known = ~np.isnan(rows)
+    count = known.sum(axis=0)
+    total = np.where(known, rows, 0.0).sum(axis=0)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan), dtype=np.float64)
+
+
+def over_groups(rows: Floats, *, replicates: int = 2000, seed: int = 0) -> list[Interval]:
+    """Return the mean over study groups of each column with its 95 % bootstrap interval; rows are groups."""
+    rng = np.random.default_rng(seed)
+    n = len(rows)
+    draws = np.array([_mean(rows[rng.integers(0, n, n)]) for _ in range(replicates)])
+    middle, found = _mean(rows), []
+    for k in range(rows.shape[1]):
+        known = draws[:, k][~np.isnan(draws[:, k])]
+        low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
+        found.append(Interval(float(middle[k]), float(low), float(high), int((~np.isnan(rows[:, k])).sum())))
+    return found

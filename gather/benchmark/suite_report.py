@@ -1,0 +1,105 @@
+"""The tables of ``gather benchmark suite``, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from gather.benchmark.suite import BEST, METRICS, MODES, OURS, Unit, by_group, over_groups, select
+from gather.benchmark.suite_peers import PEERS
+from gather.metrics.labels import expected_calibration_error, paired_permutation
+from gather.metrics.multiple_testing import holm
+
+OTHERS = ("published score", *PEERS)
+COMPARED = ("label groups", "clusters", "profiles")
+TESTED = ("exact", "relation")
+STATUSES = ("named", "backed_off", "unknown")
+
+
+def tables(units: Sequence[Unit]) -> Iterator[str]:
+    """Yield all tables of one graph."""
+    for species in ("human", "mouse"):
+        for closed in (False, True):
+            yield f"## {species.capitalize()}, {'closed' if closed else 'open'} set"
+            yield ""
+            yield from _accuracy(units, species, closed)
+            yield ""
+    yield "## Paired differences, human: our best candidate minus the other method's"
+    yield ""
+    yield from _comparison(units)
+    yield ""
+    yield "## Each study, open set, our best candidate"
+    yield ""
+    yield from _each_study(units)
+
+
+def _accuracy(units: Sequence[Unit], species: str, closed: bool) -> Iterator[str]:
+    head = f"| mode | method | groups | sets | {' | '.join(METRICS)} | ECE | named / backed off / unknown |"
+    yield head
+    yield "|---|---|--:|--:|" + "---|" * (len(METRICS) + 2)
+    for mode in MODES:
+        for method in (OURS, BEST, *OTHERS):
+            mine = select(units, method=method, mode=mode, closed=closed, species=species)
+            if not mine:
+                continue
+            groups = by_group(mine)
+            found = over_groups(np.array(list(groups.values())))
+            cells = " | ".join(
+                "-" if np.isnan(i.value) else f"{i.value:.2f} [{i.low:.2f}, {i.high:.2f}]" for i in found
+            )
+            yield f"| {mode} | {method} | {len(groups)} | {len(mine)} | {cells} | {_sureness(mine, method)} |"
+
+
+def _sureness(units: Sequence[Unit], method: str) -> str:
+    """Calibration error of the answers against relation, and how often each status came; of ours alone."""
+    if method != OURS:
+        return "- | -"
+    answered = [u for u in units if u.status in ("named", "backed_off", "")]
+    related = [u.values[METRICS.index("relation")] for u in answered]
+    error = (
+        expected_calibration_error([u.confidence for u in answered], related) if answered else float("nan")
+    )
+    if not any(u.status for u in units):
+        return f"{error:.2f} | -"
+    shares = " / ".join(f"{np.mean([u.status == s for u in units]):.2f}" for s in STATUSES)
+    return f"{error:.2f} | {shares}"
+
+
+def _comparison(units: Sequence[Unit]) -> Iterator[str]:
+    rows, p_values = [], []
+    for closed in (False, True):
+        for mode in COMPARED:
+            ours = select(units, method=BEST, mode=mode, closed=closed)
+            for other in OTHERS:
+                theirs = select(units, method=other, mode=mode, closed=closed)
+                for metric in TESTED[:1] if closed else TESTED:
+                    k = METRICS.index(metric)
+                    pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if not np.isnan(a.values[k])]
+                    first, second = ([u.values[k] for u in side] for side in zip(*pairs, strict=True))
+                    strata = [a.group for a, _ in pairs]
+                    p_values.append(paired_permutation(first, second, strata=strata, replicates=2000))
+                    mine, others = by_group([a for a, _ in pairs]), by_group([b for _, b in pairs])
+                    delta = np.array([[mine[g][k] - others[g][k]] for g in mine])
+                    rows.append((mode, "closed" if closed else "open", other, metric, over_groups(delta)[0]))
+    yield "Intervals: bootstrap over study groups. p: sign flips over cell sets within study groups, adjusted by Holm"
+    yield f"over the {len(rows)} tests of this table."
+    yield ""
+    yield "| mode | set | minus | metric | difference | adjusted p |"
+    yield "|---|---|---|---|---|--:|"
+    for (mode, kind, other, metric, delta_of), p in zip(rows, holm(p_values), strict=True):
+        change = f"{delta_of.value:+.2f} [{delta_of.low:+.2f}, {delta_of.high:+.2f}]"
+        yield f"| {mode} | {kind} | {other} | {metric} | {change} | {p:.2g} |"
+
+
+def _each_study(units: Sequence[Unit]) -> Iterator[str]:
+    yield f"| species | mode | study | sets | {' | '.join(METRICS)} |"
+    yield "|---|---|---|--:|" + "--:|" * len(METRICS)
+    for species in ("human", "mouse"):
+        for mode in ("label groups", "clusters", "profiles"):
+            mine = select(units, method=BEST, mode=mode, species=species)
+            for study in dict.fromkeys(u.study for u in mine):
+                part = [u for u in mine if u.study == study]
+                (values,) = by_group(part).values()
+                cells = " | ".join("-" if np.isnan(v) else f"{v:.2f}" for v in values)
+                yield f"| {species} | {mode} | {study} | {len(part)} | {cells} |"

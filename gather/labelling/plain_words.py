@@ -1,0 +1,72 @@
+"""An annotation in the words of a table: how certain the label is, why, what speaks against it, why there is none."""
+
+from __future__ import annotations
+
+from gather.annotation import Annotation
+from gather.labelling.decide import supported
+
+HIGH, MEDIUM = 0.9, 0.7
+"""Least confidence that is called high, and medium; an answer below is low."""
+
+
+def certainty(annotation: Annotation) -> str:
+    """Return ``high``, ``medium`` or ``low``; ``-`` where there is no answer."""
+    if not annotation.curie:
+        return "-"
+    if annotation.confidence >= HIGH:
+        return "high"
+    return "medium" if annotation.confidence >= MEDIUM else "low"
+
+
+def best_evidence(annotation: Annotation, top: int = 3) -> list[str]:
+    """Return the `top` best direct walks to the label in words.
+
+    For a label that was backed off, those to the best candidate. Where no direct walk is among those kept, the genes
+    that contribute most to the score.
+    """
+    item = annotation.item(annotation.curie) or (annotation.evidence[0] if annotation.evidence else None)
+    if item is None:
+        return []
+    direct = [walk for walk in item.walks if walk.hops == 1][:top]
+    if not direct:
+        genes = sorted(item.genes, key=lambda gene: (-gene.contribution, gene.rank))
+        return [gene.symbol for gene in genes[:top]]
+    return [
+        f"{walk.names[0]} ({_count(len(walk.steps[0]), 'source')}, "
+        f"{_count(sum(e.n_publications for e in walk.steps[0]), 'paper')})"
+        for walk in direct
+    ]
+
+
+def objections(annotation: Annotation, top: int = 3) -> list[str]:
+    """Return what speaks against the label: absent and unexpected markers, then markers that were not measured."""
+    words = [
+        f"{c.symbol} {'absent' if c.kind == 'expected_absent' else 'present'} ({c.fraction_in_set:.0%} of cells)"
+        for c in annotation.contradictions
+    ]
+    for warning in annotation.coverage:
+        if warning.curie == annotation.curie:
+            words.append(f"{', '.join(warning.missing)} not measured")
+    return words[:top]
+
+
+def status_reason(annotation: Annotation) -> str:
+    """Return the status and, where the answer is general or missing, the reason."""
+    best = annotation.candidates[0] if annotation.candidates else None
+    genes = _count(len(annotation.query_genes), "gene")
+    if annotation.status == "named":
+        return "named"
+    if annotation.status == "backed_off":
+        finer = f": {best.label} has confidence {best.confidence:.2f}" if best else ""
+        return f"backed off{finer}"
+    if annotation.status == "ungrounded":
+        return "no gene is known"
+    if best is None:
+        return f"no cell type has one of {genes} as a marker"
+    if not supported(annotation.fdr):
+        return f"{genes}: cannot tell {best.label} from chance (FDR {annotation.fdr:.2g})"
+    return f"not sure enough: best is {best.label} with {best.confidence:.2f}"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" + ("" if n == 1 else "s")

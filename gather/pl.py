@@ -1,0 +1,101 @@
+"""Pictures of annotations, the scanpy way: each function draws with scanpy's own plots and returns what they return."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gather.cells.results import Results, results
+from vckg.base.errors import InputError
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+__all__ = ["confidence", "evidence_dotplot"]
+
+
+def evidence_dotplot(
+    adata: ad.AnnData, groupby: str, *, n_genes: int = 3, key: str = "gather", **settings: Any
+) -> Any:
+    """Draw, for each label, the genes that speak most for it, as a dot plot over the cell sets.
+
+    Parameters
+    ----------
+    adata
+        An AnnData that `gather.annotate` has annotated.
+    groupby
+        The column of ``obs`` that was annotated.
+    n_genes
+        Genes a label, by their share of its score.
+    key
+        The entry of ``uns`` that holds the annotation.
+    settings
+        Passed to `scanpy.pl.dotplot`, e.g. ``show=False`` or ``return_fig=True``.
+
+    Raises
+    ------
+    InputError
+        `groupby` is no column, or no supporting gene is among the plotted values.
+    """
+    import scanpy as sc
+
+    if groupby not in adata.obs:
+        raise InputError(f"no column {groupby!r} in obs; name the column that was annotated")
+    genes = supporting_genes(results(adata, key), n_genes, set(_plotted_names(adata)))
+    if not genes:
+        raise InputError(f"uns[{key!r}] holds no supporting gene that the file measures")
+    grouped = adata[adata.obs[groupby].notna().to_numpy()]  # scanpy cannot draw groups without cells
+    return sc.pl.dotplot(grouped, genes, groupby=groupby, **settings)
+
+
+def confidence(adata: ad.AnnData, *, basis: str = "umap", key: str = "gather", **settings: Any) -> Any:
+    """Draw labels and their confidence side by side over an embedding.
+
+    Parameters
+    ----------
+    adata
+        An AnnData that `gather.annotate` has annotated.
+    basis
+        The embedding: ``obsm[f"X_{basis}"]``.
+    key
+        Prefix of the columns of ``obs``.
+    settings
+        Passed to `scanpy.pl.embedding`.
+
+    Raises
+    ------
+    InputError
+        The columns or the embedding are missing.
+    """
+    import scanpy as sc
+
+    columns = [f"{key}_cell_type", f"{key}_confidence"]
+    missing = [name for name in columns if name not in adata.obs]
+    if missing:
+        raise InputError(f"no column {missing[0]!r} in obs; run gather.annotate(adata, ...) first")
+    if f"X_{basis}" not in adata.obsm and basis not in adata.obsm:
+        raise InputError(f"no embedding {basis!r} in obsm; found {', '.join(map(str, adata.obsm)) or 'none'}")
+    return sc.pl.embedding(adata, basis=basis, color=columns, **settings)
+
+
+def supporting_genes(answers: Results, n_genes: int, measured: set[str]) -> dict[str, list[str]]:
+    """Return for each label the measured genes that contribute most to its score, best first, each gene once.
+
+    The genes are those of the label's evidence, or, for a label that was backed off, of its best candidate.
+    """
+    genes_of: dict[str, list[str]] = {}
+    drawn: set[str] = set()
+    for annotation in answers:
+        item = annotation.item(annotation.curie) or next(iter(annotation.evidence), None)
+        if item is None or not annotation.curie:
+            continue
+        ranked = sorted(item.genes, key=lambda gene: (-gene.contribution, gene.rank))
+        names = [g.name_in_file for g in ranked if g.name_in_file in measured and g.name_in_file not in drawn]
+        genes = genes_of.setdefault(annotation.label, [])
+        genes += names[: max(n_genes - len(genes), 0)]
+        drawn.update(genes)
+    return {label: genes for label, genes in genes_of.items() if genes}
+
+
+def _plotted_names(adata: ad.AnnData) -> list[str]:
+    source = adata.raw if adata.raw is not None else adata
+    return [str(name) for name in source.var_names]

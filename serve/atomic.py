@@ -1,0 +1,30 @@
+"""Write a file so that its name holds the whole new content or the old one, whatever happens meanwhile.
+
+This package imports none of the others, so it does not use ``vckg.base.atomic``.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A new file beside `target` that takes its name when the block ends, and goes away if the block fails.
+
+    Missing parent folders of `target` are created.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
+        temporary = Path(scratch) / target.name
+        yield temporary
+        temporary.replace(target)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Replace a text file."""
+    with replacing(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,65 @@
+"""The rows of one step: decoding requests with their drafts, and prompt chunks, packed into one matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from serve.kv_cache.attention_metadata import (
+    ALL_LOGITS,
+    LAST_LOGITS,
+    NO_LOGITS,
+    AttentionPlan,
+    Segment,
+    plan_attention,
+)
+from serve.request import Request
+from serve.scheduling.scheduler import Schedule
+from serve.spec_decode.proposer import DraftTree, Int64
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One request's rows of a step: packed rows ``start:stop``, its logits from `logits` on (-1: none wanted)."""
+
+    request: Request
+    tree: DraftTree
+    start: int
+    stop: int
+    logits: int
+    decode: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Input of the model's forward: `tokens` int64[rows], and the plan of their attention."""
+
+    rounds: list[Round]
+    tokens: Int64
+    plan: AttentionPlan
+
+
+def pack(schedule: Schedule, trees: Sequence[DraftTree], block_tokens: int) -> Batch:
+    """Lay out a schedule; `trees` holds the draft of each decoding request."""
+    segments: list[Segment] = []
+    tokens: list[Sequence[int] | Int64] = []
+    rounds: list[Round] = []
+    row = logit = 0
+    for request, tree in zip(schedule.decodes, trees, strict=True):
+        n = 1 + len(tree)
+        parents = np.concatenate([[-1], tree.parents + 1]) if n > 1 else None
+        segments.append(Segment(request.blocks, request.computed, n, parents, ALL_LOGITS))
+        tokens += [request.tokens[-1:], tree.tokens]
+        rounds.append(Round(request, tree, row, row + n, logit, decode=True))
+        row, logit = row + n, logit + n
+    for chunk in schedule.chunks:
+        r, last = chunk.request, chunk.rows == chunk.request.pending
+        segments.append(Segment(r.blocks, r.computed, chunk.rows, None, LAST_LOGITS if last else NO_LOGITS))
+        tokens.append(r.tokens[r.computed : r.computed + chunk.rows])
+        first_logit = logit if last else -1
+        rounds.append(Round(r, DraftTree.empty(), row, row + chunk.rows, first_logit, decode=False))
+        row, logit = row + chunk.rows, logit + last
+    flat = np.concatenate([np.asarray(t, np.int64) for t in tokens])
+    return Batch(rounds, flat, plan_attention(segments, block_tokens))

@@ -1,0 +1,128 @@
+"""The development suite: metrics, groups, other methods."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from gather.benchmark import suite_peers as peers
+from gather.benchmark.suite import (
+    BEST,
+    METRICS,
+    OURS,
+    KeptRetriever,
+    Relatives,
+    Suite,
+    Unit,
+    by_group,
+    over_groups,
+    select,
+)
+from gather.benchmark.suite_data import Block
+from gather.benchmark.suite_report import tables
+from gather.ontology import Ontology
+from gather.retrieval.query import query_genes
+
+TRUTHS = ("CL:0000084", "CL:0000236", "CL:0000576")
+
+
+@pytest.fixture
+def block(blood_graph) -> Block:
+    """Three sets of blood, each with the markers of its type."""
+    rows = blood_graph.rows("is_marker_for")
+    pairs = {
+        (blood_graph.ids[int(s)], blood_graph.ids[int(o)])
+        for s, o in zip(blood_graph.subject[rows], blood_graph.object[rows], strict=True)
+    }
+    genes = tuple(sorted({g for g, _ in pairs}))
+    strength = np.array([[float((g, t) in pairs) for g in genes] for t in TRUTHS], np.float32)
+    strength *= np.linspace(2.0, 1.0, len(genes), dtype=np.float32)
+    return Block(
+        "file", "study", "human", "blood", "label groups", genes, np.full(len(genes), 0.3, np.float32), strength,
+        strength, np.minimum(strength, 1), ("T", "B", "mono"), TRUTHS, ("", "", "coarse"), (10, 10, 10),
+    )  # fmt: skip
+
+
+def unit(group: str, study: str, *values: float) -> Unit:
+    return Unit("m", False, "label groups", "human", group, study, "a", values, 1.0, "named")
+
+
+def test_related_is_within_two_steps_and_never_the_root() -> None:
+    edges = np.array([(1, 0), (2, 1), (3, 2), (4, 3)], np.int32)
+    terms = ["CL:0000000", "CL:0000001", "CL:0000002", "CL:0000003", "CL:0000004"]
+    relatives = Relatives(Ontology(terms, edges[:, 0], edges[:, 1]))
+    assert relatives.near(2) == {1, 2, 3, 4}
+    assert relatives.near(4) == {2, 3, 4}
+
+
+def test_an_answer_without_a_term_is_wrong_but_its_candidates_count_among_five(blood_graph) -> None:
+    relatives = Relatives(Ontology.of_cells(blood_graph))
+    truth = relatives.ontology.position("CL:0000084")
+    assert relatives.values("", ["CL:0000084"], truth, 0.5) == (0.0, 0.0, -1.0, 0.0, 1.0)
+    assert relatives.values("CL:0000084", ["CL:0000084"], truth, 0.5)[:3] == (1.0, 1.0, 1.0)
+
+
+def test_the_files_of_one_publication_count_once() -> None:
+    units = [unit("x", "a", 1.0), unit("x", "a", 0.0), unit("x", "b", 1.0), unit("y", "c", 0.0)]
+    means = by_group(units)
+    assert {g: v.tolist() for g, v in means.items()} == {"x": [0.75], "y": [0.0]}
+    (found,) = over_groups(np.array(list(means.values())))
+    assert (found.value, found.n) == (0.375, 2)
+    assert found.low == 0.0
+    assert found.high == 0.75
+
+
+def test_an_undefined_value_leaves_the_mean() -> None:
+    assert by_group([unit("x", "a", np.nan), unit("x", "a", 1.0)])["x"].tolist() == [1.0]
+
+
+def test_the_product_and_the_others_are_measured_on_the_same_units(blood_graph, block, tmp_path) -> None:
+    suite = Suite(blood_graph, tmp_path)
+    ours = suite.measure([block], others=False)
+    assert {u.method for u in ours} == {OURS, BEST}
+    best = select(ours, method=BEST, mode="label groups")
+    assert [u.values[METRICS.index("relation")] for u in best] == [1.0, 1.0, 1.0]
+    assert np.isnan(best[2].values[METRICS.index("exact")])
+    assert len(select(ours, method=BEST, mode="label groups", closed=True)) == 3
+
+
+def test_files_without_a_right_answer_are_left_out(blood_graph, block) -> None:
+    away = replace(block, study="colon_kinchen2018_mini")
+    assert Suite(blood_graph).measure([away], others=False) == []
+
+
+def test_kept_p_values_are_those_of_the_retriever(blood_graph, tmp_path: Path) -> None:
+    query = query_genes(blood_graph, ["CD3D", "CD79A"])
+    plain = KeptRetriever(blood_graph).p_values(query)
+    for _time in range(2):
+        kept = KeptRetriever(blood_graph)
+        kept.store = tmp_path
+        np.testing.assert_allclose(kept.p_values(query), plain, rtol=1e-6)
+    assert len(list(tmp_path.glob("p-*.npy"))) == 1
+
+
+def test_sctype_and_ulm_equal_their_definitions() -> None:
+    rng = np.random.default_rng(0)
+    x = peers.scaled(rng.gamma(1.0, 1.0, (5, 20)).astype(np.float32))
+    lists = (rng.random((20, 4)) < 0.4).astype(float)
+    found, fitted = peers.sctype(x, sp.csc_array(lists)), peers.ulm(x, sp.csc_array(lists))
+    named = lists.sum(axis=1)
+    weight = (named.max() - named) / (named.max() - named[named > 0].min())
+    for s in range(5):
+        for t in range(4):
+            inside = lists[:, t] > 0
+            assert found[s, t] == pytest.approx((x[s] * weight)[inside].sum() / np.sqrt(inside.sum()))
+            r = np.corrcoef(x[s], lists[:, t])[0, 1]
+            assert fitted[s, t] == pytest.approx(r * np.sqrt(18 / (1 - r**2)))
+
+
+def test_the_tables_print(blood_graph, block, tmp_path) -> None:
+    suite = Suite(blood_graph, tmp_path)
+    blocks = [block, *(replace(block, mode=mode) for mode in ("clusters", "profiles"))]
+    text = "\n".join(tables(suite.measure(blocks)))
+    assert "| label groups | best candidate | 1 | 3 | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] |" in text
+    assert "adjusted by Holm" in text

@@ -1,0 +1,115 @@
+"""``gather annotate`` as a user types it: where the copy goes, what is refused before anything is loaded, the table."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata as ad
+import pytest
+from typer.testing import CliRunner
+
+import gather
+from gather.annotation import Annotation, Candidate
+from gather.cells.file import check_input
+from gather.cli import app
+from gather.labelling.plain_words import certainty, objections, status_reason
+
+ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:anndata.*")
+
+
+@pytest.fixture
+def source(blood_cells, tmp_path):
+    path = tmp_path / "in.h5ad"
+    blood_cells.write_h5ad(path)
+    return path
+
+
+def test_the_copy_lies_beside_the_input_and_the_table_fits_a_glance(blood_graph, source, tmp_path):
+    folder = blood_graph.save(tmp_path / "graph")
+    done = CliRunner().invoke(app, ["annotate", str(source), "--groupby", "group", "-g", str(folder)])
+    assert done.exit_code == 0, done.output
+    assert f"wrote {tmp_path / 'in.gather.h5ad'}" in done.stderr.replace("\n", "")
+    found = gather.results(ad.read_h5ad(tmp_path / "in.gather.h5ad"))
+    assert [a.status for a in found] == ["named"] * 3
+    (row,) = [line for line in done.stdout.splitlines() if line.startswith("│ T cells")]
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    assert cells[1:3] == ["30", "T cell (CL:0000084)"]
+    assert cells[3].split()[0] in ("high", "medium", "low")
+    assert cells[-1] == "named"
+
+
+HEAVY = ("numpy", "pandas", "scipy", "h5py", "anndata", "scanpy", "numba", "pyarrow")
+COUNTED = f"""
+import sys
+from gather.cli import app
+try:
+    app(sys.argv[1:], standalone_mode=False)
+except Exception as error:
+    print(error)
+print([name for name in {HEAVY} if name in sys.modules])
+"""
+
+
+def write_text(path):
+    path.write_text("gene,cell\n")
+
+
+def write_hdf5_head(path):
+    path.write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 100)
+
+
+@pytest.mark.parametrize(
+    ("make", "words", "problem"),
+    [
+        (lambda _path: None, [], "no such file"),
+        (lambda path: path.mkdir(), [], "is a folder"),
+        (write_text, [], "is a text table"),
+        (write_hdf5_head, ["-o", "out.csv"], "ends in .h5ad"),
+        (write_hdf5_head, ["-o", "nowhere/out.h5ad"], "no such folder"),
+        (write_hdf5_head, ["--base-url", "http://127.0.0.1:9"], "name one with --model"),
+    ],
+)
+def test_errors_of_path_and_type_come_before_any_library_is_loaded(tmp_path, make, words, problem):
+    make(tmp_path / "in.h5ad")
+    command = [sys.executable, "-c", COUNTED, "annotate", "in.h5ad", *words]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}
+    )
+    *message, loaded = done.stdout.splitlines()
+    assert problem in "".join(message), done.stderr
+    assert loaded == "[]"
+
+
+@pytest.mark.parametrize("start", [0, 512, 1024, 4096])
+def test_hdf5_is_known_by_its_signature_wherever_a_user_block_ends(tmp_path, start):
+    path = tmp_path / "in.h5ad"
+    path.write_bytes(b"u" * start + b"\x89HDF\r\n\x1a\n" + b"\0" * 5000)
+    check_input(path)
+
+
+def answer(status, confidence, fdr, **more):
+    curie = "CL:0000084" if status in ("named", "backed_off") else ""
+    best = Candidate(1, "CL:0000624", "CD4 T cell", 1.0, 0.1, fdr, 0.31, 3)
+    return Annotation(
+        "0", 9, status, "T cell" if curie else "unknown", curie, confidence, fdr, (best,), **more
+    )
+
+
+@pytest.mark.parametrize(
+    ("annotation", "word", "reason"),
+    [
+        (answer("named", 0.93, 1e-5), "high", "named"),
+        (answer("named", 0.9, 1e-5), "high", "named"),
+        (answer("backed_off", 0.7, 1e-5), "medium", "backed off: CD4 T cell has confidence 0.31"),
+        (answer("named", 0.5, 1e-5), "low", "named"),
+        (answer("unknown", 0.31, 0.2), "-", "not sure enough: best is CD4 T cell with 0.31"),
+        (answer("unknown", 0.31, 0.7, query_genes=("A", "B")), "-",
+         "2 genes: cannot tell CD4 T cell from chance (FDR 0.7)"),
+        (Annotation("0", 9, "ungrounded", "unknown", "", 0.0, 1.0), "-", "no gene is known"),
+    ],
+)  # fmt: skip
+def test_certainty_and_status_in_plain_words(annotation, word, reason):
+    assert certainty(annotation) == word
+    assert status_reason(annotation) == reason
+    assert objections(annotation) == []

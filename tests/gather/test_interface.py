@@ -1,0 +1,146 @@
+"""The Python interface: what a notebook prints, what a table holds, what is drawn, and examples that run."""
+
+import doctest
+import importlib
+import json
+import subprocess
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gather
+from gather.annotation import FORMAT_VERSION, Annotation
+from gather.labelling.frames import _joined, _split, annotations_of, tables
+from vckg.base.errors import InputError
+
+mpl.use("Agg")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:anndata.*", "ignore::FutureWarning:scanpy.*")
+
+
+@pytest.fixture
+def named(blood_graph, blood_cells):
+    assert gather.annotate(blood_cells, "group", graph=blood_graph) is None
+    return blood_cells
+
+
+def test_annotate_returns_nothing_or_the_copy(blood_graph, blood_cells):
+    copied = gather.annotate(blood_cells, "group", graph=blood_graph, copy=True)
+    assert "gather" not in blood_cells.uns
+    assert not [c for c in blood_cells.obs if c.startswith("gather")]
+    assert gather.annotate(blood_cells, "group", graph=blood_graph) is None
+    pd.testing.assert_frame_equal(copied.obs, blood_cells.obs)
+    assert gather.results(copied) == gather.results(blood_cells)
+
+
+def test_every_repr_is_one_short_line(named, blood_graph):
+    found = gather.results(named)
+    explained = gather.explain(["CD3D", "CD3E"], graph=blood_graph)
+    for shown in (found, found["T cells"], found["T cells"].evidence[0], explained):
+        assert len(repr(shown)) < 200
+        assert "\n" not in repr(shown)
+    assert repr(found) == f"gather.Results: 3 cell sets, 3 named, graph {blood_graph.content_hash[:8]}"
+
+
+def test_results_are_a_table_and_a_mapping(named):
+    found = gather.results(named)
+    table = found.table()
+    assert table.index.tolist() == ["B cells", "T cells", "monocytes"]
+    assert table.loc["T cells", "id"] == "CL:0000084"
+    assert table["cells"].sum() == named.n_obs
+    assert table["best evidence"].str.contains("source").all()
+    assert [a.cell_set for a in found] == table.index.tolist()
+    assert "T cells" in found
+    with pytest.raises(KeyError, match="did you mean 'T cells'"):
+        found["T cell"]
+
+
+def test_html_shows_the_table_and_escapes_every_text(named, blood_graph):
+    html = gather.results(named)._repr_html_()
+    assert html.count("<tr") == 5  # two of the head
+    assert "CL:0000236" in html
+    answer = Annotation("<script>alert(1)</script>", 1, "named", "<b>T</b>", "CL:1", 0.5, 0.1)
+    hostile = gather.Results((answer,), "<i>")._repr_html_()
+    assert "<script>" not in hostile
+    assert "<b>" not in hostile
+    assert "<i>" not in hostile
+    explained = gather.explain(["CD3D", "CD3E"], graph=blood_graph)
+    assert "CL:0000084" in explained._repr_html_()
+    assert explained.table().loc["E1", "genes"] == "CD3D, CD3E"
+    assert explained["CL:0000084"].name == "T cell"
+
+
+def test_results_of_other_entries_are_refused(named):
+    named.uns["other"] = {"format": "another tool"}
+    with pytest.raises(InputError, match="found gather; run"):
+        gather.results(named, "other")
+    named.uns["old"] = named.uns["gather"] | {"format_version": 1}
+    with pytest.raises(InputError, match=f"format version 1, wanted {FORMAT_VERSION}"):
+        gather.results(named, "old")
+    damaged = {k: v for k, v in named.uns["gather"]["tables"].items() if k != "walks"}
+    named.uns["cut"] = named.uns["gather"] | {"tables": damaged}
+    with pytest.raises(InputError, match="tables are damaged"):
+        gather.results(named, "cut")
+
+
+@given(st.lists(st.text(max_size=5), min_size=1).filter(lambda v: v != [""]))
+def test_any_list_of_texts_survives_as_one_text(values):
+    assert _split(_joined(values)) == tuple(values)
+
+
+def test_tables_keep_all_of_an_annotation_and_each_edge_once(named):
+    found = gather.results(named).annotations
+    frames = tables(found)
+    assert annotations_of(frames) == found
+    assert not frames["edges"].duplicated().any()
+    assert annotations_of(tables(())) == ()
+    assert json.dumps([a.to_dict() for a in annotations_of(frames)]) == json.dumps(
+        [a.to_dict() for a in found]
+    )
+
+
+def test_pictures_show_the_genes_of_the_evidence_and_the_confidence(named):
+    plot = gather.pl.evidence_dotplot(named, "group", n_genes=2, return_fig=True)
+    drawn = {name for genes in gather.pl.supporting_genes(gather.results(named), 2, set(named.var_names)).values()
+             for name in genes}  # fmt: skip
+    assert set(plot.var_names) == drawn
+    assert len(drawn) == 6
+    (axes, *_more) = gather.pl.confidence(named, show=False)
+    assert axes.get_title() == "gather_cell_type"
+    assert len(axes.collections[0].get_offsets()) == named.n_obs
+    mpl.pyplot.close("all")
+
+
+def test_pictures_of_what_was_not_annotated_are_refused(blood_cells):
+    with pytest.raises(InputError, match="run gather"):
+        gather.pl.confidence(blood_cells)
+    with pytest.raises(InputError, match="no column 'cluster'"):
+        gather.pl.evidence_dotplot(blood_cells, "cluster")
+
+
+def test_an_option_that_does_not_exist_is_named(blood_graph, blood_cells):
+    with pytest.raises(InputError, match="no option 'treshold'"):
+        gather.annotate(blood_cells, "group", graph=blood_graph, treshold=0.5)
+
+
+def test_what_a_user_builds_on_is_there_and_costs_nothing_to_import():
+    assert all(getattr(gather, name) is not None for name in gather.__all__)
+    assert gather.__version__
+    heavy = (
+        "import sys, gather; print([m for m in ('scanpy', 'scipy', 'numpy', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("module", ["gather.cells.adata", "gather.cells.results", "gather.labelling.explain"])
+def test_the_examples_of_the_docstrings_run(module, blood_graph, blood_cells):
+    names = {"gather": gather, "graph": blood_graph, "adata": blood_cells, "np": np}
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    found = doctest.testmod(importlib.import_module(module), extraglobs=names, optionflags=flags)
+    assert found.attempted > 1
+    assert found.failed == 0

@@ -1,0 +1,112 @@
+"""A part of a graph as a graph of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow as pa
+
+from vckg.base.types import Bools, Ints, Longs
+from vckg.graph.assemble import assemble
+from vckg.graph.edge_table import LIST_NAMES, EdgeTable, Lists
+from vckg.graph.graph import Graph, NodeRef
+from vckg.graph.grounding import NameRows, NameTable
+
+_EDGE_COLUMNS = ("relation", "source", "sign", "evidence_count", "weight", "specificity")
+
+
+def subgraph(
+    graph: Graph, nodes: Iterable[NodeRef], *, hops: int = 0, relations: Iterable[str] | None = None
+) -> Graph:
+    """Return the graph of the given nodes and of all nodes within `hops` edges of them, in either direction.
+
+    Parameters
+    ----------
+    graph
+        The whole graph.
+    nodes
+        CURIEs or node indices.
+    hops
+        Number of edges to walk from the given nodes; 0 keeps the given nodes only.
+    relations
+        The relations to walk and to keep; all where None.
+
+    Returns
+    -------
+    A graph in memory with indices of its own. It keeps the provenance of its edges, and those of their tissues
+    that are among its nodes.
+
+    Raises
+    ------
+    MissingNodeError
+        A given node is absent.
+    GraphError
+        A relation is unknown.
+
+    Examples
+    --------
+    >>> import vckg
+    >>> graph = vckg.example_graph()
+    >>> near = vckg.subgraph(graph, ["CL:0000084"], hops=1)
+    >>> list(near)
+    ['CL:0000084', 'CL:0000542', 'HGNC:1673', 'HGNC:1674']
+    >>> list(vckg.subgraph(graph, ["CL:0000084"], hops=1, relations=["subclass_of"]))
+    ['CL:0000084', 'CL:0000542']
+    """
+    rows = _rows_of(graph, relations)
+    subject, target = graph.subject[rows], graph.object[rows]
+    inside = np.zeros(graph.n, dtype=bool)
+    inside[[graph.index(node) for node in nodes]] = True
+    for _ in range(hops):
+        reached = inside[subject] | inside[target]
+        inside[subject[reached]] = True
+        inside[target[reached]] = True
+    return _cut(graph, inside, rows[inside[subject] & inside[target]])
+
+
+def _rows_of(graph: Graph, relations: Iterable[str] | None) -> Longs:
+    if relations is None:
+        return np.arange(graph.m)
+    spans = sorted((span.start, span.stop) for span in map(graph.rows, set(relations)))
+    return np.concatenate([np.arange(*span) for span in spans]) if spans else np.zeros(0, dtype=np.int64)
+
+
+def _cut(graph: Graph, inside: Bools, rows: Longs) -> Graph:
+    """Return the graph of the nodes `inside` (bool[n]) and the edge `rows`; both keep their order."""
+    local = np.cumsum(inside, dtype=np.int32) - 1
+    lists = {name: graph.list_codes(name).take(rows) for name in LIST_NAMES}
+    dictionaries = {}
+    for name in ("publications", "evidence"):
+        used, codes = np.unique(lists[name].codes, return_inverse=True)
+        dictionaries[name] = graph.dictionary(name).take(pa.array(used))
+        lists[name] = Lists(lists[name].indptr, codes.astype(np.int32))
+    lists["tissues"] = _only_inside(lists["tissues"], inside, local)
+    edges = EdgeTable(
+        subject=local[graph.subject[rows]],
+        object=local[graph.object[rows]],
+        lists=lists,
+        **{name: np.asarray(getattr(graph, name))[rows] for name in _EDGE_COLUMNS},
+    )
+    manifest = {key: graph.manifest[key] for key in ("sources", "source_names")}
+    manifest["cut_from"] = graph.content_hash
+    nodes = graph.node_table.take(pa.array(np.flatnonzero(inside))).combine_chunks()
+    names = NameTable.build(_names_of(graph, inside, local))
+    return Graph(assemble(nodes, np.asarray(graph.category)[inside], edges, dictionaries, names, manifest))
+
+
+def _only_inside(lists: Lists, inside: Bools, local: Ints) -> Lists:
+    """Keep the codes of nodes `inside` and replace them by their new indices."""
+    kept = inside[lists.codes]
+    n_lists = lists.indptr.size - 1
+    owner = np.repeat(np.arange(n_lists), np.diff(lists.indptr))[kept]
+    indptr = np.concatenate(([0], np.cumsum(np.bincount(owner, minlength=n_lists))))
+    return Lists(indptr.astype(np.int64), local[lists.codes[kept]])
+
+
+def _names_of(graph: Graph, inside: Bools, local: Ints) -> NameRows:
+    """Return the rows of the name table that lead to nodes `inside`, with their new indices."""
+    table = graph.name_table
+    kept = inside[table.node]
+    key = np.repeat(np.arange(len(table.keys)), np.diff(table.indptr))[kept]
+    return NameRows(table.keys.arrow.take(pa.array(key)), table.kind[kept], local[table.node[kept]])
