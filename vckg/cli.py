@@ -56,6 +56,14 @@ def sources(profile: ProfileOption = "", table: TableOption = None, json: JsonOp
 @app.command()
 def fetch(
     profile: ProfileOption = "standard",
+    graph: Annotated[
+        str, typer.Option("--graph", help="Released graph to install instead: a file or an address.")
+    ] = "",
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", "-o", help="With --graph: folder; without it the default graph's place."),
+    ] = None,
+    sha256: Annotated[str, typer.Option("--sha256", help="With --graph: checksum of the archive.")] = "",
     source: SourceOption = None,
     exclude_source: ExcludeOption = None,
     table: TableOption = None,
@@ -64,7 +72,16 @@ def fetch(
     offline: OfflineOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Fetch the files that a profile needs."""
+    """Fetch the files that a profile needs, or install a released graph."""
+    if graph:
+        from vckg.base.resources import default_cache
+        from vckg.build.default_graph import default_folder
+        from vckg.build.install import install
+        from vckg.printers.graph import print_info
+
+        installed = install(graph, output or default_folder(), cache or default_cache(), sha256=sha256)
+        print_info(installed, as_json=json)
+        return
     from vckg.build.fetch import fetch_reachable
     from vckg.build.source_table import choose, source_table
     from vckg.printers.sources import print_fetched
@@ -214,6 +231,27 @@ def export(
     with progress(f"exporting {loaded.m:,} edges as {form}"):
         manifest = export_graph(loaded, form, output, i_have_the_right=i_have_the_right)
     print_exported(output, manifest, json=json)
+
+
+@app.command()
+def release(
+    graph: Annotated[Path, typer.Argument(help="Folder of the graph to release.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Archive to write: vckg-graph-VERSION.tar.zst.")
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Replace an archive of that name.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Write what may be passed on of a graph as one archive, with its licences and DataCite metadata."""
+    from vckg.base.console import progress
+    from vckg.build.release import release as release_graph
+    from vckg.graph.graph import Graph
+    from vckg.printers.quality import print_released
+
+    loaded = Graph.load(graph)
+    with progress(f"releasing {graph}"):
+        released = release_graph(loaded, output, overwrite=force)
+    print_released(output, released, json=json)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vckg.base.errors import InputError, did_you_mean
+from vckg.graph.manifest import graph_label
 
 if TYPE_CHECKING:
     from gather.benchmark.data_sets import Question
@@ -46,7 +47,7 @@ def _header(title: str, what: str, graph: Graph) -> Iterator[str]:
     yield f"# {title}"
     yield ""
     yield f"Printed by `gather benchmark {what} --graph FULL --data MIRROR > docs/results/{what}.md`"
-    yield f"on Python {platform.python_version()}, {sys.platform}; graph {graph.content_hash[:16]}, {graph.n:,} nodes,"
+    yield f"on Python {platform.python_version()}, {sys.platform}; {graph_label(graph.manifest)}; {graph.n:,} nodes,"
     yield f"{graph.m:,} edges. Intervals: 95 %, bootstrap over cell sets within data sets."
     yield "Adjusted Lin: 0 is a random candidate, 1 the truth. Relation: exact, above or below the truth."
     yield ""

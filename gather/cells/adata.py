@@ -23,6 +23,7 @@ from gather.labelling.decide import UNKNOWN
 from gather.labelling.frames import tables
 from gather.retrieval.candidates import candidates_of_tissue, ground_cell_types
 from vckg.base.errors import InputError, did_you_mean
+from vckg.graph.manifest import graph_label
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -329,6 +330,7 @@ def summary(
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "graph": graph.content_hash,
+        "graph_label": graph_label(graph.manifest),
         "parameters": plain | about,
         "versions": {name: _version(name) for name in _PACKAGES},
         "tables": tables(annotations),

@@ -157,7 +157,7 @@ def test_the_default_graph_builds_itself_with_pip_alone(place: Path) -> None:
     done = vckg(place, "show", "CD3D", "--json")
     assert done.returncode == 0, done.stderr
     assert "fetching" in done.stderr
-    assert "building core" in done.stderr
+    assert "building standard" in done.stderr
     again = vckg(place, "info", "--json")
     assert again.stderr == ""
     facts = json.loads(again.stdout)

@@ -64,8 +64,8 @@ def export(graph: Graph, form: str, folder: Path | str, *, i_have_the_right: boo
             f"--format {form}: unknown{did_you_mean(form, FORMATS)}; known: {', '.join(FORMATS)}"
         )
     _refuse_foreign(folder)
-    closed = np.zeros(len(graph.sources), dtype=bool) if i_have_the_right else _closed_sources(graph)
-    selection = _selection(graph, closed)
+    closed = np.zeros(len(graph.sources), dtype=bool) if i_have_the_right else closed_sources(graph)
+    selection = open_selection(graph, closed)
     if graph.m and not selection.rows.size:
         raise InputError(
             "no source of this graph states a licence that allows redistribution, so nothing would be exported; "
@@ -125,7 +125,7 @@ def _refuse_foreign(folder: Path) -> None:
         raise GraphError(f"{folder}: exists and {what}; name another output folder")
 
 
-def _closed_sources(graph: Graph) -> Bools:
+def closed_sources(graph: Graph) -> Bools:
     """Return which sources may not be redistributed (bool[sources]); a source without a statement counts as closed."""
     entries = graph.manifest["sources"]
     return np.array(
@@ -133,7 +133,7 @@ def _closed_sources(graph: Graph) -> Bools:
     )
 
 
-def _selection(graph: Graph, closed: Bools) -> Selection:
+def open_selection(graph: Graph, closed: Bools) -> Selection:
     """Select the edges of open sources, and all nodes except those that only edges of closed sources touch.
 
     Such a node (a pathway of a closed database) has texts of the closed source.

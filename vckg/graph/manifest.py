@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -76,6 +77,16 @@ class Manifest(msgspec.Struct, kw_only=True):
     absent: dict[str, str] = {}
     parameters: dict[str, Any] = {}
     versions: dict[str, str] = {}
+
+
+def graph_label(manifest: Mapping[str, Any]) -> str:
+    """Return which graph this is, for the head of a result: profile, content hash, release, absent sources."""
+    profile = manifest.get("parameters", {}).get("profile")
+    released = manifest.get("released", {}).get("version")
+    words = f"{profile} graph" if profile else "graph"
+    words += f" {manifest['content_hash'][:12]}" + (f", release {released}" if released else "")
+    absent = ", ".join(manifest.get("absent", ()))
+    return f"{words}, without {absent}" if absent else words
 
 
 def manifest_seal(manifest: dict[str, Any]) -> str:

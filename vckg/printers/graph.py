@@ -8,6 +8,7 @@ import numpy as np
 
 from vckg.base.console import out
 from vckg.graph.graph import Graph
+from vckg.graph.manifest import graph_label
 from vckg.graph.schema import CATEGORIES, RELATION_NAMES
 from vckg.printers.table import print_json, print_table
 
@@ -20,6 +21,8 @@ def graph_facts(graph: Graph) -> dict[str, Any]:
     return {
         "folder": str(graph.folder or ""),
         "content_hash": graph.content_hash,
+        "profile": graph.manifest.get("parameters", {}).get("profile", ""),
+        "absent": graph.manifest.get("absent", {}),
         "nodes": graph.n,
         "edges": graph.m,
         "categories": {c: int(k) for c, k in zip(CATEGORIES, nodes, strict=True) if k},
@@ -40,9 +43,8 @@ def print_info(graph: Graph, *, as_json: bool) -> None:
         return
     console = out()
     console.print(f"{graph.folder or 'graph in memory'}", highlight=False)
-    console.print(
-        f"{graph.n:,} nodes, {graph.m:,} edges, content {graph.content_hash[:16]}\n", highlight=False
-    )
+    console.print(f"{graph.n:,} nodes, {graph.m:,} edges, content {graph.content_hash[:16]}", highlight=False)
+    console.print(f"{graph_label(graph.manifest)}\n", highlight=False)
     print_table(
         ("category", "nodes"), ((c, f"{n:,}") for c, n in facts["categories"].items()), right=("nodes",)
     )
@@ -65,8 +67,9 @@ def print_info(graph: Graph, *, as_json: bool) -> None:
     ]
     columns = ("source", "release", "read", "kept", "terms", "rejected")
     print_table(columns, rows, right=("read", "kept", "terms"))
-    if absent := graph.manifest.get("absent"):
-        console.print(f"\nmissing optional sources: {', '.join(absent)}", highlight=False)
+    if facts["absent"]:
+        console.print()
+        print_table(("absent source", "why"), facts["absent"].items())
 
 
 def _reasons(counts: dict[str, int], most: int = 3) -> str:

@@ -121,3 +121,24 @@ def print_exported(folder: Path, manifest: dict[str, Any], *, json: bool) -> Non
             highlight=False,
             soft_wrap=True,
         )
+
+
+def print_released(archive: Path, released: dict[str, Any], *, json: bool) -> None:
+    """Print what a release holds and, on stderr, what a licence kept out of it."""
+    if json:
+        print_json(released)
+        return
+    out().print(
+        f"{archive}: {released['bytes'] / 1e6:,.1f} MB, sha256 {released['sha256']}",
+        highlight=False,
+        markup=False,
+    )
+    left_out = released["left_out"]
+    if left_out["edges"]:
+        err().print(
+            f"left out, because a licence forbids passing them on or none is stated: {left_out['edges']:,} edges, "
+            f"{left_out['nodes']:,} nodes and {left_out['names']:,} names of {', '.join(left_out['sources'])}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )

@@ -82,5 +82,5 @@ def print_fetched(fetched: Sequence[Taken], absent: Mapping[str, str], *, as_jso
         return
     print_table(columns, rows)
     if absent:
-        out().print("\nmissing, so left out (optional):")
+        out().print("\nout of reach, so left out:")
         print_table(("source", "why"), absent.items())
