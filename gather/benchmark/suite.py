@@ -161,10 +161,19 @@ class Suite:
         Folder for p-values; None keeps none.
     weights
         Evidence weights in place of the graph's.
+    tested
+        Whether p-values are computed. Without them there is no status, and the answer is the best candidate.
     """
 
-    def __init__(self, graph: Graph, store: Path | None = None, *, weights: Weights | None = None) -> None:
-        self.graph, self.store = graph, store
+    def __init__(
+        self,
+        graph: Graph,
+        store: Path | None = None,
+        *,
+        weights: Weights | None = None,
+        tested: bool = True,
+    ) -> None:
+        self.graph, self.store, self.tested = graph, store, tested
         self.ontology = Ontology.of_cells(graph)
         self.relatives = Relatives(self.ontology)
         self.open_labeller = Labeller(self.ontology)
@@ -207,12 +216,23 @@ class Suite:
         sentences, said = block.mode == "sentences", []
         for cell_set in self.cell_sets(block):
             query = make_query(panel, cell_set, top=SENTENCE_TOP if sentences else DEFAULT_TOP)
-            found = retriever.scored(query) if sentences else retriever.converge([query])[0]
-            decision = labeller.decide(found, retriever.support(query))
+            if sentences or not self.tested:
+                said.append(self._untested(retriever, labeller, query))
+                continue
+            decision = labeller.decide(retriever.converge([query])[0], retriever.support(query))
             ranked = tuple(c.curie for c in decision.candidates)
-            status = "" if sentences else decision.status
-            said.append(Said(ranked, decision.curie, decision.confidence, status))
+            said.append(Said(ranked, decision.curie, decision.confidence, decision.status))
         return said
+
+    def _untested(self, retriever: Retriever, labeller: Labeller, query: GeneQuery) -> Said:
+        """Return the best candidates and the confidence of the first, without p-values and status."""
+        found = retriever.scored(query)
+        best = labeller.best(found, RANKED)
+        if not len(best):
+            return Said((), "", 0.0, "")
+        sure = labeller.confidences(found, retriever.support(query))
+        ranked = tuple(self.graph.ids[i] for i in retriever.nodes[best].tolist())
+        return Said(ranked, ranked[0], float(sure[labeller.positions(found)[best[0]]]), "")
 
     def theirs(self, block: Block, closed: bool) -> dict[str, list[Said]]:
         """Answer every set of a block by the published score and by the methods of `suite_peers`."""

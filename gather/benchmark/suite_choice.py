@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from gather.benchmark.suite import LEFT_OUT, SENTENCE_TOP, Said, Suite, Unit, by_group
 from gather.benchmark.suite_data import Block
 from gather.labelling.decide import Labeller
-from gather.retrieval.evidence_weights import Weights
+from gather.retrieval.evidence_weights import CITED, Weights
 from gather.retrieval.query import DEFAULT_TOP, make_query
 from vckg.graph.graph import Graph
 
@@ -42,7 +42,7 @@ class Variant:
 
 
 def with_publications(graph: Graph, weights: Weights, power: float) -> Weights:
-    """Return evidence weights times ``(1 + publications) ** power``, the most of any edge of the pair."""
+    """Return the shipped evidence weights with another exponent of ``1 + publications`` than `CITED`."""
     rows = np.arange(graph.m)[graph.rows("is_marker_for")]
     pairs = sp.coo_array(
         (graph.n_publications[rows].astype(float), (graph.subject[rows], graph.object[rows]))
@@ -55,7 +55,9 @@ def with_publications(graph: Graph, weights: Weights, power: float) -> Weights:
     asked = direct.row.astype(np.int64) * graph.n + weights.nodes[direct.col]
     place = np.minimum(np.searchsorted(known, asked), len(known) - 1)
     count = np.where(known[place] == asked, most[place], 0.0)
-    scaled = sp.csr_array((direct.data * (1 + count) ** power, (direct.row, direct.col)), shape=direct.shape)
+    scaled = sp.csr_array(
+        (direct.data * (1 + count) ** (power - CITED), (direct.row, direct.col)), shape=direct.shape
+    )
     return replace(weights, direct=scaled)
 
 
@@ -66,7 +68,7 @@ def measure(graph: Graph, blocks: Sequence[Block]) -> dict[Variant, list[Unit]]:
     chosen = [b for b in blocks if b.species == "human" and b.mode in MODES and b.study not in LEFT_OUT]
     for power in PUBLICATIONS:
         weights = shipped.base.weights
-        suite = Suite(graph, weights=with_publications(graph, weights, power) if power else weights)
+        suite = Suite(graph, weights=with_publications(graph, weights, power))
         labellers = {Variant(s, power): Labeller(suite.ontology, separation=s) for s in SEPARATIONS}
         for block in chosen:
             panel, retriever = suite.panel(block), suite.retriever(block, False)

@@ -3,8 +3,9 @@
 calibrated   evidence weights over the length of the candidate's measured marker list (the default)
 paper        the published score of the reference implementation
 
-p-values and false discovery rates are always those of the null of the evidence weights
-(`gather.retrieval.null.Null`). `gather.benchmark.comparison_scores` holds scores for comparison only.
+p-values and false discovery rates are those of the null of the evidence weights (`gather.retrieval.null.Null`), or on
+targeted panels those of the contrast with the file's other sets (`Retriever.p_among_sets`).
+`gather.benchmark.comparison_scores` holds scores for comparison only.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from gather.metrics.multiple_testing import benjamini_hochberg
 from gather.retrieval.evidence_weights import GENERATIONS, Weights, evidence_weights, kinds_of
 from gather.retrieval.metapaths import Sparse, Target, target_named
 from gather.retrieval.null import Null
+from gather.retrieval.panel_null import TARGETED, p_of_separation
 from gather.retrieval.path_matrices import HOP_CODES, Operators, Table, operators
 from gather.retrieval.query import TIE_DECIMALS, GeneQuery, Panel, rank_weights
 from vckg.base.errors import InputError, did_you_mean
@@ -302,7 +304,8 @@ class Retriever:
 
     def _converge(self, query: GeneQuery, score: Floats) -> Convergence:
         testable = self.length > 0
-        p = self.p_values(query)
+        among_sets = self.p_among_sets(query) if self.targeted else None
+        p = self.p_values(query) if among_sets is None else among_sets
         fdr = np.ones(len(p))
         fdr[testable] = benjamini_hochberg(p[testable])
         return Convergence(query, self.target.name, self.nodes, score, p, fdr, self.separation(query))
@@ -321,6 +324,20 @@ class Retriever:
             return None
         total = np.asarray(query.contrast @ self.matrix[query.measured], dtype=np.float64).ravel()
         return np.divide(total, self.length, out=np.zeros(len(total)), where=self.length > 0)
+
+    @property
+    def targeted(self) -> bool:
+        """Whether the file measured so few genes that it is a targeted panel."""
+        return self.panel is not None and len(self.genes) < TARGETED
+
+    def p_among_sets(self, query: GeneQuery) -> Floats | None:
+        """Upper-tail p of the separation if the contrasts fell on the panel's genes at random, float64[c].
+
+        None where `separation` is; see `gather.retrieval.panel_null`.
+        """
+        if query.contrast is None or query.measured is None or self.score != "calibrated":
+            return None
+        return p_of_separation(query.contrast, self.matrix[query.measured], self.length)
 
     def support(self, query: GeneQuery) -> Support:
         """How the query's genes support each candidate."""
