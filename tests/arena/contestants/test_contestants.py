@@ -11,8 +11,9 @@ from arena.contestants import gather as retrieval
 from arena.contestants.baselines import BASELINES, Markers, Peers, reply
 from arena.contestants.resolve import resolve
 from arena.datasets import make_cells, scarena
-from arena.datasets.virtual_cell import Interaction, VirtualCell, view_all
+from arena.datasets.virtual_cell import Interaction, VirtualCell
 from arena.tasks import TASKS, read_reply
+from arena.tasks.samples import view_all
 from arena.types import Sample
 from vckg.base.errors import InputError
 from vckg.graph.graph import Graph

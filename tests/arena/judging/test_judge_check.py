@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from arena.judging.ladder import Rung, ladder
 from arena.judging.llm_judge import judge
-from arena.judging.meta_eval import ORDER, Check, OrderResult, Rung, RungResult, check, ladder
+from arena.judging.meta_eval import ORDER, Check, OrderResult, RungResult, TrickResult, check
 from arena.judging.rubric import RUBRICS
 from arena.leaderboard.agreement import agreement
 from arena.scoring.grounding import names_of
@@ -322,17 +323,18 @@ class Table:
         self.prompts: list[str] = []
         self.at_once = self.most_at_once = 0
 
-    def asked_of(self, prompt: str) -> tuple[Sample, Rung]:
+    def asked_of(self, prompt: str) -> tuple[Sample, Rung] | None:
+        """The rung that a prompt shows; None for a trick."""
         shown = re.search(r"<<<answer [0-9a-f]+>>>\n(.*?)\n<<<end of answer", prompt, re.DOTALL)
         assert shown
-        (found,) = [
+        rungs = [
             (s, r)
             for s, r in self.rungs
             if next(iter(r.parsed.values())) == shown[1]
             and (s is QA) == ("correctness" in prompt)
             and (s is QA or f"{s.gold['cell_type']} ({s.gold['cl_id']})" in prompt)
         ]
-        return found
+        return rungs[0] if rungs else None
 
     async def __call__(self, system: str, prompt: str, schema: Mapping[str, Any] | None) -> Reply:
         self.at_once += 1
@@ -340,7 +342,10 @@ class Table:
         await asyncio.sleep(0)
         self.at_once -= 1
         self.prompts.append(prompt)
-        sample, rung = self.asked_of(prompt)
+        shown = self.asked_of(prompt)
+        if shown is None:
+            return Reply("no idea", "toy")
+        sample, rung = shown
         given = GIVEN[sample.id][rung.name]
         if given is None:
             return Reply("no idea", "toy")
@@ -465,6 +470,7 @@ def test_the_check_in_words() -> None:
         instability=0.1,
         injection_gain=0.0,
         length_gain=-0.2,
+        tricks=(TrickResult("qa", "shuffled", 2, 0.9, 0.2, 0.5, 0.5),),
     ).text()
     lines = [line.split() for line in told.splitlines()]
     assert ["qa", "gold", "2", "0.900", "1.000", "0"] in lines
@@ -477,6 +483,8 @@ def test_the_check_in_words() -> None:
         "another order         0.100",
         "in the answer          0.000",
         "padding                       -0.200",
+        "tricks that earn more than a half-right answer  1 of 1",
+        "qa: shuffled earns 0.900, metric 0.200",
     ):
         assert words in told, words
     assert "wrong above half" not in told
