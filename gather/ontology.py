@@ -98,7 +98,7 @@ class Ontology:
         return curie in self._position
 
     def position(self, curie: str) -> int:
-        """Return the position of a term; `GraphError` with the nearest known id where there is none."""
+        """Return the position of a term; raise `GraphError` with the nearest known id for an unknown one."""
         try:
             return self._position[curie]
         except KeyError:
@@ -107,7 +107,7 @@ class Ontology:
             ) from None
 
     def _children_last(self) -> list[int]:
-        """Positions ordered so that every parent comes before its children."""
+        """Order positions so that every parent comes before its children."""
         children: list[list[int]] = [[] for _ in self.terms]
         waiting = [len(parents) for parents in self._parents]
         for low, parents in enumerate(self._parents):
@@ -135,7 +135,7 @@ class Ontology:
 
     @cached_property
     def n_descendants(self) -> Ints:
-        """How many terms lie below each, itself excluded; int32[t]."""
+        """Count the terms below each term, itself excluded; int32[t]."""
         return np.asarray(self.closure.sum(axis=0) - 1, dtype=np.int32)
 
     @cached_property
@@ -174,11 +174,11 @@ class Ontology:
         return np.flatnonzero(below).astype(np.int32)
 
     def at_or_below(self, i: int) -> npt.NDArray[np.bool_]:
-        """Which terms are `i`, an equivalent of it, or kinds of those, bool[terms]."""
+        """Mark `i`, its equivalents and the kinds of those, bool[terms]."""
         return np.asarray(self.closure[:, list(self.equivalents(i))].any(axis=1))
 
     def representative(self, i: int) -> int:
-        """The term that stands for `i` and its equivalents."""
+        """Return the term that represents `i` and its equivalents."""
         return self._class[i]
 
     def same(self, a: int, b: int) -> bool:
@@ -186,7 +186,7 @@ class Ontology:
         return self._class[a] == self._class[b]
 
     def equivalents(self, i: int) -> tuple[int, ...]:
-        """Every term taken as the same as `i`, itself included, ascending."""
+        """Return every equivalent of `i`, itself included, ascending."""
         return self._members.get(self._class[i], (i,))
 
     @cached_property
@@ -197,7 +197,7 @@ class Ontology:
         return {standing: tuple(sorted(group)) for standing, group in members.items() if len(group) > 1}
 
     def relation(self, prediction: int, truth: int) -> Relation:
-        """How a prediction relates to the truth.
+        """Return the relation of a prediction to the truth.
 
         Ancestors and descendants are tested before siblings and over the whole closure. popV's
         ``_ontology_accuracy`` tests siblings first and looks at direct parents only, so that a parent that is

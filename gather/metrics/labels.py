@@ -1,4 +1,4 @@
-"""How good an answer is: deterministic metrics of cell type labels, with intervals and paired tests.
+"""Score answers: deterministic metrics of cell type labels, with intervals and paired tests.
 
 Pure functions of ids and arrays; the benchmark and the arena import them. An answer without a term (unknown,
 unmapped) is wrong in every metric and counted apart. Lin has a high floor (always answering "dendritic cell"
@@ -35,7 +35,7 @@ SAME_LINEAGE_CREDIT = 0.25
 
 @dataclass(frozen=True, slots=True)
 class LabelScores:
-    """One answer against the truth; every field is in [0, 1], `relation` names the class."""
+    """Scores of one answer against the truth, each in [0, 1]; `relation` names the class."""
 
     answered: bool
     exact: float
@@ -101,7 +101,7 @@ def hierarchical_f1(ontology: Ontology, prediction: int, truth: int) -> float:
 
 
 def lin_expected(ontology: Ontology, truths: Iterable[str], candidates: Iterable[str]) -> float:
-    """Mean Lin of the truths with a candidate drawn uniformly: what a random label scores."""
+    """Return the mean Lin of the truths with a uniformly drawn candidate, the score of a random label."""
     columns = np.array([ontology.position(c) for c in candidates], dtype=np.intp)
     means = [float(ontology.lin_to_all(ontology.position(t))[columns].mean()) for t in truths]
     return float(np.mean(means)) if means and len(columns) else 0.0
@@ -129,7 +129,7 @@ def rank_of_truth(
 
 
 def hit_at(ranks: Iterable[int | None], k: int) -> float:
-    """Share of items whose rank is at most `k`."""
+    """Return the share of items with a rank of at most `k`."""
     hits = [rank is not None and rank <= k for rank in ranks]
     return float(np.mean(hits)) if hits else float("nan")
 
@@ -184,7 +184,7 @@ def area_under_risk_coverage(confidence: FloatsLike, correct: FloatsLike) -> flo
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean with its bootstrap interval; `n` units."""
+    """Mean of `n` units with its bootstrap interval."""
 
     value: float
     low: float
@@ -267,7 +267,7 @@ def bootstrap_by_unit(
 
 
 def _known(*sides: FloatsLike) -> tuple[Floats, ...]:
-    """The values of paired units as arrays; InputError where a unit is unscored on some side."""
+    """Return the values of paired units as arrays; InputError for a unit without a score on some side."""
     values = tuple(np.asarray(side, float) for side in sides)
     unscored = int(np.isnan(np.stack(values)).any(axis=0).sum())
     if unscored:

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gather.annotation import Standing
+from gather.labelling.annotator import Annotator
+from gather.labelling.decide import supported
 from gather.llm.client import Counted, ModelFailure, Scripted, estimate_tokens
 from gather.llm.evidence_text import KINDS, evidence_text, plain
 from gather.llm.label import (
@@ -21,6 +23,7 @@ from gather.llm.label import (
     read_answer,
     shared_candidates,
 )
+from gather.retrieval.query import CellSet, ground_panel
 
 TERMS = [("CL:0000084", "T cell"), ("CL:0000236", "B cell")]
 
@@ -201,6 +204,21 @@ def test_a_broader_type_that_only_a_kind_of_it_supports_is_taken(make_annotation
     assert label_with_llm([chance], Counted(Scripted(lambda _: answer(second.curie)))).fallbacks == {
         "unsupported": 1
     }
+
+
+def test_the_model_may_choose_each_broader_type_that_retrieval_supports_and_no_other(blood_graph) -> None:
+    """Both steps ask `supported` of the same standing, for every term at or above a candidate."""
+    genes = ("CD79A", "MS4A1", "CD19", "BLK")
+    annotator = Annotator(blood_graph, ground_panel(blood_graph, [*genes, "CD3D", "CD3E", "CD14", "LYZ"]))
+    own = annotator.annotate_one(CellSet("a", genes))
+    broader = [s for s in own.standings if s.curie not in {own.curie, *(c.curie for c in own.candidates)}]
+    assert any(supported(s.fdr) for s in broader)
+    for standing in broader:
+        other = replace(own, curie=standing.curie, label="broader", status="backed_off")
+        run = label_with_llm([own, other], Counted(Scripted(lambda _, c=standing.curie: answer(c))))
+        accepted = run.annotations[0].curie == standing.curie
+        assert accepted == supported(standing.fdr)
+        assert run.fallbacks == ({} if accepted else {"unsupported": 1})
 
 
 def test_remarks_are_added_to_what_was_noted_before(make_annotation) -> None:
