@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-LIMIT_S = 8.0
+LIMIT_S = 6.0
 """Seconds that one command waits in all for hosts to answer."""
 
 
