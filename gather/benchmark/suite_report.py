@@ -53,7 +53,7 @@ def _accuracy(units: Sequence[Unit], species: str, closed: bool) -> Iterator[str
 
 def _sureness(units: Sequence[Unit], method: str) -> str:
     """Calibration error of the answers against relation, and how often each status came; of ours alone."""
-    if method != OURS:
+    if method not in (OURS, BEST):
         return "- | -"
     answered = [u for u in units if u.status in ("named", "backed_off", "")]
     related = [u.values[METRICS.index("relation")] for u in answered]
@@ -73,6 +73,8 @@ def _comparison(units: Sequence[Unit]) -> Iterator[str]:
             ours = select(units, method=BEST, mode=mode, closed=closed)
             for other in OTHERS:
                 theirs = select(units, method=other, mode=mode, closed=closed)
+                if not theirs:
+                    continue
                 for metric in TESTED[:1] if closed else TESTED:
                     k = METRICS.index(metric)
                     pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if not np.isnan(a.values[k])]
