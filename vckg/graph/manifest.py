@@ -85,7 +85,10 @@ def graph_label(manifest: Mapping[str, Any]) -> str:
     released = manifest.get("released", {}).get("version")
     words = f"{profile} graph" if profile else "graph"
     words += f" {manifest['content_hash'][:12]}" + (f", release {released}" if released else "")
-    absent = ", ".join(manifest.get("absent", ()))
+    names = manifest.get("absent", {})
+    absent = ", ".join(
+        n for n in names if ":" not in n or n.partition(":")[0] not in names
+    )  # a part goes with its source
     return f"{words}, without {absent}" if absent else words
 
 
