@@ -214,13 +214,14 @@ def _group_sums(matrix: Matrix, labels: npt.NDArray[Any], named: list[str]) -> _
     groups = np.array([position[str(g)] for g in labels[rows].tolist()], np.intp)
     members = sp.csc_array((np.ones(len(rows)), (groups, rows)), shape=(len(named), len(labels)))
     sums = np.zeros((3, len(named), matrix.shape[1]))
+    is_sparse = sp.issparse(matrix)
     for low in range(0, len(labels), _BLOCK_ROWS):
         block: Any = matrix[low : low + _BLOCK_ROWS].astype(np.float64)
-        squares = block.multiply(block) if sp.issparse(block) else block * block
-        inside = members[:, low : low + _BLOCK_ROWS]
+        squares: Any = block.power(2) if is_sparse else block * block
+        inside: Any = members[:, low : low + _BLOCK_ROWS]
         for total, part in zip(sums, (block, squares, (block > 0).astype(np.float64)), strict=True):
             added: Any = inside @ part
-            total += np.asarray(added.todense() if sp.issparse(added) else added)
+            total += added.toarray() if is_sparse else np.asarray(added)
     return _GroupSums(np.bincount(groups, minlength=len(named)).astype(np.float64), *sums)
 
 

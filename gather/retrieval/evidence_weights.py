@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,10 +70,16 @@ class Weights:
 
 
 def evidence_weights(graph: Graph, target: Target, *, exclude: Iterable[str] = ()) -> Weights:
-    """Return the weights of all direct edges from genes to a target, without those of the `exclude`d
-    sources.
+    """Return the weights of all direct edges from genes to a target, without those of excluded sources.
+
+    The weights of the last few graphs and targets are kept.
     """
-    gene, node, resources, publications = _claims(graph, target, tuple(exclude))
+    return _evidence_weights(graph, target, tuple(sorted(exclude)))
+
+
+@lru_cache(maxsize=16)
+def _evidence_weights(graph: Graph, target: Target, exclude: tuple[str, ...]) -> Weights:
+    gene, node, resources, publications = _claims(graph, target, exclude)
     kinds = kinds_of(graph, target)
     nodes = _with_descendants(node, kinds)
     own = np.isin(nodes, node)

@@ -9,6 +9,7 @@ the genes as such draws do (gene g rings at rate background[g]; the first q to r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,7 +27,7 @@ BINS = 1024
 """Grid steps over the range of the statistic; as many again keep the transform from folding over."""
 _REACH = 14.0
 """Standard deviations of the statistic that the range holds at least."""
-_ALIKE = 0.97
+_ALIKE = 0.85
 """Ranks whose weights differ by less share one transform."""
 _COLUMNS = 256
 """Candidates that are transformed at once; bounds memory to some 10 MB an array."""
@@ -36,10 +37,13 @@ _COLUMNS = 256
 class Tail:
     """Upper tail of the statistic of one query length, for every candidate.
 
+    The tail of a candidate is convolved when its first p is asked for.
+
     Attributes
     ----------
-    log_tail
-        ``ln P(S >= k steps)``, float16[t, 2 * BINS] (within 1 %), not rising, at least ``ln P_FLOOR``.
+    convolve
+        Returns ``ln P(S >= k steps)`` of some candidates, float16[columns, 2 * BINS] (within 1 %), not rising, at least
+        ``ln P_FLOOR``.
     step, centre, scale, mean
         A statistic x of candidate c lies at ``(centre + (x - mean) * scale) / step`` steps, float64[t] each; what
         is half a step below it still counts as reaching it. A scale of 0 says that the statistic cannot vary.
@@ -47,35 +51,49 @@ class Tail:
         Bound on the chance that any drawn gene speaks for c, float64[t]: no p of a statistic above 0 is greater.
     """
 
-    log_tail: npt.NDArray[np.float16]
+    convolve: Callable[[npt.NDArray[np.intp]], npt.NDArray[np.float16]]
     step: Floats
     centre: Floats
     scale: Floats
     mean: Floats
     some: Floats
+    _rows: npt.NDArray[np.intp]
+    _kept: list[npt.NDArray[np.float16]] = field(default_factory=list, repr=False)
+
+    def log_tail(self, columns: npt.NDArray[np.intp]) -> npt.NDArray[np.float16]:
+        """``ln P(S >= k steps)`` of some candidates; each is convolved once."""
+        new = np.unique(columns[self._rows[columns] < 0])
+        if len(new):
+            self._rows[new] = sum(map(len, self._kept)) + np.arange(len(new))
+            self._kept.append(self.convolve(new))
+        if len(self._kept) > 1:
+            self._kept[:] = [np.concatenate(self._kept)]
+        return self._kept[0][self._rows[columns]] if self._kept else np.zeros((0, 2 * BINS), np.float16)
 
     def p(self, columns: npt.NDArray[np.intp], statistic: Floats) -> Floats:
         """Upper-tail p of one statistic for each of some candidates, in [P_FLOOR, 1]; 1 for a statistic of 0."""
         p = np.ones(len(columns))
         at = np.flatnonzero((statistic > 0) & (self.scale[columns] > 0))
         c = columns[at]
+        tail = self.log_tail(c)
         place = (self.centre[c] + (statistic[at] - self.mean[c]) * self.scale[c]) / self.step[c] - 0.5
-        last = self.log_tail.shape[1] - 1
+        last = 2 * BINS - 1
         place = np.clip(place, 0.0, last)
         low = np.minimum(place.astype(np.intp), last - 1)
-        part = place - low
-        p[at] = np.exp(self.log_tail[c, low] * (1.0 - part) + self.log_tail[c, low + 1] * part)
+        part, row = place - low, np.arange(len(c))
+        p[at] = np.exp(tail[row, low] * (1.0 - part) + tail[row, low + 1] * part)
         return np.minimum(p, np.where(statistic > 0, self.some[columns], 1.0))
 
     def critical(self, level: float) -> Floats:
         """The least statistic whose p is at most `level`, float64[t]; infinite where none is."""
         target = np.float64(np.log(level))  # not a plain float: that would be rounded to float16
-        reached = self.log_tail <= target
+        tail = self.log_tail(np.arange(len(self.scale)))
+        reached = tail <= target
         first = np.argmax(reached, axis=1)
         found = np.full(len(first), np.inf)
         at = np.flatnonzero(reached[np.arange(len(first)), first] & (self.scale > 0))
         after = np.maximum(first[at], 1)
-        high, low = (self.log_tail[at, k].astype(np.float64) for k in (after - 1, after))
+        high, low = (tail[at, k].astype(np.float64) for k in (after - 1, after))
         part = np.divide(high - target, high - low, out=np.zeros(len(at)), where=high > low)
         place = (after - 1 + part + 0.5) * self.step[at] - self.centre[at]
         found[at] = np.where(first[at] > 0, self.mean[at] + place / self.scale[at], 0.0)
@@ -184,13 +202,14 @@ class Null:
         most = np.asarray(values.max(axis=0).todense(), dtype=np.float64).ravel()
         range_ = np.minimum(most * w.sum(), np.maximum(centre + _REACH * np.sqrt(free), 3.0 * most))
         step = np.where(range_ > 0, range_, 1.0) / BINS
-        parts = [
-            _log_tail(values[:, low : low + _COLUMNS], each, step[low : low + _COLUMNS], w)
-            for low in range(0, len(mean), _COLUMNS)
-        ]
-        none = np.zeros((0, 2 * BINS), np.float16)
         some = np.minimum(included @ (self.rows > 0), 1.0)
-        return Tail(np.concatenate([none, *parts]), step, centre, scale, mean, some)
+
+        def convolve(columns: npt.NDArray[np.intp]) -> npt.NDArray[np.float16]:
+            blocks = [columns[low : low + _COLUMNS] for low in range(0, len(columns), _COLUMNS)]
+            return np.concatenate([_log_tail(values[:, block], each, step[block], w) for block in blocks])
+
+        rows = np.full(len(mean), -1, np.intp)
+        return Tail(convolve, step, centre, scale, mean, some, rows)
 
 
 def _at_rank(chance: Floats, q: int) -> Floats:
