@@ -173,7 +173,7 @@ def contrasts(mean: npt.NDArray[np.floating[Any]]) -> Floats | None:
     values = np.asarray(mean, dtype=np.float64)
     others = (values.sum(axis=0) - values) / (n - 1)
     difference = (values - others) / (values.std(axis=0) + LEAST_SPREAD)
-    return np.clip(difference, -MOST_CONTRAST, MOST_CONTRAST)
+    return np.asarray(np.clip(difference, -MOST_CONTRAST, MOST_CONTRAST), dtype=np.float64)
 
 
 @lru_cache(maxsize=1)
