@@ -7,7 +7,7 @@ from scipy import stats
 
 from gather.labelling.explain import explain
 from gather.metrics.multiple_testing import benjamini_hochberg
-from gather.retrieval.evidence_weights import INHERITANCE, LONE_CLAIM, evidence_weights
+from gather.retrieval.evidence_weights import CITED, INHERITANCE, LONE_CLAIM, evidence_weights
 from gather.retrieval.metapaths import target_named
 from gather.retrieval.null import Null
 from gather.retrieval.query import query_genes, rank_weights, technical_genes
@@ -147,6 +147,21 @@ def test_evidence_counts_independent_resources_and_specificity(make_graph):
     column = weights.direct[:, [weights.column_of[graph.index("CL:0000001")]]].toarray().ravel()
     found = [column[graph.index(f"HGNC:{i}")] for i in (1, 2, 3)]
     np.testing.assert_allclose(found, [1.5 * np.log(2), 0.5 * np.log(2), 0.0])
+
+
+def test_publications_of_the_best_cited_edge_count_damped(make_graph):
+    row = {"relation": "is_marker_for", "object": "CL:0000001", "subject": "HGNC:1"}
+    graph = make_graph(
+        [
+            row | {"source": "toy", "publications": [f"PMID:{i}" for i in range(15)]},
+            row | {"source": "other", "publications": ["PMID:1"]},
+            row | {"subject": "HGNC:2", "source": "toy", "object": "CL:0000002", "publications": []},
+        ]
+    )
+    weights = evidence_weights(graph, target_named("Cell"))
+    cell = weights.column_of[graph.index("CL:0000001")]
+    found = float(weights.direct[[graph.index("HGNC:1")], :].toarray()[0, cell])
+    assert found == pytest.approx(1.5 * np.log(2) * 16**CITED)
 
 
 def test_a_cell_type_inherits_from_what_it_is_a_kind_of_and_not_the_other_way(make_graph):
