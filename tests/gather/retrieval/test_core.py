@@ -62,7 +62,6 @@ def test_textbook_markers_lead_to_the_type_or_its_line(
     assert ontology.relation(answer, ontology.position(truth)) in ("exact", "ancestor", "descendant")
 
 
-@pytest.mark.xfail(reason="CD34 speaks for stem cells of the blood more than for endothelium", strict=True)
 def test_endothelium_with_cd34_is_endothelium(
     core_graph: Graph, retriever: Retriever, ontology: Ontology
 ) -> None:
