@@ -93,7 +93,7 @@ def _built(name: str, build: Callable[[Path, Path], "Graph"]) -> "Graph":
     """
     from vckg.base.errors import GraphError
     from vckg.base.lock import locked
-    from vckg.build.fetch import default_cache
+    from vckg.base.resources import default_cache
     from vckg.graph.graph import Graph
 
     cache = default_cache() / "tests"

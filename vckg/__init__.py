@@ -32,10 +32,10 @@ __all__ = [
     "write",
 ]
 _HOME = {
-    "convert": ("metagraph", "metapaths", "read", "subgraph", "to_networkx", "to_rustworkx", "write"),
-    "default": ("load",),
-    "graph": ("Edge", "Graph", "Node"),
-    "ground": ("Grounded",),
+    "graph.convert": ("metagraph", "metapaths", "read", "subgraph", "to_networkx", "to_rustworkx", "write"),
+    "build.default_graph": ("load",),
+    "graph.graph": ("Edge", "Graph", "Node"),
+    "graph.grounding": ("Grounded",),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 

@@ -17,99 +17,6 @@ UNDECIDED = 255
 
 
 @compiled
-def _insert(strength: float, column: int, n: int, strengths: Array, columns: Array, order: Array) -> int:
-    """Keep the strongest in descending order, equals by `order` of their columns; return how many are kept."""
-    top = len(strengths)
-    last = columns[top - 1]
-    if n == top and (
-        strength < strengths[top - 1] or (strength == strengths[top - 1] and order[column] > order[last])
-    ):
-        return n
-    at = n if n < top else top - 1
-    while at > 0 and (
-        strengths[at - 1] < strength
-        or (strengths[at - 1] == strength and order[columns[at - 1]] > order[column])
-    ):
-        strengths[at] = strengths[at - 1]
-        columns[at] = columns[at - 1]
-        at -= 1
-    strengths[at] = strength
-    columns[at] = column
-    return min(n + 1, top)
-
-
-@compiled
-def _logged(value: Any, scale: float, cell: int, logs: Array, cell_of: Array) -> float:
-    """``log1p(value * scale)``; most counts of a cell are the same few whole numbers, whose logarithms are kept."""
-    whole = int(min(value, len(logs)))
-    if whole == len(logs) or whole != value:
-        return np.log1p(value * scale)  # type: ignore[no-any-return]
-    if cell_of[whole] != cell:
-        logs[whole], cell_of[whole] = np.log1p(value * scale), cell
-    return logs[whole]  # type: ignore[no-any-return]
-
-
-@compiled
-def rank_sparse(
-    indptr: Array,
-    indices: Array,
-    data: Array,
-    counts: bool,
-    target: float,
-    idf: Array,
-    order: Array,
-    columns: Array,
-    found: Array,
-) -> None:
-    """Fill `columns` [cells, top] with each cell's strongest genes by TF-IDF, `found` with how many; CSR
-    rows.
-
-    A negative `idf` marks genes that take no part. Genes that are equally strong come by `order` [genes], so that
-    neither the storage of the matrix nor the order of its columns decides.
-    """
-    strengths = np.empty(columns.shape[1], np.float64)
-    logs, cell_of = np.empty(64, np.float64), np.full(64, -1, np.int64)
-    for cell in range(len(indptr) - 1):
-        total = 0.0
-        if counts:
-            for i in range(indptr[cell], indptr[cell + 1]):
-                total += data[i]
-        scale = target / total if total > 0 else 1.0
-        n = 0
-        for i in range(indptr[cell], indptr[cell + 1]):
-            weight = idf[indices[i]]
-            if weight > 0 and data[i] > 0:
-                value = _logged(data[i], scale, cell, logs, cell_of) if counts else data[i]
-                n = _insert(value * weight, indices[i], n, strengths, columns[cell], order)
-        found[cell] = n
-
-
-@compiled
-def rank_dense(
-    values: Array, counts: bool, target: float, idf: Array, order: Array, columns: Array, found: Array
-) -> None:
-    """As `rank_sparse`, for a dense block."""
-    strengths = np.empty(columns.shape[1], np.float64)
-    logs, cell_of = np.empty(64, np.float64), np.full(64, -1, np.int64)
-    for cell in range(values.shape[0]):
-        total = 0.0
-        if counts:
-            for column in range(values.shape[1]):
-                total += values[cell, column]
-        scale = target / total if total > 0 else 1.0
-        n = 0
-        for column in range(values.shape[1]):
-            if values[cell, column] > 0 and idf[column] > 0:
-                value = (
-                    _logged(values[cell, column], scale, cell, logs, cell_of)
-                    if counts
-                    else values[cell, column]
-                )
-                n = _insert(value * idf[column], column, n, strengths, columns[cell], order)
-        found[cell] = n
-
-
-@compiled
 def _raise(values: Array, power: int, square: Array) -> None:
     """Raise every value to a whole power of at least 1 by squaring, whole arrays at a time; `square` is scratch."""
     square[:] = values
@@ -168,31 +75,24 @@ def _belief(spread: Array, total: float, line: Array) -> float:
 
 
 @compiled
-def _add_up(genes: Array, ranks: Array, indptr: Array, indices: Array, weights: Array, sums: Array) -> None:
-    """The statistic of every candidate: sum over genes of rank weight times evidence weight."""
+def _add_up(
+    genes: Array, ranks: Array, evidence: tuple[Array, Array, Array], sums: Array, share: Array
+) -> None:
+    """Fill the statistic of every candidate, and the share of the query's weight whose genes speak for it.
+
+    The statistic is the sum over genes of rank weight times evidence weight.
+    """
+    indptr, indices, weights = evidence
     sums[:] = 0.0
+    share[:] = 0.0
+    total = 0.0
     for i in range(len(genes)):
         weight = ranks[i]
+        total += weight
         for j in range(indptr[genes[i]], indptr[genes[i] + 1]):
             sums[indices[j]] += weight * weights[j]
-
-
-@compiled
-def _share(genes: Array, ranks: Array, indptr: Array, indices: Array, candidate: int) -> float:
-    """Share of the query's weight whose genes speak for a candidate; indices of a row ascend."""
-    speaking, total = 0.0, 0.0
-    for i in range(len(genes)):
-        total += ranks[i]
-        low, high = indptr[genes[i]], indptr[genes[i] + 1]
-        while low < high:
-            middle = (low + high) >> 1
-            if indices[middle] < candidate:
-                low = middle + 1
-            else:
-                high = middle
-        if low < indptr[genes[i] + 1] and indices[low] == candidate:
-            speaking += ranks[i]
-    return speaking / total
+            share[indices[j]] += weight
+    share /= max(total, 1e-12)
 
 
 @compiled
@@ -281,12 +181,49 @@ def _expected(
 
 
 @compiled
+def _surest(kinds: Array, own: Array, support: Any, beliefs: Any) -> float:
+    """The greatest confidence of the candidates that are kinds of a term, each by its own support.
+
+    `own` keeps the confidences of one cell; it is negative where none was computed yet.
+    """
+    sums, cosine, share, position = support
+    spread, total, line, map_ = beliefs
+    most = 0.0
+    for c in kinds:
+        if sums[c] > 0:
+            if own[c] < 0:
+                belief = _belief(spread, total, _row(line, position[c]))
+                own[c] = _confidence(belief, sums[c] * cosine[c], share[c], map_)
+            most = max(most, own[c])
+    return most
+
+
+@compiled
+def _sure_above(
+    winner: int, higher: Array, kinds: Any, closure: Array, own: Array, support: Any, beliefs: Any, sure: Array
+) -> None:
+    """Fill the confidence of a winner's ancestors: by the winner's support, or that of the surest kind.
+
+    `higher` lists the most informative first, so that an ancestor comes after its kinds.
+    """
+    sums, cosine, share, _position = support
+    spread, total, line, map_ = beliefs
+    for i in range(len(higher)):
+        belief = _belief(spread, total, _row(line, higher[i]))
+        by_winner = _confidence(belief, sums[winner] * cosine[winner], share[winner], map_)
+        sure[i] = max(by_winner, _surest(_row(kinds, higher[i]), own, support, beliefs))
+        for j in range(i):
+            if closure[higher[j], higher[i]]:
+                sure[i] = max(sure[i], sure[j])
+
+
+@compiled
 def _answer(
     sums: Array,
     critical: Array,
     sure: float,
     sure_above: Array,
-    here: int,
+    term: int,
     above: Array,
     below: tuple[Array, Array],
     threshold: float,
@@ -294,8 +231,8 @@ def _answer(
     back_off: bool,
 ) -> Any:
     """Term, status and confidence where the candidates with at least `critical` are discovered."""
-    if sure >= threshold and not (vague and back_off) and _supported(sums, critical, _row(below, here)):
-        return here, 3, sure
+    if sure >= threshold and not (vague and back_off) and _supported(sums, critical, _row(below, term)):
+        return term, 3, sure
     if back_off:
         for i in range(len(above)):
             if sure_above[i] >= threshold and _supported(sums, critical, _row(below, above[i])):
@@ -306,24 +243,16 @@ def _answer(
 @compiled
 def label_cells(
     columns: Array,
-    found: Array,
+    n_genes: Array,
     ranks: Array,
     evidence: tuple[Array, Array, Array],
-    inverse: Array,
-    length: Array,
-    norms: Array,
-    position: Array,
-    vague: Array,
-    line: tuple[Array, Array],
-    above: tuple[Array, Array],
-    below: tuple[Array, Array],
-    lin: Array,
+    scaling: tuple[Array, Array, Array],
+    candidates: tuple[Array, Array, Array],
+    terms: tuple[Any, Any, Any, Any, Array],
     considered: tuple[int, int, float],
     critical: Array,
     counts: Array,
-    map_: Array,
-    threshold: float,
-    power: int,
+    calibration: tuple[Array, float, int],
     scale: float,
     back_off: bool,
     best: Array,
@@ -334,31 +263,54 @@ def label_cells(
 ) -> None:
     """Label every cell from its ranked genes as `gather.labelling.decide.Labeller` does, whose rule this is.
 
-    `evidence` are CSR parts [panel columns, candidates]; `line` those of which candidates lie on a term's line,
-    `below` at or below it; `above` lists each candidate's answerable ancestors, the most informative first; `lin` is
-    the similarity of candidates. `considered` says how many of them compete by expected similarity, with which
-    sharpness and bonus. `critical` [genes + 1, levels, candidates] and `counts` [levels] bound which candidates the
-    null supports, by how many genes the cell has. Where both bounds do not lead to one answer the status is
-    `UNDECIDED` and the caller asks the `Labeller`.
+    Where the two bounds of `critical` do not lead to one answer the status is `UNDECIDED`, and the caller decides.
+
+    Parameters
+    ----------
+    columns, n_genes
+        Each cell's genes, columns of the panel, best first, and how many there are.
+    evidence
+        CSR parts [panel columns, candidates].
+    scaling
+        By candidate, the factors from statistic to score and to cosine (less the query's norm); by number of genes,
+        that norm.
+    candidates
+        The term of each candidate, whether it is too vague for an answer, and the similarity of each pair.
+    terms
+        CSR parts [terms, candidates]: candidates on the term's line; at or below it, equivalents included; kinds of it.
+        CSR parts [candidates, terms]: answerable ancestors, the most informative first. ``closure[a, b]``: term b
+        is a or an ancestor of a.
+    considered
+        How many candidates compete by expected similarity, with which sharpness and bonus.
+    critical, counts
+        Statistics [genes + 1, levels, candidates] and numbers [levels] that bound which candidates the null supports.
+    calibration
+        Coefficients of the confidence, its threshold, and the sharpness of the distribution.
+    best, statistic, term, status, confidence
+        By cell, to be filled.
     """
-    indptr, indices, weights = evidence
-    sums, spread, scratch = np.empty(len(inverse)), np.empty(len(inverse)), np.empty(len(inverse))
+    inverse, cosine, norms = scaling
+    position, vague, lin = candidates
+    line, below, kinds, above, closure = terms
+    map_, threshold, power = calibration
+    n_candidates = len(inverse)
+    sums, share, cosines = np.empty(n_candidates), np.empty(n_candidates), np.empty(n_candidates)
+    spread, scratch, own = np.empty(n_candidates), np.empty(n_candidates), np.empty(n_candidates)
     first, score, sure_above = np.empty(considered[0], np.int64), np.empty(considered[0]), np.empty(256)
-    for cell in range(len(found)):
-        n = found[cell]
-        genes = columns[cell, :n]
-        _add_up(genes, ranks, indptr, indices, weights, sums)
+    for cell in range(len(n_genes)):
+        n = n_genes[cell]
+        _add_up(columns[cell, :n], ranks, evidence, sums, share)
         many = _best_scores(sums, inverse, scale, first, score)
         status[cell] = 1 if n else 0
         if not many:
             continue
         winner = _expected(sums, inverse, first, many, lin, considered[1], considered[2], scale)
         best[cell], statistic[cell] = winner, sums[winner]
-        similarity = sums[winner] / (length[winner] * norms[n])
-        share = _share(genes, ranks, indptr, indices, winner)
         total = _sharpened(sums, inverse, first[0], power, spread, scratch)
-        here = position[winner]
-        sure = _confidence(_belief(spread, total, _row(line, here)), similarity, share, map_)
+        cosines[:] = cosine / norms[n]
+        own[:] = -1.0
+        support, beliefs = (sums, cosines, share, position), (spread, total, line, map_)
+        sure = _surest(_row(kinds, position[winner]), own, support, beliefs)
         confidence[cell] = sure
         low, high = 0, 0  # a winner that is discovered by itself supports all that is above it
         alone = sums[winner] >= critical[n, 0, winner]
@@ -368,26 +320,12 @@ def label_cells(
                 continue
         higher = _row(above, winner)[: len(sure_above)]
         if back_off and not (alone and sure >= threshold and not vague[winner]):
-            for i in range(len(higher)):
-                belief = _belief(spread, total, _row(line, higher[i]))
-                sure_above[i] = _confidence(belief, similarity, share, map_)
-        most = _answer(
-            sums, critical[n, high], sure, sure_above, here, higher, below, threshold, vague[winner], back_off
-        )
+            _sure_above(winner, higher, kinds, closure, own, support, beliefs, sure_above)
+        rule = (sure, sure_above, position[winner], higher, below, threshold, vague[winner], back_off)
+        most = _answer(sums, critical[n, high], *rule)
         least = (-1, 1, sure)
         if low >= 0:
-            least = _answer(
-                sums,
-                critical[n, low],
-                sure,
-                sure_above,
-                here,
-                higher,
-                below,
-                threshold,
-                vague[winner],
-                back_off,
-            )
+            least = _answer(sums, critical[n, low], *rule)
         term[cell], status[cell], confidence[cell] = most
         if least[0] != most[0] or least[1] != most[1]:
             term[cell], status[cell] = -1, UNDECIDED

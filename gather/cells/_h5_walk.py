@@ -17,6 +17,7 @@ READ_WHOLE_BYTES = 64 << 20
 LARGE_BYTES, MOST_UNPACKED = 1 << 30, 20_000
 """A data set that claims more than the first, and more than so many times what is stored of it, is damaged."""
 MOST_MEMORY_BYTES = 16 << 30
+"""Address space of the walk, or the limit of the shell where that is lower."""
 DEEPEST = 40
 
 
@@ -32,17 +33,17 @@ def walk(file: Any) -> None:
     budget = READ_WHOLE_BYTES
     todo: list[tuple[Any, str, int]] = [(file, "", 0)]
     while todo:
-        here, path, depth = todo.pop()
-        for name in here:
+        group, path, depth = todo.pop()
+        for name in group:
             place = f"{path}/{name}"
-            link = here.get(name, getlink=True)
+            link = group.get(name, getlink=True)
             if not isinstance(link, h5py.HardLink):
                 kind = "an external link" if isinstance(link, h5py.ExternalLink) else "a soft link"
                 raise Problem(
                     f"{place!r} is {kind}, which could lead the output into another file; "
                     "write the file again with adata.write_h5ad()"
                 )
-            element = here[name]
+            element = group[name]
             number = h5py.h5o.get_info(element.id).addr
             if number in seen:
                 continue
@@ -51,6 +52,7 @@ def walk(file: Any) -> None:
             if isinstance(element, h5py.Group):
                 if depth == DEEPEST:
                     raise Problem(f"{place!r} lies more than {DEEPEST} groups deep")
+                _sparse(element, place)
                 todo.append((element, place, depth + 1))
             elif isinstance(element, h5py.Dataset):
                 budget -= _data_set(element, place, budget)
@@ -80,10 +82,25 @@ def _data_set(element: Any, place: str, budget: int) -> int:
     return 0
 
 
+def _sparse(element: Any, place: str) -> None:
+    """Refuse a sparse matrix whose positions are no whole numbers: scipy would round them."""
+    for name in ("indices", "indptr"):
+        part = element.get(name)
+        if "indptr" in element and getattr(part, "dtype", None) is not None and part.dtype.kind not in "iu":
+            raise Problem(f"'{place}/{name}' holds {part.dtype}, wanted whole numbers; the file is damaged")
+
+
+def _limit_memory() -> None:
+    """Lower the limit of address space to `MOST_MEMORY_BYTES`; a lower one stays."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = MOST_MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MOST_MEMORY_BYTES, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
 def main(path: str) -> None:
     """Walk one file and print what was found."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))
+    _limit_memory()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     import h5py
 
@@ -92,12 +109,12 @@ def main(path: str) -> None:
             _attributes(file)
             walk(file)
     except Problem as problem:
-        said = str(problem)
-    except Exception as error:  # noqa: BLE001  what the library says is handed on
-        said = f"cannot be read, it may be cut off or damaged ({' '.join(str(error).split())[:200]})"
+        message = str(problem)
+    except Exception as error:  # noqa: BLE001  the library's words are passed on
+        message = f"cannot be read, it may be cut off or damaged ({' '.join(str(error).split())[:200]})"
     else:
-        said = ""
-    print(json.dumps({"problem": said}), flush=True)  # noqa: T201
+        message = ""
+    print(json.dumps({"problem": message}), flush=True)  # noqa: T201
     os._exit(0)  # the library's own end may fail on a damaged file
 
 

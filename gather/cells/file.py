@@ -119,8 +119,8 @@ def _end_walk(walker: subprocess.Popen[bytes], path: Path) -> None:
     """Wait for the walk and raise what it found."""
     limit = WALK_S + path.stat().st_size / WALK_BYTES_PER_S
     try:
-        said, _ = walker.communicate(timeout=limit)
-        problem = str(json.loads(said)["problem"])
+        printed, _ = walker.communicate(timeout=limit)
+        problem = _problem_in(printed)
     except subprocess.TimeoutExpired:
         problem = f"cannot be read within {limit:.0f} s, it may be damaged"
     except ValueError:
@@ -132,6 +132,14 @@ def _end_walk(walker: subprocess.Popen[bytes], path: Path) -> None:
             walker.stdout.close()
     if problem:
         raise InputError(f"{path}: {problem}")
+
+
+def _problem_in(printed: bytes) -> str:
+    """Return the problem that the walk printed, empty for a sound file; ValueError where it printed no answer."""
+    answer = json.loads(printed)
+    if not isinstance(answer, dict) or not isinstance(answer.get("problem"), str):
+        raise ValueError("no answer of the walk")
+    return str(answer["problem"])
 
 
 def _how_it_ended(walker: subprocess.Popen[bytes]) -> str:

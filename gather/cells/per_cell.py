@@ -21,7 +21,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from gather._compiled import say_if_compiling
-from gather.cells._cell_kernels import UNDECIDED, label_cells, rank_dense, rank_sparse
+from gather.cells._cell_kernels import UNDECIDED, label_cells
+from gather.cells._rank_kernels import rank_dense, rank_sparse
 from gather.cells.expression import TARGET_SUM, names_that_ground
 from gather.cells.row_blocks import Block, Rows
 from gather.cells.values import Place, Survey, choose, rows_of, survey_of
@@ -148,45 +149,49 @@ class CellAnnotator:
             by_column.data,
         )
         self._labeller = Labeller(self.ontology, self.calibration, back_off=self.back_off)
-        self._length = self.retriever.length
-        self._inverse = self.retriever.inverse_length
+        length = self.retriever.length
+        self._testable = length > 0
         self._ranks = rank_weights(self.top)
-        self._norms = np.sqrt(np.concatenate([[1.0], np.cumsum(self._ranks**2)]))
+        norms = np.sqrt(np.concatenate([[1.0], np.cumsum(self._ranks**2)]))
+        cosine = np.divide(1.0, length, out=np.zeros_like(length), where=self._testable)
+        self._scaling = (self.retriever.inverse_length, cosine, norms)
         c = self.calibration
-        self._map = np.array([c.intercept, c.belief, c.similarity, c.support])
+        coefficients = np.array([c.intercept, c.belief, c.similarity, c.support])
+        self._calibration = (coefficients, c.threshold, int(c.sharpness))
         self._lines()
-        n = int((self._length > 0).sum())
+        n = int(self._testable.sum())
         grid = np.rint(_COUNTS_RATIO ** np.arange(np.log(max(n, 2)) / np.log(_COUNTS_RATIO) + 1))
         self._counts = np.unique(np.minimum(grid, max(n, 1)).astype(np.int64))
         self._levels = MAX_FDR * self._counts / max(n, 1)
-        self._critical = np.empty((self.top + 1, len(self._counts), len(self._length)))
+        self._critical = np.empty((self.top + 1, len(self._counts), len(length)))
         self._known = np.zeros(self.top + 1, bool)
 
     def _lines(self) -> None:
-        """For every ontology term, which candidates lie on its line; for every candidate, its answerable
-        ancestors.
+        """For every term, the candidates on its line, at or below it, and of its kind; for every candidate, its
+        answerable ancestors.
         """
         ontology = self.ontology
-        at = {node: i for i, node in enumerate(ontology.nodes.tolist())}
-        self._position = np.array([at[n] for n in self.retriever.nodes.tolist()], np.int32)
+        index = {node: i for i, node in enumerate(ontology.nodes.tolist())}
+        position = np.array([index[n] for n in self.retriever.nodes.tolist()], np.int32)
         closure = ontology.closure
-        over, below = closure[:, self._position], closure[self._position].T.copy()
+        over, below = closure[:, position], closure[position].T.copy()
+        kinds = _listed([np.flatnonzero(row) for row in below])
         for i in range(len(ontology)):
             same = ontology.equivalents(i)
             if len(same) > 1:
-                over[i] = closure[list(same)][:, self._position].any(axis=0)
-                below[i] = ontology.at_or_below(i)[self._position]
-        self._line = _listed([np.flatnonzero(row) for row in over | below])
-        self._below = _listed([np.flatnonzero(row) for row in below])
-        self._lin = np.array([ontology.lin_to_all(p)[self._position] for p in self._position.tolist()])
+                over[i] = closure[list(same)][:, position].any(axis=0)
+                below[i] = ontology.at_or_below(i)[position]
+        line = _listed([np.flatnonzero(row) for row in over | below])
+        lin = np.array([ontology.lin_to_all(p)[position] for p in position.tolist()])
         answerable = ontology.information >= self.calibration.vague
-        self._vague = ~answerable[self._position]
         above = []
-        for p in self._position.tolist():
+        for p in position.tolist():
             higher = ontology.ancestors(p)
             higher = higher[answerable[higher]]
             above.append(higher[np.lexsort((higher, -ontology.information[higher]))])
-        self._above = _listed(above)
+        self._candidates = (position, ~answerable[position], lin)
+        below_lists = _listed([np.flatnonzero(row) for row in below])
+        self._terms = (line, below_lists, kinds, _listed(above), closure)
 
     def annotate(self, block: Block) -> CellAnswers:
         """Annotate the cells of one block of rows."""
@@ -205,7 +210,7 @@ class CellAnnotator:
             cells = np.flatnonzero(best == c)
             p = self.null.p_of_prefixes(c, statistic[cells], found[cells], self._ranks)
             most = np.where(answers.term[cells] >= 0, MAX_FDR, 1.0)
-            answers.fdr[cells] = np.minimum(p * len(self._position), most)
+            answers.fdr[cells] = np.minimum(p * len(self._testable), most)
         return answers
 
     def ranked(self, block: Block) -> tuple[Array, Array]:
@@ -219,19 +224,17 @@ class CellAnnotator:
         return columns, found
 
     def _label(self, arrays: tuple[Array, ...], critical: Array, counts: Array) -> None:
-        columns, found, best, statistic, term, status, confidence = arrays
+        columns, n_genes, *filled = arrays
         label_cells(
-            columns, found, self._ranks, self._evidence, self._inverse, self._length, self._norms, self._position,
-            self._vague, self._line, self._above, self._below, self._lin, _CONSIDERED, critical, counts, self._map,
-            self.calibration.threshold, int(self.calibration.sharpness), 10.0**TIE_DECIMALS, self.back_off, best,
-            statistic, term, status, confidence,
+            columns, n_genes, self._ranks, self._evidence, self._scaling, self._candidates, self._terms, _CONSIDERED,
+            critical, counts, self._calibration, 10.0**TIE_DECIMALS, self.back_off, *filled,
         )  # fmt: skip
 
     def _settle(self, arrays: tuple[Array, ...]) -> None:
         """Label the undecided cells again, with exactly what Benjamini-Hochberg discovers for each."""
         columns, found, status = arrays[0], arrays[1], arrays[5]
         undecided = np.flatnonzero(status == UNDECIDED).tolist()
-        critical = np.empty((len(self._critical) if undecided else 0, 1, len(self._length)))
+        critical = np.empty((len(self._critical) if undecided else 0, 1, len(self._testable)))
         for cell in undecided:
             n = int(found[cell])
             p = self.null.p_values(self._statistic(columns[cell, :n]), self._ranks[:n])
@@ -244,7 +247,7 @@ class CellAnnotator:
     def _fdr(self, p: Floats) -> Floats:
         """False discovery rates over the candidates with measured evidence."""
         fdr = np.ones(len(p))
-        fdr[self._length > 0] = benjamini_hochberg(p[self._length > 0])
+        fdr[self._testable] = benjamini_hochberg(p[self._testable])
         return fdr
 
     def decide(self, columns: Array) -> Decision:
@@ -259,7 +262,7 @@ class CellAnnotator:
         query = GeneQuery("cell", nodes, weights, tuple(names[c] for c in columns.tolist()))
         statistic = self._statistic(columns)
         p = self.null.p_values(statistic, weights) if len(query) else np.ones(len(statistic))
-        score = statistic * self._inverse
+        score = statistic * self._scaling[0]
         found = Convergence(query, "Cell", self.retriever.nodes, score, p, self._fdr(p))
         return self._labeller.decide(found, self.retriever.support(query), top=1)
 

@@ -24,6 +24,7 @@ from vckg.base.atomic import replacing
 from vckg.base.errors import InputError
 from vckg.base.resources import default_cache
 from vckg.graph.folder import sha256_of
+from vckg.graph.stamps import fingerprint, is_stamped, stamp
 
 if TYPE_CHECKING:
     from vckg.graph.graph import Graph
@@ -226,14 +227,15 @@ def operators(
     """Return the operators of a target: memory-mapped where they are stored, else computed and stored.
 
     They lie in ``operators/`` of the graph's folder, or in the user's cache where that cannot be written, under
-    a key made of the graph's content hash and every parameter, so that a stale one is never read.
+    a key made of the graph's content hash and every parameter, so that a stale one is never read. Damaged ones are
+    computed again.
     """
     goal = target_named(target) if isinstance(target, str) else target
     hops = _checked_hops(goal, hops)
     excluded = tuple(sorted(exclude))
     key = _key(graph, goal, hops, excluded, damping)
     for folder in _folders(graph):
-        if (folder / key / "manifest.json").is_file():
+        if _is_sound(folder / key):
             return _read(folder / key, goal, hops, key)
     made = build(graph, goal, hops=hops, exclude=excluded, damping=damping)
     if graph.folder is None:
@@ -291,6 +293,21 @@ def _write(made: Operators, parent: Path, key: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _is_sound(folder: Path) -> bool:
+    """Whether a folder holds the arrays that were written; they are hashed once (`vckg.graph.stamps`)."""
+    try:
+        checksums = json.loads((folder / "manifest.json").read_bytes())["sha256"]
+        seen = fingerprint(folder, ["manifest.json", *checksums], folder.name)
+        if is_stamped(seen):
+            return True
+        sound = all(sha256_of(folder / name) == checksum for name, checksum in checksums.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):  # damaged: computed again
+        return False
+    if sound:
+        stamp(seen)
+    return sound
 
 
 def _read(folder: Path, target: Target, hops: int, key: str) -> Operators:

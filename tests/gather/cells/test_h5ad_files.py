@@ -13,6 +13,7 @@ import anndata as ad
 import h5py
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 import gather.cells.file as annotate_file_module
 from gather.cells.adata import Options
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:anndata.*")
 @pytest.fixture
 def source(blood_cells, tmp_path):
     path = tmp_path / "in.h5ad"
+    blood_cells.layers["sparse"] = sp.csr_matrix(blood_cells.X)
     blood_cells.write_h5ad(path)
     return path
 
@@ -81,6 +83,15 @@ def too_deep(file, _folder):
         group = group.create_group("g")
 
 
+def float_indices(name):
+    def change(file, _folder):
+        values = file["layers/sparse"][name][:]
+        del file["layers/sparse"][name]
+        file["layers/sparse"][name] = values.astype(np.float32)
+
+    return change
+
+
 def bloated(file, _folder):
     file.create_dataset("obsm/huge", (1 << 40, 2), "f8", chunks=(1 << 20, 2))
 
@@ -88,7 +99,8 @@ def bloated(file, _folder):
 @pytest.mark.parametrize(
     ("change", "said"),
     [(soft, "soft link"), (dangling, "external link"), (values_elsewhere, "another file"), (virtual, "another file"),
-     (too_deep, "deep"), (bloated, "claims")],
+     (too_deep, "deep"), (bloated, "claims"), (float_indices("indices"), "indices' holds float32, wanted whole numbers"),
+     (float_indices("indptr"), "indptr' holds float32, wanted whole numbers")],
 )  # fmt: skip
 def test_what_leads_out_of_a_file_or_bloats_it_is_refused(blood_graph, source, tmp_path, change, said):
     with h5py.File(source, "r+") as file:
@@ -113,7 +125,7 @@ def test_a_hard_link_within_the_file_is_no_loop(blood_graph, source, tmp_path):
     ("script", "said"),
     [("import os; os.kill(os.getpid(), 11)", "SIGSEGV"), ("import os; os.abort()", "SIGABRT"),
      ("import time; time.sleep(60)", "within 1 s"), ("import sys; sys.exit(3)", "exit code 3"),
-     ("print('no json')", "damaged")],
+     ("print('no json')", "damaged"), ("print(3)", "damaged"), ("print('{}')", "damaged")],
 )  # fmt: skip
 def test_a_library_that_ends_or_hangs_is_one_line(source, tmp_path, monkeypatch, script, said):
     """What HDF5 does on some files, said by a script in the walker's place."""
@@ -156,6 +168,14 @@ def test_flipped_bits_of_real_files_end_in_an_answer_or_one_line(core_graph, mir
         assert row["left"] == []
         assert "\n" not in row["said"].strip()
     assert {row["code"] for row in rows} == {0, 2}
+
+
+def test_a_shell_with_less_memory_than_the_walk_may_take_reads_sound_files(source):
+    """As `ulimit -v 6000000` before the command: the walk keeps the lower limit."""
+    script = Path(annotate_file_module.__file__).with_name("_h5_walk.py")
+    limited = ["bash", "-c", 'ulimit -v 6000000; exec "$@"', "bash", sys.executable, "-P", str(script)]
+    done = subprocess.run([*limited, str(source)], capture_output=True, text=True, check=False)
+    assert json.loads(done.stdout) == {"problem": ""}, done.stderr
 
 
 # ---- what is left, and what is never written
