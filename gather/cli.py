@@ -40,10 +40,20 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts
 
 @app.command()
 def annotate(
-    source: Annotated[Path, typer.Argument(metavar="IN.h5ad", help="Cells to annotate; never modified.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT.h5ad", help="Where the annotated copy goes.")
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT...",
+            help="h5ad, 10x .h5 or folder, loom, zarr, h5mu, csv or tsv, or a table of markers; never modified.",
+        ),
     ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="OUT.h5ad", help="The annotated copy; a folder for several inputs.",
+            show_default=False,
+        ),
+    ] = None,
     groupby: Annotated[
         str, typer.Option(help="Column of obs, or auto (Leiden clusters), or cell (every cell by itself).")
     ] = "auto",
@@ -85,13 +95,23 @@ def annotate(
     dask: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="With --groupby cell: a Dask scheduler, or local.")
     ] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="Modality of an h5mu, or table of a SpatialData store; RNA by default.")
+    ] = None,
+    markers: Annotated[
+        bool, typer.Option("--markers", help="Of an h5ad: annotate its uns['rank_genes_groups'].")
+    ] = False,
+    measured: Annotated[
+        Path | None, typer.Option(metavar="GENES", help="With a table of markers: all genes that were measured.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace an existing output.")] = False,
     graph: GraphOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Annotate an h5ad: labels with Cell Ontology ids, confidence, false discovery rate and evidence."""
+    """Annotate cells or a table of markers: labels with Cell Ontology ids, confidence, false discovery rate and evidence."""
     from gather.cells.adata import Options
-    from gather.cells.command import LlmStep, annotate_file
+    from gather.cells.command import LlmStep
+    from gather.inputs.command import Reading, annotate_inputs, jobs_of
     from gather.retrieval.candidates import read_candidate_names
 
     if model is None and (dry_run or base_url is not None):
@@ -103,15 +123,16 @@ def annotate(
         tuple(exclude_source or ()), threshold, key_added, seed,
     )  # fmt: skip
     step = None if model is None else LlmStep(model, base_url, dry_run, timeout, connections)
-    outcome = annotate_file(
-        source, output, _graph(graph), options, overwrite=force, report=report, llm=step, dask=dask
-    )
+    jobs = jobs_of(sources, output, report, overwrite=force or (dry_run and model is not None))
+    reading = Reading(modality, markers, measured)
+    outcomes = annotate_inputs(jobs, _graph(graph), options, reading, overwrite=force, llm=step, dask=dask)
     if as_json:
-        typer.echo(json.dumps([a.to_dict() for a in outcome.annotations], sort_keys=True))
-    elif outcome.annotations:
-        print_annotations(outcome.annotations)
-    if not (dry_run and model):
-        err().print(f"wrote {output}" + (f" and {report}" if report else ""), highlight=False)
+        typer.echo(json.dumps([a.to_dict() for o in outcomes for a in o.annotations], sort_keys=True))
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        if outcome.annotations and not as_json:
+            print_annotations(outcome.annotations)
+        if not (dry_run and model):
+            err().print(f"wrote {job.out}" + (f" and {job.report}" if job.report else ""), highlight=False)
 
 
 @app.command()

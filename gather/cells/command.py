@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from gather.report.page import Embedding
     from vckg.graph.graph import Graph
 
+Work = Callable[..., Outcome]
+"""A function with the parameters of `work_out`."""
+
 
 @dataclass(frozen=True, slots=True)
 class LlmStep:
@@ -44,8 +47,11 @@ def annotate_file(
     report: Path | None = None,
     llm: LlmStep | None = None,
     dask: str | None = None,
+    work: Work = work_out,
 ) -> Outcome:
     """Annotate one file and write the copy, and the page where one is wanted.
+
+    `work` is what works the answers out: `work_out`, or another of its form for obs that are no cells.
 
     Raises
     ------
@@ -72,7 +78,7 @@ def annotate_file(
                 outcome = work_out_on_dask(source, adata, graph, options, dask, done=done)
             else:
                 relabel = _no_model if llm is None else _with_model(llm, adata, graph, options, asked, done)
-                outcome = work_out(adata, graph, options, relabel=relabel, done=done)
+                outcome = work(adata, graph, options, relabel=relabel, done=done)
     finally:
         if adata.isbacked:
             adata.file.close()
@@ -87,7 +93,7 @@ def annotate_file(
         err().print(_what_it_took(asked), highlight=False, markup=False)
     write_annotated(source, out, outcome.columns, options.key_added, outcome.kept)
     if report is not None:
-        _write_report(report, source, adata, graph, outcome, options, asked)
+        _write_report(report, source, adata, graph, outcome, options, asked, of_cells=work is work_out)
     return outcome
 
 
@@ -150,11 +156,13 @@ def _write_report(
     outcome: Outcome,
     options: Options,
     asked: dict[str, Any],
+    *,
+    of_cells: bool,
 ) -> None:
     from gather.report.page import embedding_of, write_report
 
     embedding = embedding_of(adata, outcome.cell_set)
-    if embedding is None:
+    if embedding is None and of_cells:
         embedding = _computed_embedding(adata, graph, outcome, options)
     write_report(
         outcome.annotations,
