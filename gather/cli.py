@@ -95,6 +95,10 @@ def annotate(
     dask: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="With --groupby cell: a Dask scheduler, or local.")
     ] = None,
+    sample_key: Annotated[
+        str | None, typer.Option(help="Column of obs with the sample or donor: genes are ranked within each.")
+    ] = None,
+    species: Annotated[str, typer.Option(help="human, mouse, or auto (told by the genes).")] = "auto",
     modality: Annotated[
         str | None, typer.Option(help="Modality of an h5mu, or table of a SpatialData store; RNA by default.")
     ] = None,
@@ -120,7 +124,7 @@ def annotate(
     names = None if candidates is None else tuple(read_candidate_names(candidates))
     options = Options(
         groupby, score, hops, top, ranking, layer, tissue, names, candidates_from_obs,  # type: ignore[arg-type]
-        tuple(exclude_source or ()), threshold, key_added, seed,
+        tuple(exclude_source or ()), threshold, key_added, seed, sample_key, species,
     )  # fmt: skip
     step = None if model is None else LlmStep(model, base_url, dry_run, timeout, connections)
     jobs = jobs_of(sources, output, report, overwrite=force or (dry_run and model is not None))

@@ -185,7 +185,7 @@ def _computed_embedding(
     from gather.report.page import Embedding
 
     err().print("computing a UMAP for the page, the file has no embedding ...", highlight=False)
-    found = umap(read_expression(adata, graph, layer=options.layer), options.seed)
+    found = umap(read_expression(adata, graph, layer=options.layer, species=options.species), options.seed)
     if found is None:
         return None
     cells, places = found

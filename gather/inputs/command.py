@@ -119,6 +119,7 @@ def annotate_inputs(
             raise InputError(f"{job.source}: is a file of cells, which says what it measured; leave --measured out")
         with as_h5ad(job.source, job.kind, graph, reading.modality) as h5ad:
             outcomes.append(annotate_file(h5ad, job.out, graph, options, dask=dask, **asked))
+        _say_what_was_read(outcomes[-1].kept["parameters"])
     reports = [job for job in jobs if job.report is not None]
     if len(reports) > 1:
         _write_index(reports, outcomes)
@@ -146,6 +147,16 @@ def _annotate_markers(
     with tempfile.TemporaryDirectory(prefix="gather-") as scratch:
         h5ad = written(as_anndata(table), Path(scratch) / f"{stem_of(job.source)}.h5ad")
         return annotate_file(h5ad, job.out, graph, options, work=MarkerWork(table, measured), **asked)
+
+
+def _say_what_was_read(parameters: dict[str, Any]) -> None:
+    """Print the species where it is not human, and how many cells have no group."""
+    lines = [species] if (species := parameters.get("species", "")) and not species.startswith("human") else []
+    if left := parameters.get("cells_without_group", 0):
+        column = parameters["groupby"]
+        lines.append(f"{left:,} cells have no value in {column!r}: they are unknown, with status ungrounded")
+    for line in lines:
+        err().print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _write_index(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
