@@ -1,6 +1,7 @@
 """How often a marker table gives the label that its cells give: ``python -m tests.battery.agreement``.
 
-Six labelled files of the mirror; each one's ranking is written as Seurat's csv and read back with its measured genes.
+Six labelled files of the mirror; each one's ranking is written as Seurat's csv (all p-values: one file
+has no gene below Seurat's usual 0.01) and read back with its measured genes.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def agreement(adata: ad.AnnData, groupby: str, graph: Graph, scratch: Path) -> l
     logged = ad.AnnData(expression.matrix, obs=pd.DataFrame({"g": groups.to_numpy()}, index=adata.obs_names))
     logged.var_names = names
     frame = files.scanpy_frame(files.ranked(logged[logged.obs["g"] != ""], "g"))
-    table = read_marker_table(files.seurat_csv(frame, scratch / "markers.csv"))
+    table = read_marker_table(files.seurat_csv(frame, scratch / "markers.csv", return_thresh=1.0))
     panel, _, _ = MarkerWork(table, tuple(names)).panel(graph)
     by_table = Annotator(graph, panel, parameters, contrast=False)
     return [

@@ -140,14 +140,14 @@ def scanpy_frame(kept: ad.AnnData) -> pd.DataFrame:
     return frame
 
 
-def seurat_csv(frame: pd.DataFrame, path: Path, *, v5: bool = True) -> Path:
+def seurat_csv(frame: pd.DataFrame, path: Path, *, v5: bool = True, return_thresh: float = 0.01) -> Path:
     """What ``write.csv(FindAllMarkers(object, only.pos = TRUE), ...)`` writes.
 
-    Seurat 5 keeps log2 fold changes above 0.1 and fractions above 0.01, Seurat 4 above 0.25 and 0.1; both keep p below 0.01.
+    Seurat 5 keeps log2 fold changes above 0.1 and fractions above 0.01, Seurat 4 above 0.25 and 0.1; both keep p below `return_thresh`.
     """
     least_fold, least_fraction = (0.1, 0.01) if v5 else (0.25, 0.1)
     most = frame[["pct_nz_group", "pct_nz_reference"]].max(axis=1)
-    good = (frame["logfoldchanges"] > least_fold) & (most > least_fraction) & (frame["pvals"] < 0.01)
+    good = (frame["logfoldchanges"] > least_fold) & (most > least_fraction) & (frame["pvals"] <= return_thresh)
     rows = frame[good]
     table = pd.DataFrame(
         {
