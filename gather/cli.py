@@ -50,7 +50,10 @@ def annotate(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="OUT.h5ad", help="The annotated copy; a folder for several inputs.",
+            "--output",
+            "-o",
+            metavar="OUT.h5ad",
+            help="The annotated copy; a folder for several inputs.",
             show_default=False,
         ),
     ] = None,
@@ -106,13 +109,14 @@ def annotate(
         bool, typer.Option("--markers", help="Of an h5ad: annotate its uns['rank_genes_groups'].")
     ] = False,
     measured: Annotated[
-        Path | None, typer.Option(metavar="GENES", help="With a table of markers: all genes that were measured.")
+        Path | None,
+        typer.Option(metavar="GENES", help="With a table of markers: all genes that were measured."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace an existing output.")] = False,
     graph: GraphOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Annotate cells or a table of markers: labels with Cell Ontology ids, confidence, false discovery rate and evidence."""
+    """Annotate cells or markers: labels with Cell Ontology ids, confidence, false discovery rate and evidence."""
     from gather.cells.adata import Options
     from gather.cells.command import LlmStep
     from gather.inputs.command import Reading, annotate_inputs, jobs_of

@@ -62,8 +62,9 @@ def detect(names: Sequence[str], *, wanted: str = "auto", declared: str | None =
     total = sum(counts.values())
     if total and min(counts.values()) > _SHARE * total:
         raise InputError(
-            f"genes of two species: {counts[HUMAN]:,} human and {counts[MOUSE]:,} mouse; give each species a file of "
-            f"its own, e.g. adata[cells_of_mouse, adata.var_names.str.match('{_start_of(names)}')].write_h5ad('mouse.h5ad')"
+            f"genes of two species: {counts[HUMAN]:,} human and {counts[MOUSE]:,} mouse; give each species a "
+            f"file of its own, e.g. adata[cells_of_mouse, adata.var_names.str.match('{_start_of(names)}')]"
+            ".write_h5ad('mouse.h5ad')"
         )
     if wanted != "auto":
         return Detected(wanted, "--species")
@@ -97,7 +98,9 @@ def _species_of_genome(genome: str) -> str:
 
 def _start_of(names: Sequence[str]) -> str:
     """How the names of mouse genes begin in a file of two species."""
-    prefixed = next((m[0] for n in names if (m := _GENOME.match(n)) and _species_of_genome(m[1]) == MOUSE), None)
+    prefixed = next(
+        (m[0] for n in names if (m := _GENOME.match(n)) and _species_of_genome(m[1]) == MOUSE), None
+    )
     return prefixed or "ENSMUSG"
 
 
@@ -142,6 +145,7 @@ def by_upper_case(names: Sequence[str]) -> Mapping:
     Symbols that only mouse has, and ids, have none.
     """
     human = [
-        "" if _ONLY[MOUSE].match(name) or _IDS[MOUSE].match(name) else _GENOME.sub("", name).upper() for name in names
+        "" if _ONLY[MOUSE].match(name) or _IDS[MOUSE].match(name) else _GENOME.sub("", name).upper()
+        for name in names
     ]
     return Mapping(tuple(human), "symbols in capitals")

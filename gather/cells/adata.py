@@ -250,7 +250,9 @@ def work_out(
         if options.sample_key is not None:
             of_cell = sample_of_cells(adata, options.sample_key)
             samples = rank_within_samples(expression, groups, of_cell, ranking=options.ranking)
-        sets = samples.sets if samples else rank_cell_sets(expression, groups.tolist(), ranking=options.ranking)
+        sets = (
+            samples.sets if samples else rank_cell_sets(expression, groups.tolist(), ranking=options.ranking)
+        )
         annotator = Annotator(graph, expression.panel, parameters, candidates=allowed, contrast=len(sets) > 1)
         found = []
         for one in sets:

@@ -171,8 +171,8 @@ def in_words(told: Detected, panel: Panel) -> str:
     if told.species == HUMAN:
         return f"human, told by {told.by}"
     return (
-        f"{told.species}, told by {told.by}: {known:,} of {len(panel.names):,} genes have a human one of the same symbol "
-        "in capitals, the others take no part; all evidence is by orthology"
+        f"{told.species}, told by {told.by}: {known:,} of {len(panel.names):,} genes have a human one of the same "
+        "symbol in capitals, the others take no part; all evidence is by orthology"
     )
 
 

@@ -13,7 +13,17 @@ if TYPE_CHECKING:
 
 MOST_NUMBERS = 100
 """Distinct numbers a column of clusters may hold; more are a measurement, such as counts of genes."""
-_CLUSTERS = ("cell_type", "celltype", "annotation", "leiden", "louvain", "cluster", "seurat", "label", "ident")
+_CLUSTERS = (
+    "cell_type",
+    "celltype",
+    "annotation",
+    "leiden",
+    "louvain",
+    "cluster",
+    "seurat",
+    "label",
+    "ident",
+)
 
 
 def refuse_measurement(adata: ad.AnnData, groupby: str) -> None:

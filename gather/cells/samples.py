@@ -50,7 +50,9 @@ class Samples:
 def sample_of_cells(adata: ad.AnnData, key: str) -> npt.NDArray[np.object_]:
     """Return the sample of every cell as text, "" where there is none; InputError where there is no such column."""
     if key not in adata.obs:
-        raise InputError(f"no column {key!r} in obs{did_you_mean(key, map(str, adata.obs.columns))}; give --sample-key")
+        raise InputError(
+            f"no column {key!r} in obs{did_you_mean(key, map(str, adata.obs.columns))}; give --sample-key"
+        )
     column = adata.obs[key]
     return np.where(column.isna(), "", column.astype(str)).astype(object)
 
@@ -77,7 +79,9 @@ def rank_within_samples(
                 by_sample[one.name][sample] = one
     counts = pd.crosstab(pd.Series(groups, name="g"), pd.Series(samples, name="s"))
     pooled = rank_cell_sets(expression, groups.tolist(), ranking=ranking)
-    sets = [_mean(one, list(by_sample[one.name].values())) if one.name in by_sample else one for one in pooled]
+    sets = [
+        _mean(one, list(by_sample[one.name].values())) if one.name in by_sample else one for one in pooled
+    ]
     cells = {
         one.name: {str(s): int(n) for s, n in counts.loc[one.name].items() if n and s != ""} for one in pooled
     }

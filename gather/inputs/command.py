@@ -68,9 +68,13 @@ def jobs_of(sources: Sequence[Path], out: Path | None, report: Path | None, *, o
             target = target / f"{stem_of(source)}.h5ad"
         return [_job(source, target, report, overwrite)]
     if out is None or out.suffix == ".h5ad" or out.is_file():
-        raise InputError(f"{len(sources)} inputs need a folder for their results: -o FOLDER, not {out or 'nothing'}")
+        raise InputError(
+            f"{len(sources)} inputs need a folder for their results: -o FOLDER, not {out or 'nothing'}"
+        )
     if report is not None and report.suffix == ".html":
-        raise InputError(f"{len(sources)} inputs need a folder for their pages: --report FOLDER, not {report}")
+        raise InputError(
+            f"{len(sources)} inputs need a folder for their pages: --report FOLDER, not {report}"
+        )
     names = [stem_of(source) for source in sources]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -116,7 +120,9 @@ def annotate_inputs(
             outcomes.append(_annotate_markers(job, graph, options, reading, asked))
             continue
         if reading.measured is not None:
-            raise InputError(f"{job.source}: is a file of cells, which says what it measured; leave --measured out")
+            raise InputError(
+                f"{job.source}: is a file of cells, which says what it measured; leave --measured out"
+            )
         with as_h5ad(job.source, job.kind, graph, reading.modality) as h5ad:
             outcomes.append(annotate_file(h5ad, job.out, graph, options, dask=dask, **asked))
         _say_what_was_read(outcomes[-1].kept["parameters"])
@@ -133,7 +139,9 @@ def _annotate_markers(
     import tempfile
 
     if options.candidates_from_obs is not None:
-        raise InputError(f"{job.source}: a table of markers has no obs; give the cell types by --candidates FILE")
+        raise InputError(
+            f"{job.source}: a table of markers has no obs; give the cell types by --candidates FILE"
+        )
     if job.kind not in ("marker table", "h5ad"):
         raise InputError(f"{job.source}: is a {job.kind}; --markers reads tables and h5ad files only")
     table = table_of_uns(job.source) if job.kind == "h5ad" else read_marker_table(job.source)
@@ -151,7 +159,9 @@ def _annotate_markers(
 
 def _say_what_was_read(parameters: dict[str, Any]) -> None:
     """Print the species where it is not human, and how many cells have no group."""
-    lines = [species] if (species := parameters.get("species", "")) and not species.startswith("human") else []
+    lines = (
+        [species] if (species := parameters.get("species", "")) and not species.startswith("human") else []
+    )
     if left := parameters.get("cells_without_group", 0):
         column = parameters["groupby"]
         lines.append(f"{left:,} cells have no value in {column!r}: they are unknown, with status ungrounded")

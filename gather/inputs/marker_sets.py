@@ -53,7 +53,9 @@ def as_anndata(table: MarkerTable) -> ad.AnnData:
         for gene, strength in zip(table.genes[name], strengths, strict=True):
             matrix[row, column[gene]] = strength
     index = pd.Index([str(name) for name in names])
-    return ad.AnnData(matrix.tocsr(), obs=pd.DataFrame({"cluster": index}, index=index), var=pd.DataFrame(index=genes))
+    return ad.AnnData(
+        matrix.tocsr(), obs=pd.DataFrame({"cluster": index}, index=index), var=pd.DataFrame(index=genes)
+    )
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,9 @@ class MarkerWork:
         parameters = options.parameters()
         allowed = allowed_candidates(graph, None, options.tissue, options.candidates, None)
         panel, source, known = self.panel(graph)
-        annotator = Annotator(graph, panel, parameters, candidates=allowed, contrast=panel.detected is not None)
+        annotator = Annotator(
+            graph, panel, parameters, candidates=allowed, contrast=panel.detected is not None
+        )
         answers = []
         for name, genes in self.table.genes.items():
             kept = tuple(dict.fromkeys(genes))
@@ -120,10 +124,9 @@ class MarkerWork:
         """
         listed = dict.fromkeys(gene for genes in self.table.genes.values() for gene in genes)
         given = self.measured if self.measured is not None else self.table.background
-        detected = self.table.detected if self.measured is None else None
         others = _symbols(graph) if given is None else given
-        names = self.table.background if detected is not None else tuple(dict.fromkeys([*listed, *others]))
-        panel = ground_panel(graph, names or (), detected=detected)
+        names = tuple(dict.fromkeys([*listed, *others]))
+        panel = ground_panel(graph, names, detected=None if given is None else self.detected(names))
         grounded = ground_panel(graph, tuple(listed))
         if grounded.n_grounded < min(LEAST_KNOWN, len(listed)):
             shown = ", ".join(list(listed)[:3])
@@ -134,6 +137,14 @@ class MarkerWork:
         if self.measured is not None:
             return panel, "--measured", True
         return panel, "unknown" if given is None else "table", given is not None
+
+    def detected(self, names: tuple[str, ...]) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+        """Return about which fraction of cells express each gene, float64; the table's median where it lists it not."""
+        known = self.table.detected
+        if not known:
+            return None
+        usual = float(np.median(list(known.values())))
+        return np.array([known.get(name, usual) for name in names], dtype=np.float64)
 
 
 def _symbols(graph: Graph) -> list[str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -49,7 +49,7 @@ class MarkerTable:
     background
         The genes that were measured, where the table itself says it; None where it does not.
     detected
-        Fraction of cells that express each gene of `background`, float64; None where unknown.
+        About which fraction of all cells express each listed gene; empty where the table does not say.
     """
 
     genes: dict[str, tuple[str, ...]]
@@ -57,7 +57,7 @@ class MarkerTable:
     form: str
     used: str = ""
     background: tuple[str, ...] | None = None
-    detected: np.ndarray[Any, np.dtype[np.float64]] | None = None
+    detected: dict[str, float] = field(default_factory=dict)
 
 
 def _plain(name: str) -> str:
@@ -166,7 +166,9 @@ def _lines_with_lists(path: Path, head: str) -> dict[str, list[str]]:
 
 
 def _listed(path: Path, form: str, lists: dict[str, list[str]]) -> MarkerTable:
-    clean = {name: tuple(dict.fromkeys(g.strip() for g in genes if g.strip())) for name, genes in lists.items()}
+    clean = {
+        name: tuple(dict.fromkeys(g.strip() for g in genes if g.strip())) for name, genes in lists.items()
+    }
     clean = {name: genes for name, genes in clean.items() if genes}
     if not clean:
         raise InputError(f"{path}: holds no cluster with genes; wanted a name and its genes in each line")
@@ -188,7 +190,7 @@ def _wide(path: Path, head: str) -> MarkerTable:
 def table_of_frame(frame: pd.DataFrame, *, where: str) -> MarkerTable:
     """Rank the genes of a long table: one row a cluster and gene.
 
-    Genes are ordered as for cells: ``min(log2 fold change, 5) * fraction of the set's cells``, where the table has both;
+    Genes are ordered as for cells: ``min(log2 fold change, 5) * fraction of the set's cells``, where both are there;
     else by score, by fold change, by p-value, or as they stand. Genes that are less than elsewhere are left out.
     """
     import pandas as pd
@@ -196,7 +198,9 @@ def table_of_frame(frame: pd.DataFrame, *, where: str) -> MarkerTable:
     found = columns_of([str(name) for name in frame.columns])
     gene = frame[found["gene"]] if "gene" in found else frame[frame.columns[0]]
     genes = gene.astype(str).str.strip()
-    clusters = frame[found["cluster"]].astype(str) if "cluster" in found else pd.Series("0", index=frame.index)
+    clusters = (
+        frame[found["cluster"]].astype(str) if "cluster" in found else pd.Series("0", index=frame.index)
+    )
     numbers = {m: _numbers(frame, found[m], where) for m in found if m not in ("gene", "cluster")}
     strength, used = _strength(numbers, found)
     good = (genes != "") & (strength > 0 if strength is not None else True)
@@ -209,8 +213,11 @@ def table_of_frame(frame: pd.DataFrame, *, where: str) -> MarkerTable:
             strengths[name] = tuple(strength.to_numpy()[rows].tolist())
         ranked[name] = tuple(genes.to_numpy()[rows])
     if not any(ranked.values()):
-        raise InputError(f"{where}: no cluster has a gene above the others; is {used or 'the table'} as it should be?")
-    background, detected = _background(genes, clusters, numbers)
+        raise InputError(
+            f"{where}: no cluster has a gene above the others; is {used or 'the table'} as it should be?"
+        )
+    background = _background(genes, clusters)
+    detected = _detected(genes, numbers, len(ranked))
     return MarkerTable(ranked, strengths, _form(found), used, background, detected)
 
 
@@ -218,7 +225,9 @@ def _numbers(frame: pd.DataFrame, column: str, where: str) -> pd.Series[float]:
     import pandas as pd
 
     values = pd.to_numeric(frame[column], errors="coerce")
-    words = frame[column][values.isna() & ~frame[column].astype(str).str.lower().isin(["", "na", "nan", "inf"])]
+    words = frame[column][
+        values.isna() & ~frame[column].astype(str).str.lower().isin(["", "na", "nan", "inf"])
+    ]
     if len(words):
         raise InputError(f"{where}: column {column!r} holds {words.iloc[0]!r}; wanted numbers")
     return values.astype(float)
@@ -251,19 +260,22 @@ def _strength(
     return None, ""
 
 
-def _background(
-    genes: pd.Series[str], clusters: pd.Series[str], numbers: dict[str, pd.Series[float]]
-) -> tuple[tuple[str, ...] | None, np.ndarray[Any, np.dtype[np.float64]] | None]:
+def _background(genes: pd.Series[str], clusters: pd.Series[str]) -> tuple[str, ...] | None:
     """The measured genes, where every cluster lists the same ones: then nothing was filtered."""
     every = tuple(dict.fromkeys(genes))
     sizes = genes.groupby(clusters).nunique()
-    if len(sizes) < 2 or len(every) < _LEAST_BACKGROUND or (sizes != len(every)).any():
-        return None, None
+    filtered = len(sizes) < 2 or len(every) < _LEAST_BACKGROUND or bool((sizes != len(every)).any())
+    return None if filtered else every
+
+
+def _detected(genes: pd.Series[str], numbers: dict[str, pd.Series[float]], clusters: int) -> dict[str, float]:
+    """Fraction of all cells that express each gene, as if clusters were of one size; the mean over its rows."""
     if not {"inside", "outside"} <= numbers.keys():
-        return every, None
+        return {}
     percent = 100.0 if numbers["inside"].max() > 1 else 1.0
-    mean = (numbers["inside"] / percent).groupby(genes).mean().reindex(list(every)).fillna(0.0)
-    return every, mean.to_numpy(dtype=np.float64)
+    overall = (numbers["inside"] + (clusters - 1) * numbers["outside"]) / (clusters * percent)
+    means = overall.groupby(genes).mean().dropna()
+    return {str(gene): float(fraction) for gene, fraction in means.items()}
 
 
 def _form(found: dict[str, str]) -> str:
@@ -290,10 +302,14 @@ def table_of_uns(path: Path, key: str = "rank_genes_groups") -> MarkerTable:
     finally:
         adata.file.close()
     if not isinstance(entry, dict) or "names" not in entry:
-        raise InputError(f"{path}: has no uns[{key!r}]; run scanpy.tl.rank_genes_groups, or leave --markers out")
+        raise InputError(
+            f"{path}: has no uns[{key!r}]; run scanpy.tl.rank_genes_groups, or leave --markers out"
+        )
     parts = []
     for group in entry["names"].dtype.names:
-        columns = {f: entry[f][group] for f in ("names", "scores", "logfoldchanges", "pvals_adj") if f in entry}
+        columns = {
+            f: entry[f][group] for f in ("names", "scores", "logfoldchanges", "pvals_adj") if f in entry
+        }
         part = pd.DataFrame(columns | {"group": group})
         for table, column in (("pts", "pct_nz_group"), ("pts_rest", "pct_nz_reference")):
             if table in entry:
@@ -303,6 +319,4 @@ def table_of_uns(path: Path, key: str = "rank_genes_groups") -> MarkerTable:
     frame["names"] = frame["names"].map(lambda n: n.decode() if isinstance(n, bytes) else str(n))
     table = table_of_frame(frame, where=f"{path}: uns[{key!r}]")
     measured = tuple(dict.fromkeys([*names, *(g for genes in table.genes.values() for g in genes)]))
-    detected = table.detected if table.background is not None and set(table.background) == set(measured) else None
-    background = measured if detected is None else table.background
-    return MarkerTable(table.genes, table.strengths, f"uns[{key!r}]", table.used, background, detected)
+    return replace(table, form=f"uns[{key!r}]", background=measured)

@@ -55,7 +55,9 @@ def as_h5ad(path: Path, kind: Kind, graph: Graph, modality: str | None = None) -
         yield path
         return
     adata = read_cells(path, kind, graph, modality)
-    err().print(f"{path}: {kind}, {adata.n_obs:,} cells x {adata.n_vars:,} genes", highlight=False, markup=False)
+    err().print(
+        f"{path}: {kind}, {adata.n_obs:,} cells x {adata.n_vars:,} genes", highlight=False, markup=False
+    )
     with tempfile.TemporaryDirectory(prefix="gather-") as scratch:
         yield written(adata, Path(scratch) / f"{stem_of(path)}.h5ad")
 

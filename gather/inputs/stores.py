@@ -18,7 +18,9 @@ RNA_NAMES = ("rna", "gex", "RNA", "GEX", "Gene Expression")
 def read_loom(path: Path) -> ad.AnnData:
     """Read a loom file by anndata and loompy; the genes are named by ``Gene``, ``var_names`` or ``Accession``."""
     if find_spec("loompy") is None:
-        raise InputError(f"{path}: is a loom file, which loompy reads; install it: pip install 'vckg[inputs]'")
+        raise InputError(
+            f"{path}: is a loom file, which loompy reads; install it: pip install 'vckg[inputs]'"
+        )
     import h5py
     from anndata.io import read_loom as read
 

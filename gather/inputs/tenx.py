@@ -34,7 +34,9 @@ def read_h5(path: Path) -> ad.AnnData:
 
 
 def read_folder(path: Path) -> ad.AnnData:
-    """Read a folder of matrix, genes or features, and barcodes: versions 2 and 3, gzipped or not, with a prefix or none.
+    """Read a folder of matrix, genes or features, and barcodes: versions 2 and 3, gzipped or not.
+
+    The three names may begin with a sample's name.
 
     Raises
     ------
@@ -75,7 +77,7 @@ def _three_files(path: Path) -> tuple[Path, Path, Path, str]:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a file into another state of compression, as scanpy's reader expects it for its version."""
-    opened = gzip.open(source) if source.suffix == ".gz" else source.open("rb")
-    written = gzip.open(target, "wb", compresslevel=1) if target.suffix == ".gz" else target.open("wb")
+    opened = gzip.open(source) if source.suffix == ".gz" else source.open("rb")  # noqa: SIM115
+    written = gzip.open(target, "wb", compresslevel=1) if target.suffix == ".gz" else target.open("wb")  # noqa: SIM115
     with opened as reader, written as writer:
         shutil.copyfileobj(reader, writer)

@@ -40,7 +40,9 @@ def main() -> None:
     graph, well = vckg.load(), True
     sys.stdout.write("| input | what it got | seconds |\n|---|---|---:|\n")
     with tempfile.TemporaryDirectory() as folder:
-        for row in rows_of(cells, logged, mouse, groupby="cluster_id", sample="sample_id", mouse_groupby="cell_type"):
+        for row in rows_of(
+            cells, logged, mouse, groupby="cluster_id", sample="sample_id", mouse_groupby="cell_type"
+        ):
             result: Row = try_row(row, graph, Path(folder))
             well &= result.good
             sys.stdout.write(f"| {row.name} | {result.got} | {result.seconds:.1f} |\n")

@@ -36,14 +36,18 @@ def agreement(adata: ad.AnnData, groupby: str, graph: Graph, scratch: Path) -> l
     groups = adata.obs[groupby].astype(str).where(adata.obs[groupby].notna(), "")
     parameters = Parameters(hyper_entities=())
     annotator = Annotator(graph, expression.panel, parameters)
-    cells = {s.name: annotator.annotate_one(s).label for s in rank_cell_sets(expression, groups.tolist()) if s.n_cells > 1}
+    cells = {
+        s.name: annotator.annotate_one(s).label
+        for s in rank_cell_sets(expression, groups.tolist())
+        if s.n_cells > 1
+    }
     names = pd.Index(expression.panel.names)
     logged = ad.AnnData(expression.matrix, obs=pd.DataFrame({"g": groups.to_numpy()}, index=adata.obs_names))
     logged.var_names = names
     frame = files.scanpy_frame(files.ranked(logged[logged.obs["g"] != ""], "g"))
     table = read_marker_table(files.seurat_csv(frame, scratch / "markers.csv", return_thresh=1.0))
     panel, _, _ = MarkerWork(table, tuple(names)).panel(graph)
-    by_table = Annotator(graph, panel, parameters, contrast=False)
+    by_table = Annotator(graph, panel, parameters, contrast=panel.detected is not None)
     return [
         (name, cells[name], by_table.annotate_one(CellSet(name, genes, 1, table.strengths[name])).label)
         for name, genes in table.genes.items()

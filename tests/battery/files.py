@@ -85,7 +85,9 @@ def spatialdata_store(cells: ad.AnnData, path: Path) -> Path:
 
 def loom(cells: ad.AnnData, path: Path) -> Path:
     """What loompy writes, through anndata."""
-    plain = ad.AnnData(sp.csr_matrix(cells.X), obs=cells.obs.astype(str), var=pd.DataFrame(index=cells.var_names))
+    plain = ad.AnnData(
+        sp.csr_matrix(cells.X), obs=cells.obs.astype(str), var=pd.DataFrame(index=cells.var_names)
+    )
     plain.var_names.name, plain.obs_names.name = "Gene", "CellID"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -143,11 +145,14 @@ def scanpy_frame(kept: ad.AnnData) -> pd.DataFrame:
 def seurat_csv(frame: pd.DataFrame, path: Path, *, v5: bool = True, return_thresh: float = 0.01) -> Path:
     """What ``write.csv(FindAllMarkers(object, only.pos = TRUE), ...)`` writes.
 
-    Seurat 5 keeps log2 fold changes above 0.1 and fractions above 0.01, Seurat 4 above 0.25 and 0.1; both keep p below `return_thresh`.
+    Seurat 5 keeps log2 fold changes above 0.1 and fractions above 0.01, Seurat 4 above 0.25 and 0.1.
+    Both keep p below `return_thresh`.
     """
     least_fold, least_fraction = (0.1, 0.01) if v5 else (0.25, 0.1)
     most = frame[["pct_nz_group", "pct_nz_reference"]].max(axis=1)
-    good = (frame["logfoldchanges"] > least_fold) & (most > least_fraction) & (frame["pvals"] <= return_thresh)
+    good = (
+        (frame["logfoldchanges"] > least_fold) & (most > least_fraction) & (frame["pvals"] <= return_thresh)
+    )
     rows = frame[good]
     table = pd.DataFrame(
         {
@@ -165,7 +170,8 @@ def presto_tsv(frame: pd.DataFrame, path: Path) -> Path:
     """What ``presto::wilcoxauc`` returns, as a tsv: every gene for every group, fractions in percent."""
     table = pd.DataFrame(
         {
-            "feature": frame["names"], "group": frame["group"], "avgExpr": 1.0, "logFC": frame["logfoldchanges"] * np.log(2),
+            "feature": frame["names"], "group": frame["group"], "avgExpr": 1.0,
+            "logFC": frame["logfoldchanges"] * np.log(2),
             "statistic": 1000.0, "auc": 0.5 + frame["scores"].clip(-40, 40) / 100, "pval": frame["pvals"],
             "padj": frame["pvals_adj"], "pct_in": frame["pct_nz_group"] * 100,
             "pct_out": frame["pct_nz_reference"] * 100,

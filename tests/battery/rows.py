@@ -51,24 +51,38 @@ def rows_of(
     yield Input("10x .h5, version 2", lambda d: files.tenx_h5_v2(cells, d / "old.h5"))
     yield Input("10x folder, version 3", lambda d: files.tenx_folder(cells, d / "v3"))
     yield Input("10x folder, version 2", lambda d: files.tenx_folder(cells, d / "v2", version=2))
-    yield Input("10x folder, version 2, gzipped", lambda d: files.tenx_folder(cells, d / "v2gz", version=2, gz=True))
-    yield Input("10x folder, STARsolo, a prefix", lambda d: files.tenx_folder(cells, d / "s", gz=False, prefix="S1_"))
+    yield Input(
+        "10x folder, version 2, gzipped", lambda d: files.tenx_folder(cells, d / "v2gz", version=2, gz=True)
+    )
+    yield Input(
+        "10x folder, STARsolo, a prefix", lambda d: files.tenx_folder(cells, d / "s", gz=False, prefix="S1_")
+    )
     if find_spec("loompy"):
         yield Input("loom", lambda d: files.loom(cells, d / "cells.loom"), by)
     else:
-        yield Input("loom without loompy", lambda d: _empty_loom(d / "cells.loom"), by, refusal="vckg[inputs]")
+        yield Input(
+            "loom without loompy", lambda d: _empty_loom(d / "cells.loom"), by, refusal="vckg[inputs]"
+        )
     yield Input("zarr store", lambda d: files.zarr_store(cells, d / "cells.zarr"), by)
     yield Input("SpatialData store", lambda d: files.spatialdata_store(cells, d / "spatial.zarr"), by)
     yield Input("h5mu, RNA", lambda d: files.h5mu(cells, d / "cells.h5mu"), by)
-    yield Input("h5mu, no such modality", lambda d: files.h5mu(cells, d / "no.h5mu"), by, {"modality": "rnaa"}, "rna'")
+    yield Input(
+        "h5mu, no such modality", lambda d: files.h5mu(cells, d / "no.h5mu"), by, {"modality": "rnaa"}, "rna'"
+    )
     yield Input("csv, genes in rows", lambda d: files.text_matrix(cells, d / "genes.csv", genes_in_rows=True))
-    yield Input("tsv.gz, cells in rows", lambda d: files.text_matrix(cells, d / "c.tsv.gz", genes_in_rows=False))
+    yield Input(
+        "tsv.gz, cells in rows", lambda d: files.text_matrix(cells, d / "c.tsv.gz", genes_in_rows=False)
+    )
     yield from _markers(logged, groupby)
     yield from _h5ad(cells, groupby, sample)
     for name, change in (("mouse symbols", str), ("mouse symbols in capitals", str.upper)):
-        yield Input(name, lambda d, c=change: _renamed(mouse, d / "mouse.h5ad", c), {"groupby": mouse_groupby})  # type: ignore[misc]
+        yield Input(
+            name, lambda d, c=change: _renamed(mouse, d / "mouse.h5ad", c), {"groupby": mouse_groupby}
+        )  # type: ignore[misc]
     both = [f"{genome}_{name}" for name in cells.var_names for genome in ("GRCh38", "mm10")][: cells.n_vars]
-    yield Input("two species", lambda d: _renamed(cells, d / "two.h5ad", both), by, refusal="genes of two species")
+    yield Input(
+        "two species", lambda d: _renamed(cells, d / "two.h5ad", both), by, refusal="genes of two species"
+    )
 
 
 def _markers(logged: ad.AnnData, groupby: str) -> Iterator[Input]:
@@ -82,7 +96,9 @@ def _markers(logged: ad.AnnData, groupby: str) -> Iterator[Input]:
     yield Input("GMT", lambda d: files.gmt(lists, d / "sets.gmt"))
     yield Input("list per cluster (CASSIA)", lambda d: files.cassia_csv(lists, d / "cassia.csv"))
     yield Input("genes by rank, a column a cluster", lambda d: files.wide_csv(lists, d / "wide.csv"))
-    yield Input("uns['rank_genes_groups']", lambda d: _h5ad_file(ranked, d / "uns.h5ad"), {}, {"markers": True})
+    yield Input(
+        "uns['rank_genes_groups']", lambda d: _h5ad_file(ranked, d / "uns.h5ad"), {}, {"markers": True}
+    )
 
 
 def _h5ad(cells: ad.AnnData, groupby: str, sample: str) -> Iterator[Input]:
@@ -92,8 +108,16 @@ def _h5ad(cells: ad.AnnData, groupby: str, sample: str) -> Iterator[Input]:
     gaps = cells.copy()
     gaps.obs[groupby] = gaps.obs[groupby].where(np.arange(cells.n_obs) % 10 != 0)
     yield Input("several files", lambda d: [_h5ad_file(cells, d / f"{n}.h5ad") for n in "ab"], by)
-    yield Input("several samples", lambda d: _h5ad_file(cells, d / "samples.h5ad"), by | {"sample_key": sample})
-    yield Input("a measurement as --groupby", lambda d: _h5ad_file(measured, d / "m.h5ad"), {"groupby": "n_genes"}, {}, groupby)
+    yield Input(
+        "several samples", lambda d: _h5ad_file(cells, d / "samples.h5ad"), by | {"sample_key": sample}
+    )
+    yield Input(
+        "a measurement as --groupby",
+        lambda d: _h5ad_file(measured, d / "m.h5ad"),
+        {"groupby": "n_genes"},
+        {},
+        groupby,
+    )
     yield Input("cells without a group", lambda d: _h5ad_file(gaps, d / "gaps.h5ad"), by)
 
 
@@ -135,10 +159,16 @@ def try_row(row: Input, graph: Graph, folder: Path) -> Row:
         outcomes = annotate_inputs(jobs, graph, Options(**row.options), Reading(**row.reading))
     except InputError as error:
         seconds = time.perf_counter() - start
-        return Row(f"refused: {str(error).replace(str(folder) + '/', '')}", seconds, bool(row.refusal) and row.refusal in str(error))
+        return Row(
+            f"refused: {str(error).replace(str(folder) + '/', '')}",
+            seconds,
+            bool(row.refusal) and row.refusal in str(error),
+        )
     seconds = time.perf_counter() - start
     answers = [a for outcome in outcomes for a in outcome.annotations]
     written = all(job.out.is_file() for job in jobs)
     named = sum(a.status in ("named", "backed_off") for a in answers)
     labels = ", ".join(list(dict.fromkeys(a.label for a in answers))[:4])
-    return Row(f"{named} of {len(answers)} sets named: {labels}", seconds, written and named > 0 and not row.refusal)
+    return Row(
+        f"{named} of {len(answers)} sets named: {labels}", seconds, written and named > 0 and not row.refusal
+    )

@@ -24,7 +24,10 @@ def read(tmp_path, text: str, name: str = "t.csv"):
 def test_seurat_is_ranked_as_cells_are(tmp_path) -> None:
     table = read(tmp_path, SEURAT)
     assert table.form == "Seurat FindAllMarkers"
-    assert table.genes == {"T": ("CD3D", "IL7R"), "M": ("LYZ", "CD14")}  # 2 * 0.9 before 5 * 0.2; LYZ is less in T
+    assert table.genes == {
+        "T": ("CD3D", "IL7R"),
+        "M": ("LYZ", "CD14"),
+    }  # 2 * 0.9 before 5 * 0.2; LYZ is less in T
     assert table.strengths["T"] == pytest.approx((1.8, 1.0))
     assert table.background is None
 
@@ -32,7 +35,13 @@ def test_seurat_is_ranked_as_cells_are(tmp_path) -> None:
 def test_seurat_3_and_presto_give_natural_logarithms() -> None:
     rows = {"gene": ["A", "B"], "cluster": ["0", "0"], "avg_logFC": [np.log(2), np.log(4)], "pct.1": [1, 1]}
     assert table_of_frame(pd.DataFrame(rows), where="t").strengths["0"] == pytest.approx((2.0, 1.0))
-    rows = {"feature": ["A", "B"], "group": ["0", "0"], "logFC": [np.log(2), np.log(4)], "pct_in": [50, 100], "auc": 0.9}
+    rows = {
+        "feature": ["A", "B"],
+        "group": ["0", "0"],
+        "logFC": [np.log(2), np.log(4)],
+        "pct_in": [50, 100],
+        "auc": 0.9,
+    }
     assert table_of_frame(pd.DataFrame(rows), where="t").strengths["0"] == pytest.approx((2.0, 0.5))
     rows = {"gene": ["A", "B"], "cluster": ["0", "0"], "logFC": [1.0, 2.0]}
     assert table_of_frame(pd.DataFrame(rows), where="t").strengths["0"] == (2.0, 1.0)
@@ -67,7 +76,9 @@ def test_words_among_numbers_are_refused(tmp_path) -> None:
 
 
 def test_without_measured_genes_there_is_no_fdr(tmp_path, blood_graph) -> None:
-    table = read(tmp_path, "T: CD3D, CD3E, CD2, IL7R, LCK, TRAC\nB: CD79A, MS4A1, CD19, CD79B, BLK, BANK1\n", "t.txt")
+    table = read(
+        tmp_path, "T: CD3D, CD3E, CD2, IL7R, LCK, TRAC\nB: CD79A, MS4A1, CD19, CD79B, BLK, BANK1\n", "t.txt"
+    )
     unknown = MarkerWork(table)(as_anndata(table), blood_graph, Options())
     assert [a.label for a in unknown.annotations] == ["T cell", "B cell"]
     assert all(np.isnan(a.fdr) and NO_FDR in a.note for a in unknown.annotations)
@@ -81,5 +92,6 @@ def test_without_measured_genes_there_is_no_fdr(tmp_path, blood_graph) -> None:
 def test_names_of_columns() -> None:
     found = columns_of(["", "p_val", "avg_log2FC", "pct.1", "pct.2", "p_val_adj", "cluster", "gene"])
     assert found == {
-        "gene": "gene", "cluster": "cluster", "fold": "avg_log2FC", "p": "p_val_adj", "inside": "pct.1", "outside": "pct.2",
+        "gene": "gene", "cluster": "cluster", "fold": "avg_log2FC", "p": "p_val_adj", "inside": "pct.1",
+        "outside": "pct.2",
     }  # fmt: skip
