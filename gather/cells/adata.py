@@ -15,9 +15,9 @@ import pandas as pd
 
 from gather.annotation import FORMAT, FORMAT_VERSION, Annotation
 from gather.cells.clusters import leiden
-from gather.cells.expression import RANKINGS, Expression, Ranking, rank_cell_sets, read_expression
+from gather.cells.expression import RANKINGS, Expression, Ranking, read_expression
 from gather.cells.groups import refuse_measurement, without_group
-from gather.cells.samples import compare_samples, rank_within_samples, sample_of_cells
+from gather.cells.samples import compare_samples, ranked_sets
 from gather.labelling.annotator import Annotator, Parameters
 from gather.labelling.decide import UNKNOWN
 from gather.labelling.frames import tables, to_json
@@ -246,13 +246,7 @@ def work_out(
         check_groupby(adata, options.groupby)
         expression = read_expression(adata, graph, layer=options.layer, species=options.species)
         groups = cell_groups(adata, expression, options.groupby, options.seed)
-        samples = None
-        if options.sample_key is not None:
-            of_cell = sample_of_cells(adata, options.sample_key)
-            samples = rank_within_samples(expression, groups, of_cell, ranking=options.ranking)
-        sets = (
-            samples.sets if samples else rank_cell_sets(expression, groups.tolist(), ranking=options.ranking)
-        )
+        sets, samples = ranked_sets(adata, expression, groups, options.sample_key, options.ranking)
         annotator = Annotator(graph, expression.panel, parameters, candidates=allowed, contrast=len(sets) > 1)
         found = []
         for one in sets:

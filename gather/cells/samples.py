@@ -57,6 +57,20 @@ def sample_of_cells(adata: ad.AnnData, key: str) -> npt.NDArray[np.object_]:
     return np.where(column.isna(), "", column.astype(str)).astype(object)
 
 
+def ranked_sets(
+    adata: ad.AnnData,
+    expression: Expression,
+    groups: npt.NDArray[np.object_],
+    key: str | None,
+    ranking: Ranking,
+) -> tuple[list[CellSet], Samples | None]:
+    """Return the ranked cell sets, ranked within the samples of a column of obs where one is given."""
+    if key is None:
+        return rank_cell_sets(expression, groups.tolist(), ranking=ranking), None
+    samples = rank_within_samples(expression, groups, sample_of_cells(adata, key), ranking=ranking)
+    return samples.sets, samples
+
+
 def rank_within_samples(
     expression: Expression,
     groups: npt.NDArray[np.object_],
