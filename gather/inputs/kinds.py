@@ -108,7 +108,7 @@ def head_of_text(path: Path) -> str:
 def open_text(path: Path) -> io.TextIOWrapper:
     """Open a text file for reading, gzipped or not; the byte order mark of spreadsheets is skipped."""
     raw = gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115 - the caller closes
-    return io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")  # type: ignore[type-var]
+    return io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
 
 
 def separator_of(head: str) -> str:

@@ -311,12 +311,12 @@ def table_of_uns(path: Path, key: str = "rank_genes_groups") -> MarkerTable:
             f: entry[f][group] for f in ("names", "scores", "logfoldchanges", "pvals_adj") if f in entry
         }
         part = pd.DataFrame(columns | {"group": group})
-        for table, column in (("pts", "pct_nz_group"), ("pts_rest", "pct_nz_reference")):
-            if table in entry:
-                part[column] = part["names"].map(entry[table][group])
+        for fractions, column in (("pts", "pct_nz_group"), ("pts_rest", "pct_nz_reference")):
+            if fractions in entry:
+                part[column] = part["names"].map(entry[fractions][group])
         parts.append(part)
     frame = pd.concat(parts, ignore_index=True)
     frame["names"] = frame["names"].map(lambda n: n.decode() if isinstance(n, bytes) else str(n))
-    table = table_of_frame(frame, where=f"{path}: uns[{key!r}]")
-    measured = tuple(dict.fromkeys([*names, *(g for genes in table.genes.values() for g in genes)]))
-    return replace(table, form=f"uns[{key!r}]", background=measured)
+    ranking = table_of_frame(frame, where=f"{path}: uns[{key!r}]")
+    measured = tuple(dict.fromkeys([*names, *(g for genes in ranking.genes.values() for g in genes)]))
+    return replace(ranking, form=f"uns[{key!r}]", background=measured)

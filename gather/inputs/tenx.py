@@ -61,12 +61,13 @@ def read_folder(path: Path) -> ad.AnnData:
 def _three_files(path: Path) -> tuple[Path, Path, Path, str]:
     found = [path] if path.is_file() else matrix_files(path)
     if len(found) > 1:
-        names = ", ".join(file.name for file in found[:4])
-        raise InputError(f"{path}: holds {len(found)} matrices ({names}); give the path of one of them")
+        shown = ", ".join(file.name for file in found[:4])
+        raise InputError(f"{path}: holds {len(found)} matrices ({shown}); give the path of one of them")
     matrix = found[0]
     prefix = matrix.name.removesuffix(".gz").removesuffix("matrix.mtx")
     others = []
-    for names in (("features.tsv", "genes.tsv"), ("barcodes.tsv",)):
+    endings: tuple[tuple[str, ...], ...] = (("features.tsv", "genes.tsv"), ("barcodes.tsv",))
+    for names in endings:
         candidates = [matrix.parent / f"{prefix}{name}{end}" for name in names for end in (".gz", "")]
         existing = [file for file in candidates if file.is_file()]
         if not existing:
