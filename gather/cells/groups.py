@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 MOST_NUMBERS = 100
 """Distinct numbers a column of clusters may hold; more are a measurement, such as counts of genes."""
+MOST_OF_FEW_CELLS = 50
+"""Distinct values that are always clusters' where more than half the cells have a value of their own."""
 _CLUSTERS = (
     "cell_type",
     "celltype",
@@ -31,8 +33,8 @@ def refuse_measurement(adata: ad.AnnData, groupby: str) -> None:
     column = adata.obs[groupby]
     distinct = int(column.nunique())
     numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-    own_names = not numeric and distinct > max(MOST_NUMBERS, adata.n_obs // 2)
-    if not own_names and not (numeric and distinct > MOST_NUMBERS):
+    of_each_cell = distinct > max(MOST_OF_FEW_CELLS, adata.n_obs // 2)
+    if not of_each_cell and not (numeric and distinct > MOST_NUMBERS):
         return
     right = columns_of_clusters(adata)
     fix = f"did you mean {right[0]!r}?" if right else "no column holds clusters: leave --groupby out"

@@ -79,6 +79,10 @@ def jobs_of(sources: Sequence[Path], out: Path | None, report: Path | None, *, o
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"two inputs are named {twice[0]}; annotate them one by one, or rename one")
+    for source in sources:
+        kind_of(source)  # before the folders are made
+    for folder in (out, *([] if report is None else [report])):
+        folder.mkdir(exist_ok=True)
     return [
         _job(source, out / f"{name}.h5ad", None if report is None else report / f"{name}.html", overwrite)
         for source, name in zip(sources, names, strict=True)
