@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gather.inputs.kinds import open_text
 from gather.inputs.marker_tables import MarkerTable
+from gather.inputs.text import open_text
 from gather.retrieval.query import CellSet, Panel, ground_panel
 from vckg.base.errors import InputError
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gather.inputs.kinds import head_of_text, header_of, open_text, separator_of
+from gather.inputs.text import head_of_text, header_of, open_text, separator_of
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:

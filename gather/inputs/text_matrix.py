@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gather.inputs.kinds import head_of_text, open_text, separator_of
+from gather.inputs.text import head_of_text, open_text, separator_of
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ def test_genes_are_ranked_within_samples_and_disagreement_is_listed(blood_graph,
 
 
 def test_what_differs_between_samples_is_no_marker(blood_graph, blood_cells) -> None:
-    """CD14 is contamination of one sample that holds most T cells: pooled it marks T cells, within samples it does not."""
+    """CD14 soils one sample with most of the T cells: pooled it marks T cells, within samples it does not."""
     from gather.cells.expression import read_expression
     from gather.cells.samples import rank_within_samples
 
