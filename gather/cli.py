@@ -42,14 +42,20 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts
 
 @app.command()
 def annotate(
-    source: Annotated[Path, typer.Argument(metavar="IN.h5ad", help="Cells to annotate; never modified.")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT...",
+            help="h5ad, 10x .h5 or folder, loom, zarr, h5mu, csv or tsv, or a table of markers; never modified.",
+        ),
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
             metavar="OUT.h5ad",
-            help="The annotated copy; by default IN.gather.h5ad.",
+            help="The annotated copy; by default NAME.gather.h5ad, and a folder for several inputs.",
             show_default=False,
         ),
     ] = None,
@@ -94,22 +100,35 @@ def annotate(
     dask: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="With --groupby cell: a Dask scheduler, or local.")
     ] = None,
+    sample_key: Annotated[
+        str | None, typer.Option(help="Column of obs with the sample or donor: genes are ranked within each.")
+    ] = None,
+    species: Annotated[str, typer.Option(help="human, mouse, or auto (told by the genes).")] = "auto",
+    modality: Annotated[
+        str | None, typer.Option(help="Modality of an h5mu, or table of a SpatialData store; RNA by default.")
+    ] = None,
+    markers: Annotated[
+        bool, typer.Option("--markers", help="Of an h5ad: annotate its uns['rank_genes_groups'].")
+    ] = False,
+    measured: Annotated[
+        Path | None,
+        typer.Option(metavar="GENES", help="With a table of markers: all genes that were measured."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace an existing output.")] = False,
     graph: GraphOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Annotate an h5ad: labels with Cell Ontology ids, confidence, false discovery rate and evidence."""
-    from gather.cells.file import check_paths
+    """Annotate cells or markers: labels with Cell Ontology ids, confidence, false discovery rate and evidence."""
     from gather.cells.options import LlmStep, Options
+    from gather.inputs.jobs import Reading, jobs_of
 
     if model is None and (dry_run or base_url is not None):
         given = "--dry-run" if dry_run else "--base-url"
         raise InputError(f"{given} is about a language model; name one with --model, or leave {given} out")
-    out_path = output or source.with_suffix(".gather.h5ad")
     writes = not (dry_run and model)
-    check_paths(source, out_path, report, overwrite=force, writes=writes)  # before the libraries are loaded
+    jobs = jobs_of(sources, output, report, overwrite=force or not writes)  # before the libraries are loaded
 
-    from gather.cells.command import annotate_file
+    from gather.inputs.command import annotate_inputs
     from gather.retrieval.candidates import read_candidate_names
 
     names = None if candidates is None else tuple(read_candidate_names(candidates))
@@ -117,17 +136,18 @@ def annotate(
         groupby=groupby, score=score, hops=hops, top=top, ranking=ranking, layer=layer,  # type: ignore[arg-type]
         tissue=tissue, candidates=names, candidates_from_obs=candidates_from_obs,
         exclude_source=tuple(exclude_source or ()), threshold=threshold, key_added=key_added, seed=seed,
+        sample_key=sample_key, species=species,
     )  # fmt: skip
     step = None if model is None else LlmStep(model, base_url, dry_run, timeout, connections)
-    outcome = annotate_file(
-        source, out_path, _graph(graph), options, overwrite=force, report=report, llm=step, dask=dask
-    )
+    reading = Reading(modality, markers, measured)
+    outcomes = annotate_inputs(jobs, _graph(graph), options, reading, overwrite=force, llm=step, dask=dask)
     if as_json:
-        typer.echo(json.dumps([a.to_dict() for a in outcome.annotations], sort_keys=True))
-    elif outcome.annotations:
-        print_annotations(outcome.annotations)
-    if writes:
-        err().print(f"wrote {out_path}" + (f" and {report}" if report else ""), highlight=False)
+        typer.echo(json.dumps([a.to_dict() for o in outcomes for a in o.annotations], sort_keys=True))
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        if outcome.annotations and not as_json:
+            print_annotations(outcome.annotations)
+        if writes:
+            err().print(f"wrote {job.out}" + (f" and {job.report}" if job.report else ""), highlight=False)
 
 
 @app.command()

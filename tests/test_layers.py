@@ -13,8 +13,15 @@ ROOMS = {  # library -> the rooms that may import it
     "transformers": ("serve.",),
     "inspect_ai": ("arena.runner.", "arena.scoring.", "arena.tasks."),
     "openai": ("gather.llm.",),
-    "anndata": ("gather.cells.", "gather.report.", "gather.pl", "gather.results", "arena.datasets."),
-    "scanpy": ("gather.cells.", "gather.report.", "gather.pl", "arena.datasets."),
+    "anndata": (
+        "gather.cells.",
+        "gather.inputs.",
+        "gather.report.",
+        "gather.pl",
+        "gather.results",
+        "arena.datasets.",
+    ),
+    "scanpy": ("gather.cells.", "gather.inputs.", "gather.report.", "gather.pl", "arena.datasets."),
 }
 MOST_LINES, MOST_STATEMENT_LINES = 400, 60
 SOURCES = functools.cache(modules)

@@ -16,8 +16,10 @@ import pandas as pd
 
 from gather.annotation import FORMAT, FORMAT_VERSION, Annotation
 from gather.cells.clusters import leiden
-from gather.cells.expression import Expression, rank_cell_sets, read_expression
+from gather.cells.expression import Expression, read_expression
+from gather.cells.groups import refuse_measurement, without_group
 from gather.cells.options import AUTO, CELL, Options
+from gather.cells.samples import compare_samples, ranked_sets
 from gather.labelling.annotator import Annotator, Parameters
 from gather.labelling.decide import UNKNOWN
 from gather.labelling.frames import tables
@@ -193,6 +195,7 @@ def work_out(
         graph, adata, options.tissue, options.candidates, options.candidates_from_obs
     )
     about = describe(options, allowed)
+    by_sample = None
     if options.groupby == CELL:
         from gather.cells.per_cell import annotate_each_cell
 
@@ -203,23 +206,30 @@ def work_out(
         cell_set = np.full(adata.n_obs, -1, np.int32)
     else:
         check_groupby(adata, options.groupby)
-        expression = read_expression(adata, graph, layer=options.layer)
+        expression = read_expression(adata, graph, layer=options.layer, species=options.species)
         groups = cell_groups(adata, expression, options.groupby, options.seed)
-        sets = rank_cell_sets(expression, groups.tolist(), ranking=options.ranking)
+        sets, samples = ranked_sets(adata, expression, groups, options.sample_key, options.ranking)
         annotator = Annotator(graph, expression.panel, parameters, candidates=allowed, contrast=len(sets) > 1)
         answers = []
         for ranked in sets:
             answers.append(annotator.annotate_one(ranked))
             done(ranked.n_cells)
         annotations = relabel(tuple(answers))
+        if samples is not None:
+            annotations, by_sample = compare_samples(annotations, samples, annotator, options.top)
         columns = obs_columns(annotations, groups)
         read = {"values": expression.origin, "gene_names": expression.names_from}
+        read |= {"species": expression.species}
+        about |= {"cells_without_group": without_group(adata, options.groupby)}
         position = {a.cell_set: i for i, a in enumerate(annotations)}
         cell_set = np.array([position.get(g, -1) for g in groups.tolist()], np.int32)
         if options.groupby == AUTO:
             columns[CELL_SET] = pd.Categorical(groups.tolist())
     named = {f"{options.key_added}_{suffix}": values for suffix, values in columns.items()}
-    return Outcome(annotations, named, summary(annotations, graph, parameters, about | read), cell_set)
+    kept = summary(annotations, graph, parameters, about | read)
+    if by_sample is not None:
+        kept["tables"]["samples"] = by_sample
+    return Outcome(annotations, named, kept, cell_set)
 
 
 def describe(options: Options, allowed: Sequence[int] | None) -> dict[str, Any]:
@@ -228,6 +238,7 @@ def describe(options: Options, allowed: Sequence[int] | None) -> dict[str, Any]:
         "groupby": options.groupby,
         "ranking": options.ranking,
         "seed": options.seed,
+        "sample_key": options.sample_key or "",
         "tissue": options.tissue or "",
         "candidates_from_obs": options.candidates_from_obs or "",
         "closed": allowed is not None,
@@ -286,6 +297,8 @@ def check_groupby(adata: ad.AnnData, groupby: str) -> None:
         raise InputError(
             f"no column {groupby!r} in obs{did_you_mean(groupby, columns)}; columns: {shown}; or auto, or cell"
         )
+    if groupby not in (AUTO, CELL):
+        refuse_measurement(adata, groupby)
 
 
 def cell_groups(

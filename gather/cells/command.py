@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from gather.report.page import Embedding
     from vckg.graph.graph import Graph
 
+Work = Callable[..., Outcome]
+"""A function with the parameters of `work_out`."""
+
 
 def annotate_file(
     source: Path,
@@ -30,8 +33,11 @@ def annotate_file(
     report: Path | None = None,
     llm: LlmStep | None = None,
     dask: str | None = None,
+    work: Work = work_out,
 ) -> Outcome:
     """Annotate one file and write the copy, and the page where one is wanted.
+
+    `work` is what works the answers out: `work_out`, or another of its form for obs that are no cells.
 
     Raises
     ------
@@ -55,7 +61,7 @@ def annotate_file(
                 outcome = work_out_on_dask(source, adata, graph, options, dask, done=done)
             else:
                 relabel = _no_model if llm is None else _with_model(llm, adata, graph, options, asked, done)
-                outcome = work_out(adata, graph, options, relabel=relabel, done=done)
+                outcome = work(adata, graph, options, relabel=relabel, done=done)
     finally:
         if adata.isbacked:
             adata.file.close()
@@ -70,7 +76,7 @@ def annotate_file(
         err().print(_what_it_took(asked), highlight=False, markup=False)
     write_annotated(source, out, outcome.columns, options.key_added, outcome.kept)
     if report is not None:
-        _write_report(report, source, adata, graph, outcome, options, asked)
+        _write_report(report, source, adata, graph, outcome, options, asked, of_cells=work is work_out)
     return outcome
 
 
@@ -133,11 +139,13 @@ def _write_report(
     outcome: Outcome,
     options: Options,
     asked: dict[str, Any],
+    *,
+    of_cells: bool,
 ) -> None:
     from gather.report.page import embedding_of, write_report
 
     embedding = embedding_of(adata, outcome.cell_set)
-    if embedding is None:
+    if embedding is None and of_cells:
         embedding = _computed_embedding(adata, graph, outcome, options)
     write_report(
         outcome.annotations,
@@ -160,7 +168,7 @@ def _computed_embedding(
     from gather.report.page import Embedding
 
     err().print("computing a UMAP for the page, the file has no embedding ...", highlight=False)
-    found = umap(read_expression(adata, graph, layer=options.layer), options.seed)
+    found = umap(read_expression(adata, graph, layer=options.layer, species=options.species), options.seed)
     if found is None:
         return None
     cells, places = found

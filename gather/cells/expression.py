@@ -18,6 +18,7 @@ from gather.cells.options import Ranking
 from gather.cells.row_blocks import Rows
 from gather.cells.values import Place, Survey, choose, rows_of, survey_rows
 from gather.retrieval.query import CellSet, Panel, contrasts, ground_panel
+from gather.species import HUMAN, Detected, by_upper_case, declared_taxon, detect
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class Expression:
         ``var_names`` or the column of ``var`` that grounded best.
     was_counts
         Whether counts were normalised here.
+    species
+        The species of the genes, what tells it, and for mouse how many genes have a human one.
     """
 
     matrix: Matrix
@@ -69,9 +72,12 @@ class Expression:
     origin: str
     names_from: str
     was_counts: bool
+    species: str = ""
 
 
-def read_expression(adata: ad.AnnData, graph: Graph, *, layer: str | None = None) -> Expression:
+def read_expression(
+    adata: ad.AnnData, graph: Graph, *, layer: str | None = None, species: str = "auto"
+) -> Expression:
     """Choose the values and the gene names of a file.
 
     Raises
@@ -87,13 +93,14 @@ def read_expression(adata: ad.AnnData, graph: Graph, *, layer: str | None = None
         return survey_rows(held[place.where])
 
     place, found = choose(adata, layer, survey)
-    names_from, panel = names_that_ground(graph, place.var)
+    told = species_of(place.var, wanted=species, declared=declared_taxon(adata.obs, adata.uns))
+    names_from, panel = names_that_ground(graph, place.var, told)
     values = held[place.where].block(0, adata.n_obs)
     matrix = normalise(values) if found.counts else values
     panel = Panel(
         panel.names, panel.nodes, detection(matrix), panel.ambiguous, panel.ungrounded, panel.technical
     )
-    return Expression(matrix, panel, place.where, names_from, found.counts)
+    return Expression(matrix, panel, place.where, names_from, found.counts, in_words(told, panel))
 
 
 def normalise(counts: Matrix) -> Matrix:
@@ -113,25 +120,63 @@ def detection(matrix: Matrix) -> npt.NDArray[np.float64]:
     return np.asarray(np.asarray(counts).ravel() / n, dtype=np.float64)
 
 
-def names_that_ground(graph: Graph, var: Any) -> tuple[str, Panel]:
-    """The names of `var` that ground best: its index or a known column."""
+def gene_names(var: Any) -> dict[str, list[str]]:
+    """Return where `var` may hold gene names, and the names: its index, and columns of known names."""
     choices = {"var_names": [str(n) for n in var.index]}
-    choices |= {c: ["" if v is None else str(v) for v in var[c]] for c in NAME_COLUMNS if c in var.columns}
-    grounded = {where: graph.genes.ground(names) for where, names in choices.items()}
+    return choices | {
+        c: ["" if v is None else str(v) for v in var[c]] for c in NAME_COLUMNS if c in var.columns
+    }
+
+
+def species_of(var: Any, *, wanted: str = "auto", declared: str | None = None) -> Detected:
+    """Return the species of the genes: told by the first names that tell one for sure, else by var_names."""
+    found = [detect(names, wanted=wanted, declared=declared) for names in gene_names(var).values()]
+    return next((one for one in found if one.by != "its symbols"), found[0])
+
+
+def names_that_ground(graph: Graph, var: Any, told: Detected | None = None) -> tuple[str, Panel]:
+    """The names of `var` that ground best: its index or a known column; mouse names by their human orthologues.
+
+    `told` is the species; it is detected where it is None.
+    """
+    told = species_of(var) if told is None else told
+    choices = gene_names(var)
+    grounded = {where: _ground(graph, names, told) for where, names in choices.items()}
     panels = {where: ground_panel(graph, names, grounded=grounded[where]) for where, names in choices.items()}
     best = max(
         panels,
         key=lambda where: (panels[where].n_grounded + len(panels[where].technical), where == "var_names"),
     )
     panel = panels[best]
-    _refuse_other_species(grounded[best])
+    if told.species == HUMAN and told.by != "--species":
+        _refuse_other_species(grounded[best])
     if panel.n_grounded < MIN_GROUNDED:
         shown = ", ".join(choices["var_names"][:3])
         raise InputError(
-            f"{panel.n_grounded} of {len(panel.names)} gene names are known ({shown}, ...); give human gene symbols or "
-            f"Ensembl ids in var_names or in a column such as {NAME_COLUMNS[0]!r}"
+            f"{panel.n_grounded} of {len(panel.names)} gene names are known ({shown}, ...); give {told.species} gene "
+            f"symbols{' or Ensembl ids' * (told.species == HUMAN)} in var_names or in a column such as "
+            f"{NAME_COLUMNS[0]!r}"
         )
     return best, panel
+
+
+def _ground(graph: Graph, names: Sequence[str], told: Detected) -> list[Grounded]:
+    """Ground names; of mouse ones those whose human form is an approved symbol, and no others."""
+    if told.species == HUMAN:
+        return graph.genes.ground(names)
+    found = graph.genes.ground(by_upper_case(names).human)
+    return [one if one.how == "symbol" else one._replace(curie=None, how="unknown") for one in found]
+
+
+def in_words(told: Detected, panel: Panel) -> str:
+    """Say the species of a file, what tells it, and how many of its genes take part."""
+    known = panel.n_grounded + len(panel.technical)
+    if told.species == HUMAN:
+        return f"human, told by {told.by}"
+    return (
+        f"{told.species}, told by {told.by}: {known:,} of {len(panel.names):,} genes have a human one of the same "
+        "symbol in capitals, the others take no part; all evidence is by orthology"
+    )
 
 
 def _refuse_other_species(grounded: Sequence[Grounded]) -> None:

@@ -174,6 +174,11 @@ def _end_walk(walker: subprocess.Popen[bytes], path: Path) -> None:
         raise InputError(f"{path}: {problem}")
 
 
+def check_hdf5(path: Path) -> None:
+    """Walk an HDF5 file in a process of its own; InputError where it is damaged or has links out of it."""
+    _end_walk(_start_walk(path), path)
+
+
 def _problem_in(printed: bytes) -> str:
     """Return the problem that the walk printed, empty for a sound file; ValueError where it printed no answer."""
     answer = json.loads(printed)

@@ -44,6 +44,10 @@ class Options:
         Prefix of the ``obs`` columns and name of the ``uns`` entry.
     seed
         Seed of the clustering.
+    sample_key
+        A column of ``obs`` with the sample or donor: genes are ranked within each.
+    species
+        ``human``, ``mouse``, or ``auto`` (told by taxon, ids and symbols).
     """
 
     groupby: str = AUTO
@@ -59,6 +63,8 @@ class Options:
     threshold: float | None = None
     key_added: str = DEFAULT_KEY
     seed: int = 0
+    sample_key: str | None = None
+    species: str = "auto"
 
     @classmethod
     def of(cls, groupby: str, settings: dict[str, Any]) -> Options:

@@ -1,0 +1,118 @@
+"""``gather annotate INPUT...``: inputs of any kind, one after the other, with one load of the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gather.cells.command import annotate_file
+from gather.inputs.jobs import Job, Reading
+from gather.inputs.kinds import stem_of
+from gather.inputs.marker_sets import NO_FDR, MarkerWork, as_anndata, measured_genes
+from gather.inputs.marker_tables import read_marker_table, table_of_uns
+from gather.inputs.opened import as_h5ad, written
+from vckg.base.atomic import write_text
+from vckg.base.console import err
+from vckg.base.errors import InputError
+
+if TYPE_CHECKING:
+    from gather.cells.adata import Outcome
+    from gather.cells.options import LlmStep, Options
+    from vckg.graph.graph import Graph
+
+
+def annotate_inputs(
+    jobs: Sequence[Job],
+    graph: Graph,
+    options: Options,
+    reading: Reading,
+    *,
+    overwrite: bool = False,
+    llm: LlmStep | None = None,
+    dask: str | None = None,
+) -> list[Outcome]:
+    """Annotate inputs in order; the results of one are whole before the next begins.
+
+    Raises
+    ------
+    InputError
+        Anything to be mended about an input; what was written for inputs before it stays.
+    """
+    outcomes = []
+    for job in jobs:
+        job.out.parent.mkdir(parents=True, exist_ok=True)
+        if job.report is not None:
+            job.report.parent.mkdir(parents=True, exist_ok=True)
+        asked: dict[str, Any] = {"overwrite": overwrite, "report": job.report, "llm": llm}
+        if job.kind == "marker table" or reading.markers:
+            outcomes.append(_annotate_markers(job, graph, options, reading, asked))
+            continue
+        if reading.measured is not None:
+            raise InputError(
+                f"{job.source}: is a file of cells, which says what it measured; leave --measured out"
+            )
+        with as_h5ad(job.source, job.kind, graph, reading.modality) as h5ad:
+            outcomes.append(annotate_file(h5ad, job.out, graph, options, dask=dask, **asked))
+        _say_what_was_read(outcomes[-1].kept["parameters"])
+    reports = [job for job in jobs if job.report is not None]
+    if len(reports) > 1:
+        _write_index(reports, outcomes)
+    return outcomes
+
+
+def _annotate_markers(
+    job: Job, graph: Graph, options: Options, reading: Reading, asked: dict[str, Any]
+) -> Outcome:
+    """Annotate a table of markers, or the ranking that an h5ad holds."""
+    import tempfile
+
+    if options.candidates_from_obs is not None:
+        raise InputError(
+            f"{job.source}: a table of markers has no obs; give the cell types by --candidates FILE"
+        )
+    if job.kind not in ("marker table", "h5ad"):
+        raise InputError(f"{job.source}: is a {job.kind}; --markers reads tables and h5ad files only")
+    table = table_of_uns(job.source) if job.kind == "h5ad" else read_marker_table(job.source)
+    measured = None if reading.measured is None else measured_genes(reading.measured)
+    ranked = sum(len(genes) for genes in table.genes.values())
+    by = f", ranked by {table.used}" if table.used else ", in the order of the table"
+    line = f"{job.source}: {table.form}, {len(table.genes)} clusters, {ranked:,} genes{by}"
+    if measured is None and table.background is None:
+        line += f"; {NO_FDR} (give them by --measured GENES)"
+    err().print(line, highlight=False, markup=False, soft_wrap=True)
+    with tempfile.TemporaryDirectory(prefix="gather-") as scratch:
+        h5ad = written(as_anndata(table), Path(scratch) / f"{stem_of(job.source)}.h5ad")
+        return annotate_file(h5ad, job.out, graph, options, work=MarkerWork(table, measured), **asked)
+
+
+def _say_what_was_read(parameters: dict[str, Any]) -> None:
+    """Print the species where it is not human, and how many cells have no group."""
+    lines = (
+        [species] if (species := parameters.get("species", "")) and not species.startswith("human") else []
+    )
+    if left := parameters.get("cells_without_group", 0):
+        column = parameters["groupby"]
+        lines.append(f"{left:,} cells have no value in {column!r}: they are unknown, with status ungrounded")
+    for line in lines:
+        err().print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _write_index(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
+    """Write a page that links the pages of all inputs."""
+    lines = []
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        assert job.report is not None
+        labels = ", ".join(dict.fromkeys(a.label for a in outcome.annotations))
+        lines.append(
+            f'<li><a href="{escape(job.report.name)}">{escape(str(job.source))}</a>: '
+            f"{len(outcome.annotations)} cell sets ({escape(labels)})</li>\n"
+        )
+    first = jobs[0].report
+    assert first is not None
+    page = (
+        '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Annotated inputs</title>\n'
+        f"<h1>Annotated inputs</h1>\n<ul>\n{''.join(lines)}</ul>\n</html>\n"
+    )
+    write_text(first.parent / "index.html", page)

@@ -1,0 +1,86 @@
+"""Which inputs are annotated, and where their results go: checked before any library is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gather.inputs.kinds import Kind, kind_of, stem_of
+from vckg.base.atomic import check_outputs
+from vckg.base.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How inputs are read.
+
+    Attributes
+    ----------
+    modality
+        Modality of an h5mu, or table of a SpatialData store.
+    markers
+        Whether the ranking in ``uns["rank_genes_groups"]`` of an h5ad is annotated instead of its cells.
+    measured
+        File of the measured genes of a marker table, one a line.
+    """
+
+    modality: str | None = None
+    markers: bool = False
+    measured: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One input and where its results go."""
+
+    source: Path
+    kind: Kind
+    out: Path
+    report: Path | None = None
+
+
+def jobs_of(sources: Sequence[Path], out: Path | None, report: Path | None, *, overwrite: bool) -> list[Job]:
+    """Return what is to be done, all paths checked.
+
+    One input goes to `out` (by default ``NAME.gather.h5ad`` beside it), several into the folder `out`.
+
+    Raises
+    ------
+    InputError
+        A path is wrong, or two inputs would be written to one file.
+    """
+    if len(sources) == 1:
+        source = sources[0]
+        target = out or source.resolve().parent / f"{stem_of(source)}.gather.h5ad"
+        if target.is_dir():
+            target = target / f"{stem_of(source)}.h5ad"
+        return [_job(source, target, report, overwrite)]
+    if out is None or out.suffix == ".h5ad" or out.is_file():
+        raise InputError(
+            f"{len(sources)} inputs need a folder for their results: -o FOLDER, not {out or 'nothing'}"
+        )
+    if report is not None and report.suffix == ".html":
+        raise InputError(
+            f"{len(sources)} inputs need a folder for their pages: --report FOLDER, not {report}"
+        )
+    names = [stem_of(source) for source in sources]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"two inputs are named {twice[0]}; annotate them one by one, or rename one")
+    for source in sources:
+        kind_of(source)  # before the folders are made
+    for folder in (out, *([] if report is None else [report])):
+        folder.mkdir(exist_ok=True)
+    return [
+        _job(source, out / f"{name}.h5ad", None if report is None else report / f"{name}.html", overwrite)
+        for source, name in zip(sources, names, strict=True)
+    ]
+
+
+def _job(source: Path, out: Path, report: Path | None, overwrite: bool) -> Job:
+    kind = kind_of(source)
+    if out.suffix != ".h5ad":
+        raise InputError(f"{out}: the output is an h5ad; give a name that ends in .h5ad")
+    check_outputs([out, report] if report else [out], inputs=[source], overwrite=overwrite)
+    return Job(source, kind, out, report)

@@ -1,0 +1,166 @@
+"""Cell sets that come as ranked genes, without cells: named like any other, with the same outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gather.inputs.marker_tables import MarkerTable
+from gather.inputs.text import open_text
+from gather.retrieval.query import CellSet, Panel, ground_panel
+from vckg.base.errors import InputError
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+    from gather.annotation import Annotation
+    from gather.cells.adata import Outcome
+    from gather.cells.options import Options
+    from vckg.graph.graph import Graph
+
+LEAST_KNOWN = 3
+NO_FDR = "which genes were measured is unknown: no FDR"
+
+
+def measured_genes(path: Path) -> tuple[str, ...]:
+    """Read the names of the measured genes: the first field of every line."""
+    try:
+        with open_text(path) as file:
+            names = [line.split("\t")[0].split(",")[0].strip().strip('"') for line in file]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read; give a text file with one gene a line") from error
+    kept = tuple(dict.fromkeys(name for name in names if name))
+    if not kept:
+        raise InputError(f"{path}: names no gene; give one gene a line")
+    return kept
+
+
+def as_anndata(table: MarkerTable) -> ad.AnnData:
+    """Return the table as an AnnData: one obs a cluster, one var a gene, X what the genes are ranked by (or 1/rank)."""
+    import anndata as ad
+    import pandas as pd
+    import scipy.sparse as sp
+
+    names = list(table.genes)
+    genes = list(dict.fromkeys(gene for ranked in table.genes.values() for gene in ranked))
+    column = {gene: i for i, gene in enumerate(genes)}
+    matrix = sp.lil_matrix((len(names), len(genes)), dtype=np.float32)
+    for row, name in enumerate(names):
+        strengths = table.strengths.get(name) or tuple(1.0 / (r + 1) for r in range(len(table.genes[name])))
+        for gene, strength in zip(table.genes[name], strengths, strict=True):
+            matrix[row, column[gene]] = strength
+    index = pd.Index([str(name) for name in names])
+    return ad.AnnData(
+        matrix.tocsr(), obs=pd.DataFrame({"cluster": index}, index=index), var=pd.DataFrame(index=genes)
+    )
+
+
+@dataclass(frozen=True)
+class MarkerWork:
+    """Works a table out as `gather.cells.adata.work_out` works cells out.
+
+    Attributes
+    ----------
+    table
+        The ranked genes.
+    measured
+        The measured genes, where they were given beside the table; they go before what the table says.
+    """
+
+    table: MarkerTable
+    measured: tuple[str, ...] | None = None
+
+    def __call__(
+        self,
+        adata: ad.AnnData,
+        graph: Graph,
+        options: Options,
+        *,
+        relabel: Callable[[tuple[Annotation, ...]], tuple[Annotation, ...]] = tuple,
+        done: Callable[[float], None] = lambda _steps: None,
+    ) -> Outcome:
+        """Return the answers; the obs of `adata` are the clusters of the table."""
+        from gather.cells.adata import Outcome, allowed_candidates, check_key, describe, obs_columns, summary
+        from gather.labelling.annotator import Annotator
+
+        check_key(adata, options.key_added)
+        parameters = options.parameters()
+        allowed = allowed_candidates(graph, None, options.tissue, options.candidates, None)
+        panel, source, known = self.panel(graph)
+        annotator = Annotator(
+            graph, panel, parameters, candidates=allowed, contrast=panel.detected is not None
+        )
+        answers = []
+        for name, genes in self.table.genes.items():
+            kept = tuple(dict.fromkeys(genes))
+            strengths = self.table.strengths.get(name, ()) if len(kept) == len(genes) else ()
+            answers.append(annotator.annotate_one(CellSet(name, kept, 1, strengths)))
+            done(1)
+        annotations = relabel(tuple(answers))
+        if not known:
+            annotations = tuple(without_fdr(a) for a in annotations)
+        about: dict[str, Any] = describe(options, allowed) | {
+            "groupby": "clusters of the table",
+            "ranking": self.table.used or "order of the table",
+            "values": self.table.form,
+            "gene_names": "table",
+            "measured_genes": source,
+        }
+        groups = np.array(list(self.table.genes), dtype=object)
+        columns = {f"{options.key_added}_{k}": v for k, v in obs_columns(annotations, groups).items()}
+        kept_entry = summary(annotations, graph, parameters, about)
+        return Outcome(annotations, columns, kept_entry, np.arange(len(groups), dtype=np.int32))
+
+    def panel(self, graph: Graph) -> tuple[Panel, str, bool]:
+        """Return the measured genes, where they come from, and whether that is known.
+
+        Raises
+        ------
+        InputError
+            The graph knows almost none of the table's genes.
+        """
+        listed = dict.fromkeys(gene for genes in self.table.genes.values() for gene in genes)
+        given = self.measured if self.measured is not None else self.table.background
+        others = _symbols(graph) if given is None else given
+        names = tuple(dict.fromkeys([*listed, *others]))
+        panel = ground_panel(graph, names, detected=None if given is None else self.detected(names))
+        grounded = ground_panel(graph, tuple(listed))
+        if grounded.n_grounded < min(LEAST_KNOWN, len(listed)):
+            shown = ", ".join(list(listed)[:3])
+            raise InputError(
+                f"{grounded.n_grounded} of {len(listed)} genes of the table are known ({shown}, ...); give human "
+                "symbols or Ensembl ids in the gene column"
+            )
+        if self.measured is not None:
+            return panel, "--measured", True
+        return panel, "unknown" if given is None else "table", given is not None
+
+    def detected(self, names: tuple[str, ...]) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+        """Return about which fraction of cells express each gene, float64; the table's median where it lists it not."""
+        known = self.table.detected
+        if not known:
+            return None
+        usual = float(np.median(list(known.values())))
+        return np.array([known.get(name, usual) for name in names], dtype=np.float64)
+
+
+def _symbols(graph: Graph) -> list[str]:
+    return [graph.names[int(node)] for node in graph.nodes_of("Gene")]
+
+
+def without_fdr(annotation: Annotation) -> Annotation:
+    """Return the answer without p-values and FDR: they would say how unusual the genes are among unknown others."""
+    nan = float("nan")
+    return replace(
+        annotation,
+        fdr=nan,
+        candidates=tuple(replace(c, p=nan, fdr=nan) for c in annotation.candidates),
+        evidence=tuple(replace(e, p=nan, fdr=nan) for e in annotation.evidence),
+        convergence=tuple(replace(e, p=nan, fdr=nan) for e in annotation.convergence),
+        standings=tuple(replace(s, fdr=nan) for s in annotation.standings),
+        note="; ".join(filter(None, (annotation.note, NO_FDR))),
+    )

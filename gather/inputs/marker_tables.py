@@ -1,0 +1,324 @@
+"""Tables of markers per cluster, as Seurat, presto, scanpy and people write them: columns are told by their names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gather.inputs.text import head_of_text, header_of, open_text, separator_of
+from vckg.base.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "gene": ("gene", "genes", "names", "feature", "symbol", "gene_symbol", "gene_name", "marker"),
+    "cluster": (
+        "cluster", "group", "cluster_id", "celltype", "cell_type", "seurat_clusters", "leiden", "louvain", "ident",
+    ),
+    "fold": ("avg_log2fc", "logfoldchanges", "log2fc", "log2foldchange"),
+    "natural fold": ("avg_logfc", "logfc"),
+    "score": ("scores", "score", "statistic", "auc", "myauc"),
+    "p": ("p_val_adj", "pvals_adj", "padj", "p_adj", "fdr", "p_val", "pvals", "pval", "p_value"),
+    "inside": ("pct_1", "pct_in", "pct_nz_group"),
+    "outside": ("pct_2", "pct_out", "pct_nz_reference"),
+}  # fmt: skip
+"""What a column means and the names it goes by, in lower case, dots as underscores."""
+MAX_LOG2FC = 5.0
+_LEAST_BACKGROUND = 100
+
+
+@dataclass(frozen=True)
+class MarkerTable:
+    """Ranked genes of each cluster.
+
+    Attributes
+    ----------
+    genes
+        Genes of each cluster, best first.
+    strengths
+        What they are ranked by, descending; empty where only the order is known.
+    form
+        What kind of table it is, in words.
+    used
+        Which column gave what, in words; empty where there are no columns.
+    background
+        The genes that were measured, where the table itself says it; None where it does not.
+    detected
+        About which fraction of all cells express each listed gene; empty where the table does not say.
+    """
+
+    genes: dict[str, tuple[str, ...]]
+    strengths: dict[str, tuple[float, ...]]
+    form: str
+    used: str = ""
+    background: tuple[str, ...] | None = None
+    detected: dict[str, float] = field(default_factory=dict)
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace(".", "_").replace(" ", "_")
+
+
+def columns_of(header: Sequence[str]) -> dict[str, str]:
+    """Return which column of a table means what; an empty name is that of the row names."""
+    plain = {_plain(name): name for name in reversed(header)}
+    return {
+        meaning: next(plain[name] for name in names if name in plain)
+        for meaning, names in COLUMNS.items()
+        if any(name in plain for name in names)
+    }
+
+
+def is_marker_table(head: str) -> bool:
+    """Whether a text holds markers: columns of a marker test, a list per cluster, or words where numbers would be."""
+    found = columns_of(header_of(head))
+    if "gene" in found and ("cluster" in found or len(found) > 2):
+        return True
+    if {"fold", "natural fold"} & found.keys() and "p" in found:
+        return True  # of one cluster, the genes as row names
+    return _is_wide(head) or _is_listed(head)
+
+
+def _fields(head: str) -> list[list[str]]:
+    """Fields of the lines after the first, at most 20."""
+    import csv
+
+    lines = [line for line in head.splitlines() if line.strip()][1:21]
+    return list(csv.reader(lines, delimiter=separator_of(head)))
+
+
+def _is_word(field: str) -> bool:
+    try:
+        float(field or "0")
+    except ValueError:
+        return True
+    return False
+
+
+def _is_wide(head: str) -> bool:
+    """Whether every column is a cluster and every field a gene, as scanpy's ``names`` are."""
+    rows = _fields(head)
+    words = [field for row in rows for field in row[1:]]
+    return len(rows) > 2 and len(words) > 2 and all(_is_word(f) and "," not in f for f in words)
+
+
+def _is_listed(head: str) -> bool:
+    """Whether a line holds a cluster and its genes in one field: ``0,"CD3D, CD3E"`` or ``0: CD3D, CD3E``."""
+    lines = [line for line in head.splitlines() if line.strip()]
+    quoted = [row for row in _fields(head) if len(row) >= 2 and "," in row[-1] and _is_word(row[-1])]
+    return bool(quoted) or all(":" in line and "," in line.partition(":")[2] for line in lines[:20])
+
+
+def read_marker_table(path: Path) -> MarkerTable:
+    """Read a table of markers.
+
+    Raises
+    ------
+    InputError
+        No cluster, no gene, or a column that should hold numbers holds words.
+    """
+    head = head_of_text(path)
+    if path.name.removesuffix(".gz").endswith(".gmt"):
+        return _listed(path, "GMT", _gmt_lines(path))
+    header = header_of(head)
+    if columns_of(header).keys() & {"gene", "fold", "natural fold"}:
+        import pandas as pd
+
+        try:
+            with open_text(path) as file:
+                frame = pd.read_csv(file, sep=separator_of(head), dtype=str, keep_default_na=False)
+        except (ValueError, pd.errors.ParserError) as error:
+            raise InputError(f"{path}: is no table ({str(error).splitlines()[0][:160]})") from error
+        if "," in "".join(frame[columns_of(header).get("gene", frame.columns[0])].head(5)):
+            return _listed(path, "list of genes per cluster", _cells_with_lists(frame))
+        return table_of_frame(frame, where=str(path))
+    if _is_listed(head):
+        return _listed(path, "list of genes per cluster", _lines_with_lists(path, head))
+    return _wide(path, head)
+
+
+def _gmt_lines(path: Path) -> dict[str, list[str]]:
+    with open_text(path) as file:
+        rows = [line.rstrip("\r\n").split("\t") for line in file if line.strip()]
+    return {row[0].strip(): row[2:] for row in rows if len(row) > 2}
+
+
+def _cells_with_lists(frame: pd.DataFrame) -> dict[str, list[str]]:
+    found = columns_of(list(frame.columns))
+    clusters = frame[found.get("cluster", str(frame.columns[0]))]
+    return {str(c): str(g).split(",") for c, g in zip(clusters, frame[found["gene"]], strict=True)}
+
+
+def _lines_with_lists(path: Path, head: str) -> dict[str, list[str]]:
+    import csv
+
+    with open_text(path) as file:
+        lines = [line for line in file.read().splitlines() if line.strip()]
+    if all(":" in line for line in lines):
+        return {line.partition(":")[0].strip(): line.partition(":")[2].split(",") for line in lines}
+    rows = list(csv.reader(lines, delimiter=separator_of(head)))
+    return {row[-2].strip(): row[-1].replace(";", ",").split(",") for row in rows[1:] if len(row) >= 2}
+
+
+def _listed(path: Path, form: str, lists: dict[str, list[str]]) -> MarkerTable:
+    clean = {
+        name: tuple(dict.fromkeys(g.strip() for g in genes if g.strip())) for name, genes in lists.items()
+    }
+    clean = {name: genes for name, genes in clean.items() if genes}
+    if not clean:
+        raise InputError(f"{path}: holds no cluster with genes; wanted a name and its genes in each line")
+    return MarkerTable(clean, {}, form)
+
+
+def _wide(path: Path, head: str) -> MarkerTable:
+    """Read a table whose columns are clusters; a column of row numbers and columns of p-values are left out."""
+    import pandas as pd
+
+    with open_text(path) as file:
+        frame = pd.read_csv(file, sep=separator_of(head), dtype=str, keep_default_na=False)
+    words = [c for c in frame.columns if all(_is_word(field) or not field for field in frame[c])]
+    short = all(str(name).endswith(("_n", "_names")) for name in words)
+    lists = {str(c).rpartition("_")[0] if short else str(c): list(frame[c]) for c in words}
+    return _listed(path, "genes by rank, one column a cluster", lists)
+
+
+def table_of_frame(frame: pd.DataFrame, *, where: str) -> MarkerTable:
+    """Rank the genes of a long table: one row a cluster and gene.
+
+    Genes are ordered as for cells: ``min(log2 fold change, 5) * fraction of the set's cells``, where both are there;
+    else by score, by fold change, by p-value, or as they stand. Genes that are less than elsewhere are left out.
+    """
+    import numpy as np
+    import pandas as pd
+
+    found = columns_of([str(name) for name in frame.columns])
+    gene = frame[found["gene"]] if "gene" in found else frame[frame.columns[0]]
+    genes = gene.astype(str).str.strip()
+    clusters = (
+        frame[found["cluster"]].astype(str) if "cluster" in found else pd.Series("0", index=frame.index)
+    )
+    numbers = {m: _numbers(frame, found[m], where) for m in found if m not in ("gene", "cluster")}
+    strength, used = _strength(numbers, found)
+    good = (genes != "") & (strength > 0 if strength is not None else True)
+    ranked: dict[str, tuple[str, ...]] = {}
+    strengths: dict[str, tuple[float, ...]] = {}
+    for name in dict.fromkeys(clusters):
+        rows = np.flatnonzero((clusters == name).to_numpy() & good.to_numpy())
+        if strength is not None:
+            rows = rows[np.argsort(-strength.to_numpy()[rows], kind="stable")]
+            strengths[name] = tuple(strength.to_numpy()[rows].tolist())
+        ranked[name] = tuple(genes.to_numpy()[rows])
+    if not any(ranked.values()):
+        raise InputError(
+            f"{where}: no cluster has a gene above the others; is {used or 'the table'} as it should be?"
+        )
+    background = _background(genes, clusters)
+    detected = _detected(genes, numbers, len(ranked))
+    return MarkerTable(ranked, strengths, _form(found), used, background, detected)
+
+
+def _numbers(frame: pd.DataFrame, column: str, where: str) -> pd.Series[float]:
+    import pandas as pd
+
+    values = pd.to_numeric(frame[column], errors="coerce")
+    words = frame[column][
+        values.isna() & ~frame[column].astype(str).str.lower().isin(["", "na", "nan", "inf"])
+    ]
+    if len(words):
+        raise InputError(f"{where}: column {column!r} holds {words.iloc[0]!r}; wanted numbers")
+    return values.astype(float)
+
+
+def _strength(
+    numbers: dict[str, pd.Series[float]], found: dict[str, str]
+) -> tuple[pd.Series[float] | None, str]:
+    """What genes are ordered by, and the columns it comes from in words."""
+    fold = numbers.get("fold")
+    if fold is None and "natural fold" in numbers:
+        natural = _plain(found["natural fold"]) == "avg_logfc" or _form(found).startswith("presto")
+        fold = numbers["natural fold"] / (
+            math.log(2) if natural else 1.0
+        )  # others write log2 below this name
+    fold_column = found.get("fold", found.get("natural fold", ""))
+    score = numbers.get("score")
+    if fold is not None and "inside" in numbers:
+        inside = numbers["inside"]
+        fraction = inside / 100 if inside.max() > 1 else inside
+        strength = fold.fillna(0).clip(upper=MAX_LOG2FC) * fraction.fillna(0)
+        if score is not None and found["score"] in ("scores", "statistic") and (score < 0).any():
+            strength = strength.where(score > 0, 0.0)  # scanpy: above the others by its test, too
+        return strength, f"{fold_column} and {found['inside']}"
+    if score is not None:
+        least = 0.5 if "auc" in found["score"].lower() else 0.0
+        return (score - least).fillna(0), found["score"]
+    if fold is not None:
+        return fold.fillna(0), fold_column
+    if "p" in numbers:
+        return 1.0 + 1.0 - numbers["p"].fillna(1.0), found["p"]
+    return None, ""
+
+
+def _background(genes: pd.Series[str], clusters: pd.Series[str]) -> tuple[str, ...] | None:
+    """The measured genes, where every cluster lists the same ones: then nothing was filtered."""
+    every = tuple(dict.fromkeys(genes))
+    sizes = genes.groupby(clusters).nunique()
+    filtered = len(sizes) < 2 or len(every) < _LEAST_BACKGROUND or bool((sizes != len(every)).any())
+    return None if filtered else every
+
+
+def _detected(genes: pd.Series[str], numbers: dict[str, pd.Series[float]], clusters: int) -> dict[str, float]:
+    """Fraction of all cells that express each gene, as if clusters were of one size; the mean over its rows."""
+    if not {"inside", "outside"} <= numbers.keys():
+        return {}
+    percent = 100.0 if numbers["inside"].max() > 1 else 1.0
+    overall = (numbers["inside"] + (clusters - 1) * numbers["outside"]) / (clusters * percent)
+    means = overall.groupby(genes).mean().dropna()
+    return {str(gene): float(fraction) for gene, fraction in means.items()}
+
+
+def _form(found: dict[str, str]) -> str:
+    names = {_plain(name) for name in found.values()}
+    if "pct_1" in names:
+        return "Seurat FindAllMarkers" if "cluster" in found else "Seurat FindMarkers (one cluster)"
+    if "pct_in" in names or {"feature", "auc"} <= names:
+        return "presto wilcoxauc"
+    if "logfoldchanges" in names or "scores" in names:
+        return "scanpy rank_genes_groups_df"
+    return "marker table"
+
+
+def table_of_uns(path: Path, key: str = "rank_genes_groups") -> MarkerTable:
+    """Read the ranking that scanpy left in an h5ad: ``uns["rank_genes_groups"]``."""
+    import pandas as pd
+
+    from gather.cells.file import open_h5ad
+
+    adata = open_h5ad(path, backed=True)
+    try:
+        entry = adata.uns.get(key)
+        names = [str(n) for n in (adata.raw.var_names if adata.raw is not None else adata.var_names)]
+    finally:
+        adata.file.close()
+    if not isinstance(entry, dict) or "names" not in entry:
+        raise InputError(
+            f"{path}: has no uns[{key!r}]; run scanpy.tl.rank_genes_groups, or leave --markers out"
+        )
+    parts = []
+    for group in entry["names"].dtype.names:
+        columns = {
+            f: entry[f][group] for f in ("names", "scores", "logfoldchanges", "pvals_adj") if f in entry
+        }
+        part = pd.DataFrame(columns | {"group": group})
+        for fractions, column in (("pts", "pct_nz_group"), ("pts_rest", "pct_nz_reference")):
+            if fractions in entry:
+                part[column] = part["names"].map(entry[fractions][group])
+        parts.append(part)
+    frame = pd.concat(parts, ignore_index=True)
+    frame["names"] = frame["names"].map(lambda n: n.decode() if isinstance(n, bytes) else str(n))
+    ranking = table_of_frame(frame, where=f"{path}: uns[{key!r}]")
+    measured = tuple(dict.fromkeys([*names, *(g for genes in ranking.genes.values() for g in genes)]))
+    return replace(ranking, form=f"uns[{key!r}]", background=measured)

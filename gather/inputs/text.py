@@ -1,0 +1,51 @@
+"""Text files, gzipped or not: their first lines, their separator, their header."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from pathlib import Path
+
+from vckg.base.errors import InputError
+
+OPENED = "an h5ad, a 10x .h5, a 10x folder, loom, zarr, h5mu, a csv or tsv matrix, or a table of markers"
+_HEAD_CHARACTERS = 1 << 20
+
+
+def head_of_text(path: Path) -> str:
+    """Return the first lines of a text file, gzipped or not.
+
+    Raises
+    ------
+    InputError
+        The file is empty or is not text.
+    """
+    try:
+        with open_text(path) as file:
+            head = file.read(_HEAD_CHARACTERS)
+    except (UnicodeDecodeError, EOFError, OSError) as error:
+        raise InputError(f"{path}: is neither HDF5 nor text; give {OPENED}") from error
+    if "\0" in head:
+        raise InputError(f"{path}: is neither HDF5 nor text; give {OPENED}")
+    if not head.strip():
+        raise InputError(f"{path}: is empty; give {OPENED}")
+    return head
+
+
+def open_text(path: Path) -> io.TextIOWrapper:
+    """Open a text file for reading, gzipped or not; the byte order mark of spreadsheets is skipped."""
+    raw = gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115 - the caller closes
+    return io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
+
+
+def separator_of(head: str) -> str:
+    """Return the separator of a table from its first lines: a tab, a comma or a semicolon."""
+    first = next(line for line in head.splitlines() if line.strip())
+    return max("\t,;", key=first.count)
+
+
+def header_of(head: str) -> list[str]:
+    """Return the fields of the first line that holds text, without quotes."""
+    first = next(line for line in head.splitlines() if line.strip())
+    return [field.strip() for field in next(csv.reader([first], delimiter=separator_of(head)))]

@@ -1,0 +1,1 @@
+"""Ordinary inputs, each as its own tool writes it, and what `gather annotate` makes of them."""

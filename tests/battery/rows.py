@@ -1,0 +1,174 @@
+"""The rows of the table: how each input is made, how it is asked for, and what it should get."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import numpy as np
+
+from gather.cells.adata import Options
+from gather.inputs.command import Reading, annotate_inputs, jobs_of
+from tests.battery import files
+from vckg.base.errors import InputError
+
+if TYPE_CHECKING:
+    from vckg.graph.graph import Graph
+
+
+@dataclass(frozen=True)
+class Input:
+    """One row before it is tried: `make` writes the input into a folder and returns its path or paths."""
+
+    name: str
+    make: Callable[[Path], Path | list[Path]]
+    options: dict[str, Any] = field(default_factory=dict)
+    reading: dict[str, Any] = field(default_factory=dict)
+    refusal: str = ""
+    """Words of the refusal it should get; empty where it should be annotated."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table."""
+
+    got: str
+    seconds: float
+    good: bool
+
+
+def rows_of(
+    cells: ad.AnnData, logged: ad.AnnData, mouse: ad.AnnData, *, groupby: str, sample: str, mouse_groupby: str
+) -> Iterator[Input]:
+    """Yield every ordinary input, written from counts, from their logarithms and from cells of mouse."""
+    by = {"groupby": groupby}
+    yield Input("10x .h5, version 3", lambda d: files.tenx_h5(cells, d / "filtered_feature_bc_matrix.h5"))
+    yield Input("10x .h5, version 2", lambda d: files.tenx_h5_v2(cells, d / "old.h5"))
+    yield Input("10x folder, version 3", lambda d: files.tenx_folder(cells, d / "v3"))
+    yield Input("10x folder, version 2", lambda d: files.tenx_folder(cells, d / "v2", version=2))
+    yield Input(
+        "10x folder, version 2, gzipped", lambda d: files.tenx_folder(cells, d / "v2gz", version=2, gz=True)
+    )
+    yield Input(
+        "10x folder, STARsolo, a prefix", lambda d: files.tenx_folder(cells, d / "s", gz=False, prefix="S1_")
+    )
+    if find_spec("loompy"):
+        yield Input("loom", lambda d: files.loom(cells, d / "cells.loom"), by)
+    else:
+        yield Input(
+            "loom without loompy", lambda d: _empty_loom(d / "cells.loom"), by, refusal="vckg[inputs]"
+        )
+    yield Input("zarr store", lambda d: files.zarr_store(cells, d / "cells.zarr"), by)
+    yield Input("SpatialData store", lambda d: files.spatialdata_store(cells, d / "spatial.zarr"), by)
+    yield Input("h5mu, RNA", lambda d: files.h5mu(cells, d / "cells.h5mu"), by)
+    yield Input(
+        "h5mu, no such modality", lambda d: files.h5mu(cells, d / "no.h5mu"), by, {"modality": "rnaa"}, "rna'"
+    )
+    yield Input("csv, genes in rows", lambda d: files.text_matrix(cells, d / "genes.csv", genes_in_rows=True))
+    yield Input(
+        "tsv.gz, cells in rows", lambda d: files.text_matrix(cells, d / "c.tsv.gz", genes_in_rows=False)
+    )
+    yield from _markers(logged, groupby)
+    yield from _h5ad(cells, groupby, sample)
+    for name, change in (("mouse symbols", str), ("mouse symbols in capitals", str.upper)):
+        yield Input(
+            name, lambda d, c=change: _renamed(mouse, d / "mouse.h5ad", c), {"groupby": mouse_groupby}
+        )  # type: ignore[misc]
+    both = [f"{genome}_{name}" for name in cells.var_names for genome in ("GRCh38", "mm10")][: cells.n_vars]
+    yield Input(
+        "two species", lambda d: _renamed(cells, d / "two.h5ad", both), by, refusal="genes of two species"
+    )
+
+
+def _markers(logged: ad.AnnData, groupby: str) -> Iterator[Input]:
+    ranked = files.ranked(logged, groupby)
+    frame = files.scanpy_frame(ranked)
+    lists = files.top_genes(frame)
+    yield Input("Seurat 5 FindAllMarkers", lambda d: files.seurat_csv(frame, d / "seurat5.csv"))
+    yield Input("Seurat 4 FindAllMarkers", lambda d: files.seurat_csv(frame, d / "seurat4.csv", v5=False))
+    yield Input("presto wilcoxauc", lambda d: files.presto_tsv(frame, d / "presto.tsv"))
+    yield Input("scanpy rank_genes_groups_df", lambda d: _csv(frame, d / "scanpy.csv"))
+    yield Input("GMT", lambda d: files.gmt(lists, d / "sets.gmt"))
+    yield Input("list per cluster (CASSIA)", lambda d: files.cassia_csv(lists, d / "cassia.csv"))
+    yield Input("genes by rank, a column a cluster", lambda d: files.wide_csv(lists, d / "wide.csv"))
+    yield Input(
+        "uns['rank_genes_groups']", lambda d: _h5ad_file(ranked, d / "uns.h5ad"), {}, {"markers": True}
+    )
+
+
+def _h5ad(cells: ad.AnnData, groupby: str, sample: str) -> Iterator[Input]:
+    by = {"groupby": groupby}
+    measured = cells.copy()
+    measured.obs["n_genes"] = np.arange(cells.n_obs)
+    gaps = cells.copy()
+    gaps.obs[groupby] = gaps.obs[groupby].where(np.arange(cells.n_obs) % 10 != 0)
+    yield Input("several files", lambda d: [_h5ad_file(cells, d / f"{n}.h5ad") for n in "ab"], by)
+    yield Input(
+        "several samples", lambda d: _h5ad_file(cells, d / "samples.h5ad"), by | {"sample_key": sample}
+    )
+    yield Input(
+        "a measurement as --groupby",
+        lambda d: _h5ad_file(measured, d / "m.h5ad"),
+        {"groupby": "n_genes"},
+        {},
+        groupby,
+    )
+    yield Input("cells without a group", lambda d: _h5ad_file(gaps, d / "gaps.h5ad"), by)
+
+
+def _csv(frame: Any, path: Path) -> Path:
+    frame.to_csv(path)
+    return path
+
+
+def _h5ad_file(cells: ad.AnnData, path: Path) -> Path:
+    cells.write_h5ad(path)
+    return path
+
+
+def _renamed(cells: ad.AnnData, path: Path, names: Callable[[str], str] | list[str]) -> Path:
+    renamed = cells.copy()
+    renamed.var_names = [names(n) for n in cells.var_names] if callable(names) else names
+    return _h5ad_file(renamed, path)
+
+
+def _empty_loom(path: Path) -> Path:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file["matrix"] = np.zeros((1, 1))
+        file.create_group("row_attrs")
+        file.create_group("col_attrs")
+    return path
+
+
+def try_row(row: Input, graph: Graph, folder: Path) -> Row:
+    """Make an input, annotate it, and say what came of it."""
+    made = row.make(folder)
+    sources = made if isinstance(made, list) else [made]
+    stem = "".join(c if c.isalnum() else "-" for c in row.name)
+    out = folder / f"{stem}-out" if len(sources) > 1 else folder / f"{stem}-out.h5ad"
+    start = time.perf_counter()
+    try:
+        jobs = jobs_of(sources, out, None, overwrite=False)
+        outcomes = annotate_inputs(jobs, graph, Options(**row.options), Reading(**row.reading))
+    except InputError as error:
+        seconds = time.perf_counter() - start
+        return Row(
+            f"refused: {str(error).replace(str(folder) + '/', '')}",
+            seconds,
+            bool(row.refusal) and row.refusal in str(error),
+        )
+    seconds = time.perf_counter() - start
+    answers = [a for outcome in outcomes for a in outcome.annotations]
+    written = all(job.out.is_file() for job in jobs)
+    named = sum(a.status in ("named", "backed_off") for a in answers)
+    labels = ", ".join(list(dict.fromkeys(a.label for a in answers))[:4])
+    return Row(
+        f"{named} of {len(answers)} sets named: {labels}", seconds, written and named > 0 and not row.refusal
+    )

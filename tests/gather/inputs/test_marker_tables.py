@@ -1,0 +1,97 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from gather.cells.adata import Options
+from gather.inputs.marker_sets import NO_FDR, MarkerWork, as_anndata
+from gather.inputs.marker_tables import columns_of, read_marker_table, table_of_frame
+from vckg.base.errors import InputError
+
+SEURAT = """"","p_val","avg_log2FC","pct.1","pct.2","p_val_adj","cluster","gene"
+"CD3D",1e-50,2.0,0.9,0.1,1e-46,"T","CD3D"
+"IL7R",1e-40,9.0,0.2,0.05,1e-36,"T","IL7R"
+"LYZ",1e-40,-3.0,0.1,0.9,1e-36,"T","LYZ"
+"LYZ.1",1e-60,4.0,1,0.2,1e-56,"M","LYZ"
+"CD14",1e-60,3.0,0.5,0.01,1e-56,"M","CD14"
+"""
+
+
+def read(tmp_path, text: str, name: str = "t.csv"):
+    (tmp_path / name).write_text(text)
+    return read_marker_table(tmp_path / name)
+
+
+def test_seurat_is_ranked_as_cells_are(tmp_path) -> None:
+    table = read(tmp_path, SEURAT)
+    assert table.form == "Seurat FindAllMarkers"
+    assert table.genes == {
+        "T": ("CD3D", "IL7R"),
+        "M": ("LYZ", "CD14"),
+    }  # 2 * 0.9 before 5 * 0.2; LYZ is less in T
+    assert table.strengths["T"] == pytest.approx((1.8, 1.0))
+    assert table.background is None
+
+
+def test_seurat_3_and_presto_give_natural_logarithms() -> None:
+    rows = {"gene": ["A", "B"], "cluster": ["0", "0"], "avg_logFC": [np.log(2), np.log(4)], "pct.1": [1, 1]}
+    assert table_of_frame(pd.DataFrame(rows), where="t").strengths["0"] == pytest.approx((2.0, 1.0))
+    rows = {
+        "feature": ["A", "B"],
+        "group": ["0", "0"],
+        "logFC": [np.log(2), np.log(4)],
+        "pct_in": [50, 100],
+        "auc": 0.9,
+    }
+    assert table_of_frame(pd.DataFrame(rows), where="t").strengths["0"] == pytest.approx((2.0, 0.5))
+    rows = {"gene": ["A", "B"], "cluster": ["0", "0"], "logFC": [1.0, 2.0]}
+    assert table_of_frame(pd.DataFrame(rows), where="t").strengths["0"] == (2.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.gmt", "T\tmarkers\tCD3D\tIL7R\nM\tmarkers\tLYZ\tCD14\n"),
+        ("t.csv", 'cluster,markers\nT,"CD3D, IL7R"\nM,"LYZ, CD14"\n'),
+        ("t.csv", ',Broad.cell.type,Top.Markers\n0,T,"CD3D,IL7R"\n1,M,"LYZ,CD14"\n'),
+        ("t.txt", "T: CD3D, IL7R\nM: LYZ, CD14\n"),
+        ("t.tsv", "\tT\tM\n0\tCD3D\tLYZ\n1\tIL7R\tCD14\n2\t\t\n3\t\t\n"),
+    ],
+)
+def test_lists_keep_their_order(tmp_path, name: str, text: str) -> None:
+    table = read(tmp_path, text, name)
+    assert table.genes == {"T": ("CD3D", "IL7R"), "M": ("LYZ", "CD14")}
+    assert table.strengths == {}
+
+
+def test_a_table_that_lists_every_gene_for_every_cluster_says_what_was_measured() -> None:
+    genes = [f"G{i}" for i in range(120)]
+    frame = pd.DataFrame({"names": genes * 2, "group": ["a"] * 120 + ["b"] * 120, "scores": np.arange(240.0)})
+    assert table_of_frame(frame, where="t").background == tuple(genes)
+    assert table_of_frame(frame.iloc[1:], where="t").background is None
+
+
+def test_words_among_numbers_are_refused(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"column 'avg_log2FC' holds 'high'; wanted numbers"):
+        read(tmp_path, SEURAT.replace("9.0", "high"))
+
+
+def test_without_measured_genes_there_is_no_fdr(tmp_path, blood_graph) -> None:
+    table = read(
+        tmp_path, "T: CD3D, CD3E, CD2, IL7R, LCK, TRAC\nB: CD79A, MS4A1, CD19, CD79B, BLK, BANK1\n", "t.txt"
+    )
+    unknown = MarkerWork(table)(as_anndata(table), blood_graph, Options())
+    assert [a.label for a in unknown.annotations] == ["T cell", "B cell"]
+    assert all(np.isnan(a.fdr) and NO_FDR in a.note for a in unknown.annotations)
+    symbols = tuple(blood_graph.names[int(i)] for i in blood_graph.nodes_of("Gene"))
+    known = MarkerWork(table, symbols)(as_anndata(table), blood_graph, Options())
+    assert [a.label for a in known.annotations] == ["T cell", "B cell"]
+    assert all(a.fdr <= 0.5 and NO_FDR not in a.note for a in known.annotations)
+    assert known.kept["parameters"]["measured_genes"] == "--measured"
+
+
+def test_names_of_columns() -> None:
+    found = columns_of(["", "p_val", "avg_log2FC", "pct.1", "pct.2", "p_val_adj", "cluster", "gene"])
+    assert found == {
+        "gene": "gene", "cluster": "cluster", "fold": "avg_log2FC", "p": "p_val_adj", "inside": "pct.1",
+        "outside": "pct.2",
+    }  # fmt: skip
