@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import anndata as ad
 import numpy as np
 
-from gather.cells.adata import Options
-from gather.inputs.command import Reading, annotate_inputs, jobs_of
+from gather.cells.options import Options
+from gather.inputs.command import annotate_inputs
+from gather.inputs.jobs import Reading, jobs_of
 from tests.battery import files
 from vckg.base.errors import InputError
 

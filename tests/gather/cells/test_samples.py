@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from gather.cells.adata import Options, work_out
+from gather.cells.adata import work_out
+from gather.cells.options import Options
 from vckg.base.errors import InputError
 
 

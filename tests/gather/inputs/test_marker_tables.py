@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gather.cells.adata import Options
+from gather.cells.options import Options
 from gather.inputs.marker_sets import NO_FDR, MarkerWork, as_anndata
 from gather.inputs.marker_tables import columns_of, read_marker_table, table_of_frame
 from vckg.base.errors import InputError
