@@ -216,11 +216,12 @@ def _group_sums(matrix: Matrix, labels: npt.NDArray[Any], named: list[str]) -> _
     sums = np.zeros((3, len(named), matrix.shape[1]))
     for low in range(0, len(labels), _BLOCK_ROWS):
         block: Any = matrix[low : low + _BLOCK_ROWS].astype(np.float64)
-        squares = block.multiply(block) if sp.issparse(block) else block * block
+        sparse = sp.issparse(block)
+        squares: Any = block.multiply(block) if sparse else block * block
         inside = members[:, low : low + _BLOCK_ROWS]
         for total, part in zip(sums, (block, squares, (block > 0).astype(np.float64)), strict=True):
             added: Any = inside @ part
-            total += np.asarray(added.todense() if sp.issparse(added) else added)
+            total += np.asarray(added.todense() if sparse else added)
     return _GroupSums(np.bincount(groups, minlength=len(named)).astype(np.float64), *sums)
 
 
