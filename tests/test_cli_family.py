@@ -96,7 +96,18 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The graph of data/toy, built by the command itself."""
     folder = tmp_path_factory.mktemp("toy") / "graph"
     table = ROOT / "data" / "toy" / "sources.toml"
-    ran = call("vckg", "build", "-o", str(folder), "--table", str(table), "--mirror", str(table.parent))
+    ran = call(
+        "vckg",
+        "build",
+        "-o",
+        str(folder),
+        "--profile",
+        "core",
+        "--table",
+        str(table),
+        "--mirror",
+        str(table.parent),
+    )
     assert ran.returncode == 0, ran.stderr
     return folder
 
@@ -211,8 +222,8 @@ def test_quiet_leaves_stderr_empty(name: str, arguments: tuple[str, ...], toy: P
     assert quiet.stdout.replace("/b", "/a") == loud.stdout
 
 
-def test_quiet_of_the_server_leaves_its_notes_out(capsys: pytest.CaptureFixture[str]) -> None:
-    program = "from serve import application as a; a.note('heard'); a.be_quiet(); a.note('not heard')"
+def test_quiet_of_the_server_leaves_its_notes_out() -> None:
+    program = "from serve import command_app as a; a.note('heard'); a.be_quiet(); a.note('not heard')"
     ran = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -57,7 +57,7 @@ def sources(profile: ProfileOption = "", table: TableOption = None, json: JsonOp
 def fetch(
     profile: ProfileOption = "standard",
     graph: Annotated[
-        str, typer.Option("--graph", help="Released graph to install instead: a file or an address.")
+        str, typer.Option("--graph", "-g", help="Released graph to install instead: a file or an address.")
     ] = "",
     output: Annotated[
         Optional[Path],  # noqa: UP045
@@ -239,7 +239,7 @@ def release(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Archive to write: vckg-graph-VERSION.tar.zst.")
     ],
-    force: Annotated[bool, typer.Option("--force", help="Replace an archive of that name.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace an archive of that name.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Write what may be passed on of a graph as one archive, with its licences and DataCite metadata."""

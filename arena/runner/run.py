@@ -7,7 +7,6 @@ computed from the answers when the run is written, never stored in the logs of t
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -45,6 +44,7 @@ from arena.types import (
 )
 from vckg.base.console import progress
 from vckg.base.errors import InputError, KnownError
+from vckg.base.lock import try_lock
 
 if TYPE_CHECKING:
     from vckg.graph.graph import Graph
@@ -165,10 +165,8 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a run's folder; it ends with the process."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w", encoding="utf-8") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"{folder}: another arena process writes here; wait for it, or end it") from None
+        if not try_lock(handle.fileno()):
+            raise InputError(f"{folder}: another arena process writes here; wait for it, or end it")
         yield
 
 

@@ -23,10 +23,54 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = {"vckg": "vckg.cli", "gather": "gather.cli", "arena": "arena.cli", "vckg-serve": "serve.cli"}
 #: Modules whose names are meant to be used from Python.
 API = {
-    "vckg": ("default", "graph", "ground", "statements", "audit", "diff", "export", "errors"),
-    "gather": ("annotate_adata", "explanation", "evidence", "query", "score", "label", "weights", "llm", "evaluate"),
-    "arena": ("types", "tasks.task", "contestants", "metrics", "ranking", "statistics", "leaderboard", "rubric"),
-    "serve": ("engine", "request", "schedule", "echo", "propose", "kv", "goodput", "simulate", "errors"),
+    "vckg": (
+        "build.default_graph",
+        "graph.graph",
+        "graph.grounding",
+        "graph.metapaths",
+        "graph.statements",
+        "graph.subgraph",
+        "quality.audit",
+        "quality.diff",
+        "export.export",
+        "export.networks",
+        "base.errors",
+    ),
+    "gather": (
+        "cells.adata",
+        "cells.options",
+        "cells.results",
+        "annotation",
+        "labelling.explain",
+        "labelling.annotator",
+        "retrieval.query",
+        "retrieval.scores",
+        "retrieval.evidence_weights",
+        "llm.label",
+        "pl",
+    ),
+    "arena": (
+        "types",
+        "tasks.task",
+        "contestants.resolve",
+        "scoring.metrics",
+        "judging.rubric",
+        "leaderboard.build",
+        "leaderboard.ranking",
+        "leaderboard.statistics",
+    ),
+    "serve": (
+        "engine.engine",
+        "request",
+        "scheduling.scheduler",
+        "echo.scheduler",
+        "spec_decode.proposer",
+        "kv_cache.paged_kv",
+        "kv_cache.prefix_cache",
+        "goodput",
+        "echo.simulator",
+        "errors",
+    ),
 }
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 #: mkdocs says which pages are in no navigation; the pages made here are in it.

@@ -43,6 +43,8 @@ def benchmark(
 
 
 def _header(title: str, what: str, graph: Graph) -> Iterator[str]:
+    from vckg.graph.manifest import graph_label
+
     yield f"# {title}"
     yield ""
     yield f"Printed by `gather benchmark {what} --graph FULL --data MIRROR > docs/results/{what}.md`"

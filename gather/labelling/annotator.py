@@ -15,9 +15,10 @@ import numpy as np
 from gather.annotation import Annotation, Contradiction, CoverageWarning, EvidenceItem
 from gather.labelling.decide import Decision, Labeller, calibration_with, default_calibration
 from gather.ontology import Ontology
+from gather.retrieval.edges import edges_between
 from gather.retrieval.query import DEFAULT_TOP, CellSet, GeneQuery, Panel, make_query
 from gather.retrieval.scores import Convergence, Retriever
-from gather.retrieval.walks import edges_between, evidence_items
+from gather.retrieval.walks import evidence_items
 
 if TYPE_CHECKING:
     from vckg.graph.graph import Graph

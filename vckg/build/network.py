@@ -13,7 +13,9 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 LIMIT_S = 6.0
-"""Seconds that one command waits in all for hosts to answer."""
+"""Seconds that one command waits in all for the hosts it knows at its start."""
+LATER_S = 2.0
+"""Least seconds to wait for a host that becomes known later: an index that answers names where its files lie."""
 
 
 class Network:
@@ -22,41 +24,50 @@ class Network:
     Parameters
     ----------
     limit_s
-        Seconds to wait in all, however many hosts are asked and however often `ask` is called.
+        Seconds to wait in all; once they are used, each new host still gets `LATER_S`.
     """
 
     def __init__(self, limit_s: float = LIMIT_S) -> None:
         self._left_s = limit_s
         self._answers: dict[str, str] = {}
         self._asked: set[str] = set()
+        self._asking = threading.Lock()
 
     def ask(self, addresses: Iterable[str]) -> None:
-        """Ask the hosts of some addresses that were not asked before; return when all answered or time is up."""
-        new = {_host(address) for address in addresses if _is_remote(address)} - self._asked
-        self._asked |= new
-        threads = [threading.Thread(target=self._probe, args=(host,), daemon=True) for host in sorted(new)]
-        start = time.monotonic()
-        for thread in threads:  # daemons: a name server that never answers must not keep the command alive
-            thread.start()
-        for thread in threads:
-            thread.join(max(0.0, start + self._left_s - time.monotonic()))
-        self._left_s = max(0.0, self._left_s - (time.monotonic() - start))
+        """Ask the hosts of some addresses that were not asked before; return when all answered or time is up.
+
+        Several threads may ask; one that meets a host which another is asking waits for that answer.
+        """
+        with self._asking:
+            new = {_host(address) for address in addresses if _is_remote(address)} - self._asked
+            if not new:
+                return
+            self._asked |= new
+            limit_s = max(self._left_s, LATER_S) if self._asked - new else self._left_s
+            threads = [
+                threading.Thread(target=self._probe, args=(host, limit_s), daemon=True)
+                for host in sorted(new)
+            ]
+            start = time.monotonic()
+            for thread in threads:  # daemons: a silent name server must not keep the command alive
+                thread.start()
+            for thread in threads:
+                thread.join(max(0.0, start + limit_s - time.monotonic()))
+            self._left_s = max(0.0, self._left_s - (time.monotonic() - start))
 
     def refusal(self, address: str) -> str:
         """Return why the host of an address is not used; an empty text where it answers or is this machine's disk."""
         if not _is_remote(address):
             return ""
         host = _host(address)
-        if host not in self._asked:
-            self.ask([address])
+        self.ask([address])
         return self._answers.get(host, f"{host} does not answer")
 
-    def _probe(self, host: str) -> None:
+    def _probe(self, host: str, limit_s: float) -> None:
         import requests
 
         from vckg.build.package_index import certificate
 
-        limit_s = max(self._left_s, 0.1)
         try:
             requests.head(f"{host}/", timeout=limit_s, verify=certificate(os.environ), allow_redirects=False)
             self._answers[host] = ""

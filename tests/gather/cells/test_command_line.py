@@ -51,10 +51,6 @@ print([name for name in {HEAVY} if name in sys.modules])
 """
 
 
-def write_text(path):
-    path.write_text("gene,cell\n")
-
-
 def write_hdf5_head(path):
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 100)
 
@@ -64,7 +60,6 @@ def write_hdf5_head(path):
     [
         (lambda _path: None, [], "no such file"),
         (lambda path: path.mkdir(), [], "is a folder"),
-        (write_text, [], "is a text table"),
         (write_hdf5_head, ["-o", "out.csv"], "ends in .h5ad"),
         (write_hdf5_head, ["-o", "nowhere/out.h5ad"], "no such folder"),
         (write_hdf5_head, ["--base-url", "http://127.0.0.1:9"], "name one with --model"),

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gather.retrieval.edges import edge_rows
 from gather.retrieval.evidence_weights import GENERATIONS, INHERITANCE
 from gather.retrieval.metapaths import DENYING
 from gather.retrieval.query import GeneQuery, rank_weights
 from gather.retrieval.scores import Retriever
-from gather.retrieval.walks import best_walks, edge_rows, evidence_items
+from gather.retrieval.walks import best_walks, evidence_items
 
 GENES = [f"HGNC:{i}" for i in range(5)]
 CELLS = [f"CL:{i:07}" for i in range(5)]

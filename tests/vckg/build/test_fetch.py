@@ -14,9 +14,10 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -253,6 +254,40 @@ def test_a_host_is_asked_once_and_all_hosts_share_one_limit(silent: str) -> None
     assert network.refusal("http://127.0.0.2:9/x")
     assert time.monotonic() - started < 2
     assert network.refusal("file:///tmp/x") == ""
+
+
+@pytest.fixture
+def slow_host() -> Iterator[str]:
+    """A server that thinks for a moment before each answer."""
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            time.sleep(0.3)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_downloads_that_meet_a_new_host_at_the_same_time_all_wait_for_its_answer(slow_host: str) -> None:
+    network = Network()
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(network.refusal, [f"{slow_host}/{i}" for i in range(8)])) == [""] * 8
+
+
+def test_a_host_that_an_index_names_later_is_asked_though_silent_hosts_used_the_time(
+    silent: str, slow_host: str
+) -> None:
+    network = Network(limit_s=0.2)
+    network.ask([silent])
+    assert network.refusal(slow_host) == ""
 
 
 def test_only_what_is_essential_stops_the_standard_profile(tmp_path: Path) -> None:
