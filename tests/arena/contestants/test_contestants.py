@@ -271,7 +271,9 @@ def _fresh(task: str, graph: Graph) -> list[Sample]:
 
 
 def test_retrieval_follows_the_signed_edges(fresh_graph: Graph) -> None:
-    for sample in _fresh("perturbation", fresh_graph):
+    regulons = [s for s in _fresh("perturbation", fresh_graph) if "kang18" not in s.id]
+    assert len(regulons) == 2
+    for sample in regulons:
         parsed, _ = read_reply("perturbation", retrieval.answer_by_retrieval(sample, fresh_graph))
         assert parsed is not None
         assert set(parsed["up"]) == set(sample.gold["up"])
