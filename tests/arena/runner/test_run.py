@@ -241,7 +241,7 @@ def test_a_half_written_log_is_named_and_nothing_is_lost(
     log = sorted((folder / "logs" / "answers").glob("*.eval"))[0]
     before = (folder / run_folder.ANSWERS).read_bytes()
     log.write_bytes(log.read_bytes()[:300])
-    with pytest.raises(InputError, match=r"\.eval: a half-written log .* move it away"):
+    with pytest.raises(InputError, match=r"\.eval: a half-written or damaged log .* move it away"):
         run.run(plan(), tmp_path)
     assert (folder / run_folder.ANSWERS).read_bytes() == before
     log.rename(tmp_path / "away.eval")
