@@ -1,11 +1,13 @@
 """A graph of a few blood cells that the arena's scoring tests share."""
 
+import importlib.metadata
 import json
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,9 @@ import pytest
 from arena.scoring import metrics
 from arena.types import Answer, Run, RunManifest, Sample, Score, TaskName, Usage, samples_sha256
 from vckg.graph.graph import Graph
+
+# The engine asks for the installed packages once a task and reads every installed file's name; they do not change.
+importlib.metadata.packages_distributions = cache(importlib.metadata.packages_distributions)
 
 CELLS = {  # id -> (label, parent, synonyms, definition)
     "CL:0000000": ("cell", None, (), ""),

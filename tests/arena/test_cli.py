@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from arena import cli
+from arena.judging.rubric import RUBRICS
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The 'initial' parameter:DeprecationWarning"),
@@ -110,7 +111,7 @@ def test_run_prints_a_line_a_task_and_the_report_and_the_comparison_follow(arena
     code, said, _ = arena("report", "runs", "-o", "page")
     assert code == 0
     assert {Path(line).suffix for line in said.split()} == {".html", ".md", ".json"}
-    gold, majority, random = sorted(Path("runs").iterdir())
+    gold, majority, random = sorted(path for path in Path("runs").iterdir() if path.name != "report")
     code, _, stderr = arena("compare", str(gold), str(majority))
     assert code == 2
     assert "gold is the reference" in stderr
@@ -139,11 +140,18 @@ def test_score_computes_the_deterministic_scores_again(arena: Arena, finished: P
     assert (folder / "scores.jsonl").read_bytes() == before
 
 
+def verdict_of_fours(prompt: str) -> str:
+    """A readable verdict with a 4 in each dimension of the rubric shown."""
+    shown = ({d.name for d in rubric} for rubric in RUBRICS.values())
+    names = max((n for n in shown if all(f"\n{name}: " in prompt for name in n)), key=len)
+    return json.dumps({"dimensions": {n: {"rating": 4, "reason": ""} for n in names}, "evidence": []})
+
+
 def test_a_further_judge_scores_a_finished_run(
     arena: Arena, finished: Path, openai_server: Callable[..., Any]
 ) -> None:
-    server = openai_server(lambda _prompt: "[Score: 4]")
-    code, said, _ = arena(
+    server = openai_server(lambda p: verdict_of_fours(p) if p.startswith("RUBRIC") else "[Score: 4]")
+    code, said, complaint = arena(
         "score",
         str(next(finished.glob("majority*"))),
         "-j",
@@ -152,7 +160,7 @@ def test_a_further_judge_scores_a_finished_run(
         server.url,
         "--compat-judge",
     )
-    assert code == 0
+    assert code == 0, complaint
     assert "toy:sc-arena total 0.800" in said
     assert all("Ignore" not in b["model"] for b in server.bodies)
     assert {b["temperature"] for b in server.bodies} == {0}

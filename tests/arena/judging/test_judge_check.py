@@ -16,6 +16,7 @@ from arena.judging.ladder import Rung, ladder
 from arena.judging.llm_judge import judge
 from arena.judging.meta_eval import ORDER, Check, OrderResult, RungResult, TrickResult, check
 from arena.judging.rubric import RUBRICS
+from arena.judging.tricks import tricks
 from arena.leaderboard.agreement import agreement
 from arena.scoring.grounding import names_of
 from arena.scoring.metrics import HEADLINE, score
@@ -442,12 +443,16 @@ def test_what_changes_at_the_second_asking_is_instability_and_the_first_one_coun
 
 
 def test_each_rung_is_asked_with_the_seed_and_the_one_after_it(blood: Graph) -> None:
+    """In any order; a trick is asked with the seed only."""
     table, alone = Table(blood, [T_CELL]), Table(blood, [T_CELL])
     check(blood, samples=[T_CELL], generate=table, judge_id="t", seed=3, connections=1)
-    gold = Answer(T_CELL.id, "ladder", "annotation", "", {"cell_type": "T cell"}, True, False)
-    for seed in (3, 4):
-        asyncio.run(judge(T_CELL, gold, blood, alone, judge_id="t", seed=seed))
-    assert table.prompts[:2] == alone.prompts
+    rungs = [(rung.parsed, (3, 4)) for rung in ladder(T_CELL, blood)]
+    rungs += [(parsed, (3,)) for parsed in tricks(T_CELL, names_of(blood)).values()]
+    for parsed, seeds in rungs:
+        answer = Answer(T_CELL.id, "ladder", "annotation", "", parsed, True, False)
+        for seed in seeds:
+            asyncio.run(judge(T_CELL, answer, blood, alone, judge_id="t", seed=seed))
+    assert Counter(table.prompts) == Counter(alone.prompts)
     assert alone.prompts[0] != alone.prompts[1]
 
 

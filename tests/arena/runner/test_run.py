@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -241,7 +242,7 @@ def test_a_half_written_log_is_named_and_nothing_is_lost(
     log = sorted((folder / "logs" / "answers").glob("*.eval"))[0]
     before = (folder / run_folder.ANSWERS).read_bytes()
     log.write_bytes(log.read_bytes()[:300])
-    with pytest.raises(InputError, match=r"\.eval: a half-written log .* move it away"):
+    with pytest.raises(InputError, match=r"\.eval: a half-written or damaged log .* move it away"):
         run.run(plan(), tmp_path)
     assert (folder / run_folder.ANSWERS).read_bytes() == before
     log.rename(tmp_path / "away.eval")
@@ -267,13 +268,19 @@ def test_models_of_other_arguments_share_neither_folder_nor_cache(
     assert len(server.prompts) == 8
     for changed in (
         replace(asked, sampling=inspect_engine.Sampling(temperature=0.9)),
-        replace(asked, contestant=replace(asked.contestant, args={"emulate_tools": True})),
         replace(asked, contestant=replace(asked.contestant, model="endpoint/other")),
     ):
         before = len(server.prompts)
         folders.add(run.run(changed, tmp_path / "a"))
         assert len(server.prompts) == before + 8
-    assert len(folders) == 4
+    for number in (1, 2):
+        file = tmp_path / f"{number}.jsonl"
+        lines = [{"sample_id": s.id, "text": right("")} for group in asked.samples.values() for s in group]
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        replayed = plan(f"replay:{file}")
+        same_name = replace(replayed, contestant=replace(replayed.contestant, name="replayed"))
+        folders.add(run.run(same_name, tmp_path / "a"))
+    assert len(folders) == 5
 
 
 def test_a_cached_run_makes_no_call_and_costs_the_same_at_list_price(
@@ -307,7 +314,8 @@ def test_a_judge_s_garbage_leaves_answers_unscored_and_the_metrics_whole(
     folder = run.run(plan("majority", samples={"annotation": samples["annotation"]}), tmp_path)
     server = openai_server(lambda _prompt: next(garbage))
     before = {s for s in _values(folder) if s[0] in ("metrics", "knowledge")}
-    judge_run(folder, resolve("j", base_url=server.url), lambda: fresh_graph, compat=compat)
+    with pytest.raises(run.RunFailed, match=r"no reply of j.* to 6 answers could be read as a verdict"):
+        judge_run(folder, resolve("j", base_url=server.url), lambda: fresh_graph, compat=compat)
     after = _values(folder)
     assert {s for s in after if s[0] in ("metrics", "knowledge")} == before
     judged = [s for s in after if s[0].startswith("j")]
@@ -451,7 +459,8 @@ def test_the_form_of_a_verdict_reaches_the_judge_with_every_bound(
     """The engine strips a schema of its bounds; a small judge then cites without end."""
     server = openai_server(lambda _prompt: "no verdict")
     folder = run.run(plan("majority"), tmp_path)
-    judge_run(folder, resolve("j", base_url=server.url), lambda: fresh_graph, limit=1)
+    with pytest.raises(run.RunFailed, match=r"no reply of j to 2 answers could be read as a verdict"):
+        judge_run(folder, resolve("j", base_url=server.url), lambda: fresh_graph, limit=1)
     told = run_folder.read_run(folder)
     wanted = []
     for answer in told.answers:
