@@ -56,7 +56,6 @@ def _header(title: str, what: str, graph: Graph) -> Iterator[str]:
 
 def annotation(bench: Bench, data: Path) -> Iterator[str]:
     """Every score on labelled files, open and closed; what the label step makes of the default."""
-
     from gather.benchmark.comparison_scores import ALL_SCORES
     from gather.benchmark.data_sets import file_questions
     from gather.benchmark.scores import by_data_set, comparison, confidence_line, retrieval_line, table
