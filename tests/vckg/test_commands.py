@@ -139,7 +139,7 @@ def test_fetch_lists_the_files(place: Path) -> None:
         (["build", "--profile", "ful", "-o", "x"], "did you mean 'full'"),
         (["build", "--profile", "full"], "name a folder with --output"),
         (["build", "--source", "cellmarkr", "-o", "x"], "did you mean 'cellmarker'"),
-        (["build", *TABLE, "--offline", "-o", "x"], "no route leads to its file (offline)"),
+        (["build", *TABLE, "--profile", "core", "--offline", "-o", "x"], "no route leads to its file (offline)"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_one_line(place: Path, arguments: list[str], said: str) -> None:
