@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import re
 import socket
 import threading
 import time
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from arena.judging.rubric import RUBRICS
 from arena.scoring import metrics
 from arena.types import Answer, Run, RunManifest, Sample, Score, TaskName, Usage, samples_sha256
 from vckg.graph.graph import Graph
@@ -301,6 +303,23 @@ def openai_server() -> Iterator[Callable[..., OpenAIServer]]:
     """A function that starts a server answering by a function; all of them stop with the test."""
     with ExitStack() as stack:
         yield lambda reply, **options: stack.enter_context(OpenAIServer(reply, **options))
+
+
+def verdict_of_fours(prompt: str) -> str:
+    """A readable verdict with a 4 in each dimension of the rubric shown; a 4 on SC-Arena's scale otherwise."""
+    if not prompt.startswith("RUBRIC"):
+        return "[Score: 4]"
+    shown = ({d.name for d in rubric} for rubric in RUBRICS.values())
+    names = max((n for n in shown if all(f"\n{name}: " in prompt for name in n)), key=len)
+    cited = re.search(r"^\[(E\d+)\] (.{8,30})", prompt, re.MULTILINE)
+    evidence = [{"id": cited[1], "quote": cited[2]}] if cited else []
+    return json.dumps({"dimensions": {n: {"rating": 4, "reason": ""} for n in names}, "evidence": evidence})
+
+
+@pytest.fixture
+def judge_of_fours() -> Reply:
+    """The function `verdict_of_fours`."""
+    return verdict_of_fours
 
 
 @pytest.fixture
