@@ -104,8 +104,7 @@ def synthetic_runs(
     judges: Sequence[str] = ("knowledge",),
     seed: int = 0,
 ) -> list[Run]:
-    """Runs whose main scores are hits with the given chance, on samples of ten clusters; texts are
-    hostile."""
+    """Runs whose main scores are hits with the given chance, in ten clusters; texts are hostile."""
     samples = {
         f"t/{task}/{i:05d}": Sample(
             f"t/{task}/{i:05d}",
@@ -203,7 +202,6 @@ def make_runs() -> Callable[..., list[Run]]:
 
 
 # --- an OpenAI-compatible server, and no other network
-# -------------------------------------------------------
 
 Reply = Callable[[str], str]
 
@@ -231,9 +229,8 @@ class OpenAIServer:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 prompt = body["messages"][-1]["content"]
-                prompt = (
-                    prompt if isinstance(prompt, str) else "".join(part.get("text", "") for part in prompt)
-                )
+                if not isinstance(prompt, str):
+                    prompt = "".join(part.get("text", "") for part in prompt)
                 with outer._lock:
                     outer.prompts.append(prompt)
                     outer.bodies.append(body)
@@ -342,7 +339,6 @@ def only_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # --- a graph from which a small fresh set can be made
-# ------------------------------------------------------------
 
 FRESH_CELLS = {
     "CL:0000000": ("cell", None),
@@ -356,21 +352,7 @@ FRESH_CELLS = {
     "CL:0000451": ("dendritic cell", "CL:0000738"),
 }
 FRESH_MARKERS = {
-    "CL:0000084": [
-        "CD3D",
-        "CD3E",
-        "IL7R",
-        "CD8A",
-        "TRAC",
-        "CD2",
-        "CD27",
-        "LCK",
-        "LTB",
-        "TCF7",
-        "CCR7",
-        "SELL",
-        "CD5",
-    ],
+    "CL:0000084": "CD3D CD3E IL7R CD8A TRAC CD2 CD27 LCK LTB TCF7 CCR7 SELL CD5".split(),  # noqa: SIM905
     "CL:0000236": ["MS4A1", "CD79A", "CD79B", "CD19", "PAX5"],
     "CL:0000576": ["LYZ", "CD14", "S100A9", "CST3"],
     "CL:0000623": ["GNLY", "NKG7", "CCL5", "CD3E"],
