@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import re
 import socket
 import threading
 import time
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from arena.judging.rubric import RUBRICS
 from arena.scoring import metrics
 from arena.types import Answer, Run, RunManifest, Sample, Score, TaskName, Usage, samples_sha256
 from vckg.graph.graph import Graph
@@ -102,8 +104,7 @@ def synthetic_runs(
     judges: Sequence[str] = ("knowledge",),
     seed: int = 0,
 ) -> list[Run]:
-    """Runs whose main scores are hits with the given chance, on samples of ten clusters; texts are
-    hostile."""
+    """Runs whose main scores are hits with the given chance, in ten clusters; texts are hostile."""
     samples = {
         f"t/{task}/{i:05d}": Sample(
             f"t/{task}/{i:05d}",
@@ -201,7 +202,6 @@ def make_runs() -> Callable[..., list[Run]]:
 
 
 # --- an OpenAI-compatible server, and no other network
-# -------------------------------------------------------
 
 Reply = Callable[[str], str]
 
@@ -229,9 +229,8 @@ class OpenAIServer:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 prompt = body["messages"][-1]["content"]
-                prompt = (
-                    prompt if isinstance(prompt, str) else "".join(part.get("text", "") for part in prompt)
-                )
+                if not isinstance(prompt, str):
+                    prompt = "".join(part.get("text", "") for part in prompt)
                 with outer._lock:
                     outer.prompts.append(prompt)
                     outer.bodies.append(body)
@@ -303,6 +302,23 @@ def openai_server() -> Iterator[Callable[..., OpenAIServer]]:
         yield lambda reply, **options: stack.enter_context(OpenAIServer(reply, **options))
 
 
+def verdict_of_fours(prompt: str) -> str:
+    """A readable verdict with a 4 in each dimension of the rubric shown; a 4 on SC-Arena's scale otherwise."""
+    if not prompt.startswith("RUBRIC"):
+        return "[Score: 4]"
+    shown = ({d.name for d in rubric} for rubric in RUBRICS.values())
+    names = max((n for n in shown if all(f"\n{name}: " in prompt for name in n)), key=len)
+    cited = re.search(r"^\[(E\d+)\] (.{8,30})", prompt, re.MULTILINE)
+    evidence = [{"id": cited[1], "quote": cited[2]}] if cited else []
+    return json.dumps({"dimensions": {n: {"rating": 4, "reason": ""} for n in names}, "evidence": evidence})
+
+
+@pytest.fixture
+def judge_of_fours() -> Reply:
+    """The function `verdict_of_fours`."""
+    return verdict_of_fours
+
+
 @pytest.fixture
 def refuse() -> type[Refuse]:
     """The exception that makes the server answer with an HTTP status."""
@@ -323,7 +339,6 @@ def only_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # --- a graph from which a small fresh set can be made
-# ------------------------------------------------------------
 
 FRESH_CELLS = {
     "CL:0000000": ("cell", None),
@@ -337,21 +352,7 @@ FRESH_CELLS = {
     "CL:0000451": ("dendritic cell", "CL:0000738"),
 }
 FRESH_MARKERS = {
-    "CL:0000084": [
-        "CD3D",
-        "CD3E",
-        "IL7R",
-        "CD8A",
-        "TRAC",
-        "CD2",
-        "CD27",
-        "LCK",
-        "LTB",
-        "TCF7",
-        "CCR7",
-        "SELL",
-        "CD5",
-    ],
+    "CL:0000084": "CD3D CD3E IL7R CD8A TRAC CD2 CD27 LCK LTB TCF7 CCR7 SELL CD5".split(),  # noqa: SIM905
     "CL:0000236": ["MS4A1", "CD79A", "CD79B", "CD19", "PAX5"],
     "CL:0000576": ["LYZ", "CD14", "S100A9", "CST3"],
     "CL:0000623": ["GNLY", "NKG7", "CCL5", "CD3E"],

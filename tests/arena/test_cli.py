@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from arena import cli
-from arena.judging.rubric import RUBRICS
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The 'initial' parameter:DeprecationWarning"),
@@ -140,17 +139,10 @@ def test_score_computes_the_deterministic_scores_again(arena: Arena, finished: P
     assert (folder / "scores.jsonl").read_bytes() == before
 
 
-def verdict_of_fours(prompt: str) -> str:
-    """A readable verdict with a 4 in each dimension of the rubric shown."""
-    shown = ({d.name for d in rubric} for rubric in RUBRICS.values())
-    names = max((n for n in shown if all(f"\n{name}: " in prompt for name in n)), key=len)
-    return json.dumps({"dimensions": {n: {"rating": 4, "reason": ""} for n in names}, "evidence": []})
-
-
 def test_a_further_judge_scores_a_finished_run(
-    arena: Arena, finished: Path, openai_server: Callable[..., Any]
+    arena: Arena, finished: Path, openai_server: Callable[..., Any], judge_of_fours: Callable[[str], str]
 ) -> None:
-    server = openai_server(lambda p: verdict_of_fours(p) if p.startswith("RUBRIC") else "[Score: 4]")
+    server = openai_server(judge_of_fours)
     code, said, complaint = arena(
         "score",
         str(next(finished.glob("majority*"))),

@@ -14,7 +14,9 @@ TEST = re.compile(r"\b(test_\w+)\b(?!\.py)")
 def test_every_test_that_the_page_names_exists(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     here = {
-        path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "arena").glob("test_*.py")
+        path.name: path.read_text(encoding="utf-8")
+        for folder in ("arena", "benchmarks")
+        for path in (ROOT / "tests" / folder).rglob("test_*.py")
     }
     defined = set(re.findall(r"^(?:async )?def (test_\w+)", "\n".join(here.values()), re.MULTILINE))
     assert set(FILE.findall(text)) <= here.keys()

@@ -14,11 +14,10 @@ import pytest
 from arena import run_folder
 
 IN_FLIGHT = 4
+Reply = Callable[[str], str]
 
 
-def answer(prompt: str) -> str:
-    if "[Score:" in prompt or "0 to 5" in prompt:
-        return "[Score: 3]"
+def answer(_prompt: str) -> str:
     return "[Predicted_Cell_Type: T cell][Captioning: T cell.][Up: none][Down: CD74][Answer: yes]"
 
 
@@ -57,25 +56,29 @@ def environment(graph: Path, home: Path) -> dict[str, str]:
 
 
 def test_a_killed_run_resumes_and_asks_no_more_than_was_in_flight(
-    fresh_folder: Path, tmp_path: Path, openai_server: Callable[..., Any]
+    fresh_folder: Path, tmp_path: Path, openai_server: Callable[..., Any], judge_of_fours: Reply
 ) -> None:
-    check(fresh_folder, tmp_path, openai_server, at_answers=0.4, at_verdicts=0.5)
+    check(fresh_folder, tmp_path, servers(openai_server, judge_of_fours), at_answers=0.4, at_verdicts=0.5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_at_any_moment(
-    fresh_folder: Path, tmp_path: Path, openai_server: Callable[..., Any], seed: int
+    fresh_folder: Path, tmp_path: Path, openai_server: Callable[..., Any], judge_of_fours: Reply, seed: int
 ) -> None:
     at = np.random.default_rng(seed).random(2)
-    check(fresh_folder, tmp_path, openai_server, at_answers=float(at[0]), at_verdicts=float(at[1]))
+    both = servers(openai_server, judge_of_fours)
+    check(fresh_folder, tmp_path, both, at_answers=float(at[0]), at_verdicts=float(at[1]))
 
 
-def check(
-    graph: Path, folder: Path, openai_server: Callable[..., Any], *, at_answers: float, at_verdicts: float
-) -> None:
+def servers(openai_server: Callable[..., Any], verdict: Reply) -> tuple[Any, Any]:
+    """The contestant's server and the judge's."""
+    return openai_server(answer, latency_s=0.05), openai_server(verdict, latency_s=0.05)
+
+
+def check(graph: Path, folder: Path, both: tuple[Any, Any], *, at_answers: float, at_verdicts: float) -> None:
     """Kill once among the answers and once among the verdicts; then finish, and compare with an unharmed run."""
-    server, judge = (openai_server(answer, latency_s=0.05) for _ in range(2))
+    server, judge = both
     out, env = folder / "runs", environment(graph, folder)
     whole = subprocess.run(command(server, judge, folder / "whole"), env=env, check=True, capture_output=True)
     assert whole.returncode == 0
