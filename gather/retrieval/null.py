@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -59,16 +60,18 @@ class Tail:
     some: Floats
     _rows: npt.NDArray[np.intp]
     _kept: list[npt.NDArray[np.float16]] = field(default_factory=list, repr=False)
+    _lock: Lock = field(default_factory=Lock, repr=False)
 
     def log_tail(self, columns: npt.NDArray[np.intp]) -> npt.NDArray[np.float16]:
         """``ln P(S >= k steps)`` of some candidates; each is convolved once."""
-        new = np.unique(columns[self._rows[columns] < 0])
-        if len(new):
-            self._rows[new] = sum(map(len, self._kept)) + np.arange(len(new))
-            self._kept.append(self.convolve(new))
-        if len(self._kept) > 1:
-            self._kept[:] = [np.concatenate(self._kept)]
-        return self._kept[0][self._rows[columns]] if self._kept else np.zeros((0, 2 * BINS), np.float16)
+        with self._lock:  # threads that label cells share one null
+            new = np.unique(columns[self._rows[columns] < 0])
+            if len(new):
+                self._rows[new] = sum(map(len, self._kept)) + np.arange(len(new))
+                self._kept.append(self.convolve(new))
+            if len(self._kept) > 1:
+                self._kept[:] = [np.concatenate(self._kept)]
+            return self._kept[0][self._rows[columns]] if self._kept else np.zeros((0, 2 * BINS), np.float16)
 
     def p(self, columns: npt.NDArray[np.intp], statistic: Floats) -> Floats:
         """Upper-tail p of one statistic for each of some candidates, in [P_FLOOR, 1]; 1 for a statistic of 0."""
