@@ -200,7 +200,7 @@ def test_tables_sort_and_filter_tabs_move_by_key_and_answers_open(folder: Path, 
     assert table.locator("tbody tr:visible").count() == 1
     page.get_by_role("tab", name="Name the cell").focus()
     page.keyboard.press("ArrowRight")
-    assert page.get_by_role("tab", name="Answer questions").get_attribute("aria-selected") == "true"
+    assert page.get_by_role("tab", name="Describe the cell").get_attribute("aria-selected") == "true"
     assert page.locator("#panel-annotation-g1").is_hidden()
     page.keyboard.press("ArrowLeft")
     page.locator("#panel-annotation-g1 .matrix tbody td:not(.self)").first.click()
