@@ -1,4 +1,4 @@
-"""A small random Llama with a tokenizer of bytes: what runs where no weights are at hand."""
+"""A small random Llama with a tokenizer of bytes: runs without model weights."""
 
 from __future__ import annotations
 

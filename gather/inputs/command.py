@@ -38,7 +38,7 @@ def annotate_inputs(
     Raises
     ------
     InputError
-        Anything to be mended about an input; what was written for inputs before it stays.
+        An input is wrong; results of earlier inputs stay.
     """
     outcomes = []
     for job in jobs:

@@ -1,4 +1,4 @@
-"""What the manifest says of every source: credit, licence, rows kept and turned away."""
+"""What the manifest says of every source: credit, licence, rows kept and rejected."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ __all__ = ["Places", "default_mirrors", "digest_of", "fetch", "fetch_reachable",
 
 
 def fetch(sources: Sequence[Source], places: Places) -> list[Taken]:
-    """Return all the sources with their files, fetching what is not at hand; none may be left out.
+    """Return all the sources with their files, fetching missing ones; none may be left out.
 
     Raises
     ------

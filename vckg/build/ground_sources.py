@@ -1,4 +1,4 @@
-"""Files in, a graph out: read every source, ground every name, count what is turned away."""
+"""Files in, a graph out: read every source, ground every name, count what is rejected."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Source:
     tried: bool = True
     """Whether its reader has been run on the publisher's whole file; otherwise on a small file of that form."""
     optional: bool = False
-    """Taken by its profiles only where its file is at hand; else the manifest lists it as absent."""
+    """Taken by its profiles only where its file is available; otherwise the manifest lists it as absent."""
     essential: bool = False
     """Profile `standard` cannot do without it; it leaves out any other source that cannot be reached."""
     if_reached: bool = False

@@ -20,7 +20,7 @@ _AGAINST = {("negative", "high"), ("negative", "present"), ("negative", "absent"
 def read_axiom_rules(parts: Parts) -> Reading:
     """Read the rules of axiom-sc: one gene or several that speak for a type (also together) or against it.
 
-    A rule about a regulon's activity is not about expression and is turned away, as is one about a low level. The part
+    A rule about a regulon's activity is not about expression and is rejected, as is one about a low level. The part
     ``cells`` gives the class of a type whose name alone does not lead to it.
     """
     rules = read_json(parts["main"], list[AxiomRule])
