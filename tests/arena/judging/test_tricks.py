@@ -1,6 +1,7 @@
 """Denial, several answers, order of words, polarity and copied input count; no trick earns more than half a truth."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,8 +126,11 @@ def test_a_trick_above_half_a_truth_is_found(blood: Graph) -> None:
 
 @pytest.mark.data
 @pytest.mark.parametrize("limit", [8, pytest.param(20, marks=pytest.mark.slow)])
-def test_no_trick_of_any_task_earns_more_than_half_a_truth(core_graph: Graph, limit: int) -> None:
+def test_no_trick_of_any_task_earns_more_than_half_a_truth(
+    core_graph: Graph, mirror: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
     """Some samples of each task of the public data, at least twelve tricks each."""
+    monkeypatch.setenv("VCKG_MIRROR", str(mirror))
     _, cells = make_cells("sc-arena", core_graph, seed=0)
     made = make_samples(cells, TASKS, seed=0, limit=limit)
     assert set(made) == set(TRICKS)
