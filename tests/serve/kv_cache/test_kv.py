@@ -14,7 +14,7 @@ def hash_chain(tokens, block_tokens):
     """Chained hashes of the full blocks of a token sequence, first block first."""
     chain, parent = [], ROOT
     for start in range(0, len(tokens) - block_tokens + 1, block_tokens):
-        parent = chain_hash(parent, tokens[start : start + block_tokens])
+        parent = kv.chain_hash(parent, tokens[start : start + block_tokens])
         chain.append(parent)
     return chain
 
