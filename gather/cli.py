@@ -157,24 +157,7 @@ def data(
         Path | None, typer.Argument(help="Its public h5ad; without it, where to get it.")
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON lines to write.")] = None,
-    protocol: Annotated[
-        str, typer.Option(help="paper (the official draw of cells and genes) or own (any file and share).")
-    ] = "paper",
-    small: Annotated[
-        bool, typer.Option("--small", help="With --protocol paper: the official small set.")
-    ] = False,
-    fraction: Annotated[
-        float | None, typer.Option(help="With --protocol own: share of each label's cells. Default 0.1.")
-    ] = None,
-    top: Annotated[
-        int | None, typer.Option(help="With --protocol own: genes of a sentence. Default 100.")
-    ] = None,
-    donor: Annotated[
-        list[str] | None, typer.Option(help="With --protocol own: only these donors; may be repeated.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="With --protocol own: seed of the draw. Default 0.")
-    ] = None,
+    small: Annotated[bool, typer.Option("--small", help="Draw the official small set.")] = False,
     label_map: Annotated[Path | None, typer.Option(help="Table of label and cl_id.")] = None,
     graph: GraphOption = None,
     as_json: JsonOption = False,
@@ -182,11 +165,8 @@ def data(
     """Write one of the paper's two test sets as cell sentences, from its public file."""
     from gather.benchmark.paper_data import prepare
 
-    own = {"fraction": fraction, "top": top, "seed": seed, "donors": donor or None}
-    prepared = prepare(
-        name, source, output or Path(f"{name}.jsonl"), _graph(graph), protocol=protocol, small=small,
-        label_map=label_map, own={key: value for key, value in own.items() if value is not None},
-    )  # fmt: skip
+    out = output or Path(f"{name}.jsonl")
+    prepared = prepare(name, source, out, _graph(graph), small=small, label_map=label_map)
     if as_json:
         typer.echo(json.dumps(asdict(prepared), sort_keys=True, default=str))
         return

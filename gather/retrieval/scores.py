@@ -5,7 +5,7 @@ paper        the published score of the reference implementation
 
 p-values and false discovery rates are those of the null of the evidence weights (`gather.retrieval.null.Null`), or on
 targeted panels those of the contrast with the file's other sets (`Retriever.p_among_sets`).
-`gather.benchmark.comparison_scores` holds scores for comparison only.
+`benchmarks.annotation.comparison_scores` holds scores for comparison only.
 """
 
 from __future__ import annotations

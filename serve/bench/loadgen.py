@@ -213,23 +213,3 @@ def read_run(path: Path) -> tuple[list[Timeline], dict[str, Any]]:
         return timelines, dict(first["settings"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a run of vckg-serve bench load ({error})") from error
-
-
-def from_vllm(path: Path) -> list[Timeline]:
-    """Timelines of a `vllm bench serve --save-result --save-detailed` file (its `start_times`, `ttfts`, `itls`)."""
-    data = json.loads(path.read_text(encoding="utf-8"))
-    missing = [k for k in ("start_times", "ttfts", "itls") if k not in data]
-    if missing:
-        raise InputError(
-            f"{path}: has no {missing[0]!r}; run vllm bench serve with --save-result --save-detailed"
-        )
-    timelines = []
-    for i, (start, first, gaps) in enumerate(
-        zip(data["start_times"], data["ttfts"], data["itls"], strict=True)
-    ):
-        if not first:
-            timelines.append(Timeline(f"r{i:05d}", start, (), start, Ending.DROPPED))
-            continue
-        tokens = tuple(float(x) for x in start + first + np.cumsum([0.0, *gaps]))
-        timelines.append(Timeline(f"r{i:05d}", start, tokens, tokens[-1]))
-    return timelines

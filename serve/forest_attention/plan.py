@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -54,16 +54,6 @@ class CostModel:
     def rows_per_tile(self) -> int:
         """Query rows whose stacked heads fit one tile."""
         return max(1, self.tile_rows // self.group)
-
-    def fitted(self, n_rows: Ints, n_tokens: Ints, seconds: npt.NDArray[np.float64]) -> CostModel:
-        """Return the model whose c0, c1, c2 fit measured tasks best (non-negative least squares)."""
-        from scipy.optimize import nnls
-
-        tiles = -(-np.asarray(n_rows) * self.group // self.tile_rows)
-        design = np.column_stack([np.ones(len(tiles)), tiles, tiles * np.asarray(n_tokens)])
-        scale = 1.0 / np.asarray(seconds)  # relative errors: small tasks count as much as large ones
-        (c0, c1, c2), _ = nnls(design * scale[:, None], np.ones(len(scale)))
-        return replace(self, c0=float(c0), c1=float(c1), c2=float(c2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,17 +179,6 @@ def make_plan(
         merge=np.argsort(flat_rows, kind="stable"),
         block_tokens=forest.block_tokens,
     )
-
-
-def unshared_tokens(forest: Forest) -> int:
-    """Keys read per key-value head when every row reads its own context."""
-    return int((forest.n_sharing * forest.n_tokens).sum())
-
-
-def cascade_tokens(forest: Forest) -> int:
-    """Keys read when only the prefix common to *all* rows is shared (one-level cascade attention)."""
-    common = forest.n_sharing == forest.n_rows
-    return int(forest.n_tokens[common].sum() + (forest.n_sharing * forest.n_tokens)[~common].sum())
 
 
 def _tiles(forest: Forest, cost: CostModel) -> Iterator[tuple[int, Ints]]:

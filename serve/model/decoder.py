@@ -141,11 +141,6 @@ class Model:
         d = self.dims
         return PagedKV(d.layers, n_blocks, block_tokens, d.kv_heads, d.head_width, self.dtype, self.device)
 
-    def cache_bytes_per_token(self) -> int:
-        """Bytes of keys and values a token takes over all layers."""
-        d = self.dims
-        return d.layers * 2 * d.kv_heads * d.head_width * self.dtype.itemsize
-
     @torch.inference_mode()
     def forward(
         self,

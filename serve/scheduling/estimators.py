@@ -146,12 +146,3 @@ class OnlineDemand:
             return 0.0
         held = np.asarray(self._blocks, np.float64)
         return float(held.mean() + self.z * held.std())
-
-
-def percentage_errors(
-    model: TimeModel, works: Sequence[StepWork], seconds: Sequence[float]
-) -> tuple[float, float]:
-    """Mean and 95th percentile of the absolute relative error of predictions, in percent."""
-    predicted = np.array([model.seconds(work) for work in works])
-    errors = 100 * np.abs(predicted / np.asarray(seconds, np.float64) - 1.0)
-    return float(errors.mean()), float(np.quantile(errors, 0.95))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gather.benchmark.comparison_scores import ALL_SCORES, ComparisonRetriever
+from benchmarks.annotation.comparison_scores import ALL_SCORES, ComparisonRetriever
 from gather.labelling.explain import explain
 from gather.retrieval.query import GeneQuery, query_genes
 from gather.retrieval.scores import SCORES

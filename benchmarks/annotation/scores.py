@@ -1,4 +1,4 @@
-"""``gather benchmark``: every score on every labelled set, open and closed, with intervals and paired tests."""
+"""Every score on every labelled set, open and closed, with intervals and paired tests."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from gather.benchmark.comparison_scores import ComparisonRetriever
-from gather.benchmark.data_sets import Question
+from benchmarks.annotation.comparison_scores import ComparisonRetriever
+from benchmarks.annotation.data_sets import Question
 from gather.labelling.decide import Decision, Labeller
 from gather.metrics.labels import (
     Interval,

@@ -3,7 +3,7 @@
 The engine packs rows of requests at many positions, which costs a launch of kernels per request and layer. Here B
 texts of one padded length lie side by side, so every layer is a few large products. `BatchWriter` writes answers
 with a slot for each of B texts; a slot whose answer ended takes the next prompt. `states` reads texts back: the taps
-and the last hidden states that `serve.spec_decode.training.batch_training` trains on, so none of them has to be kept.
+and the last hidden states that `benchmarks.gpu.batch_training` trains on, so none of them has to be kept.
 """
 
 from __future__ import annotations

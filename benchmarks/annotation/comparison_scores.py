@@ -23,7 +23,7 @@ from gather.retrieval.scores import DIRECT, SCORES, Convergence, Retriever
 Floats = npt.NDArray[np.float64]
 
 ALL_SCORES = (*SCORES, "dwpc", "ppr", "hypergeometric")
-"""Scores of the tables of ``gather benchmark``, our default first."""
+"""Scores of the tables of ``python -m benchmarks.annotation``, our default first."""
 RESTART = 0.5
 """Chance that the walk of `ppr` returns to the query (HippoRAG's value)."""
 _PPR_STEPS = 30

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy.typing as npt
 
 from gather.benchmark.paper_protocol import TOP as PAPER_TOP
 from gather.benchmark.paper_protocol import paper_set
+from gather.benchmark.suite_data import by_rarity
 from gather.cells.adata import cell_groups
 from gather.cells.expression import Expression, rank_cell_sets, read_expression
 from gather.cells.file import open_h5ad
@@ -32,7 +32,6 @@ from gather.retrieval.query import (
     Panel,
     ground_panel,
     make_query,
-    rank_weights,
 )
 from vckg.base.errors import InputError
 from vckg.base.resources import resource
@@ -188,25 +187,6 @@ def paper_questions(graph: Graph, folder: Path, name: str) -> list[Question]:
     if lost:
         raise InputError(f"{folder}: no sentence of {'; '.join(lost)}; wanted all {len(closed)} candidates")
     return questions
-
-
-def by_rarity(panel: Panel, sentences: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Order every sentence by ``w ln(N / (df + 1))``, the TF-IDF of a cell's genes over the N sentences.
-
-    A sentence has ranks and no expression. So the published rank weight ``w = 1 / log2(rank + 2)`` over its
-    grounded genes replaces ``log1p(expression)``. `df` counts the sentences that hold the gene. A gene of nearly
-    every sentence (factor 0 or less) goes to the end.
-    """
-    node = dict(zip(panel.names, panel.nodes.tolist(), strict=True))
-    kept = [[gene for gene in sentence if node[gene] >= 0] for sentence in sentences]
-    df = Counter(node[gene] for genes in kept for gene in dict.fromkeys(genes))
-    ordered = []
-    for sentence, genes in zip(sentences, kept, strict=True):
-        rarity = np.array([np.log(len(kept) / (df[node[gene]] + 1.0)) for gene in genes])
-        strength = rank_weights(len(genes)) * np.maximum(rarity, 0.0)
-        ranked = [genes[i] for i in np.argsort(-strength, kind="stable").tolist()]
-        ordered.append((*ranked, *(gene for gene in sentence if node[gene] < 0)))
-    return ordered
 
 
 LEFT_OUT = ("accordion:CELLxGENE", "accordion:HUSCH", "accordion:Azimuth")

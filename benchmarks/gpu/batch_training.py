@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.gpu.batch_decoding import Text, states
 from serve.model.decoder import Model
 from serve.spec_decode.dart_head import DraftHead, HeadConfig
-from serve.spec_decode.training.batch_decoding import Text, states
 from serve.spec_decode.training.losses import Losses, Target, block_mask, weighted_kl
 from serve.spec_decode.training.train import Settings
 

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from gather.benchmark.data_sets import Question
-from gather.benchmark.scores import Answer, Bench, Scored
+from benchmarks.annotation.data_sets import Question
+from benchmarks.annotation.scores import Answer, Bench, Scored
 from gather.retrieval.evidence_weights import LONE_CLAIM, Weights
 from gather.retrieval.query import GeneQuery
 from gather.retrieval.scores import Convergence, Retriever

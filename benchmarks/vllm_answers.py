@@ -1,6 +1,6 @@
 """Write greedy answers of vLLM's offline engine with or without drafts, and the accepted drafts, as JSON.
 
-Run as a program, since a process holds one engine: ``python -m serve.vllm_plugins.answers --help``.
+Run as a program, since a process holds one engine: ``python -m benchmarks.vllm_answers --help``.
 """
 
 from __future__ import annotations

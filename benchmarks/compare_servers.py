@@ -231,7 +231,7 @@ def read_servers(paths: Sequence[Path]) -> list[Server]:
                 server.batch.extend(Measured(**row) for row in data["batch"])
                 server.open.extend(data["open"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: not a measurement of vckg-serve bench servers ({error})") from error
+            raise InputError(f"{path}: not a measurement of benchmarks.serving servers ({error})") from error
     return list(merged.values())
 
 
