@@ -313,7 +313,7 @@ def tfidf_sentences(adata: Any, chosen: npt.NDArray[np.intp], graph: Graph, top:
     survey = survey_rows(values)
     survey.check(where)
     matrix = sp.csr_matrix(values.block(0, adata.n_obs))
-    _, panel = names_that_ground(graph, adata.var)
+    panel = names_that_ground(graph, adata.var).panel
     idf = np.maximum(np.log(matrix.shape[0] / (survey.detected + 1.0)), 1e-12)
     rows = matrix[chosen].astype(np.float32)
     columns, lengths = np.zeros((len(chosen), top), np.int32), np.zeros(len(chosen), np.int32)

@@ -110,6 +110,10 @@ class _Rows:
         theirs, ours = (mouse, human) if own == _GENE else (human, mouse)
         order = np.lexsort((ours, theirs))
         self._ours, self._codes = ours[order], code[order]
+        best = np.full(graph.n, 255, np.uint8)
+        np.minimum.at(best, ours, code)
+        self.orthologs: Bytes = np.where(best == 255, NATIVE, best).astype(np.uint8)
+        """Of each gene the best code of its orthologues, 0 where it has none."""
         self._indptr = np.searchsorted(theirs[order], np.arange(graph.n + 1))
         for end in ("subject", "object"):
             self._carry_over(end)
@@ -153,6 +157,7 @@ def _parts(graph: Graph, species: str, own: int, rows: _Rows) -> Parts:
     category = np.array(graph.category)
     category[graph.category == own], category[rows._foreign] = _GENE, _OTHER
     arrays["category"] = category
+    arrays["orthologs"] = rows.orthologs
     arrays |= {name: graph.parts.arrays[name] for name in ("name_indptr", "name_kind", "name_node")}
     seal = hashlib.sha256(f"{graph.content_hash} seen from {species}".encode()).hexdigest()
     manifest: dict[str, Any] = graph.manifest | {"species": species, "content_hash": seal}

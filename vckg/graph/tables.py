@@ -82,8 +82,8 @@ class GraphTables:
         The manifest of the folder, see docs/graph-format.md.
     species
         The species whose genes are of category ``Gene``; human unless `vckg.graph.species` says otherwise.
-    orthology, borrowed_from
-        Of a graph of `vckg.graph.species`, uint8[m] and int32[m]; None of others.
+    orthology, borrowed_from, orthologs
+        Of a graph of `vckg.graph.species`, uint8[m], int32[m] and uint8[n]; None of others.
 
     Examples
     --------
@@ -122,6 +122,7 @@ class GraphTables:
         self.species: str = self.manifest.get("species", "human")
         self.orthology: Bytes | None = arrays.get("orthology")
         self.borrowed_from: Ints | None = arrays.get("borrowed_from")
+        self.orthologs: Bytes | None = arrays.get("orthologs")
 
     # ---- nodes ------------------------------------------------------------------------------------------
 
