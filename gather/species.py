@@ -30,7 +30,14 @@ _TAXON_NAMES = {
     HUMAN: ("9606", "homo sapiens"),
     MOUSE: ("10090", "mus musculus"),
     RAT: ("10116", "rattus norvegicus"),
-    MACAQUE: ("9544", "9541", "macaca mulatta", "macaca fascicularis", "rhesus macaque", "cynomolgus macaque"),
+    MACAQUE: (
+        "9544",
+        "9541",
+        "macaca mulatta",
+        "macaca fascicularis",
+        "rhesus macaque",
+        "cynomolgus macaque",
+    ),
     PIG: ("9823", "9825", "sus scrofa", "sus scrofa domesticus"),
 }
 TAXA = {name: species for species, names in _TAXON_NAMES.items() for name in (species, *names)}
@@ -51,7 +58,15 @@ _ONLY = {
 }
 """Symbols that one species has and no other."""
 _GENOME = re.compile(r"(GRCh3[78]|hg19|hg38|mm10|mm9|mm39|GRCm3[89]|rn[67]|Rnor|Mmul|Sscrofa)[^_]*_+", re.I)
-_GENOMES = {"grch": HUMAN, "hg": HUMAN, "mm": MOUSE, "grcm": MOUSE, "rn": RAT, "mmul": MACAQUE, "sscrofa": PIG}
+_GENOMES = {
+    "grch": HUMAN,
+    "hg": HUMAN,
+    "mm": MOUSE,
+    "grcm": MOUSE,
+    "rn": RAT,
+    "mmul": MACAQUE,
+    "sscrofa": PIG,
+}
 _SHARE = 0.1
 """Least share of a species among the genes that tell one, for a file to be of two."""
 _LEAST_ONLY = 3
@@ -105,7 +120,9 @@ def _by_id(name: str) -> str | None:
     """The species that a genome before the name or an id tells."""
     if found := _GENOME.match(name):
         genome = found[1].lower()
-        return next(species for start, species in sorted(_GENOMES.items(), reverse=True) if genome.startswith(start))
+        return next(
+            species for start, species in sorted(_GENOMES.items(), reverse=True) if genome.startswith(start)
+        )
     return next((species for species, pattern in _IDS.items() if pattern.match(name)), None)
 
 
@@ -121,7 +138,9 @@ def _refuse_two(names: Sequence[str], counts: Counter[str]) -> None:
         if len(common) == 2 and common[1][1] >= least and common[1][1] > _SHARE * found.total():
             (first, n), (second, m) = sorted(common, key=lambda pair: KINDS.index(pair[0]))
             what = "genes" if found is counts else "symbols that only one species has"
-            raise InputError(f"{what} of two species: {n:,} {first} and {m:,} {second}; {_split(names, second)}")
+            raise InputError(
+                f"{what} of two species: {n:,} {first} and {m:,} {second}; {_split(names, second)}"
+            )
     twins = len(set(names)) - len({name.upper() for name in names})
     if twins >= max(_LEAST_TWINS, _SHARE * len(names)):
         raise InputError(
@@ -246,5 +265,7 @@ def in_words(told: Detected, graph: Graph, panel: Panel) -> str:
             f"{head}; of those asked about {counts.one_to_one:,} have one human orthologue, {counts.one_to_many:,} one "
             f"of several, {counts.alone:,} none; {counts.unknown:,} names are unknown"
         )
-    how = "by HGNC's rat orthologues" if told.species == RAT else "by the human symbol in capitals, which errs"
+    how = (
+        "by HGNC's rat orthologues" if told.species == RAT else "by the human symbol in capitals, which errs"
+    )
     return f"{head}, {how}; the other {counts.unknown:,} take no part; all evidence is by orthology"

@@ -103,7 +103,9 @@ def read_expression(
     panel = Panel(
         panel.names, panel.nodes, detection(matrix), panel.ambiguous, panel.ungrounded, panel.technical
     )
-    return Expression(matrix, panel, place.where, names_from, found.counts, graph, in_words(told, graph, panel))
+    return Expression(
+        matrix, panel, place.where, names_from, found.counts, graph, in_words(told, graph, panel)
+    )
 
 
 def normalise(counts: Matrix) -> Matrix:

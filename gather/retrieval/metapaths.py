@@ -49,8 +49,9 @@ class Target:
     inherits: bool = False
 
 
+_NO_TARGETS = ("Gene", "OrthologGene", "Drug", "SmallMolecule", "ProteinComplex")
 TARGETS = {
-    **{c: Target(c, c) for c in CATEGORIES if c not in ("Gene", "OrthologGene", "Drug", "SmallMolecule", "ProteinComplex")},
+    **{c: Target(c, c) for c in CATEGORIES if c not in _NO_TARGETS},
     "Cell": Target("Cell", "Cell", inherits=True),
     "Drug": Target("Drug", "Drug", back="targets"),
     "SmallMolecule": Target("SmallMolecule", "SmallMolecule", back="targets"),

@@ -54,7 +54,8 @@ LABEL_KINDS = (
 )
 LABEL_SPACES = ("cells", "anatomy", "diseases", "terms")
 NAME_KINDS = tuple(
-    [f"genes.{k}" for k in GENE_KINDS] + [f"{space}.{k}" for space in LABEL_SPACES for k in LABEL_KINDS]
+    [f"genes.{k}" for k in GENE_KINDS]
+    + [f"{space}.{k}" for space in LABEL_SPACES for k in LABEL_KINDS]
     + [f"{space}.{k}" for space in SPECIES_SPACES.values() for k in _SPECIES_KINDS]
 )
 UNKNOWN, AMBIGUOUS, OBSOLETE, ABSENT = -1, -2, -3, -4

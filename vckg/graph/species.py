@@ -17,7 +17,6 @@ from vckg.base.errors import GraphError, did_you_mean
 from vckg.base.types import Array, Bytes, Ints, Longs
 from vckg.graph.edge_table import LIST_NAMES, spans_of
 from vckg.graph.graph import Graph
-from vckg.graph.grounding import SPECIES_SPACES
 from vckg.graph.parts import EDGE_ARRAYS, Parts
 from vckg.graph.schema import (
     CATEGORY_CODE,
@@ -26,7 +25,6 @@ from vckg.graph.schema import (
     RELATION_CODE,
     RELATION_NAMES,
     RELATIONS,
-    TAXA,
 )
 
 NATIVE, ONE_TO_ONE, ONE_TO_MANY = 0, 1, 2
@@ -68,7 +66,9 @@ def of_species(graph: Graph, species: str) -> Graph:
     vckg.base.errors.GraphError: the graph has no mouse genes; build it with the source mouse_genes
     """
     if species not in SPECIES:
-        raise GraphError(f"no species {species!r}{did_you_mean(species, SPECIES)}; one of {', '.join(SPECIES)}")
+        raise GraphError(
+            f"no species {species!r}{did_you_mean(species, SPECIES)}; one of {', '.join(SPECIES)}"
+        )
     span = graph.rows(ORTHOLOGY)
     if span.start == span.stop:
         raise GraphError("the graph has no mouse genes; build it with the source mouse_genes")
@@ -77,7 +77,7 @@ def of_species(graph: Graph, species: str) -> Graph:
 
 
 def orthologs(graph: Graph) -> tuple[Ints, Ints, Bytes]:
-    """Return the distinct pairs of orthologues: human gene, gene of the other species, and the best code of the pair."""
+    """Return the distinct pairs of orthologues: human gene, gene of the other species, the best code of the pair."""
     span = graph.rows(ORTHOLOGY)
     lists, words = graph.list_codes("evidence"), graph.words("evidence")
     rows = np.arange(span.start, span.stop)
@@ -162,8 +162,3 @@ def _parts(graph: Graph, species: str, own: int, rows: _Rows) -> Parts:
     seal = hashlib.sha256(f"{graph.content_hash} seen from {species}".encode()).hexdigest()
     manifest: dict[str, Any] = graph.manifest | {"species": species, "content_hash": seal}
     return Parts(graph.parts.nodes, arrays, graph.parts.dictionaries, manifest | {"edges": len(origin)})
-
-
-def taxon_of(curie: str) -> str:
-    """Return the taxon of a gene by its CURIE, empty where its prefix is of no species."""
-    return TAXA.get(curie.partition(":")[0], "")

@@ -93,7 +93,15 @@ def read_accordion(parts: Parts) -> Reading:
 
     Weight is the evidence consistency score (ECs, how many resources agree), specificity the SPs.
     """
-    columns = ["species", "original_tissue", "Uberon_ID", "original_celltype", "CL_ID", "marker", "marker_type"]
+    columns = [
+        "species",
+        "original_tissue",
+        "Uberon_ID",
+        "original_celltype",
+        "CL_ID",
+        "marker",
+        "marker_type",
+    ]
     table = read_columns(parts["main"], [*columns, "resource", "ECs_global", "SPs_global"])
     reading = Reading(rows=table.num_rows)
     for species, rows in _of_both(reading, table):
@@ -159,7 +167,17 @@ def read_panglaodb(parts: Parts) -> Reading:
 
 def read_cellmatch(parts: Parts) -> Reading:
     """Read CellMatch (scCATCH); a subtype is looked up as ``subtype celltype``, never dropped."""
-    columns = ["species", "tissue", "cancer", "subtype1", "subtype2", "subtype3", "celltype", "gene", "resource"]
+    columns = [
+        "species",
+        "tissue",
+        "cancer",
+        "subtype1",
+        "subtype2",
+        "subtype3",
+        "celltype",
+        "gene",
+        "resource",
+    ]
     table = read_columns(parts["main"], [*columns, "pmid"])
     reading = Reading(rows=table.num_rows)
     for species, rows in _of_both(reading, table):

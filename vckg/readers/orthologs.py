@@ -105,7 +105,9 @@ def _lists(cells: pa.ChunkedArray, prefix: str) -> pa.ListArray:
     good = pc.not_equal(words, "")
     owner = pc.list_parent_indices(lists).filter(good).to_numpy()
     ends = np.concatenate(([0], np.cumsum(np.bincount(owner, minlength=len(lists))))).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(ends), pc.binary_join_element_wise(prefix, words.filter(good), ""))
+    return pa.ListArray.from_arrays(
+        pa.array(ends), pc.binary_join_element_wise(prefix, words.filter(good), "")
+    )
 
 
 def _types(human: pa.Array, mouse: pa.Array) -> pa.Array:
