@@ -12,7 +12,7 @@ Annotation                      one cell set's answer
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -29,7 +29,8 @@ class EdgeRef:
     """One edge of the graph, with where it comes from.
 
     `subject` and `object` are CURIEs as the graph stores the edge; a walk may cross it backwards.
-    `publications` holds the first ten of `n_publications`.
+    `publications` holds the first ten of `n_publications`. `orthologue` names the gene of another species that the
+    source speaks of, and the kind of orthology; it is empty where the source speaks of the gene itself.
     """
 
     subject: str
@@ -49,6 +50,19 @@ class EdgeRef:
     sign: int
     tissues: tuple[str, ...] = ()
     n_publications: int = 0
+    orthologue: str = ""
+
+
+def sources_in_words(step: Sequence[EdgeRef]) -> str:
+    """Count the sources of parallel edges, those that speak of an orthologue apart.
+
+    E.g. ``3 sources``; for a gene of mouse ``3 mouse sources, 5 by orthology``.
+    """
+    native = {edge.source for edge in step if not edge.orthologue}
+    borrowed = {edge.source for edge in step if edge.orthologue} - native
+    of_mouse = any(curie.startswith("MGI:") for edge in step for curie in (edge.subject, edge.object))
+    own = f"{len(native)} {'mouse ' * of_mouse}source{'s' * (len(native) != 1)}"
+    return own if not borrowed else f"{own}, {len(borrowed)} by orthology"
 
 
 @dataclass(frozen=True, slots=True)

@@ -255,6 +255,8 @@ def print_annotations(annotations: Sequence[Annotation]) -> None:
 
 def _print_item(item: EvidenceItem) -> None:
     """Print one convergence node: genes, walks, and each step's best edge."""
+    from gather.annotation import sources_in_words
+
     console = out()
 
     def say(text: str, **style: Any) -> None:
@@ -270,7 +272,7 @@ def _print_item(item: EvidenceItem) -> None:
         for step in walk.steps:
             best = step[0]
             cited = f", {', '.join(best.publications[:3])}" if best.publications else ""
-            more = f" (+{len(step) - 1} sources)" if len(step) > 1 else ""
+            more = f" ({sources_in_words(step)})" if len(step) > 1 or best.orthologue else ""
             say(
                 f"           {best.subject_name} {best.relation} {best.object_name}: {best.source_title} "
                 f"{best.release}, {best.licence}, {best.knowledge_level}{cited}{more}"

@@ -27,13 +27,14 @@ from gather.cells.expression import Expression, rank_cell_sets, read_expression
 from gather.cells.file import open_h5ad
 from gather.cells.options import AUTO
 from gather.retrieval.query import Panel, ground_panel, rank_weights
+from gather.species import graph_for, ground
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
     from vckg.graph.graph import Graph
 
 Floats = npt.NDArray[np.float32]
-FORMAT = 3
+FORMAT = 4
 PANELS = (300, 1000)
 USUAL_MARKERS = (
     "CD3D", "CD3E", "CD4", "CD8A", "MS4A1", "CD79A", "MZB1", "NKG7", "GNLY", "CD14", "LYZ", "FCGR3A", "FCER1A",
@@ -188,19 +189,17 @@ def _label_column(obs: Any, known: dict[str, tuple[str, str]]) -> str:
 
 def _of_cells(graph: Graph, path: Path, known: dict[str, tuple[str, str]]) -> Iterator[Block]:
     adata = open_h5ad(path)
-    mouse = path.stem.startswith("mouse")
-    if mouse:
-        adata.var_names = [str(n).upper() for n in adata.var_names]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expression = read_expression(adata, graph)
+        graph = expression.graph
         column = "celltype" if "*" in known else _label_column(adata.obs, known)
         labels = adata.obs[column].astype(str).to_numpy()
         clusters = "louvain" if "louvain" in adata.obs else AUTO
         found = cell_groups(adata, expression, clusters, 0)
     whole = [known.get(label, known.get("*", ("", ""))) for label in labels.tolist()]
     truth = np.array([t for t, _ in whole], dtype=object)
-    base = ("mouse" if mouse else "human", path.stem)
+    base = (graph.species, path.stem)
     groups = labels.astype(object)
     by_label = _grouped(expression, groups, truth, base, "label groups", graph)
     yield by_label
@@ -274,7 +273,9 @@ def _of_profiles(graph: Graph, path: Path, known: dict[str, tuple[str, str]]) ->
     """Rank by fold change over the mean of the other profiles (at most 5) times expression, upper half of the genes."""
     adata = open_h5ad(path)
     said = dict(adata.uns)
-    panel = ground_panel(graph, [str(n).upper() for n in adata.var_names])
+    species, names = str(said["species"]), [str(n) for n in adata.var_names]
+    graph = graph_for(graph, species)
+    panel = ground_panel(graph, names, grounded=ground(graph, names, species))
     columns = np.flatnonzero(panel.nodes >= 0)
     x = np.asarray(adata.X.toarray() if hasattr(adata.X, "toarray") else adata.X, dtype=np.float64)[
         :, columns
@@ -289,7 +290,7 @@ def _of_profiles(graph: Graph, path: Path, known: dict[str, tuple[str, str]]) ->
     truths = [known.get(label, ("", "")) for label in labels]
     study = str(said["study"])
     return Block(
-        path.stem, study, str(said["species"]), path.stem, "profiles",
+        path.stem, study, species, path.stem, "profiles",
         tuple(graph.ids[i] for i in panel.nodes[columns].tolist()), np.ones(len(columns), np.float32), strength,
         x.astype(np.float32), np.zeros((0, 0), np.float32), tuple(labels), tuple(t for t, _ in truths),
         tuple(f for _, f in truths), (1,) * len(labels),

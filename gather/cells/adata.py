@@ -200,7 +200,13 @@ def work_out(
         from gather.cells.per_cell import annotate_each_cell
 
         columns, read = annotate_each_cell(
-            adata, graph, parameters, layer=options.layer, candidates=allowed, done=done
+            adata,
+            graph,
+            parameters,
+            layer=options.layer,
+            species=options.species,
+            candidates=allowed,
+            done=done,
         )
         annotations: tuple[Annotation, ...] = ()
         cell_set = np.full(adata.n_obs, -1, np.int32)
@@ -209,7 +215,9 @@ def work_out(
         expression = read_expression(adata, graph, layer=options.layer, species=options.species)
         groups = cell_groups(adata, expression, options.groupby, options.seed)
         sets, samples = ranked_sets(adata, expression, groups, options.sample_key, options.ranking)
-        annotator = Annotator(graph, expression.panel, parameters, candidates=allowed, contrast=len(sets) > 1)
+        annotator = Annotator(
+            expression.graph, expression.panel, parameters, candidates=allowed, contrast=len(sets) > 1
+        )
         answers = []
         for ranked in sets:
             answers.append(annotator.annotate_one(ranked))

@@ -23,7 +23,7 @@ import pandas as pd
 from gather._compiled import say_if_compiling
 from gather.cells._cell_kernels import UNDECIDED, label_cells
 from gather.cells._rank_kernels import rank_dense, rank_sparse
-from gather.cells.expression import TARGET_SUM, names_that_ground
+from gather.cells.expression import TARGET_SUM, names_that_ground, species_of
 from gather.cells.row_blocks import Block, Rows
 from gather.cells.values import Place, Survey, choose, rows_of, survey_of
 from gather.labelling.annotator import Parameters
@@ -43,6 +43,7 @@ from gather.ontology import Ontology
 from gather.retrieval.null import Null
 from gather.retrieval.query import TIE_DECIMALS, GeneQuery, Panel, rank_weights
 from gather.retrieval.scores import Convergence, Retriever
+from gather.species import declared_taxon, in_words
 from vckg.base.cpus import usable_cpus
 from vckg.base.errors import InputError
 
@@ -273,6 +274,7 @@ def annotate_each_cell(
     parameters: Parameters,
     *,
     layer: str | None = None,
+    species: str = "auto",
     candidates: Iterable[int] | None = None,
     done: Done = lambda _steps: None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -288,10 +290,12 @@ def annotate_each_cell(
 
         place, surveyed = choose(adata, layer, survey, file=file)
         rows = held[place.where]
-        names_from, panel = names_that_ground(graph, place.var)
+        told = species_of(place.var, wanted=species, declared=declared_taxon(adata.obs, adata.uns))
+        names_from, panel, graph = names_that_ground(graph, place.var, told)
         annotator = make_annotator(rows.shape[0], panel, surveyed, graph, parameters, candidates=candidates)
         answers = CellAnswers.joined(stream(rows, annotator, done=lambda n: done(n / 2)))
-    return obs_of(answers, annotator.ontology), {"values": place.where, "gene_names": names_from}
+    origin = {"values": place.where, "gene_names": names_from, "species": in_words(told, graph, panel)}
+    return obs_of(answers, annotator.ontology), origin
 
 
 def opened_file(adata: ad.AnnData, stack: ExitStack) -> Any:

@@ -55,7 +55,7 @@ _COLUMNS = {
         "subject": str, "subject_name": str, "relation": str, "predicate": str, "object": str, "object_name": str,
         "source": str, "source_title": str, "release": str, "licence": str, "publications": list,
         "evidence_count": int, "knowledge_level": str, "agent_type": str, "sign": int, "tissues": list,
-        "n_publications": int,
+        "n_publications": int, "orthologue": str,
     },
     "contradictions": {
         "cell_set": str, "cell_type_ontology_term_id": str, "gene": str, "symbol": str, "kind": str,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gather.annotation import Annotation
+from gather.annotation import Annotation, sources_in_words
 from gather.labelling.decide import supported
 
 HIGH, MEDIUM = 0.9, 0.7
@@ -32,7 +32,7 @@ def best_evidence(annotation: Annotation, top: int = 3) -> list[str]:
         genes = sorted(item.genes, key=lambda gene: (-gene.contribution, gene.rank))
         return [gene.symbol for gene in genes[:top]]
     return [
-        f"{walk.names[0]} ({_count(len(walk.steps[0]), 'source')}, "
+        f"{walk.names[0]} ({sources_in_words(walk.steps[0])}, "
         f"{_count(sum(e.n_publications for e in walk.steps[0]), 'paper')})"
         for walk in direct
     ]

@@ -273,6 +273,7 @@ def _edge(edge: EdgeRef, limits: Detail, words: _Words) -> list[Any]:
         list(edge.publications[: limits.publications]),
         len(edge.publications),
         [words(tissue) for tissue in edge.tissues[:3]],
+        words(edge.orthologue),
     ]
 
 

@@ -28,6 +28,7 @@ PLACES: Mapping[str, tuple[int, int]] = {
     "PhenotypicFeature": (706, 512),
     "AnatomicalEntity": (852, 424),
     "Protein": (800, 110),
+    "OrthologGene": (262, 380),
 }
 
 

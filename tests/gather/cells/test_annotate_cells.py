@@ -178,7 +178,7 @@ def annotator_of(path, graph, **options):
         return survey_rows(held[place.where])
 
     place, found = choose(cells, None, survey)
-    _, panel = names_that_ground(graph, place.var)
+    panel = names_that_ground(graph, place.var).panel
     return make_annotator(cells.n_obs, panel, found, graph, Parameters(), **options), held[place.where]
 
 
