@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gather.annotation import FORMAT, FORMAT_VERSION, Annotation
+from gather.annotation import FORMAT, Annotation
 from gather.cells.clusters import leiden
 from gather.cells.expression import Expression, read_expression
 from gather.cells.groups import refuse_measurement, without_group
@@ -22,7 +22,7 @@ from gather.cells.options import AUTO, CELL, Options
 from gather.cells.samples import compare_samples, ranked_sets
 from gather.labelling.annotator import Annotator, Parameters
 from gather.labelling.decide import UNKNOWN
-from gather.labelling.frames import tables
+from gather.labelling.frames import KEPT_VERSION, packed, tables
 from gather.retrieval.candidates import candidates_of_tissue, ground_cell_types
 from vckg.base.errors import InputError, did_you_mean
 from vckg.graph.manifest import graph_label
@@ -349,12 +349,13 @@ def summary(
     plain = {k: "|".join(v) if isinstance(v, tuple) else v for k, v in asdict(parameters).items()}
     return {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": KEPT_VERSION,
         "graph": graph.content_hash,
         "graph_label": graph_label(graph.manifest),
         "parameters": plain | about,
         "versions": {name: _version(name) for name in _PACKAGES},
         "tables": tables(annotations),
+        "evidence": packed(annotations),
     }
 
 

@@ -20,12 +20,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
 from gather.annotation import Candidate, Standing, Status
 from gather.ontology import Ontology
@@ -253,33 +252,15 @@ class Labeller:
         if not len(reached):
             return own
         positions = self.positions(convergence)
-        belief = np.asarray(self._line @ self.spread(convergence.score, positions), dtype=np.float64)
+        belief = np.asarray(self.ontology.lines @ self.spread(convergence.score, positions), dtype=np.float64)
         at, best = positions[reached], self.best(convergence, 1)[0]
         own[at] = self.calibration.confidence(belief[at], support.similarity[reached], support.share[reached])
         above = np.flatnonzero(self.ontology.closure[positions[best]])
         similarity, share = (np.full(len(above), x[best]) for x in (support.similarity, support.share))
         own[above] = np.maximum(own[above], self.calibration.confidence(belief[above], similarity, share))
-        sure, (kind, term) = own.copy(), self._upwards
+        sure, (kind, term) = own.copy(), self.ontology.upwards
         np.maximum.at(sure, term, own[kind])
         return sure
-
-    @cached_property
-    def _upwards(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """Every term and each term above it, as two lists of positions."""
-        kind, term = np.nonzero(self.ontology.closure)
-        return kind, term
-
-    @cached_property
-    def _line(self) -> sp.csr_array[Any]:
-        """Which terms lie on each term's line: above it, below it, equivalents included; float64 CSR [terms, terms]."""
-        closure, lines = self.ontology.closure, []
-        for i in range(len(self.ontology)):
-            same = list(self.ontology.equivalents(i))
-            lines.append(np.flatnonzero(closure[same].any(axis=0) | closure[:, same].any(axis=1)))
-        starts = np.cumsum([0, *map(len, lines)])
-        columns = np.concatenate([np.zeros(0, np.intp), *lines])
-        shape = (len(lines), len(lines))
-        return sp.csr_array((np.ones(len(columns)), columns, starts), shape=shape)
 
     def best(self, convergence: Convergence, top: int) -> npt.NDArray[np.intp]:
         """Positions in a convergence of its best candidates: by score, the first few by both stages and by expected
@@ -332,4 +313,4 @@ class Labeller:
 
     def on_line(self, spread: Floats, positions: npt.NDArray[Any]) -> Floats:
         """Belief in each position: the share on it, above it and below it, equivalents included."""
-        return np.asarray(self._line[positions] @ spread, dtype=np.float64)
+        return np.asarray(self.ontology.lines[positions] @ spread, dtype=np.float64)

@@ -355,7 +355,7 @@ def check() -> None:
     import anndata as ad
     from anndata.io import read_elem
 
-    from gather.labelling.frames import annotations_of
+    from gather.labelling.frames import unpacked
 
     out, source = (Path(word) for word in sys.argv[1:])
     warnings.simplefilter("ignore")
@@ -364,7 +364,7 @@ def check() -> None:
         column = read_elem(file["obs/gather_cell_type"])
         if len(column) != wanted or column.isna().any():
             sys.exit(f"{len(column)} answers, {wanted} cells")
-        annotations_of(read_elem(file["uns/gather"])["tables"])
+        unpacked(read_elem(file["uns/gather"])["evidence"])
     try:
         ad.read_h5ad(source)
     except Exception:  # noqa: BLE001 - what nobody reads was damaged before
