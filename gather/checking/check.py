@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,8 @@ from gather.cells.options import CELL, Options
 from gather.checking.consensus import agree
 from gather.checking.mapping import map_labels, read_mapping
 from gather.checking.opinion import CheckResult, Consensus, Dissent, LabelCheck, MappedLabel, SetCheck
-from gather.checking.queue import better_supported, judged
-from gather.checking.weighing import Weighed, relation_to
+from gather.checking.queue import better_supported, reasons, worth
+from gather.checking.weighing import Weighed, coverage, relation_to
 from gather.labelling.annotator import Annotator
 from vckg.base.errors import InputError, did_you_mean
 
@@ -114,7 +114,7 @@ def check(
         mapping = read_mapping(Path(mapping), graph)
     columns = (labels,) if isinstance(labels, str) else tuple(labels)
     question = Question(columns, groupby, mapping, weights)
-    return work_out_check(adata, graph, question, Options.of(question.sets_from if columns else "", options))
+    return work_out_check(adata, graph, question, Options.of("", options))[0]
 
 
 def work_out_check(
@@ -124,15 +124,19 @@ def work_out_check(
     options: Options,
     *,
     done: Callable[[float], None] = lambda _cells: None,
-) -> CheckResult:
-    """Return what `check` returns; `done` is called with the cells of each checked set, for a progress bar."""
+) -> tuple[CheckResult, Texts]:
+    """Return what `check` returns, and the cell set of every cell, "" for none.
+
+    `done` is called with the cells of each checked set, for a progress bar.
+    """
     _refuse(adata, question)
     expression = read_expression(adata, graph, layer=options.layer, species=options.species)
     groups = cell_groups(adata, expression, question.sets_from, options.seed)
     texts = {column: _texts(adata, column) for column in question.labels}
     mapping = map_labels(graph, {t for of in texts.values() for t in of.tolist() if t}, question.mapping)
     sets = rank_cell_sets(expression, groups.tolist(), ranking=options.ranking)
-    annotator = Annotator(graph, expression.panel, options.parameters(), contrast=len(sets) > 1)
+    parameters = replace(options.parameters(), hyper_entities=())  # of cell types, nothing else is shown
+    annotator = Annotator(graph, expression.panel, parameters, contrast=len(sets) > 1)
     checked = []
     for ranked in sets:
         weighed = Weighed(annotator, ranked)
@@ -148,21 +152,16 @@ def work_out_check(
             )
         )
         done(ranked.n_cells)
-    parameters = asdict(annotator.parameters) | {
+    about = asdict(parameters) | {
         "ranking": options.ranking,
         "values": expression.origin,
         "gene_names": expression.names_from,
         "species": expression.species,
         "weights": {column: _weight(question, column) for column in question.labels},
     }
-    return CheckResult(
-        tuple(checked),
-        tuple(mapping.values()),
-        question.labels,
-        question.sets_from,
-        graph.content_hash,
-        parameters,
-    )
+    meant = tuple(mapping.values())
+    sets_from = question.sets_from
+    return CheckResult(tuple(checked), meant, question.labels, sets_from, graph.content_hash, about), groups
 
 
 def _refuse(adata: ad.AnnData, question: Question) -> None:
@@ -203,20 +202,28 @@ def _texts(adata: ad.AnnData, column: str) -> Texts:
 
 def _checked(weighed: Weighed, column: str, texts: Texts, mapping: Mapping[str, MappedLabel]) -> LabelCheck:
     """Return the opinion on the commonest label of a set's cells; equals by name."""
-    answer, counts = weighed.answer, Counter(t for t in texts.tolist() if t)
-    if not counts:
-        nothing = MappedLabel("", "", "", "unknown")
-        return LabelCheck(answer.cell_set, column, "", 0.0, answer.n_cells, nothing, "not grounded")
-    label, most = min(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    mapped = mapping[label]
-    share = most / sum(counts.values())
-    ontology = weighed.annotator.ontology
-    found = LabelCheck(
-        answer.cell_set, column, label, share, answer.n_cells, mapped,
-        relation_to(ontology, mapped.curie, answer.curie),
-        **(weighed.weight(mapped.curie).fields() if mapped.curie else {}),
+    counts = Counter(t for t in texts.tolist() if t)
+    label, most = min(counts.items(), key=lambda pair: (-pair[1], pair[0]), default=("", 0))
+    share = most / sum(counts.values()) if counts else 0.0
+    return opinion_on(weighed, column, mapping.get(label, MappedLabel(label, "", "", "unknown")), share)
+
+
+def opinion_on(weighed: Weighed, column: str, mapped: MappedLabel, share: float = 1.0) -> LabelCheck:
+    """Return the opinion on one label that a column gives a share of a set's cells."""
+    answer, curie = weighed.answer, mapped.curie
+    relation = relation_to(weighed.annotator.ontology, curie, answer.curie)
+    figures, markers = (weighed.figures(curie), weighed.markers(curie)) if curie else ({}, ())
+    how_much = worth(figures.get("standing", 0.0), share, grounded=bool(curie))
+    decidable, remark = coverage(mapped.name, markers) if curie else (True, "")
+    return LabelCheck(
+        answer.cell_set, column, mapped.label, share, answer.n_cells, mapped, relation, how_much,
+        reasons(relation, how_much, share, mixed=str(answer.status) == "mixed"),
+        markers=markers,
+        decidable=decidable,
+        coverage=remark,
+        evidence=weighed.evidence(curie) if curie else None,
+        **figures,
     )  # fmt: skip
-    return judged(found, weighed)
 
 
 def _consensus(found: Sequence[LabelCheck], weighed: Weighed, question: Question) -> Consensus:
@@ -231,8 +238,9 @@ def _consensus(found: Sequence[LabelCheck], weighed: Weighed, question: Question
         others = tuple(Dissent(voting[i].column, voting[i].label, "open") for i in agreed.off)
         return Consensus("", "", 0.0, (), others)
     curie = ontology.terms[agreed.term]
+    standing = weighed.standing(curie)
     dissents = tuple(
-        Dissent(voting[i].column, voting[i].label, better_supported(weighed, voting[i].mapped.curie, curie))
+        Dissent(voting[i].column, voting[i].label, better_supported(voting[i].standing, standing))
         for i in agreed.off
     )
     return Consensus(curie, ontology.names[agreed.term], agreed.share, supporting, dissents)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 HEADER = ("label", "cell_type_ontology_term_id", "cell_type", "how", "suggestions")
 """Columns of the table; the first two are read back."""
 MOST_SUGGESTIONS = 3
+MOST_WORDS = 8
 
 
 def map_labels(
@@ -49,10 +51,19 @@ def map_labels(
 
 
 def _near(graph: Graph, label: str) -> tuple[str, ...]:
-    """CURIEs of the cell types with the nearest names."""
-    names = {graph.names[i].lower(): graph.ids[i] for i in graph.nodes_of("Cell").tolist()}
-    near = difflib.get_close_matches(label.lower(), names, n=MOST_SUGGESTIONS, cutoff=0.75)
-    return tuple(names[name] for name in near)
+    """CURIEs that parts of a label mean, the longest part first, then of the cell types with the nearest names."""
+    words = re.findall(r"[^\W_]+", label)[:MOST_WORDS]
+    parts = [
+        " ".join(words[first : first + length])
+        for length in range(len(words), 0, -1)
+        for first in range(len(words) - length + 1)
+    ]
+    found = [grounded.curie for grounded in graph.cells.ground(parts) if grounded.curie]
+    if not found:
+        names = {graph.names[i].lower(): graph.ids[i] for i in graph.nodes_of("Cell").tolist()}
+        near = difflib.get_close_matches(label.lower(), names, n=MOST_SUGGESTIONS, cutoff=0.75)
+        found = [names[name] for name in near]
+    return tuple(dict.fromkeys(found))
 
 
 def read_mapping(path: Path, graph: Graph) -> dict[str, str]:

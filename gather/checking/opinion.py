@@ -24,7 +24,9 @@ from vckg.base.errors import did_you_mean
 LabelRelation = Literal["same", "finer", "coarser", "related", "conflict", "no answer", "not grounded"]
 """A label beside our answer. ``related`` shares a direct parent or the lineage, ``conflict`` is of another lineage;
 ``no answer`` where ours is unknown."""
-Reason = Literal["conflict", "mixed", "other kind", "too fine", "not grounded", "cannot tell"]
+Reason = Literal["conflict", "other kind", "too fine", "mixed", "not grounded"]
+"""Why a label is to be reviewed: it conflicts with our answer, is another kind of the same lineage, is finer than the
+evidence supports, is one of a mixture, or has no term."""
 MarkerState = Literal["present", "weak", "absent", "not measured", "unknown"]
 
 FORMAT = "gather-check"
@@ -72,11 +74,11 @@ class LabelCheck:
         The commonest label of the set's labelled cells, and the share of them that have it.
     mapped
         What the label means.
+    standing
+        Of the label's type against the best supported one, 0 to 1 (`gather.checking.weighing.Weighed.standing`).
     score, rank, p, fdr
-        Of the best candidate that is the label's type or a kind of it; rank counts from 1, 0 where no measured gene
-        speaks for any.
-    support
-        The score relative to that of the best candidate of the set, 0 to 1.
+        The best of the candidates that are the label's type or a kind of it; rank counts from 1 by standing, 0 where
+        no measured gene speaks for any.
     confidence
         Calibrated chance that the label is right: the truth, or a type above or below it.
     relation
@@ -102,11 +104,11 @@ class LabelCheck:
     relation: LabelRelation
     worth: float = 0.0
     reasons: tuple[Reason, ...] = ()
+    standing: float = 0.0
     score: float = 0.0
     rank: int = 0
     p: float = 1.0
     fdr: float = 1.0
-    support: float = 0.0
     confidence: float = 0.0
     markers: tuple[Marker, ...] = ()
     decidable: bool = True
@@ -177,8 +179,14 @@ class CheckResult:
     @property
     def queue(self) -> tuple[LabelCheck, ...]:
         """The labels to review, the most worth a look first; ties by the number of cells, then by name."""
-        flagged = [check for check in self.checks if check.reasons]
-        return tuple(sorted(flagged, key=lambda c: (-round(c.worth, 9), -c.n_cells, c.cell_set, c.column)))
+        return tuple(check for check in self.by_worth if check.reasons)
+
+    @property
+    def by_worth(self) -> tuple[LabelCheck, ...]:
+        """Every label check in the order of the queue, whether it has a reason or not."""
+        return tuple(
+            sorted(self.checks, key=lambda c: (-round(c.worth, 9), -c.n_cells, c.cell_set, c.column))
+        )
 
     def __repr__(self) -> str:
         sets = f"{len(self.sets)} cell set" + ("" if len(self.sets) == 1 else "s")
@@ -206,10 +214,9 @@ class CheckResult:
 
     def table(self) -> pd.DataFrame:
         """Return one row a label, the most worth a look first."""
-        by_worth = sorted(self.checks, key=lambda c: (-round(c.worth, 9), -c.n_cells, c.cell_set, c.column))
         answers = {one.cell_set: one.answer for one in self.sets}
         agreed = {one.cell_set: one.consensus for one in self.sets}
-        rows = [_row(check, answers[check.cell_set], agreed[check.cell_set]) for check in by_worth]
+        rows = [_row(check, answers[check.cell_set], agreed[check.cell_set]) for check in self.by_worth]
         return pd.DataFrame(rows, columns=list(TABLE))
 
     def to_dict(self) -> dict[str, Any]:
@@ -223,7 +230,7 @@ class CheckResult:
 
 TABLE = (
     "cell_set", "n_cells", "column", "label", "share", "cell_type", "cell_type_ontology_term_id", "grounded_by",
-    "relation", "worth", "reasons", "score", "rank", "p", "fdr", "support", "confidence", "markers_present",
+    "relation", "worth", "reasons", "standing", "score", "rank", "p", "fdr", "confidence", "markers_present",
     "markers_absent", "markers_not_measured", "coverage", "answer", "answer_ontology_term_id", "answer_confidence",
     "consensus", "consensus_ontology_term_id", "consensus_share",
 )  # fmt: skip
@@ -234,7 +241,7 @@ def _row(check: LabelCheck, answer: Annotation, agreed: Consensus | None) -> tup
     states = (", ".join(check.with_state(s)) for s in ("present", "absent", "not measured"))
     return (
         check.cell_set, check.n_cells, check.column, check.label, check.share, check.mapped.name, check.mapped.curie,
-        check.mapped.how, check.relation, check.worth, ", ".join(check.reasons), check.score, check.rank, check.p,
-        check.fdr, check.support, check.confidence, *states, check.coverage, answer.label, answer.curie,
+        check.mapped.how, check.relation, check.worth, ", ".join(check.reasons), check.standing, check.score,
+        check.rank, check.p, check.fdr, check.confidence, *states, check.coverage, answer.label, answer.curie,
         answer.confidence, *(("", "", float("nan")) if agreed is None else (agreed.name, agreed.curie, agreed.share)),
     )  # fmt: skip

@@ -1,93 +1,85 @@
-"""One cell set weighed against any cell types: our answer, and the score, rank, FDR and markers of each asked type."""
+"""One cell set weighed against any cell types: our answer, and the standing, FDR and markers of each asked type."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gather.annotation import Annotation, EvidenceItem
 from gather.checking.opinion import LabelRelation, Marker, MarkerState
 from gather.labelling.annotator import ABSENT, DEFINING_MARKERS, NEAR, PRESENT, Annotator
+from gather.labelling.decide import second_stage
 from gather.ontology import Ontology
 from gather.retrieval.query import CellSet, make_query
 from gather.retrieval.walks import evidence_items
 
 SHOWN_MARKERS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Weight:
-    """The evidence for one cell type in one cell set; the fields are those of `gather.checking.opinion.LabelCheck`."""
-
-    score: float
-    rank: int
-    p: float
-    fdr: float
-    support: float
-    confidence: float
-    markers: tuple[Marker, ...]
-    decidable: bool
-    coverage: str
-    evidence: EvidenceItem | None
-
-    def fields(self) -> dict[str, Any]:
-        """Return the values by field name."""
-        return {name: getattr(self, name) for name in self.__slots__}
+Floats = npt.NDArray[np.float64]
 
 
 class Weighed:
-    """One cell set with our answer; `weight` weighs any cell type against it."""
+    """One cell set with our answer; a cell type is weighed by the best candidate that is it or a kind of it."""
 
     def __init__(self, annotator: Annotator, cell_set: CellSet) -> None:
         self.annotator, self.cell_set = annotator, cell_set
         self.answer: Annotation = annotator.annotate_one(cell_set)
         query = make_query(annotator.panel, cell_set, top=annotator.parameters.top)
-        self._convergence = annotator.retriever.converge([query])[0]
-        labeller = annotator.labeller
-        self._order = labeller.best(self._convergence, len(self._convergence.nodes))
-        self._positions = labeller.positions(self._convergence)
-        self._confidence = labeller.confidences(self._convergence, annotator.retriever.support(query))
+        self._found = annotator.retriever.converge([query])[0]
+        self._positions = annotator.labeller.positions(self._found)
+        self._confidence = annotator.labeller.confidences(self._found, annotator.retriever.support(query))
 
-    def weight(self, curie: str) -> Weight:
-        """Weigh one cell type: by the best candidate that is it or a kind of it."""
-        ontology, found = self.annotator.ontology, self._convergence
-        term = ontology.position(curie)
-        at_or_below = ontology.at_or_below(term)[self._positions]
-        ranked = np.flatnonzero(at_or_below[self._order])
-        markers, decidable, coverage = self._markers(curie)
-        fdr = float(found.fdr[at_or_below].min(initial=1.0))
-        if not len(ranked):
-            return Weight(0.0, 0, 1.0, fdr, 0.0, 0.0, markers, decidable, coverage, None)
-        best = self._order[ranked[0]]
-        highest = float(found.score.max())
-        return Weight(
-            score=float(found.score[at_or_below].max()),
-            rank=int(ranked[0]) + 1,
-            p=float(found.p[at_or_below].min()),
-            fdr=fdr,
-            support=float(found.score[at_or_below].max()) / highest,
-            confidence=float(self._confidence[term]),
-            markers=markers,
-            decidable=decidable,
-            coverage=coverage,
-            evidence=evidence_items(self.annotator.retriever, found, [best])[0],
-        )
+    @cached_property
+    def _standings(self) -> Floats:
+        """Of every candidate, relative to the best: by the score and by all measured genes (`second_stage`)."""
+        standing, reached = np.zeros(len(self._found.nodes)), np.flatnonzero(self._found.score > 0)
+        if len(reached):
+            separation = self._found.separation
+            both = second_stage(
+                self._found.score[reached],
+                None if separation is None else separation[reached],
+                self.annotator.labeller.separation,
+            )
+            standing[reached] = both / both.max()
+        return standing
 
-    def _markers(self, curie: str) -> tuple[tuple[Marker, ...], bool, str]:
-        """The markers of a type, whether the measured ones can tell it, and a remark where they cannot."""
-        graph = self.annotator.graph
-        genes = self.annotator.markers(curie)
-        markers = tuple(self._marker(gene) for gene in genes[:SHOWN_MARKERS])
-        defining = markers[:DEFINING_MARKERS]
-        missing = [m.symbol for m in defining if m.state == "not measured"]
-        name = graph.names[graph.index(curie)]
-        if not genes:
-            return (), True, f"the graph knows no marker of {name} attested by two resources"
-        if len(defining) < 3 or 2 * len(missing) <= len(defining):
-            return markers, True, ""
-        return markers, False, f"{', '.join(missing)} not measured: these genes cannot tell {name}"
+    def _inside(self, curie: str) -> npt.NDArray[np.bool_]:
+        """Mark the candidates that are a type or a kind of it, bool[candidates]."""
+        ontology = self.annotator.ontology
+        return np.asarray(ontology.at_or_below(ontology.position(curie))[self._positions])
+
+    def standing(self, curie: str) -> float:
+        """Return how a type stands against the best supported one: 1 at best, 0 where nothing speaks for it.
+
+        Both count the query genes' score and what all measured genes say against the file's other sets.
+        """
+        return float(self._standings[self._inside(curie)].max(initial=0.0))
+
+    def figures(self, curie: str) -> dict[str, Any]:
+        """Return ``standing``, ``score``, ``rank``, ``p``, ``fdr`` and ``confidence`` of a type."""
+        inside, found = self._inside(curie), self._found
+        standing = self.standing(curie)
+        return {
+            "standing": standing,
+            "score": float(found.score[inside].max(initial=0.0)),
+            "rank": int((self._standings > standing).sum()) + 1 if standing > 0 else 0,
+            "p": float(found.p[inside].min(initial=1.0)),
+            "fdr": float(found.fdr[inside].min(initial=1.0)),
+            "confidence": float(self._confidence[self.annotator.ontology.position(curie)]),
+        }
+
+    def evidence(self, curie: str) -> EvidenceItem | None:
+        """Return genes and walks of the best candidate that is a type or a kind of it; None without any."""
+        standings = np.where(self._inside(curie), self._standings, 0.0)
+        if not standings.any():
+            return None
+        return evidence_items(self.annotator.retriever, self._found, [int(standings.argmax())])[0]
+
+    def markers(self, curie: str) -> tuple[Marker, ...]:
+        """Return the best attested markers of a type, each present, absent or not measured."""
+        return tuple(self._marker(gene) for gene in self.annotator.markers(curie)[:SHOWN_MARKERS])
 
     def _marker(self, gene: int) -> Marker:
         graph, panel = self.annotator.graph, self.annotator.panel
@@ -100,6 +92,17 @@ class Weighed:
         inside, overall = float(self.cell_set.detected[column]), float(panel.detected[column])
         state: MarkerState = "present" if inside >= PRESENT else "absent" if inside < ABSENT else "weak"
         return Marker(curie, symbol, state, inside, overall)
+
+
+def coverage(name: str, markers: tuple[Marker, ...]) -> tuple[bool, str]:
+    """Return whether the measured genes can tell a type by its markers, and a remark where they cannot."""
+    if not markers:
+        return True, f"the graph knows no marker of {name} that two resources attest"
+    defining = markers[:DEFINING_MARKERS]
+    missing = [marker.symbol for marker in defining if marker.state == "not measured"]
+    if len(defining) < 3 or 2 * len(missing) <= len(defining):
+        return True, ""
+    return False, f"this panel cannot tell {name}: {', '.join(missing)} not measured"
 
 
 def relation_to(ontology: Ontology, label: str, answer: str) -> LabelRelation:
