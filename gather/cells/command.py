@@ -143,6 +143,7 @@ def _write_report(
     of_cells: bool,
 ) -> None:
     from gather.report.page import embedding_of, write_report
+    from gather.report.review_block import review_block
 
     embedding = embedding_of(adata, outcome.cell_set)
     if embedding is None and of_cells:
@@ -156,6 +157,7 @@ def _write_report(
         parameters=outcome.kept["parameters"],
         versions=outcome.kept["versions"],
         model=asked or None,
+        review=review_block(graph, adata.obs_names.astype(str), outcome.annotations, options.key_added),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gather.annotation import Annotation, sources_in_words
+from gather.annotation import Annotation, EvidenceItem, GeneSupport, sources_in_words
 from gather.labelling.decide import supported
 
 HIGH, MEDIUM = 0.9, 0.7
@@ -36,6 +36,12 @@ def best_evidence(annotation: Annotation, top: int = 3) -> list[str]:
         f"{_count(sum(e.n_publications for e in walk.steps[0]), 'paper')})"
         for walk in direct
     ]
+
+
+def direct_genes(item: EvidenceItem) -> list[GeneSupport]:
+    """Return the genes with an edge of their own to the node that add to its score, the greatest share first."""
+    direct = [gene for gene in item.genes if 1 in gene.hops and gene.contribution > 0]
+    return sorted(direct, key=lambda gene: (-gene.contribution, gene.rank))
 
 
 def objections(annotation: Annotation, top: int = 3) -> list[str]:

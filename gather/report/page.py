@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from gather.annotation import Annotation, Contradiction, EdgeRef, EvidenceItem, Status, Walk
+from gather.labelling.plain_words import direct_genes
 from gather.report.embedding import Embedding, embedding_block, embedding_of, embedding_words, sample_points
 from vckg.base import html as pages
 
@@ -63,6 +64,7 @@ def write_report(
     versions: Mapping[str, str] | None = None,
     model: Mapping[str, object] | None = None,
     detail: Detail | None = None,
+    review: Mapping[str, object] | None = None,
 ) -> Path:
     """Write the page and return its path.
 
@@ -78,6 +80,8 @@ def write_report(
         How the annotations were made; shown as they are.
     model
         What an LLM run took: name, prompts, calls, tokens, fallbacks.
+    review
+        The block of `gather.report.review_block.review_block`; without it the page only shows.
 
     Raises
     ------
@@ -93,8 +97,8 @@ def write_report(
     html = pages.render(
         TEMPLATES / "report.html.j2",
         title=title,
-        styles=[TEMPLATES / "report.css"],
-        scripts=[TEMPLATES / name for name in ("embedding.js", "convergence.js", "report.js")],
+        styles=[TEMPLATES / "report.css", TEMPLATES / "review.css"],
+        scripts=[TEMPLATES / f"{name}.js" for name in ("embedding", "convergence", "review", "report")],
         data={
             "report": {
                 "labels": [{"label": label, "cells": n} for label, n in labels.items()],
@@ -103,7 +107,9 @@ def write_report(
             },
             **sets,
             "words": words.list,
+            **({"review-data": review} if review is not None else {}),
         },
+        review=review is not None,
         rows=[_row(at, a, position[a.label]) for at, a in enumerate(shown)],
         doubtful=_doubtful(shown),
         n_sets=len(annotations),
@@ -153,9 +159,7 @@ def _because(a: Annotation) -> list[str]:
     item = a.item(a.curie) or (a.evidence[0] if a.evidence else None)
     if item is None:
         return []
-    direct = [g for g in item.genes if 1 in g.hops and g.contribution > 0]
-    direct.sort(key=lambda g: (-g.contribution, g.rank))
-    return [g.symbol for g in direct[:REASONS]]
+    return [g.symbol for g in direct_genes(item)[:REASONS]]
 
 
 def _doubtful(annotations: Sequence[Annotation]) -> list[dict[str, Any]]:

@@ -161,7 +161,7 @@
   function detail(set) {
     const picture = convergence.draw(set, word);
     return [
-      answer(set), remarks(set),
+      answer(set), review ? review.panel(set, chosen, word) : null, remarks(set),
       picture ? [el("h3", {}, "Where the genes meet"), el("div", { class: "card scroll picture", tabindex: "0", role: "region", "aria-label": "Convergence graph" }, picture)] : null,
       set.candidates.length ? [el("h3", {}, "Candidates"), candidates(set)] : null,
       set.evidence.length ? [el("h3", {}, "Evidence for the candidates"), items(set.evidence, set.more[0], set)] : null,
@@ -205,5 +205,6 @@
       title: row(at)[0].textContent.trim().slice(0, 60), label: row(at)[1].querySelector("bdi").textContent, confidence: row(at)[2].textContent.trim(),
     }));
   }
+  if (review) review.start(choose);
   choose(0, false);
 })();
