@@ -16,10 +16,11 @@ from typing import Final, NamedTuple
 from arena.datasets.admission import CANARY, UNNAMED, Admission
 from arena.datasets.cell_files import cell_files, read_labelled
 from arena.datasets.lineages import CellTerms
-from arena.datasets.profiles import cells_to_generate, profile_cells, profiles_of
+from arena.datasets.profiles import profile_cells, profiles_of
 from arena.datasets.questions import questions
 from arena.datasets.real import cells_of, stimulated_cells
-from arena.datasets.virtual_cell import VirtualCell
+from arena.datasets.to_generate import cells_to_generate
+from arena.datasets.virtual_cell import SENTENCE_LENGTH, VirtualCell
 from vckg.graph.graph import Graph
 
 OPEN_BOOK: Final = ("captioning", "qa")
@@ -53,7 +54,10 @@ def make(graph: Graph, *, seed: int, mirrors: Sequence[Path] = ()) -> Fresh:
     human, mouse = (profiles_of(sets, species, entry) for species in ("human", "mouse"))
     for profiles in (human, mouse):
         cells += profile_cells(profiles, entry)
-    cells += cells_to_generate(human, entry)
+    real: dict[str, list[list[str]]] = defaultdict(list)
+    for profile in human:
+        real[profile.cl_id].append(profile.symbols(SENTENCE_LENGTH))
+    cells += cells_to_generate(real, entry, item="", sets=sorted({p.set for p in human}))
     cells += stimulated_cells(terms, mirrors=mirrors)
     cells += _screen(graph, mirrors)
     cells += questions(graph, entry)

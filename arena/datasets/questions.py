@@ -15,8 +15,8 @@ from arena.datasets.facts import Replicated, markers_of, publications, replicate
 from arena.datasets.virtual_cell import Question, VirtualCell, item_rng
 from vckg.graph.graph import Graph
 
-PER_KIND: Final = 15
-"""Questions of one kind."""
+PER_KIND: Final = 25
+"""Questions of one kind at most."""
 PANEL: Final = 4
 """Genes from which one name is to be told."""
 CITED: Final = 6
@@ -41,8 +41,6 @@ class Kind(NamedTuple):
     find: Callable[[Graph, Admission], list[Half]]
     wordings: tuple[str, ...]
     """With {first} and {second}."""
-    claim: str
-    """With {which} and {name}."""
 
 
 def questions(graph: Graph, entry: Admission) -> Iterator[VirtualCell]:
@@ -59,7 +57,7 @@ def questions(graph: Graph, entry: Admission) -> Iterator[VirtualCell]:
 def _question(graph: Graph, entry: Admission, kind: Kind, first: Half, second: Half, number: int) -> VirtualCell:
     text = kind.wordings[number % len(kind.wordings)]
     halves = {"first": first, "second": second}
-    claims = [kind.claim.format(which=which, name=graph.names[half.node]) for which, half in halves.items()]
+    claims = [f"{which.capitalize()}: {graph.names[half.node]}" for which, half in halves.items()]
     rows = [row for half in (first, second) for row in half.rows]
     edges = [graph.edge(row) for row in rows]
     facts = [
@@ -69,7 +67,7 @@ def _question(graph: Graph, entry: Admission, kind: Kind, first: Half, second: H
     ]
     question = Question(
         kind=kind.name,
-        text=text.format(**{which: _shown(graph, half) for which, half in halves.items()}),
+        text=text.format(**{which: _shown(graph, half) for which, half in halves.items()}) + FORM,
         answer=". ".join(claims) + ".",
         claims=tuple(claims),
         passage=" ".join(facts),
@@ -119,11 +117,13 @@ def _regulators(graph: Graph, entry: Admission) -> list[Half]:
     """Regulators that alone activate three genes and repress a fourth."""
     facts = replicated(graph, "regulates")
     targets: dict[int, dict[int, int]] = defaultdict(dict)
-    acting: dict[tuple[int, int], set[int]] = defaultdict(set)
     for (regulator, target), fact in facts.items():
         if fact.sign:
             targets[regulator][target] = fact.sign
-            acting[target, fact.sign].add(regulator)
+    acting: dict[tuple[int, int], set[int]] = defaultdict(set)
+    span = graph.rows("regulates")
+    for regulator, target, sign in zip(*(c[span].tolist() for c in (graph.subject, graph.object, graph.sign)), strict=True):
+        acting[target, sign].add(regulator)
     found = []
     for regulator, signs in sorted(targets.items()):
         few = sorted(signs, key=lambda t: (len(acting[t, signs[t]]), t))
@@ -135,21 +135,21 @@ def _regulators(graph: Graph, entry: Admission) -> list[Half]:
 
 
 def _partners(graph: Graph, *, ligands: bool) -> list[Half]:
-    """Genes with one replicated partner: receptors of a ligand, or ligands of a receptor."""
+    """Genes of which every resource knows the same one partner: the receptor of a ligand, or the ligand of a receptor."""
     facts = {
         pair: fact
         for pair, fact in replicated(graph, "ligand_receptor", 1).items()
         if all(graph.categories[graph.category[node]] == "Gene" for node in pair)
     }
     partners: dict[int, set[int]] = defaultdict(set)
-    for ligand, receptor in facts:
+    span = graph.rows("ligand_receptor")
+    for ligand, receptor in zip(graph.subject[span].tolist(), graph.object[span].tolist(), strict=True):
         partners[ligand if ligands else receptor].add(receptor if ligands else ligand)
     found = []
-    for shown, others in sorted(partners.items()):
-        if len(others) == 1:
-            (answer,) = others
-            pair = (shown, answer) if ligands else (answer, shown)
-            found.append(Half(answer, (shown,), facts[pair].rows))
+    for pair, fact in facts.items():
+        shown, answer = pair if ligands else pair[::-1]
+        if partners[shown] == {answer}:
+            found.append(Half(answer, (shown,), fact.rows))
     return list({half.node: half for half in found}.values())
 
 
@@ -160,21 +160,19 @@ KINDS: Final = (
         (
             "Two groups of human cells were sorted. The first expresses {first}; the second expresses {second}. "
             "Which cell type do published markers point to in each group?",
-            "In a tissue section, cells of a first group stain for {first}, and cells of a second group for {second}. "
-            "Name the cell type of each group.",
+            "In a tissue section, a first group of cells stains for {first}, and a second group for {second}. "
+            "Which cell type is each group?",
         ),
-        "The {which} group is {name}",
     ),
     Kind(
         "regulators",
         _regulators,
         (
-            "Two human transcription factors are hidden. The first activates {first}. The second activates {second}. "
-            "Which factor is each?",
-            "After one transcription factor was switched on, experiments showed that the first factor activates {first}; "
-            "for another, that the second factor activates {second}. Name both factors.",
+            "Two human transcription factors are hidden. Published experiments say that the first activates {first}, "
+            "and that the second activates {second}. Which factor is each?",
+            "Two knock-outs were mixed up. The factor missing in the first activates {first}; the factor missing in "
+            "the second activates {second}. Which factor is missing in each?",
         ),
-        "The {which} factor is {name}",
     ),
     Kind(
         "receptors",
@@ -182,9 +180,8 @@ KINDS: Final = (
         (
             "Human cells release {first} as a first ligand and {second} as a second ligand. "
             "Through which receptor do their neighbours sense each?",
-            "Name the receptor that is known for the first ligand, {first}, and for the second ligand, {second}.",
+            "Cells present {first} as a first ligand and {second} as a second. Name the receptor of each on other human cells.",
         ),
-        "The {which} ligand is sensed by {name}",
     ),
     Kind(
         "ligands",
@@ -192,11 +189,12 @@ KINDS: Final = (
         (
             "A human cell carries {first} as a first receptor and {second} as a second receptor. "
             "Which ligand of a neighbouring cell does each bind?",
-            "Name the ligand that is known for the first receptor, {first}, and for the second receptor, {second}.",
+            "An antibody blocks {first} in a first culture and {second} in a second. "
+            "Which ligand finds no receptor in each culture?",
         ),
-        "The {which} receptor binds {name}",
     ),
 )
+FORM: Final = " Answer in this form: First: NAME. Second: NAME."
 
 
 def listed(names: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ in nine of ten draws. Each virtual cell is the mean of some cells, its genes ran
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,7 @@ from arena.datasets.admission import Admission
 from arena.datasets.cell_files import CellFile, Floats, Labelled, read_labelled
 from arena.datasets.lineages import CellTerms
 from arena.datasets.oracle import likeness, rank_vectors, ranked
+from arena.datasets.to_generate import cells_to_generate
 from arena.datasets.virtual_cell import SENTENCE_LENGTH, Interaction, VirtualCell, item_rng
 from vckg.base.errors import SourceError
 
@@ -29,6 +30,10 @@ REPLICATES: Final = 3
 DRAWS: Final = 20
 """Draws by which the oracle decides on a type."""
 SEPARABLE: Final = 0.9
+WHOLE: Final = 10_000
+"""Genes from which on a file covers the transcriptome, so that its rankings are whole cells."""
+RANKINGS: Final = 4
+"""Rankings of real cells of one type."""
 
 
 def cells_of(labelled: Labelled, entry: Admission) -> Iterator[VirtualCell]:
@@ -56,6 +61,24 @@ def cells_of(labelled: Labelled, entry: Admission) -> Iterator[VirtualCell]:
             cell = entry.cell(labelled, cl_id, f"{name}/{number}", rows, symbols, rival)
             entry.oracle[cell.id] = types[int(found.argmax())]
             yield cell
+    if len(labelled.genes) >= WHOLE and labelled.source.species == "human":
+        yield from _to_generate(labelled, halves, entry)
+
+
+def _to_generate(
+    labelled: Labelled, halves: Mapping[str, tuple[list[int], list[int]]], entry: Admission
+) -> Iterator[VirtualCell]:
+    """Yield the types of a file that covers the transcriptome, with draws of their references."""
+    name = labelled.source.name
+    real = {
+        cl_id: [
+            [labelled.genes[i] for i in sentence(labelled, rows, SENTENCE_LENGTH)]
+            for rows in draws_of(reference, RANKINGS, entry.seed, f"ranking {name}/{cl_id}")
+        ]
+        for cl_id, (reference, _drawn) in halves.items()
+    }
+    tissue = " ".join(part for part in (labelled.source.tissue, labelled.source.state) if part)
+    yield from cells_to_generate(real, entry, item=f"{name}/", tissue=tissue, sets=[name])
 
 
 def _halves(labelled: Labelled, entry: Admission) -> dict[str, tuple[list[int], list[int]]]:

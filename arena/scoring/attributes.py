@@ -1,7 +1,8 @@
 """Claims of a caption, one attribute each: type, lineage, markers, tissue, function, state.
 
 Each is worth 1 where it is right and 0 where it is wrong or missing; an attribute of which the reference says
-nothing does not count. What the prompt shows is no attribute. Naming many to be safe divides the credit.
+nothing does not count. What the prompt shows is no attribute. Naming many to be safe divides the credit, and what
+is said of a type of another lineage earns a quarter.
 """
 
 from __future__ import annotations
@@ -49,14 +50,19 @@ def attributes(sample: Sample, text: str, curie: str | None, lin: float | None, 
         The type it claims, and that type's similarity with the truth.
     """
     gold, truth = sample.gold, names.truth(sample)
-    definition = str(gold.get("definition") or gold["caption"])
+    definition = wording.affirmed(str(gold.get("definition") or gold["caption"]))
+    lineage = _lineage(curie, truth, names)
+    further = {
+        "markers": _markers(text, list(map(str, gold.get("markers", ()))), sample, names),
+        "tissue": _tissue(text, str(gold.get("tissue", "")), f"{gold['cell_type']} {definition}"),
+        "function": _function(text, definition, str(gold["cell_type"])),
+        "state": _state(text, str(gold.get("state", "")), definition),
+    }
+    worth = 0.25 if not (lin if lineage is None else lineage) else 1.0
     return {
         "type": lin,
-        "lineage": _lineage(curie, truth, names),
-        "markers": _markers(text, list(map(str, gold.get("markers", ()))), sample, names),
-        "tissue": _tissue(text, str(gold.get("tissue", ""))),
-        "function": _function(text, definition, str(gold["cell_type"])),
-        "state": _state(text, str(gold.get("state", ""))),
+        "lineage": lineage,
+        **{name: None if value is None else worth * value for name, value in further.items()},
     }
 
 
@@ -77,19 +83,25 @@ def _markers(text: str, known: Sequence[str], sample: Sample, names: Names) -> f
     return min(1.0, hits / FEW_MARKERS) * min(1.0, 2 * hits / len(named)) if named else 0.0
 
 
-def _tissue(text: str, tissue: str) -> float | None:
+def _tissue(text: str, tissue: str, definition: str) -> float | None:
+    """Credit for the organ; those that the type's definition names are no claim on this cell."""
     if not tissue:
         return None
-    plain = text.lower()
+    named = _organs(text, tissue)
+    right = any(organ in tissue or tissue in organ for organ in named)
+    wrong = [o for o in named if o not in tissue and tissue not in o and o not in _organs(definition, tissue)]
+    return 1 / (1 + len(wrong)) if right else 0.0
+
+
+def _organs(text: str, tissue: str) -> list[str]:
+    plain, named = text.lower(), []
     for word, organ in _SAME.items():
         plain = re.sub(rf"\b{word}\b", organ, plain)
-    named = []
     for organ in sorted({*ORGANS, tissue}, key=lambda o: -len(o)):
         if re.search(rf"\b{re.escape(organ)}\b", plain):
             plain = re.sub(rf"\b{re.escape(organ)}\b", " ", plain)
             named.append(organ)
-    right = any(organ in tissue or tissue in organ for organ in named)
-    return right / len(named) if named else 0.0
+    return named
 
 
 def _function(text: str, definition: str, name: str) -> float | None:
@@ -100,8 +112,11 @@ def _function(text: str, definition: str, name: str) -> float | None:
     return min(1.0, wording.common_in_order(own, wording.listed_words(text)) / len(own) / ENOUGH)
 
 
-def _state(text: str, state: str) -> float | None:
+def _state(text: str, state: str, definition: str) -> float | None:
     if state not in STATES or state == "adult":  # most cells are of adults: saying so shows nothing
         return None
-    named = [s for s, words in STATES.items() if re.search(rf"\b(?:{words})\b", text, re.IGNORECASE)]
-    return (state in named) / len(named) if named else 0.0
+    named, usual = (
+        {s for s, words in STATES.items() if re.search(rf"\b(?:{words})\b", part, re.IGNORECASE)}
+        for part in (text, definition)
+    )
+    return 1 / len({state, *(named - usual)}) if state in named else 0.0

@@ -31,7 +31,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -303,7 +302,7 @@ def _sentence_values(sample: Sample, sentence: Sequence[str]) -> Values:
 LENGTH_FACTOR: Final = 3
 SHORTEST_READ: Final = 60
 FEW_WORDS: Final = 4
-"""Below so many words of its own the order of a claim says little; the order of all its words counts then."""
+"""A claim with fewer words of its own has to stand in one sentence: the order of so few says little."""
 COVERED: Final = 0.6
 """Share of a claim's words that must be found for it to count as covered."""
 
@@ -329,8 +328,8 @@ def qa(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
     for claim, words in wanted:
         if words:
             contradicted.append(retracted or _contradicted(claim, words, sentences))
-            share = wording.common_in_order(words, read) / len(words)
-            share *= _order(wording.listed_words(claim), read) if len(words) < FEW_WORDS else 1.0
+            few = len(words) < FEW_WORDS
+            share = _told(claim, words, sentences) if few else wording.common_in_order(words, read) / len(words)
             shares.append(0.0 if contradicted[-1] else share)
     values: Values = {
         "claim_coverage": float(np.mean(shares)) if shares else None,
@@ -347,10 +346,13 @@ def answered_text(sample: Sample, parsed: Parsed) -> str:
     return wording.own_words(str(parsed["answer"]), inputs, str(sample.gold["answer"]))
 
 
-def _order(claim: Sequence[str], read: Sequence[str]) -> float:
-    """Share of a claim's words in the answer that stand there in the claim's order; 0 where there is none."""
-    present = (Counter(claim) & Counter(read)).total()
-    return wording.common_in_order(claim, read) / present if present else 0.0
+def _told(claim: str, words: Sequence[str], sentences: Sequence[str]) -> float:
+    """Share of a claim's own words in one sentence, times the square of the share of all its words in their order."""
+    every, best = wording.listed_words(claim), 0.0
+    for sentence in map(wording.listed_words, sentences):
+        own, whole = (wording.common_in_order(w, sentence) / len(w) for w in (words, every))
+        best = max(best, own * whole**2)
+    return best
 
 
 def _unasked(words: Sequence[str], asked: set[str]) -> list[str]:
