@@ -18,9 +18,14 @@ _PLACEHOLDERS = {"the description"}
 
 
 class Gold(annotation.Gold):
-    """The cell's type and its description."""
+    """The cell's type, its description, and what a caption may claim; empty where it is not known."""
 
     caption: str
+    definition: str = ""
+    markers: list[str] = []
+    """Known markers that the cell shows."""
+    tissue: str = ""
+    state: str = ""
 
 
 class Parsed(Shape):
