@@ -36,7 +36,10 @@ def attacks(ground: Ground) -> list[Attack]:
     fresh = make_fresh_graph().save(ground.folder / "fresh")
     return [
         Attack(
-            "endpoint: gather annotate --model", partial(_annotate, ground, cells, markers), len(BEHAVIOURS)
+            "endpoint: gather annotate --model",
+            partial(_annotate, ground, cells, markers),
+            len(BEHAVIOURS),
+            at_once=8,
         ),
         Attack("endpoint: arena run", partial(_arena, ground, fresh), len(BEHAVIOURS), at_once=8),
     ]

@@ -359,14 +359,26 @@ def check() -> None:
 
     out, source = (Path(word) for word in sys.argv[1:])
     warnings.simplefilter("ignore")
+    try:
+        whole = ad.read_h5ad(out)
+        column, evidence = whole.obs["gather_cell_type"], whole.uns["gather"]["evidence"]
+    except Exception:  # what nobody reads may be damaged in both
+        if _reads(source):
+            raise
+        with h5py.File(out) as file:
+            column, evidence = (read_elem(file[name]) for name in ("obs/gather_cell_type", "uns/gather/evidence"))
     with h5py.File(out) as file:
         wanted = file["obs"][file["obs"].attrs["_index"]].shape[0]
-        column = read_elem(file["obs/gather_cell_type"])
-        if len(column) != wanted or column.isna().any():
-            sys.exit(f"{len(column)} answers, {wanted} cells")
-        unpacked(read_elem(file["uns/gather"])["evidence"])
+    if len(column) != wanted or column.isna().any():
+        sys.exit(f"{len(column)} answers, {wanted} cells")
+    unpacked(evidence)
+
+
+def _reads(path: Path) -> bool:
+    import anndata as ad
+
     try:
-        ad.read_h5ad(source)
-    except Exception:  # noqa: BLE001 - what nobody reads was damaged before
-        return
-    ad.read_h5ad(out)
+        ad.read_h5ad(path)
+    except Exception:  # noqa: BLE001 - whatever it is, the file does not read
+        return False
+    return True
