@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import astuple, fields
 from html import escape
 from typing import Any
 
@@ -23,7 +23,9 @@ from gather.annotation import (
     EdgeRef,
     EvidenceItem,
     GeneSupport,
+    Mixture,
     Standing,
+    State,
     Walk,
 )
 from gather.labelling.decide import UNKNOWN
@@ -32,7 +34,7 @@ _COLUMNS = {
     "cell_sets": {
         "cell_set": str, "n_cells": int, "status": str, "cell_type": str, "cell_type_ontology_term_id": str,
         "confidence": float, "fdr": float, "decided_by": str, "closed": bool, "score": str, "note": str,
-        "query_genes": list, "ambiguous_genes": list, "ungrounded_genes": list, "reasons": list,
+        "query_genes": list, "ambiguous_genes": list, "ungrounded_genes": list, "reasons": list, "reason": str,
     },
     "candidates": {
         "cell_set": str, "rank": int, "cell_type_ontology_term_id": str, "cell_type": str, "score": float, "p": float,
@@ -61,6 +63,13 @@ _COLUMNS = {
         "cell_set": str, "cell_type_ontology_term_id": str, "gene": str, "symbol": str, "kind": str,
         "fraction_in_set": float, "fraction_in_file": float, "edges": list,
     },
+    "mixtures": {
+        "cell_set": str, "curies": list, "labels": list, "share": float, "expected": float, "fdr": float,
+    },
+    "states": {
+        "cell_set": str, "name": str, "present": bool, "p": float, "fdr": float, "fraction_in_set": float,
+        "fraction_in_file": float, "genes": list,
+    },
     "coverage": {
         "cell_set": str, "cell_type_ontology_term_id": str, "cell_type": str, "missing": list, "n_missing": int,
         "n_markers": int, "message": str,
@@ -74,7 +83,7 @@ Rows = dict[str, list[tuple[Any, ...]]]
 
 def tables(annotations: Iterable[Annotation]) -> Tables:
     """Return the frames `cell_sets`, `candidates`, `standings`, `evidence`, `genes`, `walks`, `steps`, `edges`,
-    `contradictions`, `coverage`.
+    `contradictions`, `mixtures`, `states`, `coverage`.
 
     Lists are joined with ``|``, which stands behind a backslash within a value. Every frame has its columns and types
     even when it is empty, so that all of them survive h5ad and zarr. `annotations_of` reads them back.
@@ -92,7 +101,7 @@ def _add_answer(a: Annotation, rows: Rows, edges: dict[EdgeRef, int]) -> None:
     s = a.cell_set
     rows["cell_sets"].append(
         (s, a.n_cells, a.status, a.label, a.curie or UNKNOWN, a.confidence, a.fdr, a.decided_by, a.closed, a.score,
-         a.note, a.query_genes, a.ambiguous_genes, a.ungrounded_genes, a.reasons)
+         a.note, a.query_genes, a.ambiguous_genes, a.ungrounded_genes, a.reasons, a.reason)
     )  # fmt: skip
     rows["candidates"] += [
         (s, c.rank, c.curie, c.label, c.score, c.p, c.fdr, c.confidence, c.n_genes) for c in a.candidates
@@ -103,6 +112,8 @@ def _add_answer(a: Annotation, rows: Rows, edges: dict[EdgeRef, int]) -> None:
          [edges.setdefault(edge, len(edges)) for edge in c.edges])
         for c in a.contradictions
     ]  # fmt: skip
+    rows["mixtures"] += [(s, *astuple(a.mixture))] if a.mixture else []
+    rows["states"] += [(s, *astuple(state)) for state in a.states]
     rows["coverage"] += [
         (s, w.curie, w.label, w.missing, w.n_missing, w.n_markers, w.message) for w in a.coverage
     ]
@@ -221,6 +232,10 @@ def _collect_answers(
         parts[row["cell_set"]]["contradictions"].append(
             Contradiction(*gene, tuple(edges[int(n)] for n in row["edges"]))
         )
+    for name, table, part in (("mixture", "mixtures", Mixture), ("states", "states", State)):
+        for row in _rows(kept, table):
+            cell_set = row.pop("cell_set")
+            parts[cell_set][name].append(part(**row))
     for row in _rows(kept, "coverage"):
         marker = (row["missing"], row["n_missing"], row["n_markers"], row["message"])
         parts[row["cell_set"]]["coverage"].append(CoverageWarning(row[curie], row["cell_type"], *marker))
@@ -228,12 +243,14 @@ def _collect_answers(
 
 def _annotation(row: dict[str, Any], parts: dict[str, list[Any]]) -> Annotation:
     same = ("cell_set", "n_cells", "status", "confidence", "fdr", "decided_by", "closed", "score", "note",
-            "query_genes", "ambiguous_genes", "ungrounded_genes", "reasons")  # fmt: skip
+            "query_genes", "ambiguous_genes", "ungrounded_genes", "reasons", "reason")  # fmt: skip
     curie = row["cell_type_ontology_term_id"]
+    mixture = parts.pop("mixture", [None])[0]
     lists: dict[str, Any] = {name: tuple(entries) for name, entries in parts.items()}
     return Annotation(
         label=row["cell_type"],
         curie="" if curie == UNKNOWN else curie,
+        mixture=mixture,
         **{name: row[name] for name in same},
         **lists,
     )
