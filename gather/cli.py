@@ -305,7 +305,7 @@ def print_annotations(annotations: Sequence[Annotation]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from gather.labelling.plain_words import best_evidence, certainty, objections, status_reason
+    from gather.labelling.plain_words import answer, best_evidence, certainty, objections, status_reason
 
     table = Table(title=None, show_lines=False)
     table.add_column("cell set")
@@ -315,17 +315,16 @@ def print_annotations(annotations: Sequence[Annotation]) -> None:
     for name in ("because of", "against", "status"):
         table.add_column(name, overflow="fold")
     for a in annotations:
-        label = f"{a.label} ({a.curie})" if a.curie else a.label
         sure = f"{certainty(a)} {a.confidence:.2f}" if a.curie else "-"
         reasons = "; ".join(best_evidence(a)) if a.curie else ""
         words = (
             a.cell_set,
             f"{a.n_cells:,}",
-            label,
+            answer(a),
             sure,
             reasons,
             "; ".join(objections(a)),
-            status_reason(a),
+            "; ".join([status_reason(a), *(s.name for s in a.states if s.present)]),
         )
         table.add_row(*(escape(word) for word in words))
     console = out()

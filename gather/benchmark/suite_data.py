@@ -181,7 +181,7 @@ def label_maps(data: Path) -> dict[str, dict[str, tuple[str, str]]]:
     return maps
 
 
-def _label_column(obs: Any, known: dict[str, tuple[str, str]]) -> str:
+def label_column(obs: Any, known: dict[str, tuple[str, str]]) -> str:
     """The column of obs most of whose values are known labels."""
     shares = {c: float(obs[c].astype(str).isin(known).mean()) for c in obs.columns}
     return str(max(shares, key=lambda c: (shares[c], c)))
@@ -193,7 +193,7 @@ def _of_cells(graph: Graph, path: Path, known: dict[str, tuple[str, str]]) -> It
         warnings.simplefilter("ignore")
         expression = read_expression(adata, graph)
         graph = expression.graph
-        column = "celltype" if "*" in known else _label_column(adata.obs, known)
+        column = "celltype" if "*" in known else label_column(adata.obs, known)
         labels = adata.obs[column].astype(str).to_numpy()
         clusters = "louvain" if "louvain" in adata.obs else AUTO
         found = cell_groups(adata, expression, clusters, 0)

@@ -23,7 +23,8 @@ KEPT_VERSION = 3
 _COLUMNS = {
     "cell_sets": {
         "cell_set": str, "n_cells": int, "status": str, "cell_type": str, "cell_type_ontology_term_id": str,
-        "confidence": float, "fdr": float, "decided_by": str, "note": str, "query_genes": str,
+        "confidence": float, "fdr": float, "decided_by": str, "note": str, "reason": str,
+        "query_genes": str,
     },
     "candidates": {
         "cell_set": str, "rank": int, "cell_type_ontology_term_id": str, "cell_type": str, "score": float, "p": float,
@@ -40,7 +41,7 @@ def tables(annotations: Sequence[Annotation]) -> dict[str, pd.DataFrame]:
     """
     answers = [
         (a.cell_set, a.n_cells, a.status, a.label, a.curie or UNKNOWN, a.confidence, a.fdr, a.decided_by, a.note,
-         "|".join(a.query_genes))
+         a.reason, "|".join(a.query_genes))
         for a in annotations
     ]  # fmt: skip
     candidates = [

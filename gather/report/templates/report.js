@@ -110,7 +110,7 @@
         rest.length ? unfold("rest", `${rest.length} more`, () => list(rest)) : null));
     };
     listed("bad", "Against the label", set.contradictions.map(([symbol, id, kind, inSet, inFile]) => [bdi(word(symbol)), " ", curie(id),
-      ` ${kind === "expected_absent" ? "is expected but hardly there" : "speaks against it and is there"}: in ${percent(inSet)} of the set's cells, ${percent(inFile)} of the file's`]));
+      ` ${{ expected_absent: "is expected but hardly there", disputed: "is there; sources disagree whether it is a marker" }[kind] || "speaks against it and is there"}: in ${percent(inSet)} of the set's cells, ${percent(inFile)} of the file's`]));
     listed("warn", "What this file cannot decide", set.coverage.map(([label, id, message]) => [bdi(message || word(label)), " ", curie(id)]));
     return notes.length ? el("div", { class: "notes" }, notes) : null;
   }
