@@ -317,7 +317,7 @@ def paper(bench: Bench, data: Path) -> Iterator[str]:
 
 def suite(bench: Bench, data: Path) -> Iterator[str]:
     """Every cell set of the development suite: the product beside other methods, study groups weighed alike."""
-    from gather.benchmark.suite import Suite
+    from gather.benchmark.suite import measured
     from gather.benchmark.suite_data import suite as blocks_of
     from gather.benchmark.suite_report import tables
     from vckg.base.resources import default_cache
@@ -328,7 +328,7 @@ def suite(bench: Bench, data: Path) -> Iterator[str]:
     yield ""
     store = default_cache() / "suite-p"
     store.mkdir(parents=True, exist_ok=True)
-    yield from tables(Suite(graph, store).measure(blocks))
+    yield from tables(measured(graph, blocks, store))
 
 
 def choice(bench: Bench, data: Path) -> Iterator[str]:
