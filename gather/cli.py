@@ -104,7 +104,7 @@ def annotate(
     sample_key: Annotated[
         str | None, typer.Option(help="Column of obs with the sample or donor: genes are ranked within each.")
     ] = None,
-    species: Annotated[str, typer.Option(help="human, mouse, or auto (told by the genes).")] = "auto",
+    species: Annotated[str, typer.Option(help="human, mouse, rat, macaque, pig, or auto (told by the genes).")] = "auto",
     modality: Annotated[
         str | None, typer.Option(help="Modality of an h5mu, or table of a SpatialData store; RNA by default.")
     ] = None,
@@ -266,6 +266,7 @@ def explain(
     top: Annotated[int, typer.Option(help="How many nodes to show.")] = 5,
     walks: Annotated[int, typer.Option(help="How many walks of each.")] = 5,
     exclude_source: ExcludeOption = None,
+    species: Annotated[str, typer.Option(help="Whose genes they are: human or mouse.")] = "human",
     graph: GraphOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -281,6 +282,7 @@ def explain(
         top=top,
         walks=walks,
         exclude_source=tuple(exclude_source or ()),
+        species=species,
     )
     if as_json:
         typer.echo(json.dumps(explained.to_dict(), sort_keys=True))

@@ -31,7 +31,7 @@ def benchmark(
 
 def suite(graph: Graph, data: Path) -> Iterator[str]:
     """Every cell set of the suite, ours and other methods; each study group has the same weight."""
-    from gather.benchmark.suite import Suite
+    from gather.benchmark.suite import measured
     from gather.benchmark.suite_data import suite as blocks_of
     from gather.benchmark.suite_report import tables
     from vckg.base.resources import default_cache
@@ -41,7 +41,7 @@ def suite(graph: Graph, data: Path) -> Iterator[str]:
     yield ""
     store = default_cache() / "suite-p"
     store.mkdir(parents=True, exist_ok=True)
-    yield from tables(Suite(graph, store).measure(blocks))
+    yield from tables(measured(graph, blocks, store))
 
 
 def choice(graph: Graph, data: Path) -> Iterator[str]:
