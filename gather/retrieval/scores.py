@@ -343,7 +343,7 @@ class Retriever:
         return p_of_separation(query.contrast, rows, self.length, sums)
 
     def _measured(self, genes: Ints) -> tuple[Sparse, tuple[Floats, Floats]]:
-        """The rows of the matrix for all measured genes, and their sums; kept, because all sets of a file share them."""
+        """The rows of the matrix for all measured genes, and their sums; kept, because a file's sets share them."""
         if self._last_measured is None or not np.array_equal(self._last_measured[0], genes):
             rows = self.matrix[genes]
             self._last_measured = genes, rows, sums_of_powers(rows)
