@@ -89,6 +89,13 @@ def annotate(
     ] = "gather",
     seed: Annotated[int, typer.Option(help="Seed of the clustering.")] = 0,
     report: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML page.")] = None,
+    obs: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.csv|parquet", help="Also write the labels alone, a row a cell."),
+    ] = None,
+    cellxgene: Annotated[
+        bool, typer.Option("--cellxgene", help="Also write the ontology columns of CELLxGENE's schema 7.")
+    ] = False,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="LLM for at most one call a cell set.")
     ] = None,
@@ -127,7 +134,9 @@ def annotate(
         given = "--dry-run" if dry_run else "--base-url"
         raise InputError(f"{given} is about a language model; name one with --model, or leave {given} out")
     writes = not (dry_run and model)
-    jobs = jobs_of(sources, output, report, overwrite=force or not writes)  # before the libraries are loaded
+    jobs = jobs_of(
+        sources, output, report, obs, overwrite=force or not writes
+    )  # before the libraries are loaded
 
     from gather.inputs.command import annotate_inputs
     from gather.retrieval.candidates import read_candidate_names
@@ -141,14 +150,32 @@ def annotate(
     )  # fmt: skip
     step = None if model is None else LlmStep(model, base_url, dry_run, timeout, connections)
     reading = Reading(modality, markers, measured)
-    outcomes = annotate_inputs(jobs, _graph(graph), options, reading, overwrite=force, llm=step, dask=dask)
+    outcomes = annotate_inputs(
+        jobs, _graph(graph), options, reading, overwrite=force, cellxgene=cellxgene, llm=step, dask=dask
+    )
     if as_json:
         typer.echo(json.dumps([a.to_dict() for o in outcomes for a in o.annotations], sort_keys=True))
     for job, outcome in zip(jobs, outcomes, strict=True):
         if outcome.annotations and not as_json:
             print_annotations(outcome.annotations)
         if writes:
-            err().print(f"wrote {job.out}" + (f" and {job.report}" if job.report else ""), highlight=False)
+            more = "".join(f" and {path}" for path in (job.report, job.obs) if path)
+            err().print(f"wrote {job.out}{more}", highlight=False)
+
+
+@app.command()
+def cite(
+    source: Annotated[Path, typer.Argument(metavar="OUT.h5ad", help="What `gather annotate` wrote.")],
+    key_added: Annotated[str, typer.Option(help="Name of the uns entry.")] = "gather",
+    graph: GraphOption = None,
+) -> None:
+    """Print a methods paragraph and the BibTeX of exactly what an annotation used."""
+    from gather.cells.file import check_input
+
+    check_input(source)  # before the libraries are loaded
+    from gather.cells.cite import cite as cited
+
+    typer.echo(cited(source, _graph(graph), key_added), nl=False)
 
 
 @app.command()

@@ -80,7 +80,13 @@ def open_h5ad(path: Path, *, backed: bool = False, known: bool = False) -> ad.An
 
 
 def check_paths(
-    source: Path, out: Path, report: Path | None, *, overwrite: bool, writes: bool = True
+    source: Path,
+    out: Path,
+    report: Path | None,
+    obs: Path | None = None,
+    *,
+    overwrite: bool,
+    writes: bool = True,
 ) -> None:
     """Refuse paths and types of file before anything is loaded; `writes` is False for a run that writes nothing.
 
@@ -93,7 +99,7 @@ def check_paths(
     if out.suffix != ".h5ad":
         raise InputError(f"{out}: the output is an h5ad; give a name that ends in .h5ad")
     if writes:
-        check_outputs([out, report] if report else [out], inputs=[source], overwrite=overwrite)
+        check_outputs([path for path in (out, report, obs) if path], inputs=[source], overwrite=overwrite)
 
 
 def check_input(path: Path) -> None:

@@ -177,7 +177,8 @@ class Annotator:
         span = slice(int(direct.indptr[column]), int(direct.indptr[column + 1]))
         genes, weight = direct.indices[span], direct.data[span]
         order = np.lexsort((genes, -weight))
-        return [int(genes[i]) for i in order if resources.data[span][i] >= _MIN_RESOURCES]
+        kept: list[int] = genes[order[resources.data[span][order] >= _MIN_RESOURCES]].tolist()
+        return kept
 
     @cached_property
     def _by_column(self) -> tuple[Any, Any]:

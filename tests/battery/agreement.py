@@ -48,9 +48,7 @@ def agreement(adata: ad.AnnData, groupby: str, graph: Graph, scratch: Path) -> l
     work = MarkerWork(table, tuple(names))
     panel, _, _ = work.panel(graph)
     by_table = Annotator(graph, panel, parameters, contrast=panel.detected is not None)
-    return [
-        (one.name, cells[one.name], by_table.annotate_one(one).label) for one in work.cell_sets(panel)
-    ]
+    return [(one.name, cells[one.name], by_table.annotate_one(one).label) for one in work.cell_sets(panel)]
 
 
 def main() -> None:
