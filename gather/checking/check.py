@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from gather.ontology import Ontology
     from vckg.graph.graph import Graph
 
+OPTIONS = ("layer", "species", "ranking", "top", "exclude_source", "threshold", "seed")
+"""Fields of `gather.Options` that a check takes: answers are open, over all samples."""
 Texts = npt.NDArray[np.object_]
 
 
@@ -87,8 +89,7 @@ def check(
     weights
         Weight of a column's vote in the consensus; 1 by default.
     options
-        ``layer``, ``species``, ``ranking``, ``top``, ``exclude_source``, ``threshold`` and ``seed`` of
-        `gather.Options`.
+        Fields of `gather.Options`, those of `OPTIONS`: ``layer="counts"``, ``species="mouse"``.
 
     Returns
     -------
@@ -108,6 +109,9 @@ def check(
     """
     import vckg
 
+    for name in options:
+        if name not in OPTIONS:
+            raise InputError(f"no option {name!r}{did_you_mean(name, OPTIONS)}; one of {', '.join(OPTIONS)}")
     if graph is None or isinstance(graph, (str, Path)):
         graph = vckg.load(graph)
     if isinstance(mapping, (str, Path)):
@@ -183,9 +187,8 @@ def _refuse(adata: ad.AnnData, question: Question) -> None:
     check_groupby(adata, question.sets_from)
     for column, weight in (question.weights or {}).items():
         if column not in question.labels:
-            raise InputError(
-                f"weight of {column!r}, which --labels does not name{did_you_mean(column, question.labels)}"
-            )
+            hint = did_you_mean(column, question.labels)
+            raise InputError(f"a weight is given to {column!r}, which is no column of --labels{hint}")
         if not (np.isfinite(weight) and weight > 0):
             raise InputError(f"weight of {column!r} is {weight}; wanted a positive number such as 2")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gather.checking.opinion import MappedLabel
+from gather.metrics.labels import ROOTS
 from vckg.base.atomic import write_text
 from vckg.base.errors import InputError
 
@@ -63,7 +64,7 @@ def _near(graph: Graph, label: str) -> tuple[str, ...]:
         names = {graph.names[i].lower(): graph.ids[i] for i in graph.nodes_of("Cell").tolist()}
         near = difflib.get_close_matches(label.lower(), names, n=MOST_SUGGESTIONS, cutoff=0.75)
         found = [names[name] for name in near]
-    return tuple(dict.fromkeys(found))
+    return tuple(curie for curie in dict.fromkeys(found) if curie not in ROOTS)
 
 
 def read_mapping(path: Path, graph: Graph) -> dict[str, str]:

@@ -108,8 +108,8 @@ def coverage(name: str, markers: tuple[Marker, ...]) -> tuple[bool, str]:
 def relation_to(ontology: Ontology, label: str, answer: str) -> LabelRelation:
     """Return the relation of a label's term to our answer's; either may be empty.
 
-    Off our answer's line, terms of one lineage (`data/lineages.tsv`) or with a direct parent in common are ``related``.
-    Where one has no lineage, Lin's similarity of at least `NEAR` makes them so.
+    Off our answer's line, terms of one lineage (`data/lineages.tsv`) are ``related``. Where one has no lineage, so are
+    terms with a direct parent in common, or a Lin similarity of at least `NEAR`.
     """
     if not label:
         return "not grounded"
@@ -121,5 +121,6 @@ def relation_to(ontology: Ontology, label: str, answer: str) -> LabelRelation:
     if found in line:
         return line[found]
     lineages = ontology.lineage(i), ontology.lineage(j)
-    near = lineages[0] == lineages[1] if all(lineages) else ontology.lin(i, j) >= NEAR
-    return "related" if near or found == "sibling" else "conflict"
+    if all(lineages):
+        return "related" if lineages[0] == lineages[1] else "conflict"
+    return "related" if found == "sibling" or ontology.lin(i, j) >= NEAR else "conflict"
