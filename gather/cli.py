@@ -152,6 +152,85 @@ def annotate(
 
 
 @app.command()
+def check(
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="Cells with labels: h5ad, loom, zarr, h5mu.")
+    ],
+    labels: Annotated[
+        list[str],
+        typer.Option("--labels", metavar="COLUMN", help="Column of obs with labels; may be repeated."),
+    ],
+    groupby: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of obs with the cell sets, or auto; by default the first of --labels.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="OUT.h5ad", help="Copy with the opinions in obs and uns."),
+    ] = None,
+    table: Annotated[Path | None, typer.Option(help="One row a label, as .tsv or .csv.")] = None,
+    report: Annotated[Path | None, typer.Option(help="A self-contained HTML page.")] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(metavar="MAP.tsv", help="CL ids of labels that you decided.")
+    ] = None,
+    write_mapping: Annotated[
+        Path | None,
+        typer.Option("--write-mapping", metavar="MAP.tsv", help="What each label means, to edit."),
+    ] = None,
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=NUMBER", help="Weight of a column in the consensus; 1 by default."),
+    ] = None,
+    top: Annotated[int, typer.Option(help="Query genes of a cell set.")] = 50,
+    ranking: Annotated[
+        str, typer.Option(help="specific, t-test, t-test_overestim_var, wilcoxon or logreg.")
+    ] = "specific",
+    layer: Annotated[str | None, typer.Option(help="Layer with counts or log-normalised values.")] = None,
+    species: Annotated[str, typer.Option(help="human, mouse, or auto (told by the genes).")] = "auto",
+    modality: Annotated[str | None, typer.Option(help="Modality of an h5mu; RNA by default.")] = None,
+    exclude_source: ExcludeOption = None,
+    key_added: Annotated[str, typer.Option(help="Prefix of the new obs columns.")] = "check",
+    seed: Annotated[int, typer.Option(help="Seed of the clustering.")] = 0,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing outputs.")] = False,
+    graph: GraphOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check labels against the evidence: what each means, what speaks for and against it, which to look at first."""
+    from gather.inputs.kinds import kind_of
+
+    kind_of(source)
+
+    from gather.cells.options import Options
+    from gather.checking.check import Question
+    from gather.checking.command import Outputs, check_file, weights_of
+    from gather.checking.mapping import read_mapping
+    from gather.checking.terminal import print_check
+
+    outputs = Outputs(output, table, report, write_mapping)
+    outputs.refuse(source, mapping, overwrite=force)
+    weights = weights_of(weight or [])
+    options = Options(
+        top=top, ranking=ranking, layer=layer, species=species, key_added=key_added, seed=seed,  # type: ignore[arg-type]
+        exclude_source=tuple(exclude_source or ()),
+    )  # fmt: skip
+    loaded = _graph(graph)
+    decided = None if mapping is None else read_mapping(mapping, loaded)
+    question = Question(tuple(labels), groupby, decided, weights)
+    found = check_file(source, loaded, question, options, outputs, modality=modality)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), sort_keys=True))
+    else:
+        print_check(found)
+    if outputs.paths:
+        err().print(
+            f"wrote {', '.join(map(str, outputs.paths))}", highlight=False, markup=False, soft_wrap=True
+        )
+
+
+@app.command()
 def data(
     name: Annotated[str, typer.Argument(help="immune or lung.")],
     source: Annotated[

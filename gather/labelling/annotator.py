@@ -33,7 +33,8 @@ SHOWN_SILENT = 3
 DEFINING_MARKERS = 5
 NEAR = 0.5
 """Least similarity to the answer of a competitor that a coverage warning may speak of."""
-_ABSENT, _PRESENT = 0.05, 0.25
+ABSENT, PRESENT = 0.05, 0.25
+"""A marker in a smaller share of a set's cells is absent, one in a greater share is present."""
 _MIN_RESOURCES = 2
 
 
@@ -161,7 +162,7 @@ class Annotator:
 
     # ---- what speaks against -------------------------------------------------------------------------------
 
-    def _markers(self, curie: str) -> list[int]:
+    def markers(self, curie: str) -> list[int]:
         """Genes that define a type by themselves (graph nodes), by descending weight, attested by two
         resources.
         """
@@ -183,7 +184,8 @@ class Annotator:
         return made
 
     @cached_property
-    def _panel_column(self) -> dict[int, int]:
+    def panel_column(self) -> dict[int, int]:
+        """Column of the file that measures each gene node."""
         return {int(node): column for column, node in enumerate(self.panel.nodes) if node >= 0}
 
     def _contradictions(self, decision: Decision, cell_set: CellSet) -> tuple[Contradiction, ...]:
@@ -193,17 +195,17 @@ class Annotator:
         node = self.graph.index(decision.curie)
         negative = self.graph.in_edges(node, "is_negative_marker_for")
         questions = [
-            (gene, "expected_absent") for gene in self._markers(decision.curie)[: 2 * DEFINING_MARKERS]
+            (gene, "expected_absent") for gene in self.markers(decision.curie)[: 2 * DEFINING_MARKERS]
         ]
         questions += [(int(g), "negative_present") for g in np.unique(self.graph.subject[negative])]
         found = []
         for gene, kind in questions:
-            column = self._panel_column.get(gene)
+            column = self.panel_column.get(gene)
             if column is None:
                 continue
             inside, overall = float(cell_set.detected[column]), float(self.panel.detected[column])
-            absent = kind == "expected_absent" and inside < _ABSENT
-            present = kind == "negative_present" and inside > _PRESENT and inside > overall
+            absent = kind == "expected_absent" and inside < ABSENT
+            present = kind == "negative_present" and inside > PRESENT and inside > overall
             if not absent and not present:
                 continue
             relation = "is_marker_for" if absent else "is_negative_marker_for"
@@ -229,10 +231,10 @@ class Annotator:
         """
         if not decision.candidates:
             return ()
-        measured = self._panel_column
+        measured = self.panel_column
         warnings = []
         for curie in self._near(decision):
-            markers = self._markers(curie)[:DEFINING_MARKERS]
+            markers = self.markers(curie)[:DEFINING_MARKERS]
             missing = [gene for gene in markers if gene not in measured]
             if len(markers) < 3 or 2 * len(missing) <= len(markers):
                 continue
