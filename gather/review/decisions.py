@@ -127,7 +127,9 @@ def _check_history(path: Path, decisions: Decisions) -> None:
         if event.action == "choose" and not (event.label and event.curie):
             raise InputError(f"{where}: chooses no cell type; wanted a label and a Cell Ontology id")
         if event.action == "choose" and not _is_printable(event.label):
-            raise InputError(f"{where}: the label has control characters; save the decisions again in the report")
+            raise InputError(
+                f"{where}: the label has control characters; save the decisions again in the report"
+            )
         seen.add(event.id)
 
 

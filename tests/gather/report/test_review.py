@@ -153,7 +153,9 @@ def test_axe_finds_nothing_serious_while_the_search_is_open(reviewed_page, page,
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_a_synonym_finds_its_type_and_labels_come_first(make_annotation, page, tmp_path: Path, core_graph) -> None:
+def test_a_synonym_finds_its_type_and_labels_come_first(
+    make_annotation, page, tmp_path: Path, core_graph
+) -> None:
     """Of the graph that people have; its list of cell types keeps the page small."""
     sets = [make_annotation("0")]
     block = review_block(core_graph, ["c0"], sets, "gather")

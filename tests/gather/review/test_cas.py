@@ -5,12 +5,12 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
-from tests.gather.review.conftest import event
 
 from gather.cli import app
 from gather.review.annotated import read_annotated
 from gather.review.apply import apply_decisions
 from gather.review.cas import MOST_RATIONALE, _cut, to_cas
+from tests.gather.review.conftest import event
 from vckg.base.console import run
 
 VERSION = "1.1.0"
@@ -52,7 +52,9 @@ def test_every_label_set_names_every_cell_once(reviewed_file: Path) -> None:
         "gather_reviewed_cell_type",
     ]
     for labelset in document["labelsets"]:
-        cells = [c for a in document["annotations"] if a["labelset"] == labelset["name"] for c in a["cell_ids"]]
+        cells = [
+            c for a in document["annotations"] if a["labelset"] == labelset["name"] for c in a["cell_ids"]
+        ]
         assert sorted(cells) == sorted(annotated.cells)
 
 
