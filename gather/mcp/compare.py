@@ -22,7 +22,8 @@ from vckg.base.errors import InputError, did_you_mean
 from vckg.graph.graph import Graph
 from vckg.printers.node import find
 
-SHOWN, NAMED = 6, 15
+SHOWN, WEIGHED, NAMED = 5, 15, 15
+"""Genes of a type that are shown, that its mean is taken over, and that are named as not measured."""
 MARKER = "is_marker_for"
 
 
@@ -52,7 +53,7 @@ class SeparatingGene(BaseModel):
 
 
 class TypeSide(BaseModel):
-    """One of the two types. `mean_difference` is the mean of in_set - in_rest over its measured genes shown."""
+    """One of the two types. `mean_difference` is the mean of in_set - in_rest over its 15 best measured genes."""
 
     id: str
     name: str
@@ -143,7 +144,8 @@ def _side(graph: Graph, node: int, other: int, shares: Shares | None) -> TypeSid
                 claims=claims_of(edges_between(graph, gene, node, relations=(MARKER,)), 1),
             )
         )
-    differences = [g.in_set - g.in_rest for g in genes if g.in_set is not None and g.in_rest is not None]
+    known = [] if shares is None else [shares[gene] for gene in measured[:WEIGHED]]
+    differences = [inside - rest for inside, rest in known if inside is not None and rest is not None]
     absent = [] if shares is None else [gene for gene in separating[:50] if gene not in shares]
     return TypeSide(
         id=graph.ids[node],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -84,7 +85,7 @@ HOSTILE: list[tuple[str, dict[str, Any], str]] = [
     ("annotate", {"file": "cells.h5ad", "first": float("nan")}, "first: Input should be a valid integer"),
     ("annotate", {"file": "cells.h5ad", "groupby": EVIL[:190]}, "no column"),
     ("annotate", {"file": "cells.h5ad", "shell": "ls"}, "shell: Extra inputs are not permitted"),
-    ("explain", {"genes": deep(300)}, "genes.0: Input should be a valid string"),
+    ("explain", {"genes": deep(100)}, "genes.0: Input should be a valid string"),
     ("explain", {"genes": [EVIL[:150]]}, "none of 1 genes is known"),
     ("explain", {"genes": ["CD3D"] * 201}, "at most 200 items"),
     ("explain", {"genes": ["CD3D"], "top": "3"}, "top: Input should be a valid integer"),
@@ -237,6 +238,34 @@ def test_a_scripted_client_tells_nk_from_cd8_with_evidence_that_exists(core_grap
             assert (await is_it(cd8))[0] == types["b"]
 
     with_client(tmp_path, core_graph.folder, ask)
+
+
+def test_lines_that_are_no_message_do_not_end_the_server(place) -> None:
+    """Deep nesting, broken JSON, NaN and megabytes, then a client that greets."""
+    folder, graph = place
+    words = [sys.executable, "-m", "gather.cli", "mcp", "--folder", str(folder), "--graph", str(graph)]
+    greeting = {
+        "jsonrpc": "2.0",
+        "id": 7,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {},
+            "clientInfo": {"name": "x", "version": "1"},
+        },
+    }
+    lines = ["[" * 100_000, '{"jsonrpc": NaN}', "x" * 5_000_000, "null", json.dumps(greeting)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.write("\n".join(lines) + "\n")
+        server.stdin.flush()
+        answers = []
+        while not answers or answers[-1].get("id") != 7:
+            answers.append(json.loads(server.stdout.readline()))
+        server.stdin.close()
+        assert server.wait(60) == 0
+    assert answers[-1]["result"]["serverInfo"]["name"] == "gather"
 
 
 def test_without_the_package_the_command_says_what_to_install(monkeypatch, tmp_path: Path, capsys) -> None:
