@@ -28,7 +28,7 @@ def mcp(
     try:
         from gather.mcp.server import serve
     except ModuleNotFoundError as error:
-        if error.name not in ("mcp", "mcp_types", "anyio"):
+        if str(error.name).split(".")[0] not in ("mcp", "mcp_types", "anyio"):
             raise
         raise InputError(
             "gather mcp needs the package mcp; install it with pip install 'vckg[mcp]'"
