@@ -11,6 +11,7 @@ import typer
 
 from gather.benchmark.command import benchmark
 from gather.benchmark.llm_command import benchmark_llm
+from gather.mcp.command import mcp
 from gather.review.command import apply, cas
 from vckg.base.console import err, out, run
 from vckg.base.errors import InputError
@@ -389,6 +390,7 @@ def _print_item(item: EvidenceItem) -> None:
 
 app.command("apply")(apply)
 app.command("cas")(cas)
+app.command("mcp")(mcp)
 app.command("benchmark")(benchmark)
 app.command("benchmark-llm")(benchmark_llm)
 

@@ -23,9 +23,13 @@ MOST_BYTES = 64 << 20
 """Size of the largest decisions file that is read."""
 
 
+def _is_printable(text: str) -> bool:
+    return not any((ord(c) < 32 and c not in "\n\t") or 0x7F <= ord(c) < 0xA0 for c in text)
+
+
 def _printable(text: str) -> str:
     """Refuse control characters but the ends of lines and tabs: no file format of tables keeps them all."""
-    if any((ord(c) < 32 and c not in "\n\t") or 0x7F <= ord(c) < 0xA0 for c in text):
+    if not _is_printable(text):
         raise ValueError("has control characters")
     return text
 
@@ -59,7 +63,7 @@ class Event(_Model):
     reviewer: Annotated[Text, Field(min_length=1, max_length=200)]
     cell_set: str
     action: Action
-    label: Annotated[Text, Field(max_length=1000)] = ""
+    label: Annotated[str, Field(max_length=1000)] = ""
     curie: Annotated[str, Field(pattern=r"^([A-Za-z][A-Za-z0-9_.]{0,30}:[A-Za-z0-9_.-]{1,60})?$")] = ""
     reason: Annotated[Text, Field(max_length=2000)] = ""
     undoes: Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")] = ""
@@ -122,6 +126,10 @@ def _check_history(path: Path, decisions: Decisions) -> None:
             raise InputError(f"{where}: withdraws no earlier entry; save the decisions again in the report")
         if event.action == "choose" and not (event.label and event.curie):
             raise InputError(f"{where}: chooses no cell type; wanted a label and a Cell Ontology id")
+        if event.action == "choose" and not _is_printable(event.label):
+            raise InputError(
+                f"{where}: the label has control characters; save the decisions again in the report"
+            )
         seen.add(event.id)
 
 

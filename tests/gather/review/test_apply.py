@@ -8,11 +8,11 @@ import anndata as ad
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.gather.review.conftest import event
 
 from gather.cli import app
 from gather.review.apply import apply_decisions
 from gather.review.decisions import Event, read_decisions, standing
+from tests.gather.review.conftest import event
 from vckg.base.console import run
 from vckg.base.errors import InputError
 
@@ -108,7 +108,7 @@ def test_decisions_that_do_not_fit_are_refused_and_nothing_is_written(
 @pytest.mark.parametrize("text", ["", "[]", "{" * 5000, '{"format": NaN}', '"\\ud800"', "\x00"])
 def test_a_file_that_is_no_decisions_file_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "d.json").write_text(text)
-    with pytest.raises(InputError, match="give the decisions.json") as error:
+    with pytest.raises(InputError, match=r"give the decisions\.json") as error:
         read_decisions(tmp_path / "d.json")
     assert "\n" not in str(error.value)
 
@@ -129,7 +129,9 @@ def test_a_column_of_the_user_is_not_replaced(annotated_file: Path, decide) -> N
         apply_decisions(annotated_file, decide(ACCEPT))
 
 
-def test_the_command_refuses_in_one_line_with_exit_2(annotated_file: Path, decide, monkeypatch, capsys) -> None:
+def test_the_command_refuses_in_one_line_with_exit_2(
+    annotated_file: Path, decide, monkeypatch, capsys
+) -> None:
     def command(*words: str) -> int:
         monkeypatch.setattr("sys.argv", ["gather", *words])
         with pytest.raises(SystemExit) as ended:
@@ -168,9 +170,7 @@ def test_what_stands_is_the_latest_that_was_not_withdrawn(data) -> None:
     assert standing(shuffled) == expected
 
 
-def test_the_page_and_the_file_agree_on_the_hash(
-    annotated_file: Path, blood_graph, tmp_path: Path
-) -> None:
+def test_the_page_and_the_file_agree_on_the_hash(annotated_file: Path, blood_graph, tmp_path: Path) -> None:
     from gather.cells.command import annotate_file
     from gather.cells.options import Options
     from gather.review.annotated import read_annotated
