@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from arena.cli_inputs import (
+    add_cells,
     dataset_name,
     load_graph,
     make_all_samples,
@@ -203,15 +204,24 @@ def data_command(
     cells: Annotated[
         Path | None, typer.Option("--cells", help="Write the virtual cells as JSON lines.")
     ] = None,
+    add: Annotated[
+        Path | None, typer.Option("--add", help="Add an h5ad file of labelled cells to the fresh set.")
+    ] = None,
+    label: Annotated[str, typer.Option("--label", help="Its column of cell types.")] = "cell_type",
+    tissue: Annotated[str, typer.Option("--tissue", help="Its tissue.")] = "",
+    species: Annotated[str, typer.Option("--species", help="human or mouse.")] = "human",
     as_json: JsonOption = False,
 ) -> None:
-    """Show the contents of a data set: samples by task and stratum, clusters, hash."""
+    """Show the contents of a data set: samples by task and stratum, clusters, hash; or add a file to the fresh set."""
     from arena.datasets import make_cells
     from arena.datasets.virtual_cell import write_cells
     from arena.tasks import parse_tasks, render
     from arena.tasks.samples import make_samples
     from vckg.base.atomic import write_text
 
+    if add is not None:
+        add_cells(add, load_graph(graph), label=label, tissue=tissue, species=species)
+        return
     tasks = parse_tasks(task or ["all"])
     name, virtual_cells = make_cells(dataset_name(dataset, compat), load_graph(graph), seed=seed)
     samples = make_samples(virtual_cells, tasks, seed=seed, limit=limit)

@@ -215,7 +215,9 @@ def _plausible(listed: Sequence[str], real: set[str], shared: float) -> float | 
     return min(1.0, len(real.intersection(listed)) / len(listed) / shared) if listed else 0.0
 
 
-def _overlap(sample: Sample, listed: Sequence[str], references: Sequence[Sequence[str]], names: Names) -> Values:
+def _overlap(
+    sample: Sample, listed: Sequence[str], references: Sequence[Sequence[str]], names: Names
+) -> Values:
     if not references:
         return {"rbo": None, "likeness": None}
     # Ranks that a list leaves empty are misses: unlike two rankings cut short, it was asked for so many genes.
@@ -329,7 +331,9 @@ def qa(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
         if words:
             contradicted.append(retracted or _contradicted(claim, words, sentences))
             few = len(words) < FEW_WORDS
-            share = _told(claim, words, sentences) if few else wording.common_in_order(words, read) / len(words)
+            share = (
+                _told(claim, words, sentences) if few else wording.common_in_order(words, read) / len(words)
+            )
             shares.append(0.0 if contradicted[-1] else share)
     values: Values = {
         "claim_coverage": float(np.mean(shares)) if shares else None,

@@ -1,5 +1,6 @@
 """A graph of a few blood cells that the arena's scoring tests share."""
 
+import contextlib
 import importlib.metadata
 import json
 import re
@@ -20,6 +21,7 @@ import pytest
 from arena.judging.rubric import RUBRICS
 from arena.scoring import metrics
 from arena.types import Answer, Run, RunManifest, Sample, Score, TaskName, Usage, samples_sha256
+from tests.arena.toy import write_mirror
 from vckg.graph.graph import Graph
 
 # The engine asks for the installed packages once a task and reads every installed file's name; they do not change.
@@ -325,6 +327,22 @@ def refuse() -> type[Refuse]:
     return Refuse
 
 
+@pytest.fixture(scope="session")
+def toy_mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made-up files of cells, profiles and a screen."""
+    return write_mirror(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def toy_files(request: pytest.FixtureRequest, toy_mirror: Path) -> Iterator[None]:
+    """Let the fresh set come from the made-up files; `mirror` stays the folder of real ones."""
+    with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception):
+        request.getfixturevalue("mirror")  # kept for the session, before the environment changes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VCKG_MIRROR", str(toy_mirror))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def only_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every connection that leaves 127.0.0.1 fails the test that makes it."""
@@ -375,7 +393,8 @@ def make_fresh_graph() -> Graph:
     nodes += [(curie[gene], "Gene", gene, "") for gene in sorted(symbols)]
     edges = [(i, "subclass_of", parent, "cl", 0, []) for i, (_n, parent) in FRESH_CELLS.items() if parent]
     for cell, genes in FRESH_MARKERS.items():
-        edges += [(curie[g], "is_marker_for", cell, "cellmarker", 0, ["PMID:1", "PMID:2"]) for g in genes]
+        for source in ("cellmarker", "panglaodb"):
+            edges += [(curie[g], "is_marker_for", cell, source, 0, ["PMID:1", "PMID:2"]) for g in genes]
     for regulator, targets in FRESH_REGULONS.items():
         for sign, listed in zip((1, -1), targets, strict=True):
             edges += [
