@@ -240,6 +240,55 @@ def data_command(
             )
 
 
+@app.command("form")
+def form_command(
+    read: Annotated[
+        Path | None, typer.Option("--read", help="Filled form to turn into a submission.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of form and key.")] = Path("form"),
+    dataset: DataOption = "fresh",
+    seed: SeedOption = 0,
+    graph: GraphOption = None,
+) -> None:
+    """Print sixty questions as a form for people, the key apart; or read a filled one back as a submission."""
+    from arena.submission import FORM_TASKS, PER_TASK, read_form, write_form
+
+    _name, samples = make_all_samples(dataset, load_graph(graph), FORM_TASKS, seed, PER_TASK)
+    listed = [s for group in samples.values() for s in group]
+    if read is None:
+        form, key = write_form(output, listed)
+        print(f"{form}: {len(listed)} questions\n{key}: their key; keep it from who answers")
+        return
+    submission = read_form(read, listed)
+    scored = f"arena run -m replay:{submission} --name 'human NAME' -d {dataset} --seed {seed} -n {PER_TASK}"
+    print(f"{submission}\nscore it: {scored} -t {','.join(samples)}")
+
+
+@app.command("check")
+def check_command(
+    answers: Annotated[Path, typer.Argument(help="JSON lines with sample_id and text.")],
+    dataset: DataOption = "fresh",
+    compat: CompatOption = "",
+    task: TaskOption = None,
+    limit: LimitOption = None,
+    seed: SeedOption = 0,
+    graph: GraphOption = None,
+) -> None:
+    """Check a submission before `arena run -m replay:FILE`; the exit code is 1 where an answer will score 0."""
+    from arena.submission import check_submission
+    from arena.tasks import parse_tasks
+
+    name, tasks = dataset_name(dataset, compat), parse_tasks(task or ["all"])
+    _name, samples = make_all_samples(name, load_graph(graph), tasks, seed, limit)
+    found = check_submission(answers, [s for group in samples.values() for s in group])
+    print(f"{answers}: {found.answered} answers to samples of {name}, seed {seed}")
+    for what, ids in found._asdict().items():
+        if what != "answered" and ids:
+            print(f"{what} {len(ids)}: {', '.join(ids[:3])}{' ...' if len(ids) > 3 else ''}")
+    if found.missing or found.unread:
+        raise typer.Exit(1)
+
+
 @app.command("report")
 def report_command(
     runs: RunsArgument,
