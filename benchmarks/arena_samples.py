@@ -86,7 +86,8 @@ def table(made: fresh.Fresh, samples: Mapping[str, list[Sample]], graph: Graph, 
     """Return the table of checks."""
     named = {f"fresh/annotation/{item}": cl_id for item, cl_id in made.admission.oracle.items()}
     lines = [
-        "| task | samples (clusters) | oracle | reference | answers that ignore the cell | echo of the prompt | half right | best trick |",
+        "| task | samples (clusters) | oracle | reference | answers that ignore the cell | echo of the prompt "
+        "| half right | best trick |",
         "|---|--:|--:|--:|---|--:|--:|---|",
     ]
     for task, listed in samples.items():

@@ -143,7 +143,7 @@ def _regulators(graph: Graph, entry: Admission) -> list[Half]:
 
 
 def _partners(graph: Graph, *, ligands: bool) -> list[Half]:
-    """Genes of which every resource knows the same one partner: the receptor of a ligand, or the ligand of a receptor."""
+    """Genes of which all resources know one partner: the receptor of a ligand, or the ligand of a receptor."""
     facts = {
         pair: fact
         for pair, fact in replicated(graph, "ligand_receptor", 1).items()
@@ -188,7 +188,8 @@ KINDS: Final = (
         (
             "Human cells release {first} as a first ligand and {second} as a second ligand. "
             "Through which receptor do their neighbours sense each?",
-            "Cells present {first} as a first ligand and {second} as a second. Name the receptor of each on other human cells.",
+            "Cells present {first} as a first ligand and {second} as a second. "
+            "Name the receptor of each on other human cells.",
         ),
     ),
     Kind(

@@ -1,7 +1,8 @@
 """Real labelled cells as virtual cells, and a real stimulation.
 
 Half of each type's cells are references and the other half is drawn from. A type enters where the oracle names it
-in nine of ten draws, and in hardly any draw of another type. Each virtual cell is the mean of some cells, its genes ranked by mean expression.
+in nine of ten draws, and in hardly any draw of another type. Each virtual cell is the mean of some cells, its
+genes ranked by mean expression.
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+
+from vckg.graph.graph import Graph
 
 PLANTED = {
     "CL:0000084": ("T cell", "CD3D CD3E IL7R CD8A TRAC CD2 CD27 LCK LTB TCF7 CCR7 SELL CD5"),
@@ -20,7 +23,6 @@ PROFILES = ("h_adult_heart_hca", "h_adult_skin_hca", "h_adult_muscle_demicheli")
 def write_mirror(folder: Path) -> Path:
     """Write the files where the table of sets looks for them, and a screen of six rows; return the folder."""
     import anndata
-    import pandas as pd
 
     rng = np.random.default_rng(0)
     house = rng.gamma(2.0, 1.0, len(GENES))
@@ -66,3 +68,54 @@ def write_mirror(folder: Path) -> Path:
     (folder / "scarena").mkdir(exist_ok=True)
     (folder / "scarena" / "test_perturbation.json").write_text(json.dumps(rows))
     return folder
+
+
+# --- a graph for it
+
+FRESH_CELLS = {
+    "CL:0000000": ("cell", None),
+    "CL:0000738": ("leukocyte", "CL:0000000"),
+    "CL:0000542": ("lymphocyte", "CL:0000738"),
+    "CL:0000084": ("T cell", "CL:0000542"),
+    "CL:0000236": ("B cell", "CL:0000542"),
+    "CL:0000623": ("natural killer cell", "CL:0000542"),
+    "CL:0000576": ("monocyte", "CL:0000738"),
+    "CL:0001054": ("CD14-positive monocyte", "CL:0000576"),
+    "CL:0000451": ("dendritic cell", "CL:0000738"),
+}
+FRESH_MARKERS = {
+    "CL:0000084": "CD3D CD3E IL7R CD8A TRAC CD2 CD27 LCK LTB TCF7 CCR7 SELL CD5".split(),  # noqa: SIM905
+    "CL:0000236": ["MS4A1", "CD79A", "CD79B", "CD19", "PAX5"],
+    "CL:0000576": ["LYZ", "CD14", "S100A9", "CST3"],
+    "CL:0000623": ["GNLY", "NKG7", "CCL5", "CD3E"],
+}
+FRESH_REGULONS = {
+    "GATA1": (["KLF1", "HBG1", "HBG2", "TAL1", "CD74"], ["SPI1", "MYC", "CDKN1A", "TNF", "CCL5"]),
+    "MYC": (["CD74", "CCR5", "TAL1", "KLF1"], ["CDKN1A", "HBG1", "HBG2", "LYZ"]),
+    "SPI1": (["CD14", "LYZ"], ["GATA1"]),  # too few targets of either direction for a sample
+}
+
+
+def make_fresh_graph() -> Graph:
+    """Nine cell types, four with markers that cite papers, two usable signed regulons, a ligand with its
+    receptor."""
+    symbols = {g for genes in FRESH_MARKERS.values() for g in genes} | {"CCR5"}
+    for regulator, (up, down) in FRESH_REGULONS.items():
+        symbols |= {regulator, *up, *down}
+    curie = {gene: f"HGNC:{number}" for number, gene in enumerate(sorted(symbols), start=1)}
+    nodes = [(i, "Cell", name, f"A {name} of the blood.") for i, (name, _parent) in FRESH_CELLS.items()]
+    nodes += [(curie[gene], "Gene", gene, "") for gene in sorted(symbols)]
+    edges = [(i, "subclass_of", parent, "cl", 0, []) for i, (_n, parent) in FRESH_CELLS.items() if parent]
+    for cell, genes in FRESH_MARKERS.items():
+        for source in ("cellmarker", "panglaodb"):
+            edges += [(curie[g], "is_marker_for", cell, source, 0, ["PMID:1", "PMID:2"]) for g in genes]
+    for regulator, targets in FRESH_REGULONS.items():
+        for sign, listed in zip((1, -1), targets, strict=True):
+            edges += [
+                (curie[regulator], "regulates", curie[t], "collectri", sign, ["PMID:3"]) for t in listed
+            ]
+    edges.append((curie["CCL5"], "ligand_receptor", curie["CCR5"], "cellphonedb", 0, ["PMID:5"]))
+    return Graph.from_frames(
+        pd.DataFrame(nodes, columns=["id", "category", "name", "description"]),
+        pd.DataFrame(edges, columns=["subject", "relation", "object", "source", "sign", "publications"]),
+    )

@@ -15,7 +15,7 @@ from arena.datasets.virtual_cell import Interaction, VirtualCell
 from arena.tasks import TASKS, read_reply
 from arena.tasks.samples import make_samples, view_all
 from arena.types import Sample
-from tests.arena.conftest import FRESH_REGULONS
+from tests.arena.toy import FRESH_REGULONS
 from vckg.base.errors import InputError
 from vckg.graph.graph import Graph
 
