@@ -1,6 +1,7 @@
 """Submissions and forms: checked before they are scored, and a perfect person scores 1."""
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -28,8 +29,8 @@ def test_a_form_holds_no_key_and_comes_back_as_a_human_s_answers(
     asked: list[Sample], fresh_graph: Graph, tmp_path: Path
 ) -> None:
     form, key = submission.write_form(tmp_path, asked)
-    rows = list(csv.DictReader(form.open()))
-    assert [row["sample_id"] for row in rows] == [json.loads(line)["sample_id"] for line in key.open()]
+    rows = list(csv.DictReader(io.StringIO(form.read_text())))
+    assert [row["sample_id"] for row in rows] == [json.loads(line)["sample_id"] for line in key.read_text().splitlines()]
     assert all(row["answer"] == "" for row in rows)
     for row, sample in zip(rows, asked, strict=True):
         gold = sample.gold
@@ -41,7 +42,7 @@ def test_a_form_holds_no_key_and_comes_back_as_a_human_s_answers(
         writer.writerows(rows)
     answers = submission.read_form(form, asked)
     assert submission.check_submission(answers, asked) == submission.Checked(len(asked), (), (), ())
-    texts = {row["sample_id"]: row["text"] for row in map(json.loads, answers.open())}
+    texts = {row["sample_id"]: row["text"] for row in map(json.loads, answers.read_text().splitlines())}
     for sample in asked:
         parsed, _refused = read_reply(sample.task, texts[sample.id])
         answer = Answer(sample.id, "human", sample.task, "", parsed, True, False)
