@@ -48,7 +48,10 @@ def echo(sample: Sample) -> Parsed:
         "annotation": {"cell_type": " ".join(words)},
         "captioning": {"caption": " ".join(words)},
         "generation": {"genes": [w.strip(".,:;()") for w in words]},
-        "perturbation": {"up": sample.fields.get("candidates", []), "down": sample.fields.get("candidates", [])},
+        "perturbation": {
+            "up": sample.fields.get("candidates", []),
+            "down": sample.fields.get("candidates", []),
+        },
         "qa": {"answer": " ".join(words)},
     }
     return answers[sample.task]
@@ -83,7 +86,8 @@ def table(made: fresh.Fresh, samples: Mapping[str, list[Sample]], graph: Graph, 
     """Return the table of checks."""
     named = {f"fresh/annotation/{item}": cl_id for item, cl_id in made.admission.oracle.items()}
     lines = [
-        "| task | samples (clusters) | oracle | reference | answers that ignore the cell | echo of the prompt | half right | best trick |",
+        "| task | samples (clusters) | oracle | reference | answers that ignore the cell | echo of the prompt "
+        "| half right | best trick |",
         "|---|--:|--:|--:|---|--:|--:|---|",
     ]
     for task, listed in samples.items():
@@ -121,7 +125,9 @@ def shown(samples: Mapping[str, list[Sample]], each: int, longest: int = 60) -> 
     for listed in samples.values():
         for sample in limited(listed, 0, each):
             prompt = "\n".join(_cut(line, longest) for line in render(sample).splitlines())
-            parts.append(f"`{sample.id}`\n\n```text\n{prompt}\n```\n\nReference: {_reference(sample, longest)}\n")
+            parts.append(
+                f"`{sample.id}`\n\n```text\n{prompt}\n```\n\nReference: {_reference(sample, longest)}\n"
+            )
     return "\n".join(parts)
 
 
@@ -143,7 +149,9 @@ def main() -> None:
     """Print everything."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tricked", type=int, default=40, help="samples of each task that the tricks are tried on")
+    parser.add_argument(
+        "--tricked", type=int, default=40, help="samples of each task that the tricks are tried on"
+    )
     parser.add_argument("--examples", type=int, default=3, help="samples of each task to print")
     chosen = parser.parse_args()
     graph = vckg.load()
@@ -154,7 +162,9 @@ def main() -> None:
     print(strata(samples), "\n")
     sets = Counter(c.provenance["set"] for c in made.cells if c.id in made.admission.oracle)
     print(f"{len(sets)} data sets: {', '.join(f'{name} {n}' for name, n in sorted(sets.items()))}.\n")
-    print("Rejected classes:", "; ".join(f"{why} {n}" for why, n in made.admission.rejected.most_common()), "\n")
+    print(
+        "Rejected classes:", "; ".join(f"{why} {n}" for why, n in made.admission.rejected.most_common()), "\n"
+    )
     print(shown(samples, chosen.examples))
 
 

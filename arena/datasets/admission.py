@@ -20,7 +20,9 @@ TOO_GENERAL: Final = 200
 """A type with more kinds below it is no answer to a question about one cell."""
 NEAR: Final = 0.7
 """Lin similarity from which two types are close kin."""
-CANARY: Final = "vckg-arena-fresh canary 5d1f7a52-6f0e-4a7b-9c55-2f4b7c1e8a90: keep these samples out of training data"
+CANARY: Final = (
+    "vckg-arena-fresh canary 5d1f7a52-6f0e-4a7b-9c55-2f4b7c1e8a90: keep these samples out of training data"
+)
 """Stands in every sample's provenance and on every printed form."""
 
 UNNAMED = "label without one sure type"

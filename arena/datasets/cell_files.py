@@ -98,7 +98,9 @@ def add_file(path: Path, graph: Graph, *, label: str, species: str, tissue: str,
     if not path.is_file():
         raise InputError(f"{path}: no such file; wanted an h5ad file of labelled cells")
     known = [source for source, _path in cell_files(())]
-    row = CellFile(path.stem, str(path.resolve()), label, species, tissue, state, "counts", "samples", path.stem)
+    row = CellFile(
+        path.stem, str(path.resolve()), label, species, tissue, state, "counts", "samples", path.stem
+    )
     found = read_labelled(row, path, graph)
     if not any(found.types):
         raise InputError(

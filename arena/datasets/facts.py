@@ -74,7 +74,9 @@ def replicated(graph: Graph, relation: str, least: int = 2) -> Mapping[tuple[int
 
 def publications(graph: Graph, rows: Sequence[int]) -> tuple[str, ...]:
     """Return the publications of some edges, each once, ascending."""
-    return tuple(sorted({p for row in rows if graph.n_publications[row] for p in graph.edge(row).publications}))
+    return tuple(
+        sorted({p for row in rows if graph.n_publications[row] for p in graph.edge(row).publications})
+    )
 
 
 @lru_cache(maxsize=2)

@@ -7,11 +7,11 @@ has all markers of the panel, no other regulator acts so on all targets.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from arena.datasets.admission import CANARY, Admission
-from arena.datasets.facts import Replicated, markers_of, publications, replicated
+from arena.datasets.facts import markers_of, publications, replicated
 from arena.datasets.virtual_cell import Question, VirtualCell, item_rng
 from vckg.graph.graph import Graph
 
@@ -54,7 +54,9 @@ def questions(graph: Graph, entry: Admission) -> Iterator[VirtualCell]:
                 yield _question(graph, entry, kind, first, second, number)
 
 
-def _question(graph: Graph, entry: Admission, kind: Kind, first: Half, second: Half, number: int) -> VirtualCell:
+def _question(
+    graph: Graph, entry: Admission, kind: Kind, first: Half, second: Half, number: int
+) -> VirtualCell:
     text = kind.wordings[number % len(kind.wordings)]
     halves = {"first": first, "second": second}
     claims = [f"{which.capitalize()}: {graph.names[half.node]}" for which, half in halves.items()]
@@ -108,7 +110,11 @@ def _types(graph: Graph, entry: Admission) -> list[Half]:
             continue
         panel = tuple(sorted(genes, key=lambda g: (len(every[g]), g))[:PANEL])
         sharing = set.intersection(*(every[g] for g in panel))
-        if len(panel) == PANEL and all(entry.agree(graph.ids[c], graph.ids[cell]) for c in sharing if graph.ids[c] in entry.terms.ontology):
+        if len(panel) == PANEL and all(
+            entry.agree(graph.ids[c], graph.ids[cell])
+            for c in sharing
+            if graph.ids[c] in entry.terms.ontology
+        ):
             found.append(Half(cell, panel, tuple(facts[g, cell].rows[0] for g in panel)))
     return found
 
@@ -122,7 +128,9 @@ def _regulators(graph: Graph, entry: Admission) -> list[Half]:
             targets[regulator][target] = fact.sign
     acting: dict[tuple[int, int], set[int]] = defaultdict(set)
     span = graph.rows("regulates")
-    for regulator, target, sign in zip(*(c[span].tolist() for c in (graph.subject, graph.object, graph.sign)), strict=True):
+    for regulator, target, sign in zip(
+        *(c[span].tolist() for c in (graph.subject, graph.object, graph.sign)), strict=True
+    ):
         acting[target, sign].add(regulator)
     found = []
     for regulator, signs in sorted(targets.items()):
@@ -135,7 +143,7 @@ def _regulators(graph: Graph, entry: Admission) -> list[Half]:
 
 
 def _partners(graph: Graph, *, ligands: bool) -> list[Half]:
-    """Genes of which every resource knows the same one partner: the receptor of a ligand, or the ligand of a receptor."""
+    """Genes of which all resources know one partner: the receptor of a ligand, or the ligand of a receptor."""
     facts = {
         pair: fact
         for pair, fact in replicated(graph, "ligand_receptor", 1).items()
@@ -180,7 +188,8 @@ KINDS: Final = (
         (
             "Human cells release {first} as a first ligand and {second} as a second ligand. "
             "Through which receptor do their neighbours sense each?",
-            "Cells present {first} as a first ligand and {second} as a second. Name the receptor of each on other human cells.",
+            "Cells present {first} as a first ligand and {second} as a second. "
+            "Name the receptor of each on other human cells.",
         ),
     ),
     Kind(

@@ -30,7 +30,12 @@ Ranking = Sequence[str]
 
 
 def cells_to_generate(
-    real: Mapping[str, Sequence[Ranking]], entry: Admission, *, item: str, tissue: str = "", sets: Sequence[str]
+    real: Mapping[str, Sequence[Ranking]],
+    entry: Admission,
+    *,
+    item: str,
+    tissue: str = "",
+    sets: Sequence[str],
 ) -> Iterator[VirtualCell]:
     """Yield the types of which enough real rankings are known.
 

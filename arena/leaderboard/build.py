@@ -51,7 +51,7 @@ def kind_of(name: str) -> schema.Kind:
         return "retrieval"
     if name.startswith("gather+"):
         return "retrieval+model"
-    return "replay" if name.startswith("replay ") else "model"
+    return "replay" if name.startswith(("replay ", "human ")) else "model"
 
 
 def reads_graph(name: str) -> bool:

@@ -39,7 +39,9 @@ STATES: Final[Mapping[str, str]] = {
 }
 
 
-def attributes(sample: Sample, text: str, curie: str | None, lin: float | None, names: Names) -> dict[str, float | None]:
+def attributes(
+    sample: Sample, text: str, curie: str | None, lin: float | None, names: Names
+) -> dict[str, float | None]:
     """Return the credit of each attribute that the reference has.
 
     Parameters

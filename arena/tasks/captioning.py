@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from arena.datasets import virtual_cell
 from arena.tasks import annotation
 from arena.tasks.reply import last_tagged
@@ -22,7 +24,7 @@ class Gold(annotation.Gold):
 
     caption: str
     definition: str = ""
-    markers: list[str] = []
+    markers: list[str] = Field(default_factory=list)
     """Known markers that the cell shows."""
     tissue: str = ""
     state: str = ""

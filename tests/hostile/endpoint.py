@@ -29,7 +29,7 @@ Behaviour = Callable[[socket.socket, int], None]
 
 def attacks(ground: Ground) -> list[Attack]:
     """The attacks of this part."""
-    from tests.arena.conftest import make_fresh_graph
+    from tests.arena.toy import make_fresh_graph
 
     cells = h5ad.write_synthetic(ground.folder / "cells.h5ad")
     markers = h5ad.graph_of([cells]).save(ground.folder / "markers")

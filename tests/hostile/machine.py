@@ -73,7 +73,8 @@ def attacks(ground: Ground) -> Iterator[Attack]:
 
 
 def _jobs(ground: Ground) -> tuple[list[Job], ExitStack]:
-    from tests.arena.conftest import OpenAIServer, make_fresh_graph
+    from tests.arena.conftest import OpenAIServer
+    from tests.arena.toy import make_fresh_graph
 
     cells = h5ad.write_synthetic(ground.folder / "cells.h5ad")
     markers = h5ad.graph_of([cells]).save(ground.folder / "markers")

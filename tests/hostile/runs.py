@@ -27,7 +27,8 @@ MARKUP = "<script>alert(1)</script>"
 
 def attacks(ground: Ground) -> list[Attack]:
     """The attacks of this part."""
-    from tests.arena.conftest import OpenAIServer, make_fresh_graph
+    from tests.arena.conftest import OpenAIServer
+    from tests.arena.toy import make_fresh_graph
 
     graph = make_fresh_graph().save(ground.folder / "graph")
     runs = ground.folder / "runs"
