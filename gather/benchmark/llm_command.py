@@ -26,8 +26,7 @@ Loader = Callable[["Graph"], "list[Case]"]
 def sentence_cases(path: Path, *, limit: int, seed: int) -> Loader:
     """Return a loader of cell sentences: JSON lines with `cell_sentence` and `cell_ontology_id`.
 
-    A random choice of `limit` where there are more. Types that the graph does not know are left out, and
-    said.
+    More than `limit` sentences are sampled. Types that the graph does not know are left out and counted.
     """
     import numpy as np
 
@@ -66,7 +65,7 @@ def h5ad_cases(path: Path, column: str, labels: Path | None) -> Loader:
     """Return a loader of the groups of one column, each with its truth.
 
     `labels` is a table with the columns dataset (the file's stem), label and cl_id; without it the
-    groups must be CL ids or labels. Groups without a truth are left out, and said.
+    groups must be CL ids or labels. Groups without a truth are left out and counted.
     """
     truths = _label_table(labels, path.stem) if labels else {}
 

@@ -43,7 +43,7 @@ class Job:
 def jobs_of(sources: Sequence[Path], out: Path | None, report: Path | None, *, overwrite: bool) -> list[Job]:
     """Return what is to be done, all paths checked.
 
-    One input goes to `out` (by default ``NAME.gather.h5ad`` beside it), several into the folder `out`.
+    One input goes to `out` (by default ``NAME.gather.h5ad`` in its folder), several into the folder `out`.
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 Requests start when their arrival says so, whether or not the server keeps up; the generator notes how late
 it was itself. A chunk's tokens all get the time at which the chunk was received. Tokens are counted with the
-served model's tokenizer over the text so far; without one every chunk counts as a token, and the server's
+served model's tokenizer over the text so far. Without one every chunk counts as a token, and the server's
 own count, if it sends one, decides the total.
 """
 
@@ -33,7 +33,7 @@ class Load:
     """Requests of one measurement and their target.
 
     `arrivals` float64[n] are seconds after the start; `messages` are taken in turn. `patience` seconds after
-    its commitment a user goes away (None: never); `drain` seconds after the last arrival the measurement
+    its commitment a user gives up (None: never); `drain` seconds after the last arrival the measurement
     ends. `extra` are further fields of every request's body.
     """
 

@@ -152,7 +152,7 @@ def report(runs: Sequence[Run], choices: Choices) -> str:
     ordered = sorted(runs, key=lambda r: r.rate)
     parts = [
         f"Reader: V = {choices.pace:g} s a token, allowance A = {choices.allowance:g} s, committed at arrival; "
-        f"alpha = 2.5 and linear f unless said; TTFT {choices.ttft:g} s and TPOT {choices.tpot:g} s for the others. "
+        f"alpha = 2.5 and linear f unless stated; TTFT {choices.ttft:g} s and TPOT {choices.tpot:g} s for the others. "
         f"Window {ordered[0].window_s:g} s, fixed before the run; unserved requests count by the censored rule.",
         markdown([summary(r, choices) for r in ordered]),
         "Smooth goodput (tokens a second) by alpha and f:",

@@ -1,7 +1,7 @@
 """A forest of shared cache blocks: each path from a root is the context of some query rows.
 
 A *row* is one query position: a decoding request has one, a request verifying a draft tree has several with the
-same context. Two rows share a node while their block tables agree; a block that is only partly inside a row's
+same context. Two rows share a node while their block tables agree. A block that is only partly inside a row's
 context is shared with rows that see the same part of it. Nothing here knows a tensor.
 """
 

@@ -2,7 +2,7 @@
 
 Decoding requests share the blocks of a common prompt; the rows of a draft tree share their request's whole context.
 `share` finds both in the step's plan and keeps the nodes for which one matrix product costs less than attending row by
-row; what is left of each row (its own tokens, its ancestors in a tree) is merged in by the engine's row kernels.
+row. What is left of each row (its own tokens, its ancestors in a tree) is merged in by the engine's row kernels.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from serve.kv_cache.attention_metadata import AttentionPlan
 class Saving:
     """Cost model of a matrix product over a shared node, in microseconds per layer (embedded model, one core).
 
-    Row by row a token costs each row `row`; in a node `task` for the node, `read` for each token (the gather) and
+    Row by row a token costs each row `row`. In a node `task` for the node, `read` for each token (the gather) and
     `product` for each row and token. Other widths scale all but `task`. One reading on a busy AVX2 machine, so rough:
     they only decide which way a node is computed, not what comes out.
     """
@@ -42,7 +42,7 @@ class Saving:
 class Shared:
     """The shared part of a step, made once and used by every layer.
 
-    `rows` int64[i] are the packed rows that have one; `begin` int32[r] is how many cached tokens of each packed row
+    `rows` int64[i] are the packed rows that have one. `begin` int32[r] is how many cached tokens of each packed row
     it covers, 0 for the others.
     """
 

@@ -34,7 +34,7 @@ SURE_TOKENS = 1.0
 """Tokens a round that the n-gram tree must promise for the head not to be asked."""
 
 LEAST_SHARE = 0.2
-"""A tree of n nodes keeps paths of a chance around 1/n; the head is not asked for levels it reaches with less than this
+"""A tree of n nodes keeps paths of a chance around 1/n. The head is not asked for levels it reaches with less than this
 share of that."""
 
 
@@ -265,7 +265,7 @@ class EagleProposer(DartProposer):
     """The autoregressive head: a chain of its likeliest tokens, then a tree over the same levels.
 
     Each step runs the layer on its own last output and the likeliest token, so the levels are those of one
-    path; the siblings of that path complete the tree (EAGLE-3 grows every branch; on a CPU a pass per level
+    path. The siblings of that path complete the tree (EAGLE-3 grows every branch; on a CPU a pass per level
     is what it can pay).
     """
 

@@ -1,7 +1,7 @@
 """How large this round's trees should be: measured costs against measured acceptance.
 
 A node is worth verifying while the tokens it brings per millisecond are above those of the round without it.
-The cost of a forward pass by its number of rows is learned from the engine's own rounds; the chance that a
+The cost of a forward pass by its number of rows is learned from the engine's own rounds. The chance that a
 node is accepted from what became of nodes that were drafted with the same confidence. Nothing worth drafting
 is an empty tree: the round is then plain decoding. Now and then a small tree is tried all the same, so that
 both estimates stay fresh.

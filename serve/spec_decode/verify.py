@@ -3,7 +3,7 @@
 The proposals are deterministic (the tree is fixed before any coin is flipped), so a child y is accepted with
 its target probability itself. At a node with children y1..yk visited in a fixed order, the chance of
 emitting yi is ``prod_{j<i} (1 - p'_j) * p'_i`` with ``p'_j = p(y_j) / (1 - sum_{m<j} p(y_m))``, which
-telescopes to ``p(y_i)``; if none is accepted the residual gives every other token exactly its probability.
+telescopes to ``p(y_i)``. If none is accepted the residual gives every other token exactly its probability.
 DART (arXiv 2601.19278), and SpecInfer's multi-step rejection with q = 1.
 """
 

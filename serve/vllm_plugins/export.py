@@ -7,7 +7,7 @@ residual, one norm before the MLP, one at the end, a reduced vocabulary), with o
 while DART puts its learned vector m behind the norms and its first half alone into the residual stream.
 
 The form can still say it exactly. The exported head is a little wider than the target: its further hidden places are
-zero in every token's embedding, in the features and behind every product, save one, which is 1 in the embedding of the
+zero in every token's embedding, in the features and behind every product. One of them is 1 in the embedding of the
 mask token. In that place's column the attention's input products hold whatever the mask row lacks. Its residual is m's
 first half through a vector of taps that `fc` maps to it. RMS norms over the wider vector are scaled back.
 The cost is an embedding table of the head's own, where a trained EAGLE head would share the target's.

@@ -1,7 +1,7 @@
 """Echo as vLLM's scheduler: ``--scheduler-cls serve.vllm_plugins.scheduler.EchoScheduler``.
 
-A request with `priority` 0 or less is interactive; a higher one, or ``"vllm_xargs": {"class": "offline"}``, makes it
-batch work. vLLM's own scheduler carries every step out; before each one Echo (`planner`) decides how many tokens it may
+A request with `priority` 0 or less is interactive. A higher one, or ``"vllm_xargs": {"class": "offline"}``, makes it
+batch work. vLLM's own scheduler carries every step out. Before each one Echo (`planner`) decides how many tokens it may
 compute, which running batch requests pause for it, which waiting ones may start, and whose blocks an arriving
 interactive request takes. Cached blocks that waiting batch requests will use go to the end of the eviction queue, the
 most wanted last.

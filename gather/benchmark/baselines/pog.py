@@ -138,7 +138,7 @@ def _revisited(
     """Entities to look at again: one call whether, one which."""
     if state.returns >= at.returns:
         return []
-    known = {"memory": state.memory, "reason": reason or "(not said)"}
+    known = {"memory": state.memory, "reason": reason or "(none given)"}
     names = ", ".join(kg.name(node) for node in kept)
     if talk.ask("pog-reflect", {"add": BOOLEAN, "reason": STRING}, frontier=names, **known).get(
         "add"

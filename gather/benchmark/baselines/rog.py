@@ -1,6 +1,6 @@
 """Reasoning on Graphs: plan relation paths, follow them, answer from what was found (Luo et al., ICLR 2024).
 
-Two calls a question. The paper's planner is a fine-tuned 7 B model; here the model is told the kinds of
+Two calls a question. The paper's planner is a fine-tuned 7 B model. Here the model is told the kinds of
 edges the graph has and asked for paths, which are checked against them. All edges of a pair of nodes
 may be followed (the paper's code keeps one relation a pair).
 """

@@ -1,7 +1,7 @@
 """Think-on-Graph: a beam of triples that the model prunes relation by relation (Sun et al., ICLR 2024).
 
 At each depth the model scores the relations of every topic entity, then the neighbours behind every
-relation it kept; the best triples form the beam, and the model says whether they are enough. Where
+relation it kept. The best triples form the beam, and the model says whether they are enough. Where
 after the last depth they are not, the answer comes from the collected triples, as in the paper (its
 code answers without them).
 """
