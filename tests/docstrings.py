@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import inspect
 import io
 import random
@@ -91,13 +92,14 @@ class Documented(NamedTuple):
     docstring: str
 
 
-def public_docstrings() -> list[Documented]:
+@functools.cache
+def public_docstrings() -> tuple[Documented, ...]:
     """Return every public module, class and function of the packages that has a docstring."""
     found = []
     for package in PACKAGES:
         for name, source in modules(package).items():
             found += list(_documented(name, ast.parse(source)))
-    return found
+    return tuple(found)
 
 
 def sample(seed: int, count: int) -> list[Documented]:
