@@ -1,5 +1,6 @@
 """Plain English is a test: no archaic or private words, and few long sentences, in what the packages say."""
 
+import ast
 import functools
 import re
 import sys
@@ -7,7 +8,7 @@ import sys
 import pytest
 
 from tests.docstrings import MOST_WORDS, Prose, main, prose, sample, sentences, words
-from tests.layers import PACKAGES
+from tests.layers import PACKAGES, modules
 
 PLAIN = {
     "mend": "correct",
@@ -41,6 +42,10 @@ FORMS = {
 }
 QUOTED = ("arena.scoring.wording",)
 """Modules whose strings are data: word lists for a metric."""
+VAGUE = {"at", "said", "taken", "told", "mine", "made", "here"}
+"""Names that no variable has in the rooms of `CLEAR`: they say nothing of what the variable holds."""
+CLEAR = ("serve.", "vckg.base.", "vckg.graph.", "vckg.export.", "vckg.quality.", "vckg.printers.", "gather.llm.",
+         "gather.metrics.", "gather.benchmark.baselines.", "gather.benchmark.llm", "gather.benchmark.paper")  # fmt: skip
 LONG_SHARE = 0.03
 """Most sentences of a package that may have more than `MOST_WORDS` words, as a share."""
 TEXTS = functools.cache(lambda package: list(prose(package)))
@@ -57,6 +62,17 @@ def archaic(piece: Prose) -> list[str]:
 def test_no_archaic_and_no_private_word(package: str) -> None:
     found = [w for p in TEXTS(package) if not p.where.startswith(QUOTED) for w in archaic(p)]
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("room", CLEAR)
+def test_no_variable_has_a_vague_name(room: str) -> None:
+    rooms = {name: text for name, text in modules(room.split(".")[0]).items() if name.startswith(room)}
+    assert rooms
+    for name, text in rooms.items():
+        for node in ast.walk(ast.parse(text)):
+            bound = node.id if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else None
+            bound = node.arg if isinstance(node, ast.arg) else bound
+            assert bound not in VAGUE, f"{name}:{getattr(node, 'lineno', 0)}: {bound}"
 
 
 @pytest.mark.parametrize("package", PACKAGES)

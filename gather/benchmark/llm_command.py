@@ -33,7 +33,7 @@ def sentence_cases(path: Path, *, limit: int, seed: int) -> Loader:
     rows = _sentences(path)
     if len(rows) > limit:
         chosen = np.random.default_rng(seed).choice(len(rows), size=limit, replace=False)
-        rows = [rows[at] for at in sorted(chosen.tolist())]
+        rows = [rows[index] for index in sorted(chosen.tolist())]
 
     def load(graph: Graph) -> list[Case]:
         from gather.benchmark.llm import make_cases
@@ -45,7 +45,7 @@ def sentence_cases(path: Path, *, limit: int, seed: int) -> Loader:
             err().print(f"{path.name}: {len(rows) - len(known)} types are not in the graph, left out")
         names = tuple(dict.fromkeys(gene for genes, _ in known for gene in genes))
         annotator = Annotator(graph, ground_panel(graph, names))
-        sets = [CellSet(str(at), tuple(dict.fromkeys(genes))) for at, (genes, _) in enumerate(known)]
+        sets = [CellSet(str(index), tuple(dict.fromkeys(genes))) for index, (genes, _) in enumerate(known)]
         return make_cases(annotator, sets, [truth for _, truth in known], dataset=path.stem)
 
     return load

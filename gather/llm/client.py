@@ -149,7 +149,7 @@ class Client:
         with self._lock:
             shared = self._under_way.get(key)
             if shared is None:
-                mine = self._under_way[key] = Future()
+                own = self._under_way[key] = Future()
         if shared is not None:
             return replace(shared.result(), cached=True, attempts=1)
         try:
@@ -157,11 +157,11 @@ class Client:
         except BaseException as error:
             with self._lock:  # a failure is not kept: the same prompt may be tried again later
                 del self._under_way[key]
-            mine.set_exception(error)
+            own.set_exception(error)
             raise
         if self._cache is not None:
             self._cache.put(key, reply, model=self.name)
-        mine.set_result(reply)
+        own.set_result(reply)
         return reply
 
     def cached(
@@ -176,10 +176,8 @@ class Client:
     @property
     def sampling(self) -> str:
         """Temperature, seed and longest reply, in words."""
-        at = self._settings
-        return (
-            f"temperature {at['temperature']:g}, seed {at['seed']}, at most {at['max_tokens']} tokens a reply"
-        )
+        settings = self._settings
+        return f"temperature {settings['temperature']:g}, seed {settings['seed']}, at most {settings['max_tokens']} tokens a reply"
 
     def stop(self) -> None:
         """Send nothing any more; a request under way is still read and kept."""

@@ -102,8 +102,8 @@ async def drive(load: Load, count: Count | None, api_key: str | None = None) -> 
         start = time.perf_counter()
         end = start + float(load.arrivals[-1]) + load.drain
         tasks = [
-            asyncio.create_task(_one(client, load, number, start + float(at), end, count))
-            for number, at in enumerate(load.arrivals)
+            asyncio.create_task(_one(client, load, number, start + float(arrival_s), end, count))
+            for number, arrival_s in enumerate(load.arrivals)
         ]
         return list(await asyncio.gather(*tasks))
 
@@ -182,10 +182,10 @@ def token_times(
         return []
     tokens: list[float] = []
     whole = ""
-    for at, text in zip(times, texts, strict=True):
+    for time_s, text in zip(times, texts, strict=True):
         whole += text
         total = len(tokens) + 1 if count is None else count(whole)
-        tokens += [at] * max(0, total - len(tokens))
+        tokens += [time_s] * max(0, total - len(tokens))
     if reported is not None:
         tokens = tokens[:reported] + [times[-1]] * max(0, reported - len(tokens))
     return tokens

@@ -181,7 +181,7 @@ def figures(runs: Sequence[Run], choices: Choices, folder: Path) -> list[Path]:
 
     folder.mkdir(parents=True, exist_ok=True)
     ordered = sorted(runs, key=lambda r: r.rate)
-    made = []
+    paths = []
 
     def canvas(title: str, x: str, y: str) -> tuple[Any, Any]:
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
@@ -194,7 +194,7 @@ def figures(runs: Sequence[Run], choices: Choices, folder: Path) -> list[Path]:
         # A fixed salt and no date: the same runs give the same bytes.
         with mpl.rc_context({"svg.hashsalt": name}):
             figure.savefig(path, metadata={"Date": None})
-        made.append(path)
+        paths.append(path)
 
     busiest = ordered[-1]
     figure, axes = canvas(
@@ -230,4 +230,4 @@ def figures(runs: Sequence[Run], choices: Choices, folder: Path) -> list[Path]:
     axes.set_ylim(-top, 1.1 * top)  # an overloaded server's smooth goodput falls without end
     axes.legend()
     save(figure, "goodput")
-    return made
+    return paths

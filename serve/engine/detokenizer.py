@@ -1,4 +1,4 @@
-"""Tokens to text as they come: whole characters only, and nothing that a stop string may yet take back."""
+"""Turn tokens into text one by one: release whole characters, and hold back what may begin a stop string."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class TextStream:
 
     def _release(self, new: str) -> tuple[str, bool]:
         text = self._held + new
-        ends = [at for at in (text.find(stop) for stop in self._stop) if at >= 0]
+        ends = [position for position in (text.find(stop) for stop in self._stop) if position >= 0]
         if ends:
             self._held = ""
             return text[: min(ends)], True

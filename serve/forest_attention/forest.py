@@ -182,14 +182,14 @@ def _flatten(closed: list[_Closed], keys: Ints, order: Ints, n_blocks: Ints, blo
     """Flat arrays, parents before children and siblings by their lowest row."""
     rows_of = [np.sort(order[first:last]) for _, _, first, last, _ in closed]
     ranks = sorted(range(len(closed)), key=lambda i: (closed[i][0], int(rows_of[i][0])))
-    index = {node: at for at, node in enumerate(ranks)}
+    index = {node: position for position, node in enumerate(ranks)}
     parent = np.full(len(closed), -1, np.int64)
     leaf = np.full(len(order), -1, np.int64)
     pieces: list[Ints] = []
-    for at, node in enumerate(ranks):
+    for position, node in enumerate(ranks):
         low, high, first, last, children = closed[node]
-        parent[[index[child] for child in children]] = at
-        leaf[order[first:last][n_blocks[first:last] == high]] = at
+        parent[[index[child] for child in children]] = position
+        leaf[order[first:last][n_blocks[first:last] == high]] = position
         pieces.append(keys[first, low:high])
     rows = [rows_of[node] for node in ranks]
     blocks, used = np.divmod(np.concatenate([*pieces, np.empty(0, np.int64)]), block_tokens + 1)

@@ -82,18 +82,18 @@ def share(
         covered[forest.rows[forest.row_indptr[node] : forest.row_indptr[node + 1]]] += forest.n_tokens[node]
     begin = np.zeros(plan.rows, np.int32)
     begin[rows] = covered
-    made = make_plan(part, CostModel(tile_rows=1 << 30))
+    planned = make_plan(part, CostModel(tile_rows=1 << 30))
     packed = torch.from_numpy(rows[involved]).to(device)
-    return Shared(packed, begin, to_torch(made, kv_heads, device, paged=True))
+    return Shared(packed, begin, to_torch(planned, kv_heads, device, paged=True))
 
 
 def _worthy(forest: Forest, saving: Saving) -> Ints:
     """Nodes that are worth a product, with all their ancestors; a row's kernel continues behind its last node."""
-    taken = np.zeros(forest.n_nodes + 1, np.bool_)
-    taken[-1] = True  # the parent of roots, -1
+    covered = np.zeros(forest.n_nodes + 1, np.bool_)
+    covered[-1] = True  # the parent of roots, -1
     for node, (rows, tokens) in enumerate(zip(forest.n_sharing, forest.n_tokens, strict=True)):
-        taken[node] = taken[forest.parent[node]] and saving.worth(int(rows), int(tokens))
-    return np.flatnonzero(taken[:-1])
+        covered[node] = covered[forest.parent[node]] and saving.worth(int(rows), int(tokens))
+    return np.flatnonzero(covered[:-1])
 
 
 def _part(forest: Forest, chosen: Ints) -> tuple[Forest, Ints]:
@@ -104,8 +104,8 @@ def _part(forest: Forest, chosen: Ints) -> tuple[Forest, Ints]:
     index = np.full(forest.n_nodes + 1, -1, np.int64)
     index[chosen] = np.arange(len(chosen))
     leaf = np.full(len(involved), -1, np.int64)
-    for at, span in enumerate(spans):  # parents come first, so the deepest node stays
-        leaf[np.searchsorted(involved, forest.rows[span])] = at
+    for node, span in enumerate(spans):  # parents come first, so the deepest node stays
+        leaf[np.searchsorted(involved, forest.rows[span])] = node
     part = Forest(
         parent=index[forest.parent[chosen]],
         block_indptr=np.concatenate(([0], np.cumsum([len(b) for b in blocks]))).astype(np.int64),

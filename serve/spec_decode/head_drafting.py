@@ -79,13 +79,13 @@ class HeadCache:
         if most > len(self.keys):
             more = self.keys.new_zeros(max(most, 2 * len(self.keys)) - len(self.keys), *self.keys.shape[1:])
             self.keys, self.values = torch.cat([self.keys, more]), torch.cat([self.values, more])
-        at = torch.as_tensor(slots, device=self.keys.device)
-        self.keys[at], self.values[at] = keys, values
+        index = torch.as_tensor(slots, device=self.keys.device)
+        self.keys[index], self.values[index] = keys, values
 
     def read(self, slots: Int64) -> tuple[Tensor, Tensor]:
         """Rows at slots, [n, kv_heads, width] each."""
-        at = torch.as_tensor(slots, device=self.keys.device)
-        return self.keys[at], self.values[at]
+        index = torch.as_tensor(slots, device=self.keys.device)
+        return self.keys[index], self.values[index]
 
 
 class DartProposer(NgramProposer):
@@ -175,10 +175,10 @@ class DartProposer(NgramProposer):
         z = self.head.real_rows(g, self.embedding[torch.tensor(following, device=self.device)].float())
         keys, values = self.head.keys_values(z, positions)
         self.cache.write(np.concatenate([seen.slots for seen in rows]), keys, values)
-        at = -1
+        last = -1
         for seen in rows:
-            at += len(seen.slots)
-            self._last[seen.request.id] = _LastRow(seen.start + len(seen.slots) - 1, g[at], z[at])
+            last += len(seen.slots)
+            self._last[seen.request.id] = _LastRow(seen.start + len(seen.slots) - 1, g[last], z[last])
         self.stats.observe_ms += 1e3 * (time.perf_counter() - began)
 
     def release(self, request: Request) -> None:

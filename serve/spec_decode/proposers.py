@@ -108,12 +108,12 @@ class Sized:
     def _judge(self, seen: Observed, draft: _Draft) -> None:
         """Compare a tree with the tokens that were committed since."""
         place = _places(draft.tree)
-        path, at = {-1}, -1
+        path, node = {-1}, -1
         for token in seen.request.tokens[draft.start :]:
-            at = place.get((at, token), -2)
-            if at < -1:
+            node = place.get((node, token), -2)
+            if node < -1:
                 break
-            path.add(at)
+            path.add(node)
         for calibration, tree in zip(self.calibrations, draft.sources, strict=True):
             own, offered, kept = np.empty(len(tree), np.int64), list[float](), list[bool]()
             for i, (token, parent) in enumerate(

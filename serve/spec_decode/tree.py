@@ -93,14 +93,14 @@ def _following(
         long = _place(two, one_below[first], one_below[first + 1], newer)
     for i in range(len(candidates)):
         if long >= 0:
-            at = _place(three, two_below[long], two_below[long + 1], candidates[i])
-            if at >= 0:
-                out[i] = three_count[at] / two_count[long]
+            index = _place(three, two_below[long], two_below[long + 1], candidates[i])
+            if index >= 0:
+                out[i] = three_count[index] / two_count[long]
                 continue
         if short >= 0:
-            at = _place(two, one_below[short], one_below[short + 1], candidates[i])
-            if at >= 0:
-                out[i] = two_count[at] / one_count[short]
+            index = _place(two, one_below[short], one_below[short + 1], candidates[i])
+            if index >= 0:
+                out[i] = two_count[index] / one_count[short]
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]

@@ -157,10 +157,10 @@ class Arms:
             if rates.seen[way] < self.tries:
                 return way
         self._rounds += 1
-        turn, at = divmod(self._rounds, self.explore_every)
+        turn, phase = divmod(self._rounds, self.explore_every)
         best = int(np.argmax(rates.tokens / rates.ms))
         others = [way for way in range(self.ways) if way != best]
-        return others[turn % len(others)] if others and at < 3 else best
+        return others[turn % len(others)] if others and phase < 3 else best
 
     def add(self, way: int, requests: int, tokens: int, ms: float) -> None:
         """Take in what one round of a way brought."""

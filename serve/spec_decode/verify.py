@@ -57,8 +57,8 @@ class RandomCoins:
     def draw(self, weights: Float64) -> int:
         """Return an index by inversion of the cumulated weights; an index of weight 0 is never drawn."""
         cumulated = np.cumsum(weights)
-        at = int(np.searchsorted(cumulated, self.rng.random() * cumulated[-1], side="right"))
-        return min(at, int(np.flatnonzero(weights)[-1]))
+        index = int(np.searchsorted(cumulated, self.rng.random() * cumulated[-1], side="right"))
+        return min(index, int(np.flatnonzero(weights)[-1]))
 
 
 def children(tree: DraftTree) -> list[list[int]]:
