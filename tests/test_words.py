@@ -44,8 +44,14 @@ QUOTED = ("arena.scoring.wording",)
 """Modules whose strings are data: word lists for a metric."""
 VAGUE = {"at", "said", "taken", "told", "mine", "made", "here"}
 """Names that no variable has in the rooms of `CLEAR`: they say nothing of what the variable holds."""
-CLEAR = ("serve.", "vckg.base.", "vckg.graph.", "vckg.export.", "vckg.quality.", "vckg.printers.", "gather.llm.",
-         "gather.metrics.", "gather.benchmark.baselines.", "gather.benchmark.llm", "gather.benchmark.paper")  # fmt: skip
+CLEAR = (
+    "serve.",
+    *(f"vckg.{room}." for room in ("base", "graph", "export", "quality", "printers")),
+    *(
+        f"gather.{room}"
+        for room in ("llm.", "metrics.", "benchmark.baselines.", "benchmark.llm", "benchmark.paper")
+    ),
+)
 LONG_SHARE = 0.03
 """Most sentences of a package that may have more than `MOST_WORDS` words, as a share."""
 TEXTS = functools.cache(lambda package: list(prose(package)))

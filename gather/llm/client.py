@@ -177,7 +177,8 @@ class Client:
     def sampling(self) -> str:
         """Temperature, seed and longest reply, in words."""
         settings = self._settings
-        return f"temperature {settings['temperature']:g}, seed {settings['seed']}, at most {settings['max_tokens']} tokens a reply"
+        drawn = f"temperature {settings['temperature']:g}, seed {settings['seed']}"
+        return f"{drawn}, at most {settings['max_tokens']} tokens a reply"
 
     def stop(self) -> None:
         """Send nothing any more; a request under way is still read and kept."""
