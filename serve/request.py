@@ -121,8 +121,8 @@ class TokenLogprob:
 class TokenEvent:
     """Result of one engine step for a request: tokens, the text they released, and the end if it came.
 
-    `text` can be shorter or longer than `tokens`: bytes of an unfinished character and a possible start of a
-    stop string are held back until they are decided.
+    `text` can be shorter or longer than `tokens`. Bytes of an unfinished character and a possible start of a stop
+    string are held back until they are decided.
     """
 
     request_id: str

@@ -175,8 +175,8 @@ def token_times(
 ) -> list[float]:
     """Give each token the time of the chunk that completed it.
 
-    A server's own count beats ours in total: tokens it counted beyond ours (an end token, bytes held back)
-    came with the last chunk, and of those that it did not count the last ones are dropped.
+    A server's own count decides the total. Tokens it counted beyond ours (an end token, bytes held back) get the time
+    of the last chunk. Where it counted fewer, the last ones are dropped.
     """
     if not times:
         return []

@@ -91,8 +91,8 @@ def forest_of(
 ) -> Forest:
     """Return the forest of the rows' contexts.
 
-    Rows are sorted by their blocks, so that those which share a prefix stand together, and how much of it is the
-    common prefix with the neighbour: one pass over the sorted rows finds every node.
+    Rows are sorted by their blocks, so that rows with the same prefix are neighbours. One pass over the sorted rows
+    compares each with the one before it and finds every node.
 
     Parameters
     ----------

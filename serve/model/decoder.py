@@ -1,7 +1,7 @@
 """A compact decoder for Llama, Qwen2 and Qwen3 models over packed rows and a paged cache.
 
 transformers supplies configuration and tokenizer. The forward pass is this project's own, because a step is not a
-rectangle: it packs rows of many requests at many positions, prompt chunks and draft trees, in one matrix. Only
+rectangle. It packs rows of many requests at many positions, prompt chunks and draft trees, in one matrix. Only
 attention distinguishes the requests (`serve.kv_cache.attention_metadata.AttentionPlan`).
 """
 

@@ -1,9 +1,8 @@
 """Drafting with a head: DART's one pass with masks, and the EAGLE-style head's d passes.
 
-The head's keys and values lie at the same cache slots as the target's, so a prefix that the engine reuses is
-there for the head too. (Where two requests share a prefix and go on differently, the last shared row was
-made with the first one's next token: a small loss for the draft, none for the answer.) Masks are never
-stored.
+The head's keys and values have the same cache slots as the target's. A prefix that the engine reuses is there for the
+head too. Where two requests share a prefix and continue differently, the last shared row has the first one's next
+token. That costs the draft a little, and the answer nothing. Masks are never stored.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """N-gram statistics: a static trie in sorted arrays on disk, and growing counts of what requests say.
 
-The trie is DART's (arXiv 2601.19278): every window of at most `order` tokens of every document (its tokens
-and one end token) adds one to each node on its way. The paper's is 100 GB of linked nodes in memory. Ours is
-one array of tokens, one of counts and one of child offsets per level, memory-mapped, siblings sorted, so a
-lookup is a binary search and nothing is parsed. A file is refused unless its checksum and the tokenizer's
-hash fit.
+The trie is DART's (arXiv 2601.19278). Every window of at most `order` tokens of a document (its tokens and one end
+token) adds one to each node of its path. The paper's is 100 GB of linked nodes in memory. Ours has arrays of tokens,
+counts and child offsets for each level, memory-mapped. Siblings are sorted, so a lookup is a binary search and
+nothing is parsed. A file is refused unless its checksum and the tokenizer's hash fit.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ The score of a path is the paper's (arXiv 2601.19278),
     S(path) = sum_l w_l (lam_l ln(p_l(y_l) + 1e-10) + [l >= 1] beta ln(q(y_l | last two tokens) + 1e-10)),
     w_l = (l + 1)^-0.7,   lam_l = 0.9^l,   beta = 0.5,
 
-p_l the head's probabilities renormalised over its K best tokens of level l, q the trie's. Logarithms are
-clamped at 0, so a child never beats its parent, and ties are broken by (depth, tokens): a top-N of all paths
-is closed under prefixes. Paths that ended with the end token are never extended.
+p_l the head's probabilities renormalised over its K best tokens of level l, q the trie's. Logarithms are clamped at
+0, so a child never beats its parent. Ties are broken by (depth, tokens). So the best N of all paths are closed under
+prefixes. Paths that ended with the end token are never extended.
 """
 
 from __future__ import annotations

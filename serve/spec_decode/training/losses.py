@@ -1,8 +1,8 @@
 """The loss of a draft head: position-decayed KL over prefix-isolated mask blocks.
 
-For many prefixes n of one answer a block of d - 1 mask rows is attached and all run in one pass. Block n
-sees the real rows up to n and its own earlier rows. Blocks never see each other or later real rows, and real
-rows never see a block, so each block computes what drafting will compute at that prefix. The loss is
+For many prefixes n of one answer a block of d - 1 mask rows is attached and all run in one pass. Block n sees the
+real rows up to n and its own earlier rows. Blocks never see each other or later real rows, and real rows never see a
+block. So each block computes what drafting computes at that prefix. The loss is
 
     sum_{t=1..d} gamma^(t-1) mean_n KL( P_target(. | x_{<=n+t}) || Q_t(. | prefix n) )
 
