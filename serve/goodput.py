@@ -39,7 +39,7 @@ class Ending(enum.StrEnum):
     UNFINISHED = "unfinished"  # the measurement ended first
     DROPPED = "dropped"  # the server gave it up
     REJECTED = "rejected"  # the server never took it
-    CANCELLED = "cancelled"  # the user went away
+    CANCELLED = "cancelled"  # the user left
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,7 +209,7 @@ def _question(sample: Sample, graph: Graph) -> dict[str, Any] | None:
 
 
 def _question_facts(sample: Sample, graph: Graph) -> list[Fact]:
-    """Edges among the genes that the question names, the cell types they mark together, else each one's own
+    """Edges among the genes that the question names, the cell types they mark together, else each type's own
     edges.
     """
     question = sample.fields["question"]

@@ -14,7 +14,7 @@ from arena.leaderboard.statistics import Floats
 from arena.types import TaskName
 
 TRIVIAL: Final = frozenset({"majority", "random", "copy-control", "gene-prior", "position"})
-"""Baselines that know nothing of the cell; the best of them is a line beside the scores."""
+"""Baselines that know nothing of the cell; the best of them is a line among the scores."""
 CEILING: Final = "gold"
 """The reference as a contestant: shown, never ranked."""
 ALPHA: Final = 0.05

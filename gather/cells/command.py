@@ -46,7 +46,7 @@ def annotate_file(
     Raises
     ------
     InputError
-        Anything the user can mend about the input, the arguments or the output; no file is left behind.
+        Anything the user can correct about the input, the arguments or the output; no file is left behind.
     """
     check_paths(source, out, report, obs, overwrite=overwrite, writes=llm is None or not llm.dry_run)
     by_cell = options.groupby == CELL

@@ -51,7 +51,7 @@ def jobs_of(
 ) -> list[Job]:
     """Return what is to be done, all paths checked.
 
-    One input goes to `out` (by default ``NAME.gather.h5ad`` beside it), several into the folder `out`; `obs` is the
+    One input goes to `out` (by default ``NAME.gather.h5ad`` in its folder), several into the folder `out`; `obs` is the
     table of the labels of one.
 
     Raises

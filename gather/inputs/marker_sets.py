@@ -68,7 +68,7 @@ class MarkerWork:
     table
         The ranked genes.
     measured
-        The measured genes, where they were given beside the table; they go before what the table says.
+        The measured genes, where a file of them was given; they replace those that the table states.
     """
 
     table: MarkerTable

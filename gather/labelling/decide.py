@@ -3,7 +3,7 @@
 The scores of a query become a distribution over cell types. The belief in a term is the share of that
 distribution on its line (the term, what is above it and what is below it); a logistic map, fitted on the
 development split and kept in `data/confidence.json`, turns belief and support into the chance of being right.
-Every term takes over the confidence of its surest kind (`Labeller.confidences`), so that none is less sure than
+Every term inherits the confidence of its surest kind (`Labeller.confidences`), so that none is less sure than
 a kind of it.
 The answer is the best candidate where that passes the threshold, else the deepest ancestor of it that passes,
 else ``unknown``. Whatever the belief, nothing is an answer that random genes of the file would have got as
@@ -98,10 +98,9 @@ CONSIDERED = 10
 CHANCE_SHARPNESS = 6
 """Exponent that turns their scores, relative to the best, into chances of being the truth."""
 EXACT_BONUS = 0.5
-"""What being the truth itself is worth beside its similarity of 1."""
+"""Bonus of the exact term, in addition to its similarity of 1."""
 MAX_FDR = 0.02
-"""Some candidate at or below an answer has a false discovery rate of at most this, whatever the confidence. It turns
-away all but 1 to 2 of 100 lists of random genes (docs/results/confidence.md)."""
+"""Some candidate at or below an answer has a false discovery rate of at most this, whatever the confidence. It refuses all but 1 to 2 of 100 lists of random genes (docs/results/confidence.md)."""
 
 
 LEAST_CELLS = 5
@@ -113,7 +112,7 @@ LEAST_GENES = 3
 
 
 SEPARATION = 0.5
-"""What the separation of the candidates, relative to the greatest, weighs beside their relative scores. Chosen with
+"""What the separation of the candidates, relative to the greatest, weighs against their relative scores. Chosen with
 whole study groups left out (docs/results/suite.md)."""
 
 

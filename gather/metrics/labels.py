@@ -95,9 +95,9 @@ def hierarchical_f1(ontology: Ontology, prediction: int, truth: int) -> float:
         return 1.0
     keep = np.ones(len(ontology), bool)
     keep[[ontology.position(root) for root in ROOTS if root in ontology]] = False
-    mine, theirs = ontology.closure[prediction] & keep, ontology.closure[truth] & keep
-    both = int((mine & theirs).sum())
-    return 2.0 * both / int(mine.sum() + theirs.sum()) if both else 0.0
+    predicted, true = ontology.closure[prediction] & keep, ontology.closure[truth] & keep
+    both = int((predicted & true).sum())
+    return 2.0 * both / int(predicted.sum() + true.sum()) if both else 0.0
 
 
 def lin_expected(ontology: Ontology, truths: Iterable[str], candidates: Iterable[str]) -> float:

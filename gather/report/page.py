@@ -25,7 +25,7 @@ from vckg.base import html as pages
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_SETS = 2_000
 REASONS = 5
-"""Genes named beside a label in the table."""
+"""Genes named next to a label in the table."""
 FIRST_LOOK, DOUBTFUL = 3, 0.9
 """So many sets with the least confidence below this are named above the table."""
 _TONES: dict[Status, str] = {

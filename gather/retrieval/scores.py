@@ -92,9 +92,9 @@ class Support:
 
 
 class Lines(NamedTuple):
-    """From a candidate and each ancestor whose evidence it takes over down to the candidate, in the order of nodes.
+    """Inheritance chains that end at one candidate, one for each ancestor that contributes evidence.
 
-    `columns` of the evidence weights, int32[lines]; the `share` that is taken over, by all ways up of which the line is
+    `columns` of the evidence weights, int32[lines]; the `share` that is inherited, by all ways up of which the line is
     a shortest one, float64[lines]; the `nodes`, int32[lines, generations + 1], -1 after the end.
     """
 
@@ -237,7 +237,7 @@ class Retriever:
         return self._lines_to[node]
 
     def _taken_over(self, node: int, columns: Ints) -> Floats:
-        """What a candidate takes over from each column, by all ways up together, float64[columns]."""
+        """Share that a candidate inherits from each column, by all ways up together, float64[columns]."""
         shares, own = self._shares, self.weights.column_of[node]
         span = slice(int(shares.indptr[own]), int(shares.indptr[own + 1]))
         share = np.zeros(len(self.weights.nodes))
@@ -246,7 +246,7 @@ class Retriever:
 
     @cached_property
     def _shares(self) -> Any:
-        """The shares by the node that takes over, float64 CSC [t from, t to]."""
+        """The shares by the node that inherits, float64 CSC [t from, t to]."""
         return self.weights.share.tocsc()
 
     @cached_property

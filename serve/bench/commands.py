@@ -31,7 +31,7 @@ def load(
         Path | None, typer.Option(help="File of arrivals in seconds, one a line, instead of --rate.")
     ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer at most.")] = 128,
-    patience: Annotated[float | None, typer.Option(help="Seconds after which a user goes away.")] = None,
+    patience: Annotated[float | None, typer.Option(help="Seconds after which a user gives up.")] = None,
     drain: Annotated[
         float, typer.Option(help="Seconds the measurement goes on after the last arrival.")
     ] = 30.0,

@@ -1,4 +1,4 @@
-"""Simulate how much batch work fits beside interactive users, and how many replicas that takes.
+"""Simulate how much batch work fits next to interactive users, and how many replicas that takes.
 
 `vckg-serve plan` prints the result of `replicas_needed`.
 """

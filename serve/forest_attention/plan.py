@@ -1,6 +1,6 @@
 """Cut the nodes of a forest into tasks, and plan the merge of partial results, as flat integer arrays.
 
-A task is a run of one node's blocks attended by a tile of its rows (PAC); a row's output is the merge of its
+A task is a run of one node's blocks attended by a tile of its rows (PAC). A row's output is the merge of its
 partials over its path (POR). The division balances the tasks over `workers` thread blocks: cutting a node
 shortens the longest task but adds partials to merge.
 
@@ -8,7 +8,7 @@ shortens the longest task but adds partials to merge.
     lower    = least c with need(c) <= workers * c              (bisection)
     b_max[i] = ceil(C(n_q[i], n[i]) / lower)
 
-Where starting one run more costs less than rounding the runs up to whole tokens, need may rise with c; the bisection
+Where starting one run more costs less than rounding the runs up to whole tokens, need may rise with c. The bisection
 then ends at a crossing that need not be the least.
 
 The best of a few targets c in [lower, 2 * lower] under longest-task-first scheduling wins. The estimator, the
@@ -34,7 +34,7 @@ TARGETS = np.geomspace(1.0, 2.0, 6)
 class CostModel:
     """Time of one PAC task: ``c0 + ceil(n_q * group / tile_rows) * (c1 + c2 * n)``, in one unit throughout.
 
-    `group` is the number of query heads per key-value head; a task's query heads are stacked in one tile of
+    `group` is the number of query heads per key-value head. A task's query heads are stacked in one tile of
     `tile_rows` rows, so keys and values are read once per tile. `merge` is the cost of merging one partial.
     """
 
@@ -149,7 +149,7 @@ def make_plan(
 ) -> Plan:
     """Return the tasks and the merge program of a forest.
 
-    `cuts` overrides the division (one number per (node, tile) unit, at most the node's blocks); the output of
+    `cuts` overrides the division (one number per (node, tile) unit, at most the node's blocks). The output of
     every division is the same up to rounding.
     """
     cost = cost or CostModel()
