@@ -34,6 +34,8 @@ _ALIKE = 0.85
 """Ranks whose weights differ by less share one transform."""
 _PLAIN = 1.01
 """A stretch below it is left out: it would move the few values of a short list past themselves."""
+_CROWDED = 1.1
+"""Independent draws vary so many times more than the true ones where a list takes a good part of the panel."""
 _COLUMNS = 256
 """Candidates that are transformed at once; bounds memory to some 10 MB an array."""
 
@@ -204,7 +206,7 @@ class Null:
         one, two = each @ values, each @ values.power(2)
         centre, free = w.sum() * one, (w**2).sum() * np.maximum(two - one**2, 0.0)
         once = (w**2).sum() * two - w.mean() ** 2 * (included**2 @ values.power(2))
-        by_gene = (free > _PLAIN**2 * variance) & (once < free)
+        by_gene = (free > _CROWDED * variance) & (once < free)
         free = np.where(by_gene, once, free)
         scale = np.zeros(len(mean))
         varies = (variance > 1e-12 * np.maximum(mean**2, 1e-300)) & (free > 0)
