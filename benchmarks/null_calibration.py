@@ -116,15 +116,16 @@ def rates(null: Null, length: int, draws: int, seed: int) -> Cell:
 def panel_null(retriever: Retriever, size: int, *, weighted: bool, seed: int) -> Null:
     """The null of a panel of `size` genes for some candidates, by detection rates like a file's or uniform."""
     rng = np.random.default_rng(seed)
-    spoken = np.diff(retriever.matrix.indptr)[retriever.genes]
-    most = retriever.genes[np.argsort(-spoken, kind="stable")][: max(size, MARKERS)]
+    genes = retriever.graph.nodes_of("Gene")
+    spoken = np.diff(retriever.matrix.indptr)[genes]
+    most = genes[np.argsort(-spoken, kind="stable")][: max(size, MARKERS)]
     panel = np.sort(rng.choice(most, size, replace=False)).astype(np.int32)
     background = np.zeros(retriever.graph.n)
     background[panel] = rng.beta(0.6, 2.0, size)
     null = Null.of(retriever.matrix, panel, background if weighted else None)
-    genes = np.diff(sp.csc_array(null.rows).indptr)
-    order = np.argsort(genes, kind="stable")
-    order = order[genes[order] > 0]
+    speak = np.diff(sp.csc_array(null.rows).indptr)
+    order = np.argsort(speak, kind="stable")
+    order = order[speak[order] > 0]
     kept = np.sort(order[np.linspace(0, len(order) - 1, min(CANDIDATES, len(order))).astype(int)])
     return Null(sp.csr_array(null.rows[:, kept]), null.chance)
 
@@ -138,7 +139,10 @@ def _text(cell: Cell) -> list[str]:
 
 def table(retriever: Retriever, draws: int, *, weighted: bool) -> str:
     """One table in Markdown; lists longer than a panel, or than half of a weighted one, are left out."""
-    lines = ["| panel | list | " + " | ".join(f"{level:g}" for level in LEVELS) + " |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| panel | list | " + " | ".join(f"{level:g}" for level in LEVELS) + " |",
+        "|---|---|---|---|---|---|",
+    ]
     for size in PANELS:
         null = panel_null(retriever, size, weighted=weighted, seed=size)
         for length in LENGTHS:

@@ -276,7 +276,9 @@ def _of_genes(values: Sparse, included: Floats, step: Floats, w: Floats) -> Comp
         span = slice(values.indptr[column], values.indptr[column + 1])
         chance, place = included[values.indices[span]], values.data[span] / step[column]
         gene = np.repeat(np.arange(len(place)), len(w))
-        drawn = _binned(gene, np.outer(place, w).ravel(), np.repeat(chance / len(w), len(w)), (len(place), size))
+        drawn = _binned(
+            gene, np.outer(place, w).ravel(), np.repeat(chance / len(w), len(w)), (len(place), size)
+        )
         drawn[:, 0] += 1.0 - chance
         spectrum[column] = np.fft.rfft(drawn, axis=1).prod(axis=0)
     return spectrum
