@@ -270,6 +270,7 @@ def judge_check_command(
         samples=listed,
         generate=generate,
         judge_id=judge_model.name if judge_model else "knowledge",
+        seed=seed,
         connections=connections,
     )
     print(found.json() if as_json else found.text())

@@ -228,8 +228,33 @@ def write_annotated(source: Path, out: Path, columns: dict[str, Any], key: str, 
         if grows:
             shutil.copyfile(source, partial)
             _add_to(partial, columns, key, kept)
+            _reads_back(source, partial, [*(f"obs/{name}" for name in columns), f"uns/{key}"])
         else:
             partial.write_bytes(_rewritten(source, columns, key, kept))
+
+
+def _reads_back(source: Path, path: Path, written: list[str]) -> None:
+    """Open what was written and its neighbours: damage that a reader does not meet may break what is added to it.
+
+    Raises
+    ------
+    InputError
+        An object of the copy cannot be opened.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            for name in written:
+                if isinstance(file[name], h5py.Dataset):
+                    file[name][()]
+            for group in ("obs", "uns"):
+                file[group].visititems(lambda _name, _object: None)
+    except (KeyError, OSError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"{source}: damaged; what is added to a copy of it cannot be read ({_first_line(error)}); "
+            "write the file anew"
+        ) from error
 
 
 def _rewritten(source: Path, columns: dict[str, Any], key: str, kept: dict[str, Any]) -> memoryview:
