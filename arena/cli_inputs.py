@@ -53,7 +53,7 @@ def make_all_samples(
 
 
 def add_cells(path: Path, graph: Graph, *, label: str, tissue: str, species: str) -> None:
-    """Add a file of labelled cells to the fresh set and print what of it has a type."""
+    """Add a file of labelled cells to the fresh set and print how many of its cells have a type."""
     from arena.datasets.cell_files import add_file, user_table
 
     if species not in ("human", "mouse"):

@@ -72,7 +72,7 @@ def write_form(folder: Path, samples: Sequence[Sample]) -> tuple[Path, Path]:
 
 
 def read_form(path: Path, samples: Sequence[Sample]) -> Path:
-    """Turn a filled form into a submission beside it and return its path.
+    """Turn a filled form into a submission next to it and return its path.
 
     Raises
     ------

@@ -9,7 +9,7 @@ Annotation                      one cell set's answer
 ├── contradictions: Contradiction
 ├── coverage: CoverageWarning
 ├── mixture: Mixture            the two lineages of a set of doublets
-└── states: State               cycling, interferon, ...: beside the type, never instead of it
+└── states: State               cycling, interferon, ...: in addition to the type, never instead of it
 """
 
 from __future__ import annotations

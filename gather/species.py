@@ -211,8 +211,8 @@ def _has_mouse(graph: Graph) -> bool:
 def ground(graph: Graph, names: Sequence[str], species: str) -> list[Grounded]:
     """Ground gene names of a species in the graph of `graph_for`.
 
-    Human and mouse names lead to genes of their own. Rat names lead to human genes by HGNC's table. Where no table is
-    at hand (macaque, pig, mouse in a graph without mouse genes) the human gene of the same symbol in capitals stands
+    Human and mouse names lead to genes of their own. Rat names lead to human genes by HGNC's table. Where no table
+    is available (macaque, pig, mouse in a graph without mouse genes) the human gene of that symbol in capitals stands
     for it, if its symbol is approved; symbols that only that species has, and its ids, have none.
     """
     if species == graph.species:
@@ -231,7 +231,7 @@ def by_upper_case(names: Iterable[str], species: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """How many of a file's genes are known, and what of them the other species has.
+    """How many of a file's genes are known, and which of them the other species has.
 
     `one_to_one` and `one_to_many` count the known genes by their orthologues, `alone` those without; all three are 0
     for human, and `unknown` counts the names that lead to no gene.

@@ -38,7 +38,7 @@ FORMS = {
     "mend": r"mend(s|ed|ing)?",
     "turn away": r"turn(s|ed|ing)? away",
     "goes away": r"(go|goes|went) away",
-    "take over": r"(take|takes|took|taken) over",
+    "take over": r"(takes|took) over",
 }
 QUOTED = ("arena.scoring.wording",)
 """Modules whose strings are data: word lists for a metric."""

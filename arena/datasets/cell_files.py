@@ -1,7 +1,7 @@
 """Labelled expression files that real samples are drawn from: a table, its files in mirrors, and users' own.
 
 A set is of cells, one row a cell, or of profiles, one row the mean of a published type. Labels become Cell
-Ontology terms by the ``label_to_cl.tsv`` beside the file; where there is none, by the graph's names.
+Ontology terms by the ``label_to_cl.tsv`` next to the file; where there is none, by the graph's names.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Labelled:
 
 
 def cell_files(mirrors: Sequence[Path]) -> Iterator[tuple[CellFile, Path]]:
-    """Yield the sets of the table and the user's own whose files are at hand, with their paths.
+    """Yield the sets of the table and the user's own whose files are available, with their paths.
 
     Sets on which a contestant of this project was developed are not in the table (`data/benchmark_sets.tsv`).
     """
@@ -105,7 +105,7 @@ def add_file(path: Path, graph: Graph, *, label: str, species: str, tissue: str,
     if not any(found.types):
         raise InputError(
             f"{path}: no label of {label!r} names a cell type ({', '.join(sorted(found.unnamed)[:5])}); write a "
-            f"{LABEL_MAP} beside it with the columns set, label, cl_id"
+            f"{LABEL_MAP} next to it with the columns set, label, cl_id"
         )
     own = [s for s in known if Path(s.file).is_absolute() and s.file != row.file]
     columns = [f.name for f in fields(CellFile)]

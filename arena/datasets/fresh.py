@@ -2,7 +2,7 @@
 
 Another seed draws other cells and questions; what was drawn is hashed into the run's fingerprint. A sample enters
 only if what it asks can be answered from what it shows (`arena.datasets.admission`), and what does not enter is
-counted. Questions, and part of the claims about a cell, come from the graph: open book for whoever reads it.
+counted. Questions, and part of the claims about a cell, come from the graph: open book for contestants that read it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def make(graph: Graph, *, seed: int, mirrors: Sequence[Path] = ()) -> Fresh:
 
 
 def _screen(graph: Graph, mirrors: Sequence[Path]) -> Iterator[VirtualCell]:
-    """Yield SC-Arena's screen, repaired, where its file is at hand."""
+    """Yield SC-Arena's screen, repaired, where its file is available."""
     from arena.datasets import scarena
 
     path = next((p for folder in mirrors if (p := folder / scarena.SCREEN).is_file()), None)

@@ -1,8 +1,8 @@
 """Claims of a caption, one attribute each: type, lineage, markers, tissue, function, state.
 
 Each is worth 1 where it is right and 0 where it is wrong or missing; an attribute of which the reference says
-nothing does not count. What the prompt shows is no attribute. Naming many to be safe divides the credit, and what
-is said of a type of another lineage earns a quarter.
+nothing does not count. What the prompt shows is no attribute. Naming many to be safe divides the credit, and a
+claim about a type of another lineage earns a quarter.
 """
 
 from __future__ import annotations

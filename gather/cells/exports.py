@@ -1,4 +1,4 @@
-"""Labels beside the h5ad: a table of them alone, and the columns that CELLxGENE asks for."""
+"""Labels next to the h5ad: a table of them alone, and the columns that CELLxGENE asks for."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def check_file(
     Raises
     ------
     InputError
-        Anything the user can mend about the input or the arguments; nothing is written then.
+        Anything the user can correct about the input or the arguments; nothing is written then.
     """
     with as_h5ad(source, kind_of(source), graph, modality) as h5ad:
         adata = open_h5ad(h5ad)

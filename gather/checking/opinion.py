@@ -22,7 +22,7 @@ from gather.labelling.frames import html_table
 from vckg.base.errors import did_you_mean
 
 LabelRelation = Literal["same", "finer", "coarser", "related", "conflict", "no answer", "not grounded"]
-"""A label beside our answer: ``finer`` below it in the ontology, ``coarser`` above it, ``related`` another kind of the
+"""A label against our answer: ``finer`` below it in the ontology, ``coarser`` above it, ``related`` another kind of the
 same lineage, ``conflict`` of another lineage (`gather.checking.weighing.relation_to`)."""
 Reason = Literal["conflict", "other kind", "too fine", "mixed", "not grounded"]
 """Why a label is to be reviewed: it conflicts with our answer, is another kind of the same lineage, is finer than the

@@ -45,7 +45,7 @@ def print_check(found: CheckResult) -> None:
     counts = Counter(check.relation for check in found.checks)
     relations = ", ".join(f"{n} {relation}" for relation, n in counts.most_common())
     say(
-        f"{len(found.queue)} of {len(found.checks)} labels to review; beside our answers: {relations}",
+        f"{len(found.queue)} of {len(found.checks)} labels to review; compared with our answers: {relations}",
         highlight=False,
         markup=False,
     )

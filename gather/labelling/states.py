@@ -1,4 +1,4 @@
-"""What cells are doing beside what they are: cycling, interferon response, stress, activation, hypoxia.
+"""Cell states, in addition to cell types: cycling, interferon response, stress, activation, hypoxia.
 
 A state is a short gene set of one publication (`data/cell_states.tsv`). A cell set is in the state where these genes
 stand out from the file's other sets more than its other genes do. The identity never depends on it.

@@ -1,4 +1,4 @@
-"""``gather apply OUT.h5ad decisions.json``: reviewed labels beside ours, and the history that led to them."""
+"""``gather apply OUT.h5ad decisions.json``: reviewed labels next to ours, and the history that led to them."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def apply(
     ] = None,
     force: ForceOption = False,
 ) -> None:
-    """Write the labels of a review beside ours, with reviewer, date and reason; twice changes nothing."""
+    """Write the labels of a review next to ours, with reviewer, date and reason; twice changes nothing."""
     from gather.review.apply import apply_decisions
 
     applied = apply_decisions(source, decisions, output, overwrite=force)

@@ -1,4 +1,4 @@
-"""A graph from the point of view of one species: its own evidence, and that of its orthologues beside it, apart.
+"""A graph from the point of view of one species: its own evidence, and that of its orthologues, kept separate.
 
 The graph of a build speaks of human genes; what is known of genes of another species stands in relations of its own
 (`vckg.graph.schema.OF_ORTHOLOGS`). `of_species` returns a graph with the same nodes whose genes are those of the
@@ -81,9 +81,9 @@ def orthologs(graph: Graph) -> tuple[Ints, Ints, Bytes]:
     span = graph.rows(ORTHOLOGY)
     lists, words = graph.list_codes("evidence"), graph.words("evidence")
     rows = np.arange(span.start, span.stop)
-    at, owner = spans_of(lists.indptr, rows)
+    positions, owner = spans_of(lists.indptr, rows)
     single = np.zeros(len(rows), bool)
-    codes = lists.codes[at]
+    codes = lists.codes[positions]
     one = [code for code in np.unique(codes).tolist() if words[code] == "one2one"]
     single[owner[np.isin(codes, one)]] = True
     pair = graph.object[span].astype(np.int64) * graph.n + graph.subject[span]
@@ -123,10 +123,10 @@ class _Rows:
         ends: Ints = getattr(self, end)
         foreign = self._foreign[ends]
         away, stay = np.flatnonzero(foreign), np.flatnonzero(~foreign)
-        at, owner = spans_of(self._indptr, ends[away])
+        positions, owner = spans_of(self._indptr, ends[away])
         rows = np.concatenate([stay, away[owner]])
-        code = np.concatenate([self.code[stay], np.maximum(self.code[away[owner]], self._codes[at])])
-        moved = np.concatenate([ends[stay], self._ours[at]])
+        code = np.concatenate([self.code[stay], np.maximum(self.code[away[owner]], self._codes[positions])])
+        moved = np.concatenate([ends[stay], self._ours[positions]])
         for name in ("row", "subject", "object", "borrowed"):
             setattr(self, name, getattr(self, name)[rows])
         setattr(self, end, moved)

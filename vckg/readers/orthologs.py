@@ -90,7 +90,7 @@ def read_rat_genes(parts: Parts) -> Reading:
 
 
 def _pairs(hgnc: Path, column: str) -> tuple[pa.Array, pa.Array]:
-    """Human genes and the ids beside them in a column of the HGNC table, one pair a row."""
+    """Human genes and the ids in the same row of a column of the HGNC table, one pair a row."""
     table = read_columns(hgnc, ["HGNC ID", "Status", column])
     table = table.filter(pc.equal(table["Status"], "Approved"))
     lists = _lists(table[column], "")
