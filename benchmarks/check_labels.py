@@ -274,7 +274,8 @@ def page(graph: Graph, data: Path) -> str:
         done(f"{path.stem}: {len(reported[-1].truths)} sets", highlight=False)
     cuts = choose(chosen_on)
     lines = [
-        f"Graph {graph.content_hash[:16]}. Chosen on {len(chosen_on)} files of profiles, {sum(len(f.truths) for f in chosen_on)} sets: "
+        f"Graph {graph.content_hash[:16]}. "
+        f"Chosen on {len(chosen_on)} files of profiles, {sum(len(f.truths) for f in chosen_on)} sets: "
         + ", ".join(f"{reason} {cut:g}" for reason, cut in cuts.items())
         + ". Shipped: " + ", ".join(f"{reason} {cut:g}" for reason, cut in CUTS.items()) + ".",
         "", "### Undamaged labels", "",
