@@ -298,8 +298,8 @@ def page(graph: Graph, data: Path) -> str:
         "| sets damaged | precision of conflict | recall |", "|--:|---|---|",
     ]  # fmt: skip
     for rate in RATES:
-        right, seen = measure(chosen_on, "lineages swapped", rate, "conflict")
-        lines.append(f"| {rate:.0%} | {right} | {seen} |")
+        precision, recall = measure(chosen_on, "lineages swapped", rate, "conflict")
+        lines.append(f"| {rate:.0%} | {precision} | {recall} |")
     return "\n".join([*lines, "", "### Names", "", grounding(graph, data), ""])
 
 
