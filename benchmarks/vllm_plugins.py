@@ -66,7 +66,7 @@ def drafts(folder: Path, prompts: Path, each: int, max_tokens: int) -> list[str]
         options = ["--speculative", json.dumps(speculative)] if speculative else []
         options += ["--each", str(each), "--max-tokens", str(max_tokens)]
         options += ["--model", str(folder / "model"), "--prompts", str(prompts), "--output", str(out)]
-        run("serve.vllm_plugins.answers", *options, VLLM_ENABLE_V1_MULTIPROCESSING="0")
+        run("benchmarks.vllm_answers", *options, VLLM_ENABLE_V1_MULTIPROCESSING="0")
         result = json.loads(out.read_text(encoding="utf-8"))
         plain = plain or result
         equal = sum(result["tokens"][k] == v for k, v in plain["tokens"].items())

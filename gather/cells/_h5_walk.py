@@ -11,10 +11,11 @@ import os
 import sys
 from typing import Any
 
+resource: Any
 try:
     import resource
 except ImportError:  # Windows sets no limits on a process this way
-    resource = None  # type: ignore[assignment]
+    resource = None
 
 READ_WHOLE_BYTES = 64 << 20
 """Numbers are read too while all that was read is less: damage in filters shows there. Texts are always read."""

@@ -59,7 +59,7 @@ def answer(exported: Path) -> Callable[..., dict[str, Any]]:
     def ask(name: str, *options: str) -> dict[str, Any]:
         out = exported / f"{name}.json"
         run(
-            "serve.vllm_plugins.answers",
+            "benchmarks.vllm_answers",
             "--model",
             str(exported / "model"),
             "--prompts",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serve.bench.drafting import read_prompts
+from benchmarks.draft_methods import read_prompts
 from serve.engine.engine import Engine, EngineConfig
 from serve.model.decoder import Model
 from serve.model.loader import Checkpoint, tokenizer_hash
