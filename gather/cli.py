@@ -112,7 +112,9 @@ def annotate(
     sample_key: Annotated[
         str | None, typer.Option(help="Column of obs with the sample or donor: genes are ranked within each.")
     ] = None,
-    species: Annotated[str, typer.Option(help="human, mouse, rat, macaque, pig, or auto (told by the genes).")] = "auto",
+    species: Annotated[
+        str, typer.Option(help="human, mouse, rat, macaque, pig, or auto (told by the genes).")
+    ] = "auto",
     modality: Annotated[
         str | None, typer.Option(help="Modality of an h5mu, or table of a SpatialData store; RNA by default.")
     ] = None,
@@ -190,14 +192,11 @@ def check(
     ],
     groupby: Annotated[
         str | None,
-        typer.Option(
-            help="Column of obs with the cell sets, or auto; by default the first of --labels.",
-            show_default=False,
-        ),
+        typer.Option(help="Column of obs with the cell sets, or auto; else the first of --labels."),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="OUT.h5ad", help="Copy with the opinions in obs and uns."),
+        typer.Option("--output", "-o", metavar="OUT.h5ad", help="Copy with opinions in obs, uns."),
     ] = None,
     table: Annotated[Path | None, typer.Option(help="One row a label, as .tsv or .csv.")] = None,
     report: Annotated[Path | None, typer.Option(help="A self-contained HTML page.")] = None,
@@ -209,8 +208,7 @@ def check(
         typer.Option("--write-mapping", metavar="MAP.tsv", help="What each label means, to edit."),
     ] = None,
     weight: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COLUMN=NUMBER", help="Weight of a column in the consensus; 1 by default."),
+        list[str] | None, typer.Option(metavar="COLUMN=NUMBER", help="Weight in the consensus; 1 by default.")
     ] = None,
     top: Annotated[int, typer.Option(help="Query genes of a cell set.")] = 50,
     ranking: Annotated[
