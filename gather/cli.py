@@ -183,20 +183,16 @@ def cite(
 
 @app.command()
 def check(
-    source: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="Cells with labels: h5ad, loom, zarr, h5mu.")
-    ],
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Labelled cells: h5ad, loom, zarr, h5mu.")],
     labels: Annotated[
         list[str],
         typer.Option("--labels", metavar="COLUMN", help="Column of obs with labels; may be repeated."),
     ],
     groupby: Annotated[
-        str | None,
-        typer.Option(help="Column of obs with the cell sets, or auto; else the first of --labels."),
+        str | None, typer.Option(help="Column of obs with the cell sets, or auto; else the first labels.")
     ] = None,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="OUT.h5ad", help="Copy with opinions in obs, uns."),
+        Path | None, typer.Option("--output", "-o", metavar="OUT.h5ad", help="Copy with the opinions.")
     ] = None,
     table: Annotated[Path | None, typer.Option(help="One row a label, as .tsv or .csv.")] = None,
     report: Annotated[Path | None, typer.Option(help="A self-contained HTML page.")] = None,
@@ -204,8 +200,7 @@ def check(
         Path | None, typer.Option(metavar="MAP.tsv", help="CL ids of labels that you decided.")
     ] = None,
     write_mapping: Annotated[
-        Path | None,
-        typer.Option("--write-mapping", metavar="MAP.tsv", help="What each label means, to edit."),
+        Path | None, typer.Option("--write-mapping", metavar="MAP.tsv", help="What labels mean, to edit.")
     ] = None,
     weight: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN=NUMBER", help="Weight in the consensus; 1 by default.")

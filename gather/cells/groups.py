@@ -79,9 +79,7 @@ def with_hints(
     for a in annotations:
         words = [a.note] if a.note else []
         for column, values in known.items():
-            inside, overall = (
-                values[cells & np.isfinite(values)] for cells in (groups == a.cell_set, groups != "")
-            )
+            inside, overall = (values[cells & np.isfinite(values)] for cells in (groups == a.cell_set, groups != ""))
             if len(inside) and overall.mean() > 0 and inside.mean() >= MARKED * overall.mean():
                 means = f"mean {inside.mean():.2g}, {overall.mean():.2g} in the file"
                 words.append(f"{column} hints at {HINTS[column]}: {means}")

@@ -218,12 +218,7 @@ class Labeller:
         self._position = {node: i for i, node in enumerate(ontology.nodes.tolist())}
 
     def decide(
-        self,
-        convergence: Convergence,
-        support: Support,
-        *,
-        top: int = SHOWN_CANDIDATES,
-        cells: int | None = None,
+        self, convergence: Convergence, support: Support, *, top: int = SHOWN_CANDIDATES, cells: int | None = None
     ) -> Decision:
         """Decide one cell set from its scores and from how its genes support each candidate.
 
