@@ -188,6 +188,8 @@ class Figure:
     high: float
 
     def __str__(self) -> str:
+        if np.isnan(self.value):
+            return "none flagged"
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
@@ -204,7 +206,7 @@ def measure(files: Sequence[File], damage: str, rate: float, reason: Reason | No
         drawn.append(_counts(chosen, damage, rate, reason, rng))
     right, flagged, damaged = np.array(drawn, dtype=np.float64).T
     total = whole.sum(axis=0)
-    return _figure(total[0] / max(total[1], 1), right, flagged), _figure(
+    return _figure(total[0] / total[1] if total[1] else np.nan, right, flagged), _figure(
         total[0] / max(total[2], 1), right, damaged
     )
 
@@ -272,6 +274,7 @@ def page(graph: Graph, data: Path) -> str:
         done(f"{path.stem}: {len(reported[-1].truths)} sets", highlight=False)
     cuts = choose(chosen_on)
     lines = [
+        f"Graph {graph.content_hash[:16]}. "
         f"Chosen on {len(chosen_on)} files of profiles, {sum(len(f.truths) for f in chosen_on)} sets: "
         + ", ".join(f"{reason} {cut:g}" for reason, cut in cuts.items())
         + ". Shipped: " + ", ".join(f"{reason} {cut:g}" for reason, cut in CUTS.items()) + ".",
@@ -295,8 +298,8 @@ def page(graph: Graph, data: Path) -> str:
         "| sets damaged | precision of conflict | recall |", "|--:|---|---|",
     ]  # fmt: skip
     for rate in RATES:
-        right, seen = measure(chosen_on, "lineages swapped", rate, "conflict")
-        lines.append(f"| {rate:.0%} | {right} | {seen} |")
+        precision, recall = measure(chosen_on, "lineages swapped", rate, "conflict")
+        lines.append(f"| {rate:.0%} | {precision} | {recall} |")
     return "\n".join([*lines, "", "### Names", "", grounding(graph, data), ""])
 
 

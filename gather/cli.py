@@ -112,7 +112,9 @@ def annotate(
     sample_key: Annotated[
         str | None, typer.Option(help="Column of obs with the sample or donor: genes are ranked within each.")
     ] = None,
-    species: Annotated[str, typer.Option(help="human, mouse, rat, macaque, pig, or auto (told by the genes).")] = "auto",
+    species: Annotated[
+        str, typer.Option(help="human, mouse, rat, macaque, pig, or auto (told by the genes).")
+    ] = "auto",
     modality: Annotated[
         str | None, typer.Option(help="Modality of an h5mu, or table of a SpatialData store; RNA by default.")
     ] = None,
@@ -181,23 +183,16 @@ def cite(
 
 @app.command()
 def check(
-    source: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="Cells with labels: h5ad, loom, zarr, h5mu.")
-    ],
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Labelled cells: h5ad, loom, zarr, h5mu.")],
     labels: Annotated[
         list[str],
         typer.Option("--labels", metavar="COLUMN", help="Column of obs with labels; may be repeated."),
     ],
     groupby: Annotated[
-        str | None,
-        typer.Option(
-            help="Column of obs with the cell sets, or auto; by default the first of --labels.",
-            show_default=False,
-        ),
+        str | None, typer.Option(help="Column of obs with the cell sets, or auto; else the first labels.")
     ] = None,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="OUT.h5ad", help="Copy with the opinions in obs and uns."),
+        Path | None, typer.Option("--output", "-o", metavar="OUT.h5ad", help="Copy with the opinions.")
     ] = None,
     table: Annotated[Path | None, typer.Option(help="One row a label, as .tsv or .csv.")] = None,
     report: Annotated[Path | None, typer.Option(help="A self-contained HTML page.")] = None,
@@ -205,12 +200,10 @@ def check(
         Path | None, typer.Option(metavar="MAP.tsv", help="CL ids of labels that you decided.")
     ] = None,
     write_mapping: Annotated[
-        Path | None,
-        typer.Option("--write-mapping", metavar="MAP.tsv", help="What each label means, to edit."),
+        Path | None, typer.Option("--write-mapping", metavar="MAP.tsv", help="What labels mean, to edit.")
     ] = None,
     weight: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COLUMN=NUMBER", help="Weight of a column in the consensus; 1 by default."),
+        list[str] | None, typer.Option(metavar="COLUMN=NUMBER", help="Weight in the consensus; 1 by default.")
     ] = None,
     top: Annotated[int, typer.Option(help="Query genes of a cell set.")] = 50,
     ranking: Annotated[
