@@ -157,7 +157,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=Path, help="recorded request bodies, JSON lines with `messages`")
-    parser.add_argument("--heldout", type=Path, default=Path("data/serve/heldout.jsonl"))
+    parser.add_argument("--heldout", type=Path, default=Path("draft/heldout.jsonl"))
     parser.add_argument("--max-tokens", type=int, default=33)
     parser.add_argument("--only", default="", help="leave out the workloads whose name has no such part")
     parser.add_argument("--draft", nargs="+", default=["off"], choices=["off", "ngram"])

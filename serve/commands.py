@@ -223,12 +223,12 @@ def manifest_of(trainer: Any, corpus: Path, model: str, path: Path) -> dict[str,
         "seconds": round(trainer.progress.seconds),
         "curve": trainer.progress.curve,
         "commands": [
-            "python data/serve/make_prompts.py --mirror FOLDER --each 2500 --exclude cell_sentences_fixed.jsonl "
-            "--out prompts.jsonl --heldout data/serve/heldout.jsonl",
+            "python draft/make_prompts.py --mirror FOLDER --each 2500 --exclude cell_sentences_fixed.jsonl "
+            "--out prompts.jsonl --heldout draft/heldout.jsonl",
             "vckg-serve write-corpus prompts.jsonl --corpus CORPUS",
-            "vckg-serve train-draft --corpus CORPUS --state STATE --output data/serve"
+            "vckg-serve train-draft --corpus CORPUS --state STATE --output draft"
             + (" --autoregressive" if trainer.autoregressive else ""),
-            "vckg-serve build-ngrams --corpus CORPUS --output data/serve/answers.ngram",
+            "vckg-serve build-ngrams --corpus CORPUS --output draft/answers.ngram",
         ],
     }
 

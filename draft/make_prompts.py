@@ -7,8 +7,8 @@ and Reactome set names with their genes (CC0). No benchmark item is used: every 
 benchmark's cell sentences name is left out (`--exclude`), and the held-out prompts are about cell types that
 no training prompt is about (it may name them as a sibling).
 
-    python data/serve/make_prompts.py --mirror FOLDER --each 2000 --out prompts.jsonl --heldout
-    data/serve/heldout.jsonl
+    python draft/make_prompts.py --mirror FOLDER --each 2000 --out prompts.jsonl --heldout
+    draft/heldout.jsonl
 """
 
 from __future__ import annotations
