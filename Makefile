@@ -34,7 +34,7 @@ demo: $(VENV)/core           ## real cells named with evidence, from nothing
 	$(BIN)/python -m gather.demo
 
 showcase: $(VENV)/dev        ## the whole story under one page: graph, annotation, arena, server; goes on where it was killed
-	$(BIN)/python -m arena.showcase
+	$(BIN)/python -m benchmarks.showcase
 
 test: $(VENV)/dev            ## the whole suite
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile

@@ -196,4 +196,5 @@ def _welch(before: Floats, after: Floats) -> Floats:
     """Welch's t of each gene, float32[genes]; positive where it rises."""
     error = np.sqrt(before.var(axis=0, ddof=1) / len(before) + after.var(axis=0, ddof=1) / len(after))
     difference = after.mean(axis=0) - before.mean(axis=0)
-    return np.divide(difference, error, out=np.zeros_like(error), where=error > 0)
+    t: Floats = np.divide(difference, error, out=np.zeros_like(error), where=error > 0)
+    return t

@@ -27,6 +27,7 @@ from typing import Final
 from arena.judging.evidence import TOP_GENES, marker_rows, named_type
 from arena.judging.rubric import RUBRICS, TOP, total
 from arena.scoring import metrics, wording
+from arena.scoring.gene_lists import Values
 from arena.scoring.grounding import Names, names_of
 from arena.tasks import OWN
 from arena.types import Answer, Sample, Score, TaskName
@@ -67,7 +68,7 @@ def knowledge_scores(sample: Sample, answer: Answer, graph: Graph) -> list[Score
 # ---- cell types -------------------------------------------------------------------------------------------
 
 
-def _annotation(sample: Sample, answer: Answer, values: metrics.Values, names: Names) -> Ratings:
+def _annotation(sample: Sample, answer: Answer, values: Values, names: Names) -> Ratings:
     truth, named = names.truth(sample), named_type(sample, answer, names)
     if truth is None:
         return {"identity": None, "support": None, "specificity": None}
@@ -130,7 +131,7 @@ def _marker_strength(curie: str, genes: Sequence[str], names: Names) -> float:
     return len(marker_rows(curie, genes, names)) / math.sqrt(known) if known else 0.0
 
 
-def _captioning(sample: Sample, answer: Answer, values: metrics.Values, names: Names) -> Ratings:
+def _captioning(sample: Sample, answer: Answer, values: Values, names: Names) -> Ratings:
     assert answer.parsed is not None
     rated = _annotation(sample, answer, values, names)
     precision = values["marker_precision"]
@@ -146,7 +147,7 @@ def _captioning(sample: Sample, answer: Answer, values: metrics.Values, names: N
 # ---- genes ------------------------------------------------------------------------------------------------
 
 
-def _generation(sample: Sample, answer: Answer, values: metrics.Values, names: Names) -> Ratings:
+def _generation(sample: Sample, answer: Answer, values: Values, names: Names) -> Ratings:
     form = [v for name in ("validity", "uniqueness", "count") if (v := values[name]) is not None]
     ratings = {
         "markers": _times_top(values["marker_recall"]),
@@ -157,7 +158,7 @@ def _generation(sample: Sample, answer: Answer, values: metrics.Values, names: N
     return {**ratings, "form": min(most, TOP * sum(form) / len(form))}
 
 
-def _perturbation(sample: Sample, answer: Answer, values: metrics.Values, names: Names) -> Ratings:
+def _perturbation(sample: Sample, answer: Answer, values: Values, names: Names) -> Ratings:
     return {
         "direction": _times_top(values["direction_accuracy"]),
         "mechanism": _times_top(_mechanism(sample, answer, names)),
@@ -191,7 +192,7 @@ def _times_top(value: float | None) -> float | None:
 # ---- papers -----------------------------------------------------------------------------------------------
 
 
-def _qa(sample: Sample, answer: Answer, values: metrics.Values, names: Names) -> Ratings:
+def _qa(sample: Sample, answer: Answer, values: Values, names: Names) -> Ratings:
     assert answer.parsed is not None
     text, reference = metrics.answered_text(sample, answer.parsed), str(sample.gold["answer"])
     known = wording.content_words(
@@ -221,7 +222,7 @@ def _entity_f1(text: str, reference: str, names: Names) -> float | None:
     return wording.token_f1(mine, theirs) if theirs else None
 
 
-Rater = Callable[[Sample, Answer, metrics.Values, Names], Ratings]
+Rater = Callable[[Sample, Answer, Values, Names], Ratings]
 
 
 def _rated_by(dimension: str) -> Rater:

@@ -43,23 +43,25 @@ class GroupView:
             return f"{alone}, so nothing can be compared."
         parts = [self._settled(task) for task in self.group.tasks]
         if len(parts) > 1 and len({first for first, _ in parts}) == 1 and parts[0][0]:
-            return (
-                f"On each of the {len(parts)} tasks {parts[0][0]} scores higher than every other contestant."
-            )
+            others = "every other ranked contestant" if self.opened else "every other contestant"
+            return f"On each of the {len(parts)} tasks {parts[0][0]} scores higher than {others}."
         text = "; ".join(text for _, text in parts)
         return f"{text[0].upper()}{text[1:]}."
 
     def _settled(self, task: schema.TaskBoard) -> tuple[str, str]:
         """Who is better than all others on a task ("" where nobody is), and half a sentence on that."""
-        rows = [row for row in self.ranked if task.task in row.tasks]
+        asking = [row for row in self.ranked if task.task in row.tasks]
+        rows = [row for row in asking if row.tasks[task.task].rank is not None]
+        others = "every other contestant" if rows == asking else "every other ranked contestant"
         asked = f"on “{TASK_NAMES[task.task]}” with {task.n} samples"
         first = sorted(r.name for r in rows if (k := r.tasks[task.task].rank) and k.best == 1)
         if len(rows) < 2:
             return "", f"{asked} there is nobody to compare"
         if len(first) == 1:
-            return first[0], f"{asked} {first[0]} scores higher than every other contestant"
+            return first[0], f"{asked} {first[0]} scores higher than {others}"
         if len(first) == len(rows):
-            which = "the two contestants" if len(rows) == 2 else f"no two of the {len(rows)} contestants"
+            kind = "contestants" if rows == asking else "ranked contestants"
+            which = f"the two {kind}" if len(rows) == 2 else f"no two of the {len(rows)} {kind}"
             settled = any(r.tasks[task.task].rank != rows[0].tasks[task.task].rank for r in rows)
             if not settled:
                 return "", f"{asked} {which} can{'not' if len(rows) == 2 else ''} be told apart"
@@ -71,8 +73,9 @@ class GroupView:
         return tuple(t.task for t in self.group.tasks)
 
     def best_at(self, task: TaskName) -> tuple[schema.Row, list[str]] | None:
-        """Return the best contestant of a task that reads the cell, and those with the same rank."""
+        """Return the best ranked contestant of a task that reads the cell, and those with the same rank."""
         rows = [row for row in self.ranked if task in row.tasks and row.kind != "trivial"]
+        rows = [row for row in rows if row.tasks[task].rank is not None]
         rows = [row for row in rows if row.tasks[task].score.value is not None]
         if not rows:
             return None
@@ -84,14 +87,6 @@ class GroupView:
             if (k := r.tasks[task].rank) and rank and k.best <= rank.worst and k.best == 1
         ]
         return rows[0], equal
-
-    def best_closed(self, task: TaskName) -> schema.Row | None:
-        """The first contestant of a task made from the graph that looks at the cell and not into the graph."""
-        if not any(t.task == task and t.made_from_graph for t in self.group.tasks):
-            return None
-        rows = [r for r in self.ranked if task in r.tasks and r.kind != "trivial" and not r.open_book]
-        rows = [r for r in rows if r.tasks[task].score.value is not None]
-        return min(rows, key=lambda r: (-(r.tasks[task].score.value or 0.0), r.name), default=None)
 
     def matrix(self, pairs: Sequence[schema.Pair]) -> list[tuple[str, list[tuple[schema.Pair | None, int]]]]:
         """Comparisons as rows of (pair, sign): sign 1 where the row is the pair's first, -1 its second, 0

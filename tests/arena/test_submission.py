@@ -30,7 +30,9 @@ def test_a_form_holds_no_key_and_comes_back_as_a_human_s_answers(
 ) -> None:
     form, key = submission.write_form(tmp_path, asked)
     rows = list(csv.DictReader(io.StringIO(form.read_text())))
-    assert [row["sample_id"] for row in rows] == [json.loads(line)["sample_id"] for line in key.read_text().splitlines()]
+    assert [row["sample_id"] for row in rows] == [
+        json.loads(line)["sample_id"] for line in key.read_text().splitlines()
+    ]
     assert all(row["answer"] == "" for row in rows)
     for row, sample in zip(rows, asked, strict=True):
         gold = sample.gold

@@ -21,6 +21,8 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 from vckg.base.errors import InputError
 from vckg.base.resources import resource
@@ -68,8 +70,18 @@ class Prompt:
 
 @cache
 def load_prompt(name: str) -> Prompt:
-    """Return a shipped prompt by its path under ``prompts/`` without suffix, e.g. ``"gather/annotate"``."""
-    path = resource("prompts", *name.split("/")).with_suffix(".md")
+    """Return a shipped prompt by its path under ``prompts/`` without suffix, e.g. ``"gather/annotate"``.
+
+    ``"PACKAGE:PATH"`` names a prompt in the folder of another package.
+    """
+    package, _, inside = name.rpartition(":")
+    if package:
+        spec = find_spec(package)
+        if spec is None or spec.origin is None:
+            raise InputError(f"prompt {name}: no package {package!r}; install it")
+        path = Path(spec.origin).parent.joinpath(*inside.split("/")).with_suffix(".md")
+    else:
+        path = resource("prompts", *name.split("/")).with_suffix(".md")
     if not path.is_file():
         raise InputError(f"{path}: no such prompt")
     return parse_prompt(path.read_text(encoding="utf-8"), where=str(path))

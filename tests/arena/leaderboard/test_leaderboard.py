@@ -244,3 +244,14 @@ def test_who_can_look_the_answer_up_is_marked(make_runs: MakeRuns) -> None:
     assert {row.name: row.open_book for row in group.rows} == {"gather": True, "gather+m": True, "m": False}
     assert any(note.startswith("Open book: gather and gather+m") for note in group.notes)
     assert {t.task: t.made_from_graph for t in group.tasks} == {"annotation": False, "qa": True}
+
+
+def test_who_can_look_the_answer_up_is_not_ranked_there(make_runs: MakeRuns) -> None:
+    """Ranked among all on annotation, apart on QA, and in no win rate over both."""
+    group = build(make_runs({"gather": 0.9, "m": 0.5, "n": 0.4}), resamples=50).groups[0]
+    rows = {row.name: row for row in group.rows}
+    assert rows["gather"].rank is None
+    assert rows["gather"].overall is None
+    assert rows["gather"].tasks["annotation"].rank is not None
+    assert rows["gather"].tasks["qa"].rank is None
+    assert {rows[name].tasks["qa"].rank is not None for name in ("m", "n")} == {True}

@@ -15,10 +15,10 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from arena.showcase.__main__ import CONTESTANTS, Plan, make_plan, steps
-from arena.showcase.pages import clock, histogram, labelled, server_facts
-from arena.showcase.steps import SERVER, Server, Step, StepFailed, Story, read_counters
 from arena.tasks import TASKS
+from benchmarks.showcase.__main__ import CONTESTANTS, Plan, make_plan, steps
+from benchmarks.showcase.pages import clock, histogram, labelled, server_facts
+from benchmarks.showcase.steps import SERVER, Server, Step, StepFailed, Story, read_counters
 from vckg.base.errors import InputError
 
 ROOT = Path(__file__).parents[3]
@@ -161,7 +161,17 @@ def told(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A showcase of one sample a task, killed on its way and started again."""
     folder = tmp_path_factory.mktemp("showcase")
     environment = {**os.environ, "VCKG_MIRROR": str(mirror), "VCKG_CACHE": str(folder / "cache")}
-    command = [sys.executable, "-m", "arena.showcase", "-o", str(folder / "out"), "-n", "1", "--load", "4"]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.showcase",
+        "-o",
+        str(folder / "out"),
+        "-n",
+        "1",
+        "--load",
+        "4",
+    ]
     with (folder / "first.log").open("w") as log:
         first = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         ends = time.monotonic() + 1800

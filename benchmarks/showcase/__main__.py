@@ -15,8 +15,8 @@ from typing import Annotated
 
 import typer
 
-from arena.showcase.pages import markdown, write_pages
-from arena.showcase.steps import SERVER, Server, Step, Story
+from benchmarks.showcase.pages import markdown, write_pages
+from benchmarks.showcase.steps import SERVER, Server, Step, Story
 from vckg.base.console import err, out, run
 from vckg.base.errors import InputError
 
@@ -214,10 +214,10 @@ def showcase(
 
 
 def main() -> None:
-    """Entry point of ``python -m arena.showcase``."""
+    """Entry point of ``python -m benchmarks.showcase``."""
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
     app.command()(showcase)
-    run(app, "arena.showcase")
+    run(app, "benchmarks.showcase")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from arena.leaderboard.labels import KIND_NAMES, hundred, rank_text, span
 from arena.leaderboard.schema import Group, Leaderboard
 from arena.report.figures import bar
 from arena.report.view import GroupView
-from arena.showcase.steps import Row
+from benchmarks.showcase.steps import Row
 from vckg.base import html as pages
 from vckg.base.atomic import write_text
 
