@@ -99,7 +99,7 @@ def _stream_file(folder: str, path: str, names: list[str]) -> tuple[float, float
     store: Any = zarr.open_group(path, mode="r") if Path(path).is_dir() else h5py.File(path, "r")
 
     def annotator_of(rows: Rows) -> Any:
-        _, panel = names_that_ground(graph, var)
+        panel = names_that_ground(graph, var).panel
         return make_annotator(rows.shape[0], panel, survey_in_threads(rows), graph, Parameters())
 
     with Rows(store["X"]) as rows:  # compile and warm up on a first block, not timed

@@ -90,6 +90,13 @@ def annotate(
     ] = "gather",
     seed: Annotated[int, typer.Option(help="Seed of the clustering.")] = 0,
     report: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML page.")] = None,
+    obs: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.csv|parquet", help="Also write the labels alone, a row a cell."),
+    ] = None,
+    cellxgene: Annotated[
+        bool, typer.Option("--cellxgene", help="Also write the ontology columns of CELLxGENE's schema 7.")
+    ] = False,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="LLM for at most one call a cell set.")
     ] = None,
@@ -105,7 +112,7 @@ def annotate(
     sample_key: Annotated[
         str | None, typer.Option(help="Column of obs with the sample or donor: genes are ranked within each.")
     ] = None,
-    species: Annotated[str, typer.Option(help="human, mouse, or auto (told by the genes).")] = "auto",
+    species: Annotated[str, typer.Option(help="human, mouse, rat, macaque, pig, or auto (told by the genes).")] = "auto",
     modality: Annotated[
         str | None, typer.Option(help="Modality of an h5mu, or table of a SpatialData store; RNA by default.")
     ] = None,
@@ -128,7 +135,9 @@ def annotate(
         given = "--dry-run" if dry_run else "--base-url"
         raise InputError(f"{given} is about a language model; name one with --model, or leave {given} out")
     writes = not (dry_run and model)
-    jobs = jobs_of(sources, output, report, overwrite=force or not writes)  # before the libraries are loaded
+    jobs = jobs_of(
+        sources, output, report, obs, overwrite=force or not writes
+    )  # before the libraries are loaded
 
     from gather.inputs.command import annotate_inputs
     from gather.retrieval.candidates import read_candidate_names
@@ -142,14 +151,32 @@ def annotate(
     )  # fmt: skip
     step = None if model is None else LlmStep(model, base_url, dry_run, timeout, connections)
     reading = Reading(modality, markers, measured)
-    outcomes = annotate_inputs(jobs, _graph(graph), options, reading, overwrite=force, llm=step, dask=dask)
+    outcomes = annotate_inputs(
+        jobs, _graph(graph), options, reading, overwrite=force, cellxgene=cellxgene, llm=step, dask=dask
+    )
     if as_json:
         typer.echo(json.dumps([a.to_dict() for o in outcomes for a in o.annotations], sort_keys=True))
     for job, outcome in zip(jobs, outcomes, strict=True):
         if outcome.annotations and not as_json:
             print_annotations(outcome.annotations)
         if writes:
-            err().print(f"wrote {job.out}" + (f" and {job.report}" if job.report else ""), highlight=False)
+            more = "".join(f" and {path}" for path in (job.report, job.obs) if path)
+            err().print(f"wrote {job.out}{more}", highlight=False)
+
+
+@app.command()
+def cite(
+    source: Annotated[Path, typer.Argument(metavar="OUT.h5ad", help="What `gather annotate` wrote.")],
+    key_added: Annotated[str, typer.Option(help="Name of the uns entry.")] = "gather",
+    graph: GraphOption = None,
+) -> None:
+    """Print a methods paragraph and the BibTeX of exactly what an annotation used."""
+    from gather.cells.file import check_input
+
+    check_input(source)  # before the libraries are loaded
+    from gather.cells.cite import cite as cited
+
+    typer.echo(cited(source, _graph(graph), key_added), nl=False)
 
 
 @app.command()
@@ -238,24 +265,7 @@ def data(
         Path | None, typer.Argument(help="Its public h5ad; without it, where to get it.")
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON lines to write.")] = None,
-    protocol: Annotated[
-        str, typer.Option(help="paper (the official draw of cells and genes) or own (any file and share).")
-    ] = "paper",
-    small: Annotated[
-        bool, typer.Option("--small", help="With --protocol paper: the official small set.")
-    ] = False,
-    fraction: Annotated[
-        float | None, typer.Option(help="With --protocol own: share of each label's cells. Default 0.1.")
-    ] = None,
-    top: Annotated[
-        int | None, typer.Option(help="With --protocol own: genes of a sentence. Default 100.")
-    ] = None,
-    donor: Annotated[
-        list[str] | None, typer.Option(help="With --protocol own: only these donors; may be repeated.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="With --protocol own: seed of the draw. Default 0.")
-    ] = None,
+    small: Annotated[bool, typer.Option("--small", help="Draw the official small set.")] = False,
     label_map: Annotated[Path | None, typer.Option(help="Table of label and cl_id.")] = None,
     graph: GraphOption = None,
     as_json: JsonOption = False,
@@ -263,11 +273,8 @@ def data(
     """Write one of the paper's two test sets as cell sentences, from its public file."""
     from gather.benchmark.paper_data import prepare
 
-    own = {"fraction": fraction, "top": top, "seed": seed, "donors": donor or None}
-    prepared = prepare(
-        name, source, output or Path(f"{name}.jsonl"), _graph(graph), protocol=protocol, small=small,
-        label_map=label_map, own={key: value for key, value in own.items() if value is not None},
-    )  # fmt: skip
+    out = output or Path(f"{name}.jsonl")
+    prepared = prepare(name, source, out, _graph(graph), small=small, label_map=label_map)
     if as_json:
         typer.echo(json.dumps(asdict(prepared), sort_keys=True, default=str))
         return
@@ -287,6 +294,7 @@ def explain(
     top: Annotated[int, typer.Option(help="How many nodes to show.")] = 5,
     walks: Annotated[int, typer.Option(help="How many walks of each.")] = 5,
     exclude_source: ExcludeOption = None,
+    species: Annotated[str, typer.Option(help="Whose genes they are: human or mouse.")] = "human",
     graph: GraphOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -302,6 +310,7 @@ def explain(
         top=top,
         walks=walks,
         exclude_source=tuple(exclude_source or ()),
+        species=species,
     )
     if as_json:
         typer.echo(json.dumps(explained.to_dict(), sort_keys=True))
@@ -326,7 +335,7 @@ def print_annotations(annotations: Sequence[Annotation]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from gather.labelling.plain_words import best_evidence, certainty, objections, status_reason
+    from gather.labelling.plain_words import answer, best_evidence, certainty, objections, status_reason
 
     table = Table(title=None, show_lines=False)
     table.add_column("cell set")
@@ -336,17 +345,16 @@ def print_annotations(annotations: Sequence[Annotation]) -> None:
     for name in ("because of", "against", "status"):
         table.add_column(name, overflow="fold")
     for a in annotations:
-        label = f"{a.label} ({a.curie})" if a.curie else a.label
         sure = f"{certainty(a)} {a.confidence:.2f}" if a.curie else "-"
         reasons = "; ".join(best_evidence(a)) if a.curie else ""
         words = (
             a.cell_set,
             f"{a.n_cells:,}",
-            label,
+            answer(a),
             sure,
             reasons,
             "; ".join(objections(a)),
-            status_reason(a),
+            "; ".join([status_reason(a), *(s.name for s in a.states if s.present)]),
         )
         table.add_row(*(escape(word) for word in words))
     console = out()
@@ -356,6 +364,8 @@ def print_annotations(annotations: Sequence[Annotation]) -> None:
 
 def _print_item(item: EvidenceItem) -> None:
     """Print one convergence node: genes, walks, and each step's best edge."""
+    from gather.annotation import sources_in_words
+
     console = out()
 
     def say(text: str, **style: Any) -> None:
@@ -371,7 +381,7 @@ def _print_item(item: EvidenceItem) -> None:
         for step in walk.steps:
             best = step[0]
             cited = f", {', '.join(best.publications[:3])}" if best.publications else ""
-            more = f" (+{len(step) - 1} sources)" if len(step) > 1 else ""
+            more = f" ({sources_in_words(step)})" if len(step) > 1 or best.orthologue else ""
             say(
                 f"           {best.subject_name} {best.relation} {best.object_name}: {best.source_title} "
                 f"{best.release}, {best.licence}, {best.knowledge_level}{cited}{more}"

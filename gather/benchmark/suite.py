@@ -1,4 +1,4 @@
-"""``gather benchmark suite``: the product on every cell set of the development suite, beside other methods.
+"""``gather benchmark suite``: the product and other methods on every cell set of the development suite.
 
 Ours are the retriever and the labeller as they ship, with the panel of each file. Macro means weigh study groups
 alike: the files of one publication are one group. Intervals come from a bootstrap over study groups.
@@ -26,6 +26,7 @@ from gather.ontology import Ontology
 from gather.retrieval import null
 from gather.retrieval.query import DEFAULT_TOP, CellSet, GeneQuery, Panel, contrasts, make_query
 from gather.retrieval.scores import Retriever
+from gather.species import graph_for
 
 if TYPE_CHECKING:
     from gather.retrieval.evidence_weights import Weights
@@ -308,6 +309,17 @@ class Suite:
                 for name, answers in (self.theirs(block, closed) if others else {}).items():
                     made += self.units(block, answers, name, closed)
         return made
+
+
+def measured(
+    graph: Graph, blocks: Sequence[Block], store: Path | None = None, *, tested: bool = True, others: bool = True
+) -> list[Unit]:
+    """Return the units of all blocks, those of each species on the graph of that species."""
+    made: list[Unit] = []
+    for species in dict.fromkeys(block.species for block in blocks):
+        suite = Suite(graph_for(graph, species), store, tested=tested)
+        made += suite.measure((b for b in blocks if b.species == species), others=others)
+    return made
 
 
 def select(

@@ -13,6 +13,7 @@ import csv
 import hashlib
 import json
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,19 +22,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gather.benchmark.data_sets import by_rarity
 from gather.cells.adata import cell_groups
 from gather.cells.expression import Expression, rank_cell_sets, read_expression
 from gather.cells.file import open_h5ad
 from gather.cells.options import AUTO
-from gather.retrieval.query import ground_panel, rank_weights
+from gather.retrieval.query import Panel, ground_panel, rank_weights
+from gather.species import graph_for, ground
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
     from vckg.graph.graph import Graph
 
 Floats = npt.NDArray[np.float32]
-FORMAT = 3
+FORMAT = 4
 PANELS = (300, 1000)
 USUAL_MARKERS = (
     "CD3D", "CD3E", "CD4", "CD8A", "MS4A1", "CD79A", "MZB1", "NKG7", "GNLY", "CD14", "LYZ", "FCGR3A", "FCER1A",
@@ -180,7 +181,7 @@ def label_maps(data: Path) -> dict[str, dict[str, tuple[str, str]]]:
     return maps
 
 
-def _label_column(obs: Any, known: dict[str, tuple[str, str]]) -> str:
+def label_column(obs: Any, known: dict[str, tuple[str, str]]) -> str:
     """The column of obs most of whose values are known labels."""
     shares = {c: float(obs[c].astype(str).isin(known).mean()) for c in obs.columns}
     return str(max(shares, key=lambda c: (shares[c], c)))
@@ -188,19 +189,17 @@ def _label_column(obs: Any, known: dict[str, tuple[str, str]]) -> str:
 
 def _of_cells(graph: Graph, path: Path, known: dict[str, tuple[str, str]]) -> Iterator[Block]:
     adata = open_h5ad(path)
-    mouse = path.stem.startswith("mouse")
-    if mouse:
-        adata.var_names = [str(n).upper() for n in adata.var_names]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expression = read_expression(adata, graph)
-        column = "celltype" if "*" in known else _label_column(adata.obs, known)
+        graph = expression.graph
+        column = "celltype" if "*" in known else label_column(adata.obs, known)
         labels = adata.obs[column].astype(str).to_numpy()
         clusters = "louvain" if "louvain" in adata.obs else AUTO
         found = cell_groups(adata, expression, clusters, 0)
     whole = [known.get(label, known.get("*", ("", ""))) for label in labels.tolist()]
     truth = np.array([t for t, _ in whole], dtype=object)
-    base = ("mouse" if mouse else "human", path.stem)
+    base = (graph.species, path.stem)
     groups = labels.astype(object)
     by_label = _grouped(expression, groups, truth, base, "label groups", graph)
     yield by_label
@@ -274,7 +273,9 @@ def _of_profiles(graph: Graph, path: Path, known: dict[str, tuple[str, str]]) ->
     """Rank by fold change over the mean of the other profiles (at most 5) times expression, upper half of the genes."""
     adata = open_h5ad(path)
     said = dict(adata.uns)
-    panel = ground_panel(graph, [str(n).upper() for n in adata.var_names])
+    species, names = str(said["species"]), [str(n) for n in adata.var_names]
+    graph = graph_for(graph, species)
+    panel = ground_panel(graph, names, grounded=ground(graph, names, species))
     columns = np.flatnonzero(panel.nodes >= 0)
     x = np.asarray(adata.X.toarray() if hasattr(adata.X, "toarray") else adata.X, dtype=np.float64)[
         :, columns
@@ -289,7 +290,7 @@ def _of_profiles(graph: Graph, path: Path, known: dict[str, tuple[str, str]]) ->
     truths = [known.get(label, ("", "")) for label in labels]
     study = str(said["study"])
     return Block(
-        path.stem, study, str(said["species"]), path.stem, "profiles",
+        path.stem, study, species, path.stem, "profiles",
         tuple(graph.ids[i] for i in panel.nodes[columns].tolist()), np.ones(len(columns), np.float32), strength,
         x.astype(np.float32), np.zeros((0, 0), np.float32), tuple(labels), tuple(t for t, _ in truths),
         tuple(f for _, f in truths), (1,) * len(labels),
@@ -321,3 +322,22 @@ def _of_sentences(graph: Graph, path: Path) -> Block:
 
 
 __all__ = ["Block", "blocks", "label_maps", "suite"]
+
+
+def by_rarity(panel: Panel, sentences: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Order every sentence by ``w ln(N / (df + 1))``, the TF-IDF of a cell's genes over the N sentences.
+
+    A sentence has ranks and no expression. So the published rank weight ``w = 1 / log2(rank + 2)`` over its
+    grounded genes replaces ``log1p(expression)``. `df` counts the sentences that hold the gene. A gene of nearly
+    every sentence (factor 0 or less) goes to the end.
+    """
+    node = dict(zip(panel.names, panel.nodes.tolist(), strict=True))
+    kept = [[gene for gene in sentence if node[gene] >= 0] for sentence in sentences]
+    df = Counter(node[gene] for genes in kept for gene in dict.fromkeys(genes))
+    ordered = []
+    for sentence, genes in zip(sentences, kept, strict=True):
+        rarity = np.array([np.log(len(kept) / (df[node[gene]] + 1.0)) for gene in genes])
+        strength = rank_weights(len(genes)) * np.maximum(rarity, 0.0)
+        ranked = [genes[i] for i in np.argsort(-strength, kind="stable").tolist()]
+        ordered.append((*ranked, *(gene for gene in sentence if node[gene] < 0)))
+    return ordered

@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gather.cells.adata import Outcome, allowed_candidates, check_key, describe, summary
-from gather.cells.expression import names_that_ground
+from gather.cells.expression import names_that_ground, species_of
 from gather.cells.file import open_h5ad
 from gather.cells.options import Options
 from gather.cells.per_cell import (
@@ -33,6 +33,7 @@ from gather.cells.per_cell import (
 from gather.cells.row_blocks import Rows
 from gather.cells.values import Place, Survey, choose, places, rows_of
 from gather.ontology import Ontology
+from gather.species import declared_taxon, in_words
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
@@ -100,7 +101,10 @@ def work_out_on_dask(
             return total
 
         place, found = choose(adata, options.layer, survey, file=opened_file(adata, stack))
-        names_from, _ = names_that_ground(graph, place.var)
+        declared = declared_taxon(adata.obs, adata.uns)
+        told = species_of(place.var, wanted=options.species, declared=declared)
+        job = replace(job, options=replace(options, species=told.species))
+        names_from, panel, seen = names_that_ground(graph, place.var, told)
         shared = client.scatter(found, broadcast=True)
         calls = [(job, place.where, shared, low, high) for low, high in spans]
         parts = _gathered(client, _annotate, calls, spans, done)
@@ -108,6 +112,7 @@ def work_out_on_dask(
     columns = obs_of(answers, Ontology.of_cells(graph))
     named = {f"{options.key_added}_{suffix}": values for suffix, values in columns.items()}
     about = describe(options, allowed) | {"values": place.where, "gene_names": names_from}
+    about |= {"species": in_words(told, seen, panel)}
     return Outcome((), named, summary((), graph, parameters, about), np.full(n, -1, np.int32))
 
 
@@ -181,8 +186,8 @@ def _annotator(job: Job, where: str, found: Survey, rows: Rows, var: Any) -> Cel
     key = (job, where, found.counts, found.detected.tobytes())
     if key not in _kept:
         _kept.clear()
-        graph = _graph(job.graph)
-        _, panel = names_that_ground(graph, var)
+        told = species_of(var, wanted=job.options.species)
+        _, panel, graph = names_that_ground(_graph(job.graph), var, told)
         parameters = job.options.parameters()
         _kept[key] = make_annotator(rows.shape[0], panel, found, graph, parameters, candidates=job.candidates)
     return _kept[key]

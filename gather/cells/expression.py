@@ -8,7 +8,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from gather.cells.options import Ranking
 from gather.cells.row_blocks import Rows
 from gather.cells.values import Place, Survey, choose, rows_of, survey_rows
 from gather.retrieval.query import CellSet, Panel, contrasts, ground_panel
-from gather.species import HUMAN, Detected, by_upper_case, declared_taxon, detect
+from gather.species import HUMAN, Detected, declared_taxon, detect, graph_for, ground, in_words
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,8 +63,10 @@ class Expression:
         ``var_names`` or the column of ``var`` that grounded best.
     was_counts
         Whether counts were normalised here.
+    graph
+        The graph of the file's species, whose nodes `panel` names.
     species
-        The species of the genes, what tells it, and for mouse how many genes have a human one.
+        The species of the genes, what tells it, and how its genes were mapped.
     """
 
     matrix: Matrix
@@ -72,7 +74,8 @@ class Expression:
     origin: str
     names_from: str
     was_counts: bool
-    species: str = ""
+    graph: Graph
+    species: str
 
 
 def read_expression(
@@ -94,13 +97,15 @@ def read_expression(
 
     place, found = choose(adata, layer, survey)
     told = species_of(place.var, wanted=species, declared=declared_taxon(adata.obs, adata.uns))
-    names_from, panel = names_that_ground(graph, place.var, told)
+    names_from, panel, graph = names_that_ground(graph, place.var, told)
     values = held[place.where].block(0, adata.n_obs)
     matrix = normalise(values) if found.counts else values
     panel = Panel(
         panel.names, panel.nodes, detection(matrix), panel.ambiguous, panel.ungrounded, panel.technical
     )
-    return Expression(matrix, panel, place.where, names_from, found.counts, in_words(told, panel))
+    return Expression(
+        matrix, panel, place.where, names_from, found.counts, graph, in_words(told, graph, panel)
+    )
 
 
 def normalise(counts: Matrix) -> Matrix:
@@ -134,14 +139,23 @@ def species_of(var: Any, *, wanted: str = "auto", declared: str | None = None) -
     return next((one for one in found if one.by != "its symbols"), found[0])
 
 
-def names_that_ground(graph: Graph, var: Any, told: Detected | None = None) -> tuple[str, Panel]:
-    """The names of `var` that ground best: its index or a known column; mouse names by their human orthologues.
+class Measured(NamedTuple):
+    """The genes of a file in the graph of its species."""
+
+    names_from: str
+    panel: Panel
+    graph: Graph
+
+
+def names_that_ground(graph: Graph, var: Any, told: Detected | None = None) -> Measured:
+    """The names of `var` that ground best, its index or a known column, in the graph of the species.
 
     `told` is the species; it is detected where it is None.
     """
     told = species_of(var) if told is None else told
+    graph = graph_for(graph, told.species)
     choices = gene_names(var)
-    grounded = {where: _ground(graph, names, told) for where, names in choices.items()}
+    grounded = {where: ground(graph, names, told.species) for where, names in choices.items()}
     panels = {where: ground_panel(graph, names, grounded=grounded[where]) for where, names in choices.items()}
     best = max(
         panels,
@@ -154,29 +168,10 @@ def names_that_ground(graph: Graph, var: Any, told: Detected | None = None) -> t
         shown = ", ".join(choices["var_names"][:3])
         raise InputError(
             f"{panel.n_grounded} of {len(panel.names)} gene names are known ({shown}, ...); give {told.species} gene "
-            f"symbols{' or Ensembl ids' * (told.species == HUMAN)} in var_names or in a column such as "
+            f"symbols{' or Ensembl ids' * (told.species == graph.species)} in var_names or in a column such as "
             f"{NAME_COLUMNS[0]!r}"
         )
-    return best, panel
-
-
-def _ground(graph: Graph, names: Sequence[str], told: Detected) -> list[Grounded]:
-    """Ground names; of mouse ones those whose human form is an approved symbol, and no others."""
-    if told.species == HUMAN:
-        return graph.genes.ground(names)
-    found = graph.genes.ground(by_upper_case(names).human)
-    return [one if one.how == "symbol" else one._replace(curie=None, how="unknown") for one in found]
-
-
-def in_words(told: Detected, panel: Panel) -> str:
-    """Say the species of a file, what tells it, and how many of its genes take part."""
-    known = panel.n_grounded + len(panel.technical)
-    if told.species == HUMAN:
-        return f"human, told by {told.by}"
-    return (
-        f"{told.species}, told by {told.by}: {known:,} of {len(panel.names):,} genes have a human one of the same "
-        "symbol in capitals, the others take no part; all evidence is by orthology"
-    )
+    return Measured(best, panel, graph)
 
 
 def _refuse_other_species(grounded: Sequence[Grounded]) -> None:
@@ -191,7 +186,7 @@ def _refuse_other_species(grounded: Sequence[Grounded]) -> None:
     known = sum(f.how not in ("unknown", "ambiguous") for f in named)
     if len(mouse_like) > 0.5 * max(known, 1):
         raise InputError(
-            f"gene symbols such as {mouse_like[0]!r} look like mouse; map them to human orthologues first"
+            f"gene symbols such as {mouse_like[0]!r} look like mouse; give --species mouse, or human ones"
         )
 
 

@@ -47,7 +47,7 @@ class Options:
     sample_key
         A column of ``obs`` with the sample or donor: genes are ranked within each.
     species
-        ``human``, ``mouse``, or ``auto`` (told by taxon, ids and symbols).
+        ``human``, ``mouse``, ``rat``, ``macaque``, ``pig``, or ``auto`` (told by taxon, ids and symbols).
     """
 
     groupby: str = AUTO

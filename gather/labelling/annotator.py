@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gather.annotation import Annotation, Contradiction, CoverageWarning, EvidenceItem
+from gather.annotation import Annotation, Contradiction, ContradictionKind, CoverageWarning, EvidenceItem
 from gather.labelling.decide import Decision, Labeller, calibration_with, default_calibration
 from gather.ontology import Ontology
 from gather.retrieval.edges import edges_between
@@ -35,6 +35,7 @@ NEAR = 0.5
 """Least similarity to the answer of a competitor that a coverage warning may speak of."""
 ABSENT, PRESENT = 0.05, 0.25
 """A marker in a smaller share of a set's cells is absent, one in a greater share is present."""
+_RELATIONS = ("is_marker_for", "is_negative_marker_for")
 _MIN_RESOURCES = 2
 
 
@@ -110,7 +111,8 @@ class Annotator:
         """Annotate one cell set, with all its evidence."""
         query = make_query(self.panel, cell_set, top=self.parameters.top)
         convergence = self.retriever.converge([query])[0]
-        decision = self.labeller.decide(convergence, self.retriever.support(query))
+        cells = None if cell_set.detected is None else cell_set.n_cells
+        decision = self.labeller.decide(convergence, self.retriever.support(query), cells=cells)
         evidence, hyper = self._evidence(convergence, decision)
         return Annotation(
             cell_set=cell_set.name,
@@ -120,6 +122,7 @@ class Annotator:
             curie=decision.curie,
             confidence=decision.confidence,
             fdr=decision.fdr,
+            reason=decision.reason,
             candidates=decision.candidates,
             evidence=evidence,
             convergence=hyper,
@@ -174,7 +177,8 @@ class Annotator:
         span = slice(int(direct.indptr[column]), int(direct.indptr[column + 1]))
         genes, weight = direct.indices[span], direct.data[span]
         order = np.lexsort((genes, -weight))
-        return [int(genes[i]) for i in order if resources.data[span][i] >= _MIN_RESOURCES]
+        kept: list[int] = genes[order[resources.data[span][order] >= _MIN_RESOURCES]].tolist()
+        return kept
 
     @cached_property
     def _by_column(self) -> tuple[Any, Any]:
@@ -189,12 +193,15 @@ class Annotator:
         return {int(node): column for column, node in enumerate(self.panel.nodes) if node >= 0}
 
     def _contradictions(self, decision: Decision, cell_set: CellSet) -> tuple[Contradiction, ...]:
-        """Expected markers that are measured and absent, and negative markers that are present."""
+        """Expected markers that are measured and absent, and negative markers that are present.
+
+        A gene that some sources call a marker and others a negative one is no objection: it is ``disputed``.
+        """
         if not decision.curie or cell_set.detected is None or self.panel.detected is None:
             return ()
         node = self.graph.index(decision.curie)
         negative = self.graph.in_edges(node, "is_negative_marker_for")
-        questions = [
+        questions: list[tuple[int, ContradictionKind]] = [
             (gene, "expected_absent") for gene in self.markers(decision.curie)[: 2 * DEFINING_MARKERS]
         ]
         questions += [(int(g), "negative_present") for g in np.unique(self.graph.subject[negative])]
@@ -208,21 +215,15 @@ class Annotator:
             present = kind == "negative_present" and inside > PRESENT and inside > overall
             if not absent and not present:
                 continue
-            relation = "is_marker_for" if absent else "is_negative_marker_for"
-            edges = edges_between(
-                self.graph, gene, node, exclude=self.parameters.exclude_source, relations=(relation,)
+            edges, others = (
+                edges_between(self.graph, gene, node, exclude=self.parameters.exclude_source, relations=(relation,))
+                for relation in (_RELATIONS if absent else _RELATIONS[::-1])
             )
-            found.append(
-                Contradiction(
-                    decision.curie,
-                    self.graph.ids[gene],
-                    self.graph.names[gene],
-                    "expected_absent" if absent else "negative_present",
-                    inside,
-                    overall,
-                    edges,
-                )
-            )
+            if absent and others:
+                continue  # sources disagree whether it is expected
+            names = decision.curie, self.graph.ids[gene], self.graph.names[gene]
+            shown: ContradictionKind = "disputed" if others else kind
+            found.append(Contradiction(*names, shown, inside, overall, (*edges, *others)))
         return tuple(found[:SHOWN_CONTRADICTIONS])
 
     def _coverage(self, decision: Decision) -> tuple[CoverageWarning, ...]:

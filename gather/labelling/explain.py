@@ -13,6 +13,7 @@ from gather.labelling.frames import html_table
 from gather.retrieval.query import DEFAULT_TOP, GeneQuery, query_genes
 from gather.retrieval.scores import Retriever
 from gather.retrieval.walks import SHOWN_WALKS, evidence_items
+from gather.species import HUMAN, MOUSE, graph_for
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def explain(
     top: int = 5,
     walks: int = SHOWN_WALKS,
     exclude_source: Iterable[str] = (),
+    species: str = HUMAN,
     retriever: Retriever | None = None,
 ) -> Explanation:
     """Find the `top` nodes of a target category where ranked genes converge.
@@ -97,6 +99,8 @@ def explain(
     ----------
     genes
         Names or ids, best first; symbols, previous symbols, aliases, Ensembl ids.
+    species
+        ``human`` or ``mouse``: whose genes they are.
     retriever
         A retriever to use again; by default one is made from the other arguments.
 
@@ -108,7 +112,7 @@ def explain(
     Raises
     ------
     InputError
-        No gene is known, or there is no such target, score or source.
+        No gene is known, or there is no such target, score, source or species.
 
     Examples
     --------
@@ -118,8 +122,10 @@ def explain(
     if retriever is None:
         import vckg
 
+        if species not in (HUMAN, MOUSE):
+            raise InputError(f"no list of {species!r} genes is explained; give human or mouse genes")
         retriever = Retriever(
-            vckg.load() if graph is None else graph,
+            graph_for(vckg.load() if graph is None else graph, species),
             target=target,
             score=score,
             hops=hops,

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Literal, get_args
 
-from gather.annotation import Annotation, EvidenceItem, Walk
+from gather.annotation import Annotation, EvidenceItem, Walk, sources_in_words
 from gather.llm.base import estimate_tokens
 
 EvidenceKind = Literal["both", "convergence", "paths", "neither"]
@@ -98,8 +98,7 @@ def _walk(walk: Walk) -> str:
         best = parallel[0]
         forwards = best.subject == walk.nodes[step]
         arrow = f"-{best.relation}->" if forwards else f"<-{best.relation}-"
-        sources = len({edge.source for edge in parallel})
         text += f" {arrow} {plain(walk.names[step + 1])}"
-        if sources > 1:
-            text += f" ({sources} sources)"
+        if len({edge.source for edge in parallel}) > 1 or best.orthologue:
+            text += f" ({sources_in_words(parallel)})"
     return text

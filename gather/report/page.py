@@ -19,21 +19,20 @@ import numpy as np
 from gather.annotation import Annotation, Contradiction, EdgeRef, EvidenceItem, Status, Walk
 from gather.labelling.plain_words import direct_genes
 from gather.report.embedding import Embedding, embedding_block, embedding_of, embedding_words, sample_points
+from gather.labelling.plain_words import answer, status_reason
 from vckg.base import html as pages
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_SETS = 2_000
 REASONS = 5
-"""Genes named beside a label in the table."""
+"""Genes named next to a label in the table."""
 FIRST_LOOK, DOUBTFUL = 3, 0.9
 """So many sets with the least confidence below this are named above the table."""
-_TONES: dict[Status, str] = {"named": "good", "backed_off": "info", "unknown": "warn", "ungrounded": "bad"}
-_STATUS = {
-    "named": "named",
-    "backed_off": "backed off",
-    "unknown": "unknown",
-    "ungrounded": "ungrounded",
-}
+_TONES: dict[Status, str] = {
+    "named": "good", "backed_off": "info", "mixed": "warn", "unknown": "warn", "ungrounded": "bad",
+}  # fmt: skip
+_BY = {"llm": "model", "fallback": "retrieval, not the model"}
+_STATUS = {status: status.replace("_", " ") for status in _TONES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +135,10 @@ def _statuses(annotations: Sequence[Annotation]) -> dict[Status, int]:
 
 def _row(at: int, a: Annotation, label_at: int) -> dict[str, Any]:
     remarks = [f"{n} {word}{'' if n == 1 else 's'}" for n, word in _remarks(a) if n]
+    remarks += [_BY[a.decided_by]] if a.decided_by in _BY else []
+    remarks += [state.name for state in a.states if state.present]
+    remarks += [answer(a)] if a.closed and not a.curie or a.mixture else []
+    remarks += [status_reason(a)] if a.status != "named" else []
     return {
         "at": at,
         "cell_set": a.cell_set or "(no name)",
@@ -145,12 +148,11 @@ def _row(at: int, a: Annotation, label_at: int) -> dict[str, Any]:
         "curie": a.curie,
         "status": _STATUS[a.status],
         "tone": _TONES[a.status],
-        "confidence": _finite(a.confidence),
+        "confidence": _finite(a.confidence) if a.curie else None,
         "fdr": _finite(a.fdr),
         "fdr_text": f"{a.fdr:.1e}" if _finite(a.fdr) is not None else "",
         "cells": a.n_cells,
         "remarks": remarks,
-        "by": {"llm": "model", "fallback": "retrieval, not the model"}.get(a.decided_by, ""),
     }
 
 
@@ -208,7 +210,7 @@ def _set_block(a: Annotation, limits: Detail, words: _Words) -> dict[str, Any]:
         "tone": _TONES[a.status],
         "label": a.label,
         "curie": a.curie,
-        "confidence": _finite(a.confidence),
+        "confidence": _finite(a.confidence) if a.curie else None,
         "fdr": _finite(a.fdr),
         "by": a.decided_by,
         "reasons": list(a.reasons),
@@ -277,6 +279,7 @@ def _edge(edge: EdgeRef, limits: Detail, words: _Words) -> list[Any]:
         list(edge.publications[: limits.publications]),
         len(edge.publications),
         [words(tissue) for tissue in edge.tissues[:3]],
+        words(edge.orthologue),
     ]
 
 

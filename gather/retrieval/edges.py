@@ -14,6 +14,7 @@ from gather.annotation import EdgeRef
 from gather.retrieval.metapaths import DENYING
 from vckg.graph.graph import spans_of
 from vckg.graph.schema import RELATION_NAMES, RELATIONS
+from vckg.graph.species import ORTHOLOGY_WORDS
 
 if TYPE_CHECKING:
     from vckg.graph.graph import Graph
@@ -32,7 +33,7 @@ def edge_rows(
     exclude: Iterable[str] = (),
     relations: Iterable[str] | None = None,
 ) -> tuple[Positions, Ints]:
-    """Return the rows of all edges between each of the nodes `a` and the one of `b` beside it, either way, that may
+    """Return the edge rows between a[i] and b[i], in either direction, that may
     carry a walk, or of the given `relations`.
 
     Returns
@@ -89,6 +90,7 @@ def edge_refs(graph: Graph, rows: Ints) -> list[EdgeRef]:
     signs = graph.sign[rows].tolist()
     publications = _listed(graph, "publications", rows, SHOWN_PUBLICATIONS)
     tissues = _listed(graph, "tissues", rows)
+    orthologues = _orthologues(graph, rows)
     refs = []
     for i in range(len(rows)):
         name, title, release, licence, level, agent = sources[codes[i]]
@@ -111,9 +113,21 @@ def edge_refs(graph: Graph, rows: Ints) -> list[EdgeRef]:
                 sign=signs[i],
                 tissues=tissues[i],
                 n_publications=published[i],
+                orthologue=orthologues[i],
             )
         )
     return refs
+
+
+def _orthologues(graph: Graph, rows: Ints) -> list[str]:
+    """The gene of another species that each edge is borrowed from, e.g. ``CD3D (HGNC:1673), one to one``."""
+    if graph.borrowed_from is None or graph.orthology is None:
+        return [""] * len(rows)
+    genes, codes = graph.borrowed_from[rows].tolist(), graph.orthology[rows].tolist()
+    return [
+        f"{graph.names[gene]} ({graph.ids[gene]}), {ORTHOLOGY_WORDS[code]}" if gene >= 0 else ""
+        for gene, code in zip(genes, codes, strict=True)
+    ]
 
 
 def _listed(graph: Graph, name: str, rows: Ints, at_most: int | None = None) -> list[tuple[str, ...]]:

@@ -30,12 +30,17 @@ Floats = npt.NDArray[np.float64]
 
 
 INHERITANCE = 0.35
-"""Share of its parents' evidence that a cell type takes over, again for each generation."""
+"""Share of its parents' evidence that a cell type inherits, again for each generation."""
 GENERATIONS = 5
 LONE_CLAIM = 0.5
 """Taken off the number of resources: what two say independently is worth three times what one alone says."""
 CITED = 0.25
 """Exponent of ``1 + publications``. Chosen with whole study groups left out (docs/results/suite.md)."""
+TRUST = (1.0, 0.5, 0.25)
+"""What a resource counts that speaks of the gene itself, of its one-to-one orthologue, and of one of several.
+
+Set beforehand, not fitted: docs/results/suite.md has the figures for other values.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +58,7 @@ class Weights:
     resources
         How many resources say so, of the same pattern.
     share
-        What each node takes over from each other one, float64 CSR [t from, t to]: ``W~ = W @ share``.
+        Share that each node inherits from each other one, float64 CSR [t from, t to]: ``W~ = W @ share``.
     """
 
     target: Target
@@ -79,7 +84,7 @@ def evidence_weights(graph: Graph, target: Target, *, exclude: Iterable[str] = (
 
 @lru_cache(maxsize=16)
 def _evidence_weights(graph: Graph, target: Target, exclude: tuple[str, ...]) -> Weights:
-    gene, node, resources, publications = _claims(graph, target, exclude)
+    gene, node, resources, attested = _claims(graph, target, exclude)
     kinds = kinds_of(graph, target)
     nodes = _with_descendants(node, kinds)
     own = np.isin(nodes, node)
@@ -87,7 +92,6 @@ def _evidence_weights(graph: Graph, target: Target, exclude: tuple[str, ...]) ->
     df = np.bincount(gene, minlength=graph.n)
     specificity = np.log(max(int(own.sum()), 2) / df[gene])
     shape = (graph.n, len(nodes))
-    attested = (resources - LONE_CLAIM) * (1.0 + publications) ** CITED
     direct = sp.csr_array((attested * specificity, (gene, columns)), shape=shape)
     counts = sp.csr_array((resources, (gene, columns)), shape=shape)
     for matrix in (direct, counts):
@@ -131,12 +135,12 @@ def _shares(nodes: Ints, kinds: tuple[Ints, Ints]) -> Sparse:
 
 
 def _claims(graph: Graph, target: Target, exclude: tuple[str, ...]) -> tuple[Ints, Ints, Floats, Floats]:
-    """Gene, node, number of resources and of publications of every distinct direct pair, ordered by (gene, node)."""
+    """Gene, node, number of resources and what they weigh, of every distinct direct pair, ordered by (gene, node)."""
     is_gene = graph.category == CATEGORIES.index("Gene")
     is_target = graph.category == CATEGORIES.index(target.category)
     resource_code = {name: i for i, name in enumerate(sorted(set(graph.underlying)))}
     resource = np.array([resource_code[u] for u in graph.underlying], dtype=np.int64)
-    pairs, by, cited = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
+    pairs, by, cited, trust = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros(0)]
     for relation, rows in walkable_rows(graph, target, exclude).items():
         subject, obj = graph.subject[rows], graph.object[rows]
         if relation == target.back:
@@ -146,10 +150,20 @@ def _claims(graph: Graph, target: Target, exclude: tuple[str, ...]) -> tuple[Int
         by.append(resource[graph.source[rows[keep]]])
         cites = graph.n_publications[rows[keep]].astype(np.float64)
         cited.append(cites if relation == "is_marker_for" else np.zeros(len(cites)))
-    every = np.concatenate(pairs)
-    claims = np.unique(every * len(resource_code) + np.concatenate(by))
-    pair, count = np.unique(claims // max(len(resource_code), 1), return_counts=True)
-    publications = np.zeros(len(pair))
-    np.maximum.at(publications, np.searchsorted(pair, every), np.concatenate(cited))
+        trust.append(_trust(graph, rows[keep]))
+    every, sure = np.concatenate(pairs), np.concatenate(trust)
+    claims, which = np.unique(every * len(resource_code) + np.concatenate(by), return_inverse=True)
+    believed = np.zeros(len(claims))
+    np.maximum.at(believed, which, sure)
+    pair, of, count = np.unique(claims // max(len(resource_code), 1), return_inverse=True, return_counts=True)
+    publications, most = np.zeros(len(pair)), np.zeros(len(pair))
+    np.maximum.at(publications, np.searchsorted(pair, every), np.concatenate(cited) * sure)
+    np.maximum.at(most, of, believed)
+    attested = np.bincount(of, believed, minlength=len(pair)) - LONE_CLAIM * most
     gene, node = (pair // graph.n).astype(np.int32), (pair % graph.n).astype(np.int32)
-    return gene, node, count.astype(np.float64), publications
+    return gene, node, count.astype(np.float64), attested * (1.0 + publications) ** CITED
+
+
+def _trust(graph: Graph, rows: npt.NDArray[np.int64]) -> Floats:
+    """What each edge counts, float64[rows]."""
+    return np.ones(len(rows)) if graph.orthology is None else np.array(TRUST)[graph.orthology[rows]]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from vckg.base.errors import InputError, did_you_mean
-from vckg.graph.schema import CATEGORIES, RELATION_NAMES
+from vckg.graph.schema import CATEGORIES, OF_ORTHOLOGS, ORTHOLOGY, RELATION_NAMES
 
 if TYPE_CHECKING:
     from vckg.graph.graph import Graph
@@ -26,7 +26,7 @@ Ints = npt.NDArray[np.int32]
 Sparse = Any
 """A scipy CSR array; its stubs lose the shape in slices and products."""
 
-DENYING = ("is_negative_marker_for", "lacks_surface_part")
+DENYING = ("is_negative_marker_for", "lacks_surface_part", ORTHOLOGY, *OF_ORTHOLOGS)
 MAX_HOPS = 3
 DAMPING = 0.4
 """Exponent of the degree damping; Hetionet's value (Himmelstein et al., eLife 2017)."""
@@ -49,8 +49,9 @@ class Target:
     inherits: bool = False
 
 
+_NO_TARGETS = ("Gene", "OrthologGene", "Drug", "SmallMolecule", "ProteinComplex")
 TARGETS = {
-    **{c: Target(c, c) for c in CATEGORIES if c not in ("Gene", "Drug", "SmallMolecule", "ProteinComplex")},
+    **{c: Target(c, c) for c in CATEGORIES if c not in _NO_TARGETS},
     "Cell": Target("Cell", "Cell", inherits=True),
     "Drug": Target("Drug", "Drug", back="targets"),
     "SmallMolecule": Target("SmallMolecule", "SmallMolecule", back="targets"),

@@ -42,10 +42,10 @@ def test_info_tells_counts_and_reasons(place: Path) -> None:
     done = vckg(place, "info", "-g", str(place / "graph"))
     assert done.returncode == 0, done.stderr
     assert "20 nodes, 23 edges" in done.stdout
-    assert "1 not human" in done.stdout or "for other reasons" in done.stdout
+    assert "1 mouse gene not known" in done.stdout or "for other reasons" in done.stdout
     facts = json.loads(vckg(place, "info", "--json", VCKG_GRAPH=str(place / "graph")).stdout)
     assert facts["categories"]["Gene"] == 5
-    assert facts["sources"]["cellmarker"]["rejected"]["not human"] == 1
+    assert facts["sources"]["cellmarker"]["rejected"]["mouse gene not known"] == 1
 
 
 @pytest.mark.parametrize("name", ["HGNC:7315", "MS4A1", "CD20", "ENSG00000156738.2", "ms4a1"])

@@ -23,9 +23,12 @@ from vckg.graph.string_array import Strings
 
 _RELATION_ID = re.compile(r"\b(?:RO|BFO):\d{7}\b")
 Codes = npt.NDArray[np.int32]
+#: Relations of markers, and the relation of the tissue in which one was observed.
+_EXPRESSED = {"is_marker_for": "expressed_in", "is_ortholog_marker_for": "ortholog_expressed_in"}
 
 _WHAT = {
     "genes": "gene",
+    "mouse_genes": "mouse gene",
     "cells": "cell type",
     "anatomy": "tissue",
     "diseases": "disease",
@@ -129,8 +132,8 @@ class Grounding:
             evidence=_take(statements.evidence, rows),
         )
         self._batches.append(batch)
-        if statements.relation == "is_marker_for":
-            self._batches.append(_expressed_in(batch))
+        if statements.relation in _EXPRESSED:
+            self._batches.append(_expressed_in(batch, _EXPRESSED[statements.relation]))
 
     def _end(
         self,
@@ -234,13 +237,13 @@ class Grounding:
         return rows, {"publications": publications, "evidence": evidence}
 
 
-def _expressed_in(batch: _Batch) -> _Batch:
+def _expressed_in(batch: _Batch, relation: str) -> _Batch:
     """What a marker observed in a tissue says besides: the gene is expressed there."""
     rows = np.flatnonzero(batch.tissue >= 0)
     return _Batch(
         subject=batch.subject[rows],
         object=batch.tissue[rows],
-        relation=np.full(rows.size, RELATION_CODE["expressed_in"], np.uint8),
+        relation=np.full(rows.size, RELATION_CODE[relation], np.uint8),
         source=batch.source[rows],
         sign=batch.sign[rows],
         weight=np.full(rows.size, np.nan, np.float32),

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from vckg.graph.grounding import NAME_KINDS
+from vckg.graph.grounding import GENE_SPACES, NAME_KINDS
 from vckg.graph.statements import End
 from vckg.graph.string_array import Strings
 
@@ -43,7 +43,7 @@ JUSTIFICATIONS = {
     "case": Justification("semapv:LexicalMatching", 0.8),
 }
 #: Kinds that are the node's own name: a table of them would repeat the node table.
-_TRIVIAL = frozenset(("genes.symbol", "genes.id"))
+_TRIVIAL = frozenset(f"{space}.{kind}" for space in GENE_SPACES for kind in ("symbol", "id"))
 SSSOM_COLUMNS = [
     "subject_id",
     "subject_label",

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 
 from vckg.base.types import Bytes, Indices, SignedBytes, Singles
 from vckg.graph.graph import Graph
-from vckg.graph.schema import CATEGORIES, RELATION_CODE, RELATIONS
+from vckg.graph.schema import CATEGORIES, OF_ORTHOLOGS, ORTHOLOGY, RELATION_CODE, RELATIONS, TAXA
 
-HUMAN = "NCBITaxon:9606"
+HUMAN, MOUSE = TAXA["HGNC"], TAXA["MGI"]
 GATHERER = "infores:vckg"
 #: IRIs of the prefixes that biolink's own map does not hold.
 PREFIX_IRIS = {
@@ -27,14 +27,18 @@ PREFIX_IRIS = {
 
 #: Biolink classes of categories with another name. Biolink has no class for "a set of genes"; ``GeneFamily`` would
 #: claim common descent.
-_CLASS = {"ProteinComplex": "MacromolecularComplex", "GeneSet": "NamedThing"}
-#: Categories whose nodes belong to one species; ontology terms and chemicals do not.
-_HUMAN_CATEGORIES = ("Gene", "GeneSet")
+_CLASS = {"ProteinComplex": "MacromolecularComplex", "GeneSet": "NamedThing", "OrthologGene": "Gene"}
+#: The species of a category of a graph as built; ontology terms and chemicals have none.
+_TAXA = {"Gene": HUMAN, "GeneSet": HUMAN, "OrthologGene": MOUSE}
 #: The biolink qualifier for the direction that the name of a relation implies.
 _DIRECTION = {"positively_regulates_process": "upregulated", "negatively_regulates_process": "downregulated"}
 _DIRECTION_OF_SIGN = {1: "upregulated", -1: "downregulated"}
-#: Statements about genes are about human genes: the build keeps no other species.
-_SPECIES = [HUMAN if "Gene" in (*r.subjects, *r.objects) else None for r in RELATIONS]
+#: Statements about genes are about human genes, but for those of the relations of orthologues; a pair is of both.
+_SPECIES = [
+    MOUSE if r.name in OF_ORTHOLOGS else HUMAN if "Gene" in r.subjects + r.objects else None
+    for r in RELATIONS
+]
+_SPECIES[RELATION_CODE[ORTHOLOGY]] = None
 _SIGN_MARKS = ("/-", "", "/+")
 
 #: ``taxon`` and not ``in_taxon``: the model's classes want a list of the latter, kgx's validator refuses one.
@@ -75,7 +79,7 @@ def node_table(graph: Graph, nodes: Indices | None = None) -> pa.Table:
     texts = graph.node_table.take(pa.array(indices, pa.int64()))
     category = graph.category[indices]
     classes = pa.array([[biolink_class(c)] for c in CATEGORIES], pa.list_(pa.string()))
-    taxon = [HUMAN if c in _HUMAN_CATEGORIES else None for c in CATEGORIES]
+    taxon = [_TAXA.get(c) for c in CATEGORIES]
     columns = {
         "id": texts["id"],
         "category": classes.take(pa.array(category)),

@@ -1,4 +1,6 @@
-"""Names to nodes: gene symbols and ids to HGNC, cell type labels to the Cell Ontology. Names are never guessed.
+"""Names to nodes: gene symbols and ids to genes, cell type labels to the Cell Ontology. Names are never guessed.
+
+Human names lead to human genes, mouse names to mouse genes, and rat names to the human orthologue.
 
 All names of a graph are in one ascending table (`NameTable`), which maps a name to (kind, node) pairs. The first kind
 with a pair, in a fixed order, decides; where it gives several nodes, the name is ambiguous.
@@ -6,7 +8,7 @@ with a pair, in a fixed order, decides; where it gives several nodes, the name i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -34,6 +36,10 @@ GENE_KINDS = (
     "excel",
     "case",
 )
+#: Namespaces of genes besides ``genes``, by species, and the kinds of their names.
+SPECIES_SPACES = {"mouse": "mouse_genes", "rat": "rat_genes"}
+_SPECIES_KINDS = ("id", "symbol", "ensembl", "alias", "case")
+GENE_SPACES = ("genes", *SPECIES_SPACES.values())
 #: Kinds of labels, in order of precedence. The first five are looked up by `label_key`, the others by `normal_key`.
 LABEL_KINDS = (
     "id",
@@ -48,7 +54,9 @@ LABEL_KINDS = (
 )
 LABEL_SPACES = ("cells", "anatomy", "diseases", "terms")
 NAME_KINDS = tuple(
-    [f"genes.{k}" for k in GENE_KINDS] + [f"{space}.{k}" for space in LABEL_SPACES for k in LABEL_KINDS]
+    [f"genes.{k}" for k in GENE_KINDS]
+    + [f"{space}.{k}" for space in LABEL_SPACES for k in LABEL_KINDS]
+    + [f"{space}.{k}" for space in SPECIES_SPACES.values() for k in _SPECIES_KINDS]
 )
 UNKNOWN, AMBIGUOUS, OBSOLETE, ABSENT = -1, -2, -3, -4
 assert len(NAME_KINDS) < 64, "six bits hold a kind where names are packed for sorting"
@@ -58,7 +66,7 @@ _XREF_KINDS = {"ENSEMBL": "ensembl", "NCBIGene": "entrez", "UniProtKB": "uniprot
 
 
 #: From this number of names on, hash the whole table (half a second); search fewer names by bisection.
-HASHED_FROM = 2000
+HASHED_FROM = 400
 
 
 class Grounded(NamedTuple):
@@ -163,7 +171,7 @@ class NameTable:
 
 
 class GeneGrounder:
-    """Ground gene names and gene ids of any kind.
+    """Ground gene names and gene ids of any kind, human ones or those of the namespace `space`.
 
     Examples
     --------
@@ -174,8 +182,8 @@ class GeneGrounder:
      Grounded(name='CD99', curie=None, how='unknown', candidates=())]
     """
 
-    def __init__(self, table: NameTable, ids: Strings) -> None:
-        self._table, self._ids = table, ids
+    def __init__(self, table: NameTable, ids: Strings, space: str = "genes") -> None:
+        self._table, self._ids, self._space = table, ids, space
 
     def ground(self, names: Iterable[str]) -> list[Grounded]:
         """Return the result of each name, in order.
@@ -188,7 +196,7 @@ class GeneGrounder:
         exact = self._table.candidates([gene_key(name) for name in names])
         folded = self._table.candidates([case_key(name) for name in names])
         return [
-            resolve(name, [*first, *later], "genes", self._ids)
+            resolve(name, [*first, *later], self._space, self._ids)
             for name, first, later in zip(names, exact, folded, strict=True)
         ]
 
@@ -250,7 +258,7 @@ class BulkGrounder:
 
     def _words(self, space: str, words: list[str]) -> tuple[Ints, Bytes]:
         # most gene names are keys unchanged: to try that first saves two thirds of the work
-        keys = (str, gene_key, case_key) if space == "genes" else (label_key, normal_key)
+        keys = (str, gene_key, case_key) if space in GENE_SPACES else (label_key, normal_key)
         position, answer, decided = self._space(space)
         node = np.full(len(words), UNKNOWN, dtype=np.int32)
         kind = np.zeros(len(words), dtype=np.uint8)
@@ -294,10 +302,12 @@ def resolve(name: str, pairs: list[tuple[str, int]], space: str, ids: Strings) -
 def names_of_nodes(table: pa.Table, category: Bytes) -> NameRows:
     """Return the names in the texts of the nodes.
 
-    Genes: CURIE, symbol, synonyms as aliases, xrefs with the prefixes ENSEMBL, NCBIGene and UniProtKB. Cells,
-    anatomy and diseases: CURIE, label, synonyms as exact synonyms.
+    Genes: CURIE, symbol, synonyms as aliases, xrefs with the prefixes ENSEMBL, NCBIGene and UniProtKB (of other
+    species ENSEMBL alone). Cells, anatomy and diseases: CURIE, label, synonyms as exact synonyms.
     """
-    parts = _gene_names(_Texts.of(table, category, "Gene"))
+    parts = _gene_names(_Texts.of(table, category, "Gene"), "genes", _XREF_KINDS)
+    mouse = {"ENSEMBL": _XREF_KINDS["ENSEMBL"]}
+    parts += _gene_names(_Texts.of(table, category, "OrthologGene"), SPECIES_SPACES["mouse"], mouse)
     for name, space in _SPACES.items():
         parts += _label_names(_Texts.of(table, category, name), space)
     return NameRows.joined(parts)
@@ -324,19 +334,19 @@ class _Texts(NamedTuple):
         return lists.flatten(), self.node[pc.list_parent_indices(lists).to_numpy()]
 
 
-def _gene_names(genes: _Texts) -> list[NameRows]:
+def _gene_names(genes: _Texts, space: str, xref_kinds: Mapping[str, str]) -> list[NameRows]:
     parts = [
-        name_rows("genes.id", genes.id, genes.node),
-        name_rows("genes.symbol", genes.name, genes.node),
-        name_rows("genes.alias", *genes.several("synonyms")),
-        name_rows("genes.case", case_keys(genes.name), genes.node),
+        name_rows(f"{space}.id", genes.id, genes.node),
+        name_rows(f"{space}.symbol", genes.name, genes.node),
+        name_rows(f"{space}.alias", *genes.several("synonyms")),
+        name_rows(f"{space}.case", case_keys(genes.name), genes.node),
     ]
     xrefs, owner = genes.several("xrefs")
-    for prefix, kind in _XREF_KINDS.items():
+    for prefix, kind in xref_kinds.items():
         of_prefix = pc.starts_with(xrefs, f"{prefix}:")
         curies, node = xrefs.filter(of_prefix), owner[of_prefix.to_numpy(zero_copy_only=False)]
         local = pc.utf8_slice_codeunits(curies, start=len(prefix) + 1)
-        parts += [name_rows(f"genes.{kind}", names, node) for names in (curies, local)]
+        parts += [name_rows(f"{space}.{kind}", names, node) for names in (curies, local)]
     return parts
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 FORMAT = "vckg-graph"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 CATEGORIES = (
     "Gene",
@@ -26,7 +26,9 @@ CATEGORIES = (
     "Protein",
     "ProteinComplex",
     "GeneSet",
+    "OrthologGene",
 )
+"""``Gene`` is a gene of the graph's species, human as built; ``OrthologGene`` is one of another species."""
 
 
 class Relation(NamedTuple):
@@ -43,6 +45,7 @@ class Relation(NamedTuple):
 _GO = ("BiologicalProcess", "MolecularActivity", "CellularComponent")
 _ONTOLOGY = ("Cell", "AnatomicalEntity", *_GO, "Disease", "PhenotypicFeature", "Pathway")
 _PRODUCT = ("Gene", "ProteinComplex")
+_OTHER = ("OrthologGene",)
 _CHEMICAL = ("Drug", "SmallMolecule")
 
 RELATIONS = (
@@ -80,7 +83,21 @@ RELATIONS = (
     Relation("negatively_regulates_process", "biolink:regulates", _GO, _GO),
     Relation("has_part", "biolink:has_part", _GO, _GO),
     Relation("occurs_in", "biolink:occurs_in", _GO, ("AnatomicalEntity", "Cell", *_GO)),
+    Relation("orthologous_to", "biolink:orthologous_to", _OTHER, ("Gene",)),
+    Relation("is_ortholog_marker_for", "biolink:expressed_in", _OTHER, ("Cell",)),
+    Relation("is_negative_ortholog_marker_for", "biolink:related_to", _OTHER, ("Cell",)),
+    Relation("ortholog_expressed_in", "biolink:expressed_in", _OTHER, ("AnatomicalEntity", "Cell")),
 )
+OF_ORTHOLOGS = {
+    "is_ortholog_marker_for": "is_marker_for",
+    "is_negative_ortholog_marker_for": "is_negative_marker_for",
+    "ortholog_expressed_in": "expressed_in",
+}
+"""Relations of genes of another species, and the relation each is of that species' own genes.
+
+They are apart so that a statement about mouse never passes as one about human.
+"""
+ORTHOLOGY = "orthologous_to"
 
 RELATION_NAMES = tuple(r.name for r in RELATIONS)
 CATEGORY_CODE = {name: code for code, name in enumerate(CATEGORIES)}
@@ -102,7 +119,10 @@ PREFIXES = {
     "Protein": ("PR", "UniProtKB", "ENSEMBL"),
     "ProteinComplex": ("CPDB", "COMPLEX", "ComplexPortal", "GO", "PR"),
     "GeneSet": ("MSigDB", "JASPAR", "CHEA3", "GENESET"),
+    "OrthologGene": ("MGI",),
 }
+#: The taxon of a gene by its prefix.
+TAXA = {"HGNC": "NCBITaxon:9606", "MGI": "NCBITaxon:10090"}
 
 KNOWLEDGE_LEVELS = (
     "knowledge_assertion",

@@ -14,7 +14,7 @@ import pyarrow as pa
 from vckg.base.errors import GraphError, MissingNodeError, did_you_mean
 from vckg.base.types import Bytes, Indices, Ints, SignedBytes, Singles
 from vckg.graph.edge_table import LIST_NAMES, Lists
-from vckg.graph.grounding import GeneGrounder, LabelGrounder, NameTable
+from vckg.graph.grounding import SPECIES_SPACES, GeneGrounder, LabelGrounder, NameTable
 from vckg.graph.parts import NODE_COLUMNS, Parts, content_hash
 from vckg.graph.schema import CATEGORIES, CATEGORY_CODE, RELATION_CODE, RELATION_NAMES, RELATIONS
 from vckg.graph.string_array import Strings
@@ -80,6 +80,10 @@ class GraphTables:
         float32[m], scores of the source; NaN where it has none.
     manifest
         The manifest of the folder, see docs/graph-format.md.
+    species
+        The species whose genes are of category ``Gene``; human unless `vckg.graph.species` says otherwise.
+    orthology, borrowed_from, orthologs
+        Of a graph of `vckg.graph.species`, uint8[m], int32[m] and uint8[n]; None of others.
 
     Examples
     --------
@@ -115,6 +119,10 @@ class GraphTables:
         self.weight: Singles = arrays["weight"]
         self.specificity: Singles = arrays["specificity"]
         self.sources: tuple[str, ...] = tuple(self.manifest["source_names"])
+        self.species: str = self.manifest.get("species", "human")
+        self.orthology: Bytes | None = arrays.get("orthology")
+        self.borrowed_from: Ints | None = arrays.get("borrowed_from")
+        self.orthologs: Bytes | None = arrays.get("orthologs")
 
     # ---- nodes ------------------------------------------------------------------------------------------
 
@@ -308,8 +316,12 @@ class GraphTables:
 
     @cached_property
     def genes(self) -> GeneGrounder:
-        """The grounder of gene names and gene ids."""
-        return GeneGrounder(self.name_table, self.ids)
+        """The grounder of names and ids of the genes of `species`."""
+        return self.genes_of(self.species)
+
+    def genes_of(self, species: str) -> GeneGrounder:
+        """Return the grounder of the gene names of a species; rat names lead to human orthologues."""
+        return GeneGrounder(self.name_table, self.ids, SPECIES_SPACES.get(species, "genes"))
 
     @cached_property
     def cells(self) -> LabelGrounder:

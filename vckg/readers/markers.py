@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -34,46 +34,62 @@ from vckg.readers._json import Atlas, AtlasCell, read_json
 Parts = Mapping[str, Path]
 
 
-def read_cellmarker(parts: Parts, *, separator: str = "\t") -> Reading:
-    """Read Cell_marker_All of CellMarker 2.0: human rows with a CL id; cancer rows are the part ``cancer``.
+class _Species(NamedTuple):
+    """How statements about one species are made."""
 
-    A gene is named by symbol, else NCBI Gene id, else UniProt id, else the marker as the paper printed it.
+    word: str
+    """What the tables call it."""
+    space: str
+    marker: str
+    negative: str
+
+
+_HUMAN = _Species("Human", "genes", "is_marker_for", "is_negative_marker_for")
+_MOUSE = _Species("Mouse", "mouse_genes", "is_ortholog_marker_for", "is_negative_ortholog_marker_for")
+_OTHER_SPECIES = "neither human nor mouse"
+
+
+def _of_both(reading: Reading, table: pa.Table) -> Iterator[tuple[_Species, pa.Table]]:
+    """Yield the rows of each species by the column ``species``; count the others as rejected."""
+    both = one_of(table["species"], [_HUMAN.word, _MOUSE.word])
+    table = keep(table, both, _OTHER_SPECIES, reading.rejected, "species")
+    for species in (_HUMAN, _MOUSE):
+        yield species, table.filter(pa.array(equals(table["species"], species.word)))
+
+
+def read_cellmarker(parts: Parts, *, separator: str = "\t") -> Reading:
+    """Read Cell_marker_All of CellMarker 2.0: rows with a CL id; cancer rows are the part ``cancer``.
+
+    A gene is named by symbol, else the marker as the paper printed it; a human one also by NCBI Gene or UniProt id.
     """
-    columns = [
-        "species",
-        "tissue_type",
-        "uberonongology_id",
-        "cancer_type",
-        "cell_name",
-        "cellontology_id",
-        "marker",
-        "Symbol",
-    ]
-    columns += ["GeneID", "UNIPROTID", "technology_seq", "marker_source", "PMID"]
+    columns = ["species", "tissue_type", "uberonongology_id", "cancer_type", "cell_name", "cellontology_id"]
+    columns += ["marker", "Symbol", "GeneID", "UNIPROTID", "technology_seq", "marker_source", "PMID"]
     table = read_columns(parts["main"], columns, separator=separator, quoted=separator == ",")
     reading = Reading(rows=table.num_rows)
-    table = keep(table, equals(table["species"], "Human"), "not human", reading.rejected, "species")
-    stated = _corrected(parts, table["cell_name"], _underscored(table["cellontology_id"]))
-    reading.mapped.append(_mapped(table["cell_name"], stated))
-    table = table.append_column("cell", stated)
-    table = keep(table, ~equals(stated, ""), "no cell type id", reading.rejected, "cell_name")
-    cancer = ~equals(table["cancer_type"], "Normal")
-    reading.statements.append(
-        Statements(
-            "is_marker_for",
-            tuple(End("genes", _blank_na(table[c])) for c in ("Symbol", "GeneID", "UNIPROTID", "marker")),
-            (End("curie", table["cell"]),),
-            publications=pmids(table["PMID"]),
-            tissue=End("curie", _right_tissue(parts, table["tissue_type"], table["uberonongology_id"])),
-            evidence=table["marker_source"],
-            part=pa.array(np.where(cancer, "cancer", ""), pa.string()),
+    for species, rows in _of_both(reading, table):
+        stated = _corrected(parts, rows["cell_name"], _underscored(rows["cellontology_id"]))
+        if species is _HUMAN:
+            reading.mapped.append(_mapped(rows["cell_name"], stated))
+        rows = rows.append_column("cell", stated)
+        rows = keep(rows, ~equals(stated, ""), "no cell type id", reading.rejected, "cell_name")
+        cancer = ~equals(rows["cancer_type"], "Normal")
+        named_by = ("Symbol", "GeneID", "UNIPROTID", "marker") if species is _HUMAN else ("Symbol", "marker")
+        reading.statements.append(
+            Statements(
+                species.marker,
+                tuple(End(species.space, _blank_na(rows[c])) for c in named_by),
+                (End("curie", rows["cell"]),),
+                publications=pmids(rows["PMID"]),
+                tissue=End("curie", _right_tissue(parts, rows["tissue_type"], rows["uberonongology_id"])),
+                evidence=rows["marker_source"],
+                part=pa.array(np.where(cancer, "cancer", ""), pa.string()),
+            )
         )
-    )
     return reading
 
 
 def read_accordion(parts: Parts) -> Reading:
-    """Read the Cell Marker Accordion: human rows; each underlying resource is a part of the source.
+    """Read the Cell Marker Accordion; each underlying resource is a part of the source.
 
     Weight is the evidence consistency score (ECs, how many resources agree), specificity the SPs.
     """
@@ -88,68 +104,69 @@ def read_accordion(parts: Parts) -> Reading:
     ]
     table = read_columns(parts["main"], [*columns, "resource", "ECs_global", "SPs_global"])
     reading = Reading(rows=table.num_rows)
-    table = keep(table, equals(table["species"], "Human"), "not human", reading.rejected, "species")
-    stated = _corrected(parts, table["original_celltype"], _underscored(table["CL_ID"]))
-    reading.mapped.append(_mapped(table["original_celltype"], stated))
-    table = table.append_column("cell", stated)
-    known = one_of(table["marker_type"], ["positive", "negative"])
-    table = keep(table, known, "neither positive nor negative", reading.rejected, "marker_type")
-    for kind, relation in (("positive", "is_marker_for"), ("negative", "is_negative_marker_for")):
-        rows = table.filter(pa.array(equals(table["marker_type"], kind)))
+    for species, rows in _of_both(reading, table):
+        stated = _corrected(parts, rows["original_celltype"], _underscored(rows["CL_ID"]))
+        if species is _HUMAN:
+            reading.mapped.append(_mapped(rows["original_celltype"], stated))
+        rows = rows.append_column("cell", stated)
+        known = one_of(rows["marker_type"], ["positive", "negative"])
+        rows = keep(rows, known, "neither positive nor negative", reading.rejected, "marker_type")
+        for kind, relation in (("positive", species.marker), ("negative", species.negative)):
+            of_kind = rows.filter(pa.array(equals(rows["marker_type"], kind)))
+            tissue = _right_tissue(parts, of_kind["original_tissue"], of_kind["Uberon_ID"])
+            reading.statements.append(
+                Statements(
+                    relation,
+                    (End(species.space, of_kind["marker"]),),
+                    (End("curie", of_kind["cell"]),),
+                    weight=numbers(of_kind["ECs_global"]),
+                    specificity=numbers(of_kind["SPs_global"]),
+                    tissue=End("curie", tissue),
+                    part=pc.replace_substring(of_kind["resource"], " ", "_"),
+                )
+            )
+    return reading
+
+
+def read_panglaodb(parts: Parts) -> Reading:
+    """Read PanglaoDB; a row may hold for both species. Its cell types are names; the part ``cells`` has their classes.
+
+    Weight is the sensitivity in the species, specificity one minus its `specificity`, which PanglaoDB defines as the
+    fraction of other types that express the gene. Genes have human symbols: those of mouse are found in any case.
+    """
+    columns = ["species", "official gene symbol", "cell type", "organ"]
+    figures = [f"{figure}_{word}" for word in ("human", "mouse") for figure in ("sensitivity", "specificity")]
+    table = read_columns(parts["main"], [*columns, *figures])
+    reading = Reading(rows=table.num_rows)
+    words = [set(cell.split()) for cell in table["species"].to_pylist()]
+    either = np.array([bool(w & {"Hs", "Mm"}) for w in words], dtype=bool)
+    table = keep(table, either, _OTHER_SPECIES, reading.rejected, "species")
+    classes = read_columns(parts["cells"], ["name", "cl_id"], comment=b"#")
+    named = dict(zip(classes["name"].to_pylist(), classes["cl_id"].to_pylist(), strict=True))
+    exact = np.array([named.get(c) != "" for c in table["cell type"].to_pylist()], dtype=bool)
+    table = keep(table, exact, "no class of that meaning in the Cell Ontology", reading.rejected, "cell type")
+    for species, word in ((_HUMAN, "Hs"), (_MOUSE, "Mm")):
+        inside = [word in cell.split() for cell in table["species"].to_pylist()]
+        rows = table.filter(pa.array(inside, pa.bool_()))
+        given = pa.array([named.get(c, "") for c in rows["cell type"].to_pylist()], pa.string())
+        if species is _HUMAN:
+            reading.mapped.append(_mapped(rows["cell type"], given))
+        suffix = species.word.lower()
         reading.statements.append(
             Statements(
-                relation,
-                (End("genes", rows["marker"]),),
-                (End("curie", rows["cell"]),),
-                weight=numbers(rows["ECs_global"]),
-                specificity=numbers(rows["SPs_global"]),
-                tissue=End("curie", _right_tissue(parts, rows["original_tissue"], rows["Uberon_ID"])),
-                part=pc.replace_substring(rows["resource"], " ", "_"),
+                species.marker,
+                (End(species.space, rows["official gene symbol"]),),
+                (End("curie", given), End("cells", rows["cell type"])),
+                weight=numbers(rows[f"sensitivity_{suffix}"]),
+                specificity=1 - numbers(rows[f"specificity_{suffix}"]),
+                tissue=End("anatomy", rows["organ"]),
             )
         )
     return reading
 
 
-def read_panglaodb(parts: Parts) -> Reading:
-    """Read PanglaoDB: rows valid for human. Its cell types are names; the part ``cells`` gives their classes.
-
-    Weight is the sensitivity in human, specificity one minus `specificity_human`, which PanglaoDB defines as
-    the fraction of other types that express the gene.
-    """
-    columns = [
-        "species",
-        "official gene symbol",
-        "cell type",
-        "organ",
-        "sensitivity_human",
-        "specificity_human",
-    ]
-    table = read_columns(parts["main"], [*columns, "nicknames"])
-    reading = Reading(rows=table.num_rows)
-    human = np.array(["Hs" in s.split() for s in table["species"].to_pylist()], dtype=bool)
-    table = keep(table, human, "not human", reading.rejected, "species")
-    classes = read_columns(parts["cells"], ["name", "cl_id"], comment=b"#")
-    named = dict(zip(classes["name"].to_pylist(), classes["cl_id"].to_pylist(), strict=True))
-    cells = table["cell type"].to_pylist()
-    exact = np.array([named.get(c) != "" for c in cells], dtype=bool)
-    table = keep(table, exact, "no class of that meaning in the Cell Ontology", reading.rejected, "cell type")
-    given = pa.array([named.get(c, "") for c in table["cell type"].to_pylist()], pa.string())
-    reading.mapped.append(_mapped(table["cell type"], given))
-    reading.statements.append(
-        Statements(
-            "is_marker_for",
-            (End("genes", table["official gene symbol"]),),
-            (End("curie", given), End("cells", table["cell type"])),
-            weight=numbers(table["sensitivity_human"]),
-            specificity=1 - numbers(table["specificity_human"]),
-            tissue=End("anatomy", table["organ"]),
-        )
-    )
-    return reading
-
-
 def read_cellmatch(parts: Parts) -> Reading:
-    """Read CellMatch (scCATCH): human rows; a subtype is looked up as ``subtype celltype``, never dropped."""
+    """Read CellMatch (scCATCH); a subtype is looked up as ``subtype celltype``, never dropped."""
     columns = [
         "species",
         "tissue",
@@ -163,47 +180,49 @@ def read_cellmatch(parts: Parts) -> Reading:
     ]
     table = read_columns(parts["main"], [*columns, "pmid"])
     reading = Reading(rows=table.num_rows)
-    table = keep(table, equals(table["species"], "Human"), "not human", reading.rejected, "species")
-    frame: pd.DataFrame = table.to_pandas()
-    first, second, third = (frame[f"subtype{i}"].replace("NA", "") for i in (1, 2, 3))
-    subtypes = first + " " + second + " " + third
-    label = (subtypes + " " + frame["celltype"]).str.split().str.join(" ")
-    bare = (
-        frame["celltype"].str.replace(r"\s*\([^)]*\)", "", regex=True).where(subtypes.str.strip() == "", "")
-    )
-    cancer = frame["cancer"] != "Normal"
-    reading.statements.append(
-        Statements(
-            "is_marker_for",
-            (End("genes", table["gene"]),),
-            (End("cells", _texts(label)), End("cells", _texts(bare))),
-            publications=pmids(table["pmid"]),
-            tissue=End("anatomy", table["tissue"]),
-            evidence=table["resource"],
-            part=_texts(pd.Series(np.where(cancer, "cancer", ""))),
+    for species, rows in _of_both(reading, table):
+        frame: pd.DataFrame = rows.to_pandas()
+        first, second, third = (frame[f"subtype{i}"].replace("NA", "") for i in (1, 2, 3))
+        subtypes = first + " " + second + " " + third
+        label = (subtypes + " " + frame["celltype"]).str.split().str.join(" ")
+        unbracketed = frame["celltype"].str.replace(r"\s*\([^)]*\)", "", regex=True)
+        bare = unbracketed.where(subtypes.str.strip() == "", "")
+        cancer = frame["cancer"] != "Normal"
+        reading.statements.append(
+            Statements(
+                species.marker,
+                (End(species.space, rows["gene"]),),
+                (End("cells", _texts(label)), End("cells", _texts(bare))),
+                publications=pmids(rows["pmid"]),
+                tissue=End("anatomy", rows["tissue"]),
+                evidence=rows["resource"],
+                part=_texts(pd.Series(np.where(cancer, "cancer", ""))),
+            )
         )
-    )
     return reading
 
 
 def read_singlecellbase(parts: Parts) -> Reading:
-    """Read SingleCellBase: human rows; `gene_symbol` is a comma list; types by sub-type name, else name."""
+    """Read SingleCellBase; `gene_symbol` is a comma list; types by sub-type name, else name."""
     columns = ["species", "cell_type", "gene_symbol", "cell_subtype", "tissue_type", "pubmed_id"]
     table = read_columns(parts["main"], columns, quoted=True)
     reading = Reading(rows=table.num_rows)
     genes = [[g.strip() for g in cell.split(",") if g.strip()] for cell in table["gene_symbol"].to_pylist()]
     owner, symbols = exploded(genes)
     wide = table.take(pa.array(owner)).append_column("gene", symbols)
-    wide = keep(wide, equals(wide["species"], "Homo sapiens"), "not human", reading.rejected, "species")
-    reading.statements.append(
-        Statements(
-            "is_marker_for",
-            (End("genes", wide["gene"]),),
-            (End("cells", wide["cell_subtype"]),),
-            publications=pmids(wide["pubmed_id"]),
-            tissue=End("anatomy", wide["tissue_type"]),
+    latin = {"Homo sapiens": _HUMAN.word, "Mus musculus": _MOUSE.word}
+    words = pa.array([latin.get(w, w) for w in wide["species"].to_pylist()], pa.string())
+    wide = wide.set_column(wide.schema.get_field_index("species"), "species", words)
+    for species, rows in _of_both(reading, wide):
+        reading.statements.append(
+            Statements(
+                species.marker,
+                (End(species.space, rows["gene"]),),
+                (End("cells", rows["cell_subtype"]),),
+                publications=pmids(rows["pubmed_id"]),
+                tissue=End("anatomy", rows["tissue_type"]),
+            )
         )
-    )
     return reading
 
 
@@ -343,7 +362,7 @@ def _underscored(column: Any) -> Any:
 
 
 def _corrected(parts: Parts, names: Any, stated: Any, part: str = "corrections", right: str = "cl_id") -> Any:
-    """Stated ids, those that a part finds not to be what their name means put right."""
+    """Replace ids listed in the corrections table."""
     if part not in parts:
         return stated
     table = read_columns(parts[part], ["name", "stated", right], comment=b"#")
@@ -354,7 +373,7 @@ def _corrected(parts: Parts, names: Any, stated: Any, part: str = "corrections",
 
 
 def _right_tissue(parts: Parts, names: Any, stated: Any) -> Any:
-    """Stated Uberon ids as CURIEs, put right by the part ``tissues``."""
+    """Return Uberon ids as CURIEs, corrected by the part ``tissues``."""
     return _corrected(parts, names, _underscored(stated), "tissues", "uberon_id")
 
 

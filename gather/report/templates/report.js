@@ -49,8 +49,9 @@
   // --- one walk ----------------------------------------------------------------------------------------------
   function edges(step) {
     const [list, more] = step;
-    const rows = list.map(([, relation, predicate, source, release, licence, level, count, sign, publications, n, tissues]) => [
-      [readable(word(relation)), sign ? ` (${sign > 0 ? "activates" : "represses"})` : null, el("div", { class: "mono muted small" }, word(predicate))],
+    const rows = list.map(([, relation, predicate, source, release, licence, level, count, sign, publications, n, tissues, orthologue]) => [
+      [readable(word(relation)), sign ? ` (${sign > 0 ? "activates" : "represses"})` : null, el("div", { class: "mono muted small" }, word(predicate)),
+        word(orthologue) ? el("div", { class: "small" }, ["By orthology, from ", bdi(word(orthologue))]) : null],
       [bdi(word(source)), el("div", { class: "muted small" }, [word(release), word(licence)].filter(Boolean).join(" · "))],
       [readable(word(level)), tissues.length ? el("div", { class: "muted small" }, `in ${tissues.map(word).join(", ")}`) : null],
       counted(count, "row"),
@@ -109,7 +110,7 @@
         rest.length ? unfold("rest", `${rest.length} more`, () => list(rest)) : null));
     };
     listed("bad", "Against the label", set.contradictions.map(([symbol, id, kind, inSet, inFile]) => [bdi(word(symbol)), " ", curie(id),
-      ` ${kind === "expected_absent" ? "is expected but hardly there" : "speaks against it and is there"}: in ${percent(inSet)} of the set's cells, ${percent(inFile)} of the file's`]));
+      ` ${{ expected_absent: "is expected but hardly there", disputed: "is there; sources disagree whether it is a marker" }[kind] || "speaks against it and is there"}: in ${percent(inSet)} of the set's cells, ${percent(inFile)} of the file's`]));
     listed("warn", "What this file cannot decide", set.coverage.map(([label, id, message]) => [bdi(message || word(label)), " ", curie(id)]));
     return notes.length ? el("div", { class: "notes" }, notes) : null;
   }

@@ -72,7 +72,7 @@ def test_every_rejected_row_has_its_reason(toy: Graph) -> None:
         "gene not known": 1,
         "id obsolete, not replaced": 1,
         "no cell type id": 1,
-        "not human": 1,
+        "mouse gene not known": 1,
     }
     assert said["cellmarker"]["examples"]["gene not known"] == ["NOTAGENE"]
     assert said["cl"]["rejected_terms"] == {"obsolete": 2}

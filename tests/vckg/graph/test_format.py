@@ -1,6 +1,6 @@
 """The folder on disk as a contract: every run reads a folder that this format version wrote long ago.
 
-`fixtures/graph-format-1` is the toy graph, written once and never again: where reading it fails, or gives another
+`fixtures/graph-format-2` is the toy graph, written once and never again: where reading it fails, or gives another
 content hash, the format has changed and needs a new version number. Then this folder stays, is refused by name
 (or read by a converter), and a new one is written with ``toy().save(...)``.
 """
@@ -20,17 +20,23 @@ from vckg.graph.manifest import manifest_seal
 from vckg.graph.parts import content_hash
 from vckg.graph.schema import FORMAT_VERSION
 
-FOLDER = Path(__file__).with_name("fixtures") / "graph-format-1"
+FOLDER = Path(__file__).with_name("fixtures") / "graph-format-2"
+OLDER = Path(__file__).with_name("fixtures") / "graph-format-1"
 
 
 def test_the_old_folder_reads_as_it_did_when_it_was_written():
     graph = Graph.load(FOLDER, verify=True)
-    assert graph.manifest["format_version"] == 1
+    assert graph.manifest["format_version"] == 2
     assert content_hash(graph.parts) == graph.manifest["content_hash"]
     fresh = toy()
     assert [graph.node(i) for i in range(graph.n)] == [fresh.node(i) for i in range(fresh.n)]
     assert [str(graph.edge(r)) for r in range(graph.m)] == [str(fresh.edge(r)) for r in range(fresh.m)]
     assert graph.manifest["sources"] == fresh.manifest["sources"]
+
+
+def test_a_folder_of_the_first_format_is_refused_with_the_fix():
+    with pytest.raises(GraphError, match=r"format version 1, this program reads 2.*vckg build"):
+        Graph.load(OLDER)
 
 
 def test_the_old_folder_still_grounds_names_and_walks_the_ontology():

@@ -36,6 +36,15 @@ def one(content: bytes, triples: Triples, **rejected: int) -> Form:
     return Form({"main": content}, triples, {k.replace("_", " "): v for k, v in rejected.items()})
 
 
+ORTHOLOGS = tabs(
+    ("HGNC ID", "Approved symbol", "Status", "Mouse genome database ID(supplied by MGI)", "Rat genome database ID(supplied by RGD)"),
+    ("HGNC:1706", "CD8A", "Approved", "MGI:88346", "RGD:2316"),
+    ("HGNC:4942", "HLA-DQA1", "Approved", "MGI:95895", ""),
+    ("HGNC:4943", "HLA-DQA2", "Approved", "MGI:95895", ""),
+    ("HGNC:9", "x~withdrawn", "Symbol Withdrawn", "", ""),
+)
+
+
 def workbook() -> bytes:
     book = openpyxl.Workbook()
     sheet = book.active
@@ -226,6 +235,33 @@ FORMS: dict[str, Form] = {
         {("has_gene_product", "HGNC:1673", "UniProtKB:P04234")},
         a_mapping_to_another_database_than_HGNC=1,
     ),
+    "mouse_genes": Form(
+        {
+            "main": tabs(
+                ("ID", "symbol", "synonyms", "ensembl"),
+                ("88346", "Cd8a", "Ly-2|Lyt2", "ENSMUSG00000053977"),
+                ("1", "Withoutid", "", ""),
+                ("95895", "H2-Aa", "", ""),
+            ),
+            "hgnc": ORTHOLOGS,
+            "ensembl": text(
+                'Gene stable ID,Gene name,Mouse gene name,Mouse gene stable ID,Mouse homology type,"Mouse orthology confidence [0 low, 1 high]",Mouse Gene-order conservation score',
+                "ENSG00000153563,CD8A,Cd8a,ENSMUSG00000053977,ortholog_one2one,1,100",
+                "ENSG00000000000,NONE,,,,,",
+            ),
+        },
+        {
+            ("orthologous_to", "MGI:88346", "HGNC:1706"), ("orthologous_to", "MGI:95895", "HGNC:4942"),
+            ("orthologous_to", "MGI:95895", "HGNC:4943"), ("orthologous_to", "ENSMUSG00000053977", "ENSG00000153563"),
+        },
+    ),
+    "rat_genes": Form(
+        {
+            "main": tabs(("ID", "symbol", "synonyms", "ensembl"), ("2316", "Cd8a", "", "ENSRNOG00000007178"), ("9", "Other", "", "")),
+            "hgnc": ORTHOLOGS,
+        },
+        set(),
+    ),
     "cellmarker": one(
         tabs(
             CELLMARKER_COLUMNS,
@@ -233,8 +269,7 @@ FORMS: dict[str, Form] = {
             row(CELLMARKER_COLUMNS, species="Mouse", cancer_type="Normal", cellontology_id="CL_0000235", Symbol="Mertk"),
             row(CELLMARKER_COLUMNS, species="Human", cancer_type="Normal", cellontology_id="", Symbol="CD4", Title='a "quoted\r title'),
         ),
-        {("is_marker_for", "MERTK", "CL:0000235")},
-        not_human=1,
+        {("is_marker_for", "MERTK", "CL:0000235"), ("is_ortholog_marker_for", "Mertk", "CL:0000235")},
         no_cell_type_id=1,
     ),
     "singlecellbase": one(
@@ -242,9 +277,10 @@ FORMS: dict[str, Form] = {
             ("entry_id", "kingdom", "phylum", "class", "order", "family", "genus", "species", "cell_type", "gene_symbol", "cell_subtype", "sample_type", "tissue_type", "pubmed_id", "journal", "title", "geo_id"),
             ("1", "Animalia", "C", "A", "C", "C", "Danio", "Danio rerio", "Cartilage", '"matn4, col9a2"', "Cartilage", "T", "Brain", "33068532", "Neuron", "t", "g"),
             ("2", "Animalia", "C", "M", "P", "H", "Homo", "Homo sapiens", "T cell", '"CD3D, CD3E"', "T cell", "T", "Blood", "1", "J", "t", "g"),
+            ("3", "Animalia", "C", "M", "R", "M", "Mus", "Mus musculus", "T cell", "Cd3d", "T cell", "T", "Blood", "1", "J", "t", "g"),
         ),
-        {("is_marker_for", "CD3D", "T cell"), ("is_marker_for", "CD3E", "T cell")},
-        not_human=2,
+        {("is_marker_for", "CD3D", "T cell"), ("is_marker_for", "CD3E", "T cell"), ("is_ortholog_marker_for", "Cd3d", "T cell")},
+        neither_human_nor_mouse=2,
     ),
     "marker_atlas": one(ATLAS, {("is_marker_for", "CD3D", "CL:0000084"), ("is_marker_for", "CCR7", "CL:0000898"), ("is_negative_marker_for", "CD19", "CL:0000084")}),
     "panglaodb": Form(
@@ -255,8 +291,8 @@ FORMS: dict[str, Form] = {
             ("Hs", "OLFM4", "Crypt cells", "", "", "", "", "", "", "", "0.1", "", "0.1", ""),
             ("4", "X", "Y", "", "", "", "", "", "", "", "", "", "", ""),
         )},
-        {("is_marker_for", "CTRB1", "CL:0002064")},
-        {"not human": 2, "no class of that meaning in the Cell Ontology": 1},
+        {("is_marker_for", "CTRB1", "CL:0002064"), *(("is_ortholog_marker_for", g, "CL:0002064") for g in ("CTRB1", "KLK1"))},
+        {"neither human nor mouse": 1, "no class of that meaning in the Cell Ontology": 1},
     ),
     "axiom": Form(
         {"cells": text("# why", "name\tcl_id\tlabel", "Alpha_cell\tCL:0000171\tx", "Tumor_Treg\t\t"), "main": json.dumps([
@@ -280,8 +316,10 @@ FORMS: dict[str, Form] = {
             row(ACCORDION_COLUMNS, species="Human", Uberon_ID="UBERON:1", original_celltype="Monocyte", CL_ID="CL:0000576", marker="CD3D", marker_type="negative", resource="MSigDB", ECs_global="1", SPs_global="0.5"),
             row(ACCORDION_COLUMNS, species="Mouse", CL_ID="CL:0000576", marker="Cd14", marker_type="positive", resource="MSigDB"),
         ),
-        {("is_marker_for", "CD14", "CL:0000576"), ("is_negative_marker_for", "CD3D", "CL:0000576")},
-        not_human=1,
+        {
+            ("is_marker_for", "CD14", "CL:0000576"), ("is_negative_marker_for", "CD3D", "CL:0000576"),
+            ("is_ortholog_marker_for", "Cd14", "CL:0000576"),
+        },
     ),
     "celltypist": one(encyclopedia(), {("is_marker_for", "CD79A", "CL:0000236"), ("is_marker_for", "HBG2", "CL:0000236")}),
     "sctype": one(workbook(), {*(("is_marker_for", g, "Pro-B cells") for g in ("CD27", "IgD", "CD24")), ("is_negative_marker_for", "CD3D", "Pro-B cells"), ("is_marker_for", "PPBP", "Platelets")}),
@@ -292,8 +330,7 @@ FORMS: dict[str, Form] = {
             ("Human", "Blood", "Normal", "Normal cell", "NA", "NA", "Effector", "T Cell", "CD8A", "Experiment", "1"),
             ("Mouse", "Liver", "Normal", "Normal cell", "NA", "NA", "NA", "T Cell", "Cd8a", "Experiment", "1"),
         ),
-        {("is_marker_for", "SYP", "Ito Cell (Hepatic Stellate Cell)"), ("is_marker_for", "CD8A", "Effector T Cell")},
-        not_human=1,
+        {("is_marker_for", "SYP", "Ito Cell (Hepatic Stellate Cell)"), ("is_marker_for", "CD8A", "Effector T Cell"), ("is_ortholog_marker_for", "Cd8a", "T Cell")},
     ),
     "nsforest": one(OWL, {("is_marker_for", "ENSG00000167286", "CL:0000084")}),
     "cell_taxonomy": one(
