@@ -83,8 +83,8 @@ def compare(session: Session, asked: CompareArguments) -> CompareAnswer:
     if asked.cell_set is not None and asked.file is None:
         raise InputError("cell_set is a set of a file; give its file")
     shares = None if asked.file is None else _shares(session, asked)
-    sides = [_side(graph, *pair, shares) for pair in (nodes, nodes[::-1])]
-    return CompareAnswer(graph=graph.content_hash, a=sides[0], b=sides[1])
+    a, b = nodes
+    return CompareAnswer(graph=graph.content_hash, a=_side(graph, a, b, shares), b=_side(graph, b, a, shares))
 
 
 Shares = dict[int, tuple[float | None, float | None]]

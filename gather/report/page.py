@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 
 from gather.annotation import Annotation, Contradiction, EdgeRef, EvidenceItem, Status, Walk
-from gather.labelling.plain_words import direct_genes
+from gather.labelling.plain_words import answer, direct_genes, status_reason
 from gather.report.embedding import Embedding, embedding_block, embedding_of, embedding_words, sample_points
-from gather.labelling.plain_words import answer, status_reason
 from vckg.base import html as pages
 
 TEMPLATES = Path(__file__).parent / "templates"

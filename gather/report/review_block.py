@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gather.annotation import Annotation
 
 if TYPE_CHECKING:
     from vckg.graph.graph import Graph
 
-FORMAT, FORMAT_VERSION = "gather-decisions", 1
+FORMAT: Final = "gather-decisions"
+FORMAT_VERSION: Final = 1
 
 
 def answers_hash(graph: str, cells: Iterable[str], annotations: Sequence[Annotation]) -> str:

@@ -92,6 +92,7 @@ def _labelsets(annotated: Annotated, ours: str, reviewed: str) -> Iterator[dict[
             "algorithm_name": "GATHER",
             "algorithm_version": annotated.versions.get("vckg", "not stated"),
             "algorithm_repo_url": REPOSITORY,
+            "reference_location": "",  # no labels are transferred; cas-tools 1.1.8 opens no file without the field
         },
     }
     if reviewed:
