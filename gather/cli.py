@@ -103,7 +103,9 @@ def annotate(
     sample_key: Annotated[
         str | None, typer.Option(help="Column of obs with the sample or donor: genes are ranked within each.")
     ] = None,
-    species: Annotated[str, typer.Option(help="human, mouse, rat, macaque, pig, or auto (told by the genes).")] = "auto",
+    species: Annotated[
+        str, typer.Option(help="human, mouse, rat, macaque, pig, or auto (told by the genes).")
+    ] = "auto",
     modality: Annotated[
         str | None, typer.Option(help="Modality of an h5mu, or table of a SpatialData store; RNA by default.")
     ] = None,
