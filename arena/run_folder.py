@@ -255,7 +255,7 @@ def finished(folders: Sequence[Path], named: Sequence[Path]) -> tuple[list[Path]
 
 
 def _called(path: Path) -> list[Path]:
-    """Return the folders beside `path` whose name is its own, two dashes and more."""
+    """Return the folders next to `path` whose name is its own, two dashes and more."""
     if not path.parent.is_dir():
         return []
     return [folder for folder in path.parent.iterdir() if folder.name.startswith(f"{path.name}--")]

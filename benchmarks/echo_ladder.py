@@ -1,4 +1,4 @@
-"""``python -m benchmarks.echo_ladder``: `serve.echo.capacity` on the real engine, and the simulator's error.
+"""``python -m benchmarks.echo_ladder``: `benchmarks.echo_simulation` on the real engine, and the simulator's error.
 
 The same traces and schedulers as in the simulation, with the embedded model computing every step. A calibration run
 fits the time model first; its error is then taken over the steps of all the other runs, and the simulator replays
@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from serve.echo.capacity import LADDER, Rung, Server, batch_prompts, bursty_trace, by_class, readers, rung_of
-from serve.echo.capacity import run as run_simulated
+from benchmarks.echo_simulation import LADDER, bursty_trace, by_class, readers
+from benchmarks.echo_simulation import run as run_simulated
+from serve.echo.capacity import Rung, Server, batch_prompts, rung_of
 from serve.echo.simulator import Arrival, Outcome
 from serve.engine.engine import Engine, EngineConfig
 from serve.errors import InputError
@@ -29,7 +30,7 @@ from serve.goodput import Timeline as ClientTimeline
 from serve.model.decoder import Model
 from serve.model.loader import Checkpoint, load_checkpoint
 from serve.request import FinishReason, Priority, Request, SamplingParams, Timeline
-from serve.scheduling.estimators import TimeModel, percentage_errors
+from serve.scheduling.estimators import TimeModel
 from serve.scheduling.scheduler import Scheduler
 from serve.scheduling.step_work import StepWork
 from serve.threads import use_threads
@@ -248,6 +249,15 @@ def table(runs: Sequence[Sequence[Pair]]) -> str:
             f"{said_met:.3f} | {said:.0f} | {100 * (said / max(float(np.mean(real)), 1e-9) - 1):+.0f} % |"
         )
     return "\n".join(rows)
+
+
+def percentage_errors(
+    model: TimeModel, works: Sequence[StepWork], seconds: Sequence[float]
+) -> tuple[float, float]:
+    """Mean and 95th percentile of the absolute relative error of predictions, in percent."""
+    predicted = np.array([model.seconds(work) for work in works])
+    errors = 100 * np.abs(predicted / np.asarray(seconds, np.float64) - 1.0)
+    return float(errors.mean()), float(np.quantile(errors, 0.95))
 
 
 def main() -> None:

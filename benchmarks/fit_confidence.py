@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from gather.benchmark.data_sets import Question, file_questions, sentence_questions
-from gather.benchmark.scores import Bench
+from benchmarks.annotation.data_sets import Question, file_questions, sentence_questions
+from benchmarks.annotation.scores import Bench
 from gather.labelling.decide import Calibration, Labeller, logit
 from gather.metrics.labels import score_label
 from vckg.base.atomic import write_text

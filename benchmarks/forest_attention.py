@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from serve.forest_attention.forest import Forest, forest_of
-from serve.forest_attention.plan import CostModel, Plan, cascade_tokens, make_plan, unshared_tokens
+from serve.forest_attention.plan import CostModel, Plan, make_plan
 from serve.forest_attention.torch_executor import TorchPlan, execute, to_torch
 
 HEADS, KV_HEADS, WIDTH, BLOCK_TOKENS = 9, 3, 64, 16
@@ -28,6 +28,17 @@ PATIENCE_S = 0.8
 SCALE = WIDTH**-0.5
 
 Attend = Callable[[], object]
+
+
+def unshared_tokens(forest: Forest) -> int:
+    """Keys read per key-value head when every row reads its own context."""
+    return int((forest.n_sharing * forest.n_tokens).sum())
+
+
+def cascade_tokens(forest: Forest) -> int:
+    """Keys read when only the prefix common to *all* rows is shared (one-level cascade attention)."""
+    common = forest.n_sharing == forest.n_rows
+    return int(forest.n_tokens[common].sum() + (forest.n_sharing * forest.n_tokens)[~common].sum())
 
 
 def case(requests: int, prefix: int, suffix: int) -> str:

@@ -3,7 +3,7 @@
 Prints, for each workload, milliseconds per output token both ways (the same engine, taking turns, the better of the
 turns), attention's part of a row-by-row step, how many answers are equal, and the prompt tokens that the prefix cache
 saved. The workloads: held-out annotation and judging prompts, which share their instructions; the same after a long
-common beginning of worked examples (as `bench servers` makes them), 8 to 32 together; and with `--prompts` a file of
+common beginning of worked examples (`benchmarks.compare_servers`), 8 to 32 together; and with `--prompts` a file of
 recorded request bodies (JSON lines with `messages`), as they are and each of two asked four times, as
 `arena run --judge-repeats 4` does.
 """
@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import serve.model.decoder
-from serve.bench.drafting import read_prompts
-from serve.bench.servers import sharing
+from benchmarks.compare_servers import sharing
+from benchmarks.draft_methods import read_prompts
 from serve.engine.engine import Engine, EngineConfig
 from serve.forest_attention.step import Saving
 from serve.model.decoder import Model
@@ -157,7 +157,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=Path, help="recorded request bodies, JSON lines with `messages`")
-    parser.add_argument("--heldout", type=Path, default=Path("data/serve/heldout.jsonl"))
+    parser.add_argument("--heldout", type=Path, default=Path("draft/heldout.jsonl"))
     parser.add_argument("--max-tokens", type=int, default=33)
     parser.add_argument("--only", default="", help="leave out the workloads whose name has no such part")
     parser.add_argument("--draft", nargs="+", default=["off"], choices=["off", "ngram"])

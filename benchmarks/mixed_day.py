@@ -229,7 +229,7 @@ def main() -> None:
     parser.add_argument("--scheduler", default="echo", help="echo or priority")
     parser.add_argument("--model", type=Path, help="folder or .gguf file; default: the embedded model")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--prompts", type=Path, default=Path("data/serve/heldout.jsonl"), help="the readers'")
+    parser.add_argument("--prompts", type=Path, default=Path("draft/heldout.jsonl"), help="the readers'")
     parser.add_argument("--output", type=Path, default=Path("docs/results/day.md"))
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the program with the batch work")
     chosen = parser.parse_args()

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from gather.benchmark.data_sets import Question, file_questions, groups_of, read_sets
-from gather.benchmark.scores import METRICS, Answer, Bench, Scored, by_data_set, comparison, table
+from benchmarks.annotation.data_sets import Question, file_questions, groups_of, read_sets
+from benchmarks.annotation.scores import METRICS, Answer, Bench, Scored, by_data_set, comparison, table
 from gather.cells.expression import Expression, read_expression
 from gather.cells.file import open_h5ad
 from vckg.base.console import err, run

@@ -43,7 +43,7 @@ SHOWN = 5
 
 def real_queries(graph: Graph, data: Path) -> list[GeneQuery]:
     """SC-Arena's 608 sentences as queries."""
-    from gather.benchmark.data_sets import sentence_questions
+    from benchmarks.annotation.data_sets import sentence_questions
 
     return [q.query for q in sentence_questions(graph, data, top=GENES, ranking="expression") if len(q.query)]
 

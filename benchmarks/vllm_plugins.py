@@ -66,7 +66,7 @@ def drafts(folder: Path, prompts: Path, each: int, max_tokens: int) -> list[str]
         options = ["--speculative", json.dumps(speculative)] if speculative else []
         options += ["--each", str(each), "--max-tokens", str(max_tokens)]
         options += ["--model", str(folder / "model"), "--prompts", str(prompts), "--output", str(out)]
-        run("serve.vllm_plugins.answers", *options, VLLM_ENABLE_V1_MULTIPROCESSING="0")
+        run("benchmarks.vllm_answers", *options, VLLM_ENABLE_V1_MULTIPROCESSING="0")
         result = json.loads(out.read_text(encoding="utf-8"))
         plain = plain or result
         equal = sum(result["tokens"][k] == v for k, v in plain["tokens"].items())
@@ -148,7 +148,7 @@ def draft_page(folder: Path, prompts: Path, each: int) -> list[str]:
         "## Drafts",
         "",
         *head(busy),
-        f"Greedy answers of at most 64 tokens to {4 * each} held-out prompts (`data/serve/heldout.jsonl`), eight "
+        f"Greedy answers of at most 64 tokens to {4 * each} held-out prompts (`draft/heldout.jsonl`), eight "
         "together. A round is one target forward of one request.",
         "",
         *rows,
@@ -185,7 +185,7 @@ def main() -> None:
     """Export, measure, write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="Markdown file to write")
-    parser.add_argument("--prompts", type=Path, default=Path("data/serve/heldout.jsonl"))
+    parser.add_argument("--prompts", type=Path, default=Path("draft/heldout.jsonl"))
     parser.add_argument("--part", choices=("all", "drafts", "schedulers"), default="all")
     parser.add_argument("--each", type=int, default=4, help="prompts of each workload for the drafts")
     parser.add_argument("--users", type=int, default=12, help="interactive requests")

@@ -3,14 +3,14 @@ FROM python:3.11-slim-bookworm AS wheel
 WORKDIR /src
 COPY . .
 # hadolint ignore=DL3013
-RUN pip install --no-cache-dir "build>=1.2" && python -m build --wheel --outdir /wheel .
+RUN pip install --no-cache-dir "build>=1.2" && python -m build --wheel --outdir /wheel . && python -m build --wheel --outdir /wheel draft
 
 FROM vllm/vllm-openai:v0.32.0
 COPY --from=wheel /wheel /wheel
 # The wheel is the one built above.
 # hadolint ignore=DL3013
 RUN wheel="$(echo /wheel/vckg-*.whl)" \
- && pip install --no-cache-dir "${wheel}[vllm]" \
+ && pip install --no-cache-dir "${wheel}[vllm]" /wheel/vckg_draft-*.whl \
  && rm -r /wheel \
  && useradd --create-home --uid 1000 vckg
 USER 1000

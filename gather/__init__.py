@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from gather.cells.adata import annotate
     from gather.cells.options import Options
     from gather.cells.results import Results, results
+    from gather.checking.check import check
+    from gather.checking.opinion import CheckResult, LabelCheck
     from gather.labelling.explain import Explanation, explain
     from gather.llm.base import Scripted
     from gather.llm.client import Client
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Annotation",
+    "CheckResult",
     "Client",
     "Explanation",
+    "LabelCheck",
     "Ontology",
     "Options",
     "Results",
@@ -34,6 +38,7 @@ __all__ = [
     "Scripted",
     "__version__",
     "annotate",
+    "check",
     "explain",
     "pl",
     "results",
@@ -41,14 +46,17 @@ __all__ = [
 
 _HOME = {
     "Annotation": "gather.annotation",
+    "CheckResult": "gather.checking.opinion",
     "Client": "gather.llm.client",
     "Explanation": "gather.labelling.explain",
+    "LabelCheck": "gather.checking.opinion",
     "Ontology": "gather.ontology",
     "Options": "gather.cells.options",
     "Results": "gather.cells.results",
     "Retriever": "gather.retrieval.scores",
     "Scripted": "gather.llm.base",
     "annotate": "gather.cells.adata",
+    "check": "gather.checking.check",
     "explain": "gather.labelling.explain",
     "results": "gather.cells.results",
 }

@@ -7,7 +7,9 @@ Annotation                      one cell set's answer
 │   └── walks: Walk             nodes, and for each step every parallel edge (EdgeRef) with its provenance
 ├── convergence: EvidenceItem   hyper-entities: nodes of other categories where the query genes meet
 ├── contradictions: Contradiction
-└── coverage: CoverageWarning
+├── coverage: CoverageWarning
+├── mixture: Mixture            the two lineages of a set of doublets
+└── states: State               cycling, interferon, ...: beside the type, never instead of it
 """
 
 from __future__ import annotations
@@ -16,12 +18,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Status = Literal["named", "backed_off", "unknown", "ungrounded"]
+Status = Literal["named", "backed_off", "mixed", "unknown", "ungrounded"]
+Reason = Literal["", "no_marker", "few_cells", "few_genes", "chance", "unsure", "two_lineages", "no_gene"]
+"""Why there is no answer; empty where there is one."""
 DecidedBy = Literal["retrieval", "llm", "fallback"]
-ContradictionKind = Literal["expected_absent", "negative_present"]
+ContradictionKind = Literal["expected_absent", "negative_present", "disputed"]
 
 FORMAT = "gather-annotation"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +158,10 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """A measured gene against `curie`: an expected marker that is absent, or a negative one that is there."""
+    """A measured gene against `curie`: an expected marker that is absent, or a negative one that is there.
+
+    A gene that is there and that sources call a marker and a negative marker of `curie` is ``disputed``.
+    """
 
     curie: str
     gene: str
@@ -177,14 +184,47 @@ class CoverageWarning:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """The two sets of the file, of unrelated lineages, whose genes the same cells express.
+
+    `share` is the fraction of the set's cells that express both, `expected` what independence gives over the file's
+    sets. `fdr` is the greater of the false discovery rates of the two sets' answers.
+    """
+
+    curies: tuple[str, str]
+    labels: tuple[str, str]
+    share: float
+    expected: float
+    fdr: float
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the cells of a set are doing, against the file's other sets; never what they are.
+
+    `genes` are the symbols of the state's measured genes. `fraction_in_set` and `fraction_in_file` are the mean
+    fractions of cells that express them.
+    """
+
+    name: str
+    present: bool
+    p: float
+    fdr: float
+    fraction_in_set: float
+    fraction_in_file: float
+    genes: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Annotation:
     """The answer for one cell set.
 
-    `status` is ``named`` (the best candidate passed), ``backed_off`` (an ancestor of the competitors),
-    ``unknown`` (nothing passed) or ``ungrounded`` (no gene of the set is in the graph). `label` is ``unknown``
-    and `curie` empty for the last two. `closed` says whether the candidates were restricted. `reasons` are ids
-    of evidence items an LLM named.
+    `status` is ``named`` (the best candidate passed), ``backed_off`` (an ancestor of the competitors), ``mixed`` (two
+    unrelated lineages in the same cells), ``unknown`` (nothing passed) or ``ungrounded`` (no gene of the set is in
+    the graph). `label` is ``unknown``, `curie` empty and `confidence` 0 for the last three, and `reason` says why;
+    `best` is the refused candidate. `closed` says whether the candidates were restricted. `reasons` are ids of
+    evidence items an LLM named.
     """
 
     cell_set: str
@@ -208,6 +248,14 @@ class Annotation:
     reasons: tuple[str, ...] = ()
     note: str = ""
     standings: tuple[Standing, ...] = ()
+    reason: Reason = ""
+    mixture: Mixture | None = None
+    states: tuple[State, ...] = ()
+
+    @property
+    def best(self) -> Candidate | None:
+        """The best candidate, whatever the status: in a closed set always one of the list that a gene speaks for."""
+        return self.candidates[0] if self.candidates else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries, lists, strings and numbers, ready for ``json.dumps``."""
@@ -262,6 +310,10 @@ def annotation_from_dict(value: Mapping[str, Any]) -> Annotation:
         CoverageWarning(**{**c, "missing": tuple(c["missing"])}) for c in value["coverage"]
     )
     fields["standings"] = tuple(Standing(**s) for s in value.get("standings", ()))
+    if value.get("mixture"):
+        m = value["mixture"]
+        fields["mixture"] = Mixture(**{**m, "curies": tuple(m["curies"]), "labels": tuple(m["labels"])})
+    fields["states"] = tuple(State(**{**s, "genes": tuple(s["genes"])}) for s in value.get("states", ()))
     for name in ("query_genes", "ambiguous_genes", "ungrounded_genes", "reasons"):
         fields[name] = tuple(value[name])
     return Annotation(**fields)

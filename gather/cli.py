@@ -11,6 +11,8 @@ import typer
 
 from gather.benchmark.command import benchmark
 from gather.benchmark.llm_command import benchmark_llm
+from gather.mcp.command import mcp
+from gather.review.command import apply, cas
 from vckg.base.console import err, out, run
 from vckg.base.errors import InputError
 from vckg.command_app import Application
@@ -88,6 +90,13 @@ def annotate(
     ] = "gather",
     seed: Annotated[int, typer.Option(help="Seed of the clustering.")] = 0,
     report: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML page.")] = None,
+    obs: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.csv|parquet", help="Also write the labels alone, a row a cell."),
+    ] = None,
+    cellxgene: Annotated[
+        bool, typer.Option("--cellxgene", help="Also write the ontology columns of CELLxGENE's schema 7.")
+    ] = False,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="LLM for at most one call a cell set.")
     ] = None,
@@ -128,7 +137,9 @@ def annotate(
         given = "--dry-run" if dry_run else "--base-url"
         raise InputError(f"{given} is about a language model; name one with --model, or leave {given} out")
     writes = not (dry_run and model)
-    jobs = jobs_of(sources, output, report, overwrite=force or not writes)  # before the libraries are loaded
+    jobs = jobs_of(
+        sources, output, report, obs, overwrite=force or not writes
+    )  # before the libraries are loaded
 
     from gather.inputs.command import annotate_inputs
     from gather.retrieval.candidates import read_candidate_names
@@ -142,14 +153,111 @@ def annotate(
     )  # fmt: skip
     step = None if model is None else LlmStep(model, base_url, dry_run, timeout, connections)
     reading = Reading(modality, markers, measured)
-    outcomes = annotate_inputs(jobs, _graph(graph), options, reading, overwrite=force, llm=step, dask=dask)
+    outcomes = annotate_inputs(
+        jobs, _graph(graph), options, reading, overwrite=force, cellxgene=cellxgene, llm=step, dask=dask
+    )
     if as_json:
         typer.echo(json.dumps([a.to_dict() for o in outcomes for a in o.annotations], sort_keys=True))
     for job, outcome in zip(jobs, outcomes, strict=True):
         if outcome.annotations and not as_json:
             print_annotations(outcome.annotations)
         if writes:
-            err().print(f"wrote {job.out}" + (f" and {job.report}" if job.report else ""), highlight=False)
+            more = "".join(f" and {path}" for path in (job.report, job.obs) if path)
+            err().print(f"wrote {job.out}{more}", highlight=False)
+
+
+@app.command()
+def cite(
+    source: Annotated[Path, typer.Argument(metavar="OUT.h5ad", help="What `gather annotate` wrote.")],
+    key_added: Annotated[str, typer.Option(help="Name of the uns entry.")] = "gather",
+    graph: GraphOption = None,
+) -> None:
+    """Print a methods paragraph and the BibTeX of exactly what an annotation used."""
+    from gather.cells.file import check_input
+
+    check_input(source)  # before the libraries are loaded
+    from gather.cells.cite import cite as cited
+
+    typer.echo(cited(source, _graph(graph), key_added), nl=False)
+
+
+@app.command()
+def check(
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="Cells with labels: h5ad, loom, zarr, h5mu.")
+    ],
+    labels: Annotated[
+        list[str],
+        typer.Option("--labels", metavar="COLUMN", help="Column of obs with labels; may be repeated."),
+    ],
+    groupby: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of obs with the cell sets, or auto; by default the first of --labels.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="OUT.h5ad", help="Copy with the opinions in obs and uns."),
+    ] = None,
+    table: Annotated[Path | None, typer.Option(help="One row a label, as .tsv or .csv.")] = None,
+    report: Annotated[Path | None, typer.Option(help="A self-contained HTML page.")] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(metavar="MAP.tsv", help="CL ids of labels that you decided.")
+    ] = None,
+    write_mapping: Annotated[
+        Path | None,
+        typer.Option("--write-mapping", metavar="MAP.tsv", help="What each label means, to edit."),
+    ] = None,
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=NUMBER", help="Weight of a column in the consensus; 1 by default."),
+    ] = None,
+    top: Annotated[int, typer.Option(help="Query genes of a cell set.")] = 50,
+    ranking: Annotated[
+        str, typer.Option(help="specific, t-test, t-test_overestim_var, wilcoxon or logreg.")
+    ] = "specific",
+    layer: Annotated[str | None, typer.Option(help="Layer with counts or log-normalised values.")] = None,
+    species: Annotated[str, typer.Option(help="human, mouse, or auto (told by the genes).")] = "auto",
+    modality: Annotated[str | None, typer.Option(help="Modality of an h5mu; RNA by default.")] = None,
+    exclude_source: ExcludeOption = None,
+    key_added: Annotated[str, typer.Option(help="Prefix of the new obs columns.")] = "check",
+    seed: Annotated[int, typer.Option(help="Seed of the clustering.")] = 0,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing outputs.")] = False,
+    graph: GraphOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check labels against the evidence: what each means, what speaks for and against it, which to look at first."""
+    from gather.inputs.kinds import kind_of
+
+    kind_of(source)
+
+    from gather.cells.options import Options
+    from gather.checking.check import Question
+    from gather.checking.command import Outputs, check_file, weights_of
+    from gather.checking.mapping import read_mapping
+    from gather.checking.terminal import print_check
+
+    outputs = Outputs(output, table, report, write_mapping)
+    outputs.refuse(source, mapping, overwrite=force)
+    weights = weights_of(weight or [])
+    options = Options(
+        top=top, ranking=ranking, layer=layer, species=species, key_added=key_added, seed=seed,  # type: ignore[arg-type]
+        exclude_source=tuple(exclude_source or ()),
+    )  # fmt: skip
+    loaded = _graph(graph)
+    decided = None if mapping is None else read_mapping(mapping, loaded)
+    question = Question(tuple(labels), groupby, decided, weights)
+    found = check_file(source, loaded, question, options, outputs, modality=modality)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), sort_keys=True))
+    else:
+        print_check(found)
+    if outputs.paths:
+        err().print(
+            f"wrote {', '.join(map(str, outputs.paths))}", highlight=False, markup=False, soft_wrap=True
+        )
 
 
 @app.command()
@@ -159,24 +267,7 @@ def data(
         Path | None, typer.Argument(help="Its public h5ad; without it, where to get it.")
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON lines to write.")] = None,
-    protocol: Annotated[
-        str, typer.Option(help="paper (the official draw of cells and genes) or own (any file and share).")
-    ] = "paper",
-    small: Annotated[
-        bool, typer.Option("--small", help="With --protocol paper: the official small set.")
-    ] = False,
-    fraction: Annotated[
-        float | None, typer.Option(help="With --protocol own: share of each label's cells. Default 0.1.")
-    ] = None,
-    top: Annotated[
-        int | None, typer.Option(help="With --protocol own: genes of a sentence. Default 100.")
-    ] = None,
-    donor: Annotated[
-        list[str] | None, typer.Option(help="With --protocol own: only these donors; may be repeated.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="With --protocol own: seed of the draw. Default 0.")
-    ] = None,
+    small: Annotated[bool, typer.Option("--small", help="Draw the official small set.")] = False,
     label_map: Annotated[Path | None, typer.Option(help="Table of label and cl_id.")] = None,
     graph: GraphOption = None,
     as_json: JsonOption = False,
@@ -184,11 +275,8 @@ def data(
     """Write one of the paper's two test sets as cell sentences, from its public file."""
     from gather.benchmark.paper_data import prepare
 
-    own = {"fraction": fraction, "top": top, "seed": seed, "donors": donor or None}
-    prepared = prepare(
-        name, source, output or Path(f"{name}.jsonl"), _graph(graph), protocol=protocol, small=small,
-        label_map=label_map, own={key: value for key, value in own.items() if value is not None},
-    )  # fmt: skip
+    out = output or Path(f"{name}.jsonl")
+    prepared = prepare(name, source, out, _graph(graph), small=small, label_map=label_map)
     if as_json:
         typer.echo(json.dumps(asdict(prepared), sort_keys=True, default=str))
         return
@@ -249,7 +337,7 @@ def print_annotations(annotations: Sequence[Annotation]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from gather.labelling.plain_words import best_evidence, certainty, objections, status_reason
+    from gather.labelling.plain_words import answer, best_evidence, certainty, objections, status_reason
 
     table = Table(title=None, show_lines=False)
     table.add_column("cell set")
@@ -259,17 +347,16 @@ def print_annotations(annotations: Sequence[Annotation]) -> None:
     for name in ("because of", "against", "status"):
         table.add_column(name, overflow="fold")
     for a in annotations:
-        label = f"{a.label} ({a.curie})" if a.curie else a.label
         sure = f"{certainty(a)} {a.confidence:.2f}" if a.curie else "-"
         reasons = "; ".join(best_evidence(a)) if a.curie else ""
         words = (
             a.cell_set,
             f"{a.n_cells:,}",
-            label,
+            answer(a),
             sure,
             reasons,
             "; ".join(objections(a)),
-            status_reason(a),
+            "; ".join([status_reason(a), *(s.name for s in a.states if s.present)]),
         )
         table.add_row(*(escape(word) for word in words))
     console = out()
@@ -303,6 +390,9 @@ def _print_item(item: EvidenceItem) -> None:
             )
 
 
+app.command("apply")(apply)
+app.command("cas")(cas)
+app.command("mcp")(mcp)
 app.command("benchmark")(benchmark)
 app.command("benchmark-llm")(benchmark_llm)
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from vckg.base.errors import GraphError, did_you_mean
 from vckg.base.resources import resource
@@ -73,8 +74,11 @@ class Ontology:
         self._lineages = [(name, self._position[root]) for name, root in lineages if root in self._position]
 
     @classmethod
+    @lru_cache(maxsize=4)
     def of_cells(cls, graph: Graph) -> Ontology:
-        """Return the hierarchy of the graph's cell types, with the shipped equivalences and lineages."""
+        """Return the hierarchy of the graph's cell types, with the shipped equivalences and lineages; kept for later
+        calls.
+        """
         nodes = graph.nodes_of("Cell")
         position = np.full(graph.n, -1, np.int32)
         position[nodes] = np.arange(len(nodes), dtype=np.int32)
@@ -132,6 +136,21 @@ class Ontology:
             for high in self._parents[low]:
                 closure[low] |= closure[high]
         return closure
+
+    @cached_property
+    def lines(self) -> sp.csr_array[Any]:
+        """Which terms lie on each term's line: above it, below it, equivalents included; float64 CSR [terms, terms]."""
+        on_line = self.closure | self.closure.T
+        for i in self._class:
+            if len(same := list(self.equivalents(i))) > 1:
+                on_line[i] = self.closure[same].any(axis=0) | self.closure[:, same].any(axis=1)
+        return sp.csr_array(on_line, dtype=np.float64)
+
+    @cached_property
+    def upwards(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Every term and each term at or above it, as two lists of positions."""
+        kind, term = np.nonzero(self.closure)
+        return kind, term
 
     @cached_property
     def n_descendants(self) -> Ints:

@@ -1,7 +1,7 @@
 """Which species the genes of a file are of, and what the graph knows them by.
 
 The detection rests on ids, on symbols that only one species has, and on what the file declares; the case of letters
-alone is the last resort and is said as such.
+alone is the last resort and is reported as such.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write a file so that its name holds the whole new content or the old one, whatever happens meanwhile.
+"""Replace files whole or not at all.
 
 This package imports none of the others, so it does not use ``vckg.base.atomic``.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A new file beside `target` that takes its name when the block ends, and goes away if the block fails.
+    """Yield a new file that replaces `target` when the block ends, and is removed if the block fails.
 
     Missing parent folders of `target` are created.
     """

@@ -111,7 +111,7 @@ def run(app: typer.Typer, name: str) -> None:
         sys.exit(app(prog_name=name, standalone_mode=False))
     except KnownError as error:
         fail(name, str(error))
-    except BrokenPipeError:  # the reader of our output went away (`| head`)
+    except BrokenPipeError:  # the reader of our output ended (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except Exception as error:

@@ -44,7 +44,7 @@ def plan(
     online_trace: Annotated[
         Path, typer.Option(help="JSON lines of interactive requests: at_s, prompt_tokens, output_tokens.")
     ],
-    batch: Annotated[int, typer.Option(min=0, help="Batch prompts waiting beside them.")] = 1000,
+    batch: Annotated[int, typer.Option(min=0, help="Batch prompts that wait from the start.")] = 1000,
     slo: Annotated[float, typer.Option(help="Seconds a token within which a reader is content.")] = 0.2,
     allowance: Annotated[float, typer.Option(help="Seconds of response delay tolerated beyond that.")] = 1.0,
     attainment: Annotated[float, typer.Option(help="Share of interactive requests in time.")] = 0.99,
@@ -53,7 +53,7 @@ def plan(
     seed: Annotated[int, typer.Option(help="Of the batch prompts.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
-    """Simulate how much batch work fits beside interactive users, and how many replicas that takes."""
+    """Simulate how much batch work fits next to interactive users, and how many replicas that takes."""
     from dataclasses import asdict, replace
 
     import numpy as np
@@ -223,12 +223,12 @@ def manifest_of(trainer: Any, corpus: Path, model: str, path: Path) -> dict[str,
         "seconds": round(trainer.progress.seconds),
         "curve": trainer.progress.curve,
         "commands": [
-            "python data/serve/make_prompts.py --mirror FOLDER --each 2500 --exclude cell_sentences_fixed.jsonl "
-            "--out prompts.jsonl --heldout data/serve/heldout.jsonl",
+            "python draft/make_prompts.py --mirror FOLDER --each 2500 --exclude cell_sentences_fixed.jsonl "
+            "--out prompts.jsonl --heldout draft/heldout.jsonl",
             "vckg-serve write-corpus prompts.jsonl --corpus CORPUS",
-            "vckg-serve train-draft --corpus CORPUS --state STATE --output data/serve"
+            "vckg-serve train-draft --corpus CORPUS --state STATE --output draft"
             + (" --autoregressive" if trainer.autoregressive else ""),
-            "vckg-serve build-ngrams --corpus CORPUS --output data/serve/answers.ngram",
+            "vckg-serve build-ngrams --corpus CORPUS --output draft/answers.ngram",
         ],
     }
 

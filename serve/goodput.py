@@ -39,7 +39,7 @@ class Ending(enum.StrEnum):
     UNFINISHED = "unfinished"  # the measurement ended first
     DROPPED = "dropped"  # the server gave it up
     REJECTED = "rejected"  # the server never took it
-    CANCELLED = "cancelled"  # the user went away
+    CANCELLED = "cancelled"  # the user left
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,43 +129,21 @@ class ReadingSlo:
     """Eq. 5: ``d_i = A + V i``, what a user who reads a token every V seconds needs.
 
     `pace` is V in seconds a token (5 tokens a second is 0.2); `allowance` is A, the response delay tolerated
-    beyond it. `from_first_token` counts from the first token instead of the commitment, as version 1 of the
-    paper did.
+    beyond it.
     """
 
     pace: float = 0.2
     allowance: float = 0.0
-    from_first_token: bool = False
 
     def __post_init__(self) -> None:
         _positive(pace=self.pace)
         if not (math.isfinite(self.allowance) and self.allowance >= 0):
             raise InputError(f"allowance is {self.allowance}, must be 0 or more seconds")
 
-    @classmethod
-    def at_speed(cls, tokens_per_second: float, allowance: float = 0.0) -> ReadingSlo:
-        """Build it from a reading speed."""
-        _positive(tokens_per_second=tokens_per_second)
-        return cls(1.0 / tokens_per_second, allowance)
-
     def deadlines(self, times: Float64) -> Float64:
         """Return d_i, float64[n]."""
         i = np.arange(1, len(times) + 1)
-        if self.from_first_token and len(times):
-            return np.asarray(times[0] + self.allowance + self.pace * (i - 1))
         return np.asarray(self.allowance + self.pace * i)
-
-
-@dataclass(frozen=True, slots=True)
-class TbtSlo:
-    """Eq. 2: ``d_1 = TTFT``, ``d_i = t_{i-1} + TBT``: chained to the actual previous token."""
-
-    ttft: float
-    tbt: float
-
-    def deadlines(self, times: Float64) -> Float64:
-        """Return d_i, float64[n]."""
-        return np.concatenate([[self.ttft], times[:-1] + self.tbt])[: len(times)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,17 +160,6 @@ class TpotSlo:
             due[-1] = times[0] + (len(times) - 1) * self.tpot
         due[:1] = self.ttft
         return due
-
-
-@dataclass(frozen=True, slots=True)
-class E2eSlo:
-    """Eq. 4: every token by ``E2E``."""
-
-    e2e: float
-
-    def deadlines(self, times: Float64) -> Float64:
-        """Return d_i, float64[n]."""
-        return np.full(len(times), self.e2e)
 
 
 def met(timeline: Timeline, slo: Slo) -> bool:

@@ -38,7 +38,7 @@ class SamplingParams:
     `temperature` 0 is greedy. `top_k` 0, `top_p` 1 and `min_p` 0 switch that filter off. `min_p` drops tokens less
     probable than this share of the best one. The penalties lower the logits of tokens that the answer already has:
     `frequency_penalty` once per occurrence, `presence_penalty` once per token. `logit_bias` holds (token, bias)
-    pairs that are added to the logits. `logprobs` is the number of alternatives reported beside the chosen token
+    pairs that are added to the logits. `logprobs` is the number of alternatives reported with the chosen token
     (None: no log-probabilities at all). `stop` strings end the text and are not part of it. `json_schema` constrains
     the output to that schema ({} is any JSON), `lark` to a grammar of llguidance; a request has at most one of them.
     """
@@ -121,8 +121,8 @@ class TokenLogprob:
 class TokenEvent:
     """Result of one engine step for a request: tokens, the text they released, and the end if it came.
 
-    `text` can be shorter or longer than `tokens`: bytes of an unfinished character and a possible start of a
-    stop string are held back until they are decided.
+    `text` can be shorter or longer than `tokens`. Bytes of an unfinished character and a possible start of a stop
+    string are held back until they are decided.
     """
 
     request_id: str
@@ -140,7 +140,7 @@ class Request:
     """One request and its progress. Only the engine thread changes it after submission.
 
     `tokens` is the prompt followed by the committed output. `computed` counts the leading tokens whose keys
-    and values lie in the cache; the last committed output token is never among them until its forward pass.
+    and values lie in the cache. The last committed output token is never among them until its forward pass.
     `blocks` is the block table. `chain` has the chained hashes of the full blocks of `tokens`
     (`serve.kv_cache.prefix_cache`). The first `registered` blocks are in the prefix forest.
     """

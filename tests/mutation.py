@@ -41,7 +41,7 @@ TARGETS = {
         "tests/gather/retrieval/test_paths.py",
     ],
     "gather/labelling/decide.py": ["tests/gather/labelling/test_label.py"],
-    "serve/goodput.py": ["tests/serve/test_goodput.py"],
+    "serve/goodput.py": ["tests/serve/test_goodput.py", "tests/serve/test_goodput_relatives.py"],
     "serve/spec_decode/tree.py": ["tests/serve/spec_decode/test_dart_tree.py"],
     "serve/forest_attention/plan.py": [
         "tests/serve/forest_attention/test_forest_attention.py",

@@ -25,6 +25,7 @@ PROOFS = {
     "arena": ["arena list", "python -c 'import inspect_ai, evalica'"],
     "serve": ["vckg-serve --help", "python -c 'import serve.engine.engine, serve.server.app'"],
     "dask": ["python -c 'import dask.distributed'"],
+    "mcp": ["gather mcp --help", "python -c 'import gather.mcp.server'"],
     "docs": ["mkdocs --version"],
     "bench": ["python -c 'import decoupler, celltypepilot'"],
     "dev": ["pytest --version", "ruff --version", "mypy --version"],

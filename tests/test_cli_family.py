@@ -44,10 +44,6 @@ NO_JSON = {
     "vckg-serve train-draft": "a folder with a manifest",
     "vckg-serve build-ngrams": "a file",
     "vckg-serve export-vllm": "a folder",
-    "vckg-serve bench drafts": "a JSON file",
-    "vckg-serve bench search": "JSON always",
-    "vckg-serve bench servers": "a JSON file",
-    "vckg-serve bench compare": "Markdown for docs/results/",
     "vckg-serve bench load": "a JSONL file",
 }
 

@@ -1,4 +1,4 @@
-"""The tour of CONTRIBUTING.md works: its changes are made in a copy of the tree and its commands pass there."""
+"""The tour works: the changes of docs/extend.md are made in a copy of the tree and its commands pass there."""
 
 import os
 import re
@@ -11,9 +11,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 COPIED = ("vckg", "gather", "arena", "serve", "data", "prompts", "tests", "pyproject.toml")
-SECTION = re.compile(r"^### (Add [^\n]+)\n(.*?)(?=^###? |\Z)", re.MULTILINE | re.DOTALL)
+SECTION = re.compile(r"^## (Add [^\n]+)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
-TOUR = dict(SECTION.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+TOUR = dict(SECTION.findall((ROOT / "docs" / "extend.md").read_text(encoding="utf-8")))
+SHORT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+MOST_LINES = 70
 #: The room of each addition, with what is its own outside the package.
 ROOMS = {
     "Add a source": ("vckg/", "tests/vckg/"),
@@ -55,6 +57,22 @@ def environment(copy: Path, pytestconfig: pytest.Config) -> dict[str, str]:
 
 def test_the_tour_has_its_four_stops() -> None:
     assert set(TOUR) == set(ROOMS)
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_the_short_tour_names_the_files_and_a_command_of_the_long_one(name: str) -> None:
+    anchor = name.lower().replace(" ", "-")
+    (row,) = (line for line in SHORT.splitlines() if f"docs/extend.md#{anchor}" in line)
+    _link, *cells = row.strip("| ").split(" | ")
+    named = re.findall(r"`([^`]+)`", " ".join(cells))
+    paths = {title for _, title, _ in BLOCK.findall(TOUR[name]) if title and not title.startswith("tests/")}
+    assert paths <= {*named, "data/sources.toml"}
+    assert named[-1] in TOUR[name], "the command is one that the long tour runs"
+
+
+def test_the_page_for_contributors_is_one_page() -> None:
+    assert SHORT.count("\n") <= MOST_LINES
+    assert SHORT.index("make setup-dev") < SHORT.index("## Map") < SHORT.index("## Tour")
 
 
 @pytest.mark.parametrize("name", ROOMS)

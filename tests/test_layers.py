@@ -14,6 +14,7 @@ ROOMS = {  # library -> the rooms that may import it
     "inspect_ai": ("arena.runner.", "arena.scoring.", "arena.tasks."),
     "openai": ("gather.llm.",),
     "anndata": (
+        "gather.checking.",
         "gather.cells.",
         "gather.inputs.",
         "gather.report.",

@@ -14,7 +14,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from arena.contestants.baselines import Markers
-from arena.datasets.fresh import listed, markers_of_types, signed_targets
+from arena.datasets.fresh import markers_of_types, signed_targets
+from arena.datasets.questions import listed
 from arena.tasks import TASK_TABLE
 from arena.types import Sample
 from gather.llm.evidence_text import evidence_text, plain
@@ -208,7 +209,7 @@ def _question(sample: Sample, graph: Graph) -> dict[str, Any] | None:
 
 
 def _question_facts(sample: Sample, graph: Graph) -> list[Fact]:
-    """Edges among the genes that the question names, the cell types they mark together, else each one's own
+    """Edges among the genes that the question names, the cell types they mark together, else each type's own
     edges.
     """
     question = sample.fields["question"]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 FRESH, SC_ARENA, SC_ARENA_COMPAT = "fresh", "sc-arena", "sc-arena-compat"
 DATASETS: Final = {
-    FRESH: "made from the graph and real cells by seed; no model has seen it (default)",
+    FRESH: "real cells of the files at hand and facts of the graph, drawn by seed (default)",
     SC_ARENA: "SC-Arena's public data, repaired",
     SC_ARENA_COMPAT: "the same, untouched, to compare with published figures (--compat sc-arena)",
 }

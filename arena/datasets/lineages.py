@@ -30,19 +30,19 @@ class CellTerms:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self._ontology = Ontology.of_cells(graph)
+        self.ontology = Ontology.of_cells(graph)
 
     def describe(self, cl_id: str) -> Term:
         """Name, definition, lineage and first parent of a term; an obsolete id is followed to its
         successor.
         """
         found = self.graph.cells.ground([cl_id])[0].curie
-        if found is None or found not in self._ontology:
+        if found is None or found not in self.ontology:
             return Term(cl_id, "", "", "", "")
         node = self.graph.node(self.graph.index(found))
-        position = self._ontology.position(found)
-        parents = sorted(self._ontology.terms[p] for p in self._ontology.parents(position))
-        lineage = self._ontology.lineage(position) or ""
+        position = self.ontology.position(found)
+        parents = sorted(self.ontology.terms[p] for p in self.ontology.parents(position))
+        lineage = self.ontology.lineage(position) or ""
         parent = parents[0] if parents else found
         described = node.description or f"A kind of {self.graph.names[self.graph.index(parent)]}."
         return Term(found, node.name, described, lineage, parent)

@@ -1,236 +1,199 @@
-"""Real labelled cells as virtual cells: small sets drawn by seed from h5ad files.
+"""Real labelled cells as virtual cells, and a real stimulation.
 
-One file comes with scanpy (pbmc68k, 700 cells), so that the fresh set works from nothing; the others are
-read where a mirror of files has them. Each virtual cell is the mean of some cells of one label, drawn
-without replacement within a replicate, its genes ranked by mean expression.
+Half of each type's cells are references and the other half is drawn from. A type enters where the oracle names it
+in nine of ten draws, and in hardly any draw of another type. Each virtual cell is the mean of some cells, its
+genes ranked by mean expression.
 """
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from arena.datasets import admission
+from arena.datasets.admission import Admission
+from arena.datasets.cell_files import CellFile, Floats, Labelled, read_labelled
 from arena.datasets.lineages import CellTerms
-from arena.datasets.virtual_cell import Interaction, VirtualCell, item_rng
-from vckg.base.errors import InputError, SourceError
-from vckg.base.resources import resource
+from arena.datasets.oracle import likeness, rank_vectors, ranked
+from arena.datasets.to_generate import cells_to_generate
+from arena.datasets.virtual_cell import SENTENCE_LENGTH, Interaction, VirtualCell, item_rng
+from vckg.base.errors import SourceError
 
-if TYPE_CHECKING:
-    from anndata import AnnData
-
-REPLICATES = 6
-"""Virtual cells of one label."""
-CELLS = 20
-"""Cells of one replicate; at most half of the label's."""
-TOP = 100
-"""Genes of a sentence: the files hold 219 to 2,000 variable genes, so SC-Arena's 200 would reach the
-noise.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class CellFile:
-    """One labelled file."""
-
-    name: str
-    file: str
-    """Path in a mirror folder; "" is the file that scanpy carries."""
-    label: str
-    """Column of ``obs``."""
-    tissue: str
-    title: str
-    counts: bool = False
-    """Values are counts, not logarithms."""
-    where: tuple[str, str] = ("", "")
-    """Keep only cells whose column (first) has the value (second)."""
+MIN_CELLS: Final = 20
+"""Cells of a type that enters: ten to draw from and ten as reference."""
+CELLS: Final = 20
+"""Cells of one draw at most."""
+REPLICATES: Final = 3
+"""Virtual cells of one type of one file."""
+DRAWS: Final = 20
+"""Draws by which the oracle decides on a type."""
+SEPARABLE: Final = 0.9
+WHOLE: Final = 10_000
+"""Genes from which on a file covers the transcriptome, so that its rankings are whole cells."""
+RANKINGS: Final = 4
+"""Rankings of real cells of one type."""
 
 
-CELL_FILES = (
-    CellFile("pbmc68k", "", "bulk_labels", "blood", "10x PBMC 68k, reduced (carried by scanpy)"),
-    CellFile(
-        "pbmc3k", "h5ad/pbmc3k_clustifyr_2000hvg.h5ad", "classified", "blood", "10x PBMC 3k (clustifyr)"
-    ),
-    CellFile(
-        "kang18",
-        "h5ad/pbmc_kang18_ifnb_muscat.h5ad",
-        "cluster_id",
-        "blood",
-        "Kang et al. 2018, PBMC with and without interferon beta (muscat)",
-        counts=True,
-        where=("group_id", "ctrl"),
-    ),
-    CellFile(
-        "wang2016",
-        "h5ad/pancreas_wang2016_scclassify.h5ad",
-        "cell_type",
-        "pancreas",
-        "Wang et al. 2016, pancreatic islets (scClassify)",
-    ),
-)
-
-
-def labelled_cells(terms: CellTerms, *, seed: int, mirrors: Sequence[Path]) -> Iterator[VirtualCell]:
-    """Yield virtual cells of every available file, by file, label and replicate."""
-    labels = read_labels(resource("data", "arena", "cell_labels.tsv"))
-    for source in CELL_FILES:
-        path = cell_file(source, mirrors)
-        if path is not None:
-            yield from _cells_of(source, path, labels[source.name], terms, seed)
-
-
-def cell_file(source: CellFile, mirrors: Sequence[Path]) -> Path | None:
-    """Return the path of a file; None where no mirror holds it."""
-    if not source.file:
-        import importlib.util
-
-        spec = importlib.util.find_spec("scanpy")
-        if spec is None or spec.origin is None:
-            raise InputError("scanpy is not installed; pip install scanpy")
-        return Path(spec.origin).parent / "datasets" / "10x_pbmc68k_reduced.h5ad"
-    return next((path for folder in mirrors if (path := folder / source.file).is_file()), None)
-
-
-def read_labels(path: Path) -> dict[str, dict[str, str]]:
-    """Cell Ontology id by data set and label."""
-    labels: dict[str, dict[str, str]] = {}
-    with path.open(encoding="utf-8", newline="") as lines:
-        for row in csv.DictReader(lines, delimiter="\t"):
-            labels.setdefault(row["dataset"], {})[row["label"]] = row["cell_type_ontology_term_id"]
-    return labels
-
-
-def _cells_of(
-    source: CellFile, path: Path, labels: dict[str, str], terms: CellTerms, seed: int
-) -> Iterator[VirtualCell]:
-    data = read_h5ad(path)
-    if source.label not in data.obs:
-        raise SourceError(path, f"no column {source.label!r} in obs, found {list(data.obs.columns)}")
-    genes, values = expression(data, counts=source.counts)
-    observed = data.obs[source.label].astype(str).to_numpy()
-    column, wanted = source.where
-    kept = data.obs[column].astype(str).to_numpy() == wanted if column else np.ones(len(observed), bool)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    for label, cl_id in sorted(labels.items()):
-        members = np.flatnonzero((observed == label) & kept)
-        term = terms.describe(cl_id)
-        if len(members) < 4 or not term.name:
+def cells_of(labelled: Labelled, entry: Admission) -> Iterator[VirtualCell]:
+    """Yield virtual cells of a file of cells, by type and replicate."""
+    halves = _halves(labelled, entry)
+    if len(halves) < 2:
+        entry.rejected[admission.ALONE] += len(halves)
+        return
+    top = min(SENTENCE_LENGTH, len(labelled.genes) // 2)
+    types = sorted(halves)
+    references = _vectors(labelled, [halves[t][0] for t in types], top)
+    named, like = _oracle(labelled, halves, top, entry.seed)
+    for place, cl_id in enumerate(types):
+        name = f"{labelled.source.name}/{cl_id}"
+        right = named[place, place]
+        if min(right, right / max(named[:, place].sum(), 1e-9)) < SEPARABLE:
+            entry.rejected[admission.BLURRED] += 1
             continue
-        for replicate in range(REPLICATES):
-            item = f"{source.name}/{cl_id}/{replicate}"
-            rng = item_rng(seed, item)
-            size = min(CELLS, len(members) // 2)
-            drawn = np.sort(rng.choice(members, size=size, replace=False))
-            yield VirtualCell(
-                id=item,
-                dataset="fresh",
-                cell_type=term.name,
-                cl_id=term.cl_id,
-                tissue=source.tissue,
-                species="human",
-                expression=ranked(values[drawn].mean(axis=0), genes),
-                partial=True,
-                description=term.description,
-                lineage=term.lineage,
-                cluster=term.cl_id,  # replicates of a type share cells, and so one bootstrap cluster
-                provenance={
-                    "file": path.name,
-                    "title": source.title,
-                    "sha256": digest,
-                    "label": label,
-                    "cells": [str(data.obs_names[i]) for i in drawn],
-                    "seed": seed,
-                },
-            )
+        like[place, place] = -1
+        rival = types[int(like[place].argmax())]
+        for number, rows in enumerate(draws_of(halves[cl_id][1], REPLICATES, entry.seed, name)):
+            shown = sentence(labelled, rows, top)
+            found = likeness(rank_vectors([shown], len(labelled.genes)), references)[0]
+            symbols = [labelled.genes[i] for i in shown]
+            cell = entry.cell(labelled, cl_id, f"{name}/{number}", rows, symbols, rival)
+            entry.oracle[cell.id] = types[int(found.argmax())]
+            yield cell
+    if len(labelled.genes) >= WHOLE and labelled.source.species == "human":
+        yield from _to_generate(labelled, halves, entry)
 
 
-def read_h5ad(path: Path) -> AnnData:
-    """Read a file; scanpy's own copy has the layout of 2019, so anndata warns at every reading."""
-    import anndata
+def _oracle(
+    labelled: Labelled, halves: Mapping[str, tuple[list[int], list[int]]], top: int, seed: int
+) -> tuple[Floats, Floats]:
+    """Return the share of each type's draws named as each type, and their mean likeness: float32[types, types].
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Moving element from", category=FutureWarning)
-        return anndata.read_h5ad(path)
-
-
-def expression(data: AnnData, *, counts: bool) -> tuple[list[str], npt.NDArray[np.float64]]:
-    """Gene names and log-normalised values, float64[cells, genes]; ``.raw`` where ``X`` is scaled."""
-    kept = data.raw if data.raw is not None else data
-    values = kept.X.toarray() if hasattr(kept.X, "toarray") else np.asarray(kept.X)
-    values = np.asarray(values, dtype=np.float64)
-    if counts:
-        values = np.log1p(values / np.maximum(values.sum(axis=1, keepdims=True), 1.0) * 1e4)
-    return [str(name) for name in kept.var_names], values
-
-
-def ranked(mean: npt.NDArray[np.float64], genes: list[str], top: int = TOP) -> tuple[str, ...]:
-    """Return the `top` expressed genes by descending mean; ties by name."""
-    order = sorted(range(len(genes)), key=lambda i: (-mean[i], genes[i]))
-    return tuple(genes[i] for i in order[:top] if mean[i] > 0)
+    Either half of the cells is the reference once. A type that many draws of another are named as is not told
+    apart, however often its own draws are right: draws of one half lean to one side together.
+    """
+    types = sorted(halves)
+    named = np.zeros((len(types), len(types)), dtype=np.float32)
+    mean = np.zeros_like(named)
+    for known, asked in ((0, 1), (1, 0)):
+        references = _vectors(labelled, [halves[t][known] for t in types], top)
+        for place, cl_id in enumerate(types):
+            item = f"oracle {known} {labelled.source.name}/{cl_id}"
+            draws = draws_of(halves[cl_id][asked], DRAWS // 2, seed, item)
+            like = likeness(_vectors(labelled, draws, top), references)
+            named[place] += np.bincount(like.argmax(axis=1), minlength=len(types)) / DRAWS
+            mean[place] += like.mean(axis=0) / 2
+    return named, mean
 
 
-# ---- a real perturbation: interferon beta on blood cells ------------------------------------------------------
+def _to_generate(
+    labelled: Labelled, halves: Mapping[str, tuple[list[int], list[int]]], entry: Admission
+) -> Iterator[VirtualCell]:
+    """Yield the types of a file that covers the transcriptome, with draws of their references."""
+    name = labelled.source.name
+    real = {
+        cl_id: [
+            [labelled.genes[i] for i in sentence(labelled, rows, SENTENCE_LENGTH)]
+            for rows in draws_of(reference, RANKINGS, entry.seed, f"ranking {name}/{cl_id}")
+        ]
+        for cl_id, (reference, _drawn) in halves.items()
+    }
+    tissue = " ".join(part for part in (labelled.source.tissue, labelled.source.state) if part)
+    yield from cells_to_generate(real, entry, item=f"{name}/", tissue=tissue, sets=[name])
 
-_STIMULATED = 10
+
+def _halves(labelled: Labelled, entry: Admission) -> dict[str, tuple[list[int], list[int]]]:
+    """Return rows of each type that enters: references, and those that are drawn from."""
+    halves = {}
+    for cl_id in sorted(set(labelled.types) - {""}):
+        rows = (
+            item_rng(entry.seed, f"{labelled.source.name}/{cl_id}").permutation(labelled.of(cl_id)).tolist()
+        )
+        if not entry.is_type(cl_id):
+            entry.rejected[admission.GENERAL] += 1
+        elif len(rows) < MIN_CELLS:
+            entry.rejected[admission.FEW] += 1
+        else:
+            halves[cl_id] = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+    return halves
+
+
+def draws_of(rows: Sequence[int], n: int, seed: int, item: str) -> list[list[int]]:
+    """Draw `n` times at most `CELLS` of the rows, two thirds of them where there are few."""
+    rng = item_rng(seed, item)
+    size = min(CELLS, max(1, 2 * len(rows) // 3))
+    return [sorted(rng.choice(rows, size=size, replace=False).tolist()) for _ in range(n)]
+
+
+def sentence(labelled: Labelled, rows: Sequence[int], top: int) -> list[int]:
+    """Return positions of the highest genes of the mean of some rows."""
+    return ranked(labelled.values[list(rows)].mean(axis=0), top)
+
+
+def _vectors(labelled: Labelled, groups: Sequence[Sequence[int]], top: int) -> Floats:
+    return rank_vectors([sentence(labelled, rows, top) for rows in groups], len(labelled.genes))
+
+
+# ---- a real perturbation: interferon beta on blood cells --------------------------------------------------
+
+KANG: Final = CellFile(
+    "kang2018", "h5ad/pbmc_kang18_ifnb_muscat.h5ad", "cluster_id", "human", "blood", "", "counts", "samples",
+    "Kang et al. 2018, doi:10.1038/nbt.4042",
+)  # fmt: skip
+STIMULATED: Final = 10
 """Genes of each direction that a stimulation sample asks for."""
+SHOWN: Final = 100
 
 
 def stimulated_cells(terms: CellTerms, *, mirrors: Sequence[Path]) -> Iterator[VirtualCell]:
-    """Yield Kang et al.'s cell types before and after interferon beta: twenty genes each, ten of either
-    direction.
-    """
-    source = next(f for f in CELL_FILES if f.name == "kang18")
-    path = cell_file(source, mirrors)
+    """Yield blood cell types before and after interferon beta: twenty genes each, ten of either direction."""
+    path = next((p for folder in mirrors if (p := folder / KANG.file).is_file()), None)
     if path is None:
         return
-    data = read_h5ad(path)
-    genes, values = expression(data, counts=source.counts)
-    observed = data.obs[source.label].astype(str).to_numpy()
-    group = data.obs["group_id"].astype(str).to_numpy()
-    for label, cl_id in sorted(
-        read_labels(resource("data", "arena", "cell_labels.tsv"))[source.name].items()
-    ):
-        before, after = (values[(observed == label) & (group == g)] for g in ("ctrl", "stim"))
+    labelled = read_labelled(KANG, path, terms.graph)
+    group = _column(path, "group_id")
+    genes = labelled.genes
+    for cl_id in sorted(set(labelled.types) - {""}):
+        rows = labelled.of(cl_id)
+        before, after = (labelled.values[rows[group[rows] == arm]] for arm in ("ctrl", "stim"))
         term = terms.describe(cl_id)
-        if min(len(before), len(after)) < 20 or not term.name:
+        if min(len(before), len(after)) < MIN_CELLS or not term.name:
             continue
         change = _welch(before, after)
         order = sorted(range(len(genes)), key=lambda i: (-change[i], genes[i]))
         yield VirtualCell(
-            id=f"{source.name}/{cl_id}",
+            id=f"{KANG.name}/{cl_id}",
             dataset="fresh",
-            tissue=source.tissue,
-            species="human",
+            tissue=KANG.tissue,
+            species=KANG.species,
             wording=f"a human {term.name} from blood",
             interactions=(
                 Interaction(
                     regulators=("IFNB1",),
                     effect="stimulation with interferon beta",
-                    up=tuple(genes[i] for i in order[:_STIMULATED]),
-                    down=tuple(genes[i] for i in order[-_STIMULATED:]),
-                    control=ranked(before.mean(axis=0), genes),
-                    outcome=ranked(after.mean(axis=0), genes),
+                    up=tuple(genes[i] for i in order[:STIMULATED]),
+                    down=tuple(genes[i] for i in order[-STIMULATED:]),
+                    control=tuple(genes[i] for i in ranked(before.mean(axis=0), SHOWN)),
+                    outcome=tuple(genes[i] for i in ranked(after.mean(axis=0), SHOWN)),
                 ),
             ),
-            provenance={
-                "file": path.name,
-                "title": source.title,
-                "label": label,
-                "publication": "doi:10.1038/nbt.4042",
-            },
+            provenance={"set": KANG.name, "study": KANG.study, "canary": admission.CANARY},
         )
 
 
-def _welch(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Welch's t of each gene, float64[genes]; positive where it rises."""
+def _column(path: Path, name: str) -> np.ndarray[tuple[int], np.dtype[np.str_]]:
+    import anndata
+
+    observed = anndata.read_h5ad(path, backed="r").obs
+    if name not in observed:
+        raise SourceError(path, f"no column {name!r} in obs, found {list(observed.columns)}")
+    return np.asarray(observed[name].astype(str), dtype=np.str_)
+
+
+def _welch(before: Floats, after: Floats) -> Floats:
+    """Welch's t of each gene, float32[genes]; positive where it rises."""
     error = np.sqrt(before.var(axis=0, ddof=1) / len(before) + after.var(axis=0, ddof=1) / len(after))
     difference = after.mean(axis=0) - before.mean(axis=0)
-    t: npt.NDArray[np.float64] = np.divide(difference, error, out=np.zeros_like(error), where=error > 0)
-    return t
+    return np.divide(difference, error, out=np.zeros_like(error), where=error > 0)

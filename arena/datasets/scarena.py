@@ -28,6 +28,8 @@ from arena.datasets.virtual_cell import Interaction, Question, VirtualCell
 from vckg.base.errors import SourceError
 from vckg.graph.graph import Graph
 
+SCREEN = "scarena/test_perturbation.json"
+"""Path of the screen in a mirror."""
 COMMIT = "f4480a220fa4872c4c747f52f8fc784401c592fc"
 
 KINDS = ("Cell-Environment Inference", "Marker Reasoning", "Experimental Design")
@@ -67,7 +69,7 @@ def read_cells(files: Files, graph: Graph, *, compat: bool = False) -> list[Virt
     markers = read_markers(files.markers)
     cells = [
         *_typed_cells(files.cells, markers, terms, compat=compat),
-        *_perturbed_cells(files.perturbation, compat=compat),
+        *screened_cells(files.perturbation, compat=compat),
         *_papers(files.qa, compat=compat),
     ]
     return [replace(cell, dataset=dataset) for cell in cells]
@@ -130,7 +132,8 @@ def _typed_cells(
 # ---- perturbed cells ------------------------------------------------------------------------------------
 
 
-def _perturbed_cells(path: Path, *, compat: bool) -> Iterator[VirtualCell]:
+def screened_cells(path: Path, *, compat: bool = False) -> Iterator[VirtualCell]:
+    """Yield the perturbed cells of a file."""
     keys = ("cell_type", "condition", "up_genes", "down_genes", "ctrl_sentence", "pert_sentence")
     for number, row in enumerate(_json_list(path, keys)):
         regulators = tuple(gene for gene in row["condition"].split("+") if gene != "ctrl")

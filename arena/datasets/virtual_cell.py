@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,8 @@ from vckg.base.errors import InputError, did_you_mean
 
 SENTENCE_LENGTH = 200
 """Genes a generated cell sentence should hold, as in SC-Arena."""
+EVIDENT = 8
+"""Markers that a reference caption names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,22 @@ class VirtualCell:
     """
     description: str = ""
     markers: tuple[str, ...] = ()
+    evident: tuple[str, ...] = ()
+    """Known markers of the type among the expression."""
+    state: str = ""
+    """Stage or condition in a word, e.g. ``fetal`` or ``tumour``."""
+    references: tuple[tuple[str, ...], ...] = ()
+    """Ranked genes of real cells of the type, one of each of several sets."""
+    floor: float = 0.0
+    """Overlap of cells of other types with the references."""
+    ceiling: float = 1.0
+    """Overlap of one real cell of the type with the others."""
+    shared: float = 0.0
+    """Share of one real cell's genes that the others show too."""
     lineage: str = ""
     """Broad lineage, for breakdowns."""
+    difficulty: str = ""
+    """Stratum of how hard the sample is, in words."""
     cluster: str = ""
     """What makes two cells not independent; the type itself where it is empty."""
     wording: str = ""
@@ -114,14 +130,30 @@ def captioning(cell: VirtualCell, seed: int = 0) -> list[Sample]:
     """Hide the description: what is this cell and what does it do?"""
     if not (cell.expression and cell.cell_type and cell.description):
         return []
-    caption = f"{cell.cell_type}: {cell.description}"  # the type is part of what a caption has to say
-    gold = {"cell_type": cell.cell_type, "cl_id": cell.cl_id, "caption": caption}
-    return [expression_sample(cell, "captioning", gold)]
+    said = [f"{cell.cell_type}: {cell.description}"]  # the type is part of what a caption has to say
+    said += [f"It expresses {', '.join(cell.evident[:EVIDENT])}."] if cell.evident else []
+    where = " ".join(part for part in (cell.state, cell.tissue) if part)
+    said += [f"It is from {where}."] if where and not cell.wording else []
+    gold = {
+        "cell_type": cell.cell_type,
+        "cl_id": cell.cl_id,
+        "caption": " ".join(said),
+        "definition": cell.description,
+        "markers": list(cell.evident),
+        "tissue": "" if cell.wording else cell.tissue,
+        "state": cell.state,
+    }
+    # Tissue and state are claims to make, so the prompt does not make them.
+    hidden = cell if cell.wording else replace(cell, tissue="")
+    sample = expression_sample(hidden, "captioning", gold)
+    return [replace(sample, strata=_strata(cell))]
 
 
 def generation(cell: VirtualCell, seed: int = 0) -> list[Sample]:
     """Hide the expression: which genes does this type express, highest first?"""
-    sentences = [list(cell.expression)] if cell.expression and not cell.partial else []
+    sentences = [list(genes) for genes in cell.references]
+    if cell.expression and not cell.partial:
+        sentences = [list(cell.expression)]
     if not (cell.cell_type and (cell.markers or sentences)):
         return []
     shown = {
@@ -143,6 +175,9 @@ def generation(cell: VirtualCell, seed: int = 0) -> list[Sample]:
         "cl_id": cell.cl_id,
         "markers": list(cell.markers),
         "sentences": sentences,
+        "floor": cell.floor,
+        "ceiling": cell.ceiling,
+        "shared": cell.shared,
     }
     return [_cell_sample(cell, "generation", shown, gold, fields_)]
 
@@ -187,9 +222,16 @@ def _cell_sample(
         gold=gold,
         fields=fields_,
         cluster=cell.cluster or cell.cl_id or cell.cell_type,
-        strata={"tissue": cell.tissue or "not stated", "lineage": cell.lineage or "other"},
+        strata=_strata(cell),
         provenance=dict(cell.provenance),
     )
+
+
+def _strata(cell: VirtualCell) -> dict[str, str]:
+    strata = {"tissue": cell.tissue or "not stated", "lineage": cell.lineage or "other"}
+    if cell.difficulty:
+        strata |= {"difficulty": cell.difficulty, "species": cell.species}
+    return strata
 
 
 _EFFECT_WORDS = {

@@ -150,7 +150,7 @@ def _generation(sample: Sample, answer: Answer, values: metrics.Values, names: N
     form = [v for name in ("validity", "uniqueness", "count") if (v := values[name]) is not None]
     ratings = {
         "markers": _times_top(values["marker_recall"]),
-        "plausibility": _times_top(values["rbo_above_random"]),
+        "plausibility": _times_top(values["likeness"]),
     }
     # A faultless list of any genes is not yet a cell: form earns little where nothing else does.
     most = 1 + max(r or 0.0 for r in ratings.values())

@@ -105,7 +105,8 @@ def _generation(sample: Sample, names: Names) -> Iterator[Rung]:
     gold = metrics.gold_answer(sample)["genes"]
     random = [names.symbol(key) for key in names.random_genes(len(gold), _rng(sample))]
     yield Rung("gold", {"genes": gold})
-    yield Rung("half", {"genes": gold[: len(gold) // 2] + random[len(gold) // 2 :]})
+    half = [pair[place % 2] for place, pair in enumerate(zip(gold, random, strict=True))]
+    yield Rung("half", {"genes": half})
     yield Rung("wrong", {"genes": random})
     yield Rung("empty", {"genes": []})
     yield Rung("injected", {"genes": [*random, INJECTION]})

@@ -66,7 +66,7 @@ class OrderResult:
 
 @dataclass(frozen=True, slots=True)
 class TrickResult:
-    """What a trick earns against an answer that is honestly half right (without one: a parent, else a sibling)."""
+    """What a trick earns against an answer that is honestly half right (without one: a sibling, else a parent)."""
 
     task: TaskName
     trick: str
@@ -299,7 +299,7 @@ def _tricks(rated: Sequence[_Rated]) -> Iterator[TrickResult]:
     for task in dict.fromkeys(r.task for r in rated):
         rows = [r for r in rated if r.task == task]
         half: dict[str, _Rated] = {}
-        for name in ("sibling", "parent", "half"):  # the later one counts where a sample has several
+        for name in ("parent", "sibling", "half"):  # the later one counts where a sample has several
             half.update({r.sample: r for r in rows if not r.trick and r.rung == name})
         for trick in dict.fromkeys(r.rung for r in rows if r.trick):
             found = [r for r in rows if r.trick and r.rung == trick and r.sample in half]

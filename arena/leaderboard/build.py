@@ -12,6 +12,8 @@ from typing import Final
 
 import numpy as np
 
+from arena.datasets import FRESH
+from arena.datasets.fresh import OPEN_BOOK
 from arena.leaderboard import schema, statistics
 from arena.leaderboard.drilldown import sample_views, score_lists
 from arena.leaderboard.labels import listed
@@ -29,8 +31,8 @@ ASKED: Final = ("model", "retrieval+model")
 """Kinds that read and write tokens; the others are programs, or answers read from a file."""
 EXACT: Final = ("exact", "type_exact")
 """Dimensions that are hits or misses; McNemar's test is made on them."""
-MADE_FROM_GRAPH: Final[dict[str, tuple[TaskName, ...]]] = {"fresh": ("generation", "perturbation", "qa")}
-"""Tasks by data set whose samples are made from the graph."""
+MADE_FROM_GRAPH: Final[dict[str, tuple[TaskName, ...]]] = {FRESH: OPEN_BOOK}
+"""Tasks by data set whose reference comes from the graph: who reads the graph stands apart there, unranked."""
 TIE_MARGIN: Final = 0.01
 """Scores that differ by no more are a tie in win rates and Bradley-Terry."""
 FEW_CLUSTERS: Final = 20
@@ -49,7 +51,7 @@ def kind_of(name: str) -> schema.Kind:
         return "retrieval"
     if name.startswith("gather+"):
         return "retrieval+model"
-    return "replay" if name.startswith("replay ") else "model"
+    return "replay" if name.startswith(("replay ", "human ")) else "model"
 
 
 def reads_graph(name: str) -> bool:
@@ -74,8 +76,9 @@ def build(
 def _group(table: Table, number: int, seed: int, resamples: int) -> schema.Group:
     columns = {task: Column(task, table.runs, seed) for task in TASKS if task in table.fingerprints}
     floors = {task: floor(column) for task, column in columns.items()}
-    tests = {task: ranked_tests(column, resamples) for task, column in columns.items()}
-    overall = Overall(columns, resamples)
+    apart = {task: _open_book(task, column, table.dataset) for task, column in columns.items()}
+    tests = {task: ranked_tests(column, resamples, apart[task]) for task, column in columns.items()}
+    overall = Overall(columns, resamples, frozenset().union(*apart.values()))
     rows = _rows(columns, tests, overall, resamples, table.dataset)
     views, shown, total = sample_views(columns, [row.name for row in rows])
     return schema.Group(
@@ -99,6 +102,13 @@ def _group(table: Table, number: int, seed: int, resamples: int) -> schema.Group
         samples_shown=shown,
         samples_total=total,
     )
+
+
+def _open_book(task: TaskName, column: Column, dataset: str) -> frozenset[str]:
+    """Return the contestants that can look up the references of a task."""
+    if task not in MADE_FROM_GRAPH.get(dataset, ()):
+        return frozenset()
+    return frozenset(name for name in column.contestants if reads_graph(name))
 
 
 # ---- rows -------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from arena.leaderboard.statistics import Floats
 from arena.types import TaskName
 
 TRIVIAL: Final = frozenset({"majority", "random", "copy-control", "gene-prior", "position"})
-"""Baselines that know nothing of the cell; the best of them is a line beside the scores."""
+"""Baselines that know nothing of the cell; the best of them is a line among the scores."""
 CEILING: Final = "gold"
 """The reference as a contestant: shown, never ranked."""
 ALPHA: Final = 0.05
@@ -67,9 +67,9 @@ class Tests:
         )
 
 
-def ranked_tests(column: Column, resamples: int) -> Tests | None:
-    """Tests among those who are ranked: all but the ceiling."""
-    names = [name for name in column.contestants if name != CEILING]
+def ranked_tests(column: Column, resamples: int, apart: frozenset[str] = frozenset()) -> Tests | None:
+    """Tests among those who are ranked: all but the ceiling, and those that stand apart."""
+    names = [name for name in column.contestants if name != CEILING and name not in apart]
     if not names:
         return None
     block = column.block([column.row[name] for name in names])
@@ -85,7 +85,7 @@ def win_rates(means: Floats) -> Floats:
 
 
 class Overall:
-    """Mean win rate over tasks, for those ranked that took part in all of them.
+    """Mean win rate over tasks, for those ranked that took part in all of them with the book closed.
 
     On a task the win rate is the share of the other contestants whose mean score is lower, ties one half (HELM,
     arXiv:2211.09110). It needs no common scale of the tasks; it depends on who takes part. The interval is that of
@@ -93,8 +93,10 @@ class Overall:
     effective clusters in any of the tasks.
     """
 
-    def __init__(self, columns: dict[TaskName, Column], resamples: int) -> None:
-        shared = set.intersection(*(set(c.contestants) for c in columns.values())) - {CEILING}
+    def __init__(
+        self, columns: dict[TaskName, Column], resamples: int, apart: frozenset[str] = frozenset()
+    ) -> None:
+        shared = set.intersection(*(set(c.contestants) for c in columns.values())) - {CEILING} - apart
         self.names = tuple(sorted(shared)) if len(shared) > 1 else ()
         self.estimates: dict[str, schema.Estimate] = {}
         self.rank: dict[str, schema.Rank] = {}

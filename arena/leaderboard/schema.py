@@ -166,12 +166,12 @@ class JudgeTrust(Part):
 
 
 class TaskBoard(Part):
-    """Everything about one task of a group beside the cells."""
+    """Everything about one task of a group except the cells."""
 
     task: TaskName
     headline: str
     made_from_graph: bool
-    """Its questions were made from the graph: open book for whoever reads that."""
+    """Its questions were made from the graph: open book for contestants that read the graph."""
     fingerprint: str
     prompt: str
     n: int

@@ -44,7 +44,7 @@ class Point(NamedTuple):
     x_value: float
     y_value: float
     label: str
-    """Shown beside the mark; empty where it would collide with another."""
+    """Shown next to the mark; empty where it would collide with another."""
     anchor: str
 
 

@@ -1,7 +1,7 @@
 """The leaderboard for people: one self-contained page, Markdown for a repository, JSON for programs.
 
 All three print one `Leaderboard`; nothing is counted here. Scores and win rates are shown times 100; the best
-answer that ignores the cell is a line beside the scores of its task.
+answer that ignores the cell is a line among the scores of its task.
 """
 
 from __future__ import annotations

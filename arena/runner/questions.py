@@ -1,4 +1,4 @@
-"""What tasks, solvers and models of the engine need beside its own samples: ours, the graph, caches, judges.
+"""Objects that tasks, solvers and models need besides the engine's samples: ours, the graph, caches, judges.
 
 The engine's samples hold ids alone; tasks, solvers and models look the rest up here by a name.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Questions:
-    """Samples that are being asked, with what contestants and solvers need beside the prompt."""
+    """Samples that are being asked, with what contestants and solvers need besides the prompt."""
 
     samples: Mapping[str, Sample]
     load_graph: Callable[[], Graph]

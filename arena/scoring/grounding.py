@@ -180,7 +180,7 @@ class Names:
     def claimed_type(self, text: str) -> Named:
         """The type a text claims: the first one named, made more specific by any later one below it.
 
-        So "a lymphocyte, most likely a naive B cell" claims naive B cell, and naming a second type beside the
+        So "a lymphocyte, most likely a naive B cell" claims naive B cell, and naming a second type next to the
         first to be on the safe side gains nothing. What a cell becomes, contains or is contrasted with is not
         claimed; a name with a colon at the beginning is the claim alone.
         """

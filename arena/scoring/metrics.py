@@ -9,11 +9,14 @@ annotation
     `partial` credit, `lineage`, `hierarchical_f1`, and **`lin`** (Lin 1998, intrinsic information content),
     in which "cell" is worth 0 because it says nothing.
 captioning
-    The same for the type the caption claims (**`type_lin`**), and `marker_precision`: the share of genes it
-    names that the cell does express.
+    **`attributes`**: the mean credit of the claims on type, lineage, markers, tissue, function and state
+    (`arena.scoring.attributes`); the same comparison as above for the type, and `marker_precision`: the share of
+    genes it names that the cell does express.
 generation
     `validity`, `uniqueness`, `count` of the list; `marker_recall` against what a real cell of the type shows;
-    `rbo` with a real cell (Webber et al. 2010), above random genes; **`fidelity`** joins them.
+    `rbo` with a real cell (Webber et al. 2010); `likeness`, the same from 0 for cells of other types (random genes
+    where none is known) to 1 for a real cell held out; `plausible`, the share of genes that real cells show, 1 for a
+    real cell held out; **`fidelity`** joins them.
 perturbation
     **`direction_accuracy`** over all candidates, `macro_f1`, `mcc`, and `delta_correlation`: rank changes
     against the *control* cell, where copying the control is worth 0. `sentence_jaccard`, the raw overlap in
@@ -26,15 +29,16 @@ qa
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from arena.scoring import rankings, wording
+from arena import rankings
+from arena.scoring import wording
+from arena.scoring.attributes import ATTRIBUTES, attributes
+from arena.scoring.gene_lists import Parsed, Values, generation
 from arena.scoring.grounding import Named, Names, names_of
 from arena.tasks import OWN, TASK_TABLE
 from arena.tasks.task import Scoring
@@ -47,16 +51,13 @@ SCORER: Final = "metrics"
 
 HEADLINE: Final[Mapping[TaskName, str]] = {
     "annotation": "lin",
-    "captioning": "type_lin",
+    "captioning": "attributes",
     "generation": "fidelity",
     "perturbation": "direction_accuracy",
     "qa": "claim_coverage",
     **{task: own.dimensions[0] for task, own in OWN.items()},
 }
 """The dimension of each task that the leaderboard ranks by."""
-
-Values = dict[str, float | None]
-Parsed = Mapping[str, Any]
 
 
 def score(sample: Sample, answer: Answer, graph: Graph) -> list[Score]:
@@ -141,80 +142,17 @@ def captioning(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, st
     claimed = names.claimed_genes(caption)
     # A gene of the type's own definition is no false claim where this one cell does not show it.
     expressed = names.genes(sample.fields["genes"]) | names.claimed_genes(str(sample.gold["caption"]))
+    claims = attributes(sample, wording.affirmed(caption), curie, label.get("lin"), names)
+    given = [value for value in claims.values() if value is not None]
     values: Values = {
+        "attributes": sum(given) / len(given) if given else None,
+        **{name: value for name, value in claims.items() if name != "type"},
         "type_exact": label.get("exact"),
         "type_hierarchical_f1": label.get("hierarchical_f1"),
         "type_lin": label.get("lin"),
         "marker_precision": len(claimed & expressed) / len(claimed) if claimed else None,
     }
     return values, f"claims {curie or 'no cell type'} ({relation}) and {len(claimed)} genes"
-
-
-# ---- generation -------------------------------------------------------------------------------------------
-
-RANDOM_LISTS: Final = 5
-
-
-def generation(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
-    """Judge a ranked gene list as a cell: a valid list, its type's markers, a real cell's order."""
-    length = int(sample.fields["length"])
-    listed = [str(gene) for gene in parsed["genes"]]
-    references = [names.gene_keys(sentence)[:length] for sentence in sample.gold["sentences"]]
-    markers = set(names.gene_keys(sample.gold["markers"]))
-    keys = names.gene_keys(listed)
-    real = set().union(*references) if references else set()
-    valid = [key for key in keys if key in real or names.is_gene(key)]
-    distinct = list(dict.fromkeys(valid))[:length]
-    wanted = min(length, max(map(len, references), default=len(markers)))
-    values: Values = {
-        "validity": len(valid) / len(keys) if keys else 0.0,
-        "uniqueness": len(set(keys)) / len(keys) if keys else 0.0,
-        "count": _count(len(keys), wanted, length),
-        "marker_recall": _marker_recall(distinct, markers, references, length),
-        **_overlap(sample.id, distinct, references, names),
-    }
-    parts = [v for v in (values["marker_recall"], values["rbo_above_random"]) if v is not None]
-    clean = len(distinct) / max(1, min(len(keys), length)) if keys else 0.0
-    values["fidelity"] = clean * sum(parts) / len(parts) if parts else None
-    return values, f"{len(keys)} names, {len(distinct)} distinct genes counted"
-
-
-def _count(n: int, wanted: int, length: int) -> float:
-    """1 for as many genes as a real cell has up to the length asked for, else the ratio to the nearer end."""
-    if n < wanted:
-        return n / wanted
-    return 1.0 if n <= length else length / n
-
-
-def _marker_recall(
-    listed: Sequence[str], markers: set[str], references: Sequence[Sequence[str]], length: int
-) -> float | None:
-    """Markers shown, relative to what a real cell shows in as many genes (at most 1).
-
-    A real cell shows a minority of its type's known markers, so the plain recall of a perfect answer would be
-    about a tenth. Unscored where there is no marker, or the real cells show none.
-    """
-    shown = max(len(markers & set(r)) for r in references) if references else min(length, len(markers))
-    return min(1.0, len(markers & set(listed)) / shown) if shown else None
-
-
-def _overlap(item: str, listed: Sequence[str], references: Sequence[Sequence[str]], names: Names) -> Values:
-    if not references:
-        return {"rbo": None, "rbo_above_random": None}
-    # Ranks that a list leaves empty are misses: unlike two rankings cut short, it was asked for so many genes.
-    empty = [f"rank {rank}" for rank in range(len(listed), max(map(len, references)))]
-    overlap = max(
-        rankings.rank_biased_overlap([*listed, *empty[: max(0, len(r) - len(listed))]], r) for r in references
-    )
-    rng = np.random.default_rng(_seed(item))
-    size = max(map(len, references))
-    draws = [names.random_genes(size, rng) for _ in range(RANDOM_LISTS)]
-    chance = float(np.mean([max(rankings.rank_biased_overlap(d, r) for r in references) for d in draws]))
-    return {"rbo": overlap, "rbo_above_random": max(0.0, labels.adjusted(overlap, chance))}
-
-
-def _seed(item: str) -> int:
-    return int.from_bytes(hashlib.sha256(item.encode()).digest()[:8], "big")
 
 
 # ---- perturbation -----------------------------------------------------------------------------------------
@@ -283,7 +221,7 @@ def _sentence_values(sample: Sample, sentence: Sequence[str]) -> Values:
 LENGTH_FACTOR: Final = 3
 SHORTEST_READ: Final = 60
 FEW_WORDS: Final = 4
-"""Below so many words of its own the order of a claim says little; the order of all its words counts then."""
+"""A claim with fewer words of its own has to stand in one sentence: the order of so few says little."""
 COVERED: Final = 0.6
 """Share of a claim's words that must be found for it to count as covered."""
 
@@ -309,8 +247,10 @@ def qa(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
     for claim, words in wanted:
         if words:
             contradicted.append(retracted or _contradicted(claim, words, sentences))
-            share = wording.common_in_order(words, read) / len(words)
-            share *= _order(wording.listed_words(claim), read) if len(words) < FEW_WORDS else 1.0
+            few = len(words) < FEW_WORDS
+            share = (
+                _told(claim, words, sentences) if few else wording.common_in_order(words, read) / len(words)
+            )
             shares.append(0.0 if contradicted[-1] else share)
     values: Values = {
         "claim_coverage": float(np.mean(shares)) if shares else None,
@@ -327,10 +267,13 @@ def answered_text(sample: Sample, parsed: Parsed) -> str:
     return wording.own_words(str(parsed["answer"]), inputs, str(sample.gold["answer"]))
 
 
-def _order(claim: Sequence[str], read: Sequence[str]) -> float:
-    """Share of a claim's words in the answer that stand there in the claim's order; 0 where there is none."""
-    present = (Counter(claim) & Counter(read)).total()
-    return wording.common_in_order(claim, read) / present if present else 0.0
+def _told(claim: str, words: Sequence[str], sentences: Sequence[str]) -> float:
+    """Share of a claim's own words in one sentence, times the square of the share of all its words in their order."""
+    every, best = wording.listed_words(claim), 0.0
+    for sentence in map(wording.listed_words, sentences):
+        own, whole = (wording.common_in_order(w, sentence) / len(w) for w in (words, every))
+        best = max(best, own * whole**2)
+    return best
 
 
 def _unasked(words: Sequence[str], asked: set[str]) -> list[str]:
@@ -370,14 +313,22 @@ MEASURES: Final[Mapping[TaskName, Measure]] = {
 }
 DIMENSIONS: Final[Mapping[TaskName, tuple[str, ...]]] = {
     "annotation": ("exact", "related", "partial", "lineage", "hierarchical_f1", "lin"),
-    "captioning": ("type_exact", "type_hierarchical_f1", "type_lin", "marker_precision"),
+    "captioning": (
+        "attributes",
+        *(name for name in ATTRIBUTES if name != "type"),
+        "type_exact",
+        "type_hierarchical_f1",
+        "type_lin",
+        "marker_precision",
+    ),
     "generation": (
         "validity",
         "uniqueness",
         "count",
         "marker_recall",
         "rbo",
-        "rbo_above_random",
+        "likeness",
+        "plausible",
         "fidelity",
     ),
     "perturbation": ("direction_accuracy", "macro_f1", "mcc", "delta_correlation", "sentence_jaccard"),

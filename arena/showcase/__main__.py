@@ -162,7 +162,7 @@ def _contest(plan: Plan) -> Iterator[Step]:
 def _loads(plan: Plan) -> Iterator[Step]:
     from vckg.base.resources import resource
 
-    prompts = resource("data", "serve", "heldout.jsonl")
+    prompts = resource("draft", "heldout.jsonl")
     names = []
     for rate in RATES:
         made = f"serving/load-{rate:g}.jsonl"

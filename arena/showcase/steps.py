@@ -357,7 +357,7 @@ def _digest_of(path: Path) -> str:
 
 @cache
 def _code(packages: tuple[str, ...]) -> str:
-    """Hash of the version and of everything that packages are made of, and of the data and prompts beside them."""
+    """Hash of the version and of everything that packages are made of, and of the data and prompts."""
     from vckg.base.resources import resource
 
     folders = [Path(__file__).parents[2] / package for package in packages]

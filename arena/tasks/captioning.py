@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from arena.datasets import virtual_cell
 from arena.tasks import annotation
 from arena.tasks.reply import last_tagged
@@ -18,9 +20,14 @@ _PLACEHOLDERS = {"the description"}
 
 
 class Gold(annotation.Gold):
-    """The cell's type and its description."""
+    """The cell's type, its description, and what a caption may claim; empty where it is not known."""
 
     caption: str
+    definition: str = ""
+    markers: list[str] = Field(default_factory=list)
+    """Known markers that the cell shows."""
+    tissue: str = ""
+    state: str = ""
 
 
 class Parsed(Shape):

@@ -33,6 +33,12 @@ class Gold(annotation.Gold):
 
     markers: list[str]
     sentences: list[list[str]]
+    floor: float = 0.0
+    """Overlap of cells of other types with these; 0 stands for random genes."""
+    ceiling: float = 1.0
+    """Overlap of a real cell held out."""
+    shared: float = 0.0
+    """Share of a real cell's genes that the others show; 0 where it is not known."""
 
 
 class Parsed(Shape):

@@ -13,7 +13,7 @@ from arena.types import Sample, TaskName
 
 
 class Shape(BaseModel):
-    """Keys that a mapping of a task holds, with the types of their values; other keys may stand beside them."""
+    """Keys that a mapping of a task holds, with the types of their values; other keys are allowed."""
 
     model_config = ConfigDict(strict=True)
 

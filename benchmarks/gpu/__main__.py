@@ -58,8 +58,8 @@ def read_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, help="GGUF file or Hugging Face folder to train heads for")
     parser.add_argument("--tokenizer", type=Path, help="folder of a saved tokenizer, for a GGUF file")
     parser.add_argument("--prompts", type=Path, help="JSON lines with `messages` and `workload`")
-    parser.add_argument("--heldout", type=Path, default=Path("data/serve/heldout.jsonl"))
-    parser.add_argument("--ngrams", type=Path, default=Path("data/serve/answers.ngram"))
+    parser.add_argument("--heldout", type=Path, default=Path("draft/heldout.jsonl"))
+    parser.add_argument("--ngrams", type=Path, default=Path("draft/answers.ngram"))
     parser.add_argument(
         "--state", type=Path, help="folder of texts and whole heads, from which a later run goes on"
     )

@@ -19,10 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.forest_attention import cascade_tokens, unshared_tokens
 from benchmarks.gpu.card import median_ms
 from benchmarks.gpu.record import Record
 from serve.forest_attention.forest import Forest, forest_of
-from serve.forest_attention.plan import CostModel, Plan, cascade_tokens, make_plan, unshared_tokens
+from serve.forest_attention.plan import CostModel, Plan, make_plan
 from serve.forest_attention.torch_executor import merge
 
 HEADS, KV_HEADS, WIDTH, BLOCK = 32, 8, 128, 16

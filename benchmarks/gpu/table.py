@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.draft_methods import Course, Method, Prompt, Tally, read_prompts
 from benchmarks.gpu import toy
 from benchmarks.gpu.record import Record, say
 from benchmarks.gpu.train import load
-from serve.bench.drafting import Course, Method, Prompt, Tally, read_prompts
 from serve.model.loader import Checkpoint
 from serve.spec_decode.registry import EAGLE, HEAD, TRIE
 

@@ -18,14 +18,14 @@ import numpy as np
 import torch
 
 from benchmarks.gpu import toy
+from benchmarks.gpu.batch_decoding import BatchWriter, Text, load_texts, save_texts, write_texts
+from benchmarks.gpu.batch_training import BatchTrainer, new_head
 from benchmarks.gpu.record import Record, say
 from serve.model.decoder import Model
 from serve.model.gguf import read_header
 from serve.model.loader import Checkpoint, load_checkpoint, tokenizer_hash
 from serve.spec_decode.dart_head import load_head, save_head
 from serve.spec_decode.registry import EAGLE, HEAD
-from serve.spec_decode.training.batch_decoding import BatchWriter, Text, load_texts, save_texts, write_texts
-from serve.spec_decode.training.batch_training import BatchTrainer, new_head
 from serve.spec_decode.training.corpus import write_answers
 from serve.spec_decode.training.train import Settings, most_frequent
 
@@ -93,7 +93,9 @@ def write(
     had = answer_tokens(texts)
     slots, length = (3072, 512) if chosen.device == "cuda" else (32, 96)
     if model.device.type == "cuda":
-        need = slots * length * model.cache_bytes_per_token()
+        d = model.dims
+        token_bytes = d.layers * 2 * d.kv_heads * d.head_width * model.dtype.itemsize
+        need = slots * length * token_bytes
         slots = int(slots * min(1.0, 0.5 * torch.cuda.get_device_properties(0).total_memory / need))
     began = time.time()
     writer = BatchWriter(model, slots=slots, length=length, stop=set(checkpoint.eos), seed=len(texts))

@@ -40,6 +40,8 @@ API = {
         "cells.adata",
         "cells.options",
         "cells.results",
+        "checking.check",
+        "checking.opinion",
         "annotation",
         "labelling.explain",
         "labelling.annotator",

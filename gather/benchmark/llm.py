@@ -161,20 +161,20 @@ def method_names() -> tuple[str, ...]:
     return ("retrieval", "llm alone", "llm shuffled", REFERENCE, "gather strict", "gather rewired", *KG_RAG)
 
 
-def _fed(name: str, mine: list[Case], cases: Cases, graph: Graph, seed: int) -> list[Case]:
+def _fed(name: str, own: list[Case], cases: Cases, graph: Graph, seed: int) -> list[Case]:
     """Return the cases of a method: as they are, from a rewired graph, or each with the genes of the next."""
     if name == "gather rewired":
         from vckg.quality.rewire import rewired
 
         return cases(rewired(graph, seed))
     if name == "llm shuffled":
-        genes = [c.annotation.query_genes for c in mine]
+        genes = [c.annotation.query_genes for c in own]
         others = genes[1:] + genes[:1]
         return [
             replace(c, annotation=replace(c.annotation, query_genes=g))
-            for c, g in zip(mine, others, strict=True)
+            for c, g in zip(own, others, strict=True)
         ]
-    return mine
+    return own
 
 
 def _labels(
@@ -289,7 +289,7 @@ def rows(
     others = [name for name in scored if name != REFERENCE and REFERENCE in scored]
     p = holm([paired_permutation(f1[name], f1[REFERENCE], strata=strata) for name in others])
     tests = dict(zip(others, p.tolist(), strict=True))
-    made = []
+    table = []
     for result in results:
         found = scored[result.method]
         n = max(len(cases), 1)
@@ -309,8 +309,8 @@ def rows(
             "misread": result.misread,
             "p_vs_gather": tests.get(result.method),
         }
-        made.append(row)
-    return made
+        table.append(row)
+    return table
 
 
 def render(table: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -348,10 +348,10 @@ def render_claim(table: Sequence[ClaimRow], cases: Sequence[Case], ontology: Ont
     yield "| limit | evidence | tokens | prompt | items | exact | related | hierarchical F1 | p vs paths | no answer |"
     yield "|---|---|---|---|---|---|---|---|---|---|"
     for limit in dict.fromkeys(row.limit for row in table):
-        here = {row.kind: row for row in table if row.limit == limit}
-        scored = {kind: scores(row.result, cases, ontology) for kind, row in here.items()}
+        of_limit = {row.kind: row for row in table if row.limit == limit}
+        scored = {kind: scores(row.result, cases, ontology) for kind, row in of_limit.items()}
         f1 = {kind: [s.hierarchical_f1 for s in found] for kind, found in scored.items()}
-        for kind, row in here.items():
+        for kind, row in of_limit.items():
             p = "" if kind == "paths" else f"{paired_permutation(f1[kind], f1['paths'], strata=strata):.3f}"
             metrics = (
                 str(bootstrap([getattr(s, metric) for s in scored[kind]], strata=strata))

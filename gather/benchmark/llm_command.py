@@ -26,15 +26,14 @@ Loader = Callable[["Graph"], "list[Case]"]
 def sentence_cases(path: Path, *, limit: int, seed: int) -> Loader:
     """Return a loader of cell sentences: JSON lines with `cell_sentence` and `cell_ontology_id`.
 
-    A random choice of `limit` where there are more. Types that the graph does not know are left out, and
-    said.
+    More than `limit` sentences are sampled. Types that the graph does not know are left out and counted.
     """
     import numpy as np
 
     rows = _sentences(path)
     if len(rows) > limit:
         chosen = np.random.default_rng(seed).choice(len(rows), size=limit, replace=False)
-        rows = [rows[at] for at in sorted(chosen.tolist())]
+        rows = [rows[index] for index in sorted(chosen.tolist())]
 
     def load(graph: Graph) -> list[Case]:
         from gather.benchmark.llm import make_cases
@@ -46,7 +45,7 @@ def sentence_cases(path: Path, *, limit: int, seed: int) -> Loader:
             err().print(f"{path.name}: {len(rows) - len(known)} types are not in the graph, left out")
         names = tuple(dict.fromkeys(gene for genes, _ in known for gene in genes))
         annotator = Annotator(graph, ground_panel(graph, names))
-        sets = [CellSet(str(at), tuple(dict.fromkeys(genes))) for at, (genes, _) in enumerate(known)]
+        sets = [CellSet(str(index), tuple(dict.fromkeys(genes))) for index, (genes, _) in enumerate(known)]
         return make_cases(annotator, sets, [truth for _, truth in known], dataset=path.stem)
 
     return load
@@ -66,7 +65,7 @@ def h5ad_cases(path: Path, column: str, labels: Path | None) -> Loader:
     """Return a loader of the groups of one column, each with its truth.
 
     `labels` is a table with the columns dataset (the file's stem), label and cl_id; without it the
-    groups must be CL ids or labels. Groups without a truth are left out, and said.
+    groups must be CL ids or labels. Groups without a truth are left out and counted.
     """
     truths = _label_table(labels, path.stem) if labels else {}
 

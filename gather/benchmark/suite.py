@@ -1,4 +1,4 @@
-"""``gather benchmark suite``: the product on every cell set of the development suite, beside other methods.
+"""``gather benchmark suite``: the product and other methods on every cell set of the development suite.
 
 Ours are the retriever and the labeller as they ship, with the panel of each file. Macro means weigh study groups
 alike: the files of one publication are one group. Intervals come from a bootstrap over study groups.

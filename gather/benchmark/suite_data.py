@@ -13,6 +13,7 @@ import csv
 import hashlib
 import json
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,12 +22,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gather.benchmark.data_sets import by_rarity
 from gather.cells.adata import cell_groups
 from gather.cells.expression import Expression, rank_cell_sets, read_expression
 from gather.cells.file import open_h5ad
 from gather.cells.options import AUTO
-from gather.retrieval.query import ground_panel, rank_weights
+from gather.retrieval.query import Panel, ground_panel, rank_weights
 from gather.species import graph_for, ground
 from vckg.base.errors import InputError
 
@@ -181,7 +181,7 @@ def label_maps(data: Path) -> dict[str, dict[str, tuple[str, str]]]:
     return maps
 
 
-def _label_column(obs: Any, known: dict[str, tuple[str, str]]) -> str:
+def label_column(obs: Any, known: dict[str, tuple[str, str]]) -> str:
     """The column of obs most of whose values are known labels."""
     shares = {c: float(obs[c].astype(str).isin(known).mean()) for c in obs.columns}
     return str(max(shares, key=lambda c: (shares[c], c)))
@@ -193,7 +193,7 @@ def _of_cells(graph: Graph, path: Path, known: dict[str, tuple[str, str]]) -> It
         warnings.simplefilter("ignore")
         expression = read_expression(adata, graph)
         graph = expression.graph
-        column = "celltype" if "*" in known else _label_column(adata.obs, known)
+        column = "celltype" if "*" in known else label_column(adata.obs, known)
         labels = adata.obs[column].astype(str).to_numpy()
         clusters = "louvain" if "louvain" in adata.obs else AUTO
         found = cell_groups(adata, expression, clusters, 0)
@@ -322,3 +322,22 @@ def _of_sentences(graph: Graph, path: Path) -> Block:
 
 
 __all__ = ["Block", "blocks", "label_maps", "suite"]
+
+
+def by_rarity(panel: Panel, sentences: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Order every sentence by ``w ln(N / (df + 1))``, the TF-IDF of a cell's genes over the N sentences.
+
+    A sentence has ranks and no expression. So the published rank weight ``w = 1 / log2(rank + 2)`` over its
+    grounded genes replaces ``log1p(expression)``. `df` counts the sentences that hold the gene. A gene of nearly
+    every sentence (factor 0 or less) goes to the end.
+    """
+    node = dict(zip(panel.names, panel.nodes.tolist(), strict=True))
+    kept = [[gene for gene in sentence if node[gene] >= 0] for sentence in sentences]
+    df = Counter(node[gene] for genes in kept for gene in dict.fromkeys(genes))
+    ordered = []
+    for sentence, genes in zip(sentences, kept, strict=True):
+        rarity = np.array([np.log(len(kept) / (df[node[gene]] + 1.0)) for gene in genes])
+        strength = rank_weights(len(genes)) * np.maximum(rarity, 0.0)
+        ranked = [genes[i] for i in np.argsort(-strength, kind="stable").tolist()]
+        ordered.append((*ranked, *(gene for gene in sentence if node[gene] < 0)))
+    return ordered

@@ -14,6 +14,8 @@ from gather._compiled import compiled
 Array = npt.NDArray[Any]
 UNDECIDED = 255
 """Status of a cell that `label_cells` leaves to the `gather.labelling.decide.Labeller`."""
+UNSURE, CHANCE, FEW_GENES, NO_MARKER, NO_GENE = 1, 2, 3, 4, 5
+"""Why a cell has no answer; 0 where it has one."""
 
 
 @compiled
@@ -93,6 +95,19 @@ def _add_up(
             sums[indices[j]] += weight * weights[j]
             share[indices[j]] += weight
     share /= max(total, 1e-12)
+
+
+@compiled
+def _speak(genes: Array, evidence: tuple[Array, Array, Array], candidate: int) -> int:
+    """How many genes have evidence for a candidate."""
+    indptr, indices, _weights = evidence
+    count = 0
+    for gene in genes:
+        for j in range(indptr[gene], indptr[gene + 1]):
+            if indices[j] >= candidate:
+                count += indices[j] == candidate
+                break
+    return count
 
 
 @compiled
@@ -237,14 +252,15 @@ def _answer(
     vague: bool,
     back_off: bool,
 ) -> Any:
-    """Term, status and confidence where the candidates with at least `critical` are discovered."""
-    if sure >= threshold and not (vague and back_off) and _supported(sums, critical, _row(below, term)):
-        return term, 3, sure
+    """Term, status, confidence and reason where the candidates with at least `critical` are discovered."""
+    discovered = _supported(sums, critical, _row(below, term))
+    if sure >= threshold and not (vague and back_off) and discovered:
+        return term, 3, sure, 0
     if back_off:
         for i in range(len(above)):
             if sure_above[i] >= threshold and _supported(sums, critical, _row(below, above[i])):
-                return above[i], 2, sure_above[i]
-    return -1, 1, sure
+                return above[i], 2, sure_above[i], 0
+    return -1, 1, 0.0, UNSURE if discovered else CHANCE
 
 
 @compiled
@@ -256,7 +272,7 @@ def label_cells(
     scaling: tuple[Array, Array, Array],
     candidates: tuple[Array, Array, Array],
     terms: tuple[Any, Any, Any, Any, Array],
-    considered: tuple[int, int, float],
+    considered: tuple[int, int, float, int],
     critical: Array,
     counts: Array,
     calibration: tuple[Array, float, int],
@@ -267,6 +283,8 @@ def label_cells(
     term: Array,
     status: Array,
     confidence: Array,
+    reason: Array,
+    best_confidence: Array,
 ) -> None:
     """Label every cell from its ranked genes as `gather.labelling.decide.Labeller` does, whose rule this is.
 
@@ -288,13 +306,14 @@ def label_cells(
         CSR parts [candidates, terms]: answerable ancestors, the most informative first. ``closure[a, b]``: term b
         is a or an ancestor of a.
     considered
-        How many candidates compete by expected similarity, with which sharpness and bonus.
+        How many candidates compete by expected similarity, with which sharpness and bonus; how many genes must
+        speak for the best.
     critical, counts
         Statistics [genes + 1, levels, candidates] and numbers [levels] that bound which candidates the null supports.
     calibration
         Coefficients of the confidence, its threshold, and the sharpness of the distribution.
-    best, statistic, term, status, confidence
-        By cell, to be filled.
+    best, statistic, term, status, confidence, reason, best_confidence
+        By cell, to be filled; `best` is -1 and the confidences 0 where they are not.
     """
     inverse, cosine, norms = scaling
     position, vague, lin = candidates
@@ -308,7 +327,7 @@ def label_cells(
         n = n_genes[cell]
         _add_up(columns[cell, :n], ranks, evidence, sums, share)
         many = _best_scores(sums, inverse, scale, first, score)
-        status[cell] = 1 if n else 0
+        status[cell], reason[cell] = 1 if n else 0, NO_MARKER if n else NO_GENE
         if not many:
             continue
         winner = _expected(sums, inverse, first, many, lin, considered[1], considered[2], scale)
@@ -318,21 +337,24 @@ def label_cells(
         own[:] = -1.0
         support, beliefs = (sums, cosines, share, position), (spread, total, line, map_)
         sure = _surest(_row(kinds, position[winner]), own, support, beliefs)
-        confidence[cell] = sure
+        best_confidence[cell], reason[cell] = sure, FEW_GENES
+        if _speak(columns[cell, :n], evidence, winner) < considered[3]:
+            continue
         low, high = 0, 0  # a winner that is discovered by itself supports all that is above it
         alone = sums[winner] >= critical[n, 0, winner]
         if not alone:
             low, high = _discoveries(sums, critical[n], counts)
             if high < 0:
+                reason[cell] = CHANCE
                 continue
         higher = _row(above, winner)[: len(sure_above)]
         if back_off and not (alone and sure >= threshold and not vague[winner]):
             _sure_above(winner, higher, kinds, closure, own, support, beliefs, sure_above)
         rule = (sure, sure_above, position[winner], higher, below, threshold, vague[winner], back_off)
         most = _answer(sums, critical[n, high], *rule)
-        least = (-1, 1, sure)
+        least = (-1, 1, 0.0, CHANCE)
         if low >= 0:
             least = _answer(sums, critical[n, low], *rule)
-        term[cell], status[cell], confidence[cell] = most
-        if least[0] != most[0] or least[1] != most[1]:
+        term[cell], status[cell], confidence[cell], reason[cell] = most
+        if least[0] != most[0] or least[1] != most[1] or least[3] != most[3]:
             term[cell], status[cell] = -1, UNDECIDED

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 from typing import Any
+
+resource: Any
+try:
+    import resource
+except ImportError:  # Windows sets no limits on a process this way
+    resource = None
 
 READ_WHOLE_BYTES = 64 << 20
 """Numbers are read too while all that was read is less: damage in filters shows there. Texts are always read."""
@@ -91,7 +96,10 @@ def _sparse(element: Any, place: str) -> None:
 
 
 def _limit_memory() -> None:
-    """Lower the limit of address space to `MOST_MEMORY_BYTES`; a lower one stays."""
+    """Write no core dump, and lower the limit of address space to `MOST_MEMORY_BYTES`; a lower one stays."""
+    if resource is None:
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     most = MOST_MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MOST_MEMORY_BYTES, hard)
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
@@ -99,7 +107,6 @@ def _limit_memory() -> None:
 
 def main(path: str) -> None:
     """Walk one file and print what was found."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _limit_memory()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     import h5py

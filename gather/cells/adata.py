@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +14,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gather.annotation import FORMAT, FORMAT_VERSION, Annotation
+from gather.annotation import FORMAT, Annotation, Candidate
 from gather.cells.clusters import leiden
 from gather.cells.expression import Expression, read_expression
-from gather.cells.groups import refuse_measurement, without_group
+from gather.cells.groups import refuse_measurement, with_hints, without_group
+from gather.cells.mixtures import with_mixtures
 from gather.cells.options import AUTO, CELL, Options
 from gather.cells.samples import compare_samples, ranked_sets
 from gather.labelling.annotator import Annotator, Parameters
 from gather.labelling.decide import UNKNOWN
-from gather.labelling.frames import tables
+from gather.labelling.frames import KEPT_VERSION, packed, tables
+from gather.labelling.states import STATES, states_of
 from gather.retrieval.candidates import candidates_of_tissue, ground_cell_types
 from vckg.base.errors import InputError, did_you_mean
 from vckg.graph.manifest import graph_label
@@ -33,7 +35,13 @@ if TYPE_CHECKING:
     from gather.llm.base import Model
     from vckg.graph.graph import Graph
 
-SUFFIXES = ("cell_type", "cell_type_ontology_term_id", "confidence", "fdr", "status")
+SUFFIXES = (
+    "cell_type", "cell_type_ontology_term_id", "confidence", "fdr", "status", "reason",
+    "best_cell_type", "best_cell_type_ontology_term_id", "best_confidence",
+)  # fmt: skip
+"""Suffixes of the columns of every run. Those of the best candidate hold it whatever the status."""
+SET_SUFFIXES = ("mixture", "mixture_share", *(f"state_{name}" for name in STATES))
+"""Suffixes of the columns that only runs over cell sets write."""
 CELL_SET = "cell_set"
 """Suffix of the column of Leiden clusters, which only ``groupby="auto"`` writes."""
 _PLAIN = re.compile(r"\w[\w.-]{0,63}")
@@ -219,10 +227,11 @@ def work_out(
             expression.graph, expression.panel, parameters, candidates=allowed, contrast=len(sets) > 1
         )
         answers = []
-        for ranked in sets:
-            answers.append(annotator.annotate_one(ranked))
+        for ranked, states in zip(sets, states_of(expression.graph, expression.panel, sets), strict=True):
+            answers.append(replace(annotator.annotate_one(ranked), states=states))
             done(ranked.n_cells)
-        annotations = relabel(tuple(answers))
+        found = with_mixtures(answers, expression.matrix, groups, annotator.ontology)
+        annotations = relabel(with_hints(found, adata.obs, groups))
         if samples is not None:
             annotations, by_sample = compare_samples(annotations, samples, annotator, options.top)
         columns = obs_columns(annotations, groups)
@@ -286,9 +295,10 @@ def check_key(adata: ad.AnnData, key: str) -> None:
     ours = isinstance(kept, dict) and kept.get("format") == FORMAT
     written: tuple[str, ...] = SUFFIXES if ours else ()
     parameters = kept.get("parameters") if isinstance(kept, dict) and ours else None
-    if isinstance(parameters, dict) and parameters.get("groupby") == AUTO:
-        written = (*SUFFIXES, CELL_SET)
-    columns = {f"{key}_{suffix}" for suffix in (*SUFFIXES, CELL_SET) if suffix not in written}
+    groupby = parameters.get("groupby") if isinstance(parameters, dict) else CELL
+    if groupby != CELL:
+        written = (*written, *SET_SUFFIXES, *([CELL_SET] if groupby == AUTO else []))
+    columns = {f"{key}_{suffix}" for suffix in (*SUFFIXES, *SET_SUFFIXES, CELL_SET) if suffix not in written}
     taken = [str(c) for c in adata.obs.columns if c in columns]
     taken += [f"uns[{key!r}]"] if key in adata.uns and not ours else []
     if taken:
@@ -329,17 +339,31 @@ def cell_groups(
 
 def obs_columns(annotations: Sequence[Annotation], groups: npt.NDArray[np.object_]) -> dict[str, Any]:
     """Columns of ``obs`` by suffix; cells without a group are ``unknown`` with status ``ungrounded``."""
+    none = Annotation("", 0, "ungrounded", UNKNOWN, "", 0.0, 1.0, reason="no_gene")
+    nothing = Candidate(0, UNKNOWN, UNKNOWN, 0.0, 1.0, 1.0, np.nan, 0)
     by_name = {a.cell_set: a for a in annotations}
-    of_cell = [by_name.get(g) for g in groups.tolist()]
-    return {
-        "cell_type": pd.Categorical([a.label if a else UNKNOWN for a in of_cell]),
-        "cell_type_ontology_term_id": pd.Categorical(
-            [(a.curie or UNKNOWN) if a else UNKNOWN for a in of_cell]
-        ),
-        "confidence": np.array([a.confidence if a else 0.0 for a in of_cell]),
-        "fdr": np.array([a.fdr if a else 1.0 for a in of_cell]),
-        "status": pd.Categorical([a.status if a else "ungrounded" for a in of_cell]),
+    of_cell = [by_name.get(g, none) for g in groups.tolist()]
+    best = [a.best or nothing for a in of_cell]
+    texts = {
+        "cell_type": [a.label for a in of_cell],
+        "cell_type_ontology_term_id": [a.curie or UNKNOWN for a in of_cell],
+        "status": [a.status for a in of_cell],
+        "reason": [a.reason for a in of_cell],
+        "best_cell_type": [c.label for c in best],
+        "best_cell_type_ontology_term_id": [c.curie for c in best],
+        "mixture": [" + ".join(a.mixture.labels) if a.mixture else "" for a in of_cell],
     }
+    numbers = {
+        "confidence": [a.confidence if a.curie else np.nan for a in of_cell],
+        "fdr": [a.fdr for a in of_cell],
+        "best_confidence": [c.confidence for c in best],
+        "mixture_share": [a.mixture.share if a.mixture else np.nan for a in of_cell],
+    }
+    active = [{s.name for s in a.states if s.present} for a in of_cell]
+    columns: dict[str, Any] = {suffix: pd.Categorical(values) for suffix, values in texts.items()}
+    columns |= {suffix: np.array(values) for suffix, values in numbers.items()}
+    return columns | {f"state_{name}": np.array([name in found for found in active]) for name in STATES}
+
 
 
 def summary(
@@ -349,12 +373,13 @@ def summary(
     plain = {k: "|".join(v) if isinstance(v, tuple) else v for k, v in asdict(parameters).items()}
     return {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": KEPT_VERSION,
         "graph": graph.content_hash,
         "graph_label": graph_label(graph.manifest),
         "parameters": plain | about,
         "versions": {name: _version(name) for name in _PACKAGES},
         "tables": tables(annotations),
+        "evidence": packed(annotations),
     }
 
 

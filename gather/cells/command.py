@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gather.annotation import Annotation
 from gather.cells.adata import Outcome, asking, declared_terms, work_out
+from gather.cells.exports import CELL_TYPE, cellxgene_columns, write_labels
 from gather.cells.file import check_paths, open_h5ad, write_annotated
 from gather.cells.options import CELL, LlmStep, Options
 from vckg.base.console import err, progress
@@ -31,20 +32,23 @@ def annotate_file(
     *,
     overwrite: bool = False,
     report: Path | None = None,
+    obs: Path | None = None,
+    cellxgene: bool = False,
     llm: LlmStep | None = None,
     dask: str | None = None,
     work: Work = work_out,
 ) -> Outcome:
     """Annotate one file and write the copy, and the page where one is wanted.
 
+    `obs` is a table for the labels alone, CSV or Parquet; with `cellxgene` the columns of its schema are written, too.
     `work` is what works the answers out: `work_out`, or another of its form for obs that are no cells.
 
     Raises
     ------
     InputError
-        Anything the user can mend about the input, the arguments or the output; no file is left behind.
+        Anything the user can correct about the input, the arguments or the output; no file is left behind.
     """
-    check_paths(source, out, report, overwrite=overwrite, writes=llm is None or not llm.dry_run)
+    check_paths(source, out, report, obs, overwrite=overwrite, writes=llm is None or not llm.dry_run)
     by_cell = options.groupby == CELL
     if dask is not None and not by_cell:
         raise InputError("--dask spreads single cells; add --groupby cell")
@@ -74,10 +78,26 @@ def annotate_file(
     if asked:
         outcome.kept["llm"] = asked
         err().print(_what_it_took(asked), highlight=False, markup=False)
+    if obs is not None:
+        write_labels(obs, adata.obs_names, outcome.columns)
+    if cellxgene:
+        _add_cellxgene(adata, outcome, options)
     write_annotated(source, out, outcome.columns, options.key_added, outcome.kept)
     if report is not None:
         _write_report(report, source, adata, graph, outcome, options, asked, of_cells=work is work_out)
     return outcome
+
+
+def _add_cellxgene(adata: ad.AnnData, outcome: Outcome, options: Options) -> None:
+    """Add the columns of CELLxGENE's schema, and say which are still wanted."""
+    terms = outcome.columns[f"{options.key_added}_{CELL_TYPE}"]
+    human = str(outcome.kept["parameters"].get("species") or "human").startswith("human")
+    written, wanted = cellxgene_columns(adata.obs, terms, human=human)
+    outcome.columns.update(written)
+    still = f"; only you know {', '.join(wanted)}" if wanted else ""
+    err().print(
+        f"CELLxGENE: wrote {', '.join(written)}{still}", highlight=False, markup=False, soft_wrap=True
+    )
 
 
 def _what_it_took(asked: dict[str, Any]) -> str:
@@ -143,6 +163,7 @@ def _write_report(
     of_cells: bool,
 ) -> None:
     from gather.report.page import embedding_of, write_report
+    from gather.report.review_block import review_block
 
     embedding = embedding_of(adata, outcome.cell_set)
     if embedding is None and of_cells:
@@ -156,6 +177,7 @@ def _write_report(
         parameters=outcome.kept["parameters"],
         versions=outcome.kept["versions"],
         model=asked or None,
+        review=review_block(graph, adata.obs_names.astype(str), outcome.annotations, options.key_added),
     )
 
 

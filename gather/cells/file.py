@@ -28,8 +28,8 @@ _ZARR = (".zgroup", "zarr.json", ".zattrs", ".zmetadata")
 WALK_S, WALK_BYTES_PER_S = 60.0, 10e6
 """Seconds the walk of a file may take, and for how many bytes of it one more."""
 _RESERVE = 1 << 20
-_COMPRESSED = {"compression": "gzip"}
-"""Of our entry of ``uns``; everything else of the file is copied as it is."""
+_COMPRESSED = {"compression": "gzip", "compression_opts": 1}
+"""Of files that are written anew; others are copied as they are."""
 
 
 def open_h5ad(path: Path, *, backed: bool = False, known: bool = False) -> ad.AnnData:
@@ -80,7 +80,13 @@ def open_h5ad(path: Path, *, backed: bool = False, known: bool = False) -> ad.An
 
 
 def check_paths(
-    source: Path, out: Path, report: Path | None, *, overwrite: bool, writes: bool = True
+    source: Path,
+    out: Path,
+    report: Path | None,
+    obs: Path | None = None,
+    *,
+    overwrite: bool,
+    writes: bool = True,
 ) -> None:
     """Refuse paths and types of file before anything is loaded; `writes` is False for a run that writes nothing.
 
@@ -93,7 +99,7 @@ def check_paths(
     if out.suffix != ".h5ad":
         raise InputError(f"{out}: the output is an h5ad; give a name that ends in .h5ad")
     if writes:
-        check_outputs([out, report] if report else [out], inputs=[source], overwrite=overwrite)
+        check_outputs([path for path in (out, report, obs) if path], inputs=[source], overwrite=overwrite)
 
 
 def check_input(path: Path) -> None:
@@ -222,20 +228,45 @@ def write_annotated(source: Path, out: Path, columns: dict[str, Any], key: str, 
         if grows:
             shutil.copyfile(source, partial)
             _add_to(partial, columns, key, kept)
+            _reads_back(source, partial, [*(f"obs/{name}" for name in columns), f"uns/{key}"])
         else:
             partial.write_bytes(_rewritten(source, columns, key, kept))
+
+
+def _reads_back(source: Path, path: Path, written: list[str]) -> None:
+    """Open what was written and its neighbours: damage that a reader does not meet may break what is added to it.
+
+    Raises
+    ------
+    InputError
+        An object of the copy cannot be opened.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            for name in written:
+                if isinstance(file[name], h5py.Dataset):
+                    file[name][()]
+            for group in ("obs", "uns"):
+                file[group].visititems(lambda _name, _object: None)
+    except (KeyError, OSError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"{source}: damaged; what is added to a copy of it cannot be read ({_first_line(error)}); "
+            "write the file anew"
+        ) from error
 
 
 def _rewritten(source: Path, columns: dict[str, Any], key: str, kept: dict[str, Any]) -> memoryview:
     """The whole file in today's form."""
     from anndata.io import write_elem
 
-    adata = open_h5ad(source)
+    adata = open_h5ad(source, known=True)
     for name, values in columns.items():
         adata.obs[name] = values
     adata.uns[key] = kept
     with _in_memory() as file:
-        write_elem(file, "/", adata)
+        write_elem(file, "/", adata, dataset_kwargs=_COMPRESSED)
         file.flush()
         return memoryview(file.id.get_file_image())
 
@@ -249,7 +280,9 @@ def _in_memory() -> Iterator[Any]:
 
 
 def _add_to(path: Path, columns: dict[str, Any], key: str, kept: dict[str, Any]) -> None:
-    """Add to a copy; its growth is reserved first, because HDF5 does not survive a disk that fills up."""
+    """Add to a copy what was written in memory; its growth is reserved first, because HDF5 does not survive a disk that
+    fills up.
+    """
     import h5py
     import pandas as pd
     from anndata.io import write_elem
@@ -258,26 +291,23 @@ def _add_to(path: Path, columns: dict[str, Any], key: str, kept: dict[str, Any])
         name: values if isinstance(values, pd.Categorical) else pd.Series(values).to_numpy()
         for name, values in columns.items()
     }
-    with _in_memory() as trial:
+    with _in_memory() as added:
         for name, values in stored.items():
-            write_elem(trial, f"obs/{name}", values)
-        write_elem(trial, f"uns/{key}", kept, dataset_kwargs=_COMPRESSED)
-        trial.flush()
-        growth = len(memoryview(trial.id.get_file_image()))
-    with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), path.stat().st_size, growth + _RESERVE)
-    with h5py.File(path, "r+") as file:
-        obs = file["obs"]
-        order = [str(c) for c in obs.attrs["column-order"]]
-        for name, values in stored.items():
-            if name in obs:
-                del obs[name]
-            write_elem(obs, name, values)
-            order += [name] if name not in order else []
-        obs.attrs["column-order"] = order
-        if "uns" not in file:
-            write_elem(file, "uns", {})
-        write_elem(file["uns"], key, kept, dataset_kwargs=_COMPRESSED)
+            write_elem(added, f"obs/{name}", values)
+        write_elem(added, f"uns/{key}", kept)
+        added.flush()
+        growth = len(memoryview(added.id.get_file_image()))
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), path.stat().st_size, growth + _RESERVE)
+        with h5py.File(path, "r+") as file:
+            if "uns" not in file:
+                write_elem(file, "uns", {})
+            for name in (*(f"obs/{column}" for column in stored), f"uns/{key}"):
+                if name in file:
+                    del file[name]
+                added.copy(name, file, name)
+            order = [str(c) for c in file["obs"].attrs["column-order"]]
+            file["obs"].attrs["column-order"] = [*order, *(name for name in stored if name not in order)]
 
 
 def write_matrix(store: Any, matrix: Any, *, compression: str | None = None) -> None:

@@ -1,10 +1,16 @@
-"""Which column of ``obs`` may name cell sets, and how many cells it leaves out."""
+"""Which column of ``obs`` may name cell sets, how many cells it leaves out, and what ``obs`` hints about a set."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
+
+from gather.annotation import Annotation
 
 from vckg.base.errors import InputError
 
@@ -15,6 +21,10 @@ MOST_NUMBERS = 100
 """Distinct numbers a column of clusters may hold; more are a measurement, such as counts of genes."""
 MOST_OF_FEW_CELLS = 50
 """Distinct values that are always clusters' where more than half the cells have a value of their own."""
+HINTS = {"doublet_score": "doublets", "pct_counts_mt": "dying cells"}
+"""Columns of ``obs`` that other tools write, and what their high values hint at; they are shown and decide nothing."""
+MARKED = 1.5
+"""Mean of a set relative to the file's from which a hint is shown."""
 _CLUSTERS = (
     "cell_type",
     "celltype",
@@ -58,3 +68,20 @@ def columns_of_clusters(adata: ad.AnnData) -> list[str]:
 def without_group(adata: ad.AnnData, groupby: str) -> int:
     """Return how many cells have no value in a column; they end as ``unknown`` with status ``ungrounded``."""
     return int(adata.obs[groupby].isna().sum()) if groupby in adata.obs else 0
+
+
+def with_hints(
+    annotations: Sequence[Annotation], obs: pd.DataFrame, groups: npt.NDArray[np.object_]
+) -> tuple[Annotation, ...]:
+    """Return the annotations with a note where a set's mean in a column of `HINTS` is far above the file's."""
+    known = {c: pd.to_numeric(obs[c], errors="coerce").to_numpy(dtype=float) for c in HINTS if c in obs}
+    answers = []
+    for a in annotations:
+        words = [a.note] if a.note else []
+        for column, values in known.items():
+            inside, overall = (values[cells & np.isfinite(values)] for cells in (groups == a.cell_set, groups != ""))
+            if len(inside) and overall.mean() > 0 and inside.mean() >= MARKED * overall.mean():
+                means = f"mean {inside.mean():.2g}, {overall.mean():.2g} in the file"
+                words.append(f"{column} hints at {HINTS[column]}: {means}")
+        answers.append(replace(a, note="; ".join(words)))
+    return tuple(answers)

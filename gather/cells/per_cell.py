@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -21,7 +21,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from gather._compiled import say_if_compiling
-from gather.cells._cell_kernels import UNDECIDED, label_cells
+from gather.annotation import Reason
+from gather.cells._cell_kernels import (
+    CHANCE,
+    FEW_GENES,
+    NO_GENE,
+    NO_MARKER,
+    UNDECIDED,
+    UNSURE,
+    label_cells,
+)
 from gather.cells._rank_kernels import rank_dense, rank_sparse
 from gather.cells.expression import TARGET_SUM, names_that_ground, species_of
 from gather.cells.row_blocks import Block, Rows
@@ -31,6 +40,7 @@ from gather.labelling.decide import (
     CHANCE_SHARPNESS,
     CONSIDERED,
     EXACT_BONUS,
+    LEAST_GENES,
     MAX_FDR,
     UNKNOWN,
     Calibration,
@@ -59,8 +69,11 @@ Result = TypeVar("Result")
 
 _COUNTS_RATIO = 1.3
 """Between numbers of discoveries whose critical values are kept: a smaller one leaves fewer cells undecided."""
-_CONSIDERED = (CONSIDERED, CHANCE_SHARPNESS, EXACT_BONUS)
+_CONSIDERED = (CONSIDERED, CHANCE_SHARPNESS, EXACT_BONUS, LEAST_GENES)
 STATUSES = ("ungrounded", "unknown", "backed_off", "named")
+REASONS: dict[int, Reason] = {
+    0: "", UNSURE: "unsure", CHANCE: "chance", FEW_GENES: "few_genes", NO_MARKER: "no_marker", NO_GENE: "no_gene",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,22 +87,27 @@ class CellAnswers:
     status
         Position in `STATUSES`, uint8.
     confidence, fdr
-        float64. `fdr` is a bound: the best candidate's p times the candidates, but at most `MAX_FDR` where there
-        is an answer, because no answer's is greater.
+        float64. `confidence` is 0 without an answer. `fdr` is a bound: the best candidate's p times the candidates,
+        but at most `MAX_FDR` where there is an answer, because no answer's is greater.
+    reason
+        Key of `REASONS`, uint8.
+    best, best_confidence
+        Position of the best candidate in the ontology, int32, -1 for none; its confidence, float64.
     """
 
     term: Array
     status: Array
     confidence: Floats
     fdr: Floats
+    reason: Array
+    best: Array
+    best_confidence: Floats
 
     @classmethod
     def joined(cls, parts: Iterable[CellAnswers]) -> CellAnswers:
         """Return the answers of consecutive runs as one."""
         runs = list(parts)
-        return cls(
-            *(np.concatenate([getattr(r, f) for r in runs]) for f in ("term", "status", "confidence", "fdr"))
-        )
+        return cls(*(np.concatenate([getattr(r, f.name) for r in runs]) for f in fields(cls)))
 
 
 def _listed(rows: list[npt.NDArray[Any]]) -> tuple[Array, Array]:
@@ -203,8 +221,10 @@ class CellAnnotator:
                 self._critical[length] = self.null.critical(self._ranks[:length], self._levels)
                 self._known[length] = True
         best, statistic = np.full(n, -1, np.int32), np.zeros(n)
-        answers = CellAnswers(np.full(n, -1, np.int32), np.zeros(n, np.uint8), np.zeros(n), np.ones(n))
-        arrays = (columns, n_genes, best, statistic, answers.term, answers.status, answers.confidence)
+        term, codes, none = np.full(n, -1, np.int32), np.zeros(n, np.uint8), np.zeros(n)
+        answers = CellAnswers(term, codes, none, np.ones(n), codes.copy(), term.copy(), none.copy())
+        labels = (answers.term, answers.status, answers.confidence, answers.reason, answers.best_confidence)
+        arrays = (columns, n_genes, best, statistic, *labels)
         self._label(arrays, self._critical, self._counts)
         self._settle(arrays)
         for c in np.unique(best[best >= 0]).tolist():
@@ -212,6 +232,7 @@ class CellAnnotator:
             p = self.null.p_of_prefixes(c, statistic[cells], n_genes[cells], self._ranks)
             most = np.where(answers.term[cells] >= 0, MAX_FDR, 1.0)
             answers.fdr[cells] = np.minimum(p * len(self._testable), most)
+            answers.best[cells] = self._candidates[0][c]
         return answers
 
     def ranked(self, block: Block) -> tuple[Array, Array]:
@@ -370,13 +391,17 @@ def stream(
 
 def obs_of(answers: CellAnswers, ontology: Ontology) -> dict[str, Any]:
     """Return the columns of ``obs``, by suffix."""
-    known, codes = np.unique(answers.term, return_inverse=True)
-    labels = np.array([ontology.names[i] if i >= 0 else UNKNOWN for i in known.tolist()], dtype=object)
-    curies = np.array([ontology.terms[i] if i >= 0 else UNKNOWN for i in known.tolist()], dtype=object)
-    return {
-        "cell_type": pd.Categorical(labels[codes]),
-        "cell_type_ontology_term_id": pd.Categorical(curies[codes]),
-        "confidence": answers.confidence,
+    columns: dict[str, Any] = {}
+    for prefix, term in (("", answers.term), ("best_", answers.best)):
+        known, codes = np.unique(term, return_inverse=True)
+        for suffix, names in (("cell_type", ontology.names), ("cell_type_ontology_term_id", ontology.terms)):
+            shown = np.array([names[i] if i >= 0 else UNKNOWN for i in known.tolist()], dtype=object)
+            columns[prefix + suffix] = pd.Categorical(shown[codes])
+    reasons = np.array([REASONS[i] for i in range(len(REASONS))], dtype=object)
+    return columns | {
+        "confidence": np.where(answers.term >= 0, answers.confidence, np.nan),
+        "best_confidence": np.where(answers.best >= 0, answers.best_confidence, np.nan),
         "fdr": answers.fdr,
         "status": pd.Categorical(np.array(STATUSES, dtype=object)[answers.status]),
+        "reason": pd.Categorical(reasons[answers.reason]),
     }

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from gather.annotation import FORMAT, FORMAT_VERSION, Annotation
-from gather.labelling.frames import annotations_of, html_table
+from gather.annotation import FORMAT, Annotation
+from gather.labelling.frames import KEPT_VERSION, html_table, unpacked
 from gather.labelling.plain_words import best_evidence, certainty, objections, status_reason
 from vckg.base.errors import InputError, did_you_mean
 
@@ -104,16 +104,16 @@ def results(adata: ad.AnnData, key: str = "gather") -> Results:
         others = [str(name) for name in adata.uns if _is_ours(adata.uns[name])]
         hint = f"; found {', '.join(others)}" if others else ""
         raise InputError(f"no annotation in uns[{key!r}]{hint}; run gather.annotate(adata, ...) first")
-    if kept.get("format_version") != FORMAT_VERSION:
+    if kept.get("format_version") != KEPT_VERSION:
         raise InputError(
-            f"uns[{key!r}] has format version {kept.get('format_version')}, wanted {FORMAT_VERSION}; "
+            f"uns[{key!r}] has format version {kept.get('format_version')}, wanted {KEPT_VERSION}; "
             "run gather.annotate(adata, ...) again"
         )
     try:
-        return Results(annotations_of(kept["tables"]), str(kept.get("graph", "")))
-    except (KeyError, ValueError, TypeError, IndexError) as error:
+        return Results(unpacked(kept["evidence"]), str(kept.get("graph", "")))
+    except (KeyError, ValueError, TypeError) as error:
         raise InputError(
-            f"uns[{key!r}]: the tables are damaged ({type(error).__name__}: {error}); "
+            f"uns[{key!r}]: the evidence is damaged ({type(error).__name__}: {error}); "
             "run gather.annotate(adata, ...) again"
         ) from error
 

@@ -81,7 +81,7 @@ def rank_within_samples(
 ) -> Samples:
     """Rank the genes of every group within each sample, where what differs between samples cannot matter.
 
-    A group that no sample holds with `LEAST_CELLS` cells beside another group is ranked over all cells.
+    A group that no sample holds with `LEAST_CELLS` cells together with another group is ranked over all cells.
     """
     by_sample: dict[str, dict[str, CellSet]] = defaultdict(dict)
     for sample in sorted(set(samples.tolist()) - {""}):

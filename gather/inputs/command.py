@@ -30,6 +30,7 @@ def annotate_inputs(
     reading: Reading,
     *,
     overwrite: bool = False,
+    cellxgene: bool = False,
     llm: LlmStep | None = None,
     dask: str | None = None,
 ) -> list[Outcome]:
@@ -45,14 +46,19 @@ def annotate_inputs(
         job.out.parent.mkdir(parents=True, exist_ok=True)
         if job.report is not None:
             job.report.parent.mkdir(parents=True, exist_ok=True)
-        asked: dict[str, Any] = {"overwrite": overwrite, "report": job.report, "llm": llm}
+        asked: dict[str, Any] = {"overwrite": overwrite, "report": job.report, "obs": job.obs, "llm": llm}
         if job.kind == "marker table" or reading.markers:
+            if cellxgene:
+                raise InputError(
+                    f"{job.source}: holds no cells, which CELLxGENE asks for; leave --cellxgene out"
+                )
             outcomes.append(_annotate_markers(job, graph, options, reading, asked))
             continue
         if reading.measured is not None:
             raise InputError(
                 f"{job.source}: is a file of cells, which says what it measured; leave --measured out"
             )
+        asked["cellxgene"] = cellxgene
         with as_h5ad(job.source, job.kind, graph, reading.modality) as h5ad:
             outcomes.append(annotate_file(h5ad, job.out, graph, options, dask=dask, **asked))
         _say_what_was_read(outcomes[-1].kept["parameters"])

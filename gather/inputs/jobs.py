@@ -38,12 +38,21 @@ class Job:
     kind: Kind
     out: Path
     report: Path | None = None
+    obs: Path | None = None
 
 
-def jobs_of(sources: Sequence[Path], out: Path | None, report: Path | None, *, overwrite: bool) -> list[Job]:
+def jobs_of(
+    sources: Sequence[Path],
+    out: Path | None,
+    report: Path | None,
+    obs: Path | None = None,
+    *,
+    overwrite: bool,
+) -> list[Job]:
     """Return what is to be done, all paths checked.
 
-    One input goes to `out` (by default ``NAME.gather.h5ad`` beside it), several into the folder `out`.
+    One input goes to `out` (by default ``NAME.gather.h5ad`` in its folder), several into the folder `out`; `obs` is the
+    table of the labels of one.
 
     Raises
     ------
@@ -55,7 +64,11 @@ def jobs_of(sources: Sequence[Path], out: Path | None, report: Path | None, *, o
         target = out or source.resolve().parent / f"{stem_of(source)}.gather.h5ad"
         if target.is_dir():
             target = target / f"{stem_of(source)}.h5ad"
-        return [_job(source, target, report, overwrite)]
+        return [_job(source, target, report, obs, overwrite)]
+    if obs is not None:
+        raise InputError(
+            f"--obs {obs}: is one table; annotate {len(sources)} inputs one by one, or leave --obs out"
+        )
     if out is None or out.suffix == ".h5ad" or out.is_file():
         raise InputError(
             f"{len(sources)} inputs need a folder for their results: -o FOLDER, not {out or 'nothing'}"
@@ -73,14 +86,20 @@ def jobs_of(sources: Sequence[Path], out: Path | None, report: Path | None, *, o
     for folder in (out, *([] if report is None else [report])):
         folder.mkdir(exist_ok=True)
     return [
-        _job(source, out / f"{name}.h5ad", None if report is None else report / f"{name}.html", overwrite)
+        _job(
+            source, out / f"{name}.h5ad", None if report is None else report / f"{name}.html", None, overwrite
+        )
         for source, name in zip(sources, names, strict=True)
     ]
 
 
-def _job(source: Path, out: Path, report: Path | None, overwrite: bool) -> Job:
+def _job(source: Path, out: Path, report: Path | None, obs: Path | None, overwrite: bool) -> Job:
     kind = kind_of(source)
     if out.suffix != ".h5ad":
         raise InputError(f"{out}: the output is an h5ad; give a name that ends in .h5ad")
-    check_outputs([out, report] if report else [out], inputs=[source], overwrite=overwrite)
-    return Job(source, kind, out, report)
+    if obs is not None and obs.suffix not in (".csv", ".parquet"):
+        raise InputError(
+            f"{obs}: the table of labels is a CSV or Parquet; give a name that ends in .csv or .parquet"
+        )
+    check_outputs([path for path in (out, report, obs) if path], inputs=[source], overwrite=overwrite)
+    return Job(source, kind, out, report, obs)

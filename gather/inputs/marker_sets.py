@@ -11,7 +11,7 @@ import numpy as np
 
 from gather.inputs.marker_tables import MarkerTable
 from gather.inputs.text import open_text
-from gather.retrieval.query import CellSet, Panel, ground_panel
+from gather.retrieval.query import CellSet, Panel, contrasts, ground_panel
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class MarkerWork:
     table
         The ranked genes.
     measured
-        The measured genes, where they were given beside the table; they go before what the table says.
+        The measured genes, where a file of them was given; they replace those that the table states.
     """
 
     table: MarkerTable
@@ -95,10 +95,8 @@ class MarkerWork:
             graph, panel, parameters, candidates=allowed, contrast=panel.detected is not None
         )
         answers = []
-        for name, genes in self.table.genes.items():
-            kept = tuple(dict.fromkeys(genes))
-            strengths = self.table.strengths.get(name, ()) if len(kept) == len(genes) else ()
-            answers.append(annotator.annotate_one(CellSet(name, kept, 1, strengths)))
+        for one in self.cell_sets(panel):
+            answers.append(annotator.annotate_one(one))
             done(1)
         annotations = relabel(tuple(answers))
         if not known:
@@ -114,6 +112,32 @@ class MarkerWork:
         columns = {f"{options.key_added}_{k}": v for k, v in obs_columns(annotations, groups).items()}
         kept_entry = summary(annotations, graph, parameters, about)
         return Outcome(annotations, columns, kept_entry, np.arange(len(groups), dtype=np.int32))
+
+    def cell_sets(self, panel: Panel) -> list[CellSet]:
+        """Return the clusters as ranked genes; equals by CURIE, as the genes of cells are.
+
+        The fractions of cells that express each gene stand for its mean expression in the contrast of the clusters.
+        """
+        node = dict(zip(panel.names, panel.nodes.tolist(), strict=True))
+        contrast = self._contrast(panel)
+        sets = []
+        for name, genes in self.table.genes.items():
+            kept = tuple(dict.fromkeys(genes))
+            strengths = self.table.strengths.get(name, ()) if len(kept) == len(genes) else ()
+            if strengths:
+                order = np.lexsort(([node[gene] for gene in kept], -np.array(strengths)))
+                kept, strengths = tuple(kept[i] for i in order), tuple(strengths[i] for i in order)
+            sets.append(CellSet(name, kept, 1, strengths, contrast=contrast.get(name)))
+        return sets
+
+    def _contrast(self, panel: Panel) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+        """Return how each gene of the panel stands out in each cluster; 0 for genes that no cluster lists."""
+        fractions = self.table.fractions
+        if fractions is None or fractions.shape[1] < 2:
+            return {}
+        known = fractions.reindex(list(panel.names)).fillna(0.0)
+        found = contrasts(known.to_numpy().T)
+        return {} if found is None else dict(zip(map(str, known.columns), found, strict=True))
 
     def panel(self, graph: Graph) -> tuple[Panel, str, bool]:
         """Return the measured genes, where they come from, and whether that is known.
@@ -141,11 +165,10 @@ class MarkerWork:
 
     def detected(self, names: tuple[str, ...]) -> np.ndarray[Any, np.dtype[np.float64]] | None:
         """Return about which fraction of cells express each gene, float64; the table's median where it lists it not."""
-        known = self.table.detected
-        if not known:
+        if self.table.fractions is None:
             return None
-        usual = float(np.median(list(known.values())))
-        return np.array([known.get(name, usual) for name in names], dtype=np.float64)
+        known = self.table.fractions.mean(axis=1)
+        return known.reindex(list(names)).fillna(float(known.median())).to_numpy(dtype=np.float64)
 
 
 def _symbols(graph: Graph) -> list[str]:

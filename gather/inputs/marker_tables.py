@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,8 +47,9 @@ class MarkerTable:
         Which column gave what, in words; empty where there are no columns.
     background
         The genes that were measured, where the table itself says it; None where it does not.
-    detected
-        About which fraction of all cells express each listed gene; empty where the table does not say.
+    fractions
+        Which fraction of each cluster's cells expresses each listed gene, a row a gene; None where the table does not
+        say.
     """
 
     genes: dict[str, tuple[str, ...]]
@@ -56,7 +57,7 @@ class MarkerTable:
     form: str
     used: str = ""
     background: tuple[str, ...] | None = None
-    detected: dict[str, float] = field(default_factory=dict)
+    fractions: pd.DataFrame | None = None
 
 
 def _plain(name: str) -> str:
@@ -217,8 +218,8 @@ def table_of_frame(frame: pd.DataFrame, *, where: str) -> MarkerTable:
             f"{where}: no cluster has a gene above the others; is {used or 'the table'} as it should be?"
         )
     background = _background(genes, clusters)
-    detected = _detected(genes, numbers, len(ranked))
-    return MarkerTable(ranked, strengths, _form(found), used, background, detected)
+    fractions = _fractions(genes, clusters, numbers)
+    return MarkerTable(ranked, strengths, _form(found), used, background, fractions)
 
 
 def _numbers(frame: pd.DataFrame, column: str, where: str) -> pd.Series[float]:
@@ -270,14 +271,29 @@ def _background(genes: pd.Series[str], clusters: pd.Series[str]) -> tuple[str, .
     return None if filtered else every
 
 
-def _detected(genes: pd.Series[str], numbers: dict[str, pd.Series[float]], clusters: int) -> dict[str, float]:
-    """Fraction of all cells that express each gene, as if clusters were of one size; the mean over its rows."""
+def _fractions(
+    genes: pd.Series[str], clusters: pd.Series[str], numbers: dict[str, pd.Series[float]]
+) -> pd.DataFrame | None:
+    """Fraction of each cluster's cells that expresses each gene, float64[genes, clusters], as if clusters were of one
+    size.
+
+    A row says the fraction in its cluster and in all others together. Clusters that do not list a gene share what the
+    listed ones leave of it.
+    """
+    import pandas as pd
+
     if not {"inside", "outside"} <= numbers.keys():
-        return {}
+        return None
     percent = 100.0 if numbers["inside"].max() > 1 else 1.0
-    overall = (numbers["inside"] + (clusters - 1) * numbers["outside"]) / (clusters * percent)
-    means = overall.groupby(genes).mean().dropna()
-    return {str(gene): float(fraction) for gene, fraction in means.items()}
+    long = pd.DataFrame(
+        {"gene": genes, "cluster": clusters, "inside": numbers["inside"], "outside": numbers["outside"]}
+    ).dropna()
+    inside = long.pivot_table(index="gene", columns="cluster", values="inside", aggfunc="first")
+    n = inside.shape[1]
+    total = (long["inside"] + (n - 1) * long["outside"]).groupby(long["gene"]).mean().reindex(inside.index)
+    unlisted = inside.isna().sum(axis=1)
+    left = ((total - inside.sum(axis=1)) / unlisted.clip(lower=1)).clip(lower=0.0, upper=percent)
+    return inside.apply(lambda column: column.fillna(left)) / percent
 
 
 def _form(found: dict[str, str]) -> str:

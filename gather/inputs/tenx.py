@@ -71,7 +71,7 @@ def _three_files(path: Path) -> tuple[Path, Path, Path, str]:
         candidates = [matrix.parent / f"{prefix}{name}{end}" for name in names for end in (".gz", "")]
         existing = [file for file in candidates if file.is_file()]
         if not existing:
-            raise InputError(f"{matrix}: {prefix}{names[0]}(.gz) is missing beside it; put it there")
+            raise InputError(f"{matrix}: {prefix}{names[0]}(.gz) is missing in its folder; put it there")
         others.append(existing[0])
     return matrix, others[0], others[1], prefix
 

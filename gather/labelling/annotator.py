@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gather.annotation import Annotation, Contradiction, CoverageWarning, EvidenceItem
+from gather.annotation import Annotation, Contradiction, ContradictionKind, CoverageWarning, EvidenceItem
 from gather.labelling.decide import Decision, Labeller, calibration_with, default_calibration
 from gather.ontology import Ontology
 from gather.retrieval.edges import edges_between
@@ -33,7 +33,9 @@ SHOWN_SILENT = 3
 DEFINING_MARKERS = 5
 NEAR = 0.5
 """Least similarity to the answer of a competitor that a coverage warning may speak of."""
-_ABSENT, _PRESENT = 0.05, 0.25
+ABSENT, PRESENT = 0.05, 0.25
+"""A marker in a smaller share of a set's cells is absent, one in a greater share is present."""
+_RELATIONS = ("is_marker_for", "is_negative_marker_for")
 _MIN_RESOURCES = 2
 
 
@@ -109,7 +111,8 @@ class Annotator:
         """Annotate one cell set, with all its evidence."""
         query = make_query(self.panel, cell_set, top=self.parameters.top)
         convergence = self.retriever.converge([query])[0]
-        decision = self.labeller.decide(convergence, self.retriever.support(query))
+        cells = None if cell_set.detected is None else cell_set.n_cells
+        decision = self.labeller.decide(convergence, self.retriever.support(query), cells=cells)
         evidence, hyper = self._evidence(convergence, decision)
         return Annotation(
             cell_set=cell_set.name,
@@ -119,6 +122,7 @@ class Annotator:
             curie=decision.curie,
             confidence=decision.confidence,
             fdr=decision.fdr,
+            reason=decision.reason,
             candidates=decision.candidates,
             evidence=evidence,
             convergence=hyper,
@@ -161,7 +165,7 @@ class Annotator:
 
     # ---- what speaks against -------------------------------------------------------------------------------
 
-    def _markers(self, curie: str) -> list[int]:
+    def markers(self, curie: str) -> list[int]:
         """Genes that define a type by themselves (graph nodes), by descending weight, attested by two
         resources.
         """
@@ -173,7 +177,8 @@ class Annotator:
         span = slice(int(direct.indptr[column]), int(direct.indptr[column + 1]))
         genes, weight = direct.indices[span], direct.data[span]
         order = np.lexsort((genes, -weight))
-        return [int(genes[i]) for i in order if resources.data[span][i] >= _MIN_RESOURCES]
+        kept: list[int] = genes[order[resources.data[span][order] >= _MIN_RESOURCES]].tolist()
+        return kept
 
     @cached_property
     def _by_column(self) -> tuple[Any, Any]:
@@ -183,44 +188,42 @@ class Annotator:
         return made
 
     @cached_property
-    def _panel_column(self) -> dict[int, int]:
+    def panel_column(self) -> dict[int, int]:
+        """Column of the file that measures each gene node."""
         return {int(node): column for column, node in enumerate(self.panel.nodes) if node >= 0}
 
     def _contradictions(self, decision: Decision, cell_set: CellSet) -> tuple[Contradiction, ...]:
-        """Expected markers that are measured and absent, and negative markers that are present."""
+        """Expected markers that are measured and absent, and negative markers that are present.
+
+        A gene that some sources call a marker and others a negative one is no objection: it is ``disputed``.
+        """
         if not decision.curie or cell_set.detected is None or self.panel.detected is None:
             return ()
         node = self.graph.index(decision.curie)
         negative = self.graph.in_edges(node, "is_negative_marker_for")
-        questions = [
-            (gene, "expected_absent") for gene in self._markers(decision.curie)[: 2 * DEFINING_MARKERS]
+        questions: list[tuple[int, ContradictionKind]] = [
+            (gene, "expected_absent") for gene in self.markers(decision.curie)[: 2 * DEFINING_MARKERS]
         ]
         questions += [(int(g), "negative_present") for g in np.unique(self.graph.subject[negative])]
         found = []
         for gene, kind in questions:
-            column = self._panel_column.get(gene)
+            column = self.panel_column.get(gene)
             if column is None:
                 continue
             inside, overall = float(cell_set.detected[column]), float(self.panel.detected[column])
-            absent = kind == "expected_absent" and inside < _ABSENT
-            present = kind == "negative_present" and inside > _PRESENT and inside > overall
+            absent = kind == "expected_absent" and inside < ABSENT
+            present = kind == "negative_present" and inside > PRESENT and inside > overall
             if not absent and not present:
                 continue
-            relation = "is_marker_for" if absent else "is_negative_marker_for"
-            edges = edges_between(
-                self.graph, gene, node, exclude=self.parameters.exclude_source, relations=(relation,)
+            edges, others = (
+                edges_between(self.graph, gene, node, exclude=self.parameters.exclude_source, relations=(relation,))
+                for relation in (_RELATIONS if absent else _RELATIONS[::-1])
             )
-            found.append(
-                Contradiction(
-                    decision.curie,
-                    self.graph.ids[gene],
-                    self.graph.names[gene],
-                    "expected_absent" if absent else "negative_present",
-                    inside,
-                    overall,
-                    edges,
-                )
-            )
+            if absent and others:
+                continue  # sources disagree whether it is expected
+            names = decision.curie, self.graph.ids[gene], self.graph.names[gene]
+            shown: ContradictionKind = "disputed" if others else kind
+            found.append(Contradiction(*names, shown, inside, overall, (*edges, *others)))
         return tuple(found[:SHOWN_CONTRADICTIONS])
 
     def _coverage(self, decision: Decision) -> tuple[CoverageWarning, ...]:
@@ -229,10 +232,10 @@ class Annotator:
         """
         if not decision.candidates:
             return ()
-        measured = self._panel_column
+        measured = self.panel_column
         warnings = []
         for curie in self._near(decision):
-            markers = self._markers(curie)[:DEFINING_MARKERS]
+            markers = self.markers(curie)[:DEFINING_MARKERS]
             missing = [gene for gene in markers if gene not in measured]
             if len(markers) < 3 or 2 * len(missing) <= len(markers):
                 continue

@@ -3,7 +3,7 @@
 The scores of a query become a distribution over cell types. The belief in a term is the share of that
 distribution on its line (the term, what is above it and what is below it); a logistic map, fitted on the
 development split and kept in `data/confidence.json`, turns belief and support into the chance of being right.
-Every term takes over the confidence of its surest kind (`Labeller.confidences`), so that none is less sure than
+Every term inherits the confidence of its surest kind (`Labeller.confidences`), so that none is less sure than
 a kind of it.
 The answer is the best candidate where that passes the threshold, else the deepest ancestor of it that passes,
 else ``unknown``. Whatever the belief, nothing is an answer that random genes of the file would have got as
@@ -20,14 +20,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
-from gather.annotation import Candidate, Standing, Status
+from gather.annotation import Candidate, Reason, Standing, Status
 from gather.ontology import Ontology
 from gather.retrieval.query import TIE_DECIMALS
 from gather.retrieval.scores import Convergence, Support
@@ -99,15 +98,21 @@ CONSIDERED = 10
 CHANCE_SHARPNESS = 6
 """Exponent that turns their scores, relative to the best, into chances of being the truth."""
 EXACT_BONUS = 0.5
-"""What being the truth itself is worth beside its similarity of 1."""
-MAX_FDR = 0.5
-"""No answer is more likely chance than not: some candidate at or below it has a false discovery rate of at most
-this. On the development files it costs no answer, on their panels cut down to 150 to 400 genes 7 of 120 right ones,
-and turns away 131 of 140 answers to random genes there (0.2: 18 of 120, 138 of 140)."""
+"""Bonus of the exact term, in addition to its similarity of 1."""
+MAX_FDR = 0.02
+"""Some candidate at or below an answer has a false discovery rate of at most this, whatever the confidence. It refuses all but 1 to 2 of 100 lists of random genes (docs/results/confidence.md)."""
+
+
+LEAST_CELLS = 5
+"""Fewer cells of a set are never named."""
+FEW_CELLS, FEW_CELLS_FDR = 20, 0.001
+"""A set of fewer cells needs this false discovery rate: what a dozen cells express by chance looks specific."""
+LEAST_GENES = 3
+"""So many query genes must speak for the best candidate; one or two markers are no cell type."""
 
 
 SEPARATION = 0.5
-"""What the separation of the candidates, relative to the greatest, weighs beside their relative scores. Chosen with
+"""What the separation of the candidates, relative to the greatest, weighs against their relative scores. Chosen with
 whole study groups left out (docs/results/suite.md)."""
 
 
@@ -131,12 +136,12 @@ def second_stage(score: Floats, separation: Floats | None, weight: float = SEPAR
     return np.asarray(np.maximum(relative + weight * separation / most, 1e-6), dtype=np.float64)
 
 
-def supported(fdr: float) -> bool:
+def supported(fdr: float, cells: int | None = None) -> bool:
     """Whether a term may be an answer, from the least FDR of the term and its kinds (`Standing.fdr`).
 
-    Retrieval and the language model's step both ask this.
+    Retrieval and the language model's step both ask this. `cells` is how many the set holds, where that is known.
     """
-    return fdr <= MAX_FDR
+    return fdr <= (FEW_CELLS_FDR if cells is not None and cells < FEW_CELLS else MAX_FDR)
 
 
 def by_expected_similarity(
@@ -168,9 +173,9 @@ def by_expected_similarity(
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A label and how it came about; `curie` is empty for ``unknown`` and ``ungrounded``.
+    """A label and how it came about; `curie` is empty and `confidence` 0 for ``unknown`` and ``ungrounded``.
 
-    `fdr` is the least false discovery rate of a candidate that is the answer or a kind of it (what shows a kind of
+    `reason` says why there is no answer. `fdr` is the least false discovery rate of a candidate that is the answer or a kind of it (what shows a kind of
     T cell shows a T cell); without an answer, of the best candidate or a kind of it.
     """
 
@@ -181,6 +186,7 @@ class Decision:
     fdr: float
     candidates: tuple[Candidate, ...]
     standings: tuple[Standing, ...] = ()
+    reason: Reason = ""
 
 
 class Labeller:
@@ -211,13 +217,18 @@ class Labeller:
         self.back_off = back_off
         self._position = {node: i for i, node in enumerate(ontology.nodes.tolist())}
 
-    def decide(self, convergence: Convergence, support: Support, *, top: int = SHOWN_CANDIDATES) -> Decision:
-        """Decide one cell set from its scores and from how its genes support each candidate."""
+    def decide(
+        self, convergence: Convergence, support: Support, *, top: int = SHOWN_CANDIDATES, cells: int | None = None
+    ) -> Decision:
+        """Decide one cell set from its scores and from how its genes support each candidate.
+
+        `cells` is how many the set holds; None where that is unknown, and for single cells.
+        """
         if not len(convergence.query) and not convergence.query.outside:
-            return Decision("ungrounded", "", UNKNOWN, 0.0, 1.0, ())
+            return Decision("ungrounded", "", UNKNOWN, 0.0, 1.0, (), reason="no_gene")
         best = self.best(convergence, top)
         if not len(best):
-            return Decision("unknown", "", UNKNOWN, 0.0, 1.0, ())
+            return Decision("unknown", "", UNKNOWN, 0.0, 1.0, (), reason="no_marker")
         positions = self.positions(convergence)
         confidence = self.confidences(convergence, support)
         candidates = tuple(
@@ -235,7 +246,7 @@ class Labeller:
         )
         chance = np.ones(len(self.ontology))
         chance[positions] = convergence.fdr
-        decided = self._answer(candidates, confidence, chance, int(positions[best[0]]))
+        decided = self._answer(candidates, confidence, chance, int(positions[best[0]]), cells)
         near = np.flatnonzero(self.ontology.closure[positions[best]].any(axis=0)).tolist()
         terms, fdr = self.ontology.terms, self._chance_of
         standings = tuple(Standing(terms[t], float(confidence[t]), fdr(chance, t)) for t in near)
@@ -253,33 +264,15 @@ class Labeller:
         if not len(reached):
             return own
         positions = self.positions(convergence)
-        belief = np.asarray(self._line @ self.spread(convergence.score, positions), dtype=np.float64)
+        belief = np.asarray(self.ontology.lines @ self.spread(convergence.score, positions), dtype=np.float64)
         at, best = positions[reached], self.best(convergence, 1)[0]
         own[at] = self.calibration.confidence(belief[at], support.similarity[reached], support.share[reached])
         above = np.flatnonzero(self.ontology.closure[positions[best]])
         similarity, share = (np.full(len(above), x[best]) for x in (support.similarity, support.share))
         own[above] = np.maximum(own[above], self.calibration.confidence(belief[above], similarity, share))
-        sure, (kind, term) = own.copy(), self._upwards
+        sure, (kind, term) = own.copy(), self.ontology.upwards
         np.maximum.at(sure, term, own[kind])
         return sure
-
-    @cached_property
-    def _upwards(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """Every term and each term above it, as two lists of positions."""
-        kind, term = np.nonzero(self.ontology.closure)
-        return kind, term
-
-    @cached_property
-    def _line(self) -> sp.csr_array[Any]:
-        """Which terms lie on each term's line: above it, below it, equivalents included; float64 CSR [terms, terms]."""
-        closure, lines = self.ontology.closure, []
-        for i in range(len(self.ontology)):
-            same = list(self.ontology.equivalents(i))
-            lines.append(np.flatnonzero(closure[same].any(axis=0) | closure[:, same].any(axis=1)))
-        starts = np.cumsum([0, *map(len, lines)])
-        columns = np.concatenate([np.zeros(0, np.intp), *lines])
-        shape = (len(lines), len(lines))
-        return sp.csr_array((np.ones(len(columns)), columns, starts), shape=shape)
 
     def best(self, convergence: Convergence, top: int) -> npt.NDArray[np.intp]:
         """Positions in a convergence of its best candidates: by score, the first few by both stages and by expected
@@ -302,22 +295,32 @@ class Labeller:
         return np.array([self._position[n] for n in convergence.nodes.tolist()])
 
     def _answer(
-        self, candidates: tuple[Candidate, ...], confidence: Floats, chance: Floats, top: int
+        self,
+        candidates: tuple[Candidate, ...],
+        confidence: Floats,
+        chance: Floats,
+        top: int,
+        cells: int | None,
     ) -> Decision:
         first, limit = candidates[0], self.calibration.threshold
         fdr = self._chance_of(chance, top)
+        unknown = Decision("unknown", "", UNKNOWN, 0.0, fdr, candidates)
+        if cells is not None and cells < LEAST_CELLS:
+            return replace(unknown, reason="few_cells")
+        if first.n_genes < LEAST_GENES:
+            return replace(unknown, reason="few_genes")
         vague = self.ontology.information[top] < self.calibration.vague
-        if first.confidence >= limit and supported(fdr) and not (vague and self.back_off):
+        if first.confidence >= limit and supported(fdr, cells) and not (vague and self.back_off):
             return Decision("named", first.curie, first.label, first.confidence, fdr, candidates)
         if self.back_off:
             above = self.ontology.ancestors(top)
             above = above[self.ontology.information[above] >= self.calibration.vague]
             for term in above[np.lexsort((above, -self.ontology.information[above]))].tolist():
                 of_term = self._chance_of(chance, term) if confidence[term] >= limit else 1.0
-                if supported(of_term):
+                if supported(of_term, cells):
                     name, sure = self.ontology.names[term], float(confidence[term])
                     return Decision("backed_off", self.ontology.terms[term], name, sure, of_term, candidates)
-        return Decision("unknown", "", UNKNOWN, first.confidence, fdr, candidates)
+        return replace(unknown, reason="unsure" if supported(fdr, cells) else "chance")
 
     def _chance_of(self, chance: Floats, term: int) -> float:
         """Least false discovery rate at a term or below it, equivalents included."""
@@ -332,4 +335,4 @@ class Labeller:
 
     def on_line(self, spread: Floats, positions: npt.NDArray[Any]) -> Floats:
         """Belief in each position: the share on it, above it and below it, equivalents included."""
-        return np.asarray(self._line[positions] @ spread, dtype=np.float64)
+        return np.asarray(self.ontology.lines[positions] @ spread, dtype=np.float64)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gather.annotation import Annotation, sources_in_words
-from gather.labelling.decide import supported
+from gather.annotation import Annotation, EvidenceItem, GeneSupport, sources_in_words
+from gather.labelling.decide import FEW_CELLS, FEW_CELLS_FDR, LEAST_CELLS, LEAST_GENES, supported
 
 HIGH, MEDIUM = 0.9, 0.7
 """Least confidence that is called high, and medium; an answer below is low."""
@@ -27,22 +27,34 @@ def best_evidence(annotation: Annotation, top: int = 3) -> list[str]:
     item = annotation.item(annotation.curie) or (annotation.evidence[0] if annotation.evidence else None)
     if item is None:
         return []
+    disputed = {c.symbol for c in annotation.contradictions if c.kind == "disputed"}
     direct = [walk for walk in item.walks if walk.hops == 1][:top]
     if not direct:
         genes = sorted(item.genes, key=lambda gene: (-gene.contribution, gene.rank))
         return [gene.symbol for gene in genes[:top]]
     return [
         f"{walk.names[0]} ({sources_in_words(walk.steps[0])}, "
-        f"{_count(sum(e.n_publications for e in walk.steps[0]), 'paper')})"
+        f"{_count(sum(e.n_publications for e in walk.steps[0]), 'paper')}"
+        f"{'; disputed' if walk.names[0] in disputed else ''})"
         for walk in direct
     ]
 
 
+def direct_genes(item: EvidenceItem) -> list[GeneSupport]:
+    """Return the genes with an edge of their own to the node that add to its score, the greatest share first."""
+    direct = [gene for gene in item.genes if 1 in gene.hops and gene.contribution > 0]
+    return sorted(direct, key=lambda gene: (-gene.contribution, gene.rank))
+
+
 def objections(annotation: Annotation, top: int = 3) -> list[str]:
-    """Return what speaks against the label: absent and unexpected markers, then markers that were not measured."""
+    """Return what speaks against the label: absent and unexpected markers, then markers that were not measured.
+
+    A gene of which sources disagree stands among the evidence, as disputed.
+    """
     words = [
         f"{c.symbol} {'absent' if c.kind == 'expected_absent' else 'present'} ({c.fraction_in_set:.0%} of cells)"
         for c in annotation.contradictions
+        if c.kind != "disputed"
     ]
     for warning in annotation.coverage:
         if warning.curie == annotation.curie:
@@ -52,7 +64,7 @@ def objections(annotation: Annotation, top: int = 3) -> list[str]:
 
 def status_reason(annotation: Annotation) -> str:
     """Return the status and, where the answer is general or missing, the reason."""
-    best = annotation.candidates[0] if annotation.candidates else None
+    best, mixture = annotation.best, annotation.mixture
     genes = _count(len(annotation.query_genes), "gene")
     if annotation.status == "named":
         return "named"
@@ -63,9 +75,28 @@ def status_reason(annotation: Annotation) -> str:
         return "no gene is known"
     if best is None:
         return f"no cell type has one of {genes} as a marker"
-    if not supported(annotation.fdr):
-        return f"{genes}: cannot tell {best.label} from chance (FDR {annotation.fdr:.2g})"
+    if mixture is not None:
+        return f"mixed: {mixture.share:.0%} of cells express markers of both"
+    if annotation.reason == "few_cells":
+        return f"{_count(annotation.n_cells, 'cell')}: a name needs {LEAST_CELLS}; best is {best.label}"
+    if annotation.reason == "few_genes":
+        speak = f"{_count(best.n_genes, 'gene')} of {len(annotation.query_genes)}"
+        return f"{speak} speak for the best, {best.label}; a name needs {LEAST_GENES}"
+    if annotation.reason == "chance":
+        needed = f"; a set of fewer than {FEW_CELLS} cells needs {FEW_CELLS_FDR:g}" * supported(annotation.fdr)
+        return f"{genes}: cannot tell {best.label} from chance (FDR {annotation.fdr:.2g}{needed})"
     return f"not sure enough: best is {best.label} with {best.confidence:.2f}"
+
+
+def answer(annotation: Annotation) -> str:
+    """Return the label with its id; of a mixed set both names; in a closed set without an answer the best of it."""
+    if annotation.curie:
+        return f"{annotation.label} ({annotation.curie})"
+    if annotation.mixture is not None:
+        return " + ".join(annotation.mixture.labels)
+    if annotation.closed and annotation.best is not None:
+        return f"{annotation.label}; best of the list: {annotation.best.label} ({annotation.best.curie})"
+    return annotation.label
 
 
 def _count(n: int, noun: str) -> str:

@@ -77,8 +77,8 @@ class Client:
     temperature, seed, max_tokens
         Sampling; part of the cache key.
     timeout_s, attempts, backoff_s
-        Each prompt is tried `attempts` times, each for `timeout_s` from the first byte sent to the last read;
-        waits double from `backoff_s`, or are what the endpoint asks for (``Retry-After``, at most a minute).
+        Each prompt is tried `attempts` times, each for `timeout_s` from the first byte sent to the last read.
+        Waits double from `backoff_s`, or are what the endpoint asks for (``Retry-After``, at most a minute).
         Retried: 408, 409, 429, 5xx, timeouts, dropped connections, replies that are no chat completion. After
         a timeout half as many requests are under way at once, down to one: a slow server gets through one
         where it would lose eight.
@@ -108,8 +108,8 @@ class Client:
         address = base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
         self._endpoint = Endpoint(address, key, timeout_s=timeout_s)
         self.base_url = self._endpoint.shown
-        # One of many prompts, for nobody who waits: a server of one's own may put its readers first. OpenAI itself
-        # offers the tier for some of its models only.
+        # Mark requests as batch so that a local server can prioritise interactive users. OpenAI offers this tier
+        # for some models only.
         self._transport: dict[str, Any] = {} if base_url is None else {"service_tier": "flex"}
         self._cache = cache
         self._settings: dict[str, Any] = {
@@ -149,7 +149,7 @@ class Client:
         with self._lock:
             shared = self._under_way.get(key)
             if shared is None:
-                mine = self._under_way[key] = Future()
+                own = self._under_way[key] = Future()
         if shared is not None:
             return replace(shared.result(), cached=True, attempts=1)
         try:
@@ -157,11 +157,11 @@ class Client:
         except BaseException as error:
             with self._lock:  # a failure is not kept: the same prompt may be tried again later
                 del self._under_way[key]
-            mine.set_exception(error)
+            own.set_exception(error)
             raise
         if self._cache is not None:
             self._cache.put(key, reply, model=self.name)
-        mine.set_result(reply)
+        own.set_result(reply)
         return reply
 
     def cached(
@@ -176,10 +176,9 @@ class Client:
     @property
     def sampling(self) -> str:
         """Temperature, seed and longest reply, in words."""
-        at = self._settings
-        return (
-            f"temperature {at['temperature']:g}, seed {at['seed']}, at most {at['max_tokens']} tokens a reply"
-        )
+        settings = self._settings
+        drawn = f"temperature {settings['temperature']:g}, seed {settings['seed']}"
+        return f"{drawn}, at most {settings['max_tokens']} tokens a reply"
 
     def stop(self) -> None:
         """Send nothing any more; a request under way is still read and kept."""
@@ -272,7 +271,7 @@ class Client:
         return Reply(text, Usage(*tokens))
 
     def _refused_with(self, refusal: Refusal, *, with_schema: bool) -> tuple[str, float | None]:
-        """What a retry may mend; else an error of the input, of the schema, or of this prompt."""
+        """Return the reason and the wait of a refusal that a retry may cure; raise an error for any other."""
         status = refusal.status
         if status in (401, 403, 404):
             fix = "check OPENAI_API_KEY" if status != 404 else f"check --base-url and --model {self.name}"

@@ -63,8 +63,8 @@ class Unreadable(EndpointFault):
 class Refusal(EndpointFault):
     """The endpoint answered with an error status."""
 
-    def __init__(self, status: int, said: str, retry_after_s: float | None) -> None:
-        super().__init__(f"{status} {said}".strip())
+    def __init__(self, status: int, message: str, retry_after_s: float | None) -> None:
+        super().__init__(f"{status} {message}".strip())
         self.status, self.retry_after_s = status, retry_after_s
 
 
@@ -138,8 +138,8 @@ class Endpoint:
                 raise Unreadable(f"the reply is longer than {LONGEST_REPLY // 2**20} MiB and was not read on")
         return bytes(body)
 
-    def _masked(self, said: object) -> str:
-        text = " ".join(str(said).split())
+    def _masked(self, message: object) -> str:
+        text = " ".join(str(message).split())
         return (text.replace(self._secret, "***") if self._secret else text)[:LONGEST_SAID]
 
 

@@ -206,7 +206,7 @@ def label_prompts(
     }
     user = load_prompt("gather/label-user")
     for annotation in annotations:
-        if annotation.status == "ungrounded" or not annotation.candidates or not terms:
+        if annotation.status in ("ungrounded", "mixed") or not annotation.candidates or not terms:
             yield None
             continue
         text = user.render(
@@ -318,6 +318,7 @@ def _answered(
             label=dict(terms)[curie],
             confidence=confidence,
             fdr=fdr,
+            reason="",
             decided_by="llm",
             reasons=tuple(r for r in reasons if r in known),
             note=annotation.note if own or curie == annotation.curie else _noted(annotation, _UNSUPPORTED),

@@ -7,7 +7,7 @@ scores 0.64 on pbmc68k_reduced), so it is printed with its chance level and adju
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,9 +95,9 @@ def hierarchical_f1(ontology: Ontology, prediction: int, truth: int) -> float:
         return 1.0
     keep = np.ones(len(ontology), bool)
     keep[[ontology.position(root) for root in ROOTS if root in ontology]] = False
-    mine, theirs = ontology.closure[prediction] & keep, ontology.closure[truth] & keep
-    both = int((mine & theirs).sum())
-    return 2.0 * both / int(mine.sum() + theirs.sum()) if both else 0.0
+    predicted, true = ontology.closure[prediction] & keep, ontology.closure[truth] & keep
+    both = int((predicted & true).sum())
+    return 2.0 * both / int(predicted.sum() + true.sum()) if both else 0.0
 
 
 def lin_expected(ontology: Ontology, truths: Iterable[str], candidates: Iterable[str]) -> float:
@@ -227,45 +227,6 @@ def bootstrap(
     return Interval(float(np.mean([part.mean() for part in parts])), float(low), float(high), len(v))
 
 
-def bootstrap_by_unit(
-    values: FloatsLike,
-    levels: Sequence[Sequence[object]],
-    *,
-    replicates: int = DEFAULT_REPLICATES,
-    seed: int = DEFAULT_SEED,
-    level: float = 0.95,
-) -> Interval:
-    """Hierarchical bootstrap: resample the outermost units, then those within, ... (donors > clusters >
-    cells).
-
-    Parameters
-    ----------
-    levels
-        Outermost first: for each level the unit of every value. The values themselves are the innermost
-        units; NaN ones are left out, as `bootstrap` does, and `n` counts the others.
-    """
-    v = np.asarray(values, float)
-    scored = np.flatnonzero(~np.isnan(v))
-    v, levels = v[scored], [[units[i] for i in scored.tolist()] for units in levels]
-    if not len(v):
-        return Interval(float("nan"), float("nan"), float("nan"), 0)
-    rng = np.random.default_rng(seed)
-    codes = [np.unique([str(u) for u in units], return_inverse=True)[1] for units in levels]
-
-    def draw(inside: npt.NDArray[np.intp], depth: int) -> npt.NDArray[np.intp]:
-        if depth == len(codes):
-            return rng.choice(inside, len(inside))
-        units = np.unique(codes[depth][inside])
-        return np.concatenate(
-            [draw(inside[codes[depth][inside] == u], depth + 1) for u in rng.choice(units, len(units))]
-        )
-
-    means = [float(v[draw(np.arange(len(v)), 0)].mean()) for _ in range(replicates)]
-    tail = (1.0 - level) / 2.0
-    low, high = np.quantile(means, [tail, 1.0 - tail])
-    return Interval(float(v.mean()), float(low), float(high), len(v))
-
-
 def _known(*sides: FloatsLike) -> tuple[Floats, ...]:
     """Return the values of paired units as arrays; InputError for a unit without a score on some side."""
     values = tuple(np.asarray(side, float) for side in sides)
@@ -335,17 +296,3 @@ def mcnemar(a: FloatsLike, b: FloatsLike) -> float:
     if only_a + only_b == 0:
         return 1.0
     return float(binomtest(only_a, only_a + only_b, 0.5).pvalue)
-
-
-def macro(
-    values: FloatsLike, groups: Sequence[object], statistic: Callable[[Floats], float] = np.mean
-) -> float:
-    """Mean over groups of a statistic of each group's values (macro over types or data sets).
-
-    Raises
-    ------
-    InputError
-        A value is NaN.
-    """
-    (v,), codes = _known(values), _strata(groups, len(groups))
-    return float(np.mean([statistic(v[codes == g]) for g in np.unique(codes)]))

@@ -17,22 +17,22 @@ from typing import Any
 import numpy as np
 
 from gather.annotation import Annotation, Contradiction, EdgeRef, EvidenceItem, Status, Walk
+from gather.labelling.plain_words import direct_genes
 from gather.report.embedding import Embedding, embedding_block, embedding_of, embedding_words, sample_points
+from gather.labelling.plain_words import answer, status_reason
 from vckg.base import html as pages
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_SETS = 2_000
 REASONS = 5
-"""Genes named beside a label in the table."""
+"""Genes named next to a label in the table."""
 FIRST_LOOK, DOUBTFUL = 3, 0.9
 """So many sets with the least confidence below this are named above the table."""
-_TONES: dict[Status, str] = {"named": "good", "backed_off": "info", "unknown": "warn", "ungrounded": "bad"}
-_STATUS = {
-    "named": "named",
-    "backed_off": "backed off",
-    "unknown": "unknown",
-    "ungrounded": "ungrounded",
-}
+_TONES: dict[Status, str] = {
+    "named": "good", "backed_off": "info", "mixed": "warn", "unknown": "warn", "ungrounded": "bad",
+}  # fmt: skip
+_BY = {"llm": "model", "fallback": "retrieval, not the model"}
+_STATUS = {status: status.replace("_", " ") for status in _TONES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ def write_report(
     versions: Mapping[str, str] | None = None,
     model: Mapping[str, object] | None = None,
     detail: Detail | None = None,
+    review: Mapping[str, object] | None = None,
 ) -> Path:
     """Write the page and return its path.
 
@@ -78,6 +79,8 @@ def write_report(
         How the annotations were made; shown as they are.
     model
         What an LLM run took: name, prompts, calls, tokens, fallbacks.
+    review
+        The block of `gather.report.review_block.review_block`; without it the page only shows.
 
     Raises
     ------
@@ -93,8 +96,8 @@ def write_report(
     html = pages.render(
         TEMPLATES / "report.html.j2",
         title=title,
-        styles=[TEMPLATES / "report.css"],
-        scripts=[TEMPLATES / name for name in ("embedding.js", "convergence.js", "report.js")],
+        styles=[TEMPLATES / "report.css", TEMPLATES / "review.css"],
+        scripts=[TEMPLATES / f"{name}.js" for name in ("embedding", "convergence", "review", "report")],
         data={
             "report": {
                 "labels": [{"label": label, "cells": n} for label, n in labels.items()],
@@ -103,7 +106,9 @@ def write_report(
             },
             **sets,
             "words": words.list,
+            **({"review-data": review} if review is not None else {}),
         },
+        review=review is not None,
         rows=[_row(at, a, position[a.label]) for at, a in enumerate(shown)],
         doubtful=_doubtful(shown),
         n_sets=len(annotations),
@@ -130,6 +135,10 @@ def _statuses(annotations: Sequence[Annotation]) -> dict[Status, int]:
 
 def _row(at: int, a: Annotation, label_at: int) -> dict[str, Any]:
     remarks = [f"{n} {word}{'' if n == 1 else 's'}" for n, word in _remarks(a) if n]
+    remarks += [_BY[a.decided_by]] if a.decided_by in _BY else []
+    remarks += [state.name for state in a.states if state.present]
+    remarks += [answer(a)] if a.closed and not a.curie or a.mixture else []
+    remarks += [status_reason(a)] if a.status != "named" else []
     return {
         "at": at,
         "cell_set": a.cell_set or "(no name)",
@@ -139,12 +148,11 @@ def _row(at: int, a: Annotation, label_at: int) -> dict[str, Any]:
         "curie": a.curie,
         "status": _STATUS[a.status],
         "tone": _TONES[a.status],
-        "confidence": _finite(a.confidence),
+        "confidence": _finite(a.confidence) if a.curie else None,
         "fdr": _finite(a.fdr),
         "fdr_text": f"{a.fdr:.1e}" if _finite(a.fdr) is not None else "",
         "cells": a.n_cells,
         "remarks": remarks,
-        "by": {"llm": "model", "fallback": "retrieval, not the model"}.get(a.decided_by, ""),
     }
 
 
@@ -153,9 +161,7 @@ def _because(a: Annotation) -> list[str]:
     item = a.item(a.curie) or (a.evidence[0] if a.evidence else None)
     if item is None:
         return []
-    direct = [g for g in item.genes if 1 in g.hops and g.contribution > 0]
-    direct.sort(key=lambda g: (-g.contribution, g.rank))
-    return [g.symbol for g in direct[:REASONS]]
+    return [g.symbol for g in direct_genes(item)[:REASONS]]
 
 
 def _doubtful(annotations: Sequence[Annotation]) -> list[dict[str, Any]]:
@@ -204,7 +210,7 @@ def _set_block(a: Annotation, limits: Detail, words: _Words) -> dict[str, Any]:
         "tone": _TONES[a.status],
         "label": a.label,
         "curie": a.curie,
-        "confidence": _finite(a.confidence),
+        "confidence": _finite(a.confidence) if a.curie else None,
         "fdr": _finite(a.fdr),
         "by": a.decided_by,
         "reasons": list(a.reasons),

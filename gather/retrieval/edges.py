@@ -33,7 +33,7 @@ def edge_rows(
     exclude: Iterable[str] = (),
     relations: Iterable[str] | None = None,
 ) -> tuple[Positions, Ints]:
-    """Return the rows of all edges between each of the nodes `a` and the one of `b` beside it, either way, that may
+    """Return the edge rows between a[i] and b[i], in either direction, that may
     carry a walk, or of the given `relations`.
 
     Returns

@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float64]
 
 
 INHERITANCE = 0.35
-"""Share of its parents' evidence that a cell type takes over, again for each generation."""
+"""Share of its parents' evidence that a cell type inherits, again for each generation."""
 GENERATIONS = 5
 LONE_CLAIM = 0.5
 """Taken off the number of resources: what two say independently is worth three times what one alone says."""
@@ -58,7 +58,7 @@ class Weights:
     resources
         How many resources say so, of the same pattern.
     share
-        What each node takes over from each other one, float64 CSR [t from, t to]: ``W~ = W @ share``.
+        Share that each node inherits from each other one, float64 CSR [t from, t to]: ``W~ = W @ share``.
     """
 
     target: Target

@@ -17,7 +17,15 @@ _LEAST_SKEW = 1e-3
 """Below it the distribution is taken as normal."""
 
 
-def p_of_separation(contrast: Floats, rows: Sparse, length: Floats) -> Floats:
+def sums_of_powers(rows: Sparse) -> tuple[Floats, Floats]:
+    """Return the sums of each column and of its cubes, float64[c]; the same for all sets of a file."""
+    first, third = (np.asarray(rows.power(k).sum(axis=0), dtype=np.float64).ravel() for k in (1, 3))
+    return first, third
+
+
+def p_of_separation(
+    contrast: Floats, rows: Sparse, length: Floats, sums: tuple[Floats, Floats] | None = None
+) -> Floats:
     """Return the upper-tail p of each candidate's separation, float64[c], at least `P_FLOOR`; 1 where it cannot vary.
 
     The statistic is the sum of contrast times evidence weight over the measured genes. Its first three moments over all
@@ -32,6 +40,8 @@ def p_of_separation(contrast: Floats, rows: Sparse, length: Floats) -> Floats:
         Evidence weights of these genes, float64 CSR [m, c].
     length
         Euclidean norm of each candidate's weights over them, float64[c].
+    sums
+        `sums_of_powers` of the rows, where the caller has them.
     """
     from scipy.special import gammainc, gammaincc, ndtr
 
@@ -39,7 +49,7 @@ def p_of_separation(contrast: Floats, rows: Sparse, length: Floats) -> Floats:
     if n < 3:
         return np.ones(len(length))
     z = contrast - contrast.mean()
-    first, third = (np.asarray(rows.power(k).sum(axis=0), dtype=np.float64).ravel() for k in (1, 3))
+    first, third = sums_of_powers(rows) if sums is None else sums
     mean = first / n
     second = np.maximum(length**2 - n * mean**2, 0.0)
     cubes = third - 3.0 * mean * length**2 + 2.0 * n * mean**3

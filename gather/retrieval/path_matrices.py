@@ -1,4 +1,4 @@
-"""Reach and path-weight matrices of a graph, computed once, stored beside it and memory-mapped.
+"""Reach and path-weight matrices of a graph, computed once, stored next to it and memory-mapped.
 
 For a target category and each hop h: ``D_h`` [genes, targets] is the sum over walks of exactly h edges of the
 product of their damped edge weights (a degree-weighted path count); its sparsity pattern is the reach matrix

@@ -5,7 +5,7 @@ paper        the published score of the reference implementation
 
 p-values and false discovery rates are those of the null of the evidence weights (`gather.retrieval.null.Null`), or on
 targeted panels those of the contrast with the file's other sets (`Retriever.p_among_sets`).
-`gather.benchmark.comparison_scores` holds scores for comparison only.
+`benchmarks.annotation.comparison_scores` holds scores for comparison only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gather.metrics.multiple_testing import benjamini_hochberg
 from gather.retrieval.evidence_weights import GENERATIONS, Weights, evidence_weights, kinds_of
 from gather.retrieval.metapaths import Sparse, Target, target_named
 from gather.retrieval.null import Null
-from gather.retrieval.panel_null import TARGETED, p_of_separation
+from gather.retrieval.panel_null import TARGETED, p_of_separation, sums_of_powers
 from gather.retrieval.path_matrices import HOP_CODES, Operators, Table, operators
 from gather.retrieval.query import TIE_DECIMALS, GeneQuery, Panel, rank_weights
 from vckg.base.errors import InputError, did_you_mean
@@ -92,9 +92,9 @@ class Support:
 
 
 class Lines(NamedTuple):
-    """From a candidate and each ancestor whose evidence it takes over down to the candidate, in the order of nodes.
+    """Inheritance chains that end at one candidate, one for each ancestor that contributes evidence.
 
-    `columns` of the evidence weights, int32[lines]; the `share` that is taken over, by all ways up of which the line is
+    `columns` of the evidence weights, int32[lines]; the `share` that is inherited, by all ways up of which the line is
     a shortest one, float64[lines]; the `nodes`, int32[lines, generations + 1], -1 after the end.
     """
 
@@ -149,6 +149,7 @@ class Retriever:
         self.exclude = tuple(sorted(exclude))
         self.weights = weights or evidence_weights(graph, self.target, exclude=self.exclude)
         self._without_evidence: Ints = np.zeros(0, np.int32)
+        self._last_measured: tuple[Ints, Sparse, tuple[Floats, Floats]] | None = None
         self.nodes = self._candidate_nodes(candidates)
 
     def _candidate_nodes(self, candidates: Iterable[int] | None) -> Ints:
@@ -236,7 +237,7 @@ class Retriever:
         return self._lines_to[node]
 
     def _taken_over(self, node: int, columns: Ints) -> Floats:
-        """What a candidate takes over from each column, by all ways up together, float64[columns]."""
+        """Share that a candidate inherits from each column, by all ways up together, float64[columns]."""
         shares, own = self._shares, self.weights.column_of[node]
         span = slice(int(shares.indptr[own]), int(shares.indptr[own + 1]))
         share = np.zeros(len(self.weights.nodes))
@@ -245,7 +246,7 @@ class Retriever:
 
     @cached_property
     def _shares(self) -> Any:
-        """The shares by the node that takes over, float64 CSC [t from, t to]."""
+        """The shares by the node that inherits, float64 CSC [t from, t to]."""
         return self.weights.share.tocsc()
 
     @cached_property
@@ -322,7 +323,8 @@ class Retriever:
         """
         if query.contrast is None or query.measured is None or self.score != "calibrated":
             return None
-        total = np.asarray(query.contrast @ self.matrix[query.measured], dtype=np.float64).ravel()
+        rows, _ = self._measured(query.measured)
+        total = np.asarray(query.contrast @ rows, dtype=np.float64).ravel()
         return np.divide(total, self.length, out=np.zeros(len(total)), where=self.length > 0)
 
     @property
@@ -337,7 +339,15 @@ class Retriever:
         """
         if query.contrast is None or query.measured is None or self.score != "calibrated":
             return None
-        return p_of_separation(query.contrast, self.matrix[query.measured], self.length)
+        rows, sums = self._measured(query.measured)
+        return p_of_separation(query.contrast, rows, self.length, sums)
+
+    def _measured(self, genes: Ints) -> tuple[Sparse, tuple[Floats, Floats]]:
+        """The rows of the matrix for all measured genes, and their sums; kept, because a file's sets share them."""
+        if self._last_measured is None or not np.array_equal(self._last_measured[0], genes):
+            rows = self.matrix[genes]
+            self._last_measured = genes, rows, sums_of_powers(rows)
+        return self._last_measured[1], self._last_measured[2]
 
     def support(self, query: GeneQuery) -> Support:
         """How the query's genes support each candidate."""

@@ -2,7 +2,7 @@
 
 Requests start when their arrival says so, whether or not the server keeps up; the generator notes how late
 it was itself. A chunk's tokens all get the time at which the chunk was received. Tokens are counted with the
-served model's tokenizer over the text so far; without one every chunk counts as a token, and the server's
+served model's tokenizer over the text so far. Without one every chunk counts as a token, and the server's
 own count, if it sends one, decides the total.
 """
 
@@ -33,7 +33,7 @@ class Load:
     """Requests of one measurement and their target.
 
     `arrivals` float64[n] are seconds after the start; `messages` are taken in turn. `patience` seconds after
-    its commitment a user goes away (None: never); `drain` seconds after the last arrival the measurement
+    its commitment a user gives up (None: never); `drain` seconds after the last arrival the measurement
     ends. `extra` are further fields of every request's body.
     """
 
@@ -102,8 +102,8 @@ async def drive(load: Load, count: Count | None, api_key: str | None = None) -> 
         start = time.perf_counter()
         end = start + float(load.arrivals[-1]) + load.drain
         tasks = [
-            asyncio.create_task(_one(client, load, number, start + float(at), end, count))
-            for number, at in enumerate(load.arrivals)
+            asyncio.create_task(_one(client, load, number, start + float(arrival_s), end, count))
+            for number, arrival_s in enumerate(load.arrivals)
         ]
         return list(await asyncio.gather(*tasks))
 
@@ -175,17 +175,17 @@ def token_times(
 ) -> list[float]:
     """Give each token the time of the chunk that completed it.
 
-    A server's own count beats ours in total: tokens it counted beyond ours (an end token, bytes held back)
-    came with the last chunk, and of those that it did not count the last ones are dropped.
+    A server's own count decides the total. Tokens it counted beyond ours (an end token, bytes held back) get the time
+    of the last chunk. Where it counted fewer, the last ones are dropped.
     """
     if not times:
         return []
     tokens: list[float] = []
     whole = ""
-    for at, text in zip(times, texts, strict=True):
+    for time_s, text in zip(times, texts, strict=True):
         whole += text
         total = len(tokens) + 1 if count is None else count(whole)
-        tokens += [at] * max(0, total - len(tokens))
+        tokens += [time_s] * max(0, total - len(tokens))
     if reported is not None:
         tokens = tokens[:reported] + [times[-1]] * max(0, reported - len(tokens))
     return tokens
@@ -213,23 +213,3 @@ def read_run(path: Path) -> tuple[list[Timeline], dict[str, Any]]:
         return timelines, dict(first["settings"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a run of vckg-serve bench load ({error})") from error
-
-
-def from_vllm(path: Path) -> list[Timeline]:
-    """Timelines of a `vllm bench serve --save-result --save-detailed` file (its `start_times`, `ttfts`, `itls`)."""
-    data = json.loads(path.read_text(encoding="utf-8"))
-    missing = [k for k in ("start_times", "ttfts", "itls") if k not in data]
-    if missing:
-        raise InputError(
-            f"{path}: has no {missing[0]!r}; run vllm bench serve with --save-result --save-detailed"
-        )
-    timelines = []
-    for i, (start, first, gaps) in enumerate(
-        zip(data["start_times"], data["ttfts"], data["itls"], strict=True)
-    ):
-        if not first:
-            timelines.append(Timeline(f"r{i:05d}", start, (), start, Ending.DROPPED))
-            continue
-        tokens = tuple(float(x) for x in start + first + np.cumsum([0.0, *gaps]))
-        timelines.append(Timeline(f"r{i:05d}", start, tokens, tokens[-1]))
-    return timelines

@@ -152,7 +152,7 @@ def report(runs: Sequence[Run], choices: Choices) -> str:
     ordered = sorted(runs, key=lambda r: r.rate)
     parts = [
         f"Reader: V = {choices.pace:g} s a token, allowance A = {choices.allowance:g} s, committed at arrival; "
-        f"alpha = 2.5 and linear f unless said; TTFT {choices.ttft:g} s and TPOT {choices.tpot:g} s for the others. "
+        f"alpha = 2.5 and linear f unless stated; TTFT {choices.ttft:g} s and TPOT {choices.tpot:g} s for the others. "
         f"Window {ordered[0].window_s:g} s, fixed before the run; unserved requests count by the censored rule.",
         markdown([summary(r, choices) for r in ordered]),
         "Smooth goodput (tokens a second) by alpha and f:",
@@ -181,7 +181,7 @@ def figures(runs: Sequence[Run], choices: Choices, folder: Path) -> list[Path]:
 
     folder.mkdir(parents=True, exist_ok=True)
     ordered = sorted(runs, key=lambda r: r.rate)
-    made = []
+    paths = []
 
     def canvas(title: str, x: str, y: str) -> tuple[Any, Any]:
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
@@ -194,7 +194,7 @@ def figures(runs: Sequence[Run], choices: Choices, folder: Path) -> list[Path]:
         # A fixed salt and no date: the same runs give the same bytes.
         with mpl.rc_context({"svg.hashsalt": name}):
             figure.savefig(path, metadata={"Date": None})
-        made.append(path)
+        paths.append(path)
 
     busiest = ordered[-1]
     figure, axes = canvas(
@@ -230,4 +230,4 @@ def figures(runs: Sequence[Run], choices: Choices, folder: Path) -> list[Path]:
     axes.set_ylim(-top, 1.1 * top)  # an overloaded server's smooth goodput falls without end
     axes.legend()
     save(figure, "goodput")
-    return made
+    return paths

@@ -17,10 +17,10 @@ class EchoConfig:
     Token i of an interactive request is due ``allowance_s + pace_s * i`` after its arrival (Eq. 5 of smooth goodput
     with a tolerated response delay). `tolerance` of that slack stays unused. `neighbours` bounds how many batch
     requests one step adds or pauses. `omega` weighs prompt tokens that the cache saves against new ones. `recent` is
-    how long, in cache accesses, an interactive request's blocks count as recent. A batch request that waits longer than
-    `max_wait_s` goes first. No planned step exceeds `longest_step_s`, because a request may arrive at any time. If
-    a reader's token is late even without batch work, that work may lengthen the step by `late_share`: a few more
-    decodes cost little, and an overload does not stop batch work.
+    how long, in cache accesses, an interactive request's blocks count as recent. A batch request that waits longer
+    than `max_wait_s` goes first. No planned step exceeds `longest_step_s`, because a request may arrive at any time.
+    If a reader's token is late even without batch work, that work may lengthen the step by `late_share`. A few more
+    decodes cost little, and so an overload does not stop batch work.
     """
 
     pace_s: float = 0.2

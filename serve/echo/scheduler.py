@@ -3,9 +3,9 @@
 Each step takes all interactive work. It then adds the best small change of the last step's batch work that fits before
 the next interactive deadline by the time model. Cached blocks that waiting batch requests need are evicted last.
 
-This design follows the abstract of Echo (arXiv 2504.03651): a scheduler that searches near the last iteration's batch,
-a cache manager that ranks blocks by class of task and chance of sharing with thresholds for bursts, and estimators. The
-neighbourhood, the value of a plan and the eviction key are this project's own.
+This design follows the abstract of Echo (arXiv 2504.03651). Its scheduler searches near the last iteration's batch.
+Its cache manager ranks blocks by class of task and chance of sharing, with thresholds for bursts. The neighbourhood,
+the value of a plan and the eviction key are this project's own.
 """
 
 from __future__ import annotations
@@ -241,8 +241,8 @@ class EchoScheduler(Scheduler):
     def _time_left(self, now: float, online: Schedule) -> float:
         """Seconds until the next interactive deadline; a step never lasts longer than a newcomer may wait.
 
-        While an interactive request is without its first token after this step, batch work may only lengthen the step
-        by `late_share`: its first token needs several steps, and each of them would be late by a little.
+        Batch work may lengthen the step by `late_share` only, while an interactive request has no first token after
+        it. That token needs several steps, and each of them would be late by a little.
         """
         decoding = [self.due_s(r) - now for r in online.decodes]
         finishing = [self.due_s(c.request) - now for c in online.chunks if c.rows == c.request.pending]

@@ -1,6 +1,6 @@
 """Simulate the scheduler on a virtual clock, with the engine's code and the step times of the time model.
 
-Answers `vckg-serve plan`: how much batch work fits beside an interactive load, and how many replicas that takes.
+Answers `vckg-serve plan`: how much batch work fits next to an interactive load, and how many replicas that takes.
 Every figure that comes from here is a simulated one and is named so.
 """
 
@@ -42,7 +42,7 @@ class VirtualClock:
 class Outcome:
     """Results of a simulation up to `ended_s`.
 
-    `online` and `offline` are the requests' timelines; `first_time_tokens` counts batch tokens, prompt and answer,
+    `online` and `offline` are the requests' timelines. `first_time_tokens` counts batch tokens, prompt and answer,
     that were computed for the first time, `recomputed_tokens` those that were computed again.
     """
 

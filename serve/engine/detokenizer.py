@@ -1,4 +1,4 @@
-"""Tokens to text as they come: whole characters only, and nothing that a stop string may yet take back."""
+"""Turn tokens into text one by one: release whole characters, and hold back what may begin a stop string."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ class TextStream:
 
     def _release(self, new: str) -> tuple[str, bool]:
         text = self._held + new
-        ends = [at for at in (text.find(stop) for stop in self._stop) if at >= 0]
+        ends = [position for position in (text.find(stop) for stop in self._stop) if position >= 0]
         if ends:
             self._held = ""
             return text[: min(ends)], True
-        keep = max((_overlap(text, stop) for stop in self._stop), default=0)
+        keep = max((overlap(text, stop) for stop in self._stop), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep], False
 
 
-def _overlap(text: str, stop: str) -> int:
+def overlap(text: str, stop: str) -> int:
     """Length of the longest end of `text` that begins `stop` without completing it."""
     return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)

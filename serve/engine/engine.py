@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 class EngineConfig:
     """Sizes of an engine.
 
-    `cache_tokens` tokens fit the cache; `max_running` requests run together; a step computes at most
+    `cache_tokens` tokens fit the cache. `max_running` requests run together; a step computes at most
     `step_tokens` tokens (plus drafts); a draft has at most `max_draft_nodes` nodes per request.
     """
 

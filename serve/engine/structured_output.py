@@ -41,7 +41,7 @@ class Grammar:
     def start(self, params: SamplingParams) -> Constraint | None:
         """Begin an answer under the schema or the grammar of `params`; None where it has neither.
 
-        JSON has no white space outside of strings: it could go on for ever.
+        JSON has no white space outside of strings: it could continue without end.
 
         Raises
         ------

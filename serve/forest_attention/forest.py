@@ -1,7 +1,7 @@
 """A forest of shared cache blocks: each path from a root is the context of some query rows.
 
 A *row* is one query position: a decoding request has one, a request verifying a draft tree has several with the
-same context. Two rows share a node while their block tables agree; a block that is only partly inside a row's
+same context. Two rows share a node while their block tables agree. A block that is only partly inside a row's
 context is shared with rows that see the same part of it. Nothing here knows a tensor.
 """
 
@@ -91,8 +91,8 @@ def forest_of(
 ) -> Forest:
     """Return the forest of the rows' contexts.
 
-    Rows are sorted by their blocks, so that those which share a prefix stand together, and how much of it is the
-    common prefix with the neighbour: one pass over the sorted rows finds every node.
+    Rows are sorted by their blocks, so that rows with the same prefix are neighbours. One pass over the sorted rows
+    compares each with the one before it and finds every node.
 
     Parameters
     ----------
@@ -182,14 +182,14 @@ def _flatten(closed: list[_Closed], keys: Ints, order: Ints, n_blocks: Ints, blo
     """Flat arrays, parents before children and siblings by their lowest row."""
     rows_of = [np.sort(order[first:last]) for _, _, first, last, _ in closed]
     ranks = sorted(range(len(closed)), key=lambda i: (closed[i][0], int(rows_of[i][0])))
-    index = {node: at for at, node in enumerate(ranks)}
+    index = {node: position for position, node in enumerate(ranks)}
     parent = np.full(len(closed), -1, np.int64)
     leaf = np.full(len(order), -1, np.int64)
     pieces: list[Ints] = []
-    for at, node in enumerate(ranks):
+    for position, node in enumerate(ranks):
         low, high, first, last, children = closed[node]
-        parent[[index[child] for child in children]] = at
-        leaf[order[first:last][n_blocks[first:last] == high]] = at
+        parent[[index[child] for child in children]] = position
+        leaf[order[first:last][n_blocks[first:last] == high]] = position
         pieces.append(keys[first, low:high])
     rows = [rows_of[node] for node in ranks]
     blocks, used = np.divmod(np.concatenate([*pieces, np.empty(0, np.int64)]), block_tokens + 1)

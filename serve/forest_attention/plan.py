@@ -1,6 +1,6 @@
 """Cut the nodes of a forest into tasks, and plan the merge of partial results, as flat integer arrays.
 
-A task is a run of one node's blocks attended by a tile of its rows (PAC); a row's output is the merge of its
+A task is a run of one node's blocks attended by a tile of its rows (PAC). A row's output is the merge of its
 partials over its path (POR). The division balances the tasks over `workers` thread blocks: cutting a node
 shortens the longest task but adds partials to merge.
 
@@ -8,7 +8,7 @@ shortens the longest task but adds partials to merge.
     lower    = least c with need(c) <= workers * c              (bisection)
     b_max[i] = ceil(C(n_q[i], n[i]) / lower)
 
-Where starting one run more costs less than rounding the runs up to whole tokens, need may rise with c; the bisection
+Where starting one run more costs less than rounding the runs up to whole tokens, need may rise with c. The bisection
 then ends at a crossing that need not be the least.
 
 The best of a few targets c in [lower, 2 * lower] under longest-task-first scheduling wins. The estimator, the
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ TARGETS = np.geomspace(1.0, 2.0, 6)
 class CostModel:
     """Time of one PAC task: ``c0 + ceil(n_q * group / tile_rows) * (c1 + c2 * n)``, in one unit throughout.
 
-    `group` is the number of query heads per key-value head; a task's query heads are stacked in one tile of
+    `group` is the number of query heads per key-value head. A task's query heads are stacked in one tile of
     `tile_rows` rows, so keys and values are read once per tile. `merge` is the cost of merging one partial.
     """
 
@@ -54,16 +54,6 @@ class CostModel:
     def rows_per_tile(self) -> int:
         """Query rows whose stacked heads fit one tile."""
         return max(1, self.tile_rows // self.group)
-
-    def fitted(self, n_rows: Ints, n_tokens: Ints, seconds: npt.NDArray[np.float64]) -> CostModel:
-        """Return the model whose c0, c1, c2 fit measured tasks best (non-negative least squares)."""
-        from scipy.optimize import nnls
-
-        tiles = -(-np.asarray(n_rows) * self.group // self.tile_rows)
-        design = np.column_stack([np.ones(len(tiles)), tiles, tiles * np.asarray(n_tokens)])
-        scale = 1.0 / np.asarray(seconds)  # relative errors: small tasks count as much as large ones
-        (c0, c1, c2), _ = nnls(design * scale[:, None], np.ones(len(scale)))
-        return replace(self, c0=float(c0), c1=float(c1), c2=float(c2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +149,7 @@ def make_plan(
 ) -> Plan:
     """Return the tasks and the merge program of a forest.
 
-    `cuts` overrides the division (one number per (node, tile) unit, at most the node's blocks); the output of
+    `cuts` overrides the division (one number per (node, tile) unit, at most the node's blocks). The output of
     every division is the same up to rounding.
     """
     cost = cost or CostModel()
@@ -189,17 +179,6 @@ def make_plan(
         merge=np.argsort(flat_rows, kind="stable"),
         block_tokens=forest.block_tokens,
     )
-
-
-def unshared_tokens(forest: Forest) -> int:
-    """Keys read per key-value head when every row reads its own context."""
-    return int((forest.n_sharing * forest.n_tokens).sum())
-
-
-def cascade_tokens(forest: Forest) -> int:
-    """Keys read when only the prefix common to *all* rows is shared (one-level cascade attention)."""
-    common = forest.n_sharing == forest.n_rows
-    return int(forest.n_tokens[common].sum() + (forest.n_sharing * forest.n_tokens)[~common].sum())
 
 
 def _tiles(forest: Forest, cost: CostModel) -> Iterator[tuple[int, Ints]]:

@@ -2,7 +2,7 @@
 
 Decoding requests share the blocks of a common prompt; the rows of a draft tree share their request's whole context.
 `share` finds both in the step's plan and keeps the nodes for which one matrix product costs less than attending row by
-row; what is left of each row (its own tokens, its ancestors in a tree) is merged in by the engine's row kernels.
+row. What is left of each row (its own tokens, its ancestors in a tree) is merged in by the engine's row kernels.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from serve.kv_cache.attention_metadata import AttentionPlan
 class Saving:
     """Cost model of a matrix product over a shared node, in microseconds per layer (embedded model, one core).
 
-    Row by row a token costs each row `row`; in a node `task` for the node, `read` for each token (the gather) and
+    Row by row a token costs each row `row`. In a node `task` for the node, `read` for each token (the gather) and
     `product` for each row and token. Other widths scale all but `task`. One reading on a busy AVX2 machine, so rough:
     they only decide which way a node is computed, not what comes out.
     """
@@ -42,7 +42,7 @@ class Saving:
 class Shared:
     """The shared part of a step, made once and used by every layer.
 
-    `rows` int64[i] are the packed rows that have one; `begin` int32[r] is how many cached tokens of each packed row
+    `rows` int64[i] are the packed rows that have one. `begin` int32[r] is how many cached tokens of each packed row
     it covers, 0 for the others.
     """
 
@@ -82,18 +82,18 @@ def share(
         covered[forest.rows[forest.row_indptr[node] : forest.row_indptr[node + 1]]] += forest.n_tokens[node]
     begin = np.zeros(plan.rows, np.int32)
     begin[rows] = covered
-    made = make_plan(part, CostModel(tile_rows=1 << 30))
+    planned = make_plan(part, CostModel(tile_rows=1 << 30))
     packed = torch.from_numpy(rows[involved]).to(device)
-    return Shared(packed, begin, to_torch(made, kv_heads, device, paged=True))
+    return Shared(packed, begin, to_torch(planned, kv_heads, device, paged=True))
 
 
 def _worthy(forest: Forest, saving: Saving) -> Ints:
     """Nodes that are worth a product, with all their ancestors; a row's kernel continues behind its last node."""
-    taken = np.zeros(forest.n_nodes + 1, np.bool_)
-    taken[-1] = True  # the parent of roots, -1
+    covered = np.zeros(forest.n_nodes + 1, np.bool_)
+    covered[-1] = True  # the parent of roots, -1
     for node, (rows, tokens) in enumerate(zip(forest.n_sharing, forest.n_tokens, strict=True)):
-        taken[node] = taken[forest.parent[node]] and saving.worth(int(rows), int(tokens))
-    return np.flatnonzero(taken[:-1])
+        covered[node] = covered[forest.parent[node]] and saving.worth(int(rows), int(tokens))
+    return np.flatnonzero(covered[:-1])
 
 
 def _part(forest: Forest, chosen: Ints) -> tuple[Forest, Ints]:
@@ -104,8 +104,8 @@ def _part(forest: Forest, chosen: Ints) -> tuple[Forest, Ints]:
     index = np.full(forest.n_nodes + 1, -1, np.int64)
     index[chosen] = np.arange(len(chosen))
     leaf = np.full(len(involved), -1, np.int64)
-    for at, span in enumerate(spans):  # parents come first, so the deepest node stays
-        leaf[np.searchsorted(involved, forest.rows[span])] = at
+    for node, span in enumerate(spans):  # parents come first, so the deepest node stays
+        leaf[np.searchsorted(involved, forest.rows[span])] = node
     part = Forest(
         parent=index[forest.parent[chosen]],
         block_indptr=np.concatenate(([0], np.cumsum([len(b) for b in blocks]))).astype(np.int64),

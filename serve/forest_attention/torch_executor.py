@@ -1,6 +1,6 @@
 """Execute a plan in torch: one matrix product per shared task, private tasks in padded batches.
 
-Tasks of about the same length and the same number of rows go through one batched product; keys and values of a
+Tasks of about the same length and the same number of rows go through one batched product. Keys and values of a
 task are gathered from the cache once, whatever the number of its rows. Scores, softmax and the merge are float32.
 """
 
@@ -39,7 +39,7 @@ class TaskBatch:
 class TorchPlan:
     """A `Plan` as tensors on one device; made once, used by every layer of a step.
 
-    `merge` int64[R, w] lists each row's partials, padded with the index P, a partial that is empty; None where
+    `merge` int64[R, w] lists each row's partials, padded with the index P, a partial that is empty. None where
     every row is one partial in its place, so that there is nothing to merge.
     """
 
@@ -126,7 +126,7 @@ def execute(
     Returns
     -------
     The output [rows, heads, d] and its log-sum-exp [rows, heads], both of the precision of the sums (float32, or
-    float64 for float64 queries); 0 and -inf for a row without context.
+    float64 for float64 queries). 0 and -inf for a row without context.
     """
     sums = torch.float64 if query.dtype == torch.float64 else torch.float32
     heads, d = query.shape[1:]

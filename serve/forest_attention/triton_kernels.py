@@ -78,11 +78,11 @@ def _por(  # type: ignore[no-untyped-def]
     total = 0.0
     acc = tl.zeros([D], tl.float32)
     for i in range(tl.load(merge_indptr + row), tl.load(merge_indptr + row + 1)):
-        at = tl.load(merge + i) * HEADS + head
-        part = tl.load(partial_lse + at)
+        offset = tl.load(merge + i) * HEADS + head
+        part = tl.load(partial_lse + offset)
         higher = tl.maximum(top, part)
         shrink, weight = tl.exp(top - higher), tl.exp(part - higher)
-        acc = acc * shrink + weight * tl.load(partial_out + at * D + d)
+        acc = acc * shrink + weight * tl.load(partial_out + offset * D + d)
         total = total * shrink + weight
         top = higher
     safe = tl.where(total > 0.0, total, 1.0)
@@ -123,7 +123,7 @@ def execute(
     ------
     ValueError
         If the kernels cannot tile d, the cache has blocks of another size, or the plan's tasks hold more rows than a
-        tile of `LARGEST_TILE`; give `make_plan` a `CostModel` with `tile_rows` of at most that.
+        tile of `LARGEST_TILE`. Give `make_plan` a `CostModel` with `tile_rows` of at most that.
     """
     (_, heads, d), kv_heads = query.shape, keys.shape[1]
     if d < 16 or d & (d - 1):

@@ -35,15 +35,6 @@ def chain_hash(parent: int, tokens: Sequence[int]) -> int:
     return int.from_bytes(digest.digest(), "little") or 1
 
 
-def hash_chain(tokens: Sequence[int], block_tokens: int) -> list[int]:
-    """Chained hashes of the full blocks of a token sequence, first block first."""
-    chain, parent = [], ROOT
-    for start in range(0, len(tokens) - block_tokens + 1, block_tokens):
-        parent = chain_hash(parent, tokens[start : start + block_tokens])
-        chain.append(parent)
-    return chain
-
-
 @dataclass(slots=True, eq=False)
 class Block:
     """One block of the cache. `hash` is 0 while it is private; `depth` counts its ancestors in the forest."""
@@ -99,7 +90,7 @@ class PrefixForest:
         return -(-n_tokens // self.block_tokens)
 
     def match(self, tokens: Sequence[int], chain: Sequence[int]) -> list[Block]:
-        """Blocks of the longest registered prefix of `tokens`; `chain` is their `hash_chain`."""
+        """Blocks of the longest registered prefix of `tokens`; `chain` has the hashes of its full blocks."""
         found: list[Block] = []
         parent: Block | None = None
         for i, key in enumerate(chain):

@@ -53,7 +53,7 @@ def rotate_and_store(
 ) -> None:
     """Norm (Qwen3) and rotate the queries in place; norm, rotate and store keys, store values.
 
-    `qkv` [r, query + key + value heads, d], `cos` and `sin` [r, d / 2], `slots` [r]; `keys` and `values`
+    `qkv` [r, query + key + value heads, d], `cos` and `sin` [r, d / 2], `slots` [r]. `keys` and `values`
     [blocks, kv heads, block tokens, d] are one layer's cache. Empty `q_norm`: no norm.
     """
     rows, heads, width = qkv.shape

@@ -1,7 +1,7 @@
 """A compact decoder for Llama, Qwen2 and Qwen3 models over packed rows and a paged cache.
 
 transformers supplies configuration and tokenizer. The forward pass is this project's own, because a step is not a
-rectangle: it packs rows of many requests at many positions, prompt chunks and draft trees, in one matrix. Only
+rectangle. It packs rows of many requests at many positions, prompt chunks and draft trees, in one matrix. Only
 attention distinguishes the requests (`serve.kv_cache.attention_metadata.AttentionPlan`).
 """
 
@@ -140,11 +140,6 @@ class Model:
         """An empty cache of this model's shape."""
         d = self.dims
         return PagedKV(d.layers, n_blocks, block_tokens, d.kv_heads, d.head_width, self.dtype, self.device)
-
-    def cache_bytes_per_token(self) -> int:
-        """Bytes of keys and values a token takes over all layers."""
-        d = self.dims
-        return d.layers * 2 * d.kv_heads * d.head_width * self.dtype.itemsize
 
     @torch.inference_mode()
     def forward(
@@ -319,8 +314,8 @@ class _CompiledStep:
         out = torch.empty(len(qkv), d.heads, d.head_width, dtype=self.model.dtype)
         queries = torch.from_numpy(rows[:, : d.heads])
         if self.shared is not None:
-            data, at = self.cache.data[index], self.shared.rows
-            out[at], torch.from_numpy(self.lse)[at] = self.shared(queries, data[0], data[1])
+            data, sharing = self.cache.data[index], self.shared.rows
+            out[sharing], torch.from_numpy(self.lse)[sharing] = self.shared(queries, data[0], data[1])
         if len(self.alone):
             seen = plan.segment, plan.seen, plan.extra_start, plan.extra, plan.tables
             kernels.attend(rows, self.alone, *seen, keys, values, self.begin, self.lse, out.numpy())

@@ -71,8 +71,8 @@ FIRST_GUESS = TimeModel(np.array([8e-3, 6e-4, 1e-7, 2e-3, 1e-6, 1e-4]), margin=0
 class LearningTimeModel:
     """A `TimeModel` that refits itself on the last `window` measured steps, every `every` of them.
 
-    Until there are so many it is scaled to what it has seen, after 4, 8, 16, ... steps: a slow machine's first `every`
-    steps may take half a minute, in which a guess of another machine would plan steps many times too long.
+    Before that it is scaled to the steps so far, after 4, 8, 16, ... of them. On a slow machine the first `every`
+    steps may take half a minute. A guess of another machine would plan steps many times too long.
     """
 
     model: TimeModel
@@ -146,12 +146,3 @@ class OnlineDemand:
             return 0.0
         held = np.asarray(self._blocks, np.float64)
         return float(held.mean() + self.z * held.std())
-
-
-def percentage_errors(
-    model: TimeModel, works: Sequence[StepWork], seconds: Sequence[float]
-) -> tuple[float, float]:
-    """Mean and 95th percentile of the absolute relative error of predictions, in percent."""
-    predicted = np.array([model.seconds(work) for work in works])
-    errors = 100 * np.abs(predicted / np.asarray(seconds, np.float64) - 1.0)
-    return float(errors.mean()), float(np.quantile(errors, 0.95))

@@ -263,6 +263,6 @@ class Server:
 def _http_error(_http: HttpRequest, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    code = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}.get(error.status_code)
+    code = _CODES.get(error.status_code)
     body = error_body(str(error.detail), "invalid_request_error", code=code)
     return JSONResponse(body, error.status_code, error.headers)

@@ -103,7 +103,7 @@ class Protocol(H11Protocol):
 
     A connection closes `head_s` after its start or its last response unless the next head is complete by then. It
     closes `write_s` after its client stops reading. The application limits the time of a body. With
-    `most_connections` open, a new connection replaces the one that has waited longest for a head or a body; if none
+    `most_connections` open, a new connection replaces the one that has waited longest for a head or a body. If none
     waits, the new connection closes.
     """
 

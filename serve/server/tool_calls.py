@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from serve.engine.detokenizer import overlap
 from serve.engine.structured_output import checked_schema
 from serve.errors import RequestError
 
@@ -141,7 +142,7 @@ class CallParser:
     def _outside(self) -> Piece | None:
         start = self._held.find(self.form.mark)
         if start < 0:
-            return self._content(len(self._held) - _overlap(self._held, self.form.mark))
+            return self._content(len(self._held) - overlap(self._held, self.form.mark))
         if start:
             return self._content(start)
         for head, name in self._heads.items():
@@ -182,8 +183,3 @@ class CallParser:
         elif character in "}]":
             return -1
         return 0
-
-
-def _overlap(text: str, mark: str) -> int:
-    """Length of the longest end of `text` that begins `mark`."""
-    return next((n for n in range(min(len(text), len(mark) - 1), 0, -1) if text.endswith(mark[:n])), 0)

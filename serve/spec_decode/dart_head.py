@@ -1,12 +1,12 @@
 """The draft head of DART (arXiv 2601.19278): one decoder layer that guesses the next d tokens in one pass.
 
-Row j of the head carries what the target held at token x_j (three taps of its residual stream, `fc` maps
-them to one hidden vector g) and the embedding of the *next* token x_{j+1}. The last real row predicts
-x_{j+2}: the first draft token, since x_{j+1} is already chosen. Behind it stand d - 1 mask rows, all the
-same learned vector told apart by rotary position alone, which predict the following tokens; attention is
-plain causal. Masks are appended after the norms, and their residual stream is the first half of the vector.
+Row j of the head has the target's state at token x_j and the embedding of the *next* token x_{j+1}. The state is
+three taps of the residual stream, which `fc` maps to one hidden vector g. The last real row predicts x_{j+2}: the
+first draft token, since x_{j+1} is already chosen. Behind it stand d - 1 mask rows, all the same learned vector told
+apart by rotary position alone, which predict the following tokens. Attention is plain causal. Masks are appended
+after the norms, and their residual stream is the first half of the vector.
 
-Training and drafting share the weights and differ in who sees whom: `forward` takes any mask; drafting
+Training and drafting share the weights and differ in who sees whom: `forward` takes any mask. Drafting
 (`serve.spec_decode.proposers`) computes queries for the last real row and the masks only.
 """
 

@@ -31,21 +31,21 @@ def rollout_losses(
     hidden = head.finish(g, head.attend(head.queries(z, positions), keys, values, causal))
     first = positions[answer.prompt_length - 1 :]
     rows, depth, teacher_row = [hidden[first]], [torch.ones_like(first)], [first + 1]
-    at = torch.as_tensor(anchors, dtype=torch.long, device=device)
-    visible = positions <= at[:, None]
-    state, own = hidden[at], torch.eye(len(at), dtype=torch.bool, device=device)
+    anchor_rows = torch.as_tensor(anchors, dtype=torch.long, device=device)
+    visible = positions <= anchor_rows[:, None]
+    state, own = hidden[anchor_rows], torch.eye(len(anchor_rows), dtype=torch.bool, device=device)
     for t in range(2, head.config.depth + 1):
         # Past the end of the answer there is no true token; the row is computed all the same and not used.
-        fed = tokens[(at + t).clamp(max=len(tokens) - 1)]
+        fed = tokens[(anchor_rows + t).clamp(max=len(tokens) - 1)]
         z = head.real_rows(state, target.embedding[fed])
-        more_keys, more_values = head.keys_values(z, at + t - 1)
+        more_keys, more_values = head.keys_values(z, anchor_rows + t - 1)
         keys, values = torch.cat([keys, more_keys]), torch.cat([values, more_values])
         visible = torch.cat([visible, own], 1)
-        attended = head.attend(head.queries(z, at + t - 1), keys, values, visible)
+        attended = head.attend(head.queries(z, anchor_rows + t - 1), keys, values, visible)
         state = head.finish(state, attended)
-        inside = at + t <= last
+        inside = anchor_rows + t <= last
         rows.append(state[inside])
         depth.append(torch.full((int(inside.sum()),), t, device=device))
-        teacher_row.append((at + t)[inside])
+        teacher_row.append((anchor_rows + t)[inside])
     joined: Tensor = torch.cat(rows)
     return decayed_kl(head, target, answer, joined, torch.cat(depth), torch.cat(teacher_row), gamma)

@@ -1,9 +1,8 @@
 """Drafting with a head: DART's one pass with masks, and the EAGLE-style head's d passes.
 
-The head's keys and values lie at the same cache slots as the target's, so a prefix that the engine reuses is
-there for the head too. (Where two requests share a prefix and go on differently, the last shared row was
-made with the first one's next token: a small loss for the draft, none for the answer.) Masks are never
-stored.
+The head's keys and values have the same cache slots as the target's. A prefix that the engine reuses is there for the
+head too. Where two requests share a prefix and continue differently, the last shared row has the first one's next
+token. That costs the draft a little, and the answer nothing. Masks are never stored.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ SURE_TOKENS = 1.0
 """Tokens a round that the n-gram tree must promise for the head not to be asked."""
 
 LEAST_SHARE = 0.2
-"""A tree of n nodes keeps paths of a chance around 1/n; the head is not asked for levels it reaches with less than this
+"""A tree of n nodes keeps paths of a chance around 1/n. The head is not asked for levels it reaches with less than this
 share of that."""
 
 
@@ -79,13 +78,13 @@ class HeadCache:
         if most > len(self.keys):
             more = self.keys.new_zeros(max(most, 2 * len(self.keys)) - len(self.keys), *self.keys.shape[1:])
             self.keys, self.values = torch.cat([self.keys, more]), torch.cat([self.values, more])
-        at = torch.as_tensor(slots, device=self.keys.device)
-        self.keys[at], self.values[at] = keys, values
+        index = torch.as_tensor(slots, device=self.keys.device)
+        self.keys[index], self.values[index] = keys, values
 
     def read(self, slots: Int64) -> tuple[Tensor, Tensor]:
         """Rows at slots, [n, kv_heads, width] each."""
-        at = torch.as_tensor(slots, device=self.keys.device)
-        return self.keys[at], self.values[at]
+        index = torch.as_tensor(slots, device=self.keys.device)
+        return self.keys[index], self.values[index]
 
 
 class DartProposer(NgramProposer):
@@ -175,10 +174,10 @@ class DartProposer(NgramProposer):
         z = self.head.real_rows(g, self.embedding[torch.tensor(following, device=self.device)].float())
         keys, values = self.head.keys_values(z, positions)
         self.cache.write(np.concatenate([seen.slots for seen in rows]), keys, values)
-        at = -1
+        last = -1
         for seen in rows:
-            at += len(seen.slots)
-            self._last[seen.request.id] = _LastRow(seen.start + len(seen.slots) - 1, g[at], z[at])
+            last += len(seen.slots)
+            self._last[seen.request.id] = _LastRow(seen.start + len(seen.slots) - 1, g[last], z[last])
         self.stats.observe_ms += 1e3 * (time.perf_counter() - began)
 
     def release(self, request: Request) -> None:
@@ -265,7 +264,7 @@ class EagleProposer(DartProposer):
     """The autoregressive head: a chain of its likeliest tokens, then a tree over the same levels.
 
     Each step runs the layer on its own last output and the likeliest token, so the levels are those of one
-    path; the siblings of that path complete the tree (EAGLE-3 grows every branch; on a CPU a pass per level
+    path. The siblings of that path complete the tree (EAGLE-3 grows every branch; on a CPU a pass per level
     is what it can pay).
     """
 

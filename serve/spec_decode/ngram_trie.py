@@ -1,10 +1,9 @@
 """N-gram statistics: a static trie in sorted arrays on disk, and growing counts of what requests say.
 
-The trie is DART's (arXiv 2601.19278): every window of at most `order` tokens of every document (its tokens
-and one end token) adds one to each node on its way. The paper's is 100 GB of linked nodes in memory; ours is
-one array of tokens, one of counts and one of child offsets per level, memory-mapped, siblings sorted, so a
-lookup is a binary search and nothing is parsed. A file is refused unless its checksum and the tokenizer's
-hash fit.
+The trie is DART's (arXiv 2601.19278). Every window of at most `order` tokens of a document (its tokens and one end
+token) adds one to each node of its path. The paper's is 100 GB of linked nodes in memory. Ours has arrays of tokens,
+counts and child offsets for each level, memory-mapped. Siblings are sorted, so a lookup is a binary search and
+nothing is parsed. A file is refused unless its checksum and the tokenizer's hash fit.
 """
 
 from __future__ import annotations
@@ -71,13 +70,13 @@ class Trie:
         if len(tokens) and not (tokens.min() >= 0 and tokens.max() < vocabulary):
             raise ModelError(f"n-grams: token {tokens.max()} is outside the vocabulary of {vocabulary}")
         left = np.concatenate([np.arange(len(t), 0, -1) for t in texts]) if texts else tokens  # until the end
-        at, rank = np.arange(len(tokens)), np.zeros(len(tokens), np.int64)
+        position, rank = np.arange(len(tokens)), np.zeros(len(tokens), np.int64)
         keys, seen = [], []
         for length in range(order):
-            inside = left[at] > length
-            at, rank = at[inside], rank[inside]
+            inside = left[position] > length
+            position, rank = position[inside], rank[inside]
             unique, rank, counts = np.unique(
-                rank * vocabulary + tokens[at + length], return_inverse=True, return_counts=True
+                rank * vocabulary + tokens[position + length], return_inverse=True, return_counts=True
             )
             keys.append(unique)
             seen.append(counts)
@@ -120,22 +119,22 @@ class Trie:
 
     def find(self, context: Sequence[int]) -> int:
         """Index of an n-gram in the level of its length, -1 if unseen. The context is not longer than the order."""
-        low, high, at = 0, len(self.levels[0].tokens), -1
+        low, high, index = 0, len(self.levels[0].tokens), -1
         for length, token in enumerate(context):
             tokens = self.levels[length].tokens
-            at = low + int(np.searchsorted(tokens[low:high], token))
-            if at == high or tokens[at] != token:
+            index = low + int(np.searchsorted(tokens[low:high], token))
+            if index == high or tokens[index] != token:
                 return -1
             if length + 1 < len(context):
-                low, high = self.levels[length].children[at : at + 2].tolist()
-        return at
+                low, high = self.levels[length].children[index : index + 2].tolist()
+        return index
 
     def continuations(self, context: Sequence[int]) -> tuple[Int32, Int32]:
         """Tokens (ascending) and counts seen after exactly this context; empty if none. Context shorter than order."""
-        at = self.find(context)
-        if at < 0 or len(context) >= self.order:
+        index = self.find(context)
+        if index < 0 or len(context) >= self.order:
             return np.empty(0, np.int32), np.empty(0, np.int32)
-        start, stop = self.levels[len(context) - 1].children[at : at + 2]
+        start, stop = self.levels[len(context) - 1].children[index : index + 2]
         below = self.levels[len(context)]
         return below.tokens[start:stop], below.counts[start:stop]
 
@@ -148,14 +147,14 @@ class Trie:
         p, matched = np.zeros(len(candidates)), np.zeros(len(candidates), np.int64)
         for length in range(min(self.order - 1, len(context)), 0, -1):
             suffix = context[len(context) - length :]
-            at = self.find(suffix)
-            if at < 0:
+            index = self.find(suffix)
+            if index < 0:
                 continue
             tokens, counts = self.continuations(suffix)
             for i, token in enumerate(candidates):
                 place = int(np.searchsorted(tokens, token))
                 if not matched[i] and place < len(tokens) and tokens[place] == token:
-                    p[i] = counts[place] / self.levels[length - 1].counts[at]
+                    p[i] = counts[place] / self.levels[length - 1].counts[index]
                     matched[i] = length
         return p, matched
 
@@ -183,13 +182,13 @@ class Trie:
         raw = np.memmap(path, np.uint8, mode="r")[start:]
         if hashlib.sha256(raw.data).hexdigest() != header["sha256"]:
             raise ModelError(f"{path}: damaged or cut short (its checksum does not fit); build it again")
-        levels, at = [], 0
+        levels, offset = [], 0
         for size in header["sizes"]:
             parts: list[npt.NDArray[np.generic]] = []
             for length, kind in ((size, np.int32), (size, np.int32), (size + 1, np.int64)):
                 width = length * np.dtype(kind).itemsize
-                parts.append(raw[at : at + width].view(kind))
-                at += width + -width % ALIGN
+                parts.append(raw[offset : offset + width].view(kind))
+                offset += width + -width % ALIGN
             levels.append(Level(*parts))  # type: ignore[arg-type]
         return cls(header["vocabulary"], tuple(levels))
 
@@ -243,10 +242,10 @@ class GrowingGrams:
     def extend(self, tokens: Sequence[int], start: int) -> None:
         """Count ``tokens[start:]``, each after the contexts that end before it."""
         young = self._young
-        for at in range(max(start, 1), len(tokens)):
-            token = tokens[at]
-            for length in range(1, min(self.longest, at) + 1):
-                context = tuple(tokens[at - length : at])
+        for position in range(max(start, 1), len(tokens)):
+            token = tokens[position]
+            for length in range(1, min(self.longest, position) + 1):
+                context = tuple(tokens[position - length : position])
                 found = young.get(context)
                 if found is None:
                     found = young[context] = self._old.pop(context, Counter())

@@ -58,11 +58,11 @@ class DraftTree:
 class Observed:
     """Rows of one request that a target forward has just computed and that are committed now.
 
-    Row j stands for token ``request.tokens[start + j]``; `taps` is its residual stream at the tapped layers,
+    Row j stands for token ``request.tokens[start + j]``. `taps` is its residual stream at the tapped layers,
     float[rows, n_taps * hidden] (None unless the proposer wants taps), `slots` its place in the paged cache.
-    The token after the last row is already in ``request.tokens`` where the request decodes; in the middle of
+    The token after the last row is already in ``request.tokens`` where the request decodes. In the middle of
     a chunked prompt it is the next prompt token. Draft keys and values can be kept at the same slots, so
-    prefix reuse carries over; rows whose prefix came from the cache are never observed.
+    prefix reuse carries over. Rows whose prefix came from the cache are never observed.
     After a verified tree the rows are the root and the accepted nodes: `accepted` counts those nodes out of
     `drafted`, both 0 for prefill.
     """

@@ -1,6 +1,6 @@
 """Proposers for the engine: DART (head, n-grams, or both), prompt lookup, and the EAGLE-style head.
 
-All draft for every decoding request at once and give back `DraftTree`s; which tokens are kept is the
+All draft for every decoding request at once and give back `DraftTree`s. Which tokens are kept is the
 engine's affair (`serve.spec_decode.verify`), so no draft, however bad, can change an answer.
 """
 
@@ -108,12 +108,12 @@ class Sized:
     def _judge(self, seen: Observed, draft: _Draft) -> None:
         """Compare a tree with the tokens that were committed since."""
         place = _places(draft.tree)
-        path, at = {-1}, -1
+        path, node = {-1}, -1
         for token in seen.request.tokens[draft.start :]:
-            at = place.get((at, token), -2)
-            if at < -1:
+            node = place.get((node, token), -2)
+            if node < -1:
                 break
-            path.add(at)
+            path.add(node)
         for calibration, tree in zip(self.calibrations, draft.sources, strict=True):
             own, offered, kept = np.empty(len(tree), np.int64), list[float](), list[bool]()
             for i, (token, parent) in enumerate(

@@ -19,14 +19,13 @@ HEAD, EAGLE, TRIE = "head.safetensors", "eagle.safetensors", "answers.ngram"
 
 
 def draft_folder(model_name: str) -> Path | None:
-    """Folder of the draft files that come with the embedded model; None for any other model, or if it is missing."""
+    """Folder of the embedded model's draft files: the checkout's, or the distribution vckg-draft's; else None."""
     if model_name != EMBEDDED:
         return None
-    places = [Path(__file__).parents[2] / "data" / "serve"]
-    # In an installed wheel the data lie inside the package vckg, which is located, not imported.
-    spec = importlib.util.find_spec("vckg")
+    places = [Path(__file__).parents[2] / "draft"]
+    spec = importlib.util.find_spec("vckg_draft")
     if spec is not None and spec.submodule_search_locations:
-        places.append(Path(next(iter(spec.submodule_search_locations))) / "data" / "serve")
+        places.append(Path(next(iter(spec.submodule_search_locations))))
     return next((p for p in places if (p / HEAD).is_file()), None)
 
 
@@ -69,7 +68,8 @@ def make_proposer(
         return NgramProposer(trie, end, nodes=nodes)
     if folder is None:
         raise InputError(
-            f"draft method {method!r} needs a folder with {HEAD}; train one with vckg-serve train-draft"
+            f"draft method {method!r} needs a folder with {HEAD}: install the embedded model's "
+            "(pip install ./draft in the repository), or train one with vckg-serve train-draft"
         )
     head = load_head(folder / (EAGLE if method == "eagle" else HEAD), known)
     if head.config.autoregressive != (method == "eagle"):

@@ -5,9 +5,9 @@ The score of a path is the paper's (arXiv 2601.19278),
     S(path) = sum_l w_l (lam_l ln(p_l(y_l) + 1e-10) + [l >= 1] beta ln(q(y_l | last two tokens) + 1e-10)),
     w_l = (l + 1)^-0.7,   lam_l = 0.9^l,   beta = 0.5,
 
-p_l the head's probabilities renormalised over its K best tokens of level l, q the trie's. Logarithms are
-clamped at 0, so a child never beats its parent, and ties are broken by (depth, tokens): a top-N of all paths
-is closed under prefixes. Paths that ended with the end token are never extended.
+p_l the head's probabilities renormalised over its K best tokens of level l, q the trie's. Logarithms are clamped at
+0, so a child never beats its parent. Ties are broken by (depth, tokens). So the best N of all paths are closed under
+prefixes. Paths that ended with the end token are never extended.
 """
 
 from __future__ import annotations
@@ -93,14 +93,14 @@ def _following(
         long = _place(two, one_below[first], one_below[first + 1], newer)
     for i in range(len(candidates)):
         if long >= 0:
-            at = _place(three, two_below[long], two_below[long + 1], candidates[i])
-            if at >= 0:
-                out[i] = three_count[at] / two_count[long]
+            index = _place(three, two_below[long], two_below[long + 1], candidates[i])
+            if index >= 0:
+                out[i] = three_count[index] / two_count[long]
                 continue
         if short >= 0:
-            at = _place(two, one_below[short], one_below[short + 1], candidates[i])
-            if at >= 0:
-                out[i] = two_count[at] / one_count[short]
+            index = _place(two, one_below[short], one_below[short + 1], candidates[i])
+            if index >= 0:
+                out[i] = two_count[index] / one_count[short]
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]

@@ -1,7 +1,7 @@
 """How large this round's trees should be: measured costs against measured acceptance.
 
 A node is worth verifying while the tokens it brings per millisecond are above those of the round without it.
-The cost of a forward pass by its number of rows is learned from the engine's own rounds; the chance that a
+The cost of a forward pass by its number of rows is learned from the engine's own rounds. The chance that a
 node is accepted from what became of nodes that were drafted with the same confidence. Nothing worth drafting
 is an empty tree: the round is then plain decoding. Now and then a small tree is tried all the same, so that
 both estimates stay fresh.
@@ -28,10 +28,11 @@ _PRIOR = {1: 1.0, 2: 1.1, 4: 1.2, 8: 1.6, 16: 2.2, 32: 3.8, 64: 6.5, 128: 12.0, 
 class CostCurve:
     """Milliseconds of a forward pass by its rows: a prior shape, scaled to all passes seen, bent by those of a size.
 
-    A size is believed as far as it was seen of late: the shape counts as `prior` passes of it, fewer the more passes
-    there were and none from twice as many on. Its older passes fade by `memory` with each new one of its own, and more
-    slowly, by `others`, with those of other sizes. So one slow first pass (a busy machine) cannot shut a size and all
-    larger ones out, what was shut out is tried again, and the cost without drafts is not forgotten while drafts pay.
+    A size is trusted as far as it was measured recently. The shape counts as `prior` passes of it, fewer the more
+    passes there were, and none from twice as many on. Its older passes fade by `memory` with each new one of its own,
+    and more slowly, by `others`, with those of other sizes. So one slow first pass on a busy machine does not exclude
+    a size and all larger ones. An excluded size is tried again. The cost without drafts is kept up to date while
+    drafts pay.
     """
 
     def __init__(self, memory: float = 0.99, others: float = 0.996, prior: float = 5.0) -> None:
@@ -106,8 +107,8 @@ class Calibration:
 
 
 class Levels:
-    """How many tokens ahead a head is asked for: as many as its likeliest path reaches with a chance of `least`, and
-    one more, which shows whether it has come to reach further. What no tree would keep need not be computed.
+    """Number of tokens that a head drafts: those that its likeliest path reaches with a chance of `least`, and one
+    more. That one shows whether the path now reaches further. What no tree would keep need not be computed.
     """
 
     def __init__(self, most: int, least: float, memory: float = 0.95) -> None:
@@ -132,11 +133,11 @@ class Levels:
 class Arms:
     """Which way of drafting brings the most tokens a millisecond, by what the rounds so far brought.
 
-    Way 0 is not to draft at all. Rates are kept apart by how many requests decode together, in powers of two, so that a
-    batch that shrinks request by request is not new each time. Every way is tried `tries` times (two or more), the
-    richest first; later one of the others gets three rounds in every `explore_every`. The first round of a way after
-    another is not counted: the head catches up in it on all rows that were committed without it, which it pays for once
-    and not every round.
+    Way 0 is not to draft at all. Rates are kept for each number of requests that decode together, in powers of two. A
+    batch that shrinks request by request is then not new each time. Every way is tried `tries` times (two or more),
+    the richest first; later one of the others gets three rounds in every `explore_every`. The first round after a
+    change of method is not counted. In it the head computes all rows that were committed without it, a cost that
+    comes once and not every round.
     """
 
     def __init__(self, ways: int, explore_every: int = 128, tries: int = 4, memory: float = 0.96) -> None:
@@ -157,10 +158,10 @@ class Arms:
             if rates.seen[way] < self.tries:
                 return way
         self._rounds += 1
-        turn, at = divmod(self._rounds, self.explore_every)
+        turn, phase = divmod(self._rounds, self.explore_every)
         best = int(np.argmax(rates.tokens / rates.ms))
         others = [way for way in range(self.ways) if way != best]
-        return others[turn % len(others)] if others and at < 3 else best
+        return others[turn % len(others)] if others and phase < 3 else best
 
     def add(self, way: int, requests: int, tokens: int, ms: float) -> None:
         """Take in what one round of a way brought."""

@@ -3,7 +3,7 @@
 The proposals are deterministic (the tree is fixed before any coin is flipped), so a child y is accepted with
 its target probability itself. At a node with children y1..yk visited in a fixed order, the chance of
 emitting yi is ``prod_{j<i} (1 - p'_j) * p'_i`` with ``p'_j = p(y_j) / (1 - sum_{m<j} p(y_m))``, which
-telescopes to ``p(y_i)``; if none is accepted the residual gives every other token exactly its probability.
+telescopes to ``p(y_i)``. If none is accepted the residual gives every other token exactly its probability.
 DART (arXiv 2601.19278), and SpecInfer's multi-step rejection with q = 1.
 """
 
@@ -57,8 +57,8 @@ class RandomCoins:
     def draw(self, weights: Float64) -> int:
         """Return an index by inversion of the cumulated weights; an index of weight 0 is never drawn."""
         cumulated = np.cumsum(weights)
-        at = int(np.searchsorted(cumulated, self.rng.random() * cumulated[-1], side="right"))
-        return min(at, int(np.flatnonzero(weights)[-1]))
+        index = int(np.searchsorted(cumulated, self.rng.random() * cumulated[-1], side="right"))
+        return min(index, int(np.flatnonzero(weights)[-1]))
 
 
 def children(tree: DraftTree) -> list[list[int]]:

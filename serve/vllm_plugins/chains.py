@@ -38,12 +38,12 @@ def _compiled(function: Function) -> Function:
 def _remember(row: Int32, start: int, grams: Int32, before: Int64, newest: Int64, written: int) -> int:
     """Put ``row[start:]``, each token with the context before it, into the ring; how many were ever put there."""
     size = len(grams)
-    for at in range(max(start, 1), len(row)):
+    for position in range(max(start, 1), len(row)):
         slot = written % size
-        grams[slot, 0] = row[at]
+        grams[slot, 0] = row[position]
         for back in range(LONGEST):
-            grams[slot, 1 + back] = row[at - 1 - back] if at - 1 - back >= 0 else -1
-        bucket = row[at - 1] % BUCKETS
+            grams[slot, 1 + back] = row[position - 1 - back] if position - 1 - back >= 0 else -1
+        bucket = row[position - 1] % BUCKETS
         before[slot] = newest[bucket]
         newest[bucket] = written
         written += 1
@@ -54,13 +54,13 @@ def _remember(row: Int32, start: int, grams: Int32, before: Int64, newest: Int64
 def _matches_of_row(row: Int32, tail: Int32, length: int, found: Int32) -> int:
     """Tokens of `row` behind an end of `tail` (newest token first), with how many tokens agree; their number."""
     n = 0
-    for at in range(1, len(row)):
-        if row[at - 1] != tail[0]:
+    for position in range(1, len(row)):
+        if row[position - 1] != tail[0]:
             continue
         same = 1
-        while same < length and at - 1 - same >= 0 and row[at - 1 - same] == tail[same]:
+        while same < length and position - 1 - same >= 0 and row[position - 1 - same] == tail[same]:
             same += 1
-        found[n, 0], found[n, 1] = row[at], same
+        found[n, 0], found[n, 1] = row[position], same
         n += 1
     return n
 
@@ -72,17 +72,19 @@ def _matches_of_ring(
     """The same over the newest of the ring."""
     n = looked = 0
     size = len(grams)
-    at = newest[tail[0] % BUCKETS]
-    while at >= 0 and at >= written - size and looked < MOST_MATCHES:  # an older one was written over
+    position = newest[tail[0] % BUCKETS]
+    while (
+        position >= 0 and position >= written - size and looked < MOST_MATCHES
+    ):  # an older one was written over
         looked += 1
-        gram = grams[at % size]
+        gram = grams[position % size]
         if gram[1] == tail[0]:
             same = 1
             while same < length and gram[1 + same] == tail[same]:
                 same += 1
             found[n, 0], found[n, 1] = gram[0], same
             n += 1
-        at = before[at % size]
+        position = before[position % size]
     return n
 
 
@@ -131,8 +133,8 @@ def _children(tail: Int32, length: int, tokens: Int32, children: Int64, begin: I
         if low == end or tokens[low] != token:
             return 0, 0
         # Every level has one child offset more than it has tokens.
-        at = low + level
-        low, high = begin[level + 1] + children[at], begin[level + 1] + children[at + 1]
+        position = low + level
+        low, high = begin[level + 1] + children[position], begin[level + 1] + children[position + 1]
     return low, high
 
 

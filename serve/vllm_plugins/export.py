@@ -1,16 +1,16 @@
 """The served model and the DART head as folders that vLLM loads.
 
 vLLM drafts with a head of the EAGLE-3 form and `parallel_drafting`: one pass over the new real rows and, behind them,
-mask rows, which is DART's pass. Its layer is ours (embedding and features normed apart and joined, features as the
-residual, one norm before the MLP, one at the end, a reduced vocabulary), with one difference: a mask row there is an
-*input* like any other, a token whose embedding is normed and a vector of three taps that `fc` maps and a norm follows,
-while DART puts its learned vector m behind the norms and its first half alone into the residual stream.
+mask rows, which is DART's pass. Its layer is ours: embedding and features are normed and joined, features are the
+residual, one norm stands before the MLP and one at the end. The vocabulary is reduced. One thing differs. A mask row
+there is an *input* like any other: a token whose embedding is normed, and three taps that `fc` maps and a norm
+follows. DART puts its learned vector m behind the norms, and its first half alone into the residual stream.
 
-The form can still say it exactly. The exported head is a little wider than the target: its further hidden places are
-zero in every token's embedding, in the features and behind every product, save one, which is 1 in the embedding of the
-mask token. In that place's column the attention's input products hold whatever the mask row lacks. Its residual is m's
-first half through a vector of taps that `fc` maps to it. RMS norms over the wider vector are scaled back.
-The cost is an embedding table of the head's own, where a trained EAGLE head would share the target's.
+The form can still say it exactly. The exported head is a little wider than the target. Its further hidden places are
+zero in every token's embedding, in the features and behind every product. One of them is 1 in the embedding of the
+mask token. In that place's column the attention's input products hold whatever the mask row lacks. Its residual is
+m's first half through a vector of taps that `fc` maps to it. RMS norms over the wider vector are scaled back. The
+cost is an embedding table of the head's own, where a trained EAGLE head would share the target's.
 """
 
 from __future__ import annotations

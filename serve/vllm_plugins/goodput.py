@@ -73,7 +73,7 @@ def listen(processor: Any, windows: Windows) -> None:
     def aborted(self: Any, *args: Any, **kwargs: Any) -> Any:
         names = abort(self, *args, **kwargs)
         now = time.time()
-        for name in names:  # the client went away; one that had ended keeps its ending
+        for name in names:  # the client disconnected; one that had ended keeps its ending
             windows.ended(name, Ending.CANCELLED, now)
         return names
 

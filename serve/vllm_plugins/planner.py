@@ -22,7 +22,7 @@ Lookup = Callable[[int], int | None]
 
 
 class Pool(EchoForest):
-    """The cache of another engine, as far as planning asks: how much is free, what of a prompt is there, who waits.
+    """The cache of another engine as the planner sees it: free blocks, cached part of a prompt, waiting requests.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ class Planner(EchoScheduler):
     def _longest_step(self) -> float:
         """How long a step may keep a newcomer waiting: as configured, but at least three decodes of what runs.
 
-        On a machine whose decodes alone take as long as a step should, no prompt would ever start beside them.
+        On a machine whose decodes alone take as long as a step should, no prompt would ever start.
         """
         decodes = sum((StepWork.decode(r.computed) for r in self.running), StepWork())
         return max(self.config.longest_step_s, 3 * self._upper(decodes))

@@ -86,7 +86,7 @@ class NgramProposer:
         """Draft for every row; none for rows that were not sampled (prompts in part) or are full.
 
         vLLM names no request and moves rows about. It does say which tokens of a row are new: those are an answer's,
-        and join the recent ones; everything else that is known of a request stands in its row.
+        and join the recent ones. Everything else that is known of a request stands in its row.
         """
         rows = [
             token_ids_cpu[i, : int(n)] for i, n in enumerate(num_tokens_no_spec[: len(sampled_token_ids)])

@@ -1,10 +1,10 @@
 """Echo as vLLM's scheduler: ``--scheduler-cls serve.vllm_plugins.scheduler.EchoScheduler``.
 
-A request with `priority` 0 or less is interactive; a higher one, or ``"vllm_xargs": {"class": "offline"}``, makes it
-batch work. vLLM's own scheduler carries every step out; before each one Echo (`planner`) decides how many tokens it may
-compute, which running batch requests pause for it, which waiting ones may start, and whose blocks an arriving
-interactive request takes. Cached blocks that waiting batch requests will use go to the end of the eviction queue, the
-most wanted last.
+A request with `priority` 0 or less is interactive. A higher one, or ``"vllm_xargs": {"class": "offline"}``, makes it
+batch work. vLLM's own scheduler carries every step out. Before each one Echo (`planner`) decides how many tokens it
+may compute and which running batch requests pause for it. It also decides which waiting ones may start, and whose
+blocks an arriving interactive request takes. Cached blocks that waiting batch requests will use go to the end of the
+eviction queue, the most wanted last.
 
 VCKG_ECHO holds the settings, e.g. ``pace_s=0.1,allowance_s=0.5`` (fields of `serve.echo.cache_policy.EchoConfig`).
 """
@@ -167,8 +167,8 @@ class EchoScheduler(AsyncScheduler):  # type: ignore[misc, unused-ignore]
     def _protect(self, output: Any) -> None:
         """Move the free cached blocks that waiting batch requests will use to the end of the eviction queue.
 
-        Blocks that others free lie behind them afterwards, so it is done again whenever an eighth of the free ones was
-        taken: none of the protected can have come to the front by then.
+        Blocks that others free come behind them. So this is repeated whenever an eighth of the free ones was used: by
+        then no protected block can have come to the front.
         """
         pool = self.kv_cache_manager.block_pool
         self._since_protected += output.total_num_scheduled_tokens

@@ -37,7 +37,7 @@ class WindowSettings:
 
     @property
     def measure(self) -> SmoothGoodput:
-        """Smooth goodput with these choices."""
+        """The measure of smooth goodput with these settings."""
         return SmoothGoodput(
             ReadingSlo(self.pace_s, self.allowance_s), LinearPenalty(self.pace_s), self.alpha
         )
@@ -91,31 +91,31 @@ class Windows:
         self._batch: set[str] = set()
         self._batch_tokens: list[tuple[float, int]] = []
 
-    def committed(self, name: str, at: float, *, offline: bool) -> None:
+    def committed(self, name: str, time_s: float, *, offline: bool) -> None:
         """A request arrived."""
         if self._start is None:
-            self._start = at
+            self._start = time_s
         if offline:
             self._batch.add(name)
         else:
-            self._requests[name] = _Open(at)
+            self._requests[name] = _Open(time_s)
 
-    def delivered(self, name: str, tokens: int, at: float) -> None:
+    def delivered(self, name: str, tokens: int, time_s: float) -> None:
         """Tokens of a request left for its client, all at once."""
         if name in self._batch:
-            self._batch_tokens.append((at, tokens))
+            self._batch_tokens.append((time_s, tokens))
         request = self._requests.get(name)
         if request is not None and request.ended_s is None:
-            at = max([at, request.committed_s, *request.token_s[-1:]])  # a wall clock may be set back
-            request.token_s += [at] * tokens
+            time_s = max([time_s, request.committed_s, *request.token_s[-1:]])  # a wall clock may be set back
+            request.token_s += [time_s] * tokens
 
-    def ended(self, name: str, ending: Ending, at: float) -> None:
+    def ended(self, name: str, ending: Ending, time_s: float) -> None:
         """A request ended."""
         self._batch.discard(name)
         request = self._requests.get(name)
         if request is not None and request.ended_s is None:
             finished = ending is Ending.FINISHED and request.token_s
-            request.ended_s, request.ending = (request.token_s[-1] if finished else at), ending
+            request.ended_s, request.ending = (request.token_s[-1] if finished else time_s), ending
 
     def close(self, now: float) -> list[Report]:
         """Reports of the windows that can be closed, in order; of windows in which nothing happened there is none."""
@@ -125,12 +125,12 @@ class Windows:
             inside = {n: r for n, r in self._requests.items() if r.committed_s < end}
             if any(r.ended_s is None for r in inside.values()) and now < end + self.settings.drain_s:
                 break
-            batch = sum(n for at, n in self._batch_tokens if at < end)
+            batch = sum(n for time_s, n in self._batch_tokens if time_s < end)
             if inside or batch:
                 reports.append(self._report(inside, batch, now))
             for name in inside:
                 del self._requests[name]
-            self._batch_tokens = [(at, n) for at, n in self._batch_tokens if at >= end]
+            self._batch_tokens = [(time_s, n) for time_s, n in self._batch_tokens if time_s >= end]
             # A quiet server waits for its next request; a busy one goes on window by window.
             self._start = end if self._requests or self._batch or self._batch_tokens else None
         return reports

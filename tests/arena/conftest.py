@@ -1,5 +1,6 @@
 """A graph of a few blood cells that the arena's scoring tests share."""
 
+import contextlib
 import importlib.metadata
 import json
 import re
@@ -20,6 +21,7 @@ import pytest
 from arena.judging.rubric import RUBRICS
 from arena.scoring import metrics
 from arena.types import Answer, Run, RunManifest, Sample, Score, TaskName, Usage, samples_sha256
+from tests.arena.toy import make_fresh_graph, write_mirror
 from vckg.graph.graph import Graph
 
 # The engine asks for the installed packages once a task and reads every installed file's name; they do not change.
@@ -325,6 +327,22 @@ def refuse() -> type[Refuse]:
     return Refuse
 
 
+@pytest.fixture(scope="session")
+def toy_mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made-up files of cells, profiles and a screen."""
+    return write_mirror(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def toy_files(request: pytest.FixtureRequest, toy_mirror: Path) -> Iterator[None]:
+    """Let the fresh set come from the made-up files; `mirror` stays the folder of real ones."""
+    with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception):
+        request.getfixturevalue("mirror")  # kept for the session, before the environment changes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VCKG_MIRROR", str(toy_mirror))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def only_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every connection that leaves 127.0.0.1 fails the test that makes it."""
@@ -336,56 +354,6 @@ def only_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
-
-
-# --- a graph from which a small fresh set can be made
-
-FRESH_CELLS = {
-    "CL:0000000": ("cell", None),
-    "CL:0000738": ("leukocyte", "CL:0000000"),
-    "CL:0000542": ("lymphocyte", "CL:0000738"),
-    "CL:0000084": ("T cell", "CL:0000542"),
-    "CL:0000236": ("B cell", "CL:0000542"),
-    "CL:0000623": ("natural killer cell", "CL:0000542"),
-    "CL:0000576": ("monocyte", "CL:0000738"),
-    "CL:0001054": ("CD14-positive monocyte", "CL:0000576"),
-    "CL:0000451": ("dendritic cell", "CL:0000738"),
-}
-FRESH_MARKERS = {
-    "CL:0000084": "CD3D CD3E IL7R CD8A TRAC CD2 CD27 LCK LTB TCF7 CCR7 SELL CD5".split(),  # noqa: SIM905
-    "CL:0000236": ["MS4A1", "CD79A", "CD79B", "CD19", "PAX5"],
-    "CL:0000576": ["LYZ", "CD14", "S100A9", "CST3"],
-    "CL:0000623": ["GNLY", "NKG7", "CCL5", "CD3E"],
-}
-FRESH_REGULONS = {
-    "GATA1": (["KLF1", "HBG1", "HBG2", "TAL1", "CD74"], ["SPI1", "MYC", "CDKN1A", "TNF", "CCL5"]),
-    "MYC": (["CD74", "CCR5", "TAL1", "KLF1"], ["CDKN1A", "HBG1", "HBG2", "LYZ"]),
-    "SPI1": (["CD14", "LYZ"], ["GATA1"]),  # too few targets of either direction for a sample
-}
-
-
-def make_fresh_graph() -> Graph:
-    """Nine cell types, four with markers that cite papers, two usable signed regulons, a ligand with its
-    receptor."""
-    symbols = {g for genes in FRESH_MARKERS.values() for g in genes} | {"CCR5"}
-    for regulator, (up, down) in FRESH_REGULONS.items():
-        symbols |= {regulator, *up, *down}
-    curie = {gene: f"HGNC:{number}" for number, gene in enumerate(sorted(symbols), start=1)}
-    nodes = [(i, "Cell", name, f"A {name} of the blood.") for i, (name, _parent) in FRESH_CELLS.items()]
-    nodes += [(curie[gene], "Gene", gene, "") for gene in sorted(symbols)]
-    edges = [(i, "subclass_of", parent, "cl", 0, []) for i, (_n, parent) in FRESH_CELLS.items() if parent]
-    for cell, genes in FRESH_MARKERS.items():
-        edges += [(curie[g], "is_marker_for", cell, "cellmarker", 0, ["PMID:1", "PMID:2"]) for g in genes]
-    for regulator, targets in FRESH_REGULONS.items():
-        for sign, listed in zip((1, -1), targets, strict=True):
-            edges += [
-                (curie[regulator], "regulates", curie[t], "collectri", sign, ["PMID:3"]) for t in listed
-            ]
-    edges.append((curie["CCL5"], "ligand_receptor", curie["CCR5"], "cellphonedb", 0, ["PMID:5"]))
-    return Graph.from_frames(
-        pd.DataFrame(nodes, columns=["id", "category", "name", "description"]),
-        pd.DataFrame(edges, columns=["subject", "relation", "object", "source", "sign", "publications"]),
-    )
 
 
 @pytest.fixture(scope="session")

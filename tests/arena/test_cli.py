@@ -35,7 +35,6 @@ def arena(
 ) -> Arena:
     """A function that runs the command in an empty folder and returns exit code, stdout, stderr."""
     monkeypatch.setenv("VCKG_GRAPH", str(fresh_folder))
-    monkeypatch.delenv("VCKG_MIRROR", raising=False)
     monkeypatch.setenv("VCKG_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 
@@ -93,7 +92,7 @@ def test_data_counts_a_set_and_writes_its_cells_for_the_next_command(arena: Aren
     code, said, _ = arena("data", "--json", "--cells", "cells.jsonl")
     summary = json.loads(said)
     assert code == 0
-    assert summary["tasks"]["annotation"]["samples"] == 24
+    assert summary["tasks"]["annotation"]["samples"] == 18
     again = json.loads(arena("data", "--json", "-d", "cells.jsonl")[1])
     counts = {t: row["samples"] for t, row in summary["tasks"].items()}
     assert {t: row["samples"] for t, row in again["tasks"].items()} == counts
@@ -120,15 +119,13 @@ def test_run_prints_a_line_a_task_and_the_report_and_the_comparison_follow(arena
 
 
 def test_a_task_that_the_cells_do_not_allow_is_said_to_be_missing(
-    arena: Arena, blood: Any, tmp_path: Path
+    arena: Arena, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    no_markers = str(blood.save(tmp_path / "blood"))
-    code, said, notes = arena("data", "-g", no_markers)
+    monkeypatch.setenv("VCKG_MIRROR", str(tmp_path))
+    code, said, notes = arena("data")
     assert code == 0
     assert "perturbation " not in said
-    assert "fresh has no perturbation samples: the graph holds no signed regulations" in " ".join(
-        notes.split()
-    )
+    assert "fresh has no perturbation samples: no files of real cells" in " ".join(notes.split())
 
 
 def test_score_computes_the_deterministic_scores_again(arena: Arena, finished: Path) -> None:

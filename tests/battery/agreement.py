@@ -18,7 +18,6 @@ from gather.cells.expression import rank_cell_sets, read_expression
 from gather.inputs.marker_sets import MarkerWork
 from gather.inputs.marker_tables import read_marker_table
 from gather.labelling.annotator import Annotator, Parameters
-from gather.retrieval.query import CellSet
 from tests.battery import files
 from tests.conftest import mirror_folder
 from vckg.graph.graph import Graph
@@ -46,12 +45,10 @@ def agreement(adata: ad.AnnData, groupby: str, graph: Graph, scratch: Path) -> l
     logged.var_names = names
     frame = files.scanpy_frame(files.ranked(logged[logged.obs["g"] != ""], "g"))
     table = read_marker_table(files.seurat_csv(frame, scratch / "markers.csv", return_thresh=1.0))
-    panel, _, _ = MarkerWork(table, tuple(names)).panel(graph)
+    work = MarkerWork(table, tuple(names))
+    panel, _, _ = work.panel(graph)
     by_table = Annotator(graph, panel, parameters, contrast=panel.detected is not None)
-    return [
-        (name, cells[name], by_table.annotate_one(CellSet(name, genes, 1, table.strengths[name])).label)
-        for name, genes in table.genes.items()
-    ]
+    return [(one.name, cells[one.name], by_table.annotate_one(one).label) for one in work.cell_sets(panel)]
 
 
 def main() -> None:

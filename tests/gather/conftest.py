@@ -19,6 +19,7 @@ from gather.annotation import (
     GeneSupport,
     Walk,
 )
+from tests.gather.eight_genes import EDGES
 from vckg.graph.graph import Graph
 
 PREFIX = {
@@ -278,3 +279,9 @@ def blood_cells(blood_graph):
     adata.obsm["X_umap"] = rng.normal(size=(90, 2)).astype(np.float32)
     adata.layers["counts"] = adata.X.copy()
     return adata
+
+
+@pytest.fixture(scope="session")
+def eight_genes() -> Graph:
+    """The graph of `tests.gather.eight_genes`."""
+    return graph_of(EDGES)

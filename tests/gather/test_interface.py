@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gather
-from gather.annotation import FORMAT_VERSION, Annotation
-from gather.labelling.frames import _joined, _split, annotations_of, tables
+from gather.annotation import Annotation
+from gather.labelling.frames import KEPT_VERSION, packed, tables, unpacked
 from vckg.base.errors import InputError
 
 mpl.use("Agg")
@@ -79,28 +79,31 @@ def test_results_of_other_entries_are_refused(named):
     with pytest.raises(InputError, match="found gather; run"):
         gather.results(named, "other")
     named.uns["old"] = named.uns["gather"] | {"format_version": 1}
-    with pytest.raises(InputError, match=f"format version 1, wanted {FORMAT_VERSION}"):
+    with pytest.raises(InputError, match=f"format version 1, wanted {KEPT_VERSION}"):
         gather.results(named, "old")
-    damaged = {k: v for k, v in named.uns["gather"]["tables"].items() if k != "walks"}
-    named.uns["cut"] = named.uns["gather"] | {"tables": damaged}
-    with pytest.raises(InputError, match="tables are damaged"):
-        gather.results(named, "cut")
+    whole = named.uns["gather"]["evidence"]
+    for cut in (whole[:-9], whole[9:], whole[:0], np.array([1.5]), packed(())[::-1], None):
+        named.uns["cut"] = named.uns["gather"] | {"evidence": cut}
+        with pytest.raises(InputError, match="evidence is damaged"):
+            gather.results(named, "cut")
 
 
-@given(st.lists(st.text(max_size=5), min_size=1).filter(lambda v: v != [""]))
-def test_any_list_of_texts_survives_as_one_text(values):
-    assert _split(_joined(values)) == tuple(values)
+@given(st.text(), st.floats(), st.lists(st.text(max_size=5)))
+def test_any_text_and_number_survives_packing(text, number, genes):
+    answer = Annotation(text, 1, "named", text, "CL:1", number, float("nan"), query_genes=tuple(genes))
+    (again,) = unpacked(packed([answer]))
+    assert repr(again.to_dict()) == repr(answer.to_dict())  # NaN is not equal to itself
 
 
-def test_tables_keep_all_of_an_annotation_and_each_edge_once(named):
+def test_the_packing_keeps_all_of_an_annotation_and_takes_little_room(named):
     found = gather.results(named).annotations
-    frames = tables(found)
-    assert annotations_of(frames) == found
-    assert not frames["edges"].duplicated().any()
-    assert annotations_of(tables(())) == ()
-    assert json.dumps([a.to_dict() for a in annotations_of(frames)]) == json.dumps(
-        [a.to_dict() for a in found]
-    )
+    data = packed(found)
+    assert unpacked(data) == found
+    assert unpacked(packed(())) == ()
+    assert len(data) < len(json.dumps([a.to_dict() for a in found])) / 5
+    assert tables(found)["cell_sets"]["cell_type"].tolist() == [a.label for a in found]
+    assert len(tables(found)["candidates"]) == sum(len(a.candidates) for a in found)
+    assert list(tables(())["candidates"]) == list(tables(found)["candidates"])
 
 
 def test_pictures_show_the_genes_of_the_evidence_and_the_confidence(named):

@@ -1,19 +1,23 @@
-"""Attack the four commands: ``python -m tests.hostile [--part NAME] [--rounds N] [--output FILE]``.
+"""Attack the four commands: ``python -m tests.hostile [--part NAME] [--rounds N] [--rows FILE] [--output FILE]``.
 
 A table is printed: attack, how often it was tried, how often the command held, and the first example that fell, which
 ``--only "NAME#SEED"`` repeats alone. Held means: exit 0 or 2 in time, with no traceback, no file harmed, no half file
 left, and what was written is valid. Exit code 1 if anything fell.
+
+``--rows FILE`` keeps each row as it is finished. A second run skips the attacks that are in the file, so parts that
+run one by one, and a run that was stopped, give one table.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -39,7 +43,7 @@ class Row(NamedTuple):
 
     name: str
     tried: int
-    fell: tuple[tuple[int, str], ...]
+    fell: Sequence[tuple[int, str]]
     seconds: float
 
     def markdown(self) -> str:
@@ -55,14 +59,14 @@ def _cell(text: str) -> str:
 
 
 def attacks_of(
-    parts: Sequence[str], commands: Commands, scratch: Path, rounds: int, only: str | None
+    parts: Sequence[str], commands: Commands, scratch: Path, rounds: int, wanted: Callable[[str], bool]
 ) -> Iterator[Attack]:
     """The attacks of some parts, each part prepared just before its first attack is wanted."""
     for part in parts:
         folder = scratch / part
         folder.mkdir()
         made = import_module(PARTS[part][0]).attacks(Ground(commands, folder, rounds))
-        yield from (attack for attack in made if only is None or attack.name == only)
+        yield from (attack for attack in made if wanted(attack.name))
 
 
 def strike(attack: Attack, seed: int, scratch: Path, keep: bool) -> str | None:
@@ -100,6 +104,7 @@ def arguments() -> argparse.Namespace:
         "--rounds", type=int, default=1000, help="cases of an attack at most; random ones have as many"
     )
     parser.add_argument("--only", metavar="NAME#SEED", help="one case, or without #SEED one attack")
+    parser.add_argument("--rows", type=Path, help="keep finished rows there, and skip those that it has")
     parser.add_argument("--output", type=Path, help="also write the table there")
     parser.add_argument("--keep", type=Path, help="new folder in which the cases that fell are kept")
     return parser.parse_args()
@@ -111,19 +116,26 @@ def main() -> int:
     name, _, seed = (asked.only or "").partition("#")
     scratch = asked.keep or Path(tempfile.mkdtemp(prefix="hostile-"))
     scratch.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows = kept(asked.rows)
+    done = {row.name for row in rows}
     parts = asked.part or [*PARTS]
     libraries = dict.fromkeys(name for part in parts for group in PARTS[part][1] for name in LIBRARIES[group])
     commands = Commands([*libraries])
     signal.signal(signal.SIGTERM, lambda *_: (commands.kill(), sys.exit(143)))
+
+    def wanted(attack: str) -> bool:
+        return attack == name if name else attack not in done
+
     try:
-        for attack in attacks_of(parts, commands, scratch, asked.rounds, name or None):
-            rows.append(
-                run(attack, [int(seed)] if seed else attack.seeds(asked.rounds), scratch, bool(asked.keep))
-            )
-            sys.stderr.write(f"{rows[-1].markdown()} {rows[-1].seconds:.0f} s\n")
+        for attack in attacks_of(parts, commands, scratch, asked.rounds, wanted):
+            row = run(attack, [int(seed)] if seed else attack.seeds(asked.rounds), scratch, bool(asked.keep))
+            rows.append(row)
+            if asked.rows:
+                with asked.rows.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(row._asdict()) + "\n")
+            sys.stderr.write(f"{row.markdown()} {row.seconds:.0f} s\n")
             if asked.keep or seed:
-                sys.stderr.write("".join(f"    #{s}: {said}\n" for s, said in rows[-1].fell))
+                sys.stderr.write("".join(f"    #{s}: {said}\n" for s, said in row.fell))
     finally:
         commands.kill()
         if not asked.keep:
@@ -132,6 +144,13 @@ def main() -> int:
     if asked.output:
         asked.output.write_text(page(table(rows), asked.rounds), encoding="utf-8")
     return int(any(row.fell for row in rows))
+
+
+def kept(path: Path | None) -> list[Row]:
+    """The rows that earlier runs kept."""
+    if path is None or not path.exists():
+        return []
+    return [Row(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def page(rows: str, rounds: int) -> str:

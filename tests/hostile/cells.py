@@ -23,6 +23,8 @@ REAL = ("colon_kinchen2018_mini", "pancreas_wang2016_scclassify", "marrow_he2020
 GROUP = "cell_type"
 CELL_EVERY = 16
 """Of so many random files one is annotated cell by cell."""
+LIMITS = Limits(cpu_s=60, wall_s=300, memory=4 << 30)
+"""A minute of processor time, whatever else the machine does, and 4 GB."""
 
 
 def attacks(ground: Ground) -> list[Attack]:
@@ -87,7 +89,7 @@ def _verdict(
     codes: Sequence[int] = (0, 2),
 ) -> str | None:
     """Run the command and judge it: how it ended, what it touched, what it left, what it wrote."""
-    ended = ground.run(words, folder, limits=Limits(cpu_s=60, wall_s=300))
+    ended = ground.run(words, folder, limits=LIMITS)
     out = folder / "out.h5ad"
     said = ended.wrong or watched.harmed() or left_over(folder, [*names, "out.h5ad"])
     if said:

@@ -29,14 +29,17 @@ Behaviour = Callable[[socket.socket, int], None]
 
 def attacks(ground: Ground) -> list[Attack]:
     """The attacks of this part."""
-    from tests.arena.conftest import make_fresh_graph
+    from tests.arena.toy import make_fresh_graph
 
     cells = h5ad.write_synthetic(ground.folder / "cells.h5ad")
     markers = h5ad.graph_of([cells]).save(ground.folder / "markers")
     fresh = make_fresh_graph().save(ground.folder / "fresh")
     return [
         Attack(
-            "endpoint: gather annotate --model", partial(_annotate, ground, cells, markers), len(BEHAVIOURS)
+            "endpoint: gather annotate --model",
+            partial(_annotate, ground, cells, markers),
+            len(BEHAVIOURS),
+            at_once=8,
         ),
         Attack("endpoint: arena run", partial(_arena, ground, fresh), len(BEHAVIOURS), at_once=8),
     ]

@@ -55,7 +55,7 @@ def attacks(ground: Ground) -> list[Attack]:
         name for name in files if not name.startswith("operators/")
     ]  # what only saves time may be made again
     return [
-        Attack("graph: one turned bit", partial(_turned, ground, sound, files, said)),
+        Attack("graph: one turned bit", partial(_turned, ground, sound, files, said), share=0.384),
         Attack("graph: one turned bit, audited", partial(_audited, ground, sound, own), share=0.1),
         Attack(
             "graph: a file is missing, cut or longer", partial(_cut, ground, sound, own), 3 * len(own), 0.3

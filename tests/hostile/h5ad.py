@@ -355,18 +355,30 @@ def check() -> None:
     import anndata as ad
     from anndata.io import read_elem
 
-    from gather.labelling.frames import annotations_of
+    from gather.labelling.frames import unpacked
 
     out, source = (Path(word) for word in sys.argv[1:])
     warnings.simplefilter("ignore")
+    try:
+        whole = ad.read_h5ad(out)
+        column, evidence = whole.obs["gather_cell_type"], whole.uns["gather"]["evidence"]
+    except Exception:  # what nobody reads may be damaged in both
+        if _reads(source):
+            raise
+        with h5py.File(out) as file:
+            column, evidence = (read_elem(file[name]) for name in ("obs/gather_cell_type", "uns/gather/evidence"))
     with h5py.File(out) as file:
         wanted = file["obs"][file["obs"].attrs["_index"]].shape[0]
-        column = read_elem(file["obs/gather_cell_type"])
-        if len(column) != wanted or column.isna().any():
-            sys.exit(f"{len(column)} answers, {wanted} cells")
-        annotations_of(read_elem(file["uns/gather"])["tables"])
+    if len(column) != wanted or column.isna().any():
+        sys.exit(f"{len(column)} answers, {wanted} cells")
+    unpacked(evidence)
+
+
+def _reads(path: Path) -> bool:
+    import anndata as ad
+
     try:
-        ad.read_h5ad(source)
-    except Exception:  # noqa: BLE001 - what nobody reads was damaged before
-        return
-    ad.read_h5ad(out)
+        ad.read_h5ad(path)
+    except Exception:  # noqa: BLE001 - whatever it is, the file does not read
+        return False
+    return True

@@ -73,7 +73,8 @@ def attacks(ground: Ground) -> Iterator[Attack]:
 
 
 def _jobs(ground: Ground) -> tuple[list[Job], ExitStack]:
-    from tests.arena.conftest import OpenAIServer, make_fresh_graph
+    from tests.arena.conftest import OpenAIServer
+    from tests.arena.toy import make_fresh_graph
 
     cells = h5ad.write_synthetic(ground.folder / "cells.h5ad")
     markers = h5ad.graph_of([cells]).save(ground.folder / "markers")
@@ -149,9 +150,8 @@ def _answers(ground: Ground, source: Path, out: Path) -> str:
 
 
 def _scores(runs: Path) -> str:
-    """The scores of a run's folder; of none where it has not come so far."""
-    (run,) = (p for p in runs.iterdir() if p.is_dir())
-    return digest(run / "scores.jsonl")
+    """The scores of the model's run and of the baselines beside it."""
+    return " ".join(digest(run / "scores.jsonl") for run in sorted(runs.iterdir()) if run.is_dir())
 
 
 def _judged(job: Job, folder: Path, wanted: str) -> str | None:

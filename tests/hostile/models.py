@@ -29,11 +29,11 @@ def attacks(ground: Ground) -> list[Attack]:
     ground.must_work(_chat(gguf), ground.folder, limits=TAKES)
     files = sorted(p.name for p in folder.iterdir() if p.is_file())
     return [
-        Attack("safetensors: random bits of the header", partial(_header_bits, ground, folder), share=0.1),
+        Attack("safetensors: random bits of the header", partial(_header_bits, ground, folder), share=0.2),
         Attack("safetensors: headers that lie", partial(_lying, ground, folder), len(HEADERS)),
         Attack("model folder: random bits", partial(_folder_bits, ground, folder, files), share=0.1),
         Attack("model folder: JSON made by hand", partial(_folder_json, ground, folder), share=0.1),
-        Attack("GGUF: random bits", partial(_gguf_bits, ground, gguf), share=0.1),
+        Attack("GGUF: random bits", partial(_gguf_bits, ground, gguf), share=0.2),
         Attack("GGUF: headers that lie", partial(_gguf_lies, ground, gguf), len(GGUFS)),
     ]
 

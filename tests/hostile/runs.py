@@ -27,7 +27,8 @@ MARKUP = "<script>alert(1)</script>"
 
 def attacks(ground: Ground) -> list[Attack]:
     """The attacks of this part."""
-    from tests.arena.conftest import OpenAIServer, make_fresh_graph
+    from tests.arena.conftest import OpenAIServer
+    from tests.arena.toy import make_fresh_graph
 
     graph = make_fresh_graph().save(ground.folder / "graph")
     runs = ground.folder / "runs"
@@ -41,8 +42,8 @@ def attacks(ground: Ground) -> list[Attack]:
         p.relative_to(runs).as_posix() for p in runs.rglob("*") if p.is_file() and p.stat().st_size
     )
     return [
-        Attack("run folder: random bits", partial(_bits, ground, runs, graph, files), share=0.3),
-        Attack("run folder: JSON made by hand", partial(_by_hand, ground, runs, graph, files), share=0.3),
+        Attack("run folder: random bits", partial(_bits, ground, runs, graph, files), share=0.1),
+        Attack("run folder: JSON made by hand", partial(_by_hand, ground, runs, graph, files), share=0.1),
         Attack(
             "run folder: names that lead out, and markup",
             partial(_names, ground, runs, graph),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from tests.hostile.commands import Limits, Running
 
 STALL_S = 30.0
 """How long a small request of somebody else may take beside an attack, on a busy machine."""
+ANSWER_S = 1.0
+"""How long the same request may take after an attack, for each process that waits for a core."""
 HELLO: dict[str, Any] = {
     "messages": [{"role": "user", "content": "hello"}],
     "max_tokens": 4,
@@ -76,6 +79,19 @@ class Served:
         if (health.status_code, answer.status_code) != (200, 200):
             return f"another client gets {health.status_code} and {answer.status_code}"
         return None
+
+    def quick(self) -> str | None:
+        """What is wrong with the server after an attack: others have an answer within a second.
+
+        On a machine with more work than cores a second of this process is so many seconds of the clock.
+        """
+        started = time.monotonic()
+        said = self.well()
+        took = time.monotonic() - started
+        busy = max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+        if not said and took > ANSWER_S * busy:
+            said = f"another client waits {took:.1f} s, with {busy:.1f} processes for each core"
+        return said
 
     def stop(self) -> None:
         """End it."""

@@ -51,7 +51,7 @@ def _beside(served: Served, attack: Callable[[], str | None]) -> str | None:
     thread.join(WAIT_S)
     if thread.is_alive():
         said = said or f"no answer in {WAIT_S:g} s"
-    return said or (found[0] if found else None) or served.well()
+    return said or (found[0] if found else None) or served.quick()
 
 
 def _posted(served: Served, body: bytes, **headers: str) -> str | None:
@@ -105,6 +105,34 @@ RAW: list[tuple[str, bytes, bool]] = [
     ("HTTP of version 2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", True),
     ("TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 500, True),
     ("1,000 requests at once", b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 1_000, False),
+    ("an empty line and nothing else", b"\r\n\r\n", False),
+    ("a line of 1 MB without end", b"x" * 1_000_000 + b"\r\n\r\n", True),
+    ("a method of 100,000 letters", b"G" * 100_000 + b" / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", True),
+    ("a method in small letters", b"get /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", True),
+    ("no version", b"GET /health\r\n\r\n", True),
+    ("version 1.2", b"GET /v1/modelz HTTP/1.2\r\nHost: 127.0.0.1\r\n\r\n", True),
+    ("version 9.9", b"GET /v1/modelz HTTP/9.9\r\nHost: 127.0.0.1\r\n\r\n", True),
+    ("a version that is a word", b"GET /health HTTP/one\r\nHost: 127.0.0.1\r\n\r\n", True),
+    ("a tab between the words", b"GET\t/health\tHTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", True),
+    ("a foreign address as path", b"GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\n\r\n", True),
+    ("a tunnel", b"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n", True),
+    ("a path that leads out, encoded", b"GET /%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", True),
+    ("a path with half an escape", b"GET /v1/%zz%2 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", True),
+    ("a path of bytes that are no text", b"GET /\xff\xfe HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", True),
+    ("a query of 1 MB", b"GET /v1/models?" + b"q" * 1_000_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", True),
+    ("a header without colon", _POST + b"X\r\n\r\n", True),
+    ("a header without name", _POST + b": x\r\n\r\n", True),
+    ("a space before the colon", _POST + b"Content-Length : 5\r\n\r\nhello", True),
+    ("a header with NUL", _POST + b"X: a\x00b\r\n\r\n", True),
+    ("a header with a carriage return", _POST + b"X: a\rY: b\r\n\r\n", True),
+    ("a length with a sign", _POST + b"Content-Length: +5\r\n\r\nhello", True),
+    ("a length in hexadecimal", _POST + b"Content-Length: 0x5\r\n\r\nhello", True),
+    ("a list of lengths", _POST + b"Content-Length: 5, 6\r\n\r\nhello", True),
+    ("an empty length", _POST + b"Content-Length: \r\n\r\n" + _BODY, True),
+    ("no length", _POST + b"\r\n" + _BODY, True),
+    ("a chunk of negative size", _POST + _CHUNKED + b"\r\n-5\r\nhello", True),
+    ("a chunk without end", _POST + _CHUNKED + b"\r\n5\r\nhelloXX0\r\n\r\n", True),
+    ("a trailer of 10 MB", _POST + _CHUNKED + b"\r\n0\r\nX: " + b"x" * 10_000_000 + b"\r\n\r\n", True),
     ("an upgrade", _GET_HEALTH + b"Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n"
         b"Sec-WebSocket-Key: x\r\n\r\n", False),
 ]  # fmt: skip
@@ -144,7 +172,7 @@ OPENINGS: list[tuple[str, bytes]] = [
     ("half a head", b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: "),
     ("half a body", _POST + b"Content-Length: 1000\r\n\r\n{"),
 ]
-CONNECTIONS = 1_100
+CONNECTIONS = 1_500
 """More than a server of 1,024 descriptors holds."""
 CLOSED_S = 90.0
 
@@ -203,6 +231,13 @@ def _object(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": [*properties]}
 
 
+def _lists(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "integer"}
+    for _ in range(levels):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
 SCHEMAS: list[tuple[str, Any]] = [
     ("a constant of 10^6 characters", {"const": "x" * 1_000_000}),
     ("a name of 200,000 characters", _object(**{"x" * 200_000: {"type": "string"}})),
@@ -231,6 +266,23 @@ SCHEMAS: list[tuple[str, Any]] = [
     ("2^20 choices by product",
         {"allOf": [{"anyOf": [_object(**{f"p{i}": {"const": j}}) for j in range(2)]} for i in range(20)]}),
     ("a lone surrogate", {"const": "\ud800"}),
+    ("a pattern of 100,000 letters", {"type": "string", "pattern": "^" + "a" * 100_000 + "$"}),
+    ("a pattern of nested stars", {"type": "string", "pattern": "^((((a*)*)*)*)*$"}),
+    ("a pattern of 5,000 choices", {"type": "string", "pattern": "|".join(f"w{i}x*" for i in range(5_000))}),
+    ("a text of 10^9 at most", {"type": "string", "maxLength": 10**9}),
+    ("a text longer than itself", {"type": "string", "minLength": 5, "maxLength": 2}),
+    ("a length that is a word", {"type": "string", "minLength": "x"}),
+    ("a list of 10^9 at most", {"type": "array", "items": {"type": "integer"}, "maxItems": 10**9}),
+    ("1,000 places of a list", {"type": "array", "prefixItems": [{"enum": [i]} for i in range(1_000)]}),
+    ("lists in lists, 300 deep", _lists(300)),
+    ("nothing to choose from", {"enum": []}),
+    ("properties that are a list", {"type": "object", "properties": [1, 2]}),
+    ("properties wanted that are not there", {"type": "object", "properties": {}, "required": ["a"] * 10_000}),
+    ("patterns of names", {"type": "object", "patternProperties": {"^(a|b)*$": {"type": "string"}}}),
+    ("a reference to nothing", {"$ref": "#/$defs/absent"}),
+    ("a name that is a number of braces", _object(**{"}{" * 1_000: {"const": "}" * 1_000}})),
+    ("everything but itself", {"not": {"$ref": "#"}}),
+    ("markup and control characters", {"const": HOSTILE_TEXT}),
 ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import pytest
 from serve.vllm_plugins import VERSION, installed_version
 
 ROOT = Path(__file__).parents[2]
-PROMPTS = ROOT / "data" / "serve" / "heldout.jsonl"
+PROMPTS = ROOT / "draft" / "heldout.jsonl"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -59,7 +59,7 @@ def answer(exported: Path) -> Callable[..., dict[str, Any]]:
     def ask(name: str, *options: str) -> dict[str, Any]:
         out = exported / f"{name}.json"
         run(
-            "serve.vllm_plugins.answers",
+            "benchmarks.vllm_answers",
             "--model",
             str(exported / "model"),
             "--prompts",

@@ -11,7 +11,7 @@ from serve.vllm_plugins.settings import read_settings
 from serve.vllm_plugins.windows import WindowSettings
 
 pytestmark = pytest.mark.vllm
-PROMPTS = Path(__file__).parents[2] / "data" / "serve" / "heldout.jsonl"
+PROMPTS = Path(__file__).parents[2] / "draft" / "heldout.jsonl"
 GOODPUT = "pace_s=1,allowance_s=1,alpha=0.5,window_s=20,drain_s=600"
 
 

@@ -1,6 +1,6 @@
 """Replace files and folders whole or not at all, and keep the paths of one command apart.
 
-New content is made in a scratch folder beside its target and renamed into place. A locked file in the scratch folder
+New content is made in a scratch folder next to its target and renamed into place. A locked file in the scratch folder
 tells that its writer lives. The next writer of the same target removes the scratch folders of killed writers.
 """
 
@@ -26,7 +26,7 @@ _NEW, _OLD, _LOCK = "new", "old", "lock"
 def replacing(target: Path) -> Iterator[Path]:
     """Yield a path that becomes `target` when the block succeeds and is removed when it fails.
 
-    The block makes a file or a folder at that path. An old file is replaced in one step. An old folder is moved aside
+    The block makes a file or a folder at that path. An old file is replaced in one step. An old folder is moved away
     first; if the process is killed between both steps, the next `sweep` moves it back. Where the target is a symbolic
     link, the new content replaces the link and not the file that it leads to.
 

@@ -1,7 +1,7 @@
 """Render self-contained HTML pages: one file, no request, all text escaped.
 
 The graph card, the annotation report and the leaderboard extend ``templates/base.html.j2`` and share its style sheet
-and script; the comments at the top of those files describe them. A page holds its data as JSON blocks. Its style and
+and script. The comments at the top of those files describe them. A page holds its data as JSON blocks. Its style and
 script are inline, and a Content-Security-Policy with their hashes forbids every other source.
 """
 

@@ -73,7 +73,7 @@ def install(origin: str, folder: Path, cache: Path, *, sha256: str = "") -> Grap
 
 
 def _at_hand(origin: str, scratch: Path) -> tuple[Path, str]:
-    """The archive as a file, and the checksum that lies beside it, empty where none does."""
+    """The archive as a file, and the checksum in the file next to it, empty where there is none."""
     if not origin.startswith(("http:", "https:")):
         path = Path(origin)
         if not path.is_file():

@@ -27,7 +27,7 @@ _YEAR = re.compile(r"\b(20\d\d)\b")
 
 
 def release(graph: Graph, output: Path, *, overwrite: bool = False) -> dict[str, Any]:
-    """Write the archive of a graph, and its sha256 beside it; return what the manifest says of the release.
+    """Write the archive of a graph, and its sha256 in a file next to it; return what the manifest says of the release.
 
     The same graph and the same name give the same bytes.
 

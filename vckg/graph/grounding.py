@@ -66,7 +66,7 @@ _XREF_KINDS = {"ENSEMBL": "ensembl", "NCBIGene": "entrez", "UniProtKB": "uniprot
 
 
 #: From this number of names on, hash the whole table (half a second); search fewer names by bisection.
-HASHED_FROM = 2000
+HASHED_FROM = 400
 
 
 class Grounded(NamedTuple):

@@ -89,7 +89,7 @@ def _ribbon(start: Disc, end: Disc, relations: Iterable[tuple[str, int]], both_w
 
 
 def _loop(disc: Disc) -> str:
-    """Return a loop above the disc; in the lower half a loop beside it, clear of the labels above."""
+    """Return a loop above the disc; in the lower half a loop at its side, clear of the labels above."""
     spread, far = disc.radius * 0.72, disc.radius + 44
     if disc.y < 400:
         ends = (-spread, -spread), (-spread - 22, -far), (spread + 22, -far), (spread, -spread)

@@ -362,7 +362,7 @@ def _underscored(column: Any) -> Any:
 
 
 def _corrected(parts: Parts, names: Any, stated: Any, part: str = "corrections", right: str = "cl_id") -> Any:
-    """Stated ids, those that a part finds not to be what their name means put right."""
+    """Replace ids listed in the corrections table."""
     if part not in parts:
         return stated
     table = read_columns(parts[part], ["name", "stated", right], comment=b"#")
@@ -373,7 +373,7 @@ def _corrected(parts: Parts, names: Any, stated: Any, part: str = "corrections",
 
 
 def _right_tissue(parts: Parts, names: Any, stated: Any) -> Any:
-    """Stated Uberon ids as CURIEs, put right by the part ``tissues``."""
+    """Return Uberon ids as CURIEs, corrected by the part ``tissues``."""
     return _corrected(parts, names, _underscored(stated), "tissues", "uberon_id")
 
 

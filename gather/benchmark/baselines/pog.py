@@ -56,9 +56,9 @@ def calls_at_most(seeds: int, settings: Settings | None = None, *, relations: in
 
     The method sets no width, so that no bound holds whatever the model says.
     """
-    at = settings or Settings()
-    frontiers = [seeds] + [kept] * (at.depth - 1)
-    turns = min(at.depth - 1, at.returns)
+    settings = settings or Settings()
+    frontiers = [seeds] + [kept] * (settings.depth - 1)
+    turns = min(settings.depth - 1, settings.returns)
     return calls(frontiers, [f * relations for f in frontiers], turns, turns, fallback=True)
 
 
@@ -67,39 +67,39 @@ def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings | None = None)
 
     A misread choice of relations or entities keeps none; a misread memory stays as it was.
     """
-    at = settings or Settings()
+    settings = settings or Settings()
     state = _State(seen=dict.fromkeys(talk.question.topics))
     state.objectives = (
         _listed(talk.ask("pog-objectives", {"objectives": _TEXTS}).get("objectives")) or talk.question.text
     )
     frontier = list(talk.question.topics)
-    for depth in range(1, at.depth + 1):
-        found = _explore(talk, kg, at, state, frontier)
+    for depth in range(1, settings.depth + 1):
+        found = _explore(talk, kg, settings, state, frontier)
         if not found:
             return talk.answer(_with_memory(talk, state), stopped="half_stop")
         new = [str(triple(kg, node, hop, other)) for node, hop, other in found]
         talk.evidence = list(dict.fromkeys([*talk.evidence, *new]))
-        said = talk.ask(
+        value = talk.ask(
             "pog-memory",
             {"memory": _TEXTS},
             objectives=state.objectives,
             memory=state.memory,
             evidence="\n".join(new),
         )
-        state.memory = _listed(said.get("memory")) or state.memory
+        state.memory = _listed(value.get("memory")) or state.memory
         reply = talk.try_to_answer(talk.evidence, "pog-enough", also="reason", memory=state.memory)
         if reply["curie"] is not None:
             return talk.outcome(reply["curie"], stopped="sufficient")
         kept = list(dict.fromkeys(other for _, _, other in found))
-        frontier = kept[: at.most_entities]
-        if depth < at.depth:
-            frontier += _revisited(talk, kg, at, state, kept, plain(str(reply.get("reason") or "")))
+        frontier = kept[: settings.most_entities]
+        if depth < settings.depth:
+            frontier += _revisited(talk, kg, settings, state, kept, plain(str(reply.get("reason") or "")))
         state.seen |= dict.fromkeys(kept)
     return talk.answer(_with_memory(talk, state), stopped="depth")
 
 
 def _explore(
-    talk: Dialogue, kg: KnowledgeGraph, at: Settings, state: _State, frontier: list[int]
+    talk: Dialogue, kg: KnowledgeGraph, settings: Settings, state: _State, frontier: list[int]
 ) -> list[tuple[int, Hop, int]]:
     """The edges kept at one depth: a call for each entity's relations and for each longer list behind one."""
     found = []
@@ -112,17 +112,17 @@ def _explore(
             "pog-relations", options, scored=False, objectives=state.objectives, entity=kg.name(node)
         ):
             hop = hops[position]
-            found += [(node, hop, other) for other in _entities(talk, kg, at, state, node, hop)]
+            found += [(node, hop, other) for other in _entities(talk, kg, settings, state, node, hop)]
     return found
 
 
 def _entities(
-    talk: Dialogue, kg: KnowledgeGraph, at: Settings, state: _State, node: int, hop: Hop
+    talk: Dialogue, kg: KnowledgeGraph, settings: Settings, state: _State, node: int, hop: Hop
 ) -> list[int]:
     others = kg.neighbours(node, hop)
-    if len(others) > at.most_neighbours:
+    if len(others) > settings.most_neighbours:
         near = best_first(bm25(talk.question.text, [kg.text(other) for other in others]))
-        others = [others[position] for position in sorted(near[: at.most_neighbours])]
+        others = [others[position] for position in sorted(near[: settings.most_neighbours])]
     if len(others) == 1:
         return others
     names = [kg.name(other) for other in others]
@@ -133,12 +133,12 @@ def _entities(
 
 
 def _revisited(
-    talk: Dialogue, kg: KnowledgeGraph, at: Settings, state: _State, kept: list[int], reason: str
+    talk: Dialogue, kg: KnowledgeGraph, settings: Settings, state: _State, kept: list[int], reason: str
 ) -> list[int]:
     """Entities to look at again: one call whether, one which."""
-    if state.returns >= at.returns:
+    if state.returns >= settings.returns:
         return []
-    known = {"memory": state.memory, "reason": reason or "(not said)"}
+    known = {"memory": state.memory, "reason": reason or "(none given)"}
     names = ", ".join(kg.name(node) for node in kept)
     if talk.ask("pog-reflect", {"add": BOOLEAN, "reason": STRING}, frontier=names, **known).get(
         "add"
@@ -156,7 +156,7 @@ def _with_memory(talk: Dialogue, state: _State) -> list[str]:
     return [*talk.evidence, f"Known for the sub-objectives: {state.memory}"]
 
 
-def _listed(said: object) -> str:
+def _listed(value: object) -> str:
     """A list of short texts as one line; empty where the reply holds none."""
-    texts = said if isinstance(said, list) else [said] if isinstance(said, str) else []
+    texts = value if isinstance(value, list) else [value] if isinstance(value, str) else []
     return "; ".join(plain(text) for text in texts if isinstance(text, str) and text.strip())

@@ -27,9 +27,9 @@ def bm25(query: str, texts: Sequence[str], *, k1: float = 1.5, b: float = 0.75) 
         if not containing:
             continue
         idf = math.log(1 + (len(texts) - containing + 0.5) / (containing + 0.5))
-        for at, words in enumerate(documents):
+        for index, words in enumerate(documents):
             times = words[word]
-            scores[at] += idf * times * (k1 + 1) / (times + k1 * (1 - b + b * lengths[at] / mean))
+            scores[index] += idf * times * (k1 + 1) / (times + k1 * (1 - b + b * lengths[index] / mean))
     return scores
 
 
@@ -46,4 +46,4 @@ def within_budget(lines: Sequence[str], budget_tokens: int) -> list[str]:
 
 def best_first(scores: Sequence[float]) -> list[int]:
     """Positions by descending score, ties by position."""
-    return sorted(range(len(scores)), key=lambda at: (-scores[at], at))
+    return sorted(range(len(scores)), key=lambda index: (-scores[index], index))

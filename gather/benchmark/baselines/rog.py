@@ -1,6 +1,6 @@
 """Reasoning on Graphs: plan relation paths, follow them, answer from what was found (Luo et al., ICLR 2024).
 
-Two calls a question. The paper's planner is a fine-tuned 7 B model; here the model is told the kinds of
+Two calls a question. The paper's planner is a fine-tuned 7 B model. Here the model is told the kinds of
 edges the graph has and asked for paths, which are checked against them. All edges of a pair of nodes
 may be followed (the paper's code keeps one relation a pair).
 """
@@ -35,26 +35,26 @@ def calls_at_most(seeds: int, settings: Settings | None = None) -> int:
 
 def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings | None = None) -> Outcome:
     """Answer a question by Reasoning on Graphs; without a usable plan the answer comes without evidence."""
-    at = settings or Settings()
+    settings = settings or Settings()
     rng = np.random.default_rng(talk.question.seed)
     kinds = kg.schema()
     shown = "\n".join(f"{subject} -{relation}-> {target}" for subject, relation, target in kinds)
     names = {"type": "string", "enum": sorted({relation for _, relation, _ in kinds})}
-    form = {"paths": list_of(list_of(names, most=at.longest), most=at.paths)}
-    reply = talk.ask("rog-plan", form, schema=shown, paths=str(at.paths))
-    plans = planned_paths(reply.get("paths"), kinds, at)
+    form = {"paths": list_of(list_of(names, most=settings.longest), most=settings.paths)}
+    reply = talk.ask("rog-plan", form, schema=shown, paths=str(settings.paths))
+    plans = planned_paths(reply.get("paths"), kinds, settings)
     lines = [
         line
         for plan in plans
         for gene in talk.question.topics
-        for line in _follow(kg, gene, plan, at.most_walks, rng)
+        for line in _follow(kg, gene, plan, settings.most_walks, rng)
     ]
     shuffled = [lines[position] for position in rng.permutation(len(lines))]
-    return talk.answer(within_budget(shuffled, at.budget_tokens), stopped="answered")
+    return talk.answer(within_budget(shuffled, settings.budget_tokens), stopped="answered")
 
 
 def planned_paths(
-    said: object, kinds: list[tuple[str, str, str]], settings: Settings
+    planned: object, kinds: list[tuple[str, str, str]], settings: Settings
 ) -> list[tuple[Hop, ...]]:
     """Return the paths of a plan that the graph's kinds of edges allow, each relation in its direction.
 
@@ -62,7 +62,7 @@ def planned_paths(
     Cell can follow gives none.
     """
     plans: dict[tuple[Hop, ...], None] = {}
-    for path in said if isinstance(said, list) else ():
+    for path in planned if isinstance(planned, list) else ():
         if not isinstance(path, list) or not 1 <= len(path) <= settings.longest:
             continue
         walks: list[tuple[str, tuple[Hop, ...]]] = [("Gene", ())]

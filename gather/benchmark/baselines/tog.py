@@ -1,7 +1,7 @@
 """Think-on-Graph: a beam of triples that the model prunes relation by relation (Sun et al., ICLR 2024).
 
 At each depth the model scores the relations of every topic entity, then the neighbours behind every
-relation it kept; the best triples form the beam, and the model says whether they are enough. Where
+relation it kept. The best triples form the beam, and the model says whether they are enough. Where
 after the last depth they are not, the answer comes from the collected triples, as in the paper (its
 code answers without them).
 """
@@ -37,9 +37,9 @@ class _Step:
 
 def calls_at_most(seeds: int, settings: Settings | None = None) -> int:
     """``N(1+W)+1 + (D-1)(W(1+W)+1) + 1``: every entity asked for relations, every relation for entities."""
-    at = settings or Settings()
-    first = seeds * (1 + at.width) + 1
-    return first + (at.depth - 1) * (at.width * (1 + at.width) + 1) + 1
+    settings = settings or Settings()
+    first = seeds * (1 + settings.width) + 1
+    return first + (settings.depth - 1) * (settings.width * (1 + settings.width) + 1) + 1
 
 
 def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings | None = None) -> Outcome:
@@ -48,20 +48,20 @@ def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings | None = None)
     A misread choice of relations leaves its entity without any; misread scores of entities count as
     equal ones. Entities without a relation, and single neighbours, cost no call.
     """
-    at = settings or Settings()
+    settings = settings or Settings()
     rng = np.random.default_rng(talk.question.seed)
     frontier: Sequence[tuple[int, Hop | None]] = [(node, None) for node in talk.question.topics]
-    for _ in range(at.depth):
+    for _ in range(settings.depth):
         steps = [
             step
             for node, came_by in frontier
-            for hop, score in _relations(talk, kg, at, node, came_by)
-            for step in _entities(talk, kg, at, rng, node, hop, score)
+            for hop, score in _relations(talk, kg, settings, node, came_by)
+            for step in _entities(talk, kg, settings, rng, node, hop, score)
         ]
         if not steps:
             return talk.answer(talk.evidence, stopped="half_stop")
         steps.sort(key=lambda step: (-step.score, step.node, step.hop, step.other))
-        kept = [step for step in steps[: at.width] if step.score > 0]
+        kept = [step for step in steps[: settings.width] if step.score > 0]
         if not kept:
             return talk.answer(talk.evidence, stopped="half_stop")
         talk.evidence += [str(triple(kg, step.node, step.hop, step.other)) for step in kept]
@@ -76,22 +76,22 @@ def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings | None = None)
 
 
 def _relations(
-    talk: Dialogue, kg: KnowledgeGraph, at: Settings, node: int, came_by: Hop | None
+    talk: Dialogue, kg: KnowledgeGraph, settings: Settings, node: int, came_by: Hop | None
 ) -> list[tuple[Hop, float]]:
     """The relations kept at a node, without the way back; one call."""
     hops = [hop for hop in kg.hops(node) if came_by is None or hop != came_by.back]
     if not hops:
         return []
     picked = talk.pick(
-        "tog-relations", [str(h) for h in hops], scored=True, entity=kg.name(node), width=str(at.width)
+        "tog-relations", [str(h) for h in hops], scored=True, entity=kg.name(node), width=str(settings.width)
     )
-    return [(hops[position], score) for position, score in picked[: at.width]]
+    return [(hops[position], score) for position, score in picked[: settings.width]]
 
 
 def _entities(
     talk: Dialogue,
     kg: KnowledgeGraph,
-    at: Settings,
+    settings: Settings,
     rng: np.random.Generator,
     node: int,
     hop: Hop,
@@ -99,8 +99,8 @@ def _entities(
 ) -> list[_Step]:
     """The neighbours behind a relation with their scores; one call where there are several."""
     others = kg.neighbours(node, hop)
-    if len(others) >= at.most_neighbours:
-        others = sorted(rng.choice(others, size=at.sample, replace=False).tolist())
+    if len(others) >= settings.most_neighbours:
+        others = sorted(rng.choice(others, size=settings.sample, replace=False).tolist())
     if len(others) == 1:
         return [_Step(score, node, hop, others[0])]
     picked = talk.pick(

@@ -49,20 +49,20 @@ def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings | None = None)
 
     A misread choice of topics keeps them all; a misread choice of relations ends the exploration.
     """
-    at = settings or Settings()
+    settings = settings or Settings()
     rng = np.random.default_rng(talk.question.seed)
     frontier = _topics(talk, kg)
     query = talk.question.text
-    pool = _best_sentences([kg.text(node) for node in frontier], query, at.topic_paragraphs)
-    for _ in range(at.depth):
-        kept = _relations(talk, kg, at, frontier)
-        steps = _expand(kg, at, rng, kept)
+    pool = _best_sentences([kg.text(node) for node in frontier], query, settings.topic_paragraphs)
+    for _ in range(settings.depth):
+        kept = _relations(talk, kg, settings, frontier)
+        steps = _expand(kg, settings, rng, kept)
         if not steps:
             return talk.answer([*talk.evidence, *pool], stopped="half_stop")
         texts = [kg.text(step.other) for step in steps]
-        steps = _best_entities(steps, bm25(query, texts), at)
+        steps = _best_entities(steps, bm25(query, texts), settings)
         talk.evidence += [str(triple(kg, step.node, step.hop, step.other)) for step in steps]
-        pool = _best_sentences([*pool, *texts], query, at.sentences)
+        pool = _best_sentences([*pool, *texts], query, settings.sentences)
         reply = talk.try_to_answer(talk.evidence, "tog2-enough", also="clue", sentences="\n".join(pool))
         if reply["curie"] is not None:
             return talk.outcome(reply["curie"], stopped="sufficient")
@@ -80,7 +80,7 @@ def _topics(talk: Dialogue, kg: KnowledgeGraph) -> list[int]:
 
 
 def _relations(
-    talk: Dialogue, kg: KnowledgeGraph, at: Settings, frontier: list[int]
+    talk: Dialogue, kg: KnowledgeGraph, settings: Settings, frontier: list[int]
 ) -> list[tuple[int, Hop]]:
     """The relations kept of all entities; one call."""
     offered = [(node, hop) for node in frontier for hop in kg.hops(node)]
@@ -88,35 +88,35 @@ def _relations(
         return []
     options = [f"{kg.name(node)} {hop}" for node, hop in offered]
     kept: dict[int, list[Hop]] = {}
-    for position, score in talk.pick("tog2-relations", options, scored=True, width=str(at.width)):
+    for position, score in talk.pick("tog2-relations", options, scored=True, width=str(settings.width)):
         node, hop = offered[position]
-        if score >= at.least_score and len(kept.setdefault(node, [])) < at.width:
+        if score >= settings.least_score and len(kept.setdefault(node, [])) < settings.width:
             kept[node].append(hop)
     return [(node, hop) for node, hops in kept.items() for hop in hops]
 
 
 def _expand(
-    kg: KnowledgeGraph, at: Settings, rng: np.random.Generator, kept: list[tuple[int, Hop]]
+    kg: KnowledgeGraph, settings: Settings, rng: np.random.Generator, kept: list[tuple[int, Hop]]
 ) -> list[_Step]:
     steps = []
     for node, hop in kept:
         others = kg.neighbours(node, hop)
-        if len(others) > at.most_neighbours:
-            others = sorted(rng.choice(others, size=at.most_neighbours, replace=False).tolist())
+        if len(others) > settings.most_neighbours:
+            others = sorted(rng.choice(others, size=settings.most_neighbours, replace=False).tolist())
         steps += [_Step(node, hop, other) for other in others]
     return steps
 
 
-def _best_entities(steps: list[_Step], scores: list[float], at: Settings) -> list[_Step]:
+def _best_entities(steps: list[_Step], scores: list[float], settings: Settings) -> list[_Step]:
     """The W entities whose texts rank best: sum over an entity's texts of score x exp(-0.8 rank)."""
     worth: dict[int, float] = {}
     first: dict[int, _Step] = {}
-    for rank, position in enumerate(best_first(scores)[: at.sentences]):
+    for rank, position in enumerate(best_first(scores)[: settings.sentences]):
         step = steps[position]
         first.setdefault(step.other, step)
-        share = scores[position] * math.exp(-at.decay * rank)
+        share = scores[position] * math.exp(-settings.decay * rank)
         worth[step.other] = worth.get(step.other, 0.0) + share
-    return [first[node] for node in sorted(worth, key=lambda node: (-worth[node], node))[: at.width]]
+    return [first[node] for node in sorted(worth, key=lambda node: (-worth[node], node))[: settings.width]]
 
 
 def _best_sentences(texts: list[str], query: str, most: int) -> list[str]:

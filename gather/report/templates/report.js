@@ -110,7 +110,7 @@
         rest.length ? unfold("rest", `${rest.length} more`, () => list(rest)) : null));
     };
     listed("bad", "Against the label", set.contradictions.map(([symbol, id, kind, inSet, inFile]) => [bdi(word(symbol)), " ", curie(id),
-      ` ${kind === "expected_absent" ? "is expected but hardly there" : "speaks against it and is there"}: in ${percent(inSet)} of the set's cells, ${percent(inFile)} of the file's`]));
+      ` ${{ expected_absent: "is expected but hardly there", disputed: "is there; sources disagree whether it is a marker" }[kind] || "speaks against it and is there"}: in ${percent(inSet)} of the set's cells, ${percent(inFile)} of the file's`]));
     listed("warn", "What this file cannot decide", set.coverage.map(([label, id, message]) => [bdi(message || word(label)), " ", curie(id)]));
     return notes.length ? el("div", { class: "notes" }, notes) : null;
   }
@@ -161,7 +161,7 @@
   function detail(set) {
     const picture = convergence.draw(set, word);
     return [
-      answer(set), remarks(set),
+      answer(set), review ? review.panel(set, chosen, word) : null, remarks(set),
       picture ? [el("h3", {}, "Where the genes meet"), el("div", { class: "card scroll picture", tabindex: "0", role: "region", "aria-label": "Convergence graph" }, picture)] : null,
       set.candidates.length ? [el("h3", {}, "Candidates"), candidates(set)] : null,
       set.evidence.length ? [el("h3", {}, "Evidence for the candidates"), items(set.evidence, set.more[0], set)] : null,
@@ -205,5 +205,6 @@
       title: row(at)[0].textContent.trim().slice(0, 60), label: row(at)[1].querySelector("bdi").textContent, confidence: row(at)[2].textContent.trim(),
     }));
   }
+  if (review) review.start(choose);
   choose(0, false);
 })();

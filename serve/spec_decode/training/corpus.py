@@ -2,11 +2,11 @@
 corpus.
 
 The engine's model writes them with its packed float16 weights, so they are the tokens that it would serve. A batch of
-slots decodes together; a slot whose answer ended takes the next prompt, whose rows ride in the same pass.
-Several answers of one prompt (one greedy, the others drawn) read it once. That pass gives everything the
-training needs: for every token of prompt and answer the residual stream at the three taps and the last hidden
-state (from which the teacher's distribution is one product). Answers that fall into a loop are cut where the
-loop shows; a loop teaches nothing and flatters every drafter.
+slots decodes together; a slot whose answer ended takes the next prompt, whose rows ride in the same pass. Several
+answers of one prompt (one greedy, the others drawn) read it once. That pass gives everything the training needs. For
+every token of prompt and answer it gives the residual stream at the three taps, and the last hidden state. The
+teacher's distribution is one product of that state. Answers that fall into a loop are cut where the loop shows; a
+loop teaches nothing and flatters every drafter.
 
 The corpus is a folder of `shard-00000.npz`, written atomically; a run resumes after the prompts that the
 shards name. Its tokens alone (`pack_answers`) are small enough to keep; from them one pass a text, without

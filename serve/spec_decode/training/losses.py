@@ -1,8 +1,8 @@
 """The loss of a draft head: position-decayed KL over prefix-isolated mask blocks.
 
-For many prefixes n of one answer a block of d - 1 mask rows is attached and all run in one pass. Block n
-sees the real rows up to n and its own earlier rows; blocks never see each other or later real rows, and real
-rows never see a block, so each block computes what drafting will compute at that prefix. The loss is
+For many prefixes n of one answer a block of d - 1 mask rows is attached and all run in one pass. Block n sees the
+real rows up to n and its own earlier rows. Blocks never see each other or later real rows, and real rows never see a
+block. So each block computes what drafting computes at that prefix. The loss is
 
     sum_{t=1..d} gamma^(t-1) mean_n KL( P_target(. | x_{<=n+t}) || Q_t(. | prefix n) )
 
@@ -40,7 +40,7 @@ class Answered:
         return len(self.tokens) - self.prompt_length >= 3
 
     def to(self, device: torch.device) -> Answered:
-        """The same on a device."""
+        """Copy the tensors of this answer to a device."""
         tokens, taps, final = (x.to(device) for x in (self.tokens, self.taps, self.final))
         return replace(self, tokens=tokens, taps=taps, final=final)
 
@@ -49,13 +49,13 @@ def block_mask(real: int, anchors: Tensor, masks: int) -> Tensor:
     """Who sees whom in each text: bool[B, R, R] for `real` rows and one block of `masks` rows per anchor [B, N]."""
     texts, count = anchors.shape
     device = anchors.device
-    at = anchors.repeat_interleave(masks, 1)
+    anchor_rows = anchors.repeat_interleave(masks, 1)
     block = torch.arange(count, device=device).repeat_interleave(masks)
     order = torch.arange(masks, device=device).repeat(count)
     total = real + count * masks
     visible = torch.zeros(texts, total, total, dtype=torch.bool, device=device)
     visible[:, :real, :real] = torch.ones(real, real, dtype=torch.bool, device=device).tril()
-    visible[:, real:, :real] = torch.arange(real, device=device) <= at[:, :, None]
+    visible[:, real:, :real] = torch.arange(real, device=device) <= anchor_rows[:, :, None]
     visible[:, real:, real:] = (block[:, None] == block) & (order[:, None] >= order)
     return visible
 
@@ -77,7 +77,7 @@ class Target:
         return cls(embedding, tensors.get("lm_head.weight", embedding)[draft_ids].float(), place)
 
     def to(self, device: torch.device) -> Target:
-        """The same on a device."""
+        """Copy the tensors of the target to a device."""
         return Target(self.embedding.to(device), self.head.to(device), self.place.to(device))
 
 
@@ -104,9 +104,9 @@ def answer_losses(
     g = head.fc(answer.taps[:real].float())
     z = head.real_rows(g, target.embedding[tokens[1 : real + 1]])
     device = tokens.device
-    at = torch.as_tensor(anchors, dtype=torch.long, device=device)
-    ahead = torch.arange(1, masks + 1, device=device).repeat(len(at))
-    positions = torch.cat([torch.arange(real, device=device), at.repeat_interleave(masks) + ahead])
+    anchor_rows = torch.as_tensor(anchors, dtype=torch.long, device=device)
+    ahead = torch.arange(1, masks + 1, device=device).repeat(len(anchor_rows))
+    positions = torch.cat([torch.arange(real, device=device), anchor_rows.repeat_interleave(masks) + ahead])
     h = head.config.hidden
     residual = torch.cat([g, head.mask[:h].expand(len(ahead), h).to(g.dtype)])
     z = torch.cat([z, head.mask.expand(len(ahead), 2 * h).to(z.dtype)])
@@ -114,7 +114,7 @@ def answer_losses(
     # The prompt's rows are only seen; the rows from which something is predicted look.
     first = answer.prompt_length - 1
     looking, positions = z[first:], positions[first:]
-    visible = block_mask(real, at[None], masks)[0, first:]
+    visible = block_mask(real, anchor_rows[None], masks)[0, first:]
     attended = head.attend(head.queries(looking, positions), keys, values, visible)
     rows = head.finish(residual[first:], attended)
     depth = torch.cat([torch.ones(real - first, dtype=torch.long, device=device), ahead + 1])

@@ -196,7 +196,7 @@ class Trainer:
             return run(self.head, self.target, answer.to(self.device), anchors, self.settings.gamma)
 
     def answers(self) -> Iterator[tuple[str, list[Answered]]]:
-        """Go through the shards of the epoch that are not done, shuffled, then through the next epoch, for ever."""
+        """Yield the shuffled shards of this epoch that are not done, then those of the next epochs, without end."""
         every = self.settings.heldout_every
         while True:
             rng = random.Random(f"{self.settings.seed} {self.progress.epoch}")

@@ -15,6 +15,7 @@ from arena.datasets.virtual_cell import Interaction, VirtualCell
 from arena.tasks import TASKS, read_reply
 from arena.tasks.samples import make_samples, view_all
 from arena.types import Sample
+from tests.arena.toy import FRESH_REGULONS
 from vckg.base.errors import InputError
 from vckg.graph.graph import Graph
 
@@ -271,9 +272,14 @@ def _fresh(task: str, graph: Graph) -> list[Sample]:
 
 
 def test_retrieval_follows_the_signed_edges(fresh_graph: Graph) -> None:
-    regulons = [s for s in _fresh("perturbation", fresh_graph) if "kang18" not in s.id]
-    assert len(regulons) == 2
-    for sample in regulons:
+    targets = {"GATA1": FRESH_REGULONS["GATA1"], "MYC": FRESH_REGULONS["MYC"]}
+    cells = [
+        VirtualCell(
+            id=name, dataset="t", interactions=(Interaction((name,), "activation", tuple(up), tuple(down)),)
+        )
+        for name, (up, down) in targets.items()
+    ]
+    for sample in view_all(cells, "perturbation", seed=0):
         parsed, _ = read_reply("perturbation", retrieval.answer_by_retrieval(sample, fresh_graph))
         assert parsed is not None
         assert set(parsed["up"]) == set(sample.gold["up"])
@@ -284,8 +290,8 @@ def test_retrieval_answers_questions_from_the_edges_that_join_the_named_genes(fr
     for sample in _fresh("qa", fresh_graph):
         parsed, _ = read_reply("qa", retrieval.answer_by_retrieval(sample, fresh_graph))
         assert parsed is not None
-        covered = [claim in parsed["answer"] for claim in sample.gold["claims"]]
-        assert np.mean(covered) >= 0.5, (sample.gold["claims"], parsed["answer"])
+        names = [claim.partition(": ")[2] for claim in sample.gold["claims"]]
+        assert any(name in parsed["answer"] for name in names), (names, parsed["answer"])
 
 
 def test_retrieval_does_not_read_the_gold(fresh_graph: Graph) -> None:

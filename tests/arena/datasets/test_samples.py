@@ -6,11 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from arena.cli import app
 from arena.datasets import make_cells, scarena
-from arena.datasets.fresh import markers_of_types, signed_targets
+from arena.datasets.admission import BLURRED
+from arena.datasets.facts import replicated
+from arena.datasets.fresh import make, markers_of_types, signed_targets
 from arena.datasets.lineages import CellTerms
-from arena.datasets.real import CELL_FILES, labelled_cells, read_labels
 from arena.datasets.virtual_cell import (
     Interaction,
     Question,
@@ -21,8 +24,8 @@ from arena.datasets.virtual_cell import (
 from arena.tasks import TASKS
 from arena.tasks.samples import make_samples, view_all, views
 from arena.types import Sample, samples_sha256
+from tests.arena.toy import PROFILES, write_mirror
 from vckg.base.errors import InputError, SourceError
-from vckg.base.resources import resource
 from vckg.graph.graph import Graph
 
 WHOLE = VirtualCell(
@@ -249,10 +252,7 @@ def test_a_file_of_another_form_is_named_with_its_row(tmp_path: Path, fresh_grap
 
 
 def _fresh(graph: Graph, seed: int) -> list[VirtualCell]:
-    """The fresh set without a mirror, whose measured cells would come on top."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("VCKG_MIRROR", raising=False)
-        return make_cells("fresh", graph, seed=seed)[1]
+    return make_cells("fresh", graph, seed=seed)[1]
 
 
 @pytest.fixture(scope="module")
@@ -264,9 +264,7 @@ def _samples(cells: list[VirtualCell], seed: int = 0) -> dict[str, list[Sample]]
     return dict(make_samples(cells, TASKS, seed=seed, limit=None))
 
 
-def test_the_fresh_set_gives_all_five_tasks_from_nothing_but_the_graph_and_scanpy(
-    fresh: list[VirtualCell],
-) -> None:
+def test_the_fresh_set_gives_all_five_tasks(fresh: list[VirtualCell]) -> None:
     assert set(_samples(fresh)) == set(TASKS)
 
 
@@ -277,33 +275,7 @@ def test_the_same_seed_gives_the_same_set_and_another_another(
     for task in TASKS:
         digest = samples_sha256(_samples(fresh)[task])
         assert samples_sha256(_samples(again)[task]) == digest
-        if task in (
-            "annotation",
-            "captioning",
-            "perturbation",
-        ):  # the toy graph has no more facts to draw from
-            assert samples_sha256(_samples(other, 1)[task]) != digest
-
-
-def test_fresh_directions_agree_with_the_signed_edges_one_by_one(
-    fresh_graph: Graph, fresh: list[VirtualCell]
-) -> None:
-    rows = fresh_graph.rows("regulates")
-    sign = {
-        (
-            fresh_graph.names[fresh_graph.subject[r]],
-            fresh_graph.names[fresh_graph.object[r]],
-        ): fresh_graph.sign[r]
-        for r in range(rows.start, rows.stop)
-    }
-    samples = _samples(fresh)["perturbation"]
-    assert {s.fields["perturbed"][0] for s in samples} == {"GATA1", "MYC"}
-    for sample in samples:
-        switched = {"activation": 1, "knockdown": -1}[sample.fields["effect"]]
-        (regulator,) = sample.fields["perturbed"]
-        assert all(sign[regulator, g] * switched == 1 for g in sample.gold["up"])
-        assert all(sign[regulator, g] * switched == -1 for g in sample.gold["down"])
-        assert sorted(sample.fields["candidates"]) == sorted([*sample.gold["up"], *sample.gold["down"]])
+        assert samples_sha256(_samples(other, 1)[task]) != digest
 
 
 def test_sources_that_differ_on_a_sign_ask_nothing() -> None:
@@ -319,19 +291,18 @@ def test_sources_that_differ_on_a_sign_ask_nothing() -> None:
     assert signed_targets(Graph.from_frames(nodes, edges)) == {0: {}}
 
 
-def test_every_fresh_question_cites_a_publication_and_its_claims_stand_in_its_answer(
-    fresh: list[VirtualCell],
+def test_every_fresh_question_has_two_facts_of_two_resources_and_holds_no_answer(
+    fresh: list[VirtualCell], fresh_graph: Graph
 ) -> None:
-    samples = _samples(fresh)["qa"]
-    assert {s.fields["kind"] for s in samples} == {
-        "Marker Reasoning",
-        "Gene Regulation",
-        "Cell-Environment Inference",
-    }
-    for sample in samples:
+    for sample in _samples(fresh)["qa"]:
         assert sample.fields["publications"]
-        assert all(claim in sample.gold["answer"] for claim in sample.gold["claims"])
-        assert all(p in sample.fields["passage"] for p in sample.fields["publications"])
+        assert len(sample.gold["claims"]) == 2
+        for claim in sample.gold["claims"]:
+            assert claim in sample.gold["answer"]
+            assert claim.partition(": ")[2] not in sample.fields["question"]
+        for subject, relation, target, _source in sample.provenance["edges"]:
+            pair = fresh_graph.index(subject), fresh_graph.index(target)
+            assert len(replicated(fresh_graph, relation)[pair].resources) >= 2
 
 
 def test_markers_are_ordered_by_sources_then_publications_then_curie() -> None:
@@ -354,27 +325,92 @@ def test_markers_are_ordered_by_sources_then_publications_then_curie() -> None:
     assert [graph.names[g] for g in ordered] == ["G3", "G2", "G1", "G4"]
 
 
-def test_real_cells_name_the_cells_they_are_the_mean_of(fresh: list[VirtualCell]) -> None:
+def test_real_cells_name_the_rows_they_are_the_mean_of_and_carry_the_canary(fresh: list[VirtualCell]) -> None:
     real = [c for c in fresh if c.expression]
-    assert {c.provenance["file"] for c in real} == {"10x_pbmc68k_reduced.h5ad"}
+    assert {c.provenance["set"] for c in real} == {"wu2021", *PROFILES}
     for cell in real:
-        assert 4 <= len(set(cell.provenance["cells"])) == len(cell.provenance["cells"]) <= 20
-        assert len(set(cell.expression)) == len(cell.expression) <= 100
+        assert len(set(cell.provenance["rows"])) == len(cell.provenance["rows"]) <= 20
+        assert len(set(cell.expression)) == len(cell.expression) <= 200
+    assert all("canary" in c.provenance["canary"] for c in fresh)
     monocyte = next(c for c in real if c.cl_id == "CL:0001054")
     assert {"LYZ", "CST3"} < set(monocyte.expression[:40])
 
 
-def test_every_label_of_the_table_is_a_file_s(mirror: Path, fresh_graph: Graph) -> None:
-    labels = read_labels(resource("data", "arena", "cell_labels.tsv"))
-    assert set(labels) == {f.name for f in CELL_FILES}
-    from arena.datasets.lineages import CellTerms
+def test_no_cell_that_is_drawn_from_is_a_reference(toy_mirror: Path, fresh_graph: Graph) -> None:
+    made = make(fresh_graph, seed=0, mirrors=(toy_mirror,))
+    halves: dict[str, set[str]] = {}
+    for cell in made.cells:
+        if cell.id.startswith("wu2021/"):
+            halves.setdefault(cell.cl_id, set()).update(cell.provenance["rows"])
+    assert all(len(rows) <= 20 for rows in halves.values())  # forty cells of a type, half of them references
 
-    cells = list(labelled_cells(CellTerms(fresh_graph), seed=0, mirrors=(mirror,)))
-    assert {c.id.split("/")[0] for c in cells} == {
-        "pbmc68k",
-        "pbmc3k",
-        "kang18",
-    }  # the toy graph has no islet cell
+
+def test_a_type_whose_cells_look_like_anothers_is_rejected_and_counted(
+    tmp_path: Path, fresh_graph: Graph
+) -> None:
+    """Of two types every second cell carries the other's label: nothing that is measured tells them apart."""
+    import anndata
+    import numpy as np
+
+    mirror = write_mirror(tmp_path)
+    path = mirror / "h5ad_more" / "breast_tnbc_wu2021_cid4465.h5ad"
+    data = anndata.read_h5ad(path)
+    labels = data.obs["cell_type"].astype(str).to_numpy().copy()
+    mixed = np.flatnonzero(np.isin(labels, ["T cell", "B cell"]))
+    labels[mixed] = np.resize(["T cell", "B cell"], len(mixed))
+    data.obs["cell_type"] = labels
+    data.write_h5ad(path)
+    made = make(fresh_graph, seed=0, mirrors=(mirror,))
+    named = {c.cell_type for c in made.cells if c.id.startswith("wu2021/") and c.expression}
+    assert named == {"CD14-positive monocyte", "dendritic cell"}
+    assert made.admission.rejected[BLURRED] == 2
+
+
+def test_the_oracle_names_what_entered(fresh_graph: Graph, toy_mirror: Path) -> None:
+    made = make(fresh_graph, seed=0, mirrors=(toy_mirror,))
+    right = [made.admission.oracle[c.id] == c.cl_id for c in made.cells if c.id in made.admission.oracle]
+    assert sum(right) / len(right) >= 0.9
+
+
+@pytest.mark.data
+def test_the_real_set_is_of_many_studies_two_species_and_told_by_the_oracle(
+    mirror: Path, core_graph: Graph
+) -> None:
+    made = make(core_graph, seed=0, mirrors=(mirror,))
+    shown = [c for c in made.cells if c.expression]
+    assert len({c.provenance["set"] for c in shown}) >= 8
+    assert {c.species for c in shown} == {"human", "mouse"}
+    assert len({c.tissue for c in shown}) >= 6
+    assert not {"pbmc68k", "pbmc3k", "kang18"} & {c.provenance["set"] for c in shown}
+    right = [made.admission.oracle[c.id] == c.cl_id for c in shown]
+    assert sum(right) / len(right) >= 0.9
+    assert sum(made.admission.rejected.values()) > 50
+    assert not {"leukocyte", "stem cell", "secretory cell"} & {c.cell_type for c in made.cells}
+
+
+def test_a_user_s_own_file_joins_by_one_command(
+    toy_mirror: Path, fresh_folder: Path, fresh_graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    monkeypatch.setenv("VCKG_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "mine.h5ad"
+    shutil.copy(toy_mirror / "h5ad_more" / "breast_tnbc_wu2021_cid4465.h5ad", path)
+    command = [
+        "data",
+        "--add",
+        str(path),
+        "--label",
+        "cell_type",
+        "--tissue",
+        "lung",
+        "-g",
+        str(fresh_folder),
+    ]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    added = [c for c in make(fresh_graph, seed=0, mirrors=()).cells if c.expression]
+    assert {(c.provenance["set"], c.tissue) for c in added} == {("mine", "lung")}
 
 
 def test_samples_are_plain_json(fresh: list[VirtualCell]) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from arena import run_folder
 from arena.contestants.resolve import resolve
-from arena.datasets import fresh
+from arena.datasets import make_cells
 from arena.judging.evidence import evidence
 from arena.judging.rubric import MOST_CITATIONS, verdict_schema
 from arena.runner import inspect_engine, run
@@ -44,7 +44,7 @@ def right(prompt: str) -> str:
 
 @pytest.fixture(scope="module")
 def samples(fresh_graph: Graph) -> dict[Any, list[Sample]]:
-    cells = fresh.read_cells(fresh_graph, seed=0)  # of the shipped file alone: a mirror adds cells
+    cells = make_cells("fresh", fresh_graph, seed=0)[1]
     return make_samples(cells, ("annotation", "perturbation"), seed=0, limit=6)
 
 

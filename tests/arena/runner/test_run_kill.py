@@ -51,7 +51,7 @@ def killed(arguments: list[str], env: dict[str, str], ready: Callable[[], bool])
 
 
 def environment(graph: Path, home: Path) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if k not in ("VCKG_MIRROR", "OPENAI_API_KEY")}
+    kept = {k: v for k, v in os.environ.items() if k != "OPENAI_API_KEY"}
     return kept | {"VCKG_GRAPH": str(graph), "HOME": str(home), "PYTHONPATH": str(Path(__file__).parents[3])}
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arena.scoring import metrics, rankings
+from arena import rankings
+from arena.scoring import metrics
 from arena.scoring.grounding import names_of
 from arena.types import Answer, Sample, TaskName
 from vckg.graph.graph import Graph

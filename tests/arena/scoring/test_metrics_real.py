@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import zstandard
 
-from arena.scoring import metrics, rankings
+from arena import rankings
+from arena.scoring import metrics
 from arena.scoring.grounding import names_of
 from arena.types import Answer, Sample
 from vckg.graph.graph import Graph

@@ -5,15 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from gather.benchmark.command import paper
-from gather.benchmark.data_sets import (
+from benchmarks.annotation.__main__ import paper
+from benchmarks.annotation.data_sets import (
     LEAST_LIST,
     by_rarity,
     list_questions,
     paper_questions,
     sentence_questions,
 )
-from gather.benchmark.scores import Bench
+from benchmarks.annotation.scores import Bench
 from gather.retrieval.query import ground_panel, rank_weights
 from vckg.base.errors import InputError
 

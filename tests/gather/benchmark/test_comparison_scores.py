@@ -4,40 +4,21 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gather.benchmark.comparison_scores import ALL_SCORES, ComparisonRetriever
+from benchmarks.annotation.comparison_scores import ALL_SCORES, ComparisonRetriever
 from gather.labelling.explain import explain
 from gather.retrieval.query import GeneQuery, query_genes
 from gather.retrieval.scores import SCORES
+from tests.gather.eight_genes import MARKS, asked, scores_by_type
 from vckg.base.errors import InputError
-
-MARKS = {
-    "CL:0000001": [0, 1, 2],
-    "CL:0000002": [2, 3],
-    "CL:0000003": [0, 1, 2, 3, 4, 5],
-    "CL:0000004": [6, 7],
-}
-
-
-@pytest.fixture(scope="module")
-def graph(make_graph):
-    """Four cell types that share no ancestor, marked by eight genes; a ninth gene marks none."""
-    edges = [(f"HGNC:{g}", "is_marker_for", cell) for cell, genes in MARKS.items() for g in genes]
-    return make_graph([*edges, ("HGNC:8", "participates_in", "GO:0000001")])
-
-
-def asked(graph, *genes: int) -> GeneQuery:
-    return query_genes(graph, [f"HGNC{g}" for g in genes])
 
 
 def scores(graph, score: str, query: GeneQuery, **how) -> dict[str, float]:
-    retriever = ComparisonRetriever(graph, score=score, **how)
-    (found,) = retriever.converge([query])
-    return {graph.ids[n]: float(s) for n, s in zip(found.nodes, found.score, strict=True)}
+    return scores_by_type(ComparisonRetriever(graph, score=score, **how), query)
 
 
-def test_path_counts_are_multiplied_by_how_few_genes_reach(graph):
-    query = asked(graph, 0, 2)
-    retriever = ComparisonRetriever(graph, score="dwpc", hops=1)
+def test_path_counts_are_multiplied_by_how_few_genes_reach(eight_genes):
+    query = asked(eight_genes, 0, 2)
+    retriever = ComparisonRetriever(eight_genes, score="dwpc", hops=1)
     operators = retriever.operators
     rows, columns = operators.rows(query.genes), np.searchsorted(operators.targets, retriever.nodes)
     (paths,) = operators.weights[:1]
@@ -46,10 +27,10 @@ def test_path_counts_are_multiplied_by_how_few_genes_reach(graph):
     for node, column in zip(retriever.nodes, columns, strict=True):
         reaching = np.count_nonzero(dense[:, column])
         information = 1 - np.log(reaching) / np.log(len(operators.genes))
-        expected[graph.ids[node]] = information * sum(
+        expected[eight_genes.ids[node]] = information * sum(
             w * dense[r, column] for w, r in zip(query.weights, rows, strict=True)
         )
-    found = scores(graph, "dwpc", query, hops=1)
+    found = scores(eight_genes, "dwpc", query, hops=1)
     assert found == pytest.approx(expected, rel=1e-6)
     assert found["CL:0000001"] > 0
 
@@ -71,9 +52,9 @@ def test_what_every_gene_reaches_says_nothing_and_what_one_of_two_reaches_says_a
     assert scores(one, "dwpc", asked(one, 0), hops=1)["CL:0000001"] > 0
 
 
-def test_the_walk_with_restart_is_what_a_power_series_of_it_adds_up_to(graph):
+def test_the_walk_with_restart_is_what_a_power_series_of_it_adds_up_to(eight_genes):
     """Mass after k steps is 1/2 sum_i 2^-i T^i s; T moves to each neighbour alike, s is weight over degree."""
-    query = asked(graph, 0, 2)
+    query = asked(eight_genes, 0, 2)
     neighbours: dict[str, set[str]] = {}
     for cell, genes in MARKS.items():
         for g in genes:
@@ -91,25 +72,25 @@ def test_the_walk_with_restart_is_what_a_power_series_of_it_adds_up_to(graph):
             for other in neighbours[node]:
                 step[other] += m / len(neighbours[node])
         mass = step
-    assert scores(graph, "ppr", query, hops=1) == pytest.approx({c: total[c] for c in MARKS}, abs=1e-8)
+    assert scores(eight_genes, "ppr", query, hops=1) == pytest.approx({c: total[c] for c in MARKS}, abs=1e-8)
 
 
-def test_over_representation_is_the_logarithm_of_the_hypergeometric_tail(graph):
-    query = asked(graph, 0, 1, 3)
-    retriever = ComparisonRetriever(graph, score="hypergeometric")
+def test_over_representation_is_the_logarithm_of_the_hypergeometric_tail(eight_genes):
+    query = asked(eight_genes, 0, 1, 3)
+    retriever = ComparisonRetriever(eight_genes, score="hypergeometric")
     (found,) = retriever.converge([query])
     for node, score in zip(found.nodes, found.score, strict=True):
-        genes = MARKS[graph.ids[node]]
+        genes = MARKS[eight_genes.ids[node]]
         hits = len({0, 1, 3} & set(genes))
         p = stats.hypergeom.sf(hits - 1, len(retriever.genes), len(genes), 3)
-        assert score == pytest.approx(-np.log10(p), abs=1e-12), graph.ids[node]
+        assert score == pytest.approx(-np.log10(p), abs=1e-12), eight_genes.ids[node]
         assert (score > 0) <= (hits > 0)
 
 
 @pytest.mark.parametrize("score", ALL_SCORES)
-def test_an_empty_query_scores_0(graph, score):
+def test_an_empty_query_scores_0(eight_genes, score):
     nothing = GeneQuery("q", np.zeros(0, np.int32), np.zeros(0), ())
-    retriever = ComparisonRetriever(graph, score=score)
+    retriever = ComparisonRetriever(eight_genes, score=score)
     assert retriever.scored(nothing).score.tolist() == [0.0] * len(MARKS)
     (found,) = retriever.converge([nothing])
     assert found.p.tolist() == found.fdr.tolist() == [1.0] * len(MARKS)
@@ -125,9 +106,9 @@ def test_every_score_finds_the_type_whose_markers_are_asked(blood_graph, score):
 
 
 @pytest.mark.parametrize("score", sorted(set(ALL_SCORES) - set(SCORES)))
-def test_a_score_without_a_p_of_its_own_shows_none(graph, blood_graph, score):
+def test_a_score_without_a_p_of_its_own_shows_none(eight_genes, blood_graph, score):
     """Each comparison score has p 1 in the benchmark and is no choice of `gather explain`."""
-    (found,) = ComparisonRetriever(graph, score=score).converge([asked(graph, 0, 1, 2)])
+    (found,) = ComparisonRetriever(eight_genes, score=score).converge([asked(eight_genes, 0, 1, 2)])
     assert found.score.max() > 0
     assert set(found.p) == set(found.fdr) == {1.0}
     with pytest.raises(InputError, match=f"no score '{score}'.*one of calibrated, paper"):

@@ -15,7 +15,7 @@ from gather.cells._cell_kernels import _discoveries
 from gather.cells.command import annotate_file
 from gather.cells.expression import names_that_ground, read_expression
 from gather.cells.options import Options
-from gather.cells.per_cell import STATUSES, make_annotator
+from gather.cells.per_cell import REASONS, STATUSES, make_annotator
 from gather.cells.row_blocks import Rows
 from gather.cells.values import choose, rows_of, survey_rows
 from gather.labelling.annotator import Annotator, Parameters
@@ -51,7 +51,11 @@ def test_a_streamed_cell_gets_what_the_plain_way_gives(blood_graph, blood_cells)
         row = blood_cells.obs.iloc[cell]
         assert row["gather_status"] == expected.status
         assert row["gather_cell_type_ontology_term_id"] == (expected.curie or "unknown")
-        assert row["gather_confidence"] == pytest.approx(expected.confidence, rel=1e-6)
+        confidence = expected.confidence if expected.curie else np.nan
+        assert row["gather_confidence"] == pytest.approx(confidence, rel=1e-6, nan_ok=True)
+        assert row["gather_reason"] == expected.reason
+        assert row["gather_best_cell_type"] == expected.best.label
+        assert row["gather_best_confidence"] == pytest.approx(expected.best.confidence, rel=1e-6)
     right = blood_cells.obs["group"].map(
         {"T cells": "CL:0000084", "B cells": "CL:0000236", "monocytes": "CL:0000576"}
     )
@@ -209,6 +213,11 @@ def test_real_cells_get_what_the_labeller_decides(core_graph, mirror, name, clos
         assert STATUSES[answers.status[cell]] == expected.status
         assert (ontology.terms[term] if term >= 0 else "") == expected.curie
         assert answers.confidence[cell] == pytest.approx(expected.confidence, abs=1e-9)
+        assert REASONS[answers.reason[cell]] == expected.reason
+        if expected.candidates:
+            best = expected.candidates[0]
+            assert ontology.terms[answers.best[cell]] == best.curie
+            assert answers.best_confidence[cell] == pytest.approx(best.confidence, abs=1e-9)
         statuses.add(expected.status)
     assert {"named", "unknown"} <= statuses
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import gather
-from gather.annotation import Annotation, Candidate
+from gather.annotation import Annotation, Candidate, Mixture
 from gather.cells.file import check_input
 from gather.cli import app
 from gather.labelling.plain_words import certainty, objections, status_reason
@@ -87,7 +87,7 @@ def answer(status, confidence, fdr, **more):
     curie = "CL:0000084" if status in ("named", "backed_off") else ""
     best = Candidate(1, "CL:0000624", "CD4 T cell", 1.0, 0.1, fdr, 0.31, 3)
     return Annotation(
-        "0", 9, status, "T cell" if curie else "unknown", curie, confidence, fdr, (best,), **more
+        "0", 9, status, "T cell" if curie else "unknown", curie, confidence if curie else 0.0, fdr, (best,), **more
     )
 
 
@@ -98,9 +98,16 @@ def answer(status, confidence, fdr, **more):
         (answer("named", 0.9, 1e-5), "high", "named"),
         (answer("backed_off", 0.7, 1e-5), "medium", "backed off: CD4 T cell has confidence 0.31"),
         (answer("named", 0.5, 1e-5), "low", "named"),
-        (answer("unknown", 0.31, 0.2), "-", "not sure enough: best is CD4 T cell with 0.31"),
-        (answer("unknown", 0.31, 0.7, query_genes=("A", "B")), "-",
+        (answer("unknown", 0, 0.01, reason="unsure"), "-", "not sure enough: best is CD4 T cell with 0.31"),
+        (answer("unknown", 0, 0.7, query_genes=("A", "B"), reason="chance"), "-",
          "2 genes: cannot tell CD4 T cell from chance (FDR 0.7)"),
+        (answer("unknown", 0, 0.01, query_genes=("A",), reason="chance"), "-",
+         "1 gene: cannot tell CD4 T cell from chance (FDR 0.01; a set of fewer than 20 cells needs 0.001)"),
+        (answer("unknown", 0, 0.01, reason="few_cells"), "-", "9 cells: a name needs 5; best is CD4 T cell"),
+        (answer("unknown", 0, 0.01, query_genes=("A", "B"), reason="few_genes"), "-",
+         "3 genes of 2 speak for the best, CD4 T cell; a name needs 3"),
+        (answer("mixed", 0, 0.01, mixture=Mixture(("CL:1", "CL:2"), ("T", "B"), 0.84, 0.1, 0.01)), "-",
+         "mixed: 84% of cells express markers of both"),
         (Annotation("0", 9, "ungrounded", "unknown", "", 0.0, 1.0), "-", "no gene is known"),
     ],
 )  # fmt: skip

@@ -195,6 +195,24 @@ annotate_file(folder / "in.h5ad", folder / "out.h5ad", Graph.load(folder / "grap
 """
 
 
+def test_a_copy_that_writing_makes_unreadable_is_no_output(blood_graph, source, tmp_path, monkeypatch):
+    """Damage that a reader passes over can break a neighbour of what is added: the index of obs was lost so."""
+    add = annotate_file_module._add_to
+
+    def damaging(path, *rest):
+        add(path, *rest)
+        with h5py.File(path) as file:
+            flags = h5py.h5o.get_info(file["obs"][file["obs"].attrs["_index"]].id).addr + 16 + 4
+        content = bytearray(path.read_bytes())
+        content[flags] = 0xFF
+        path.write_bytes(content)
+
+    monkeypatch.setattr(annotate_file_module, "_add_to", damaging)
+    with pytest.raises(InputError, match="what is added to a copy of it cannot be read"):
+        run(source, tmp_path / "out.h5ad", blood_graph)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.h5ad"]
+
+
 def test_what_a_killed_run_left_is_removed_by_the_next(blood_graph, source, tmp_path):
     blood_graph.save(tmp_path / "graph")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -95,3 +95,27 @@ def test_names_of_columns() -> None:
         "gene": "gene", "cluster": "cluster", "fold": "avg_log2FC", "p": "p_val_adj", "inside": "pct.1",
         "outside": "pct.2",
     }  # fmt: skip
+
+
+def test_fractions_of_clusters_that_do_not_list_a_gene_are_what_the_others_leave() -> None:
+    rows = [("CD3D", "T", 0.9, 0.2), ("CD14", "M", 0.6, 0.1), ("CD14", "D", 0.5, 0.15)]
+    frame = pd.DataFrame(rows, columns=["gene", "cluster", "pct.1", "pct.2"]).assign(avg_log2FC=1.0)
+    fractions = table_of_frame(frame, where="t").fractions
+    assert fractions is not None
+    # of 3 clusters: 0.9 + 2 * 0.2 = 1.3 in all, 0.4 for two; CD14: 0.8 in all, less than the two that list it
+    assert fractions.loc["CD3D", ["T", "M", "D"]].tolist() == pytest.approx([0.9, 0.2, 0.2])
+    assert fractions.loc["CD14", ["T", "M", "D"]].tolist() == pytest.approx([0.0, 0.6, 0.5])
+    assert table_of_frame(frame.drop(columns="pct.2"), where="t").fractions is None
+
+
+def test_clusters_of_a_table_are_contrasted_and_equals_are_ordered_by_curie(blood_graph) -> None:
+    rows = [("CD3E", "T", 0.9, 0.1), ("CD3D", "T", 0.9, 0.1), ("CD14", "M", 0.9, 0.1), ("LYZ", "M", 0.9, 0.1)]
+    frame = pd.DataFrame(rows, columns=["gene", "cluster", "pct.1", "pct.2"]).assign(avg_log2FC=9.0)
+    work = MarkerWork(table_of_frame(frame, where="t"), ("CD3D", "CD3E", "CD14", "LYZ", "MS4A1"))
+    panel, _, _ = work.panel(blood_graph)
+    sets = work.cell_sets(panel)
+    node = dict(zip(panel.names, panel.nodes.tolist(), strict=True))
+    assert all(list(one.genes) == sorted(one.genes, key=lambda gene: node[gene]) for one in sets)
+    t = dict(zip(panel.names, sets[0].contrast, strict=True))
+    assert t["CD3D"] == t["CD3E"] > 0 > t["CD14"] == -t["CD3D"]
+    assert t["MS4A1"] == 0  # measured, in no list

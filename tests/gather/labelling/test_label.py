@@ -9,6 +9,10 @@ from gather.labelling.decide import (
     CHANCE_SHARPNESS,
     CONSIDERED,
     EXACT_BONUS,
+    FEW_CELLS,
+    FEW_CELLS_FDR,
+    LEAST_CELLS,
+    LEAST_GENES,
     MAX_FDR,
     Calibration,
     Labeller,
@@ -33,7 +37,7 @@ def ontology():
     return Ontology([f"CL:{i}" for i in range(7)], child, parent, names=names)
 
 
-def decide(ontology, scores, calibration=PLAIN, *, back_off=True, genes=3, fdr=()):
+def decide(ontology, scores, calibration=PLAIN, *, back_off=True, genes=3, fdr=(), cells=None):
     nodes = np.array(sorted(scores), np.int32)
     query = GeneQuery("q", np.arange(genes, dtype=np.int32), np.ones(genes), ("g",) * genes)
     score = np.array([scores[n] for n in nodes.tolist()], float)
@@ -41,7 +45,7 @@ def decide(ontology, scores, calibration=PLAIN, *, back_off=True, genes=3, fdr=(
     chance = np.array([dict(fdr).get(n, 0.02) for n in nodes.tolist()])
     convergence = Convergence(query, "Cell", nodes, score, ones * 0.01, chance)
     support = Support(ones, ones, np.full(len(nodes), genes))
-    return Labeller(ontology, calibration, back_off=back_off).decide(convergence, support)
+    return Labeller(ontology, calibration, back_off=back_off).decide(convergence, support, cells=cells)
 
 
 def test_a_clear_winner_is_named(ontology):
@@ -99,8 +103,8 @@ def test_what_chance_would_bring_as_often_as_not_is_not_named(ontology):
     """Naive T wins clearly, but only T as a whole is more than chance: through memory T, a kind of it."""
     scores = {4: 8.0, 5: 2.0, 6: 1.0}
     assert decide(ontology, scores).label == "naive T"
-    found = decide(ontology, scores, fdr={4: 0.51, 5: 0.3, 6: 0.9})
-    assert (found.status, found.label, found.fdr) == ("backed_off", "T", 0.3)
+    found = decide(ontology, scores, fdr={4: MAX_FDR + 0.01, 5: 0.01, 6: 0.9})
+    assert (found.status, found.label, found.fdr) == ("backed_off", "T", 0.01)
     assert found.confidence == pytest.approx(10 / 11)
 
 
@@ -114,8 +118,8 @@ def test_where_all_is_chance_the_answer_is_unknown(ontology, back_off):
 
 
 def test_what_shows_a_kind_of_a_type_shows_the_type(ontology):
-    found = decide(ontology, {2: 9.0, 4: 3.0, 6: 1.0}, fdr={2: 0.9, 4: 0.1, 6: 1.0})
-    assert (found.status, found.label, found.fdr) == ("named", "T", 0.1)
+    found = decide(ontology, {2: 9.0, 4: 3.0, 6: 1.0}, fdr={2: 0.9, 4: 0.01, 6: 1.0})
+    assert (found.status, found.label, found.fdr) == ("named", "T", 0.01)
     assert decide(ontology, {2: 9.0, 4: 3.0}, fdr={2: MAX_FDR, 4: 1.0}).fdr == MAX_FDR
 
 
@@ -149,7 +153,7 @@ def test_the_confidence_is_the_logistic_of_what_is_added_up():
 def test_candidates_are_told_with_their_own_figures(ontology):
     nodes = np.array([3, 4, 6], np.int32)
     query = GeneQuery("q", np.arange(3, dtype=np.int32), np.ones(3), ("g",) * 3)
-    score, p, fdr = np.array([1.0, 8.0, 2.0]), np.array([0.3, 0.1, 0.2]), np.array([0.35, 0.15, 0.25])
+    score, p, fdr = np.array([1.0, 8.0, 2.0]), np.array([0.3, 0.001, 0.2]), np.array([0.35, 0.01, 0.25])
     support = Support(np.array([0.3, 0.8, 0.5]), np.array([0.2, 0.9, 0.6]), np.array([1, 3, 2]))
     calibration = Calibration(1.0, -1.0, 1.0, 0.5, 0.7, 0.1, 0.2)
     labeller = Labeller(ontology, calibration)
@@ -192,13 +196,39 @@ def test_a_closed_set_never_answers_outside_itself(ontology):
     assert decide(ontology, {0: 5.0}, back_off=False).label == "cell"
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"cells": LEAST_CELLS - 1}, "few_cells"),
+        ({"genes": LEAST_GENES - 1}, "few_genes"),
+        ({"fdr": {4: 1.0, 6: 1.0}}, "chance"),
+        ({"cells": FEW_CELLS - 1}, "chance"),  # 0.02 is enough for many cells
+        ({"scores": {4: 4.0, 3: 4.0, 6: 4.0}, "back_off": False}, "unsure"),
+    ],
+)
+def test_unknown_says_why_and_never_lends_the_refused_candidates_confidence(ontology, changes, reason):
+    scores = changes.pop("scores", {4: 8.0, 6: 1.0})
+    found = decide(ontology, scores, **changes)
+    assert (found.status, found.reason, found.curie, found.confidence) == ("unknown", reason, "", 0.0)
+    assert found.candidates[0].label in ("naive T", "B")
+    assert found.candidates[0].confidence > 0
+    named = decide(ontology, {4: 8.0, 6: 1.0}, cells=FEW_CELLS)
+    assert (named.status, named.reason) == ("named", "")
+
+
+def test_a_set_of_few_cells_is_named_where_the_evidence_is_beyond_chance(ontology):
+    found = decide(ontology, {4: 8.0, 6: 1.0}, cells=LEAST_CELLS, fdr={4: FEW_CELLS_FDR})
+    assert (found.status, found.label) == ("named", "naive T")
+
+
 def test_nothing_asked_is_ungrounded_and_nothing_reached_unknown(ontology):
     assert decide(ontology, {4: 1.0}, genes=0).status == "ungrounded"
     assert decide(ontology, {4: 0.0}).status == "unknown"
 
 
 def test_what_is_not_decided_has_no_candidate_no_confidence_and_no_significance(ontology):
-    for found in (decide(ontology, {4: 1.0}, genes=0), decide(ontology, {4: 0.0})):
+    for found, reason in ((decide(ontology, {4: 1.0}, genes=0), "no_gene"), (decide(ontology, {4: 0.0}), "no_marker")):
+        assert found.reason == reason
         assert (found.curie, found.confidence, found.fdr, found.candidates) == ("", 0.0, 1.0, ())
 
 
@@ -247,9 +277,9 @@ def test_a_parent_is_never_less_sure_than_its_kind(ontology):
 
 
 def test_terms_above_the_candidates_stand_by_their_kinds(ontology):
-    found = decide(ontology, {2: 8.0, 4: 2.0, 5: 1.0}, fdr={2: 0.9, 4: 0.8, 5: 0.1})
+    found = decide(ontology, {2: 8.0, 4: 2.0, 5: 1.0}, fdr={2: 0.9, 4: 0.8, 5: 0.01})
     standing = {s.curie: s for s in found.standings}
     assert set(standing) == {"CL:0", "CL:1", "CL:2", "CL:4", "CL:5"}
-    assert [standing[f"CL:{i}"].fdr for i in (1, 2, 4, 5)] == [0.1, 0.1, 0.8, 0.1]
+    assert [standing[f"CL:{i}"].fdr for i in (1, 2, 4, 5)] == [0.01, 0.01, 0.8, 0.01]
     assert found.fdr == standing[found.curie].fdr
     assert found.confidence == standing[found.curie].confidence

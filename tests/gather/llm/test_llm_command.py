@@ -17,7 +17,7 @@ import gather
 from gather.cells.command import annotate_file
 from gather.cells.options import LlmStep, Options
 from gather.cli import app
-from gather.labelling.frames import annotations_of
+from gather.labelling.frames import unpacked
 from gather.llm.client import Scripted
 from vckg.base.errors import InputError
 
@@ -49,7 +49,7 @@ def test_the_models_choice_is_written_with_what_it_took(endpoint, source, blood_
     written = ad.read_h5ad(source.with_name("out.h5ad"))
     assert set(written.obs["gather_cell_type"]) == {"B cell"}
     kept = written.uns["gather"]
-    assert {a.decided_by for a in annotations_of(kept["tables"])} == {"llm"}
+    assert {a.decided_by for a in unpacked(kept["evidence"])} == {"llm"}
     assert (kept["llm"]["calls"], kept["llm"]["prompt_tokens"], kept["llm"]["fallbacks"]) == (3, 21, "none")
     assert kept["llm"]["prompts"].startswith("gather-label-system@")
     assert len(server.requests) == 3

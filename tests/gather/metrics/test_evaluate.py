@@ -128,15 +128,6 @@ def test_a_bootstrap_interval_holds_the_mean_and_knows_strata():
     assert (micro.low, micro.high) == (again.low, again.high)
 
 
-def test_donors_are_resampled_before_cells():
-    """Cells of one donor agree, so the interval is as wide as two donors make it, not as 200 cells would."""
-    values = [1.0] * 100 + [0.0] * 100
-    donors = ["a"] * 100 + ["b"] * 100
-    by_donor = ev.bootstrap_by_unit(values, [donors], replicates=200)
-    assert by_donor.high - by_donor.low == 1.0
-    assert ev.bootstrap(values).high - ev.bootstrap(values).low < 0.2
-
-
 def test_paired_tests_see_what_pairs_show():
     a, b = np.array([1.0] * 12 + [0.0]), np.array([0.0] * 12 + [0.0])
     assert ev.paired_permutation(a, b) < 0.01
@@ -176,7 +167,6 @@ NAN = float("nan")
         lambda: ev.expected_calibration_error([0.5, NAN], [1, 0]),
         lambda: ev.reliability([0.5, 0.5], [1, NAN]),
         lambda: ev.area_under_risk_coverage([0.5, NAN], [1, 0]),
-        lambda: ev.macro([0.5, NAN], ["a", "b"]),
     ],
 )
 def test_an_unscored_unit_is_refused_with_its_count(asked):
@@ -185,7 +175,7 @@ def test_an_unscored_unit_is_refused_with_its_count(asked):
 
 
 def test_intervals_leave_unscored_units_out_and_count_the_others():
-    found = ev.bootstrap_by_unit([1.0, NAN, 1.0, 0.0], [["a", "a", "b", "b"]], replicates=50)
+    found = ev.bootstrap([1.0, NAN, 1.0, 0.0])
     assert (found.n, found.value) == (3, pytest.approx(2 / 3))
     assert ev.paired_difference([1.0, NAN], [0.0, 1.0]).n == 1
-    assert ev.bootstrap_by_unit([NAN], [["a"]]).n == 0
+    assert ev.bootstrap([NAN]).n == 0

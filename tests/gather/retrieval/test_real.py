@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import gather
+from benchmarks.annotation.__main__ import reproduction
+from benchmarks.annotation.data_sets import file_questions
+from benchmarks.annotation.scores import Answer, Bench
 from benchmarks.published_score import pad_queries, paper_batch
-from gather.benchmark.command import reproduction
-from gather.benchmark.data_sets import file_questions
-from gather.benchmark.scores import Answer, Bench
 from gather.labelling.annotator import NEAR, SHOWN_WARNINGS, Annotator, Parameters
 from gather.labelling.decide import MAX_FDR
 from gather.retrieval.metapaths import target_named

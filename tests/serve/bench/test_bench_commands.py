@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from serve.bench.commands import parse_method
-from serve.bench.drafting import looping, read_prompts
+from benchmarks.draft_methods import looping, read_prompts
+from benchmarks.serving import app as measuring
+from benchmarks.serving import parse_method
 from serve.cli import app
 from serve.errors import InputError
 from serve.spec_decode.dart_head import load_head
@@ -32,8 +34,8 @@ def prompts(tmp_path: Path) -> Path:
     return path
 
 
-def run(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+def run(*arguments: object, command: typer.Typer = app) -> str:
+    result = CliRunner().invoke(command, [str(a) for a in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
 
@@ -56,14 +58,14 @@ def test_from_prompts_to_a_measured_head(prompts: Path, tmp_path: Path) -> None:
     assert Trie.load(out / "answers.ngram").nodes > 0
     methods = [x for name in ("ngram:4", "dart:4", "dart:auto") for x in ("--method", name)]
     table = run(
-        "bench", "drafts", prompts, *common, "--draft-folder", out, "--output", tmp_path / "figures.json", *methods,
-        "--each", 4, "--max-tokens", 20, "--precision", "float32",
+        "drafts", prompts, *common, "--draft-folder", out, "--output", tmp_path / "figures.json", *methods,
+        "--each", 4, "--max-tokens", 20, "--precision", "float32", command=measuring,
     )  # fmt: skip
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert "dart N=4" in table
     run(
-        "bench", "drafts", prompts, *common, "--draft-folder", out, "--output", tmp_path / "batch.json", *methods,
-        "--each", 4, "--batch", 2, "--max-tokens", 20, "--precision", "float32",
+        "drafts", prompts, *common, "--draft-folder", out, "--output", tmp_path / "batch.json", *methods,
+        "--each", 4, "--batch", 2, "--max-tokens", 20, "--precision", "float32", command=measuring,
     )  # fmt: skip
     together = json.loads((tmp_path / "batch.json").read_text())
     for row in (*figures["methods"]["all"].values(), *together["methods"]["all"].values()):

@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serve.bench import servers as compare
+from benchmarks import compare_servers as compare
 from serve.bench.loadgen import (
     Load,
     drive,
-    from_vllm,
     poisson,
     read_run,
     read_trace,
@@ -104,17 +103,6 @@ def test_arrivals(tmp_path: Path) -> None:
         trace.write_text(bad)
         with pytest.raises(InputError, match="trace"):
             read_trace(trace)
-
-
-def test_a_run_of_vllms_own_bench_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "vllm.json"
-    path.write_text(json.dumps({"start_times": [5.0, 6.0], "ttfts": [0.5, 0.0], "itls": [[0.1, 0.2], []]}))
-    first, second = from_vllm(path)
-    assert first.times.tolist() == pytest.approx([0.5, 0.6, 0.8])
-    assert second.ending is Ending.DROPPED
-    path.write_text("{}")
-    with pytest.raises(InputError, match="start_times"):
-        from_vllm(path)
 
 
 def runs() -> list[Run]:

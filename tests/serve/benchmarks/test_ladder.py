@@ -11,7 +11,8 @@ import pytest
 
 from benchmarks import echo_ladder as ladder
 from benchmarks.echo_ladder import STRICT, BusyClock, Drive, Steps, climb, feasible, make_engine, table
-from serve.echo.capacity import LADDER, Server, rung_of
+from benchmarks.echo_simulation import LADDER
+from serve.echo.capacity import Server, rung_of
 from serve.echo.simulator import Arrival, Outcome
 from serve.errors import InputError
 from serve.goodput import Ending

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.echo_simulation import LADDER, bursty_trace, run
 from serve.cli import app
-from serve.echo.capacity import LADDER, Server, bursty_trace, read_trace, replicas_needed, run
+from serve.echo.capacity import Server, read_trace, replicas_needed
 from serve.errors import InputError
 from serve.request import Priority
 

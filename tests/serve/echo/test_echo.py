@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from benchmarks.echo_ladder import percentage_errors
 from serve.echo.cache_policy import EchoConfig, EchoForest
 from serve.echo.scheduler import EchoScheduler
 from serve.echo.simulator import Arrival, Outcome, VirtualClock, simulate
@@ -16,7 +17,6 @@ from serve.scheduling.estimators import (
     OnlineDemand,
     OutputLengths,
     TimeModel,
-    percentage_errors,
 )
 from serve.scheduling.scheduler import Schedule, Scheduler, work_of
 from serve.scheduling.step_work import StepWork

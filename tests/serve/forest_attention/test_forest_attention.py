@@ -7,17 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.forest_attention import cascade_tokens, unshared_tokens
 from serve.forest_attention.forest import forest_of
 from serve.forest_attention.plan import (
     CostModel,
-    cascade_tokens,
     divide,
     lower_bound,
     make_plan,
     makespan,
-    unshared_tokens,
 )
-from serve.forest_attention.reference import attention, execute, por
+from tests.serve.forest_attention.reference import attention, execute, por
 
 BLOCK = 4
 
@@ -184,16 +183,6 @@ def test_longest_task_first_is_within_four_thirds_of_the_best_schedule(seed: int
         for where in itertools.product(range(workers), repeat=7)
     )
     assert makespan(costs, workers) <= best * (4 / 3) + 1e-9
-
-
-def test_the_cost_model_recovers_what_made_the_measurements() -> None:
-    rng = np.random.default_rng(3)
-    truth = CostModel(c0=5.0, c1=1.5, c2=0.02, group=3)
-    n_rows, n_tokens = rng.integers(1, 200, 80), rng.integers(16, 8192, 80)
-    fitted = CostModel(group=3).fitted(
-        n_rows, n_tokens, truth.task(n_rows, n_tokens) * rng.uniform(0.99, 1.01, 80)
-    )
-    np.testing.assert_allclose(fitted.task(n_rows, n_tokens), truth.task(n_rows, n_tokens), rtol=0.03)
 
 
 def test_a_table_too_short_for_its_context_is_refused() -> None:

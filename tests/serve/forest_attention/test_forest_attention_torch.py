@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from serve.forest_attention import reference
 from serve.forest_attention.forest import forest_of
 from serve.forest_attention.plan import CostModel, make_plan
 from serve.forest_attention.torch_executor import execute, merge, to_torch
+from tests.serve.forest_attention import reference
 
 BLOCK = 16
 

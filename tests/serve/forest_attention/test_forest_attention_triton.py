@@ -10,9 +10,10 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # has to stand before triton is imported
 pytest.importorskip("triton", reason="triton does not install on this platform")
 
-from serve.forest_attention import reference, triton_kernels
+from serve.forest_attention import triton_kernels
 from serve.forest_attention.forest import forest_of
 from serve.forest_attention.plan import CostModel, make_plan
+from tests.serve.forest_attention import reference
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BLOCK = 16

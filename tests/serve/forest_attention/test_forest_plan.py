@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.forest_attention import unshared_tokens
 from serve.forest_attention.forest import Forest, forest_of
 from serve.forest_attention.plan import (
     TARGETS,
@@ -16,7 +17,6 @@ from serve.forest_attention.plan import (
     lower_bound,
     make_plan,
     makespan,
-    unshared_tokens,
 )
 
 BLOCK = 4
@@ -96,32 +96,6 @@ def test_a_longer_context_costs_more_and_the_start_of_a_task_outweighs_a_block_b
     cost = CostModel()
     assert cost.task(1, 1000) > 5 * cost.task(1, 0)
     assert cost.task(1, 16) < 2 * cost.task(1, 0)
-
-
-@pytest.mark.parametrize("group", [1, 3])
-def test_exact_measurements_are_fitted_exactly(group: int) -> None:
-    rng = np.random.default_rng(0)
-    truth = CostModel(c0=5.0, c1=1.5, c2=0.02, merge=0.7, tile_rows=32, group=group)
-    n_rows, n_tokens = rng.integers(1, 200, 40), rng.integers(16, 8192, 40)
-    start = replace(truth, c0=1.0, c1=1.0, c2=1.0)
-    fitted = start.fitted(n_rows, n_tokens, truth.task(n_rows, n_tokens))
-    assert (fitted.c0, fitted.c1, fitted.c2) == pytest.approx((5.0, 1.5, 0.02))
-    assert (fitted.merge, fitted.tile_rows, fitted.group) == (0.7, 32, group)
-
-
-def test_no_model_near_the_fitted_one_has_less_relative_error() -> None:
-    rng = np.random.default_rng(1)
-    n_rows, n_tokens = rng.integers(1, 200, 60), rng.integers(16, 8192, 60)
-    seconds = CostModel(c0=5.0, c1=1.5, c2=0.02).task(n_rows, n_tokens) * rng.lognormal(0, 0.05, 60)
-    fitted = CostModel().fitted(n_rows, n_tokens, seconds)
-
-    def error(model: CostModel) -> float:
-        return float(((model.task(n_rows, n_tokens) / seconds - 1) ** 2).sum())
-
-    for name in ("c0", "c1", "c2"):
-        value = getattr(fitted, name)
-        for other in (0.97 * value, 1.03 * value):
-            assert error(replace(fitted, **{name: other})) > error(fitted), name
 
 
 def test_the_longest_goes_first_to_the_least_loaded() -> None:

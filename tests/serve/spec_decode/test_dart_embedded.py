@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from serve.bench.drafting import read_prompts
+from benchmarks.draft_methods import read_prompts
 from serve.engine.engine import Engine, EngineConfig
 from serve.model.decoder import Model
 from serve.model.loader import Checkpoint, tokenizer_hash
 from serve.request import SamplingParams
 from serve.spec_decode.registry import draft_folder, make_proposer
 
-HELDOUT = Path(__file__).parents[3] / "data" / "serve" / "heldout.jsonl"
+HELDOUT = Path(__file__).parents[3] / "draft" / "heldout.jsonl"
 
 
 def test_the_committed_draft_files_fit_the_embedded_model(embedded: Checkpoint) -> None:

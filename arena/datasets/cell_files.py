@@ -1,0 +1,174 @@
+"""Labelled expression files that real samples are drawn from: a table, its files in mirrors, and users' own.
+
+A set is of cells, one row a cell, or of profiles, one row the mean of a published type. Labels become Cell
+Ontology terms by the ``label_to_cl.tsv`` beside the file; where there is none, by the graph's names.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from vckg.base.atomic import write_text
+from vckg.base.errors import InputError, SourceError
+from vckg.base.resources import default_cache, resource
+from vckg.graph.graph import Graph
+
+Floats = npt.NDArray[np.float32]
+LABEL_MAP: Final = "label_to_cl.tsv"
+
+
+@dataclass(frozen=True, slots=True)
+class CellFile:
+    """One labelled set."""
+
+    name: str
+    file: str
+    """Path below a mirror folder, or absolute."""
+    label: str
+    """Column of ``obs``."""
+    species: str
+    tissue: str
+    state: str
+    """What holds for all its cells besides the tissue, e.g. ``fetal`` or ``tumour``; may be empty."""
+    values: str
+    """``counts`` or ``log`` of cells; ``profiles`` are logarithms, one row a type."""
+    use: str
+    """``samples``, or ``reference`` where others are compared with it and none is drawn."""
+    study: str
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Labelled:
+    """A set as read."""
+
+    source: CellFile
+    genes: tuple[str, ...]
+    values: Floats
+    """Log-normalised expression, float32[rows, genes]."""
+    types: tuple[str, ...]
+    """Cell Ontology id of each row; "" where its label stands for none."""
+    unnamed: Mapping[str, int]
+    """Rows of each label without a term."""
+    rows: tuple[str, ...]
+    sha256: str
+
+    def of(self, cl_id: str) -> npt.NDArray[np.int64]:
+        """Rows of a type."""
+        return np.array([i for i, t in enumerate(self.types) if t == cl_id], dtype=np.int64)
+
+
+def cell_files(mirrors: Sequence[Path]) -> Iterator[tuple[CellFile, Path]]:
+    """Yield the sets of the table and the user's own whose files are at hand, with their paths.
+
+    Sets on which a contestant of this project was developed are not in the table (`data/benchmark_sets.tsv`).
+    """
+    own = user_table()
+    for table in (resource("data", "arena", "cell_files.tsv"), *([own] if own.is_file() else [])):
+        with table.open(encoding="utf-8", newline="") as lines:
+            for row in csv.DictReader(lines, delimiter="\t"):
+                source = CellFile(**row)
+                places = (folder / source.file for folder in (*mirrors, Path()))
+                path = next((place for place in places if place.is_file()), None)
+                if path is not None:
+                    yield source, path
+
+
+def user_table() -> Path:
+    """Return the path of the table that `add_file` extends."""
+    return default_cache() / "arena" / "cell_files.tsv"
+
+
+def add_file(path: Path, graph: Graph, *, label: str, species: str, tissue: str, state: str = "") -> Labelled:
+    """Add a file of the user's to the sets that fresh samples are drawn from; return it as read.
+
+    Raises
+    ------
+    InputError
+        No such file or column, or no label names a type of the graph.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; wanted an h5ad file of labelled cells")
+    known = [source for source, _path in cell_files(())]
+    row = CellFile(
+        path.stem, str(path.resolve()), label, species, tissue, state, "counts", "samples", path.stem
+    )
+    found = read_labelled(row, path, graph)
+    if not any(found.types):
+        raise InputError(
+            f"{path}: no label of {label!r} names a cell type ({', '.join(sorted(found.unnamed)[:5])}); write a "
+            f"{LABEL_MAP} beside it with the columns set, label, cl_id"
+        )
+    own = [s for s in known if Path(s.file).is_absolute() and s.file != row.file]
+    columns = [f.name for f in fields(CellFile)]
+    lines = ["\t".join(columns), *("\t".join(asdict(s)[c] for c in columns) for s in (*own, row))]
+    write_text(user_table(), "\n".join(lines) + "\n")
+    return found
+
+
+def read_labelled(source: CellFile, path: Path, graph: Graph) -> Labelled:
+    """Return a set with the terms of its labels.
+
+    Raises
+    ------
+    SourceError
+        The file has no such column.
+    """
+    import anndata
+
+    data = anndata.read_h5ad(path)
+    if source.label not in data.obs:
+        raise SourceError(path, f"no column {source.label!r} in obs, found {list(data.obs.columns)}")
+    values = np.asarray(data.X.toarray() if hasattr(data.X, "toarray") else data.X, dtype=np.float32)
+    if source.values == "counts" and _are_counts(values):
+        values = np.log1p(values / np.maximum(values.sum(axis=1, keepdims=True), 1) * np.float32(1e4))
+    measured = np.flatnonzero(values.any(axis=0))
+    labels = data.obs[source.label].astype(str).tolist()
+    terms = _terms_of(sorted(set(labels)), path, graph)
+    unnamed = {text: labels.count(text) for text, term in terms.items() if not term}
+    return Labelled(
+        source=source,
+        genes=tuple(str(data.var_names[i]) for i in measured),
+        values=values[:, measured],
+        types=tuple(terms[text] for text in labels),
+        unnamed=unnamed,
+        rows=tuple(map(str, data.obs_names)),
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+    )
+
+
+def _are_counts(values: Floats) -> bool:
+    """Tell whether the first rows hold whole numbers only."""
+    head = values[:100]
+    return bool((head == np.round(head)).all())
+
+
+def _terms_of(labels: Sequence[str], path: Path, graph: Graph) -> dict[str, str]:
+    table = path.parent / LABEL_MAP
+    if table.is_file():
+        known = _label_map(table).get(path.stem)
+        if known is not None:
+            return {label: known.get(label, "") for label in labels}
+    found = graph.cells.ground(labels)
+    return {name: one.curie or "" for name, one in zip(labels, found, strict=True)}
+
+
+@lru_cache(maxsize=16)
+def _label_map(table: Path) -> dict[str, dict[str, str]]:
+    """Return terms by set and label; a flagged label (coarse, or doubted) stands for none."""
+    terms: dict[str, dict[str, str]] = {}
+    with table.open(encoding="utf-8", newline="") as lines:
+        reader = csv.DictReader(lines, delimiter="\t")
+        key = (reader.fieldnames or ["set"])[0]
+        for row in reader:
+            term = "" if row.get("flag") else row["cl_id"]
+            terms.setdefault(row[key], {})[row["label"]] = term
+    return terms

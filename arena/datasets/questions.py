@@ -1,0 +1,211 @@
+"""Questions of the fresh set: two facts each, stated by two independent resources, with publications.
+
+The answer to each half is one name that the question does not hold, and that its genes single out: no other type
+has all markers of the panel, no other regulator acts so on all targets.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from arena.datasets.admission import CANARY, Admission
+from arena.datasets.facts import markers_of, publications, replicated
+from arena.datasets.virtual_cell import Question, VirtualCell, item_rng
+from vckg.graph.graph import Graph
+
+PER_KIND: Final = 25
+"""Questions of one kind at most."""
+PANEL: Final = 4
+"""Genes from which one name is to be told."""
+CITED: Final = 6
+"""Publications of one question."""
+
+
+class Half(NamedTuple):
+    """What one half of a question shows, and the name that answers it."""
+
+    node: int
+    shown: tuple[int, ...]
+    """Genes of the question."""
+    rows: tuple[int, ...]
+    repressed: int = -1
+    """Of a regulator: the target that it represses."""
+
+
+class Kind(NamedTuple):
+    """A kind of question in several wordings."""
+
+    name: str
+    find: Callable[[Graph, Admission], list[Half]]
+    wordings: tuple[str, ...]
+    """With {first} and {second}."""
+
+
+def questions(graph: Graph, entry: Admission) -> Iterator[VirtualCell]:
+    """Yield questions of every kind, as many as the facts allow."""
+    for kind in KINDS:
+        halves = sorted(kind.find(graph, entry), key=lambda half: graph.ids[half.node])
+        rng = item_rng(entry.seed, f"qa {kind.name}\n{graph.content_hash}")
+        drawn = [halves[int(i)] for i in rng.permutation(len(halves))[: 2 * PER_KIND]]
+        for number, (first, second) in enumerate(zip(drawn[::2], drawn[1::2], strict=False)):
+            if set(first.shown).isdisjoint(second.shown):
+                yield _question(graph, entry, kind, first, second, number)
+
+
+def _question(
+    graph: Graph, entry: Admission, kind: Kind, first: Half, second: Half, number: int
+) -> VirtualCell:
+    text = kind.wordings[number % len(kind.wordings)]
+    halves = {"first": first, "second": second}
+    claims = [f"{which.capitalize()}: {graph.names[half.node]}" for which, half in halves.items()]
+    rows = [row for half in (first, second) for row in half.rows]
+    edges = [graph.edge(row) for row in rows]
+    facts = [
+        f"{graph.names[graph.index(e.subject)]} {e.relation.replace('_', ' ')} {graph.names[graph.index(e.object)]} "
+        f"({e.source}{'; ' if e.publications else ''}{', '.join(e.publications[:2])})."
+        for e in edges
+    ]
+    question = Question(
+        kind=kind.name,
+        text=text.format(**{which: _shown(graph, half) for which, half in halves.items()}) + FORM,
+        answer=". ".join(claims) + ".",
+        claims=tuple(claims),
+        passage=" ".join(facts),
+        publications=publications(graph, rows)[:CITED],
+        provenance={"edges": [[e.subject, e.relation, e.object, e.source] for e in edges]},
+    )
+    return VirtualCell(
+        id=f"{kind.name.replace(' ', '-')}/{graph.ids[first.node]}+{graph.ids[second.node]}",
+        dataset="fresh",
+        species="human",
+        questions=(question,),
+        cluster=graph.ids[first.node],
+        provenance={"graph": graph.content_hash, "seed": entry.seed, "canary": CANARY},
+    )
+
+
+def _shown(graph: Graph, half: Half) -> str:
+    genes = [graph.names[g] for g in half.shown]
+    if half.repressed >= 0:
+        return f"{listed(genes[:-1])}, and it represses {genes[-1]}"
+    return listed(genes)
+
+
+# ---- kinds ------------------------------------------------------------------------------------------------
+
+
+def _types(graph: Graph, entry: Admission) -> list[Half]:
+    """Cell types with markers that no type of another line shares as a whole."""
+    marked = markers_of(graph)
+    every = defaultdict(set)
+    rows = graph.rows("is_marker_for")
+    for gene, cell in zip(graph.subject[rows].tolist(), graph.object[rows].tolist(), strict=True):
+        every[gene].add(cell)
+    facts = replicated(graph, "is_marker_for")
+    found = []
+    for cell, genes in sorted(marked.items()):
+        if not entry.is_type(graph.ids[cell]):
+            continue
+        panel = tuple(sorted(genes, key=lambda g: (len(every[g]), g))[:PANEL])
+        sharing = set.intersection(*(every[g] for g in panel))
+        if len(panel) == PANEL and all(
+            entry.agree(graph.ids[c], graph.ids[cell])
+            for c in sharing
+            if graph.ids[c] in entry.terms.ontology
+        ):
+            found.append(Half(cell, panel, tuple(facts[g, cell].rows[0] for g in panel)))
+    return found
+
+
+def _regulators(graph: Graph, entry: Admission) -> list[Half]:
+    """Regulators that alone activate three genes and repress a fourth."""
+    facts = replicated(graph, "regulates")
+    targets: dict[int, dict[int, int]] = defaultdict(dict)
+    for (regulator, target), fact in facts.items():
+        if fact.sign:
+            targets[regulator][target] = fact.sign
+    acting: dict[tuple[int, int], set[int]] = defaultdict(set)
+    span = graph.rows("regulates")
+    for regulator, target, sign in zip(
+        *(c[span].tolist() for c in (graph.subject, graph.object, graph.sign)), strict=True
+    ):
+        acting[target, sign].add(regulator)
+    found = []
+    for regulator, signs in sorted(targets.items()):
+        few = sorted(signs, key=lambda t: (len(acting[t, signs[t]]), t))
+        up, down = ([t for t in few if signs[t] == sign] for sign in (1, -1))
+        panel = (*up[: PANEL - 1], *down[:1])
+        if len(panel) == PANEL and len(set.intersection(*(acting[t, signs[t]] for t in panel))) == 1:
+            found.append(Half(regulator, panel, tuple(facts[regulator, t].rows[0] for t in panel), down[0]))
+    return found
+
+
+def _partners(graph: Graph, *, ligands: bool) -> list[Half]:
+    """Genes of which all resources know one partner: the receptor of a ligand, or the ligand of a receptor."""
+    facts = {
+        pair: fact
+        for pair, fact in replicated(graph, "ligand_receptor", 1).items()
+        if all(graph.categories[graph.category[node]] == "Gene" for node in pair)
+    }
+    partners: dict[int, set[int]] = defaultdict(set)
+    span = graph.rows("ligand_receptor")
+    for ligand, receptor in zip(graph.subject[span].tolist(), graph.object[span].tolist(), strict=True):
+        partners[ligand if ligands else receptor].add(receptor if ligands else ligand)
+    found = []
+    for pair, fact in facts.items():
+        shown, answer = pair if ligands else pair[::-1]
+        if partners[shown] == {answer}:
+            found.append(Half(answer, (shown,), fact.rows))
+    return list({half.node: half for half in found}.values())
+
+
+KINDS: Final = (
+    Kind(
+        "cell types",
+        _types,
+        (
+            "Two groups of human cells were sorted. The first expresses {first}; the second expresses {second}. "
+            "Which cell type do published markers point to in each group?",
+            "In a tissue section, a first group of cells stains for {first}, and a second group for {second}. "
+            "Which cell type is each group?",
+        ),
+    ),
+    Kind(
+        "regulators",
+        _regulators,
+        (
+            "Two human transcription factors are hidden. Published experiments say that the first activates {first}, "
+            "and that the second activates {second}. Which factor is each?",
+            "Two knock-outs were mixed up. The factor missing in the first activates {first}; the factor missing in "
+            "the second activates {second}. Which factor is missing in each?",
+        ),
+    ),
+    Kind(
+        "receptors",
+        lambda graph, _entry: _partners(graph, ligands=True),
+        (
+            "Human cells release {first} as a first ligand and {second} as a second ligand. "
+            "Through which receptor do their neighbours sense each?",
+            "Cells present {first} as a first ligand and {second} as a second. "
+            "Name the receptor of each on other human cells.",
+        ),
+    ),
+    Kind(
+        "ligands",
+        lambda graph, _entry: _partners(graph, ligands=False),
+        (
+            "A human cell carries {first} as a first receptor and {second} as a second receptor. "
+            "Which ligand of a neighbouring cell does each bind?",
+            "An antibody blocks {first} in a first culture and {second} in a second. "
+            "Which ligand finds no receptor in each culture?",
+        ),
+    ),
+)
+FORM: Final = " Answer in this form: First: NAME. Second: NAME."
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence lists them, e.g. "A, B and C"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

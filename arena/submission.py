@@ -1,0 +1,121 @@
+"""Answers that somebody brings: files of a hosted model's replies, and forms that people fill in.
+
+A submission is JSON lines with ``sample_id`` and ``text``, one for each sample; ``arena run -m replay:FILE`` scores
+it like any other contestant. A form is the same questions as a table for people, with the key in another file.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from arena.run_folder import read_answer_texts
+from arena.tasks import TASK_TABLE, read_reply, render
+from arena.types import Sample
+from vckg.base.atomic import write_text
+from vckg.base.errors import InputError
+
+FORM_TASKS: Final = ("annotation", "captioning", "perturbation", "qa")
+"""Tasks that a person answers in half a minute; two hundred ranked genes are none."""
+PER_TASK: Final = 15
+"""Samples of each in a form: sixty in all."""
+COLUMNS: Final = ("sample_id", "question", "answer")
+FORM, KEY, ANSWERS = "form.csv", "key.jsonl", "answers.jsonl"
+
+
+class Checked(NamedTuple):
+    """What a submission holds."""
+
+    answered: int
+    missing: tuple[str, ...]
+    """Samples without an answer: each scores 0."""
+    unknown: tuple[str, ...]
+    """Ids that are no sample's: they are not read."""
+    unread: tuple[str, ...]
+    """Samples whose text has no answer in the form that the prompt asks for: each scores 0."""
+
+
+def check_submission(path: Path, samples: Sequence[Sample]) -> Checked:
+    """Compare a file of answers with the samples that they are for.
+
+    Raises
+    ------
+    InputError
+        The file is missing, or a line is no object with two texts.
+    """
+    texts = read_answer_texts(path)
+    known = {sample.id: sample for sample in samples}
+    given = {i: text for i, text in texts.items() if i in known}
+    unread = tuple(i for i, text in sorted(given.items()) if read_reply(known[i].task, text)[0] is None)
+    return Checked(
+        answered=len(given),
+        missing=tuple(sorted(known.keys() - texts.keys())),
+        unknown=tuple(sorted(texts.keys() - known.keys())),
+        unread=unread,
+    )
+
+
+def write_form(folder: Path, samples: Sequence[Sample]) -> tuple[Path, Path]:
+    """Write the questions as a table with an empty column, and the key into a file of its own; return both."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    rows.writerows((sample.id, render(sample), "") for sample in samples)
+    key = [json.dumps({"sample_id": s.id, "reference": TASK_TABLE[s.task].reference(s)}) for s in samples]
+    write_text(folder / FORM, text.getvalue())
+    write_text(folder / KEY, "\n".join(key) + "\n")
+    return folder / FORM, folder / KEY
+
+
+def read_form(path: Path, samples: Sequence[Sample]) -> Path:
+    """Turn a filled form into a submission beside it and return its path.
+
+    Raises
+    ------
+    InputError
+        The file is missing or has other columns, or no question has an answer.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such form; `arena form -o FOLDER` writes one")
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.DictReader(lines)
+        if not set(COLUMNS) <= set(reader.fieldnames or ()):
+            raise InputError(f"{path}: columns {reader.fieldnames}, wanted {', '.join(COLUMNS)}")
+        answers = {row["sample_id"]: (row["answer"] or "").strip() for row in reader}
+    known = {sample.id: sample for sample in samples}
+    rows = [
+        json.dumps({"sample_id": i, "text": _as_reply(known[i], text)}, ensure_ascii=False)
+        for i, text in answers.items()
+        if text and i in known
+    ]
+    if not rows:
+        raise InputError(f"{path}: no question of this data set and seed has an answer; fill the last column")
+    submission = path.with_name(ANSWERS)
+    write_text(submission, "\n".join(rows) + "\n")
+    return submission
+
+
+def _as_reply(sample: Sample, text: str) -> str:
+    """Return what a person wrote as the reply that the parser reads."""
+    if read_reply(sample.task, text)[0] is not None:
+        return text
+    (key, *_more) = TASK_TABLE[sample.task].answer.model_fields
+    return TASK_TABLE[sample.task].wrap(_sides(sample, text) if key == "up" else {key: text})
+
+
+def _sides(sample: Sample, text: str) -> dict[str, Any]:
+    """Read "up: A, B; down: C"; a gene after neither word rises."""
+    up, _, down = text.lower().partition("down")
+    sides: Mapping[str, str] = {"up": up, "down": down}
+    genes = [str(g) for g in sample.fields["candidates"]]
+    words = {
+        side: set(part.replace(",", " ").replace(";", " ").replace(":", " ").split())
+        for side, part in sides.items()
+    }
+    return {side: [g for g in genes if g.lower() in found] for side, found in words.items()} | {
+        "sentence": []
+    }

@@ -1,0 +1,1 @@
+"""Scores, published and ours, on labelled files, cell sentences and marker lists."""

@@ -1,0 +1,158 @@
+"""``gather cite OUT.h5ad``: a methods paragraph and the bibliography of exactly what an annotation used."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gather.annotation import Annotation
+from gather.cells.file import open_h5ad
+from gather.cells.options import AUTO
+from gather.cells.results import results
+from gather.retrieval.metapaths import target_named, walkable_rows
+from vckg.base.errors import InputError
+from vckg.base.resources import resource
+
+if TYPE_CHECKING:
+    from vckg.graph.graph import Graph
+
+_AUTHORS = re.compile(r"^(?P<authors>.+?) (?P<year>(?:19|20)\d\d)\b")
+_DOI = re.compile(r"doi:(\S+?)(?=[;,\s]|$)")
+_ALWAYS, _CLUSTERED, _RANKED = ("vckg", "gather", "anndata"), ("scanpy", "leiden"), ("scanpy",)
+
+
+def cite(path: Path, graph: Graph, key: str = "gather") -> str:
+    """Return the paragraph, then the BibTeX, of an annotated h5ad.
+
+    Named are the graph and its release, the sources that labels and shown evidence rest on with their licences, the
+    versions and the settings.
+
+    Raises
+    ------
+    InputError
+        The file was not annotated, or with another graph than `graph`.
+    """
+    adata = open_h5ad(path, backed=True)
+    try:
+        kept = dict(adata.uns.get(key, {}))
+        annotations = results(adata, key).annotations
+    finally:
+        adata.file.close()
+    if str(kept["graph"]) != graph.content_hash:
+        raise InputError(
+            f"{path}: was annotated with the graph {str(kept['graph'])[:12]}, this is {graph.content_hash[:12]}; give "
+            "the folder of that one by --graph"
+        )
+    parameters = {name: _plain(value) for name, value in kept["parameters"].items()}
+    names = used_sources(
+        graph, annotations, tuple(filter(None, str(parameters["exclude_source"]).split("|")))
+    )
+    software = [*_ALWAYS, *_software(parameters)]
+    entries = _software_entries(software) + [_entry(name, graph.manifest["sources"][name]) for name in names]
+    paragraph = _paragraph(graph, kept, parameters, names, software)
+    return f"{paragraph}\n\n" + "\n\n".join(entries) + "\n"
+
+
+def used_sources(graph: Graph, annotations: Sequence[Annotation], exclude: Sequence[str]) -> list[str]:
+    """Return the sources of all edges that decide labels, of the hierarchy, and of the evidence that is shown.
+
+    A part of a source counts as the source.
+    """
+    target = target_named("Cell")
+    gene = graph.category == graph.categories.index("Gene")
+    codes = [np.unique(graph.source[graph.rows("subclass_of")])]
+    for relation, rows in walkable_rows(graph, target, exclude).items():
+        ends = graph.object if relation == target.back else graph.subject
+        cells = graph.subject if relation == target.back else graph.object
+        direct = rows[gene[ends[rows]] & (graph.category[cells[rows]] == graph.categories.index("Cell"))]
+        codes.append(np.unique(graph.source[direct]))
+    names = {graph.sources[int(code)] for code in np.unique(np.concatenate(codes))}
+    for annotation in annotations:
+        for item in (*annotation.evidence, *annotation.convergence):
+            names |= {edge.source for walk in item.walks for step in walk.steps for edge in step}
+    sources = graph.manifest["sources"]
+    return sorted({sources[name].get("part_of") or name for name in names if name in sources})
+
+
+def _software(parameters: dict[str, Any]) -> tuple[str, ...]:
+    if parameters["groupby"] == AUTO:
+        return _CLUSTERED
+    return () if parameters["ranking"] in ("specific", "t-test") else _RANKED
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _paragraph(
+    graph: Graph,
+    kept: dict[str, Any],
+    parameters: dict[str, Any],
+    names: Sequence[str],
+    software: Sequence[str],
+) -> str:
+    groups = (
+        "Leiden clusters" if parameters["groupby"] == AUTO else f"the cell sets of {parameters['groupby']!r}"
+    )
+    sources = graph.manifest["sources"]
+    listed = "; ".join(
+        f"{sources[n]['title']}" + (f" {sources[n]['release']}" if sources[n].get("release") else "")
+        + f" ({sources[n].get('licence') or 'no licence stated'}) [@{n}]"
+        for n in names
+    )  # fmt: skip
+    within = (
+        f", ranked within the samples of {parameters['sample_key']!r}" if parameters["sample_key"] else ""
+    )
+    closed = (
+        f" Candidates were restricted to {parameters['candidate_types']:,} cell types."
+        if parameters["closed"]
+        else ""
+    )
+    left_out = (
+        f" Left out: {parameters['exclude_source'].replace('|', ', ')}."
+        if parameters["exclude_source"]
+        else ""
+    )
+    model = f" A language model ({kept['llm']['model']}) chose among the candidates." if "llm" in kept else ""
+    versions = ", ".join(
+        f"{name} {v}" for name, v in kept["versions"].items() if name in (*software, "numpy", "scipy")
+    )
+    return (
+        f"Cell types of {groups} were annotated by gather ({versions}; "
+        f"{', '.join(f'[@{n}]' for n in software)}) with the {kept['graph_label']} "
+        f"(content hash {kept['graph']}). Genes were ranked by {parameters['ranking']!r}{within} on "
+        f"{parameters['values']}; the first {parameters['top']} of each set were scored by {parameters['score']!r} "
+        f"against the graph's cell types. "
+        f"Answers below a confidence of {parameters['threshold']:g} were given as a more general type or as unknown."
+        f"{closed}{left_out}{model} Labels and evidence rest on: {listed}."
+    )
+
+
+def _software_entries(names: Sequence[str]) -> list[str]:
+    text = resource("data", "software.bib").read_text(encoding="utf-8")
+    entries = {re.match(r"@\w+\{(\w+),", part)[1]: part for part in text.strip().split("\n\n")}  # type: ignore[index]
+    return [entries[name] for name in names]
+
+
+def _entry(name: str, source: dict[str, Any]) -> str:
+    """Return a source as BibTeX; what its citation does not say is left out."""
+    citation = str(source.get("citation", ""))
+    found, doi = _AUTHORS.match(citation), _DOI.search(citation)
+    authors = found["authors"].replace(" et al.", " and others") if found else ""
+    if authors and " and others" not in authors:
+        authors = f"{{{authors}}}"  # a consortium, not a first and a last name
+    notes = [f"{word} {value}" for word in ("release", "licence") if (value := source.get(word))]
+    fields = {
+        "title": f"{{{source['title']}}}",
+        "author": authors,
+        "year": found["year"] if found else "",
+        "doi": doi[1] if doi else "",
+        "url": str(source.get("homepage", "")),
+        "note": "; ".join([*notes, *([] if found and ";" not in citation else [citation])]),
+    }
+    lines = "".join(f",\n  {field} = {{{value}}}" for field, value in fields.items() if value)
+    return f"@misc{{{name}{lines}\n}}"

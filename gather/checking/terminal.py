@@ -1,0 +1,84 @@
+"""A check in the terminal: the review queue, and what was found in one line."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from gather.checking.opinion import CheckResult, LabelCheck
+from vckg.base.console import err, out
+
+SHOWN = 30
+"""Rows of the queue in the terminal; the table and the page hold all."""
+
+
+def print_check(found: CheckResult) -> None:
+    """Print the review queue, most worth a look first; on stderr what is not in it."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=None, show_lines=False)
+    table.add_column("worth", justify="right")
+    for name in ("cell set", "label", "means", "why", "our answer", "against", "for"):
+        table.add_column(name, overflow="fold")
+    answers = {one.cell_set: one.answer for one in found.sets}
+    for check in found.queue[:SHOWN]:
+        answer = answers[check.cell_set]
+        ours = f"{answer.label} {answer.confidence:.2f}" if answer.curie else answer.label
+        label = check.label if len(found.columns) == 1 else f"{check.column}: {check.label}"
+        words = (
+            check.cell_set,
+            label,
+            meaning(check),
+            ", ".join(check.reasons),
+            ours,
+            against(check),
+            for_it(check),
+        )
+        table.add_row(f"{check.worth:.2f}", *(escape(word) for word in words))
+    console = out()
+    console.width = max(console.width, 140)
+    if found.queue:
+        console.print(table)
+    say = err().print
+    if len(found.queue) > SHOWN:
+        say(f"{len(found.queue) - SHOWN} more are in --table and --report", highlight=False)
+    counts = Counter(check.relation for check in found.checks)
+    relations = ", ".join(f"{n} {relation}" for relation, n in counts.most_common())
+    say(
+        f"{len(found.queue)} of {len(found.checks)} labels to review; beside our answers: {relations}",
+        highlight=False,
+        markup=False,
+    )
+    for check in found.checks:
+        if not check.decidable:
+            say(f"{check.cell_set}: {check.coverage}", highlight=False, markup=False, soft_wrap=True)
+    lost = [m.label for m in found.mapping if not m.curie and m.how != "mapping"]
+    if lost:
+        say(
+            f"no cell type of the ontology is named {', '.join(map(repr, lost[:8]))}{' ...' if lost[8:] else ''}: "
+            "--write-mapping MAP.tsv, fill in the ids, --mapping MAP.tsv",
+            highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
+
+
+def meaning(check: LabelCheck) -> str:
+    """The cell type that a label means, or why it means none."""
+    if check.mapped.curie:
+        return f"{check.mapped.name} ({check.mapped.curie})"
+    hint = f"; {' or '.join(check.mapped.suggestions)}?" if check.mapped.suggestions else ""
+    return f"{check.mapped.how}{hint}"
+
+
+def against(check: LabelCheck, top: int = 4) -> str:
+    """What speaks against a label: absent markers, then a mixture of labels."""
+    absent = [m for m in check.markers if m.state == "absent"]
+    words = [f"{m.symbol} in {m.fraction_in_set:.0%}" for m in absent[:top] if m.fraction_in_set is not None]
+    words += [f"{1 - check.share:.0%} of the cells are labelled otherwise"] if check.share < 1 else []
+    return ", ".join(words)
+
+
+def for_it(check: LabelCheck, top: int = 4) -> str:
+    """What speaks for a label: present markers and the FDR."""
+    present = [m for m in check.markers if m.state == "present"]
+    words = [f"{m.symbol} in {m.fraction_in_set:.0%}" for m in present[:top] if m.fraction_in_set is not None]
+    return ", ".join([*words, f"FDR {check.fdr:.1g}"] if check.rank else words)

@@ -1,0 +1,126 @@
+"""One cell set weighed against any cell types: our answer, and the standing, FDR and markers of each asked type."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gather.annotation import Annotation, EvidenceItem
+from gather.checking.opinion import LabelRelation, Marker, MarkerState
+from gather.labelling.annotator import ABSENT, DEFINING_MARKERS, NEAR, PRESENT, Annotator
+from gather.labelling.decide import second_stage
+from gather.ontology import Ontology
+from gather.retrieval.query import CellSet, make_query
+from gather.retrieval.walks import evidence_items
+
+SHOWN_MARKERS = 10
+Floats = npt.NDArray[np.float64]
+
+
+class Weighed:
+    """One cell set with our answer; a cell type is weighed by the best candidate that is it or a kind of it."""
+
+    def __init__(self, annotator: Annotator, cell_set: CellSet) -> None:
+        self.annotator, self.cell_set = annotator, cell_set
+        self.answer: Annotation = annotator.annotate_one(cell_set)
+        query = make_query(annotator.panel, cell_set, top=annotator.parameters.top)
+        self._found = annotator.retriever.converge([query])[0]
+        self._positions = annotator.labeller.positions(self._found)
+        self._confidence = annotator.labeller.confidences(self._found, annotator.retriever.support(query))
+
+    @cached_property
+    def _standings(self) -> Floats:
+        """Of every candidate, relative to the best: by the score and by all measured genes (`second_stage`)."""
+        standing, reached = np.zeros(len(self._found.nodes)), np.flatnonzero(self._found.score > 0)
+        if len(reached):
+            separation = self._found.separation
+            both = second_stage(
+                self._found.score[reached],
+                None if separation is None else separation[reached],
+                self.annotator.labeller.separation,
+            )
+            standing[reached] = both / both.max()
+        return standing
+
+    def _inside(self, curie: str) -> npt.NDArray[np.bool_]:
+        """Mark the candidates that are a type or a kind of it, bool[candidates]."""
+        ontology = self.annotator.ontology
+        return np.asarray(ontology.at_or_below(ontology.position(curie))[self._positions])
+
+    def standing(self, curie: str) -> float:
+        """Return how a type stands against the best supported one: 1 at best, 0 where nothing speaks for it.
+
+        Both count the query genes' score and what all measured genes say against the file's other sets.
+        """
+        return float(self._standings[self._inside(curie)].max(initial=0.0))
+
+    def figures(self, curie: str) -> dict[str, Any]:
+        """Return ``standing``, ``score``, ``rank``, ``p``, ``fdr`` and ``confidence`` of a type."""
+        inside, found = self._inside(curie), self._found
+        standing = self.standing(curie)
+        return {
+            "standing": standing,
+            "score": float(found.score[inside].max(initial=0.0)),
+            "rank": int((self._standings > standing).sum()) + 1 if standing > 0 else 0,
+            "p": float(found.p[inside].min(initial=1.0)),
+            "fdr": float(found.fdr[inside].min(initial=1.0)),
+            "confidence": float(self._confidence[self.annotator.ontology.position(curie)]),
+        }
+
+    def evidence(self, curie: str) -> EvidenceItem | None:
+        """Return genes and walks of the best candidate that is a type or a kind of it; None without any."""
+        standings = np.where(self._inside(curie), self._standings, 0.0)
+        if not standings.any():
+            return None
+        return evidence_items(self.annotator.retriever, self._found, [int(standings.argmax())])[0]
+
+    def markers(self, curie: str) -> tuple[Marker, ...]:
+        """Return the best attested markers of a type, each present, absent or not measured."""
+        return tuple(self._marker(gene) for gene in self.annotator.markers(curie)[:SHOWN_MARKERS])
+
+    def _marker(self, gene: int) -> Marker:
+        graph, panel = self.annotator.graph, self.annotator.panel
+        curie, symbol = graph.ids[gene], graph.names[gene]
+        column = self.annotator.panel_column.get(gene)
+        if column is None:
+            return Marker(curie, symbol, "not measured")
+        if self.cell_set.detected is None or panel.detected is None:
+            return Marker(curie, symbol, "unknown")
+        inside, overall = float(self.cell_set.detected[column]), float(panel.detected[column])
+        state: MarkerState = "present" if inside >= PRESENT else "absent" if inside < ABSENT else "weak"
+        return Marker(curie, symbol, state, inside, overall)
+
+
+def coverage(name: str, markers: tuple[Marker, ...]) -> tuple[bool, str]:
+    """Return whether the measured genes can tell a type by its markers, and a remark where they cannot."""
+    if not markers:
+        return True, f"the graph knows no marker of {name} that two resources attest"
+    defining = markers[:DEFINING_MARKERS]
+    missing = [marker.symbol for marker in defining if marker.state == "not measured"]
+    if len(defining) < 3 or 2 * len(missing) <= len(defining):
+        return True, ""
+    return False, f"this panel cannot tell {name}: {', '.join(missing)} not measured"
+
+
+def relation_to(ontology: Ontology, label: str, answer: str) -> LabelRelation:
+    """Return the relation of a label's term to our answer's; either may be empty.
+
+    Off our answer's line, terms of one lineage (`data/lineages.tsv`) are ``related``. Where one has no lineage, so are
+    terms with a direct parent in common, or a Lin similarity of at least `NEAR`.
+    """
+    if not label:
+        return "not grounded"
+    if not answer:
+        return "no answer"
+    i, j = ontology.position(label), ontology.position(answer)
+    line: dict[str, LabelRelation] = {"exact": "same", "descendant": "finer", "ancestor": "coarser"}
+    found = ontology.relation(i, j)
+    if found in line:
+        return line[found]
+    lineages = ontology.lineage(i), ontology.lineage(j)
+    if all(lineages):
+        return "related" if lineages[0] == lineages[1] else "conflict"
+    return "related" if found == "sibling" or ontology.lin(i, j) >= NEAR else "conflict"

@@ -1,0 +1,1 @@
+"""Review of answers: decisions of a reader, applied to the annotated file, and its export to other tools."""

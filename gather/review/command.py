@@ -1,0 +1,61 @@
+"""The commands ``gather apply`` and ``gather cas``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vckg.base.console import err
+
+AnnotatedFile = Annotated[Path, typer.Argument(metavar="OUT.h5ad", help="What gather annotate wrote.")]
+ForceOption = Annotated[bool, typer.Option("--force", "-f", help="Replace an existing output.")]
+
+
+def apply(
+    source: AnnotatedFile,
+    decisions: Annotated[
+        Path, typer.Argument(metavar="decisions.json", help="What the page of --report saved.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="A copy to write; by default the file itself.", show_default=False
+        ),
+    ] = None,
+    force: ForceOption = False,
+) -> None:
+    """Write the labels of a review beside ours, with reviewer, date and reason; twice changes nothing."""
+    from gather.review.apply import apply_decisions
+
+    applied = apply_decisions(source, decisions, output, overwrite=force)
+    states = ", ".join(f"{n:,} {state}" for state, n in sorted(applied.states.items()))
+    err().print(
+        f"{applied.path}: {applied.new:,} new entries, {applied.known:,} known; cell sets: {states}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def cas(
+    source: AnnotatedFile,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.json", help="The file to write.")],
+    key: Annotated[str, typer.Option(help="Name of the uns entry, as given to --key-added.")] = "gather",
+    author: Annotated[str, typer.Option(help="First and last name of the author.")] = "",
+    title: Annotated[str, typer.Option(help="Title of the data set; by default that of the file.")] = "",
+    url: Annotated[str, typer.Option(help="Where the annotations are published.")] = "",
+    force: ForceOption = False,
+) -> None:
+    """Export labels and evidence to the Cell Annotation Standard, for CAP and its tools."""
+    import json
+
+    from gather.review.annotated import read_annotated
+    from gather.review.cas import to_cas
+    from vckg.base.atomic import check_outputs, write_text
+
+    check_outputs([output], inputs=[source], overwrite=force)
+    document = to_cas(read_annotated(source, key), author=author, title=title, url=url)
+    write_text(output, json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+    err().print(f"wrote {output}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,39 @@
+process GATHER_ANNOTATE {
+    tag "$meta.id"
+    label 'process_single'
+
+    conda "${moduleDir}/environment.yml"
+
+    input:
+    tuple val(meta), path(h5ad)
+    path graph
+
+    output:
+    tuple val(meta), path("*.annotated.h5ad"), emit: h5ad
+    tuple val(meta), path("*.report.html")   , emit: report
+    tuple val(meta), path("*.json")          , emit: json
+    path "versions.yml"                      , emit: versions
+
+    when:
+    task.ext.when == null || task.ext.when
+
+    script:
+    def args   = task.ext.args ?: '--groupby auto'
+    def prefix = task.ext.prefix ?: "${meta.id}"
+    def folder = graph ? "--graph ${graph}" : ''
+    """
+    export NUMBA_CACHE_DIR=./numba
+    gather annotate ${h5ad} --output ${prefix}.annotated.h5ad --report ${prefix}.report.html ${folder} ${args} --quiet --json > ${prefix}.json
+
+    cat <<-END_VERSIONS > versions.yml
+    "${task.process}":
+        vckg: \$(python -c 'import vckg; print(vckg.__version__)')
+    END_VERSIONS
+    """
+
+    stub:
+    def prefix = task.ext.prefix ?: "${meta.id}"
+    """
+    touch ${prefix}.annotated.h5ad ${prefix}.report.html ${prefix}.json versions.yml
+    """
+}

@@ -1,0 +1,80 @@
+"""Submissions and forms: checked before they are scored, and a perfect person scores 1."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from arena import submission
+from arena.datasets import make_cells
+from arena.scoring import metrics
+from arena.tasks import TASK_TABLE, read_reply
+from arena.tasks.samples import make_samples
+from arena.types import Answer, Sample
+from vckg.base.errors import InputError
+from vckg.graph.graph import Graph
+
+
+@pytest.fixture(scope="module")
+def asked(fresh_graph: Graph) -> list[Sample]:
+    cells = make_cells("fresh", fresh_graph, seed=0)[1]
+    return [
+        s for listed in make_samples(cells, submission.FORM_TASKS, seed=0, limit=3).values() for s in listed
+    ]
+
+
+def test_a_form_holds_no_key_and_comes_back_as_a_human_s_answers(
+    asked: list[Sample], fresh_graph: Graph, tmp_path: Path
+) -> None:
+    form, key = submission.write_form(tmp_path, asked)
+    rows = list(csv.DictReader(io.StringIO(form.read_text())))
+    assert [row["sample_id"] for row in rows] == [json.loads(line)["sample_id"] for line in key.read_text().splitlines()]
+    assert all(row["answer"] == "" for row in rows)
+    for row, sample in zip(rows, asked, strict=True):
+        gold = sample.gold
+        sides = f"up: {', '.join(gold.get('up', []))}; down: {', '.join(gold.get('down', []))}"
+        row["answer"] = gold.get("caption") or gold.get("cell_type") or gold.get("answer") or sides
+    with form.open("w", newline="") as file:
+        writer = csv.DictWriter(file, submission.COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    answers = submission.read_form(form, asked)
+    assert submission.check_submission(answers, asked) == submission.Checked(len(asked), (), (), ())
+    texts = {row["sample_id"]: row["text"] for row in map(json.loads, answers.read_text().splitlines())}
+    for sample in asked:
+        parsed, _refused = read_reply(sample.task, texts[sample.id])
+        answer = Answer(sample.id, "human", sample.task, "", parsed, True, False)
+        scores = {s.dimension: s.value for s in metrics.score(sample, answer, fresh_graph)}
+        assert scores[metrics.HEADLINE[sample.task]] == pytest.approx(1.0), sample.id
+
+
+def test_what_a_submission_lacks_is_named(asked: list[Sample], tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    first, second = asked[:2]
+    right = TASK_TABLE[first.task].wrap(TASK_TABLE[first.task].perfect(first))
+    rows = [(first.id, right), (second.id, "I do not know"), ("fresh/annotation/nothing", "x")]
+    path.write_text("".join(json.dumps({"sample_id": i, "text": text}) + "\n" for i, text in rows))
+    found = submission.check_submission(path, asked)
+    assert found.answered == 2
+    assert found.unread == (second.id,)
+    assert found.unknown == ("fresh/annotation/nothing",)
+    assert len(found.missing) == len(asked) - 2
+
+
+@pytest.mark.parametrize(("text", "message"), [("a,b\n1,2\n", "wanted sample_id"), ("", "wanted sample_id")])
+def test_a_form_of_another_kind_is_refused(
+    asked: list[Sample], tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "form.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        submission.read_form(path, asked)
+
+
+def test_an_empty_form_is_no_submission(asked: list[Sample], tmp_path: Path) -> None:
+    form, _key = submission.write_form(tmp_path, asked)
+    with pytest.raises(InputError, match="no question"):
+        submission.read_form(form, asked)
+    assert not (tmp_path / submission.ANSWERS).exists()

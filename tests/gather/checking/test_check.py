@@ -1,0 +1,217 @@
+"""`gather.check`: labels that are right, swapped, merged, unknown or unmapped, on toy cells and on real ones."""
+
+import doctest
+import importlib
+import json
+
+import numpy as np
+import pytest
+
+import gather
+from gather.checking.mapping import map_labels, read_mapping, write_mapping
+from gather.checking.opinion import TABLE
+from gather.checking.queue import reasons, worth
+from vckg.base.errors import GraphError, InputError
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:anndata.*", "ignore::FutureWarning")
+
+
+def swapped(column, first, second):
+    return column.astype(str).replace({first: second, second: first})
+
+
+def test_right_labels_are_not_in_the_queue(blood_graph, blood_cells):
+    before = blood_cells.obs.copy()
+    found = gather.check(blood_cells, ["group"], graph=blood_graph)
+    assert [one.cell_set for one in found] == ["B cells", "T cells", "monocytes"]
+    assert {check.relation for check in found.checks} == {"same"}
+    assert found.queue == ()
+    (check,) = found["T cells"].labels
+    assert (check.mapped.curie, check.mapped.how, check.share, check.rank) == (
+        "CL:0000084",
+        "normalised",
+        1.0,
+        1,
+    )
+    assert set(check.with_state("present")) == {"CD3D", "CD3E", "CD2", "IL7R", "LCK", "TRAC"}
+    assert check.evidence is not None
+    assert check.evidence.walks[0].nodes[-1] == "CL:0000084"
+    assert check.worth == pytest.approx(1 - check.standing)
+    assert found["T cells"].consensus is None
+    assert blood_cells.obs.equals(before)
+
+
+def test_swapped_lineages_lead_the_queue_with_their_evidence(blood_graph, blood_cells):
+    blood_cells.obs["wrong"] = swapped(blood_cells.obs["group"], "T cells", "monocytes")
+    found = gather.check(blood_cells, "wrong", graph=blood_graph)
+    assert {check.cell_set for check in found.queue} == {"T cells", "monocytes"}
+    first = found.queue[0]
+    assert first.reasons == ("conflict",)
+    assert first.worth > 0.9
+    assert first.fdr > 0.5
+    assert set(found["monocytes"].labels[0].with_state("absent")) <= {
+        "CD14",
+        "LYZ",
+        "FCN1",
+        "S100A8",
+        "VCAN",
+        "CSF1R",
+    }
+    assert found["B cells"].labels[0].reasons == ()
+
+
+def test_a_merged_cluster_shows_as_a_mixture(blood_graph, blood_cells):
+    obs = blood_cells.obs
+    obs["cluster"] = np.where(obs["group"] == "B cells", "1", "0")
+    found = gather.check(blood_cells, ["group"], "cluster", graph=blood_graph)
+    merged, pure = (found[name].labels[0] for name in "01")
+    assert merged.share == 0.5
+    assert "mixed" in merged.reasons
+    assert merged.worth >= 0.5
+    assert (pure.share, pure.reasons) == (1.0, ())
+
+
+def test_columns_are_compared_and_the_evidence_says_who_is_right(blood_graph, blood_cells):
+    obs = blood_cells.obs
+    obs["other"] = swapped(obs["group"], "T cells", "monocytes")
+    obs["coarse"] = "hematopoietic cell"
+    found = gather.check(blood_cells, ["group", "other", "coarse"], graph=blood_graph, weights={"group": 3.0})
+    agreed = found["T cells"].consensus
+    assert (agreed.curie, agreed.share, agreed.supporting) == ("CL:0000084", 0.6, ("group",))
+    assert [(d.column, d.evidence) for d in agreed.dissents] == [("other", "consensus")]
+    misled = gather.check(blood_cells, ["group", "other"], graph=blood_graph, weights={"other": 3.0})
+    agreed = misled["T cells"].consensus
+    assert agreed.curie == "CL:0000576"
+    assert [(d.column, d.evidence) for d in agreed.dissents] == [("group", "theirs")]
+    assert misled["T cells"].labels[1].reasons == ("conflict",)
+
+
+def test_a_label_without_a_term_is_shown_and_mended_by_the_table(blood_graph, blood_cells, tmp_path):
+    blood_cells.obs["author"] = (
+        blood_cells.obs["group"].astype(str).replace({"T cells": "Tc-17, T cell like"})
+    )
+    found = gather.check(blood_cells, ["author"], graph=blood_graph)
+    (lost,) = found.queue
+    assert (lost.relation, lost.reasons, lost.worth) == ("not grounded", ("not grounded",), 0.5)
+    assert lost.mapped.suggestions == ("CL:0000084",)
+    table = tmp_path / "map.tsv"
+    write_mapping(table, found.mapping)
+    assert read_mapping(table, blood_graph)["Tc-17, T cell like"] == ""
+    table.write_text(table.read_text().replace("like\t\t", "like\tCL_0000084\t"))
+    mended = gather.check(blood_cells, ["author"], graph=blood_graph, mapping=table)
+    assert mended.queue == ()
+    assert mended["Tc-17, T cell like"].labels[0].mapped.how == "mapping"
+
+
+def test_cells_without_label_do_not_count_and_a_set_without_any_is_not_grounded(blood_graph, blood_cells):
+    obs = blood_cells.obs
+    obs["part"] = obs["group"].astype(str).where(np.arange(90) % 3 == 0)
+    obs.loc[obs["group"] == "B cells", "part"] = None
+    found = gather.check(blood_cells, ["group", "part"], graph=blood_graph)
+    assert found["T cells"].labels[1].share == 1.0
+    empty = found["B cells"].labels[1]
+    assert (empty.label, empty.share, empty.relation) == ("", 0.0, "not grounded")
+    assert found["B cells"].consensus.supporting == ("group",)
+
+
+def test_the_result_is_a_table_a_mapping_and_json(blood_graph, blood_cells):
+    blood_cells.obs["wrong"] = swapped(blood_cells.obs["group"], "T cells", "monocytes")
+    found = gather.check(blood_cells, ["group", "wrong"], graph=blood_graph)
+    table = found.table()
+    assert tuple(table.columns) == TABLE
+    assert len(table) == 6
+    assert table["worth"].is_monotonic_decreasing
+    assert table.loc[0, "column"] == "wrong"
+    plain = json.loads(json.dumps(found.to_dict()))
+    assert plain["format"] == "gather-check"
+    assert [q["cell_set"] for q in plain["queue"]] == [c.cell_set for c in found.queue]
+    assert repr(found).startswith("gather.CheckResult: 3 cell sets, labels of group, wrong, 2 to review")
+    assert "<table" in found._repr_html_()
+    with pytest.raises(KeyError, match="did you mean 'T cells'"):
+        found["T cell"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "message"),
+    [
+        ([], {}, "name one with --labels"),
+        (["groop"], {}, r"did you mean 'group'\?"),
+        (["group", "group"], {}, "named twice"),
+        (["group"], {"groupby": "cell"}, "by cell set"),
+        (["group"], {"groupby": "nothing"}, "no column 'nothing'"),
+        (["group"], {"weights": {"author": 2.0}}, "no column of --labels"),
+        (["group"], {"weights": {"group": -1.0}}, "positive number"),
+        (["group"], {"tissue": "blood"}, "no option 'tissue'"),
+        (["value"], {}, "no cell sets"),
+    ],
+)
+def test_what_cannot_be_checked_is_refused_in_one_line(blood_graph, blood_cells, labels, options, message):
+    blood_cells.obs["value"] = np.linspace(0, 1, 90)
+    with pytest.raises(InputError, match=message) as error:
+        gather.check(blood_cells, labels, graph=blood_graph, **options)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("label,id\n", ":1: no column 'label'"),
+        ("label\tcell_type_ontology_term_id\na\tCL:0000084\na\t\n", ":3: label 'a' stands twice"),
+        ("label\tcell_type_ontology_term_id\na\tCL:9999999\n", ":2: 'CL:9999999' is no cell type"),
+    ],
+)
+def test_a_wrong_mapping_is_refused_with_its_line(blood_graph, tmp_path, text, message):
+    path = tmp_path / "map.tsv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_mapping(path, blood_graph)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_mapping(tmp_path / "absent.tsv", blood_graph)
+
+
+def test_an_id_that_is_no_cell_type_is_refused(blood_graph, blood_cells):
+    with pytest.raises(GraphError, match="CL:0"):
+        gather.check(blood_cells, ["group"], graph=blood_graph, mapping={"T cells": "CL:0"})
+
+
+def test_a_mapping_may_say_that_a_label_has_no_term(blood_graph):
+    found = map_labels(blood_graph, ["T cell"], {"T cell": ""})["T cell"]
+    assert (found.curie, found.how) == ("", "mapping")
+
+
+def test_worth_and_reasons():
+    assert worth(1.0, 1.0) == 0.0
+    assert worth(0.5, 0.5) == 0.75
+    assert reasons("conflict", 0.95, 1.0) == ("conflict",)
+    assert reasons("conflict", 0.1, 1.0) == ()
+    assert reasons("same", 0.9, 1.0, mixed=True) == ("mixed",)
+    assert reasons("coarser", 1.0, 1.0) == ()
+
+
+@pytest.mark.parametrize(
+    "module", ["gather.checking.check", "gather.checking.queue", "gather.checking.consensus"]
+)
+def test_the_examples_of_the_docstrings_run(module, blood_graph, blood_cells):
+    names = {"gather": gather, "graph": blood_graph, "adata": blood_cells}
+    found = doctest.testmod(importlib.import_module(module), extraglobs=names)
+    assert found.attempted > 0
+    assert found.failed == 0
+
+
+@pytest.mark.data
+def test_two_swapped_lineages_of_real_cells_are_found_and_nothing_else(mirror, core_graph):
+    """Kang's five types of blood: authors' labels raise no conflict, B cells and monocytes swapped raise two."""
+    import anndata as ad
+
+    adata = ad.read_h5ad(mirror / "h5ad" / "pbmc_kang18_ifnb_muscat.h5ad")
+    adata.obs["wrong"] = swapped(adata.obs["cluster_id"], "B cells", "CD14+ Monocytes")
+    found = gather.check(adata, ["cluster_id", "wrong"], graph=core_graph)
+    right, wrong = (
+        {c.cell_set for c in found.checks if c.column == column and "conflict" in c.reasons}
+        for column in ("cluster_id", "wrong")
+    )
+    assert right == set()
+    assert wrong == {"B cells", "CD14+ Monocytes"}
+    agreed = found["B cells"].consensus
+    assert agreed.share == 1.0
+    assert agreed.curie not in ("CL:0000236", "CL:0001054")
