@@ -227,7 +227,7 @@ def work_out(
             expression.graph, expression.panel, parameters, candidates=allowed, contrast=len(sets) > 1
         )
         answers = []
-        for ranked, states in zip(sets, states_of(graph, expression.panel, sets), strict=True):
+        for ranked, states in zip(sets, states_of(expression.graph, expression.panel, sets), strict=True):
             answers.append(replace(annotator.annotate_one(ranked), states=states))
             done(ranked.n_cells)
         found = with_mixtures(answers, expression.matrix, groups, annotator.ontology)

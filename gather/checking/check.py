@@ -140,7 +140,7 @@ def work_out_check(
     mapping = map_labels(graph, {t for of in texts.values() for t in of.tolist() if t}, question.mapping)
     sets = rank_cell_sets(expression, groups.tolist(), ranking=options.ranking)
     parameters = replace(options.parameters(), hyper_entities=())  # of cell types, nothing else is shown
-    annotator = Annotator(graph, expression.panel, parameters, contrast=len(sets) > 1)
+    annotator = Annotator(expression.graph, expression.panel, parameters, contrast=len(sets) > 1)
     checked = []
     for ranked in sets:
         weighed = Weighed(annotator, ranked)

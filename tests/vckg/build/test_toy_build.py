@@ -267,6 +267,6 @@ def test_another_format_version_is_refused_with_both_numbers(tmp_path: Path) -> 
     folder = build(tmp_path / "graph").folder
     assert folder is not None
     manifest = folder / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format_version": 1', '"format_version": 99'))
-    with pytest.raises(GraphError, match="format version 99, this program reads 1"):
+    manifest.write_text(manifest.read_text().replace('"format_version": 2', '"format_version": 99'))
+    with pytest.raises(GraphError, match="format version 99, this program reads 2"):
         Graph.load(folder)
