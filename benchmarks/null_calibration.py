@@ -167,8 +167,8 @@ def main() -> None:
     text = f"""# Are p-values honest?
 
 {__doc__}
-Graph: profile {profile}, {len(retriever.genes):,} genes that speak. {asked.draws:,} lists a row, pooled over {CANDIDATES}
-cell types that range from those of few genes to those of many.
+Graph: profile {profile}, {len(retriever.genes):,} genes that speak. {asked.draws:,} lists a row, pooled over
+{CANDIDATES} cell types that range from those of few genes to those of many.
 
 ## All genes as likely
 

@@ -154,10 +154,10 @@ class Null:
     def p_values(self, statistic: Floats, w: Floats) -> Floats:
         """Upper-tail p of ``sum_i w_i W[g_i, c]`` for query weights `w`, float64[t] in [P_FLOOR, 1].
 
-        1 where no query gene speaks for c. At .05, .01 and .001 the observed rate lies within a quarter of the nominal
-        one or of what the few values of a short list can attain. At .0001 it is a fifth to a half of the nominal rate
-        for genes drawn uniformly from 200: two genes may share the first rank here. `benchmarks.null_calibration`
-        prints the rates. `P_FLOOR` stands for all that is smaller.
+        1 where no query gene speaks for c. At .05, .01 and .001 the observed rate lies between .8 and 1.25 of the
+        nominal one, with two exceptions in docs/results/null.md, and lower for lists of few genes, whose statistic
+        takes few values. At .0001 it is a fifth to two thirds for genes drawn uniformly from 200, on the safe side.
+        `P_FLOOR` stands for all that is smaller.
         """
         return self.tail(w).p(np.arange(len(statistic)), statistic)
 

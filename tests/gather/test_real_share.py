@@ -1,4 +1,4 @@
-"""At least a quarter of gather's tests touch a real graph or a real file: ``python tests/gather/test_real_share.py``."""
+"""A quarter of gather's tests touch a real graph or a real file: ``python tests/gather/test_real_share.py``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def counts(items: Sequence[pytest.Item]) -> dict[str, tuple[int, int]]:
     """Tests on real data and all tests, by file."""
     found: dict[str, tuple[int, int]] = {}
     for item in items:
-        real = bool(REAL & {*getattr(item, "fixturenames", ())}) or item.get_closest_marker("data") is not None
+        real = (
+            bool(REAL & {*getattr(item, "fixturenames", ())}) or item.get_closest_marker("data") is not None
+        )
         before = found.get(item.path.name, (0, 0))
         found[item.path.name] = before[0] + real, before[1] + 1
     return found
@@ -30,7 +32,7 @@ class _Collected:
     """Prints the counts of what was collected, as one line of JSON."""
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        print("COUNTS", json.dumps(counts(session.items)))
+        sys.stdout.write(f"COUNTS {json.dumps(counts(session.items))}\n")
 
 
 def collected() -> dict[str, tuple[int, int]]:
@@ -53,6 +55,6 @@ def test_a_quarter_of_the_tests_touches_a_real_graph_or_file(request: pytest.Fix
 if __name__ == "__main__":
     if sys.argv[1:] == ["count"]:
         sys.exit(pytest.main(["--collect-only", "-q", "-q", "-n", "0", str(FOLDER)], plugins=[_Collected()]))
-    for name, (real, whole) in (table := collected()).items():
-        print(f"{name:40} {real:5} of {whole:5}")
-    print(f"{'all':40} {sum(r for r, _ in table.values()):5} of {sum(w for _, w in table.values()):5}")
+    table = collected()
+    table["all"] = sum(r for r, _ in table.values()), sum(w for _, w in table.values())
+    sys.stdout.writelines(f"{name:40} {real:5} of {whole:5}\n" for name, (real, whole) in table.items())

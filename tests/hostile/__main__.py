@@ -5,7 +5,7 @@ A table is printed: attack, how often it was tried, how often the command held, 
 left, and what was written is valid. Exit code 1 if anything fell.
 
 ``--rows FILE`` keeps each row as it is finished. A second run skips the attacks that are in the file, so parts that
-run one by one, and a run that was stopped, give one table.
+run one by one, and a run that was stopped, give one table; ``--table`` prints it and attacks nothing.
 """
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--only", metavar="NAME#SEED", help="one case, or without #SEED one attack")
     parser.add_argument("--rows", type=Path, help="keep finished rows there, and skip those that it has")
+    parser.add_argument("--table", action="store_true", help="only print the rows that --rows has")
     parser.add_argument("--output", type=Path, help="also write the table there")
     parser.add_argument("--keep", type=Path, help="new folder in which the cases that fell are kept")
     return parser.parse_args()
@@ -113,10 +114,20 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Attack, print the table, and say whether everything held."""
     asked = arguments()
+    rows = kept(asked.rows)
+    if not asked.table:
+        attack_all(asked, rows)
+    sys.stdout.write(table(rows))
+    if asked.output:
+        asked.output.write_text(page(table(rows), asked.rounds), encoding="utf-8")
+    return int(any(row.fell for row in rows))
+
+
+def attack_all(asked: argparse.Namespace, rows: list[Row]) -> None:
+    """Attack what is asked for and is not among the rows, and add a row for each attack."""
     name, _, seed = (asked.only or "").partition("#")
     scratch = asked.keep or Path(tempfile.mkdtemp(prefix="hostile-"))
     scratch.mkdir(parents=True, exist_ok=True)
-    rows = kept(asked.rows)
     done = {row.name for row in rows}
     parts = asked.part or [*PARTS]
     libraries = dict.fromkeys(name for part in parts for group in PARTS[part][1] for name in LIBRARIES[group])
@@ -140,10 +151,6 @@ def main() -> int:
         commands.kill()
         if not asked.keep:
             shutil.rmtree(scratch, ignore_errors=True)
-    sys.stdout.write(table(rows))
-    if asked.output:
-        asked.output.write_text(page(table(rows), asked.rounds), encoding="utf-8")
-    return int(any(row.fell for row in rows))
 
 
 def kept(path: Path | None) -> list[Row]:

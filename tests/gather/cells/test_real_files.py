@@ -103,12 +103,17 @@ def test_most_genes_are_genes_of_the_graph(expression: Expression, core_graph: G
 def _unsorted(matrix: sp.csr_matrix) -> sp.csr_matrix:
     found = matrix.copy()
     for low, high in zip(found.indptr[:-1], found.indptr[1:], strict=True):
-        found.indices[low:high], found.data[low:high] = found.indices[low:high][::-1], found.data[low:high][::-1]
+        found.indices[low:high], found.data[low:high] = (
+            found.indices[low:high][::-1],
+            found.data[low:high][::-1],
+        )
     found.has_sorted_indices = False
     return found
 
 
-@pytest.mark.parametrize("form", [sp.csc_matrix, lambda m: m.toarray(), _unsorted], ids=["csc", "dense", "unsorted"])
+@pytest.mark.parametrize(
+    "form", [sp.csc_matrix, lambda m: m.toarray(), _unsorted], ids=["csc", "dense", "unsorted"]
+)
 def test_the_ranking_does_not_depend_on_how_a_matrix_is_stored(
     small: ad.AnnData, core_graph: Graph, name: str, form: Callable[[sp.csr_matrix], object]
 ) -> None:
@@ -163,7 +168,9 @@ def test_every_answer_is_a_term_with_its_name_or_unknown(
     answered: Callable[[Path, str], ad.AnnData], core_graph: Graph, path: Path, name: str
 ) -> None:
     obs = answered(path, FILES[name]).obs
-    for term, label in obs[["gather_cell_type_ontology_term_id", "gather_cell_type"]].drop_duplicates().to_numpy():
+    for term, label in (
+        obs[["gather_cell_type_ontology_term_id", "gather_cell_type"]].drop_duplicates().to_numpy()
+    ):
         node = core_graph.get(term)
         assert (label == core_graph.names[node]) if node is not None else (term == label == "unknown")
     assert obs["gather_confidence"].between(0, 1).all()

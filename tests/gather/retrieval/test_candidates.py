@@ -26,7 +26,8 @@ def test_a_tissue_keeps_its_residents_and_no_strangers(
         residents = [name for name in residents if (tissue, name) not in SECOND_BY_SINGLECELLBASE]
     found = row(core_graph, tissue, residents, strangers)
     assert found.kept <= found.types / 4
-    assert found.absent == [] and found.strangers == []
+    assert found.absent == []
+    assert found.strangers == []
 
 
 @pytest.mark.data
@@ -38,7 +39,8 @@ def test_a_tissue_keeps_its_residents_and_no_strangers_on_all_files(
         residents = [name for name in residents if (tissue, name) not in SECOND_BY_SINGLECELLBASE]
     found = row(full_graph, tissue, residents, strangers)
     assert found.kept <= found.types / 4
-    assert found.absent == [] and found.strangers == []
+    assert found.absent == []
+    assert found.strangers == []
 
 
 KIDNEY, CORTEX, LIVER = "UBERON:0002113", "UBERON:0001225", "UBERON:0002107"
