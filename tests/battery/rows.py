@@ -151,7 +151,10 @@ def _names(cells: ad.AnnData, ensembl: Mapping[str, str], by: dict[str, Any]) ->
         by,
     )
     yield Input(
-        "numbers as names alone", lambda d: _renamed(cells, d / "n.h5ad", numbers), by, refusal="gene symbols"
+        "numbers as names alone",
+        lambda d: _renamed(cells, d / "n.h5ad", numbers),
+        by,
+        refusal="instead of gene names",
     )
     yield Input("symbols that occur twice", lambda d: _renamed(cells, d / "twice.h5ad", twice), by)
     yield Input("symbols in small letters", lambda d: _renamed(cells, d / "small.h5ad", str.lower), by)
