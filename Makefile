@@ -84,6 +84,7 @@ lint-images: $(TOOLS)/ready  ## hadolint over the images' recipes
 bench: $(VENV)/dev           ## speed and memory, as ratios within one run; VCKG_MIRROR names the data
 	$(BIN)/python -m benchmarks.build_graph
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.ordinary_call
 	$(BIN)/python -m benchmarks.forest_attention
 
 bench-annotate: $(VENV)/dev  ## ours and its peers on the same cell sets; VCKG_MIRROR names the data

@@ -138,7 +138,7 @@ class Ontology:
         return closure
 
     @cached_property
-    def lines(self) -> sp.csr_array[Any]:
+    def lines(self) -> Any:
         """Which terms lie on each term's line: above it, below it, equivalents included; float64 CSR [terms, terms]."""
         on_line = self.closure | self.closure.T
         for i in self._class:

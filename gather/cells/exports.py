@@ -36,7 +36,7 @@ def write_labels(path: Path, names: pd.Index, columns: dict[str, Any]) -> None:
 
 def cellxgene_columns(
     obs: pd.DataFrame, terms: pd.Categorical | npt.NDArray[Any], *, human: bool
-) -> tuple[dict[str, pd.Categorical], tuple[str, ...]]:
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the ontology columns of CELLxGENE's schema 7 that `obs` lacks, and those that only the author can give.
 
     Parameters

@@ -162,6 +162,11 @@ def names_that_ground(graph: Graph, var: Any, told: Detected | None = None) -> M
         key=lambda where: (panels[where].n_grounded + len(panels[where].technical), where == "var_names"),
     )
     panel = panels[best]
+    if _are_positions(choices[best]):
+        raise InputError(
+            f"{best} holds the numbers {choices[best][0]} to {choices[best][-1]} instead of gene names; give symbols "
+            f"or Ensembl ids there, or in a column such as {NAME_COLUMNS[0]!r}"
+        )
     if told.species == HUMAN and told.by != "--species":
         _refuse_other_species(grounded[best])
     if panel.n_grounded < MIN_GROUNDED:
@@ -172,6 +177,11 @@ def names_that_ground(graph: Graph, var: Any, told: Detected | None = None) -> M
             f"{NAME_COLUMNS[0]!r}"
         )
     return Measured(best, panel, graph)
+
+
+def _are_positions(names: Sequence[str]) -> bool:
+    """Whether names only count the genes, from 0 or 1; some of the numbers would be ids of NCBI Gene."""
+    return any(list(names) == [str(i) for i in range(first, first + len(names))] for first in (0, 1))
 
 
 def _refuse_other_species(grounded: Sequence[Grounded]) -> None:
@@ -219,7 +229,9 @@ def rank_cell_sets(
         ranked = _ranked_by_scanpy(expression, labels, [named[i] for i in contrasted], ranking)
     cell_sets = []
     for i, group in enumerate(named):
-        if group not in ranked:
+        if group not in ranked and len(named) == sums.n.sum() > 1:
+            ranked[group] = _ranked_profile(expression.panel, sums.means, i)
+        elif group not in ranked:
             ranked[group] = _ranked_alone(expression, sums.means[i], among_others=len(named) > 1)
         names, strengths = ranked[group]
         cell_sets.append(CellSet(group, names, int(sums.n[i]), strengths, sums.above[i] / sums.n[i]))
@@ -324,6 +336,13 @@ def _ranked_by_scanpy(
         strength = np.nan_to_num(np.asarray(table["scores"][group], dtype=float))
         result[group] = _best(expression.panel, order, strength)
     return result
+
+
+def _ranked_profile(panel: Panel, means: npt.NDArray[np.float64], group: int) -> Ranked:
+    """Rank the genes of a profile (pseudobulk, microarray) by how far its logarithm is above the others' mean."""
+    columns = np.flatnonzero(panel.nodes >= 0)
+    others = (means.sum(axis=0) - means[group]) / (len(means) - 1)
+    return _best(panel, columns, (means[group] - others)[columns])
 
 
 def _ranked_alone(expression: Expression, mean: npt.NDArray[np.float64], *, among_others: bool) -> Ranked:

@@ -29,6 +29,9 @@ MOST_OF_ONE = 0.9
 """Share of a set's cells above which it is called a set of one sample."""
 
 
+DIFFERING, OF_ONE_SAMPLE = "differing: ", "cells are of one sample"
+
+
 @dataclass(frozen=True)
 class Samples:
     """The cell sets of a file by sample.
@@ -145,10 +148,10 @@ def _remark(cells: Mapping[str, int], asked: int, others: Sequence[str]) -> str:
     words = []
     if asked:
         words.append(f"{asked - len(others)} of {asked} samples agree")
-    words += [f"differing: {', '.join(others[:5])}"] if others else []
+    words += [f"{DIFFERING}{', '.join(others[:5])}"] if others else []
     if total and max(cells.values()) >= MOST_OF_ONE * total:
         largest = max(cells, key=lambda s: cells[s])
-        words.append(f"{cells[largest]:,} of {total:,} cells are of one sample ({largest})")
+        words.append(f"{cells[largest]:,} of {total:,} {OF_ONE_SAMPLE} ({largest})")
     return "; ".join(words)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gather.cells.command import annotate_file
+from gather.cells.samples import DIFFERING, OF_ONE_SAMPLE
 from gather.inputs.jobs import Job, Reading
 from gather.inputs.kinds import stem_of
 from gather.inputs.marker_sets import NO_FDR, MarkerWork, as_anndata, measured_genes
@@ -62,6 +63,7 @@ def annotate_inputs(
         with as_h5ad(job.source, job.kind, graph, reading.modality) as h5ad:
             outcomes.append(annotate_file(h5ad, job.out, graph, options, dask=dask, **asked))
         _say_what_was_read(outcomes[-1].kept["parameters"])
+        _say_what_samples_gave(outcomes[-1])
     reports = [job for job in jobs if job.report is not None]
     if len(reports) > 1:
         _write_index(reports, outcomes)
@@ -78,6 +80,8 @@ def _annotate_markers(
         raise InputError(
             f"{job.source}: a table of markers has no obs; give the cell types by --candidates FILE"
         )
+    if options.sample_key is not None:
+        raise InputError(f"{job.source}: a table of markers has no samples; leave --sample-key out")
     if job.kind not in ("marker table", "h5ad"):
         raise InputError(f"{job.source}: is a {job.kind}; --markers reads tables and h5ad files only")
     table = table_of_uns(job.source) if job.kind == "h5ad" else read_marker_table(job.source)
@@ -101,6 +105,19 @@ def _say_what_was_read(parameters: dict[str, Any]) -> None:
     if left := parameters.get("cells_without_group", 0):
         column = parameters["groupby"]
         lines.append(f"{left:,} cells have no value in {column!r}: they are unknown, with status ungrounded")
+    for line in lines:
+        err().print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _say_what_samples_gave(outcome: Outcome) -> None:
+    """Print how many samples agree with their set, and the sets that differ or are of one sample."""
+    table = outcome.kept["tables"].get("samples")
+    if table is None:
+        return
+    lines = [f"{int(table['agrees'].sum())} of {len(table)} answers of samples alone agree with their set's"]
+    for answer in outcome.annotations:
+        parts = [p for p in answer.note.split("; ") if p.startswith(DIFFERING) or OF_ONE_SAMPLE in p]
+        lines += [f"{answer.cell_set}: {'; '.join(parts)}"] if parts else []
     for line in lines:
         err().print(line, highlight=False, markup=False, soft_wrap=True)
 

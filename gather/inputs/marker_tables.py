@@ -293,7 +293,8 @@ def _fractions(
     total = (long["inside"] + (n - 1) * long["outside"]).groupby(long["gene"]).mean().reindex(inside.index)
     unlisted = inside.isna().sum(axis=1)
     left = ((total - inside.sum(axis=1)) / unlisted.clip(lower=1)).clip(lower=0.0, upper=percent)
-    return inside.apply(lambda column: column.fillna(left)) / percent
+    filled: pd.DataFrame = inside.apply(lambda column: column.fillna(left)) / percent
+    return filled
 
 
 def _form(found: dict[str, str]) -> str:

@@ -15,7 +15,7 @@ import anndata as ad
 import scanpy as sc
 
 import vckg
-from tests.battery.rows import Row, rows_of, try_row
+from tests.battery.rows import Row, ensembl_ids, rows_of, try_row
 from tests.conftest import mirror_folder
 
 
@@ -40,8 +40,9 @@ def main() -> None:
     graph, well = vckg.load(), True
     sys.stdout.write("| input | what it got | seconds |\n|---|---|---:|\n")
     with tempfile.TemporaryDirectory() as folder:
+        ensembl = ensembl_ids(graph, cells.var_names)
         for row in rows_of(
-            cells, logged, mouse, groupby="cluster_id", sample="sample_id", mouse_groupby="cell_type"
+            cells, logged, mouse, ensembl, groupby="cluster_id", sample="sample_id", mouse_groupby="cell_type"
         ):
             result: Row = try_row(row, graph, Path(folder))
             well &= result.good

@@ -18,10 +18,11 @@ import scipy.sparse as sp
 from anndata.io import write_elem
 
 
-def tenx_h5(cells: ad.AnnData, path: Path) -> Path:
-    """A ``filtered_feature_bc_matrix.h5`` of Cell Ranger 3 or later."""
-    matrix = sp.csr_matrix(cells.X)
-    names = np.array(cells.var_names, dtype="S")
+def tenx_h5(cells: ad.AnnData, path: Path, antibodies: int = 0) -> Path:
+    """A ``filtered_feature_bc_matrix.h5`` of Cell Ranger 3 or later, with antibodies as of CITE-seq."""
+    matrix = sp.hstack([sp.csr_matrix(cells.X), np.full((cells.n_obs, antibodies), 7)]).tocsr()
+    tags = [f"CD{3 + i}_TotalSeqB" for i in range(antibodies)]
+    names = np.array([*cells.var_names, *tags], dtype="S")
     with h5py.File(path, "w") as file:
         group = file.create_group("matrix")
         group["barcodes"] = np.array(cells.obs_names, dtype="S")
@@ -30,7 +31,8 @@ def tenx_h5(cells: ad.AnnData, path: Path) -> Path:
         group["shape"] = np.array(matrix.shape[::-1], np.int32)
         features = group.create_group("features")
         features["id"] = features["name"] = names
-        features["feature_type"] = np.array([b"Gene Expression"] * len(names))
+        kinds = [b"Gene Expression"] * cells.n_vars + [b"Antibody Capture"] * antibodies
+        features["feature_type"] = np.array(kinds)
         features["genome"] = np.array([b"GRCh38"] * len(names))
         features["_all_tag_keys"] = np.array([b"genome"])
     return path

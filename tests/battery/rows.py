@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 
 from gather.cells.options import Options
 from gather.inputs.command import annotate_inputs
@@ -44,12 +45,25 @@ class Row:
 
 
 def rows_of(
-    cells: ad.AnnData, logged: ad.AnnData, mouse: ad.AnnData, *, groupby: str, sample: str, mouse_groupby: str
+    cells: ad.AnnData,
+    logged: ad.AnnData,
+    mouse: ad.AnnData,
+    ensembl: Mapping[str, str],
+    *,
+    groupby: str,
+    sample: str,
+    mouse_groupby: str,
 ) -> Iterator[Input]:
-    """Yield every ordinary input, written from counts, from their logarithms and from cells of mouse."""
+    """Yield every ordinary input, written from counts, from their logarithms and from cells of mouse.
+
+    `ensembl` are the ids of genes by their symbol (`ensembl_ids`).
+    """
     by = {"groupby": groupby}
+    yield from _names(cells, ensembl, by)
+    yield from _values(cells, logged, groupby)
     yield Input("10x .h5, version 3", lambda d: files.tenx_h5(cells, d / "filtered_feature_bc_matrix.h5"))
     yield Input("10x .h5, version 2", lambda d: files.tenx_h5_v2(cells, d / "old.h5"))
+    yield Input("10x .h5, CITE-seq", lambda d: files.tenx_h5(cells, d / "citeseq.h5", antibodies=3))
     yield Input("10x folder, version 3", lambda d: files.tenx_folder(cells, d / "v3"))
     yield Input("10x folder, version 2", lambda d: files.tenx_folder(cells, d / "v2", version=2))
     yield Input(
@@ -122,6 +136,86 @@ def _h5ad(cells: ad.AnnData, groupby: str, sample: str) -> Iterator[Input]:
     yield Input("cells without a group", lambda d: _h5ad_file(gaps, d / "gaps.h5ad"), by)
 
 
+def _names(cells: ad.AnnData, ensembl: Mapping[str, str], by: dict[str, Any]) -> Iterator[Input]:
+    """Ways to name genes."""
+    ids = [ensembl.get(name, f"ENSG{99_000_000_000 + i}") for i, name in enumerate(cells.var_names)]
+    numbers = [str(i) for i in range(cells.n_vars)]
+    twice = [*cells.var_names[:-2], *cells.var_names[:2]]
+    yield Input("Ensembl ids", lambda d: _renamed(cells, d / "ids.h5ad", ids), by)
+    yield Input(
+        "Ensembl ids with versions", lambda d: _renamed(cells, d / "v.h5ad", [f"{i}.7" for i in ids]), by
+    )
+    yield Input(
+        "numbers as names, symbols in var",
+        lambda d: _renamed(cells, d / "var.h5ad", numbers, symbols=True),
+        by,
+    )
+    yield Input(
+        "numbers as names alone",
+        lambda d: _renamed(cells, d / "n.h5ad", numbers),
+        by,
+        refusal="instead of gene names",
+    )
+    yield Input("symbols that occur twice", lambda d: _renamed(cells, d / "twice.h5ad", twice), by)
+    yield Input("symbols in small letters", lambda d: _renamed(cells, d / "small.h5ad", str.lower), by)
+    for animal, start in (("rat", "ENSRNOG"), ("macaque", "ENSMMUG"), ("pig", "ENSSSCG")):
+        foreign = [f"{start}{i:011}" for i in range(cells.n_vars)]
+        yield Input(
+            f"Ensembl ids of {animal}",
+            lambda d, f=foreign: _renamed(cells, d / "f.h5ad", f),
+            by,
+            refusal="ENS",
+        )  # type: ignore[misc]
+
+
+def _values(cells: ad.AnnData, logged: ad.AnnData, groupby: str) -> Iterator[Input]:
+    """Ways to keep values, and few cells or genes."""
+    by = {"groupby": groupby}
+    scaled = ad.AnnData(_dense(logged), obs=cells.obs, var=cells.var)
+    scaled.X = (scaled.X - scaled.X.mean(axis=0)) / (scaled.X.std(axis=0) + 1e-6)
+    kept = scaled.copy()
+    kept.layers["counts"] = cells.X
+    kept.raw = None
+    few = np.sort(
+        np.argsort(cells.obs[groupby].astype(str).to_numpy(), kind="stable")[:: cells.n_obs // 12][:12]
+    )
+    means = _means(logged, groupby)
+    intensities = means.copy()
+    intensities.X = means.X + 4
+    panel = np.sort(np.argsort(-np.asarray(cells.X.sum(axis=0)).ravel())[:300])
+    yield Input("log-normalised X", lambda d: _h5ad_file(logged, d / "log.h5ad"), by)
+    yield Input("scaled X, counts in a layer", lambda d: _h5ad_file(kept, d / "scaled.h5ad"), by)
+    yield Input("scaled X alone", lambda d: _h5ad_file(scaled, d / "z.h5ad"), by, refusal="it was scaled")
+    yield Input("12 cells", lambda d: _h5ad_file(cells[few].copy(), d / "few.h5ad"), by)
+    yield Input("a panel of 300 genes", lambda d: _h5ad_file(cells[:, panel].copy(), d / "panel.h5ad"), by)
+    yield Input("mean profiles, one a set", lambda d: _h5ad_file(means, d / "means.h5ad"), by)
+    yield Input("microarrays, one a set", lambda d: _h5ad_file(intensities, d / "arrays.h5ad"), by)
+    yield Input("no column, clusters found", lambda d: _h5ad_file(cells, d / "auto.h5ad"))
+
+
+def _dense(cells: ad.AnnData) -> Any:
+    values: Any = cells.X
+    return values.toarray() if hasattr(values, "toarray") else np.asarray(values)
+
+
+def _means(logged: ad.AnnData, groupby: str) -> ad.AnnData:
+    """Return the mean of each group's cells, one obs a group."""
+    frame = pd.DataFrame(_dense(logged), columns=logged.var_names)
+    means = frame.groupby(logged.obs[groupby].astype(str).to_numpy()).mean().astype(np.float32)
+    return ad.AnnData(means, obs=pd.DataFrame({groupby: means.index}, index=means.index))
+
+
+def ensembl_ids(graph: Graph, names: Iterable[str]) -> dict[str, str]:
+    """Return the Ensembl id of each gene name that the graph knows."""
+    found = {}
+    for answer in graph.genes.ground(list(names)):
+        ids = [
+            x for x in (graph.node(answer.curie).xrefs if answer.curie else ()) if x.startswith("ENSEMBL:")
+        ]
+        found |= {answer.name: ids[0].removeprefix("ENSEMBL:")} if ids else {}
+    return found
+
+
 def _csv(frame: Any, path: Path) -> Path:
     frame.to_csv(path)
     return path
@@ -132,8 +226,12 @@ def _h5ad_file(cells: ad.AnnData, path: Path) -> Path:
     return path
 
 
-def _renamed(cells: ad.AnnData, path: Path, names: Callable[[str], str] | list[str]) -> Path:
+def _renamed(
+    cells: ad.AnnData, path: Path, names: Callable[[str], str] | list[str], *, symbols: bool = False
+) -> Path:
     renamed = cells.copy()
+    if symbols:
+        renamed.var["gene_symbols"] = list(cells.var_names)
     renamed.var_names = [names(n) for n in cells.var_names] if callable(names) else names
     return _h5ad_file(renamed, path)
 
