@@ -22,7 +22,12 @@ from gather.benchmark.suite import GROUPS, LEFT_OUT, Suite
 from gather.benchmark.suite_data import Block
 from gather.benchmark.suite_data import suite as blocks_of
 from gather.labelling.decide import MAX_FDR, Calibration, Decision, default_calibration, logit
-from gather.metrics.labels import area_under_risk_coverage, expected_calibration_error, reliability, score_label
+from gather.metrics.labels import (
+    area_under_risk_coverage,
+    expected_calibration_error,
+    reliability,
+    score_label,
+)
 from gather.retrieval.query import GeneQuery, make_query, rank_weights
 from gather.retrieval.scores import Retriever
 from vckg.base.atomic import write_text
@@ -73,7 +78,9 @@ def samples(name: str, suite: Suite, blocks: Sequence[Block], *, seed: int = 0) 
             query = make_query(panel, cell_set)
             if block.truth[i] in suite.ontology and block.flag[i] != "qc":
                 yield _sample(suite, retriever, query, about, QUESTION, block.truth[i])
-            drawn = rng.choice(retriever.genes, len(query), replace=False, p=rates / rates.sum()).astype(np.int32)
+            drawn = rng.choice(retriever.genes, len(query), replace=False, p=rates / rates.sum()).astype(
+                np.int32
+            )
             contrast = None if query.contrast is None else rng.permutation(query.contrast)
             yield _sample(suite, retriever, replace(query, genes=drawn, contrast=contrast), about, RANDOM, "")
     for k in range(LISTS):
@@ -83,7 +90,12 @@ def samples(name: str, suite: Suite, blocks: Sequence[Block], *, seed: int = 0) 
 
 
 def _sample(
-    suite: Suite, retriever: Retriever, query: GeneQuery, about: tuple[str, str, str, str, bool], kind: str, truth: str
+    suite: Suite,
+    retriever: Retriever,
+    query: GeneQuery,
+    about: tuple[str, str, str, str, bool],
+    kind: str,
+    truth: str,
 ) -> Sample:
     labeller, found = suite.open_labeller, retriever.converge([query])[0]
     support, best = retriever.support(query), labeller.best(found, 1)
@@ -157,7 +169,9 @@ def page(found: Sequence[Sample]) -> Iterator[str]:
     for graph in dict.fromkeys(s.graph for s in asked):
         for species in ("human", "mouse"):
             for name, wanted in _PARTS.items():
-                at = [i for i, s in enumerate(asked) if (s.graph, s.species) == (graph, species) and wanted(s)]
+                at = [
+                    i for i, s in enumerate(asked) if (s.graph, s.species) == (graph, species) and wanted(s)
+                ]
                 if len(at) < 5:
                     continue
                 right = [asked[i].right for i in at]
@@ -206,8 +220,8 @@ def _curves(asked: Sequence[Sample], sure: Floats) -> Iterator[str]:
 def _chance(found: Sequence[Sample]) -> Iterator[str]:
     yield "## Answers to chance and to cell sets"
     yield ""
-    yield f"Lists hold {LIST_GENES} genes, each gene of the graph as likely. Random genes of a file are drawn by how often "
-    yield "they are detected, and its contrasts are permuted. Answered: named or backed off, at the shipped threshold."
+    yield f"Lists hold {LIST_GENES} genes, each gene of the graph as likely. Random genes of a file are drawn"
+    yield "by how often they are detected, and its contrasts are permuted. Answered: named or backed off, at the shipped threshold."
     yield ""
     yield "| graph | question | panel | n | answered |"
     yield "|---|---|---|--:|--:|"
@@ -253,7 +267,9 @@ def main() -> None:
         found: list[Sample] = []
         for folder in graph:
             loaded: Graph = vckg.load(folder)
-            found += samples(folder.name.partition("-")[0], Suite(loaded), blocks_of(loaded, data, default_cache()))
+            found += samples(
+                folder.name.partition("-")[0], Suite(loaded), blocks_of(loaded, data, default_cache())
+            )
         entry = stored(found)
         write_text(resource("data", "confidence.json"), json.dumps(entry, indent=1) + "\n")
         default_calibration.cache_clear()

@@ -178,7 +178,13 @@ def with_mixtures(
         )  # fmt: skip
         answers.append(
             replace(
-                a, status="mixed", label=UNKNOWN, curie="", confidence=0.0, reason="two_lineages", mixture=mixture
+                a,
+                status="mixed",
+                label=UNKNOWN,
+                curie="",
+                confidence=0.0,
+                reason="two_lineages",
+                mixture=mixture,
             )
         )
     return tuple(answers)

@@ -214,7 +214,9 @@ class Annotator:
             if not absent and not present:
                 continue
             edges, others = (
-                edges_between(self.graph, gene, node, exclude=self.parameters.exclude_source, relations=(relation,))
+                edges_between(
+                    self.graph, gene, node, exclude=self.parameters.exclude_source, relations=(relation,)
+                )
                 for relation in (_RELATIONS if absent else _RELATIONS[::-1])
             )
             if absent and others:

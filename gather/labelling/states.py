@@ -70,7 +70,8 @@ def states_of(graph: Graph, panel: Panel, cell_sets: Sequence[CellSet]) -> list[
 def _state(
     panel: Panel, cell_set: CellSet, name: str, columns: npt.NDArray[np.intp], p: float, fdr: float
 ) -> State:
-    assert cell_set.detected is not None and panel.detected is not None
+    assert cell_set.detected is not None
+    assert panel.detected is not None
     inside, overall = float(cell_set.detected[columns].mean()), float(panel.detected[columns].mean())
     present = fdr <= MOST_FDR and inside >= max(LEAST_RISE * overall, LEAST_FRACTION)
     return State(name, present, p, fdr, inside, overall, tuple(panel.names[c] for c in columns.tolist()))

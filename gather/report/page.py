@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from gather.annotation import Annotation, Contradiction, EdgeRef, EvidenceItem, Status, Walk
-from gather.report.embedding import Embedding, embedding_block, embedding_of, embedding_words, sample_points
 from gather.labelling.plain_words import answer, status_reason
+from gather.report.embedding import Embedding, embedding_block, embedding_of, embedding_words, sample_points
 from vckg.base import html as pages
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -131,7 +131,7 @@ def _row(at: int, a: Annotation, label_at: int) -> dict[str, Any]:
     remarks = [f"{n} {word}{'' if n == 1 else 's'}" for n, word in _remarks(a) if n]
     remarks += [_BY[a.decided_by]] if a.decided_by in _BY else []
     remarks += [state.name for state in a.states if state.present]
-    remarks += [answer(a)] if a.closed and not a.curie or a.mixture else []
+    remarks += [answer(a)] if (a.closed and not a.curie) or a.mixture else []
     remarks += [status_reason(a)] if a.status != "named" else []
     return {
         "at": at,

@@ -13,7 +13,9 @@ LINEAGES = [("T", "CL:1"), ("B", "CL:2"), ("NK and innate lymphoid", "CL:3")]
 
 def ontology():
     child, parent = np.array([1, 2, 3], np.int32), np.zeros(3, np.int32)
-    return Ontology([f"CL:{i}" for i in range(4)], child, parent, names=["cell", "T", "B", "NK"], lineages=LINEAGES)
+    return Ontology(
+        [f"CL:{i}" for i in range(4)], child, parent, names=["cell", "T", "B", "NK"], lineages=LINEAGES
+    )
 
 
 def file_of(third, *, second="CL:2", seed=0):

@@ -15,7 +15,7 @@ def graph(make_graph):
 def sets_of(graph, raised, *, genes=None):
     """Three sets of 200 other genes and those of the states; `raised` are the states of the first set."""
     symbols = [s for state in STATES for s in gene_sets()[state]] if genes is None else genes
-    names = tuple([*symbols, *(f"X{i}" for i in range(200))])
+    names = (*symbols, *(f"X{i}" for i in range(200)))
     rng = np.random.default_rng(0)
     detected = rng.uniform(0.1, 0.3, (3, len(names)))
     up = [i for i, name in enumerate(names) if any(name in gene_sets()[state] for state in raised)]
