@@ -220,8 +220,8 @@ def _curves(asked: Sequence[Sample], sure: Floats) -> Iterator[str]:
 def _chance(found: Sequence[Sample]) -> Iterator[str]:
     yield "## Answers to chance and to cell sets"
     yield ""
-    yield f"Lists hold {LIST_GENES} genes, each gene of the graph as likely. Random genes of a file are drawn"
-    yield "by how often they are detected, and its contrasts are permuted. Answered: named or backed off, at the shipped threshold."
+    yield f"Lists hold {LIST_GENES} genes, each gene of the graph as likely. Random genes of a file are drawn by how"
+    yield "often they are detected, and its contrasts permuted. Answered: named or backed off, at the shipped threshold."
     yield ""
     yield "| graph | question | panel | n | answered |"
     yield "|---|---|---|--:|--:|"
