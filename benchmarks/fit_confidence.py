@@ -221,7 +221,7 @@ def _chance(found: Sequence[Sample]) -> Iterator[str]:
     yield "## Answers to chance and to cell sets"
     yield ""
     yield f"Lists hold {LIST_GENES} genes, each gene of the graph as likely. Random genes of a file are drawn by how"
-    yield "often they are detected, and its contrasts permuted. Answered: named or backed off, at the shipped threshold."
+    yield "often they are detected, and its contrasts permuted. Answered: named or backed off, shipped threshold."
     yield ""
     yield "| graph | question | panel | n | answered |"
     yield "|---|---|---|--:|--:|"
