@@ -24,8 +24,8 @@ import scipy.sparse as sp
 import typer
 
 from gather.benchmark.suite_data import label_column, label_maps
-from gather.cells.adata import cell_groups
 from gather.cells import mixtures
+from gather.cells.adata import cell_groups
 from gather.cells.expression import rank_cell_sets, read_expression
 from gather.cells.file import open_h5ad
 from gather.cells.options import AUTO
@@ -44,7 +44,8 @@ Cells = npt.NDArray[np.intp]
 
 FILES = (
     "h5ad/pbmc68k_reduced", "h5ad/pbmc3k_clustifyr_2000hvg", "h5ad/pbmc_kang18_ifnb_muscat",
-    "h5ad/pancreas_wang2016_scclassify", "h5ad_more/breast_tnbc_wu2021_cid4465", "h5ad_more/marrow_he2020_scdiagnostics",
+    "h5ad/pancreas_wang2016_scclassify",
+    "h5ad_more/breast_tnbc_wu2021_cid4465", "h5ad_more/marrow_he2020_scdiagnostics",
 )  # fmt: skip
 RATIOS = ((50, 50), (70, 30), (90, 10))
 CELLS = 60
@@ -112,12 +113,18 @@ class File:
             warnings.simplefilter("ignore")
             sets = rank_cell_sets(self.expression, groups.tolist())
         answers = self.annotator.annotate(sets)
-        profiles, lineages = mixtures.profiles_of(self.matrix, groups), mixtures.lineages_of(answers, self.ontology)
+        profiles, lineages = (
+            mixtures.profiles_of(self.matrix, groups),
+            mixtures.lineages_of(answers, self.ontology),
+        )
         return profiles, {name: one for name, one in lineages.items() if name in profiles}
 
     def pure(self) -> Iterator[Case]:
         """The label groups and the clusters as they are."""
-        for groups, (profiles, lineages) in ((self.groups, self.by_labels), (self.clusters, self.by_clusters)):
+        for groups, (profiles, lineages) in (
+            (self.groups, self.by_labels),
+            (self.clusters, self.by_clusters),
+        ):
             for name, profile in profiles.items():
                 inside = self.lineage[groups == name]
                 most = max(set(inside.tolist()), key=lambda x: (inside == x).mean())
@@ -139,9 +146,7 @@ class File:
         if min(len(plasma), len(b_cells)) >= LEAST_CELLS:
             yield self._mixture(HARD, ("B", "B"), b_cells, plasma, 1.0)
 
-    def _mixture(
-        self, kind: str, truth: tuple[str, str], first: Cells, second: Cells, thin: float
-    ) -> Case:
+    def _mixture(self, kind: str, truth: tuple[str, str], first: Cells, second: Cells, thin: float) -> Case:
         rng = np.random.default_rng(len(first) * 1000 + len(second))
         (major, unit), (minor, other) = (
             counts(self.matrix[rng.choice(cells, CELLS)]) for cells in (first, second)
@@ -197,7 +202,11 @@ def report(cases: Sequence[Case]) -> Iterator[str]:
     yield "A mixture counts where both lineages are right. Related lineages are not mixed: "
     yield "; ".join(" and ".join(sorted(group)) for group in mixtures.KIN) + "; stem cells with any."
     yield ""
-    yield "| file | least share, most own | " + " | ".join(f"{k} mixed" for k in kinds) + " | pure flagged | hard flagged |"
+    yield (
+        "| file | least share, most own | "
+        + " | ".join(f"{k} mixed" for k in kinds)
+        + " | pure flagged | hard flagged |"
+    )
     yield "|---|---|" + "--:|" * (len(kinds) + 2)
     total: dict[str, list[bool]] = {}
     for file in dict.fromkeys(c.file for c in cases):
@@ -221,11 +230,15 @@ def report(cases: Sequence[Case]) -> Iterator[str]:
     yield "| least share | " + " | ".join(kinds) + " | pure flagged | hard flagged |"
     yield "|--:|" + "--:|" * (len(kinds) + 2)
     for share in SHARES:
-        rates = [rate([c for c in cases if c.kind == kind], share, shipped[1]) for kind in (*kinds, PURE, HARD)]
+        rates = [
+            rate([c for c in cases if c.kind == kind], share, shipped[1]) for kind in (*kinds, PURE, HARD)
+        ]
         yield f"| {share:g} | " + " | ".join(f"{r:.0%}" if np.isfinite(r) else "-" for r in rates) + " |"
     yield ""
     alarms = [c for c in cases if c.kind in (PURE, HARD) and c.flagged(*shipped)]
-    shown = "; ".join(f"{c.name} of {c.file} as {' + '.join(c.lineages)} ({c.pair.share:.2f})" for c in alarms if c.pair)
+    shown = "; ".join(
+        f"{c.name} of {c.file} as {' + '.join(c.lineages)} ({c.pair.share:.2f})" for c in alarms if c.pair
+    )
     yield f"Pure and hard sets that the shipped thresholds flag: {shown or 'none'}."
 
 
@@ -237,7 +250,9 @@ def main() -> None:
     def doublets(
         data: Annotated[Path, typer.Option(help="Folder with h5ad/ and h5ad_more/.")],
         graph: Annotated[Path | None, typer.Option(help="Graph folder.")] = None,
-        output: Annotated[Path | None, typer.Option(help="Where to write the page; printed otherwise.")] = None,
+        output: Annotated[
+            Path | None, typer.Option(help="Where to write the page; printed otherwise.")
+        ] = None,
     ) -> None:
         """Mix lineages, ask what each mixture is, and print how many are called mixed."""
         import vckg

@@ -365,7 +365,6 @@ def obs_columns(annotations: Sequence[Annotation], groups: npt.NDArray[np.object
     return columns | {f"state_{name}": np.array([name in found for found in active]) for name in STATES}
 
 
-
 def summary(
     annotations: Sequence[Annotation], graph: Graph, parameters: Parameters, about: dict[str, Any]
 ) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from gather.annotation import Annotation
-
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
@@ -79,7 +78,9 @@ def with_hints(
     for a in annotations:
         words = [a.note] if a.note else []
         for column, values in known.items():
-            inside, overall = (values[cells & np.isfinite(values)] for cells in (groups == a.cell_set, groups != ""))
+            inside, overall = (
+                values[cells & np.isfinite(values)] for cells in (groups == a.cell_set, groups != "")
+            )
             if len(inside) and overall.mean() > 0 and inside.mean() >= MARKED * overall.mean():
                 means = f"mean {inside.mean():.2g}, {overall.mean():.2g} in the file"
                 words.append(f"{column} hints at {HINTS[column]}: {means}")

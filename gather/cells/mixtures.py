@@ -60,8 +60,10 @@ class Profile:
     def of(cls, matrix: Any, cells: Positions) -> Profile:
         """Return the profile of some cells, at most `CELLS`."""
         chosen = cells[np.linspace(0, len(cells) - 1, min(len(cells), CELLS)).astype(np.intp)]
-        part = matrix[chosen]
-        values = np.asarray(part.toarray() if sp.issparse(part) else part, dtype=np.float64)
+        part: Any = matrix[chosen]
+        is_sparse = sp.issparse(matrix)
+        dense: Any = part.toarray() if is_sparse else part
+        values = np.asarray(dense, dtype=np.float64)
         return cls(values, values.mean(axis=0), (values > 0).mean(axis=0))
 
     def how_many(self, genes: Positions) -> npt.NDArray[np.intp]:
@@ -178,7 +180,13 @@ def with_mixtures(
         )  # fmt: skip
         answers.append(
             replace(
-                a, status="mixed", label=UNKNOWN, curie="", confidence=0.0, reason="two_lineages", mixture=mixture
+                a,
+                status="mixed",
+                label=UNKNOWN,
+                curie="",
+                confidence=0.0,
+                reason="two_lineages",
+                mixture=mixture,
             )
         )
     return tuple(answers)

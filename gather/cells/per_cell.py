@@ -22,15 +22,8 @@ import pandas as pd
 
 from gather._compiled import say_if_compiling
 from gather.annotation import Reason
-from gather.cells._cell_kernels import (
-    CHANCE,
-    FEW_GENES,
-    NO_GENE,
-    NO_MARKER,
-    UNDECIDED,
-    UNSURE,
-    label_cells,
-)
+from gather.cells import _cell_kernels as kernels
+from gather.cells._cell_kernels import UNDECIDED, label_cells
 from gather.cells._rank_kernels import rank_dense, rank_sparse
 from gather.cells.expression import TARGET_SUM, names_that_ground, species_of
 from gather.cells.row_blocks import Block, Rows
@@ -72,7 +65,8 @@ _COUNTS_RATIO = 1.3
 _CONSIDERED = (CONSIDERED, CHANCE_SHARPNESS, EXACT_BONUS, LEAST_GENES)
 STATUSES = ("ungrounded", "unknown", "backed_off", "named")
 REASONS: dict[int, Reason] = {
-    0: "", UNSURE: "unsure", CHANCE: "chance", FEW_GENES: "few_genes", NO_MARKER: "no_marker", NO_GENE: "no_gene",
+    0: "", kernels.UNSURE: "unsure", kernels.CHANCE: "chance", kernels.FEW_GENES: "few_genes",
+    kernels.NO_MARKER: "no_marker", kernels.NO_GENE: "no_gene",
 }  # fmt: skip
 
 

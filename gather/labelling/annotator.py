@@ -31,6 +31,7 @@ SHOWN_CONTRADICTIONS = 8
 SHOWN_SILENT = 3
 """Names in the remark on candidates that no measured gene speaks for."""
 DEFINING_MARKERS = 5
+COMPETITORS = 5
 NEAR = 0.5
 """Least similarity to the answer of a competitor that a coverage warning may speak of."""
 ABSENT, PRESENT = 0.05, 0.25
@@ -216,7 +217,9 @@ class Annotator:
             if not absent and not present:
                 continue
             edges, others = (
-                edges_between(self.graph, gene, node, exclude=self.parameters.exclude_source, relations=(relation,))
+                edges_between(
+                    self.graph, gene, node, exclude=self.parameters.exclude_source, relations=(relation,)
+                )
                 for relation in (_RELATIONS if absent else _RELATIONS[::-1])
             )
             if absent and others:
@@ -227,9 +230,7 @@ class Annotator:
         return tuple(found[:SHOWN_CONTRADICTIONS])
 
     def _coverage(self, decision: Decision) -> tuple[CoverageWarning, ...]:
-        """Types near the answer whose defining markers the file lacks: the answer, its children, siblings,
-        competitors.
-        """
+        """The answer and its competitors, those whose defining markers the file lacks."""
         if not decision.candidates:
             return ()
         measured = self.panel_column
@@ -257,26 +258,14 @@ class Annotator:
         return tuple(warnings[:SHOWN_WARNINGS])
 
     def _near(self, decision: Decision) -> list[str]:
-        """The answer, the competitors like it (Lin at least `NEAR`), then its children and siblings; each once.
+        """The answer and the first `COMPETITORS` like it (Lin at least `NEAR`); each once.
 
-        That a pancreas file lacks the markers of kidney says nothing about a call.
+        Only what competes can change the answer: that a pancreas file lacks the markers of kidney says nothing.
         """
         answer = decision.curie or decision.candidates[0].curie
-        i = self.ontology.position(answer)
-        children = [j for j in self.ontology.descendants(i).tolist() if i in self.ontology.parents(j)]
-        siblings = {
-            int(j)
-            for parent in self.ontology.parents(i)
-            for j in self.ontology.descendants(parent)
-            if parent in self.ontology.parents(int(j))
-        }
-        related = [*children, *sorted(siblings)]
-        like = [
-            j
-            for j in map(self.ontology.position, (c.curie for c in decision.candidates))
-            if j in siblings or self.ontology.lin(i, j) >= NEAR
-        ]
-        return list(dict.fromkeys([answer, *(self.ontology.terms[j] for j in (*like, *related))]))
+        i, o = self.ontology.position(answer), self.ontology
+        like = [c.curie for c in decision.candidates[:COMPETITORS] if o.lin(i, o.position(c.curie)) >= NEAR]
+        return list(dict.fromkeys([answer, *like]))
 
 
 def _note(query: GeneQuery) -> str:

@@ -175,8 +175,8 @@ def by_expected_similarity(
 class Decision:
     """A label and how it came about; `curie` is empty and `confidence` 0 for ``unknown`` and ``ungrounded``.
 
-    `reason` says why there is no answer. `fdr` is the least false discovery rate of a candidate that is the answer or a kind of it (what shows a kind of
-    T cell shows a T cell); without an answer, of the best candidate or a kind of it.
+    `reason` says why there is no answer. `fdr` is the least false discovery rate of a candidate that is the answer or a
+    kind of it (what shows a kind of T cell shows a T cell); without an answer, of the best candidate or a kind of it.
     """
 
     status: Status
@@ -218,7 +218,12 @@ class Labeller:
         self._position = {node: i for i, node in enumerate(ontology.nodes.tolist())}
 
     def decide(
-        self, convergence: Convergence, support: Support, *, top: int = SHOWN_CANDIDATES, cells: int | None = None
+        self,
+        convergence: Convergence,
+        support: Support,
+        *,
+        top: int = SHOWN_CANDIDATES,
+        cells: int | None = None,
     ) -> Decision:
         """Decide one cell set from its scores and from how its genes support each candidate.
 

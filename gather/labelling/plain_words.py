@@ -83,7 +83,9 @@ def status_reason(annotation: Annotation) -> str:
         speak = f"{_count(best.n_genes, 'gene')} of {len(annotation.query_genes)}"
         return f"{speak} speak for the best, {best.label}; a name needs {LEAST_GENES}"
     if annotation.reason == "chance":
-        needed = f"; a set of fewer than {FEW_CELLS} cells needs {FEW_CELLS_FDR:g}" * supported(annotation.fdr)
+        needed = f"; a set of fewer than {FEW_CELLS} cells needs {FEW_CELLS_FDR:g}" * supported(
+            annotation.fdr
+        )
         return f"{genes}: cannot tell {best.label} from chance (FDR {annotation.fdr:.2g}{needed})"
     return f"not sure enough: best is {best.label} with {best.confidence:.2f}"
 

@@ -136,7 +136,7 @@ def _row(at: int, a: Annotation, label_at: int) -> dict[str, Any]:
     remarks = [f"{n} {word}{'' if n == 1 else 's'}" for n, word in _remarks(a) if n]
     remarks += [_BY[a.decided_by]] if a.decided_by in _BY else []
     remarks += [state.name for state in a.states if state.present]
-    remarks += [answer(a)] if a.closed and not a.curie or a.mixture else []
+    remarks += [answer(a)] if (a.closed and not a.curie) or a.mixture else []
     remarks += [status_reason(a)] if a.status != "named" else []
     return {
         "at": at,

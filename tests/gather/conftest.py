@@ -148,7 +148,7 @@ def annotation_of(cell_set: str = "0", **changes: Any) -> Annotation:
         fdr=1e-7,
         candidates=(
             Candidate(1, "CL:0000084", "T cell", 4.0, 1e-9, 1e-7, 0.9, 2),
-            Candidate(2, "CL:0000236", "B cell", 0.4, 0.2, 0.4, 0.05, 1),
+            Candidate(2, "CL:0000236", "B cell", 0.4, 0.002, 0.01, 0.05, 1),
         ),
         evidence=(t_cell, b_cell),
         convergence=(process,),

@@ -87,7 +87,15 @@ def answer(status, confidence, fdr, **more):
     curie = "CL:0000084" if status in ("named", "backed_off") else ""
     best = Candidate(1, "CL:0000624", "CD4 T cell", 1.0, 0.1, fdr, 0.31, 3)
     return Annotation(
-        "0", 9, status, "T cell" if curie else "unknown", curie, confidence if curie else 0.0, fdr, (best,), **more
+        "0",
+        9,
+        status,
+        "T cell" if curie else "unknown",
+        curie,
+        confidence if curie else 0.0,
+        fdr,
+        (best,),
+        **more,
     )
 
 

@@ -227,7 +227,10 @@ def test_nothing_asked_is_ungrounded_and_nothing_reached_unknown(ontology):
 
 
 def test_what_is_not_decided_has_no_candidate_no_confidence_and_no_significance(ontology):
-    for found, reason in ((decide(ontology, {4: 1.0}, genes=0), "no_gene"), (decide(ontology, {4: 0.0}), "no_marker")):
+    for found, reason in (
+        (decide(ontology, {4: 1.0}, genes=0), "no_gene"),
+        (decide(ontology, {4: 0.0}), "no_marker"),
+    ):
         assert found.reason == reason
         assert (found.curie, found.confidence, found.fdr, found.candidates) == ("", 0.0, 1.0, ())
 

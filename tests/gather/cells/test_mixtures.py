@@ -1,0 +1,85 @@
+"""Doublets: two unrelated lineages in the same cells, and no genes of their own."""
+
+import numpy as np
+import pytest
+
+import gather
+from gather.annotation import Annotation
+from gather.cells.mixtures import kin, with_mixtures
+from gather.ontology import Ontology
+
+LINEAGES = [("T", "CL:1"), ("B", "CL:2"), ("NK and innate lymphoid", "CL:3")]
+
+
+def ontology():
+    child, parent = np.array([1, 2, 3], np.int32), np.zeros(3, np.int32)
+    return Ontology(
+        [f"CL:{i}" for i in range(4)], child, parent, names=["cell", "T", "B", "NK"], lineages=LINEAGES
+    )
+
+
+def file_of(third, *, second="CL:2", seed=0):
+    """Cells of three sets with 60 genes: T has the first 20, the second set the next 20, the third what is asked."""
+    rng = np.random.default_rng(seed)
+    levels = {"t": [1, 0, 0], "b": [0, 1, 0]} | {"x": third}
+    cells, groups = [], []
+    for name, level in levels.items():
+        for _ in range(60):
+            mean = np.repeat(level if not callable(level) else level(rng), 20) * 2.0
+            cells.append(rng.poisson(mean + 0.05))
+            groups.append(name)
+    answers = [
+        Annotation(name, 60, "named", label, curie, 0.9, 1e-6)
+        for name, label, curie in (("t", "T", "CL:1"), ("b", "second", second), ("x", "T", "CL:1"))
+    ]
+    return with_mixtures(answers, np.log1p(np.array(cells, float)), np.array(groups, object), ontology())
+
+
+def test_cells_with_the_genes_of_both_are_mixed_and_both_names_and_the_share_are_given():
+    *pure, mixed = file_of([1, 1, 0])
+    assert [a.status for a in pure] == ["named", "named"]
+    assert (mixed.status, mixed.label, mixed.curie, mixed.confidence) == ("mixed", "unknown", "", 0.0)
+    assert mixed.reason == "two_lineages"
+    assert set(mixed.mixture.labels) == {"T", "second"}
+    assert set(mixed.mixture.curies) == {"CL:1", "CL:2"}
+    assert mixed.mixture.share > 0.9 > 0.5 > mixed.mixture.expected
+
+
+@pytest.mark.parametrize(
+    ("third", "second"),
+    [
+        ([1, 0, 0], "CL:2"),  # T again
+        ([1, 1, 1], "CL:2"),  # with genes of its own: a third type
+        (lambda rng: [1, 0, 0] if rng.random() < 0.5 else [0, 1, 0], "CL:2"),  # two kinds of cells in one set
+        ([1, 1, 0], "CL:3"),  # T and NK are kin
+    ],
+)
+def test_what_is_no_doublet_keeps_its_name(third, second):
+    assert [a.status for a in file_of(third, second=second)] == ["named"] * 3
+
+
+def test_kin_is_symmetric_and_precursors_are_kin_of_all():
+    assert kin("T", "NK and innate lymphoid")
+    assert kin("NK and innate lymphoid", "T")
+    assert kin("B", "hematopoietic stem and progenitor")
+    assert not kin("T", "B")
+
+
+@pytest.mark.data
+def test_real_doublets_of_b_cells_and_monocytes_are_mixed(core_graph, mirror):
+    """Sums of a B cell and a monocyte as one more set of real blood; the other sets stay what they are."""
+    import anndata as ad
+
+    cells = ad.read_h5ad(mirror / "h5ad" / "pbmc68k_reduced.h5ad")
+    values = np.expm1(cells.raw.X.toarray())
+    labels = cells.obs["bulk_labels"].astype(str).to_numpy()
+    rng = np.random.default_rng(0)
+    first, second = (rng.choice(np.flatnonzero(labels == x), 40) for x in ("CD19+ B", "CD14+ Monocyte"))
+    both = np.log1p(np.concatenate([values, (values[first] + values[second]) / 2]))
+    groups = [*labels, *["doublets"] * 40]
+    data = ad.AnnData(both.astype(np.float32), obs={"group": groups}, var=cells.raw.var[[]].copy())
+    gather.annotate(data, "group", graph=core_graph)
+    of_set = data.obs.groupby("group")[["gather_status", "gather_mixture"]].first()
+    assert of_set.loc["doublets", "gather_status"] == "mixed"
+    assert "B cell" in of_set.loc["doublets", "gather_mixture"]
+    assert (of_set.drop("doublets")["gather_status"] == "mixed").sum() <= 1

@@ -1,0 +1,49 @@
+"""States beside the type: gene sets against the file's other sets."""
+
+import numpy as np
+import pytest
+
+from gather.labelling.states import LEAST_GENES, STATES, gene_sets, states_of
+from gather.retrieval.query import CellSet, contrasts, ground_panel
+
+
+@pytest.fixture
+def graph(make_graph):
+    return make_graph([("HGNC:1", "is_marker_for", "CL:1")], names={"HGNC:1": "CD3D"})
+
+
+def sets_of(graph, raised, *, genes=None):
+    """Three sets of 200 other genes and those of the states; `raised` are the states of the first set."""
+    symbols = [s for state in STATES for s in gene_sets()[state]] if genes is None else genes
+    names = (*symbols, *(f"X{i}" for i in range(200)))
+    rng = np.random.default_rng(0)
+    detected = rng.uniform(0.1, 0.3, (3, len(names)))
+    up = [i for i, name in enumerate(names) if any(name in gene_sets()[state] for state in raised)]
+    detected[0, up] += 0.5
+    panel = ground_panel(graph, names, detected=detected.mean(axis=0))
+    z = contrasts(detected * 2)
+    return states_of(graph, panel, [CellSet(str(i), (), 50, (), detected[i], z[i]) for i in range(3)])
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_state_is_present_where_its_genes_stand_out_and_nowhere_else(graph, state):
+    found = sets_of(graph, [state])
+    assert [{s.name for s in one if s.present} for one in found] == [{state}, set(), set()]
+    one = next(s for s in found[0] if s.name == state)
+    assert one.fdr <= 0.05
+    assert one.fraction_in_set > 1.5 * one.fraction_in_file
+    assert set(one.genes) == set(gene_sets()[state])
+
+
+def test_two_states_at_once_and_none_without_genes_or_other_sets(graph):
+    assert {s.name for s in sets_of(graph, ["cycling", "hypoxia"])[0] if s.present} == {"cycling", "hypoxia"}
+    few = sets_of(graph, ["cycling"], genes=list(gene_sets()["cycling"][: LEAST_GENES - 1]))
+    assert few == [(), (), ()]
+    panel = ground_panel(graph, ("MKI67", "TOP2A", "CDK1"), detected=np.ones(3))
+    assert states_of(graph, panel, [CellSet("only", ("MKI67",), 9, (), np.ones(3))]) == [()]
+
+
+def test_every_gene_of_a_state_has_a_source_and_stands_in_one_state():
+    every = [symbol for symbols in gene_sets().values() for symbol in symbols]
+    assert len(every) == len(set(every))
+    assert all(10 <= len(symbols) <= 20 for symbols in gene_sets().values())
