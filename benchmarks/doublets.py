@@ -151,7 +151,7 @@ class File:
         (major, unit), (minor, other) = (
             counts(self.matrix[rng.choice(cells, CELLS)]) for cells in (first, second)
         )
-        minor = rng.binomial(minor.astype(np.int64), thin)
+        minor = rng.binomial(minor.astype(np.int64), thin).astype(np.float64)
         values = np.log1p((major + minor) / (1 / unit + thin / other)[:, None])
         profile = mixtures.Profile(values, values.mean(axis=0), (values > 0).mean(axis=0))
         return self._case(kind, " + ".join(truth), truth, profile, *self.by_labels)

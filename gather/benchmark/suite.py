@@ -312,7 +312,12 @@ class Suite:
 
 
 def measured(
-    graph: Graph, blocks: Sequence[Block], store: Path | None = None, *, tested: bool = True, others: bool = True
+    graph: Graph,
+    blocks: Sequence[Block],
+    store: Path | None = None,
+    *,
+    tested: bool = True,
+    others: bool = True,
 ) -> list[Unit]:
     """Return the units of all blocks, those of each species on the graph of that species."""
     made: list[Unit] = []

@@ -344,7 +344,7 @@ def obs_columns(annotations: Sequence[Annotation], groups: npt.NDArray[np.object
     by_name = {a.cell_set: a for a in annotations}
     of_cell = [by_name.get(g, none) for g in groups.tolist()]
     best = [a.best or nothing for a in of_cell]
-    texts = {
+    texts: dict[str, list[str]] = {
         "cell_type": [a.label for a in of_cell],
         "cell_type_ontology_term_id": [a.curie or UNKNOWN for a in of_cell],
         "status": [a.status for a in of_cell],

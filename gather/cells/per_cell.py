@@ -3,8 +3,7 @@
 The first pass surveys the values and counts the cells that detect each gene. The second ranks each cell's genes by
 TF-IDF, scores the candidates and labels the cell. `gather.labelling.decide.Labeller` owns the rule of the label.
 Compiled code follows it, and leaves to it the cells that need exact false discovery rates. An answer holds label,
-confidence, a bound of the false discovery rate and status. Evidence is for cell sets; ``gather explain`` takes a
-cell's genes.
+confidence, a bound of the false discovery rate and status, without evidence.
 """
 
 from __future__ import annotations

@@ -366,7 +366,9 @@ def check() -> None:
         if _reads(source):
             raise
         with h5py.File(out) as file:
-            column, evidence = (read_elem(file[name]) for name in ("obs/gather_cell_type", "uns/gather/evidence"))
+            column, evidence = (
+                read_elem(file[name]) for name in ("obs/gather_cell_type", "uns/gather/evidence")
+            )
     with h5py.File(out) as file:
         wanted = file["obs"][file["obs"].attrs["_index"]].shape[0]
     if len(column) != wanted or column.isna().any():

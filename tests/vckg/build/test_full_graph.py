@@ -79,7 +79,9 @@ def test_statements_read_are_those_counted(full_graph: Graph, source: str, state
     assert full_graph.manifest["sources"][source]["read"] == statements
 
 
-def test_cellmarker_keeps_the_rows_of_both_species_whose_cell_type_is_live(full_graph: Graph, mirror: Path) -> None:
+def test_cellmarker_keeps_the_rows_of_both_species_whose_cell_type_is_live(
+    full_graph: Graph, mirror: Path
+) -> None:
     said = full_graph.manifest["sources"]["cellmarker"]["rejected"]
     with gzip.open(mirror / "markers/CellMarker2_Cell_marker_All.tsv.gz", "rt", newline="\n") as file:
         clean = (line.replace("\r", " ") for line in file)  # one title holds a carriage return
@@ -104,7 +106,9 @@ def test_cellmarker_keeps_the_rows_of_both_species_whose_cell_type_is_live(full_
 def test_all_human_rows_of_the_accordion_are_kept(full_graph: Graph) -> None:
     said = full_graph.manifest["sources"]["accordion"]
     assert said["kept"] == 141528
-    assert said["rejected"] == {"mouse gene not known": 190905 - 141528}, "no table of mouse genes is in the mirror"
+    assert said["rejected"] == {"mouse gene not known": 190905 - 141528}, (
+        "no table of mouse genes is in the mirror"
+    )
 
 
 def test_not_annotations_are_absent(full_graph: Graph, mirror: Path) -> None:
