@@ -45,6 +45,12 @@ NO_JSON = {
     "vckg-serve build-ngrams": "a file",
     "vckg-serve export-vllm": "a folder",
     "vckg-serve bench load": "a JSONL file",
+    "gather cite": "text and BibTeX",
+    "gather apply": "the annotated file",
+    "gather cas": "a JSON file",
+    "gather mcp": "the protocol",
+    "arena form": "a form for people, and scores of one that is filled in",
+    "arena check": "the exit code",
 }
 
 

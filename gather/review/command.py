@@ -42,10 +42,10 @@ def apply(
 def cas(
     source: AnnotatedFile,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.json", help="The file to write.")],
-    key: Annotated[str, typer.Option(help="Name of the uns entry, as given to --key-added.")] = "gather",
+    key_added: Annotated[str, typer.Option(help="Name of the uns entry, as given to gather annotate.")] = "gather",
     author: Annotated[str, typer.Option(help="First and last name of the author.")] = "",
     title: Annotated[str, typer.Option(help="Title of the data set; by default that of the file.")] = "",
-    url: Annotated[str, typer.Option(help="Where the annotations are published.")] = "",
+    published_at: Annotated[str, typer.Option(help="Address where the annotations are published.")] = "",
     force: ForceOption = False,
 ) -> None:
     """Export labels and evidence to the Cell Annotation Standard, for CAP and its tools."""
@@ -56,6 +56,6 @@ def cas(
     from vckg.base.atomic import check_outputs, write_text
 
     check_outputs([output], inputs=[source], overwrite=force)
-    document = to_cas(read_annotated(source, key), author=author, title=title, url=url)
+    document = to_cas(read_annotated(source, key_added), author=author, title=title, url=published_at)
     write_text(output, json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
     err().print(f"wrote {output}", highlight=False, markup=False, soft_wrap=True)

@@ -115,5 +115,5 @@ def test_the_command_writes_the_same_bytes_twice_and_replaces_nothing(
     assert one.read_bytes() == two.read_bytes()
     assert command("-o", str(one)) == 2
     assert "exists; give another -o, or --force" in capsys.readouterr().err
-    assert command("-o", str(one), "--force", "--key", "nothing") == 2
+    assert command("-o", str(one), "--force", "--key-added", "nothing") == 2
     assert "no annotation in uns['nothing']; found gather" in capsys.readouterr().err
