@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 HEADER = ("label", "cell_type_ontology_term_id", "cell_type", "how", "suggestions")
 """Columns of the table; the first two are read back."""
+OWN_NAMES = ("label", "normalised")
+"""How a type's own name is found: synonyms such as *alpha cell* mean different types in different tissues."""
 MOST_SUGGESTIONS = 3
 MOST_WORDS = 8
 
@@ -32,12 +34,16 @@ def map_labels(
     Parameters
     ----------
     given
-        CL id of labels that the user decided; ``""`` says that a label has no term. Others are ground by name.
+        CL id of labels that the user decided; ``""`` says that a label has no term. Others are ground by name, or by
+        name and the word "cell" (*Dendritic*, *CD8+ Cytotoxic T*).
     """
     given = given or {}
     names = sorted(set(labels))
     found = {}
-    for label, grounded in zip(names, graph.cells.ground(names), strict=True):
+    completed = graph.cells.ground([f"{name} cell" for name in names])
+    for label, plain, whole in zip(names, graph.cells.ground(names), completed, strict=True):
+        by_whole_name = not plain.curie and not plain.candidates and whole.how in OWN_NAMES
+        grounded = whole if by_whole_name else plain
         if label in given:
             curie = given[label]
             name = graph.names[graph.index(curie)] if curie else ""

@@ -179,6 +179,17 @@ def test_a_mapping_may_say_that_a_label_has_no_term(blood_graph):
     assert (found.curie, found.how) == ("", "mapping")
 
 
+@pytest.mark.data
+def test_a_label_without_the_word_cell_means_the_type_of_that_very_name(core_graph):
+    """*alpha cell* is a synonym of a cell of the retina: such labels stay with the reader."""
+    found = map_labels(core_graph, ["Dendritic", "plasma", "alpha", "Lymphoid", "CD19+ B"])
+    assert {label: found[label].name for label in ("Dendritic", "plasma")} == {
+        "Dendritic": "dendritic cell",
+        "plasma": "plasma cell",
+    }
+    assert [found[label].curie for label in ("alpha", "Lymphoid", "CD19+ B")] == ["", "", ""]
+
+
 def test_worth_and_reasons():
     assert worth(1.0, 1.0) == 0.0
     assert worth(0.5, 0.5) == 0.75
