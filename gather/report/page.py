@@ -167,7 +167,12 @@ def _doubtful(annotations: Sequence[Annotation]) -> list[dict[str, Any]]:
     """The cell sets to look at first: the least confidence, where it is low."""
     low = [(a.confidence, at) for at, a in enumerate(annotations) if not a.confidence >= DOUBTFUL]
     return [
-        {"at": at, "cell_set": annotations[at].cell_set or "(no name)", "confidence": _finite(confidence)}
+        {
+            "at": at,
+            "cell_set": annotations[at].cell_set or "(no name)",
+            "confidence": _finite(confidence) if annotations[at].curie else None,
+            "status": _STATUS[annotations[at].status],
+        }
         for confidence, at in sorted(low, key=lambda pair: (np.nan_to_num(pair[0], nan=-1.0), pair[1]))
     ][:FIRST_LOOK]
 
