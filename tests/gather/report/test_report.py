@@ -359,7 +359,7 @@ def test_what_to_look_at_first_and_why_is_said(make_annotation, tmp_path: Path, 
     ]
     open_page(page, write(tmp_path, sets, embedding=embedding([0, 1, 2])))
     first = page.locator(".first")
-    assert first.inner_text().split(":")[1].split() == ["lost,", "doubtful", "0.30"]
+    assert first.inner_text().split(":")[1].split() == ["lost", "unknown,", "doubtful", "0.30"]
     assert page.locator("#row-0 td.because").inner_text() == "CD3D, CD3E"
     assert "unknown" in page.locator("#row-2 .badge").inner_text()
     shares = page.locator(".answer .because li").all_inner_texts()
