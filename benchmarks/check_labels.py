@@ -92,6 +92,7 @@ def weigh_file(graph: Graph, path: Path, column: str, known: Mapping[str, tuple[
     """Weigh every label of a file against every set of it."""
     adata = open_h5ad(path)
     expression = read_expression(adata, graph)
+    graph = expression.graph
     groups = adata.obs[column].astype(str).to_numpy().astype(object)
     sets = rank_cell_sets(expression, groups.tolist())
     parameters = Parameters(hyper_entities=(), evidence=0)
