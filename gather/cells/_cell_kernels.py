@@ -327,6 +327,7 @@ def label_cells(
         n = n_genes[cell]
         _add_up(columns[cell, :n], ranks, evidence, sums, share)
         many = _best_scores(sums, inverse, scale, first, score)
+        term[cell], confidence[cell] = -1, 0.0  # a cell that is settled holds what the first bounds gave
         status[cell], reason[cell] = 1 if n else 0, NO_MARKER if n else NO_GENE
         if not many:
             continue

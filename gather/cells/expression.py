@@ -228,13 +228,15 @@ def rank_cell_sets(
     else:
         ranked = _ranked_by_scanpy(expression, labels, [named[i] for i in contrasted], ranking)
     cell_sets = []
+    profiles = len(named) == sums.n.sum() > 1
     for i, group in enumerate(named):
-        if group not in ranked and len(named) == sums.n.sum() > 1:
+        if group not in ranked and profiles:
             ranked[group] = _ranked_profile(expression.panel, sums.means, i)
         elif group not in ranked:
             ranked[group] = _ranked_alone(expression, sums.means[i], among_others=len(named) > 1)
         names, strengths = ranked[group]
-        cell_sets.append(CellSet(group, names, int(sums.n[i]), strengths, sums.above[i] / sums.n[i]))
+        detected = sums.above[i] / sums.n[i]
+        cell_sets.append(CellSet(group, names, int(sums.n[i]), strengths, detected, profile=profiles))
     contrast = contrasts(sums.means)
     if contrast is None:
         return cell_sets

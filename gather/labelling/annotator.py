@@ -112,7 +112,7 @@ class Annotator:
         """Annotate one cell set, with all its evidence."""
         query = make_query(self.panel, cell_set, top=self.parameters.top)
         convergence = self.retriever.converge([query])[0]
-        cells = None if cell_set.detected is None else cell_set.n_cells
+        cells = None if cell_set.detected is None or cell_set.profile else cell_set.n_cells
         decision = self.labeller.decide(convergence, self.retriever.support(query), cells=cells)
         evidence, hyper = self._evidence(convergence, decision)
         return Annotation(

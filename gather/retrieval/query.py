@@ -100,6 +100,8 @@ class CellSet:
     contrast
         How each gene of the panel stands out from the file's other sets (`contrasts`), float64[panel]; None where
         there are no others.
+    profile
+        Whether the set is one profile of unknown many cells: every set of the file has one row.
     """
 
     name: str
@@ -108,6 +110,7 @@ class CellSet:
     strengths: tuple[float, ...] = ()
     detected: Floats | None = None
     contrast: Floats | None = None
+    profile: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 cluster."""
 
 import warnings
+from dataclasses import replace
 
 import anndata as ad
 import numpy as np
@@ -29,12 +30,13 @@ COLUMNS = ["cell_type_ontology_term_id", "confidence", "fdr", "status"]
 
 
 def plain(adata, graph, cells):
-    """The label step for cell sets, fed with each cell's genes by TF-IDF."""
+    """The label step for cell sets, fed with each cell's genes by TF-IDF and with the null of single cells."""
     expression = read_expression(adata, graph)
-    annotator = Annotator(graph, expression.panel)
     values = expression.matrix.toarray()
     n = len(values)
     idf = np.maximum(np.log(n / (expression.panel.detected * n + 1)), 1e-12)
+    drawn = np.where(expression.panel.nodes >= 0, expression.panel.detected * idf, 0)
+    annotator = Annotator(graph, replace(expression.panel, detected=drawn))
     found = []
     for cell in cells:
         strength = np.where(expression.panel.nodes >= 0, values[cell] * idf, 0)
