@@ -136,7 +136,7 @@ def read_labelled(source: CellFile, path: Path, graph: Graph) -> Labelled:
     unnamed = {text: labels.count(text) for text, term in terms.items() if not term}
     return Labelled(
         source=source,
-        genes=tuple(str(data.var_names[i]) for i in measured),
+        genes=tuple(map(str, data.var_names[measured])),
         values=values[:, measured],
         types=tuple(terms[text] for text in labels),
         unnamed=unnamed,

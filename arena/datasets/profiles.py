@@ -79,6 +79,7 @@ def profile_cells(profiles: Sequence[Profile], entry: Admission) -> Iterator[Vir
 def _likeness(profiles: Sequence[Profile], top: int) -> Floats:
     if not profiles:
         return np.zeros((0, 0), dtype=np.float32)
-    place = {g: i for i, g in enumerate(sorted({g for p in profiles for g in p.labelled.genes}))}
+    measured = {id(p.labelled): p.labelled.genes for p in profiles}  # a set has many profiles
+    place = {g: i for i, g in enumerate(sorted(set().union(*measured.values())))}
     vectors = rank_vectors([[place[g] for g in p.symbols(top)] for p in profiles], len(place))
     return likeness(vectors, vectors)

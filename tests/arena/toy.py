@@ -55,12 +55,14 @@ def write_mirror(folder: Path) -> Path:
     rows = []
     for number, regulator in enumerate(("GATA1", "MYC", "SPI1", "KLF1", "TAL1", "TNF")):
         asked = [str(g) for g in rng.permutation(genes)[:8]]
+        split = 3 + number % 2
+        up, down = FRESH_REGULONS.get(regulator, ((), ()))  # the graph knows a few of the genes of some
         rows.append(
             {
                 "cell_type": "A549",
                 "condition": f"{regulator}+ctrl",
-                "up_genes": [regulator, *asked[: 3 + number % 2]],
-                "down_genes": asked[3 + number % 2 :],
+                "up_genes": [regulator, *up[:2], *asked[:split]],
+                "down_genes": [*down[:1], *asked[split:]],
                 "ctrl_sentence": " ".join(genes),
                 "pert_sentence": " ".join(map(str, rng.permutation(genes))),
             }

@@ -44,8 +44,12 @@ def right(prompt: str) -> str:
 
 @pytest.fixture(scope="module")
 def samples(fresh_graph: Graph) -> dict[Any, list[Sample]]:
+    """Six cells to name, and the two perturbations whose regulators the graph knows."""
     cells = make_cells("fresh", fresh_graph, seed=0)[1]
-    return make_samples(cells, ("annotation", "perturbation"), seed=0, limit=6)
+    made = make_samples(cells, ("annotation", "perturbation"), seed=0, limit=6)
+    known = [s for s in made["perturbation"] if {*s.fields["perturbed"]} & {"GATA1", "MYC"}]
+    assert (len(made["annotation"]), len(known)) == (6, 2)
+    return made | {"perturbation": known}
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ Which lineage? Finish with [Lineage: name of the lineage]
 
 
 def write_package(folder: Path) -> None:
-    """Write the example of CONTRIBUTING.md under other names, as an installer lays a package down."""
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    """Write the example of docs/extend.md under other names, as an installer lays a package down."""
+    text = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
     found = re.search(r'```python title="arena/tasks/lineage.py"\n(.*?)```', text, re.DOTALL)
     assert found
     code = found[1].replace('name="lineage"', 'name="kin"').replace('cell, "lineage",', 'cell, "kin",')
