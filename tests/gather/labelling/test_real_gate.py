@@ -1,0 +1,67 @@
+"""The gate on real cells: how many cells a name needs, what a profile needs, and a file of one set."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+
+import gather
+from gather.cells.expression import rank_cell_sets, read_expression
+from gather.labelling.annotator import Annotator
+from gather.labelling.decide import FEW_CELLS, FEW_CELLS_FDR, LEAST_CELLS
+from gather.retrieval.query import CellSet
+from vckg.graph.graph import Graph
+
+pytestmark = [pytest.mark.data, pytest.mark.xdist_group("core-graph")]
+LABELS = [
+    "CD14+ Monocyte", "CD19+ B", "CD34+", "CD4+/CD25 T Reg", "CD4+/CD45RA+/CD25- Naive T", "CD4+/CD45RO+ Memory",
+    "CD56+ NK", "CD8+ Cytotoxic T", "CD8+/CD45RA+ Naive Cytotoxic", "Dendritic",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cells(mirror: Path) -> ad.AnnData:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ad.read_h5ad(mirror / "h5ad" / "pbmc68k_reduced.h5ad")
+
+
+@pytest.fixture(scope="module")
+def asked(cells: ad.AnnData, core_graph: Graph) -> tuple[Annotator, dict[str, CellSet]]:
+    expression = read_expression(cells, core_graph)
+    sets = rank_cell_sets(expression, cells.obs["bulk_labels"].astype(str).tolist())
+    return Annotator(expression.graph, expression.panel), {one.name: one for one in sets}
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_few_cells_need_more_and_a_profile_of_many_cells_does_not(
+    asked: tuple[Annotator, dict[str, CellSet]], label: str
+) -> None:
+    annotator, sets = asked
+    many, few, single, profile = (
+        annotator.annotate_one(replace(sets[label], n_cells=n, profile=is_profile))
+        for n, is_profile in ((FEW_CELLS, False), (LEAST_CELLS, False), (LEAST_CELLS - 1, False), (1, True))
+    )
+    assert (single.status, single.reason, single.curie) == ("unknown", "few_cells", "")
+    assert single.best == many.best
+    assert few.status == "unknown" or few.fdr <= FEW_CELLS_FDR
+    assert (profile.status, profile.curie, profile.confidence, profile.reason) == (
+        many.status, many.curie, many.confidence, many.reason,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("label", "term"), [("CD19+ B", "CL:0000236"), ("CD56+ NK", "CL:0000623")], ids=["B", "NK"]
+)
+def test_the_only_set_of_a_file_is_named_without_a_contrast(
+    cells: ad.AnnData, core_graph: Graph, label: str, term: str
+) -> None:
+    only = cells[(cells.obs["bulk_labels"] == label).to_numpy()].copy()
+    only.obs["all"] = np.repeat("all", only.n_obs)
+    gather.annotate(only, "all", graph=core_graph)
+    assert [(a.curie, a.status) for a in gather.results(only).annotations] == [(term, "named")]
