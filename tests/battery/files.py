@@ -184,8 +184,9 @@ def presto_tsv(frame: pd.DataFrame, path: Path) -> Path:
 
 
 def top_genes(frame: pd.DataFrame, n: int = 30) -> dict[str, list[str]]:
-    """Return the best genes of each group by scanpy's score."""
-    return {str(g): list(rows["names"].head(n)) for g, rows in frame.groupby("group", observed=True)}
+    """Return the best genes of each group by scanpy's score, of those that it has more of than the others."""
+    higher = frame[frame["scores"] > 0]
+    return {str(g): list(rows["names"].head(n)) for g, rows in higher.groupby("group", observed=True)}
 
 
 def gmt(lists: dict[str, list[str]], path: Path) -> Path:
@@ -202,6 +203,7 @@ def cassia_csv(lists: dict[str, list[str]], path: Path) -> Path:
 
 
 def wide_csv(lists: dict[str, list[str]], path: Path) -> Path:
-    """``pd.DataFrame(adata.uns["rank_genes_groups"]["names"]).head(30).to_csv``."""
-    pd.DataFrame(lists).to_csv(path)
+    """Names by rank, a column a cluster, all as long as the shortest list."""
+    shortest = min(map(len, lists.values()))
+    pd.DataFrame({name: genes[:shortest] for name, genes in lists.items()}).to_csv(path)
     return path
