@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from arena.cli import app
 
 pytestmark = [  # of the engine: a tenacity argument, and clients that it leaves to the garbage collector
     pytest.mark.filterwarnings("ignore:The 'initial' parameter:DeprecationWarning"),
@@ -27,36 +30,21 @@ print("RESULT", json.dumps({f"{s.scorer} {s.name}": [m.value for m in s.metrics.
 def test_the_engine_prints_what_arena_run_prints_to_the_last_digit(
     fresh_folder: Path, tmp_path: Path, model: str
 ) -> None:
-    def call(*arguments: str) -> str:
-        found = subprocess.run(
-            [sys.executable, *arguments],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            check=False,
-            timeout=200,
-        )
-        assert found.returncode == 0, found.stderr[-1500:]
-        return found.stdout
-
-    told = call("-c", CODE, model, str(fresh_folder), str(tmp_path / "logs"))
-    theirs = json.loads(told.partition("RESULT ")[2])
-    name = model.removeprefix("arena/")
-    told = call(
-        "-c",
-        "from arena.cli import main; main()",
-        "run",
-        "-m",
-        name,
-        "-t",
-        "annotation",
-        "-n",
-        "5",
-        "-g",
-        str(fresh_folder),
-        "--json",
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, model, str(fresh_folder), str(tmp_path / "logs")],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+        timeout=200,
     )
-    ours = json.loads(told)[0]["tasks"]["annotation"]["scores"]
+    assert done.returncode == 0, done.stderr[-1500:]
+    theirs = json.loads(done.stdout.partition("RESULT ")[2])
+    name = model.removeprefix("arena/")
+    options = ["-m", name, "-t", "annotation", "-n", "5", "-g", str(fresh_folder), "--json"]
+    told = CliRunner().invoke(app, ["run", *options, "-o", str(tmp_path / "runs")])
+    assert told.exit_code == 0, told.output
+    ours = json.loads(told.stdout)[0]["tasks"]["annotation"]["scores"]
     assert theirs["metrics lin"] == [ours["metrics"]["mean"]]
     assert theirs["knowledge total"] == [ours["knowledge"]["mean"]]
     assert {"metrics exact", "knowledge identity"} <= theirs.keys()
@@ -65,10 +53,6 @@ def test_the_engine_prints_what_arena_run_prints_to_the_last_digit(
 def test_a_run_without_a_model_puts_the_baselines_and_prints_the_table(
     fresh_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from typer.testing import CliRunner
-
-    from arena.cli import app
-
     told = CliRunner().invoke(
         app, ["run", "-t", "annotation", "-n", "5", "-g", str(fresh_folder), "-o", str(tmp_path)]
     )
