@@ -124,5 +124,9 @@ def run(app: typer.Typer, name: str) -> None:
 
 def fail(name: str, message: str) -> NoReturn:
     """Print an error in one line, and exit with 2."""
-    sys.stderr.write(f"{name}: error: {' '.join(message.split())}\n")
+    try:
+        sys.stderr.write(f"{name}: error: {' '.join(message.split())}\n")
+        sys.stderr.flush()
+    except OSError:  # the disk that is full also holds the log; the exit code still says it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     sys.exit(2)

@@ -42,7 +42,9 @@ def apply(
 def cas(
     source: AnnotatedFile,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.json", help="The file to write.")],
-    key_added: Annotated[str, typer.Option(help="Name of the uns entry, as given to gather annotate.")] = "gather",
+    key_added: Annotated[
+        str, typer.Option(help="Name of the uns entry, as given to gather annotate.")
+    ] = "gather",
     author: Annotated[str, typer.Option(help="First and last name of the author.")] = "",
     title: Annotated[str, typer.Option(help="Title of the data set; by default that of the file.")] = "",
     published_at: Annotated[str, typer.Option(help="Address where the annotations are published.")] = "",
