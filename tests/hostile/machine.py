@@ -317,7 +317,10 @@ def _fetch(ground: Ground, _seed: int, folder: Path) -> str | None:
         table.write_text(SOURCE.format(url=f"{address}/big.csv", sha=hashlib.sha256(content).hexdigest()))
         own = {"VCKG_OFFLINE": "", "VCKG_CACHE": str(cache)}
         ended = ground.run(
-            ["vckg", "fetch", "--profile", "core", "--table", table], folder, limits=Limits(file_bytes=4_096), environment=own
+            ["vckg", "fetch", "--profile", "core", "--table", table],
+            folder,
+            limits=Limits(file_bytes=4_096),
+            environment=own,
         )
     half = [p.name for p in cache.rglob("*") if p.is_file() and p.name != ".lock"]
     return (
