@@ -105,16 +105,8 @@ def endpoint_provider() -> type[ModelAPI]:
 class EndpointModel(ModelAPI):
     """A model behind an OpenAI-compatible URL, each attempt bounded in time and each reply in bytes."""
 
-    def __init__(
-        self,
-        model_name: str,
-        base_url: str | None = None,
-        api_key: str | None = None,
-        config: GenerateConfig = GenerateConfig(),
-    ) -> None:
-        super().__init__(model_name, base_url, api_key, [], config)
-        self._endpoint: Endpoint | None = None
-        self._slots: anyio.CapacityLimiter | None = None
+    _endpoint: Endpoint | None = None
+    _slots: anyio.CapacityLimiter | None = None
 
     async def generate(
         self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
