@@ -8,6 +8,7 @@ packages become one line.
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import zipfile
 from collections.abc import Iterator
@@ -236,11 +237,15 @@ def _damage(log: str) -> Iterator[None]:
 def _buffer_in(log_dir: Path) -> Iterator[None]:
     """Keep the engine's crash buffer inside the run, so that a run that is moved or whose home is wiped
     resumes.
+
+    It lies beside the logs: the engine wipes what is called ``.buffer`` among them while its threads write.
     """
     before = os.environ.get("XDG_DATA_HOME")
-    os.environ["XDG_DATA_HOME"] = str(log_dir.resolve() / ".buffer")
+    buffer = log_dir.resolve().parent / f".{log_dir.name}-buffer"
+    os.environ["XDG_DATA_HOME"] = str(buffer)
     try:
         yield
+        shutil.rmtree(buffer, ignore_errors=True)  # all that it held is in the logs
     finally:
         if before is None:
             del os.environ["XDG_DATA_HOME"]

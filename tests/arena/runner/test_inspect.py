@@ -42,7 +42,7 @@ def test_the_engine_prints_what_arena_run_prints_to_the_last_digit(
     theirs = json.loads(done.stdout.partition("RESULT ")[2])
     name = model.removeprefix("arena/")
     options = ["-m", name, "-t", "annotation", "-n", "5", "-g", str(fresh_folder), "--json"]
-    told = CliRunner().invoke(app, ["run", *options, "-o", str(tmp_path / "runs")])
+    told = CliRunner().invoke(app, ["run", *options, "-o", str(tmp_path / "runs")], catch_exceptions=False)
     assert told.exit_code == 0, told.output
     ours = json.loads(told.stdout)[0]["tasks"]["annotation"]["scores"]
     assert theirs["metrics lin"] == [ours["metrics"]["mean"]]
@@ -54,7 +54,9 @@ def test_a_run_without_a_model_puts_the_baselines_and_prints_the_table(
     fresh_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = CliRunner().invoke(
-        app, ["run", "-t", "annotation", "-n", "5", "-g", str(fresh_folder), "-o", str(tmp_path)]
+        app,
+        ["run", "-t", "annotation", "-n", "5", "-g", str(fresh_folder), "-o", str(tmp_path)],
+        catch_exceptions=False,
     )
     assert told.exit_code == 0, told.output
     for name in ("gather", "majority", "random", "marker-overlap"):
