@@ -42,7 +42,9 @@ def mirror() -> Path:
 # --- graphs of real files, built once and kept from session to session until a module they depend on changes ---
 
 #: None is in the mirror; without them a graph builds with no network, and has no mouse genes.
-ONLY_BY_PIP = ("singlecellbase", "marker_atlas", "axiom", "mouse_genes", "rat_genes")
+ONLY_BY_PIP = (
+    "singlecellbase", "marker_atlas", "axiom", "hpa_cells", "msigdb_cells", "mouse_genes", "rat_genes",
+)  # fmt: skip
 BUILD_MODULES = ("build/*.py", "graph/*.py", "readers/*.py", "export/kgx.py")
 KEPT_UNUSED_S = 7 * 24 * 3600
 
@@ -58,6 +60,8 @@ def _build_key() -> str:
             "cell_labels.tsv",
             "axiom_cells.tsv",
             "panglaodb_cells.tsv",
+            "hpa_cells.tsv",
+            "msigdb_cells.tsv",
             "mangled_symbols.tsv",
             "cell_type_corrections.tsv",
             "tissue_corrections.tsv",

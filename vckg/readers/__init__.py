@@ -19,6 +19,7 @@ READERS = {
     "cell_labels": "markers:read_cell_labels",
     "cellmarker": "markers:read_cellmarker",
     "cellmatch": "markers:read_cellmatch",
+    "cell_signatures": "sets:read_cell_signatures",
     "cellphonedb": "interactions:read_cellphonedb",
     "cellguide": "official:read_cellguide",
     "celltypist": "markers:read_celltypist",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 from vckg.base.errors import SourceError
 from vckg.graph.statements import End, Reading, Statements, equals, exploded, keep, one_of, pmids, term_table
 from vckg.readers._csv import read_columns, read_text
+from vckg.readers._json import read_json
 
 Parts = Mapping[str, Path]
 
@@ -143,3 +145,52 @@ def read_diseases(parts: Parts) -> Reading:
         )
     )
     return reading
+
+
+def read_cell_signatures(parts: Parts, *, most_lists: int | None = None) -> Reading:
+    """Read signatures of cell types: a GMT file, or JSON with a list of genes by name.
+
+    The part ``cells`` has the class of each name; an empty id says that no class has that meaning.
+
+    Parameters
+    ----------
+    most_lists
+        Leave out genes that more than this many lists hold; None keeps all.
+    """
+    reading = Reading()
+    named = read_columns(parts["cells"], ["name", "cl_id"], comment=b"#")
+    cells = dict(zip(named["name"].to_pylist(), named["cl_id"].to_pylist(), strict=True))
+    names, members = [], []
+    lists = dict(_signatures(parts["main"]))
+    counts = Counter(gene for genes in lists.values() for gene in genes)
+    for name, genes in lists.items():
+        reading.rows += len(genes)
+        if most_lists is not None:
+            kept = [g for g in genes if counts[g] <= most_lists]
+            reading.rejected.add(
+                f"in more than {most_lists} list{'s' * (most_lists > 1)}", len(genes) - len(kept), [name]
+            )
+            genes = kept
+        if cells.get(name):
+            names.append(cells[name])
+            members.append(genes)
+        else:
+            reading.rejected.add("no class of that meaning in the Cell Ontology", len(genes), [name])
+    owner, genes = exploded(members)
+    types = pa.array(names, type=pa.string()).take(pa.array(owner))
+    reading.statements.append(Statements("is_marker_for", (End("genes", genes),), (End("curie", types),)))
+    return reading
+
+
+def _signatures(path: Path) -> Iterator[tuple[str, list[str]]]:
+    if path.suffix == ".json":
+        for name, genes in read_json(path, dict[str, list[str]]).items():
+            yield name, sorted({*genes} - {""})
+        return
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        name, *rest = line.split("\t")
+        if len(rest) < 2:
+            raise SourceError(
+                path, f"{len(rest) + 1} columns, name, description and genes expected", line=number
+            )
+        yield name, sorted({g.strip() for g in rest[1:]} - {""})

@@ -294,6 +294,20 @@ FORMS: dict[str, Form] = {
         {("is_marker_for", "CTRB1", "CL:0002064"), *(("is_ortholog_marker_for", g, "CL:0002064") for g in ("CTRB1", "KLK1"))},
         {"neither human nor mouse": 1, "no class of that meaning in the Cell Ontology": 1},
     ),
+    "hpa_cells": Form(
+        {"cells": text("# why", "name\tcl_id\tcl_label", "T-cells\tCL:0000084\tx", "Secretory cells\t\t"), "main": json.dumps(
+            {"T-cells": ["CD3D", "CD2"], "B-cells": ["CD2"], "NK-cells": ["CD2"], "Secretory cells": ["SCGB3A1"]}, indent=0,
+        ).encode()},
+        {("is_marker_for", "CD3D", "CL:0000084")},
+        {"in more than 2 lists": 3, "no class of that meaning in the Cell Ontology": 1},
+    ),
+    "msigdb_cells": Form(
+        {"cells": text("# why", "name\tcl_id\tcl_label", "HAY_BONE_MARROW_PRO_B\tCL:0000826\tx", "HAY_BONE_MARROW_LYMPHOID_UNK\t\t"), "main": tabs(
+            ("HAY_BONE_MARROW_PRO_B", "http://x", "DNTT", "VPREB1"), ("HAY_BONE_MARROW_LYMPHOID_UNK", "http://x", "DNTT"),
+        )},
+        {("is_marker_for", "DNTT", "CL:0000826"), ("is_marker_for", "VPREB1", "CL:0000826")},
+        {"no class of that meaning in the Cell Ontology": 1},
+    ),
     "axiom": Form(
         {"cells": text("# why", "name\tcl_id\tlabel", "Alpha_cell\tCL:0000171\tx", "Tumor_Treg\t\t"), "main": json.dumps([
             {"cell_type": "Alpha_cell", "rule_type": "positive", "evidence_source": "marker_genes", "gene_or_regulon": ["GCG"], "direction": "high", "pmid": "1", "tissue_context": ["pancreas"]},
