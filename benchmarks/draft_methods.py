@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.draft_peers import make_proposer
 from serve.engine.engine import Engine, EngineConfig
 from serve.errors import InputError
 from serve.kv_cache.attention_metadata import ALL_LOGITS, Segment, plan_attention
@@ -27,7 +28,6 @@ from serve.model.loader import Checkpoint
 from serve.request import Request, SamplingParams
 from serve.spec_decode.ngram_trie import Trie
 from serve.spec_decode.proposers import DraftStats, Sized
-from serve.spec_decode.registry import make_proposer
 from serve.spec_decode.training.corpus import loops
 from serve.spec_decode.tree import SearchSettings, TreeSearch
 

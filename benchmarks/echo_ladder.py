@@ -21,8 +21,8 @@ import numpy as np
 
 from benchmarks.echo_simulation import LADDER, bursty_trace, by_class, readers
 from benchmarks.echo_simulation import run as run_simulated
-from serve.echo.capacity import Rung, Server, batch_prompts, rung_of
-from serve.echo.simulator import Arrival, Outcome
+from benchmarks.simulated_server import Rung, Server, batch_prompts, rung_of
+from benchmarks.simulator import Arrival, Outcome
 from serve.engine.engine import Engine, EngineConfig
 from serve.errors import InputError
 from serve.goodput import Ending

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from serve.echo.capacity import Rung, Server, batch_prompts, echo_scheduler, random_tokens, rung_of
-from serve.echo.simulator import Arrival, Outcome, VirtualClock, simulate
+from benchmarks.simulated_server import Rung, Server, batch_prompts, echo_scheduler, random_tokens, rung_of
+from benchmarks.simulator import Arrival, Outcome, VirtualClock, simulate
 from serve.kv_cache.prefix_cache import PrefixForest
 from serve.request import Priority
 from serve.scheduling.scheduler import Scheduler

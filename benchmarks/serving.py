@@ -11,13 +11,13 @@ import typer
 
 from benchmarks import compare_servers as comparing
 from benchmarks import draft_methods as measuring
+from benchmarks.draft_peers import NAMES
 from serve.atomic import write_text
 from serve.command_app import Application, run
 from serve.commands import ModelOption, ThreadsOption, note
 from serve.errors import InputError, check_name
 from serve.model.decoder import Model
 from serve.model.loader import load_checkpoint
-from serve.spec_decode import METHODS
 from serve.spec_decode import registry as plug
 from serve.spec_decode.ngram_trie import Trie
 from serve.threads import use_threads
@@ -74,7 +74,7 @@ def search(ngrams: Annotated[Path, typer.Argument(help="N-gram file.")]) -> None
 def parse_method(text: str) -> measuring.Method:
     """Read ``name:nodes``."""
     name, _, nodes = text.partition(":")
-    check_name("--method", name, METHODS)
+    check_name("--method", name, NAMES)
     if nodes not in ("", "auto") and not (nodes.isdigit() and int(nodes) > 0):
         raise InputError(f"--method {text!r}: nodes are a positive number or auto")
     return measuring.Method(name, int(nodes) if nodes.isdigit() else None)

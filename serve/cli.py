@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from serve import commands
-from serve.bench.commands import bench
 from serve.command_app import Application, note, run
 from serve.errors import InputError, KnownError, ModelError, check_name
 from serve.spec_decode import METHODS
@@ -58,7 +57,7 @@ ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; def
 CacheOption = Annotated[int, typer.Option("--cache-tokens", min=64, help="Tokens the KV cache holds.")]
 DraftOption = Annotated[
     str,
-    typer.Option(help="How tokens are drafted: off, lookup, ngram, head, dart (head and n-grams), eagle."),
+    typer.Option(help="How tokens are drafted: off, lookup, ngram, head, dart (head and n-grams)."),
 ]
 SchedulerOption = Annotated[
     str,
@@ -246,7 +245,6 @@ def plug_draft(engine: Engine, method: str, folder: Path | None) -> None:
 
 
 commands.register(app)
-app.add_typer(bench, name="bench")
 
 
 def main() -> None:

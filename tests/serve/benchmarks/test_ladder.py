@@ -12,8 +12,8 @@ import pytest
 from benchmarks import echo_ladder as ladder
 from benchmarks.echo_ladder import STRICT, BusyClock, Drive, Steps, climb, feasible, make_engine, table
 from benchmarks.echo_simulation import LADDER
-from serve.echo.capacity import Server, rung_of
-from serve.echo.simulator import Arrival, Outcome
+from benchmarks.simulated_server import Server, rung_of
+from benchmarks.simulator import Arrival, Outcome
 from serve.errors import InputError
 from serve.goodput import Ending
 from serve.model.decoder import Model

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from benchmarks.echo_ladder import percentage_errors
+from benchmarks.simulator import Arrival, Outcome, VirtualClock, simulate
 from serve.echo.cache_policy import EchoConfig, EchoForest
 from serve.echo.scheduler import EchoScheduler
-from serve.echo.simulator import Arrival, Outcome, VirtualClock, simulate
 from serve.goodput import Ending
 from serve.kv_cache.prefix_cache import PrefixForest
 from serve.request import Priority, Request, SamplingParams, Timeline

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.simulator import Arrival, VirtualClock, simulate
 from serve.echo.cache_policy import EchoConfig, EchoForest
 from serve.echo.scheduler import EchoScheduler
-from serve.echo.simulator import Arrival, VirtualClock, simulate
 from serve.kv_cache.prefix_cache import PrefixForest
 from serve.request import Priority, Request, SamplingParams, Timeline
 from serve.scheduling.estimators import TimeModel

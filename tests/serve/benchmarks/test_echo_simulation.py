@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.echo_simulation import LADDER, bursty_trace, run
+from benchmarks.simulated_server import Server, read_trace, replicas_needed
 from serve.cli import app
-from serve.echo.capacity import Server, read_trace, replicas_needed
 from serve.errors import InputError
 from serve.request import Priority
 
