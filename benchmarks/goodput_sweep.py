@@ -36,7 +36,10 @@ from serve.threads import use_threads
 
 RATES = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0)
 STEP_TOKENS = (64, 256)
-SCHEDULERS: dict[str, Callable[[Server, VirtualClock], Scheduler]] = {"first come, first served": plain_scheduler, "Echo": echo_scheduler}
+SCHEDULERS: dict[str, Callable[[Server, VirtualClock], Scheduler]] = {
+    "first come, first served": plain_scheduler,
+    "Echo": echo_scheduler,
+}
 ALPHAS = (1.0, 2.5, 5.0)
 WINDOW_S, DRAIN_S = 40.0, 30.0
 

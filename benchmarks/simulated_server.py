@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from benchmarks.simulator import Arrival, Outcome
-from serve.echo.cache_policy import EchoConfig, EchoForest
+from serve.echo.config import EchoConfig
 from serve.echo.scheduler import EchoScheduler
 from serve.goodput import ReadingSlo, SmoothGoodput, attainment
 from serve.kv_cache.prefix_cache import PrefixForest
@@ -44,9 +44,9 @@ def plain_scheduler(server: Server, _clock: Callable[[], float]) -> Scheduler:
 
 
 def echo_scheduler(server: Server, clock: Callable[[], float], **off: bool) -> EchoScheduler:
-    """Return Echo over an empty cache; `off` sets switches of `EchoConfig`, e.g. ``reserve=False``."""
+    """Return Echo over an empty cache; `off` sets switches of `EchoConfig`, e.g. ``budget=False``."""
     config = replace(server.echo, **off)
-    forest = EchoForest(server.n_blocks, server.block_tokens, config)
+    forest = PrefixForest(server.n_blocks, server.block_tokens)
     return EchoScheduler(forest, server.max_running, server.step_tokens, server.times, config, clock)
 
 
