@@ -1,8 +1,7 @@
-"""``python -m benchmarks.goodput_sweep``: smooth goodput against load, simulated with measured step times.
+"""``python -m benchmarks.goodput_sweep``: smooth goodput against load, simulated.
 
-The scheduler's own code runs on a virtual clock. A step takes what the time model says, fitted on the engine by
-processor time of one thread (`benchmarks.echo_ladder.calibrate`). Readers come at Poisson times; nothing else runs.
-The command prints docs/results/goodput.md's tables.
+The scheduler's own code runs on a virtual clock. A step takes what the time model of `benchmarks.simulated_server`
+says. Readers come at Poisson times; nothing else runs. The command prints docs/results/goodput.md's tables.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.echo_ladder import calibrate
 from benchmarks.echo_simulation import readers
 from benchmarks.simulated_server import Server, echo_scheduler, plain_scheduler
 from benchmarks.simulator import Arrival, VirtualClock, simulate
@@ -28,11 +26,8 @@ from serve.goodput import (
     idle_latency,
     throughput,
 )
-from serve.model.decoder import Model
-from serve.model.loader import load_checkpoint
 from serve.scheduling.estimators import TimeModel
 from serve.scheduling.scheduler import Scheduler
-from serve.threads import use_threads
 
 RATES = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0)
 STEP_TOKENS = (64, 256)
@@ -101,18 +96,11 @@ def table(times: TimeModel, seeds: Sequence[int]) -> str:
 
 
 def main() -> None:
-    """Calibrate on the engine, then print the sweep."""
+    """Print the sweep."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     chosen = parser.parse_args()
-    use_threads(1)
-    checkpoint = load_checkpoint(None)
-    times = calibrate(Model.load(checkpoint, "float16"), checkpoint, Server(), seed=1_000)
-    base, prompt, _, decode, _, _ = 1e3 * times.coefficients
-    sys.stdout.write(
-        f"Step times: {base:.1f} ms a step, {prompt:.2f} ms a prompt token, {decode:.2f} ms a decode, contexts "
-        f"apart.\n\n{table(times, chosen.seeds)}\n"
-    )
+    sys.stdout.write(f"{table(Server().times, chosen.seeds)}\n")
 
 
 if __name__ == "__main__":

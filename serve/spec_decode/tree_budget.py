@@ -140,7 +140,7 @@ class Arms:
     Way 0 is not to draft at all. Rates are kept for each number of requests that decode together, in powers of two. A
     batch that shrinks request by request is then not new each time. Every way is tried `tries` times (two or more),
     the richest first. The richest then takes turns of four rounds with the best other until it has had `TRIAL`. Where
-    it has lost, what it needs beside its rounds is given up (`dropped`). Later one of the others gets three rounds in
+    it has lost, what it needs outside its rounds is given up (`dropped`). Later one of the others gets three rounds in
     every `explore_every`. The first round after a change of method is not counted. In it the head computes all rows
     that were committed without it, a cost that comes once and not every round.
     """

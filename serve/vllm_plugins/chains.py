@@ -54,13 +54,13 @@ def _remember(row: Int32, start: int, grams: Int32, before: Int64, newest: Int64
 @_compiled
 def _tally(token: int, same: int, place: Int32, tokens: Int32, counts: Int32, n: int) -> int:
     """Count a token that stood behind an end of `same` tokens; how many distinct tokens were counted."""
-    at = place[token]
-    if at < 0:
-        at = place[token] = n
+    entry = place[token]
+    if entry < 0:
+        entry = place[token] = n
         tokens[n] = token
         counts[n] = 0
         n += 1
-    counts[at, same] += 1
+    counts[entry, same] += 1
     return n
 
 
