@@ -107,7 +107,7 @@ vllm: $(VLLM)/ready          ## the plugins inside vLLM on the CPU: 4 GB of envi
 	$(VLLM)/bin/pytest tests/vllm
 
 bench-vllm: $(VLLM)/ready    ## the same with figures: drafts, and three schedulers under one load
-	$(VLLM)/bin/python -m benchmarks.vllm_plugins --output docs/results/vllm.md
+	$(VLLM)/bin/python -m benchmarks.vllm_plugins --output vllm.md
 
 clean:                       ## remove what the targets made here
 	rm -rf $(VENV) $(TOOLS) $(VLLM) demo showcase dist site .pytest_cache .mypy_cache .ruff_cache

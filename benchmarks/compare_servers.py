@@ -3,7 +3,7 @@
 The servers take turns load by load, so that a busy moment of the machine falls on all of them. Three loads. *Closed
 loop*: `c` clients, each sending its next request when the last is answered; tokens a second, the reading of the prompts
 included. *Batch*: prompts that share a long beginning, as a table of cells to annotate or of answers to judge does;
-prompts a second. *Open loop*: Poisson arrivals as in `serve.bench.loadgen`; smooth goodput. Answers run to their token
+prompts a second. *Open loop*: Poisson arrivals as in `benchmarks.load`; smooth goodput. Answers run to their token
 limit (`ignore_eos`), so that every server writes as many tokens, by the servers' own counts. For a local server with a
 named process the table adds processor time, which other jobs on the machine change less than wall time.
 """
@@ -21,9 +21,9 @@ from typing import Any
 
 import httpx
 
+from benchmarks.load import generator as loadgen
+from benchmarks.load.report import Choices, Run, summary
 from serve.atomic import write_text
-from serve.bench import loadgen
-from serve.bench.report import Choices, Run, summary
 from serve.errors import InputError, KnownError
 
 Messages = list[dict[str, str]]
@@ -197,7 +197,7 @@ def measure(at: Mapping[str, Address], rows: Sequence[Messages], plan: Plan, say
 
 
 def open_loop(at: Address, rows: Sequence[Messages], plan: Plan, rate: float) -> dict[str, Any]:
-    """Poisson arrivals, seed 0; every measure of `serve.bench.report.summary`."""
+    """Poisson arrivals, seed 0; every measure of `benchmarks.load.report.summary`."""
     arrivals = loadgen.poisson(rate, plan.seconds, seed=0)
     # From the end of the file, so that the prompts are not those of the closed loops.
     messages = list(reversed(rows))

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.draft_peers import make_proposer
 from serve.engine.engine import Engine, EngineConfig
 from serve.errors import InputError
 from serve.kv_cache.attention_metadata import ALL_LOGITS, Segment, plan_attention
@@ -27,7 +28,6 @@ from serve.model.loader import Checkpoint
 from serve.request import Request, SamplingParams
 from serve.spec_decode.ngram_trie import Trie
 from serve.spec_decode.proposers import DraftStats, Sized
-from serve.spec_decode.registry import make_proposer
 from serve.spec_decode.training.corpus import loops
 from serve.spec_decode.tree import SearchSettings, TreeSearch
 
@@ -50,6 +50,8 @@ class Tally:
     forwards: float = 0.0
     seconds: float = 0.0
     plain_seconds: float = 0.0
+    cpu_s: float = 0.0
+    plain_cpu_s: float = 0.0
     drafted: int = 0
     accepted: int = 0
     draft_ms: float = 0.0
@@ -80,6 +82,8 @@ class Tally:
             "forward_ms": round(self.forward_ms / rounds, 2),
             "choose_ms": round(self.choose_ms / rounds, 2),
             "speedup": round(self.plain_seconds / self.seconds, 3) if self.seconds else None,
+            "speedup_cpu": round(self.plain_cpu_s / self.cpu_s, 3) if self.cpu_s else None,
+            "cpu_ms_a_token": round(1e3 * self.cpu_s / max(self.tokens, 1), 3),
             "speedup_median": round(statistics.median(self.ratios), 3) if self.ratios else None,
             "predicted": round(tau / (cost(1 + nodes) + drafting), 3),
             "predicted_flat": round(tau / (1 + drafting), 3),
@@ -136,10 +140,11 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Answers of one group, the seconds of its measured steps, and the increase of the counters."""
+    """Answers of one group, seconds of its measured steps, by clock and processor, and the increase of the counters."""
 
     answers: list[list[int]]
     seconds: float
+    cpu_s: float
     counters: dict[str, float]
 
 
@@ -173,8 +178,9 @@ class Course:
         *,
         batch: int,
         max_tokens: int,
+        temperature: float = 0.0,
     ) -> None:
-        self.params = SamplingParams(max_tokens=max_tokens)
+        self.params = SamplingParams(max_tokens=max_tokens, temperature=temperature, seed=0)
         self.checkpoint, self.model, self.batch = checkpoint, model, batch
         self.config = EngineConfig(cache_tokens=max(4096, 1024 * batch), max_running=batch)
         self.plain = Engine(model, checkpoint, self.config)
@@ -201,19 +207,25 @@ class Course:
         requests = [Request(f"{p.id}-{time.perf_counter_ns()}", p.tokens, self.params) for p in prompts]
         for request in requests:
             engine.add(request)
-        seconds, measured = 0.0, dict.fromkeys(counters(engine), 0.0)
+        seconds, cpu_s, measured = 0.0, 0.0, dict.fromkeys(counters(engine), 0.0)
         while engine.has_work:
             full = sum(r.decoding and r.finish_reason is None for r in requests) == min(
                 self.batch, len(requests)
             )
             read, before = engine.stats.prefill_rows, counters(engine)
-            began = time.perf_counter()
+            began, cpu_began = time.perf_counter(), time.process_time()
             engine.step()
             if full and engine.stats.prefill_rows == read:
                 seconds += time.perf_counter() - began
+                cpu_s += time.process_time() - cpu_began
                 for name, value in counters(engine).items():
                     measured[name] += value - before[name]
-        return Decoded([r.output for r in requests], seconds, measured)
+        return Decoded([r.output for r in requests], seconds, cpu_s, measured)
+
+    def warm(self, prompts: Sequence[Prompt]) -> None:
+        """Answer prompts that are not measured: an automatic choice has then been made, as in a server that runs."""
+        for engine in (self.plain, *self.engines.values()):
+            self.answer(engine, prompts)
 
     def run(self, prompts: Sequence[Prompt], turn: int) -> None:
         """One group of prompts through every method, beginning with another one each turn."""
@@ -234,12 +246,15 @@ class Course:
         """One method on one group."""
         own = self.answer(self.engines[method], prompts)
         # Plain decoding of the same number of tokens.
-        plain_seconds = plain.seconds * own.counters["tokens"] / max(plain.counters["tokens"], 1)
+        scale = own.counters["tokens"] / max(plain.counters["tokens"], 1)
+        plain_seconds = plain.seconds * scale
         for name in (prompts[0].workload, "all"):
             tally = self.tallies.setdefault((method, name), Tally())
             tally.answers += len(prompts)
             tally.seconds += own.seconds
             tally.plain_seconds += plain_seconds
+            tally.cpu_s += own.cpu_s
+            tally.plain_cpu_s += plain.cpu_s * scale
             tally.different += sum(a != w for a, w in zip(own.answers, plain.answers, strict=True))
             if own.seconds:
                 tally.ratios.append(plain_seconds / own.seconds)
@@ -261,18 +276,24 @@ def measure_drafts(
     *,
     batch: int = 1,
     max_tokens: int = 128,
+    temperature: float = 0.0,
+    warm: Sequence[Prompt] = (),
     report: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Measure every method on every prompt; a plain dictionary for JSON."""
     rows = [1, 2, 3, 5, 9, 17, 33, 60] if batch == 1 else [batch * k for k in (1, 2, 3, 5, 9)]
     before = cost_curve(model, rows)
-    course = Course(checkpoint, model, methods, folder, batch=batch, max_tokens=max_tokens)
+    course = Course(
+        checkpoint, model, methods, folder, batch=batch, max_tokens=max_tokens, temperature=temperature
+    )
     workloads = sorted({p.workload for p in prompts})
     turn = 0
     group = 1 if batch == 1 else 4 * batch
     gc.collect()
     gc.freeze()  # as a server does: a full collection in one method's turn would count as its time
     try:
+        if warm:
+            course.warm(warm)
         for workload in workloads:
             own = [p for p in prompts if p.workload == workload]
             for start in range(0, len(own), group):
@@ -347,6 +368,15 @@ def processor() -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
+def automatic_ratios(result: dict[str, Any]) -> dict[str, float]:
+    """How fast DART's automatic choice is beside that of n-grams alone, by processor time a token, per workload."""
+    return {
+        name: rows["ngram N=auto"]["cpu_ms_a_token"] / rows["dart N=auto"]["cpu_ms_a_token"]
+        for name, rows in result["methods"].items()
+        if {"ngram N=auto", "dart N=auto"} <= rows.keys()
+    }
+
+
 def table(result: dict[str, Any], workload: str = "all") -> str:
     """One workload's methods as a Markdown table."""
     columns = (
@@ -358,6 +388,7 @@ def table(result: dict[str, Any], workload: str = "all") -> str:
         "search_ms",
         "forward_ms",
         "speedup",
+        "speedup_cpu",
         "predicted",
         "predicted_flat",
         "different_answers",

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.echo_simulation import LADDER, bursty_trace, by_class, readers
+from benchmarks.echo_simulation import LADDER, STRICT, bursty_trace, by_class, readers
 from benchmarks.echo_simulation import run as run_simulated
-from serve.echo.capacity import Rung, Server, batch_prompts, rung_of
-from serve.echo.simulator import Arrival, Outcome
+from benchmarks.simulated_server import Rung, Server, batch_prompts, rung_of
+from benchmarks.simulator import Arrival, Outcome
 from serve.engine.engine import Engine, EngineConfig
 from serve.errors import InputError
 from serve.goodput import Ending
@@ -34,8 +34,6 @@ from serve.scheduling.estimators import TimeModel
 from serve.scheduling.scheduler import Scheduler
 from serve.scheduling.step_work import StepWork
 from serve.threads import use_threads
-
-STRICT = "strict priority"
 
 
 class BusyClock:

@@ -1,20 +1,29 @@
-"""``python -m benchmarks.echo_simulation``: simulate the gain of each part of Echo.
+"""``python -m benchmarks.echo_simulation``: readers alone, and what each scheduler makes of batch work beside them.
 
-`ladder` runs one trace through schedulers that add one idea each. The command prints the first table of
-docs/results/echo.md; `benchmarks.echo_ladder` runs the same schedulers on the real engine.
+One trace goes through readers alone, first come first served, strict priority, strict priority whose client sorts its
+batch prompts, Echo, and Echo without each of its parts. The command prints the first table of docs/results/echo.md;
+`benchmarks.echo_ladder` runs the same on the real engine.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from serve.echo.capacity import Rung, Server, batch_prompts, echo_scheduler, random_tokens, rung_of
-from serve.echo.simulator import Arrival, Outcome, VirtualClock, simulate
-from serve.kv_cache.prefix_cache import PrefixForest
+from benchmarks.simulated_server import (
+    Rung,
+    Server,
+    batch_prompts,
+    echo_scheduler,
+    plain_scheduler,
+    random_tokens,
+    rung_of,
+)
+from benchmarks.simulator import Arrival, Outcome, VirtualClock, simulate
 from serve.request import Priority
 from serve.scheduling.scheduler import Scheduler
 
@@ -24,22 +33,21 @@ LAST_ARRIVAL_S = 20.0
 Make = Callable[[Server, Callable[[], float]], Scheduler]
 
 
-def _plain(server: Server, _clock: Callable[[], float]) -> Scheduler:
-    forest = PrefixForest(server.n_blocks, server.block_tokens)
-    return Scheduler(forest, server.max_running, server.step_tokens)
-
-
 def _echo(**off: bool) -> Make:
     return lambda server, clock: echo_scheduler(server, clock, **off)
 
 
+ALONE, FCFS, STRICT, SORTED, ECHO = (
+    "readers alone", "first come, first served", "strict priority", "strict priority, prompts sorted", "Echo",
+)  # fmt: skip
 LADDER: dict[str, Make] = {
-    "first come, first served": _plain,  # fed with one class
-    "strict priority": _plain,
-    "+ deadline budget": _echo(count_users=False, group_prefixes=False, reserve=False),
-    "+ eviction by future users": _echo(group_prefixes=False, reserve=False),
-    "+ prefix groups": _echo(reserve=False),
-    "full Echo": _echo(),
+    ALONE: plain_scheduler,
+    FCFS: plain_scheduler,  # fed with one class
+    STRICT: plain_scheduler,
+    SORTED: plain_scheduler,
+    ECHO: _echo(),
+    "Echo without the deadline budget": _echo(budget=False),
+    "Echo without prefix groups": _echo(group_prefixes=False),
 }
 
 
@@ -58,12 +66,18 @@ def run(name: str, server: Server, arrivals: Sequence[Arrival], until_s: float) 
 def by_class(
     name: str, arrivals: Sequence[Arrival], drive: Callable[[Sequence[Arrival]], Outcome]
 ) -> Outcome:
-    """Drive a trace, simulated or real, through a scheduler of `LADDER`; timelines come back by class.
+    """Drive a trace, simulated or real, as a row of `LADDER` wants it; timelines come back by class.
 
     First come, first served is driven as if every request were interactive, and its timelines get their classes back
     afterwards; its batch tokens are those of finished requests.
     """
-    if name != "first come, first served":
+    readers_only = [a for a in arrivals if a.priority is Priority.ONLINE]
+    if name == ALONE:
+        return drive(readers_only)
+    if name == SORTED:
+        batch = [a for a in arrivals if a.priority is Priority.OFFLINE]
+        return drive(readers_only + sorted(batch, key=lambda a: a.prompt))
+    if name != FCFS:
         return drive(arrivals)
     outcome = drive([replace(a, priority=Priority.ONLINE) for a in arrivals])
     everyone, outcome.online = outcome.online, []
@@ -77,11 +91,6 @@ def by_class(
         outcome.offline_finished += finished
         outcome.first_time_tokens += finished * (len(arrival.prompt) + arrival.output_tokens)
     return outcome
-
-
-def ladder(server: Server, arrivals: Sequence[Arrival], until_s: float) -> list[Rung]:
-    """Run every scheduler of `LADDER` on the same trace."""
-    return [run(name, server, arrivals, until_s)[0] for name in LADDER]
 
 
 def bursty_trace(rng: np.random.Generator, rate: float, span_s: float, *, batch: int = 3000) -> list[Arrival]:
@@ -105,32 +114,47 @@ def readers(rng: np.random.Generator, n: int) -> list[Arrival]:
     ]
 
 
-def table(rates: Sequence[float], seeds: Sequence[int], span_s: float) -> str:
-    """The ladder over interactive rates and seeds as Markdown; means, with the range over seeds for batch work."""
-    server = Server()
+def table(server: Server, rate: float, seeds: Sequence[int], span_s: float) -> str:
+    """Every row over the seeds as Markdown; means, with the range over seeds for batch work."""
     rows = [
-        "| interactive requests/s | scheduler | attainment | smooth goodput, tokens/s | batch requests | "
-        "batch tokens/s (range) | recomputed tokens | batch, x strict priority |",
-        "|---|---|---|---|---|---|---|---|",
+        "| scheduler | readers | in time | smooth goodput, tokens/s | batch requests | batch tokens/s (range) "
+        "| recomputed tokens | batch, x strict priority | batch, x sorted |",
+        "|---" * 9 + "|",
     ]
-    for rate in rates:
-        # the last interactive request comes early enough to be finished within the window
-        traces = [bursty_trace(np.random.default_rng(s), rate, span_s - LAST_ARRIVAL_S) for s in seeds]
-        runs = [ladder(server, trace, span_s) for trace in traces]
-        strict = np.mean([r[1].offline_tokens_s for r in runs])
-        for rungs in zip(*runs, strict=True):
-            tokens = [r.offline_tokens_s for r in rungs]
-            met, smooth, done, again = (
-                float(np.mean([getattr(r, name) for r in rungs]))
-                for name in ("attainment", "smooth_goodput", "offline_requests", "recomputed_tokens")
-            )
-            rows.append(
-                f"| {rate:g} | {rungs[0].scheduler} | {met:.3f} | {smooth:.1f} | {done:.0f} | "
-                f"{np.mean(tokens):.0f} ({min(tokens):.0f} to {max(tokens):.0f}) | {again:.0f} | "
-                f"{np.mean(tokens) / strict:.2f} |"
-            )
+    # the last interactive request comes early enough to be finished within the window
+    traces = [
+        bursty_trace(np.random.default_rng(s), rate, span_s - LAST_ARRIVAL_S, batch=1500) for s in seeds
+    ]
+    readers_a_run = np.mean([sum(a.priority is Priority.ONLINE for a in trace) for trace in traces])
+    found = {name: [run(name, server, trace, span_s)[0] for trace in traces] for name in LADDER}
+    strict, ordered = (float(np.mean([r.offline_tokens_s for r in found[name]])) for name in (STRICT, SORTED))
+    for name, rungs in found.items():
+        tokens = [r.offline_tokens_s for r in rungs]
+        met, smooth, done, again = (
+            float(np.mean([getattr(r, what) for r in rungs]))
+            for what in ("attainment", "smooth_goodput", "offline_requests", "recomputed_tokens")
+        )
+        rows.append(
+            f"| {name} | {readers_a_run:.0f} | {met:.3f} | {smooth:.1f} | {done:.0f} | "
+            f"{np.mean(tokens):.0f} ({min(tokens):.0f} to {max(tokens):.0f}) | {again:.0f} | "
+            f"{np.mean(tokens) / strict:.2f} | {np.mean(tokens) / ordered:.2f} |"
+        )
     return "\n".join(rows)
 
 
+def main() -> None:
+    """Print the tables, of an ample and of a tight cache."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rate", type=float, default=0.5, help="interactive requests a second")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--blocks", type=int, nargs="+", default=[512, 160])
+    chosen = parser.parse_args()
+    for blocks in chosen.blocks:
+        made = table(Server(n_blocks=blocks), chosen.rate, chosen.seeds, chosen.seconds)
+        sys.stdout.write(f"Cache of {blocks} blocks:\n\n{made}\n\n")
+        sys.stdout.flush()
+
+
 if __name__ == "__main__":
-    sys.stdout.write(table((0.2, 0.5), (0, 1, 2), 80.0) + "\n")
+    main()

@@ -17,8 +17,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from benchmarks.forest_division import CostModel, balanced_plan
 from serve.forest_attention.forest import Forest, forest_of
-from serve.forest_attention.plan import CostModel, Plan, make_plan
+from serve.forest_attention.plan import Plan
 from serve.forest_attention.torch_executor import TorchPlan, execute, to_torch
 
 HEADS, KV_HEADS, WIDTH, BLOCK_TOKENS = 9, 3, 64, 16
@@ -56,7 +57,7 @@ def case(requests: int, prefix: int, suffix: int) -> str:
 
     def planned() -> tuple[Forest, Plan, TorchPlan]:
         forest = forest_of(block_tables, lengths, BLOCK_TOKENS)
-        step_plan = make_plan(forest, cost)
+        step_plan = balanced_plan(forest, cost)
         return forest, step_plan, to_torch(step_plan, KV_HEADS)
 
     forest, step_plan, plan = planned()

@@ -25,8 +25,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 
+from benchmarks.load.generator import Float64, Load, drive
 from benchmarks.mixed_day_picture import draw
-from serve.bench.loadgen import Float64, Load, drive
 from serve.errors import InputError
 from serve.goodput import Ending, LinearPenalty, ReadingSlo, SmoothGoodput, Timeline, attainment
 

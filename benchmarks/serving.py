@@ -11,16 +11,19 @@ import typer
 
 from benchmarks import compare_servers as comparing
 from benchmarks import draft_methods as measuring
+from benchmarks.draft_peers import NAMES
 from serve.atomic import write_text
 from serve.command_app import Application, run
 from serve.commands import ModelOption, ThreadsOption, note
 from serve.errors import InputError, check_name
 from serve.model.decoder import Model
 from serve.model.loader import load_checkpoint
-from serve.spec_decode import METHODS
 from serve.spec_decode import registry as plug
 from serve.spec_decode.ngram_trie import Trie
 from serve.threads import use_threads
+
+NEVER_BELOW = 0.99
+"""Of the speed of n-grams alone: what DART's automatic choice must reach in every workload."""
 
 app = Application("benchmarks.serving", "Measure draft methods and running servers.")
 
@@ -42,6 +45,8 @@ def drafts(
     each: Annotated[int, typer.Option(min=1, help="Prompts per workload.")] = 8,
     batch: Annotated[int, typer.Option(min=1, help="Prompts answered together.")] = 1,
     max_tokens: Annotated[int, typer.Option(min=16, help="Tokens of an answer at most.")] = 128,
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="0 is greedy.")] = 0.0,
+    warm: Annotated[int, typer.Option(min=0, help="Prompts per workload that are answered before.")] = 0,
 ) -> None:
     """Measure draft methods against plain decoding, prompt by prompt, in the same engine."""
     use_threads(threads)
@@ -50,19 +55,30 @@ def drafts(
     methods = [parse_method(name) for name in names]
     checkpoint = load_checkpoint(model)
     folder = draft_folder or plug.draft_folder(checkpoint.name)
+    taken = measuring.read_prompts(prompts, checkpoint.tokenizer, each)
+    more = measuring.read_prompts(prompts, checkpoint.tokenizer, each + warm)
     result = measuring.measure_drafts(
         checkpoint,
         Model.load(checkpoint, precision),
-        measuring.read_prompts(prompts, checkpoint.tokenizer, each),
+        taken,
         methods,
         folder,
         batch=batch,
         max_tokens=max_tokens,
+        temperature=temperature,
+        warm=[prompt for prompt in more if prompt not in taken],
         report=note,
     )
     write_text(output, json.dumps(result, indent=1) + "\n")
     for workload in result["methods"]:
         typer.echo(f"\n{workload}\n\n{measuring.table(result, workload)}")
+    ratios = measuring.automatic_ratios(result)
+    for name, ratio in ratios.items():
+        typer.echo(f"{name}: dart N=auto is {ratio:.3f} times as fast as ngram N=auto, by processor time")
+    if losing := [name for name, ratio in ratios.items() if ratio < NEVER_BELOW]:
+        raise InputError(
+            f"the automatic choice loses to n-grams alone by more than a hundredth: {', '.join(losing)}"
+        )
 
 
 @app.command()
@@ -74,7 +90,7 @@ def search(ngrams: Annotated[Path, typer.Argument(help="N-gram file.")]) -> None
 def parse_method(text: str) -> measuring.Method:
     """Read ``name:nodes``."""
     name, _, nodes = text.partition(":")
-    check_name("--method", name, METHODS)
+    check_name("--method", name, NAMES)
     if nodes not in ("", "auto") and not (nodes.isdigit() and int(nodes) > 0):
         raise InputError(f"--method {text!r}: nodes are a positive number or auto")
     return measuring.Method(name, int(nodes) if nodes.isdigit() else None)

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.load.generator import Served
 from benchmarks.vllm_server import ECHO, ON_CPU, Mixed, run_mixed, server
-from serve.bench.loadgen import Served
 from serve.goodput import Timeline, attainment
 from serve.vllm_plugins import VERSION, require_vllm
 from serve.vllm_plugins.settings import read_settings

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from serve.bench.loadgen import Float64, Load, Served, drive
+from benchmarks.load.generator import Float64, Load, Served, drive
 from serve.errors import KnownError
 
 ECHO = ("--scheduler-cls", "serve.vllm_plugins.scheduler.EchoScheduler", "--scheduling-policy", "priority")

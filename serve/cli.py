@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from serve import commands
-from serve.bench.commands import bench
 from serve.command_app import Application, note, run
 from serve.errors import InputError, KnownError, ModelError, check_name
 from serve.spec_decode import METHODS
@@ -58,7 +57,7 @@ ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; def
 CacheOption = Annotated[int, typer.Option("--cache-tokens", min=64, help="Tokens the KV cache holds.")]
 DraftOption = Annotated[
     str,
-    typer.Option(help="How tokens are drafted: off, lookup, ngram, head, dart (head and n-grams), eagle."),
+    typer.Option(help="How tokens are drafted: off, lookup, ngram, head, dart (head and n-grams)."),
 ]
 SchedulerOption = Annotated[
     str,
@@ -219,18 +218,17 @@ def load_engine(
 
 def make_scheduler(name: str, config: EngineConfig, pace_s: float) -> Scheduler:
     """One of `SCHEDULERS` over a new cache; Echo starts from a guess of the step times and learns the machine's."""
-    from serve.echo.cache_policy import EchoConfig, EchoForest
+    from serve.echo.config import EchoConfig
     from serve.echo.scheduler import EchoScheduler
     from serve.kv_cache.prefix_cache import PrefixForest
     from serve.scheduling.estimators import FIRST_GUESS, LearningTimeModel
     from serve.scheduling.scheduler import Scheduler
 
-    n_blocks, size = config.cache_tokens // config.block_tokens, config.block_tokens
+    forest = PrefixForest(config.cache_tokens // config.block_tokens, config.block_tokens)
     if name == "priority":
-        return Scheduler(PrefixForest(n_blocks, size), config.max_running, config.step_tokens)
-    echo = EchoConfig(pace_s=pace_s)
-    forest, times = EchoForest(n_blocks, size, echo), LearningTimeModel(FIRST_GUESS)
-    return EchoScheduler(forest, config.max_running, config.step_tokens, times, echo)
+        return Scheduler(forest, config.max_running, config.step_tokens)
+    times = LearningTimeModel(FIRST_GUESS)
+    return EchoScheduler(forest, config.max_running, config.step_tokens, times, EchoConfig(pace_s=pace_s))
 
 
 def plug_draft(engine: Engine, method: str, folder: Path | None) -> None:
@@ -246,7 +244,6 @@ def plug_draft(engine: Engine, method: str, folder: Path | None) -> None:
 
 
 commands.register(app)
-app.add_typer(bench, name="bench")
 
 
 def main() -> None:

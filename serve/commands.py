@@ -1,10 +1,9 @@
-"""`vckg-serve write-corpus`, `pack-answers`, `train-draft`, `build-ngrams` and `plan`."""
+"""`vckg-serve write-corpus`, `pack-answers`, `train-draft` and `build-ngrams`."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,51 +30,12 @@ def register(app: typer.Typer) -> None:
     app.command()(pack_answers)
     app.command()(train_draft)
     app.command()(build_ngrams)
-    app.command()(plan)
     app.command()(export_vllm)
 
 
 def note(text: str) -> None:
     """One line of progress on stderr, with the time of day."""
     application.note(f"{time.strftime('%H:%M:%S')} {text}")
-
-
-def plan(
-    online_trace: Annotated[
-        Path, typer.Option(help="JSON lines of interactive requests: at_s, prompt_tokens, output_tokens.")
-    ],
-    batch: Annotated[int, typer.Option(min=0, help="Batch prompts that wait from the start.")] = 1000,
-    slo: Annotated[float, typer.Option(help="Seconds a token within which a reader is content.")] = 0.2,
-    allowance: Annotated[float, typer.Option(help="Seconds of response delay tolerated beyond that.")] = 1.0,
-    attainment: Annotated[float, typer.Option(help="Share of interactive requests in time.")] = 0.99,
-    batch_tokens: Annotated[float, typer.Option(help="Batch tokens a second wanted.")] = 0.0,
-    seconds: Annotated[float, typer.Option(help="Length of the simulation.")] = 60.0,
-    seed: Annotated[int, typer.Option(help="Of the batch prompts.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
-) -> None:
-    """Simulate how much batch work fits next to interactive users, and how many replicas that takes."""
-    from dataclasses import asdict, replace
-
-    import numpy as np
-
-    from serve.echo.capacity import Server, batch_prompts, read_trace, replicas_needed
-
-    if slo <= 0 or seconds <= 0:
-        raise InputError(f"--slo {slo:g} and --seconds {seconds:g} must be positive")
-    server = Server()
-    server = replace(server, echo=replace(server.echo, pace_s=slo, allowance_s=allowance))
-    arrivals = [*read_trace(online_trace), *batch_prompts(np.random.default_rng(seed), batch)]
-    n, rung = replicas_needed(server, arrivals, seconds, target=attainment, offline_tokens_s=batch_tokens)
-    if as_json:
-        typer.echo(json.dumps({"replicas": n, **asdict(rung)}, indent=1))
-        return
-    sys.stdout.write(
-        f"simulated, step times of the order of the embedded model on two CPU cores\n"
-        f"replicas           {n}\n"
-        f"in time            {100 * rung.attainment:.1f} % of interactive requests\n"
-        f"smooth goodput     {rung.smooth_goodput:.1f} tokens/s\n"
-        f"batch work         {rung.offline_tokens_s:.0f} tokens/s, {rung.offline_requests} requests finished\n"
-    )
 
 
 def write_corpus(
@@ -162,7 +122,6 @@ def train_draft(
     begin: Annotated[
         Path | None, typer.Option("--from", help="Head to start from when there is no state yet.")
     ] = None,
-    autoregressive: Annotated[bool, typer.Option(help="Train the EAGLE-style head instead.")] = False,
 ) -> None:
     """Train a draft head on a corpus, and write it as float16 with a manifest."""
     from serve.threads import use_threads
@@ -171,7 +130,7 @@ def train_draft(
     from serve.model.linear import check_device
     from serve.model.loader import load_checkpoint, tokenizer_hash
     from serve.spec_decode.dart_head import load_head, save_head
-    from serve.spec_decode.registry import EAGLE, HEAD
+    from serve.spec_decode.registry import HEAD
     from serve.spec_decode.training.train import Settings, Trainer
 
     where = check_device(device)
@@ -184,7 +143,6 @@ def train_draft(
         corpus,
         Settings(),
         set(checkpoint.eos),
-        autoregressive=autoregressive,
         begin=None if begin is None else load_head(begin, known).train(),
         device=where,
     )
@@ -192,7 +150,7 @@ def train_draft(
     if minutes > 0:
         trainer.train(minutes, most_epochs=epochs, report=note)
     output.mkdir(parents=True, exist_ok=True)
-    path = output / (EAGLE if autoregressive else HEAD)
+    path = output / HEAD
     save_head(trainer.head, path, known)
     manifest = manifest_of(trainer, corpus, checkpoint.name, path) | {"begun_from": before}
     write_text(path.with_suffix(".json"), json.dumps(manifest, indent=1) + "\n")
@@ -226,8 +184,7 @@ def manifest_of(trainer: Any, corpus: Path, model: str, path: Path) -> dict[str,
             "python draft/make_prompts.py --mirror FOLDER --each 2500 --exclude cell_sentences_fixed.jsonl "
             "--out prompts.jsonl --heldout draft/heldout.jsonl",
             "vckg-serve write-corpus prompts.jsonl --corpus CORPUS",
-            "vckg-serve train-draft --corpus CORPUS --state STATE --output draft"
-            + (" --autoregressive" if trainer.autoregressive else ""),
+            "vckg-serve train-draft --corpus CORPUS --state STATE --output draft",
             "vckg-serve build-ngrams --corpus CORPUS --output draft/answers.ngram",
         ],
     }

@@ -27,12 +27,12 @@ class ModelError(KnownError):
 class RequestError(KnownError):
     """A request is malformed or over a limit.
 
-    `param` names the offending field of the request's body, as OpenAI's error form has it.
+    `param` names the offending field of the request's body, and `code` the kind of error, as OpenAI's form has them.
     """
 
-    def __init__(self, message: str, *, param: str | None = None) -> None:
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
-        self.param = param
+        self.param, self.code = param, code
 
 
 class ConstraintError(RequestError):

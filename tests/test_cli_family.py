@@ -44,7 +44,6 @@ NO_JSON = {
     "vckg-serve train-draft": "a folder with a manifest",
     "vckg-serve build-ngrams": "a file",
     "vckg-serve export-vllm": "a folder",
-    "vckg-serve bench load": "a JSONL file",
     "gather cite": "text and BibTeX",
     "gather apply": "the annotated file",
     "gather cas": "a JSON file",

@@ -20,10 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.forest_attention import cascade_tokens, unshared_tokens
+from benchmarks.forest_division import CostModel, balanced_plan
 from benchmarks.gpu.card import median_ms
 from benchmarks.gpu.record import Record
 from serve.forest_attention.forest import Forest, forest_of
-from serve.forest_attention.plan import CostModel, Plan, make_plan
+from serve.forest_attention.plan import Plan
 from serve.forest_attention.torch_executor import merge
 
 HEADS, KV_HEADS, WIDTH, BLOCK = 32, 8, 128, 16
@@ -153,12 +154,15 @@ def plans(step: Step, workers: int) -> Iterator[tuple[str, Plan]]:
     group = HEADS // KV_HEADS
     for tile, over in ((64, workers), (16, workers), (64, 4 * workers)):
         cost = CostModel(group=group, tile_rows=tile)
-        yield f"tile {tile}, {over} workers", make_plan(step.forest, cost, workers=max(1, over // KV_HEADS))
+        yield (
+            f"tile {tile}, {over} workers",
+            balanced_plan(step.forest, cost, workers=max(1, over // KV_HEADS)),
+        )
 
 
 def measure(case: Case, device: str, record: Record, workers: int) -> None:
     """Check, then time one case."""
-    from serve.forest_attention import triton_kernels
+    from benchmarks.gpu import triton_kernels
 
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     step = make(case, device, dtype, seed=1)
@@ -179,7 +183,7 @@ def measure(case: Case, device: str, record: Record, workers: int) -> None:
             best = {"plan": name, "ms": ms, "tasks": plan.n_tasks, "read": plan.tokens_read()}
         best["error"] = max(off, best.get("error", 0.0))
     began = time.perf_counter()
-    make_plan(step.forest, CostModel(group=HEADS // KV_HEADS), workers=max(1, workers // KV_HEADS))
+    balanced_plan(step.forest, CostModel(group=HEADS // KV_HEADS), workers=max(1, workers // KV_HEADS))
     planning = 1e3 * (time.perf_counter() - began)
     peer, level = median_ms(lambda: sdpa(step), device), median_ms(lambda: cascade(step), device)
     floor = 2 * best["read"] * KV_HEADS * WIDTH * step.pages.element_size()

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.draft_peers import make_proposer
+from benchmarks.eagle import EAGLE
 from benchmarks.gpu import toy
 from benchmarks.gpu.record import Record
 from serve.engine.engine import Engine, EngineConfig
@@ -21,7 +23,7 @@ from serve.model.decoder import Model
 from serve.model.loader import Checkpoint, tokenizer_hash
 from serve.request import SamplingParams
 from serve.spec_decode.dart_head import DraftHead, HeadConfig, save_head
-from serve.spec_decode.registry import EAGLE, HEAD, make_proposer
+from serve.spec_decode.registry import HEAD
 
 METHODS = ("off", "lookup", "ngram", "head", "dart", "eagle")
 SHARES_ALL = Saving(row=1.0, task=0.0, read=0.0, product=0.0)

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.draft_methods import Course, Method, Prompt, Tally, read_prompts
+from benchmarks.eagle import EAGLE
 from benchmarks.gpu import toy
 from benchmarks.gpu.record import Record, say
 from benchmarks.gpu.train import load
 from serve.model.loader import Checkpoint
-from serve.spec_decode.registry import EAGLE, HEAD, TRIE
+from serve.spec_decode.registry import HEAD, TRIE
 
 NODES = 8
 

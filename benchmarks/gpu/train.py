@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.eagle import EAGLE
 from benchmarks.gpu import toy
 from benchmarks.gpu.batch_decoding import BatchWriter, Text, load_texts, save_texts, write_texts
 from benchmarks.gpu.batch_training import BatchTrainer, new_head
@@ -25,7 +26,7 @@ from serve.model.decoder import Model
 from serve.model.gguf import read_header
 from serve.model.loader import Checkpoint, load_checkpoint, tokenizer_hash
 from serve.spec_decode.dart_head import load_head, save_head
-from serve.spec_decode.registry import EAGLE, HEAD
+from serve.spec_decode.registry import HEAD
 from serve.spec_decode.training.corpus import write_answers
 from serve.spec_decode.training.train import Settings, most_frequent
 

@@ -167,8 +167,9 @@ def _loads(plan: Plan) -> Iterator[Step]:
     for rate in RATES:
         made = f"serving/load-{rate:g}.jsonl"
         command = [
-            "vckg-serve",
-            "bench",
+            "python",
+            "-m",
+            "benchmarks.load",
             "load",
             str(prompts),
             "-o",
@@ -183,7 +184,13 @@ def _loads(plan: Plan) -> Iterator[Step]:
         step = Step(f"load-{rate:g}-{plan.load_s}", says, command, [made], [prompts], asks=True)
         names.append(step.name)
         yield step
-    report = ["vckg-serve", "bench", "report", *(f"serving/load-{rate:g}.jsonl" for rate in RATES)]
+    report = [
+        "python",
+        "-m",
+        "benchmarks.load",
+        "report",
+        *(f"serving/load-{rate:g}.jsonl" for rate in RATES),
+    ]
     yield Step(
         "load-report",
         "smooth goodput",

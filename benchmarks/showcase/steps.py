@@ -39,6 +39,7 @@ PACKAGES = {
     "gather": ("vckg", "gather"),
     "arena": ("vckg", "gather", "arena"),
     "vckg-serve": ("serve",),
+    "python": ("serve", "benchmarks/load"),
 }
 #: Folder that draws the showcase itself; no product of a step depends on it.
 _OWN = Path(__file__).parent
@@ -318,6 +319,7 @@ def _popen(words: Sequence[str], **how: Any) -> subprocess.Popen[bytes]:
     if not program.is_file():
         raise StepFailed(f"{program}: no such command; install with pip install 'vckg[arena,serve]'")
     environment = {k: v for k, v in os.environ.items() if k not in _NOT_PASSED_ON}
+    environment["PYTHONPATH"] = str(_OWN.parents[1])  # for `python -m benchmarks.load`
     return subprocess.Popen(
         [str(program), *words[1:]],
         env=environment,

@@ -1,11 +1,12 @@
 """Echo: interactive requests first, batch work in the remaining time and memory.
 
 Each step takes all interactive work. It then adds the best small change of the last step's batch work that fits before
-the next interactive deadline by the time model. Cached blocks that waiting batch requests need are evicted last.
+the next interactive deadline by the time model. Batch requests run in groups that share a prefix.
 
-This design follows the abstract of Echo (arXiv 2504.03651). Its scheduler searches near the last iteration's batch.
-Its cache manager ranks blocks by class of task and chance of sharing, with thresholds for bursts. The neighbourhood,
-the value of a plan and the eviction key are this project's own.
+This design follows the abstract of Echo (arXiv 2504.03651), whose scheduler searches near the last iteration's batch.
+The neighbourhood, the value of a plan and the groups are this project's own. Echo's cache manager ranks blocks by class
+of task and chance of sharing, and keeps a reserve for bursts. It is left out: with prefix groups the ranking changed no
+result of the simulation, and the reserve cost batch work (docs/results/echo.md).
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from serve.echo.cache_policy import EchoConfig, EchoForest
+from serve.echo.config import EchoConfig
 from serve.kv_cache.prefix_cache import PrefixForest
 from serve.request import Priority, Request
-from serve.scheduling.estimators import LearningTimeModel, OnlineDemand, OutputLengths, StepTimes
+from serve.scheduling.estimators import LearningTimeModel, OutputLengths, StepTimes
 from serve.scheduling.scheduler import Chunk, Schedule, Scheduler, urgency, work_of
 from serve.scheduling.step_work import StepWork
 
@@ -59,7 +60,7 @@ class EchoScheduler(Scheduler):
     Parameters
     ----------
     forest
-        The cache's blocks; with an `EchoForest` its future users are kept up to date.
+        The cache's blocks.
     max_running, step_tokens
         As for `Scheduler`.
     times
@@ -83,48 +84,36 @@ class EchoScheduler(Scheduler):
         self.times = times
         self.config = config or EchoConfig()
         self.clock = clock
-        self.demand = OnlineDemand()
         self.lengths = OutputLengths()
         self._group: list[Request] = []
-        self._expected: dict[int, tuple[int, ...]] = {}  # chains of the waiting batch requests
+        self._queued: set[int] = set()  # waiting batch requests
         self._lost: dict[int, int] = {}  # tokens a preempted request had computed
 
     # ---- the queue ------------------------------------------------------------------------------------------
 
     def add(self, request: Request) -> None:
-        """Queue a request; a batch request's blocks gain a future user."""
+        """Queue a request."""
         super().add(request)
-        self._expect(request)
+        self._queue(request)
 
     def remove(self, request: Request) -> None:
         """Take a finished or cancelled request out."""
-        self._forget(request)
+        self._queued.discard(id(request))
         if request.finish_reason is not None and request.n_output:
             self.lengths.observe(request.n_output)
         super().remove(request)
         self._lost.pop(id(request), None)
-        if isinstance(self.forest, EchoForest):
-            self.forest.trim()
 
     def timed(self, work: StepWork, seconds: float) -> None:
         """Train the time model with the duration of a step."""
         if isinstance(self.times, LearningTimeModel):
             self.times.observe(work, seconds)
 
-    def _expect(self, request: Request) -> None:
+    def _queue(self, request: Request) -> None:
         if request.priority is Priority.OFFLINE:
-            self._expected[id(request)] = chain = tuple(request.chain)
-            if isinstance(self.forest, EchoForest):
-                self.forest.expect(chain)
-
-    def _forget(self, request: Request) -> None:
-        chain = self._expected.pop(id(request), None)
-        if chain is not None and isinstance(self.forest, EchoForest):
-            self.forest.forget(chain)
+            self._queued.add(id(request))
 
     def _release(self, request: Request) -> None:
-        if isinstance(self.forest, EchoForest):
-            self.forest.mark(request.blocks, request.priority)
         self._lost[id(request)] = max(request.computed, self._lost.get(id(request), 0))
         super()._release(request)
 
@@ -135,12 +124,11 @@ class EchoScheduler(Scheduler):
         now = self.clock()
         preempted: list[Request] = []
         online = self._online(now, preempted)
-        self.demand.observe(sum(len(r.blocks) for r in self.running if r.priority is Priority.ONLINE))
         plan = self._offline(now, online)
         decodes, chunks = self._carry_out(plan, preempted)
         left = {id(r) for r in preempted}
         for request in preempted:
-            self._expect(request)
+            self._queue(request)
             self._insert(request)
         return Schedule(
             [r for r in (*online.decodes, *decodes) if id(r) not in left],
@@ -286,13 +274,13 @@ class EchoScheduler(Scheduler):
             yield _Offline((), chunks, admit[:1])
 
     def _admissions(self, requests: Sequence[Request], budget: int) -> tuple[tuple[Request, int, int], ...]:
-        """Requests that can start within `budget` rows and fit the blocks outside the reserve.
+        """Requests that can start within `budget` rows and fit the free blocks.
 
         If nothing runs, the first request needs blocks for its prompt only, not for its expected answer.
         """
         admit: list[tuple[Request, int, int]] = []
         held = 0.0
-        room = self.forest.n_available - self._reserve()
+        room = self.forest.n_available
         for request in requests:
             reused = self.forest.match(request.tokens, request.chain[: self._shareable(request)])
             cached = len(reused) * self.forest.block_tokens
@@ -305,13 +293,6 @@ class EchoScheduler(Scheduler):
             admit.append((request, cached, rows))
             budget -= rows
         return tuple(admit)
-
-    def _reserve(self) -> float:
-        """Blocks that batch work leaves free for interactive bursts."""
-        if not self.config.reserve:
-            return 0.0
-        held = sum(len(r.blocks) for r in self.running if _interactive(r))
-        return max(0.0, self.demand.expected_peak - held)
 
     def _next_offline(self, now: float, budget: int) -> Iterator[Request]:
         """Waiting batch requests, best first: overdue ones, then those of the current prefix group, then the rest."""
@@ -330,7 +311,7 @@ class EchoScheduler(Scheduler):
 
     def _prefix_group(self, start: int) -> Sequence[Request]:
         """The next few requests below the prefix that saves most (length x waiting), until none of them is left."""
-        still = [r for r in self._group if id(r) in self._expected]
+        still = [r for r in self._group if id(r) in self._queued]
         if not still and len(self.waiting) - start > 1:
             waiting = self.waiting[start:]
             depth: dict[int, int] = {}
@@ -357,7 +338,7 @@ class EchoScheduler(Scheduler):
             if not self._fits(request, rows):
                 break
             self._admit(request, rows)
-            self._forget(request)
+            self._queued.discard(id(request))
             chunks.append(Chunk(request, min(rows, request.pending)))
         return decodes, chunks
 

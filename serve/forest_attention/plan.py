@@ -1,59 +1,18 @@
-"""Cut the nodes of a forest into tasks, and plan the merge of partial results, as flat integer arrays.
+"""Plan the attention of a forest and the merge of its partial results, as flat integer arrays.
 
 A task is a run of one node's blocks attended by a tile of its rows (PAC). A row's output is the merge of its
-partials over its path (POR). The division balances the tasks over `workers` thread blocks: cutting a node
-shortens the longest task but adds partials to merge.
-
-    need(c)  = sum_i b_i(c) * C(n_q[i], ceil(n[i] / b_i(c))),  b_i(c) = least b with C(n_q[i], ceil(n[i] / b)) <= c
-    lower    = least c with need(c) <= workers * c              (bisection)
-    b_max[i] = ceil(C(n_q[i], n[i]) / lower)
-
-Where starting one run more costs less than rounding the runs up to whole tokens, need may rise with c. The bisection
-then ends at a crossing that need not be the least.
-
-The best of a few targets c in [lower, 2 * lower] under longest-task-first scheduling wins. The estimator, the
-bound by bisection and the cap on b_i follow the FlashForge paper; how they are put together is our reconstruction.
+partials over its path (POR). The engine runs a node as one task. `benchmarks.forest_division` cuts nodes into more,
+as a GPU's many processors need it.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from serve.forest_attention.forest import Forest, Ints
-
-TARGETS = np.geomspace(1.0, 2.0, 6)
-"""Candidate costs of the longest task, as multiples of the lower bound."""
-
-
-@dataclass(frozen=True, slots=True)
-class CostModel:
-    """Time of one PAC task: ``c0 + ceil(n_q * group / tile_rows) * (c1 + c2 * n)``, in one unit throughout.
-
-    `group` is the number of query heads per key-value head. A task's query heads are stacked in one tile of
-    `tile_rows` rows, so keys and values are read once per tile. `merge` is the cost of merging one partial.
-    """
-
-    c0: float = 8.0
-    c1: float = 2.0
-    c2: float = 0.05
-    merge: float = 0.5
-    tile_rows: int = 64
-    group: int = 1
-
-    def task(self, n_rows: npt.ArrayLike, n_tokens: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Cost of tasks of `n_rows` query rows over `n_tokens` tokens, elementwise."""
-        tiles = -(-np.asarray(n_rows) * self.group // self.tile_rows)
-        return np.asarray(self.c0 + tiles * (self.c1 + self.c2 * np.asarray(n_tokens)), np.float64)
-
-    @property
-    def rows_per_tile(self) -> int:
-        """Query rows whose stacked heads fit one tile."""
-        return max(1, self.tile_rows // self.group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,62 +64,21 @@ class Plan:
         return int(self.n_tokens.sum())
 
 
-def divide(forest: Forest, cost: CostModel, workers: int) -> Ints:
-    """Return into how many runs each (node, tile) unit's blocks are cut, in the order of `_units`; int64[U]."""
-    n_rows, n_tokens, n_blocks = _units(forest, cost)
-    if workers <= 1 or not len(n_rows):
-        return np.ones(len(n_rows), np.int64)
-    lower = lower_bound(forest, cost, workers)
-    caps = np.minimum(n_blocks, np.ceil(cost.task(n_rows, n_tokens) / lower)).astype(np.int64)
-    best, best_span = np.ones(len(n_rows), np.int64), np.inf
-    for target in lower * TARGETS:
-        cuts = np.minimum(_least_cuts(n_rows, n_tokens, n_blocks, cost, target), caps)
-        span = makespan(_task_costs(n_rows, n_tokens, cuts, cost), workers)
-        span += cost.merge * float((cuts * n_rows).sum()) / workers
-        if span < best_span:
-            best, best_span = cuts, span
-    return best
-
-
-def lower_bound(forest: Forest, cost: CostModel, workers: int) -> float:
-    """Least cost c such that the work, cut into tasks of at most c, fits `workers` times c."""
-    n_rows, n_tokens, n_blocks = _units(forest, cost)
-    if not len(n_rows):
-        return 0.0
-    low, high = 0.0, float(cost.task(n_rows, n_tokens).sum())
-    for _ in range(60):
-        middle = (low + high) / 2
-        cuts = _least_cuts(n_rows, n_tokens, n_blocks, cost, middle)
-        need = float(_task_costs(n_rows, n_tokens, cuts, cost).sum())
-        low, high = (low, middle) if need <= workers * middle else (middle, high)
-    return high
-
-
-def makespan(costs: npt.NDArray[np.float64], workers: int) -> float:
-    """Time until all tasks are done when the longest goes first to the least loaded worker."""
-    loads = [0.0] * workers
-    for task in np.sort(costs)[::-1]:
-        heapq.heapreplace(loads, loads[0] + float(task))
-    return max(loads)
-
-
 def make_plan(
-    forest: Forest, cost: CostModel | None = None, *, workers: int = 1, cuts: Sequence[int] | None = None
+    forest: Forest, *, rows_per_tile: int | None = None, cuts: Sequence[int] | Ints | None = None
 ) -> Plan:
     """Return the tasks and the merge program of a forest.
 
-    `cuts` overrides the division (one number per (node, tile) unit, at most the node's blocks). The output of
-    every division is the same up to rounding.
+    A tile has `rows_per_tile` rows at most (None: all of a node). `cuts` is into how many runs the blocks of each
+    (node, tile) are cut, at most the node's blocks; None cuts nothing. The output of all is the same up to rounding.
     """
-    cost = cost or CostModel()
-    division = divide(forest, cost, workers) if cuts is None else np.asarray(cuts, np.int64)
     rows: list[Ints] = []
     blocks: list[Ints] = []
     n_tokens: list[int] = []
-    for unit, (node, tile) in enumerate(_tiles(forest, cost)):
+    for unit, (node, tile) in enumerate(tiles(forest, rows_per_tile)):
         own = forest.blocks[forest.block_indptr[node] : forest.block_indptr[node + 1]]
         left = int(forest.n_tokens[node])
-        pieces = np.array_split(own, min(int(division[unit]), len(own)))
+        pieces = np.array_split(own, min(1 if cuts is None else int(cuts[unit]), len(own)))
         for piece in pieces:
             rows.append(tile)
             blocks.append(piece)
@@ -181,33 +99,13 @@ def make_plan(
     )
 
 
-def _tiles(forest: Forest, cost: CostModel) -> Iterator[tuple[int, Ints]]:
-    """Every node with its rows in tiles that fit `cost.tile_rows` once the group's heads are stacked."""
+def tiles(forest: Forest, rows_per_tile: int | None) -> Iterator[tuple[int, Ints]]:
+    """Every node with its rows, `rows_per_tile` at most together."""
     for node in range(forest.n_nodes):
         rows = forest.rows[forest.row_indptr[node] : forest.row_indptr[node + 1]]
-        for start in range(0, len(rows), cost.rows_per_tile):
-            yield node, rows[start : start + cost.rows_per_tile]
-
-
-def _units(forest: Forest, cost: CostModel) -> tuple[Ints, Ints, Ints]:
-    """Rows, tokens and blocks of every (node, tile) unit; three int64[U]."""
-    units = [(len(tile), node) for node, tile in _tiles(forest, cost)]
-    n_rows = np.array([n for n, _ in units], np.int64)
-    nodes = np.array([node for _, node in units], np.int64)
-    return n_rows, forest.n_tokens[nodes], np.diff(forest.block_indptr)[nodes]
-
-
-def _task_costs(n_rows: Ints, n_tokens: Ints, cuts: Ints, cost: CostModel) -> npt.NDArray[np.float64]:
-    """Cost of every subtask after cutting unit u into cuts[u] equal runs."""
-    return np.repeat(cost.task(n_rows, -(-n_tokens // cuts)), cuts)
-
-
-def _least_cuts(n_rows: Ints, n_tokens: Ints, n_blocks: Ints, cost: CostModel, target: float) -> Ints:
-    """Least number of runs per unit so that none costs more than `target`; its blocks if that cannot be."""
-    fixed = cost.task(n_rows, 0)
-    per_token = np.maximum(cost.task(n_rows, 1) - fixed, 1e-30)
-    affordable = np.maximum(np.floor((target - fixed) / per_token), 1)
-    return np.clip(np.ceil(n_tokens / affordable), 1, n_blocks).astype(np.int64)
+        step = rows_per_tile or len(rows)
+        for start in range(0, len(rows), step):
+            yield node, rows[start : start + step]
 
 
 def _indptr(pieces: list[Ints]) -> Ints:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from serve.forest_attention.forest import Forest, Ints, forest_of
-from serve.forest_attention.plan import CostModel, make_plan
+from serve.forest_attention.plan import make_plan
 from serve.forest_attention.torch_executor import TorchPlan, execute, to_torch
 from serve.kv_cache.attention_metadata import AttentionPlan
 
@@ -82,7 +82,7 @@ def share(
         covered[forest.rows[forest.row_indptr[node] : forest.row_indptr[node + 1]]] += forest.n_tokens[node]
     begin = np.zeros(plan.rows, np.int32)
     begin[rows] = covered
-    planned = make_plan(part, CostModel(tile_rows=1 << 30))
+    planned = make_plan(part)
     packed = torch.from_numpy(rows[involved]).to(device)
     return Shared(packed, begin, to_torch(planned, kv_heads, device, paged=True))
 

@@ -37,22 +37,20 @@ def chain_hash(parent: int, tokens: Sequence[int]) -> int:
 
 @dataclass(slots=True, eq=False)
 class Block:
-    """One block of the cache. `hash` is 0 while it is private; `depth` counts its ancestors in the forest."""
+    """One block of the cache. `hash` is 0 while it is private."""
 
     id: int
     users: int = 0
     hash: int = 0
     tokens: tuple[int, ...] = ()
     parent: Block | None = None
-    depth: int = 0
     children: set[int] = field(default_factory=set)
-    last_access: int = 0
 
 
 class PrefixForest:
     """Pool of `n_blocks` blocks with prefix sharing.
 
-    Every method leaves free + cached + in use == n_blocks. `tick` orders accesses; no wall clock is read.
+    Every method leaves free + cached + in use == n_blocks. No clock is read.
     """
 
     def __init__(self, n_blocks: int, block_tokens: int = 16) -> None:
@@ -61,7 +59,6 @@ class PrefixForest:
         self._free = list(range(n_blocks - 1, -1, -1))
         self._registered: dict[int, Block] = {}
         self._cached: OrderedDict[int, Block] = OrderedDict()  # least recently used first
-        self.tick = 0
         self.hit_tokens = 0
         self.looked_up_tokens = 0
 
@@ -104,12 +101,10 @@ class PrefixForest:
 
     def acquire(self, blocks: Sequence[Block]) -> list[int]:
         """Add one user to each block (registered ones, from `match`) and return their ids."""
-        self.tick += 1
         for block in blocks:
             if block.users == 0:
                 del self._cached[block.id]
             block.users += 1
-            block.last_access = self.tick
         return [block.id for block in blocks]
 
     def allocate(self, n: int) -> list[int]:
@@ -148,9 +143,6 @@ class PrefixForest:
             self._free.append(block_id)
             return twin.id
         block.hash, block.tokens, block.parent = key, tuple(tokens), parent
-        block.depth = 0 if parent is None else parent.depth + 1
-        self.tick += 1
-        block.last_access = self.tick
         if parent is not None:
             parent.children.add(block_id)
         self._registered[key] = block
@@ -158,7 +150,6 @@ class PrefixForest:
 
     def release(self, ids: Sequence[int]) -> None:
         """Take one user from each block of a table; unused private blocks become free, registered ones cached."""
-        self.tick += 1
         for i in reversed(ids):  # children first, so that they are older than their parents and go first
             block = self.blocks[i]
             if block.users <= 0:
@@ -167,7 +158,6 @@ class PrefixForest:
             if block.users:
                 continue
             if block.hash:
-                block.last_access = self.tick
                 self._cached[i] = block
             else:
                 self._free.append(i)
@@ -177,15 +167,12 @@ class PrefixForest:
 
         A child never has a user or a younger access than its parent, so the oldest entry is a leaf.
         """
-        self._evict(next(b for b in self._cached.values() if not b.children))
-
-    def _evict(self, block: Block) -> None:
-        """Free a cached leaf."""
+        block = next(b for b in self._cached.values() if not b.children)
         del self._cached[block.id]
         del self._registered[block.hash]
         if block.parent is not None:
             block.parent.children.discard(block.id)
-        block.hash, block.tokens, block.parent, block.depth = 0, (), None, 0
+        block.hash, block.tokens, block.parent = 0, (), None
         self._free.append(block.id)
 
     def drop_cached(self) -> None:

@@ -1,4 +1,4 @@
-"""Estimators: step time from its work, answer lengths, and the memory of interactive bursts.
+"""Estimators: step time from its work, and answer lengths.
 
 The time model is linear in six features with non-negative coefficients. A conformal quantile of its recent errors is
 the margin that the scheduler adds. This file uses no tensors and reads no clock.
@@ -126,23 +126,3 @@ class OutputLengths:
         """Mean of the remaining tokens over answers that got further than `produced`; the prior where none did."""
         longer = self._seen[bisect.bisect_right(self._seen, produced) :]
         return sum(longer) / len(longer) - produced if longer else float(self._prior)
-
-
-class OnlineDemand:
-    """Blocks to hold back for interactive requests: mean plus `z` standard deviations of their recent peaks."""
-
-    def __init__(self, *, z: float = 2.0, window: int = 256) -> None:
-        self.z = z
-        self._blocks: deque[int] = deque(maxlen=window)
-
-    def observe(self, blocks: int) -> None:
-        """Take in how many blocks interactive requests hold at a step."""
-        self._blocks.append(blocks)
-
-    @property
-    def expected_peak(self) -> float:
-        """Blocks that interactive requests are expected to hold at most."""
-        if not self._blocks:
-            return 0.0
-        held = np.asarray(self._blocks, np.float64)
-        return float(held.mean() + self.z * held.std())

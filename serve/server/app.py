@@ -35,6 +35,10 @@ from serve.server.protocol import ChatBody, CompletionBody, error_body, parse
 from serve.server.responses import Answer
 
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_REFUSED = {
+    "/v1/embeddings": "this server computes no embeddings, its models write text; use a server of embedding models",
+    "/v1/responses": "this server has no Responses API; send the conversation to /v1/chat/completions",
+}
 OPEN_PATHS = ("/health", "/openapi.json")
 """Paths that need no API key."""
 
@@ -80,8 +84,9 @@ class Server:
             for path, method, handler in (
                 ("/v1/chat/completions", "POST", self._chat),
                 ("/v1/completions", "POST", self._complete),
-                ("/v1/embeddings", "POST", self._embeddings),
+                *((path, "POST", self._refuse) for path in _REFUSED),
                 ("/v1/models", "GET", self._models),
+                ("/v1/models/{model:path}", "GET", self._one_model),
                 ("/health", "GET", self._health),
                 ("/metrics", "GET", self._metrics),
                 ("/openapi.json", "GET", self._openapi),
@@ -97,7 +102,7 @@ class Server:
     def _warm_up(self) -> None:
         """Answer one request on the usual path before the server reports that it is ready."""
         hello = parse(ChatBody, b'{"messages": [{"role": "user", "content": "Hello"}]}')
-        self.engine.warm_up(self.preparation.tokens(hello))
+        self.engine.warm_up(self.preparation.tokens(hello)[0])
 
     # --- routes ---
 
@@ -111,15 +116,19 @@ class Server:
         self._check_model(body.model)
         return await self._answer(http, body)
 
-    async def _embeddings(self, _http: HttpRequest) -> Response:
-        message = (
-            "this server computes no embeddings, its models write text; use a server of embedding models"
-        )
-        raise HTTPException(404, message)
+    async def _refuse(self, http: HttpRequest) -> Response:
+        raise HTTPException(404, _REFUSED[http.url.path])
 
     async def _models(self, _http: HttpRequest) -> Response:
+        return JSONResponse({"object": "list", "data": [self._model()]})
+
+    async def _one_model(self, http: HttpRequest) -> Response:
+        self._check_model(http.path_params["model"])
+        return JSONResponse(self._model())
+
+    def _model(self) -> dict[str, object]:
         model = {"id": self.model_name, "object": "model", "created": self.started, "owned_by": "vckg-serve"}
-        return JSONResponse({"object": "list", "data": [model | {"max_model_len": self.engine.longest}]})
+        return model | {"max_model_len": self.engine.longest}
 
     async def _health(self, _http: HttpRequest) -> Response:
         alive = self.worker.alive
@@ -157,7 +166,8 @@ class Server:
         try:
             return await handler(http)
         except RequestError as error:
-            return JSONResponse(error_body(str(error), "invalid_request_error", param=error.param), 400)
+            body = error_body(str(error), "invalid_request_error", param=error.param, code=error.code)
+            return JSONResponse(body, 404 if error.code == "model_not_found" else 400)
         except OverloadedError as error:
             body = error_body(str(error), "server_error", code="overloaded")
             return JSONResponse(body, 503, {"Retry-After": "1"})
@@ -176,7 +186,7 @@ class Server:
     def _check_model(self, named: str | None) -> None:
         if named not in (None, self.model_name):
             message = f"the model {named[:100]!r} is not served here; this server has {self.model_name!r}"
-            raise HTTPException(404, message)
+            raise RequestError(message, param="model", code="model_not_found")
 
     async def _body(self, http: HttpRequest) -> bytes:
         limit, parts, size = self.limits.body_bytes, [], 0
@@ -194,7 +204,7 @@ class Server:
     # --- answers ---
 
     async def _answer(self, http: HttpRequest, body: ChatBody | CompletionBody) -> Response:
-        choices = body.n or 1
+        choices = body.choices
         if self.n_open + choices > self.limits.open_requests:
             message = f"{self.n_open} requests are open; at most {self.limits.open_requests}"
             return JSONResponse(
@@ -214,7 +224,9 @@ class Server:
         options = body.stream_options
         with_usage = options is not None and options.include_usage
         new_parser = partial(self.preparation.call_parser, body)
-        answer = Answer(requests, self.engine.tokenizer, self.model_name, chat, with_usage, new_parser)
+        answer = Answer(
+            requests, self.engine.tokenizer, self.model_name, chat, with_usage, new_parser, body.n or 1
+        )
         if body.stream:
             headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
             return EventStream(event_stream(answer, events), lambda: self._close(choices, requests), headers)

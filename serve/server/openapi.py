@@ -30,6 +30,7 @@ _ERROR = {
         }
     },
 }
+_MODEL = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 _REFUSALS = {
     "400": "The body is malformed or asks for what is not supported.",
     "401": "The API key is missing or wrong.",
@@ -58,6 +59,10 @@ def openapi_document() -> dict[str, Any]:
             "/v1/chat/completions": {"post": _completion("ChatBody", "Answer a conversation.")},
             "/v1/completions": {"post": _completion("CompletionBody", "Continue a text.")},
             "/v1/models": {"get": _plain("The model that is served.", {"type": "object"})},
+            "/v1/models/{model}": {
+                "get": _plain("A model by its name.", {"type": "object"}, refusals=("404",))
+                | {"parameters": [_MODEL]}
+            },
             "/health": {
                 "get": _plain("Whether requests are being served.", {"type": "object"}) | {"security": []}
             },
@@ -98,6 +103,8 @@ def _completion(body: str, summary: str) -> dict[str, Any]:
     }
 
 
-def _plain(summary: str, schema: dict[str, Any], media: str = "application/json") -> dict[str, Any]:
+def _plain(
+    summary: str, schema: dict[str, Any], media: str = "application/json", refusals: tuple[str, ...] = ()
+) -> dict[str, Any]:
     ok = {"description": summary, "content": {media: {"schema": schema}}}
-    return {"summary": summary, "responses": {"200": ok, **_refused("400", "401", "421", "503")}}
+    return {"summary": summary, "responses": {"200": ok, **_refused("400", "401", "421", "503", *refusals)}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -11,9 +12,12 @@ from serve.engine.engine import Engine
 from serve.engine.prompt import encode, render_chat
 from serve.engine.structured_output import Constraint
 from serve.errors import OverloadedError, RequestError
-from serve.request import Request
+from serve.request import Request, SamplingParams
 from serve.server.protocol import ChatBody, CompletionBody
 from serve.server.tool_calls import CallParser, Tool, call_grammar, tool_format
+
+TOO_LONG = "context_length_exceeded"
+"""OpenAI's code for a prompt beyond a limit: clients shorten the conversation where they see it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +56,35 @@ class Preparation:
         self._compile.shutdown(cancel_futures=True)
 
     async def requests(self, body: ChatBody | CompletionBody, name: str) -> list[Request]:
-        """Checked requests, one per choice; the first is called `name`.
+        """Checked requests, one per choice, prompt by prompt; the first is called `name`.
 
         Raises
         ------
         RequestError
             if the prompt or the answer exceeds a limit, or the model cannot take the prompt or the tools.
         """
-        ids = await asyncio.get_running_loop().run_in_executor(self._tokenize, self.tokens, body)
+        prompts = await asyncio.get_running_loop().run_in_executor(self._tokenize, self.tokens, body)
+        requests: list[Request] = []
+        for ids in prompts:
+            params = self._parameters(body, ids)
+            for i in range(body.n or 1):
+                seed = None if params.seed is None else (params.seed + i) % 2**63
+                own = f"{name}-{len(requests)}" if requests else name
+                requests.append(Request(own, tuple(ids), replace(params, seed=seed), body.offline))
+            self.engine.check(requests[-1])
+        return requests
+
+    def _parameters(self, body: ChatBody | CompletionBody, ids: Sequence[int]) -> SamplingParams:
+        """How a prompt is answered, within the limits."""
         limits, param = self.limits, "messages" if isinstance(body, ChatBody) else "prompt"
         if len(ids) > limits.prompt_tokens:
-            raise RequestError(f"{len(ids)} prompt tokens; at most {limits.prompt_tokens}", param=param)
+            raise RequestError(
+                f"{len(ids)} prompt tokens; at most {limits.prompt_tokens}", param=param, code=TOO_LONG
+            )
         room = self.engine.longest - len(ids)
         if room < 1:
-            raise RequestError(
-                f"{len(ids)} prompt tokens leave no room; the model holds {self.engine.longest}", param=param
-            )
+            message = f"{len(ids)} prompt tokens leave no room; the model holds {self.engine.longest}"
+            raise RequestError(message, param=param, code=TOO_LONG)
         params = body.parameters(min(limits.default_output_tokens, limits.output_tokens, room))
         if params.max_tokens > limits.output_tokens:
             raise RequestError(
@@ -75,13 +92,7 @@ class Preparation:
             )
         if isinstance(body, ChatBody) and body.callable_tools:
             params = replace(params, lark=self._call_grammar(body))
-        requests = []
-        for i in range(body.n or 1):
-            seed = None if params.seed is None else (params.seed + i) % 2**63
-            own = f"{name}-{i}" if i else name
-            requests.append(Request(own, tuple(ids), replace(params, seed=seed), body.offline))
-        self.engine.check(requests[0])
-        return requests
+        return params
 
     def _call_grammar(self, body: ChatBody) -> str:
         tools = [
@@ -114,16 +125,14 @@ class Preparation:
                 f"the JSON schema was not compiled within {self.limits.compile_s} s; send a smaller one"
             ) from error
 
-    def tokens(self, body: ChatBody | CompletionBody) -> list[int]:
-        """Token ids of a body's prompt."""
+    def tokens(self, body: ChatBody | CompletionBody) -> list[list[int]]:
+        """Token ids of each of a body's prompts."""
         if isinstance(body, ChatBody):
-            return self._chat_tokens(body)
-        prompt = body.prompt
-        if isinstance(prompt, list) and prompt and isinstance(prompt[0], str):
-            prompt = prompt[0]
-        if isinstance(prompt, str):
-            return self._encode(prompt, special=True, param="prompt")
-        return [int(token) for token in prompt]
+            return [self._chat_tokens(body)]
+        return [
+            self._encode(prompt, special=True, param="prompt") if isinstance(prompt, str) else list(prompt)
+            for prompt in body.prompts
+        ]
 
     def _chat_tokens(self, body: ChatBody) -> list[int]:
         if len(body.messages) > self.limits.prompt_tokens:
@@ -144,6 +153,7 @@ class Preparation:
                 f"the prompt has {size} bytes; at most {self.limits.prompt_bytes} "
                 f"for {self.limits.prompt_tokens} prompt tokens",
                 param=param,
+                code=TOO_LONG,
             )
 
     def _encode(self, text: str, *, special: bool, param: str) -> list[int]:

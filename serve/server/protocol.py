@@ -7,148 +7,21 @@ the server applied it.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from serve.errors import RequestError
 from serve.request import Priority, SamplingParams
+from serve.server.messages import MAX_TOOLS, AllowedTools, Message, NamedTool, Strict, ToolBody
 
 MAX_CHOICES = 16
 MAX_BIASES = 1_024
-MAX_TOOLS = 128
 MAX_STOPS = 8
 MAX_STOP_CHARACTERS = 256
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class TextPart(_Strict):
-    """A piece of a message's content."""
-
-    type: Literal["text"]
-    text: str
-
-
-class CalledFunction(_Strict):
-    """Name and arguments (a JSON object as text) of a call."""
-
-    name: str
-    arguments: str
-
-
-class ToolCall(_Strict):
-    """A call in an assistant's message."""
-
-    id: str
-    type: Literal["function"] = "function"
-    function: CalledFunction
-
-
-class Message(_Strict):
-    """One turn of a conversation."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
-    name: str | None = None
-    tool_calls: list[ToolCall] | None = None
-    tool_call_id: str | None = None
-    refusal: None = None
-
-    @model_validator(mode="after")
-    def _content_where_needed(self) -> Message:
-        if self.tool_calls and self.role != "assistant":
-            raise ValueError("only an assistant's message has tool_calls")
-        if self.content is None and not self.tool_calls:
-            raise ValueError("content is missing")
-        return self
-
-    @property
-    def text(self) -> str:
-        """The content as one string."""
-        if isinstance(self.content, list):
-            return "".join(part.text for part in self.content)
-        return self.content or ""
-
-    @property
-    def size(self) -> int:
-        """Characters that the message adds to a prompt at least."""
-        return len(self.text) + sum(len(call.function.arguments) for call in self.tool_calls or ())
-
-    def for_template(self) -> dict[str, Any]:
-        """The message as chat templates take it: arguments as objects, `developer` (OpenAI's newer word) as `system`.
-
-        Raises
-        ------
-        RequestError
-            if the arguments of a call are not a JSON object.
-        """
-        message: dict[str, Any] = {
-            "role": "system" if self.role == "developer" else self.role,
-            "content": self.text,
-        }
-        if self.tool_call_id is not None:
-            message["tool_call_id"] = self.tool_call_id
-        if self.name is not None and self.role == "tool":
-            message["name"] = self.name
-        if self.tool_calls:
-            message["tool_calls"] = [
-                {
-                    "id": call.id,
-                    "type": "function",
-                    "function": {
-                        "name": call.function.name,
-                        "arguments": _arguments(call.function.arguments),
-                    },
-                }
-                for call in self.tool_calls
-            ]
-        return message
-
-
-def _arguments(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(
-            f"arguments of a tool call are not JSON: {str(error)[:100]}", param="messages"
-        ) from error
-    if not isinstance(value, dict):
-        raise RequestError(
-            f"arguments of a tool call are {type(value).__name__}, wanted a JSON object", param="messages"
-        )
-    return value
-
-
-class Function(_Strict):
-    """A function that the model may call."""
-
-    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class ToolBody(_Strict):
-    """A tool; every tool is a function."""
-
-    type: Literal["function"]
-    function: Function
-
-
-class NamedFunction(_Strict):
-    """The name of a function."""
-
-    name: str
-
-
-class NamedTool(_Strict):
-    """The one tool that the model must call."""
-
-    type: Literal["function"]
-    function: NamedFunction
+T = TypeVar("T")
 
 
 class JsonSchema(BaseModel):
@@ -162,7 +35,7 @@ class JsonSchema(BaseModel):
     strict: bool | None = None
 
 
-class ResponseFormat(_Strict):
+class ResponseFormat(Strict):
     """What the answer must look like."""
 
     type: Literal["text", "json_object", "json_schema"]
@@ -175,14 +48,14 @@ class ResponseFormat(_Strict):
         return self
 
 
-class StreamOptions(_Strict):
+class StreamOptions(Strict):
     """What a stream carries besides the text."""
 
     include_usage: bool = False
     include_obfuscation: bool = False
 
 
-class _Common(_Strict):
+class _Common(Strict):
     """What both endpoints take."""
 
     model: str | None = None
@@ -238,9 +111,6 @@ class _Common(_Strict):
         batch = self.priority == "offline" or (isinstance(self.priority, int) and self.priority > 0)
         return Priority.OFFLINE if batch or self.service_tier == "flex" else Priority.ONLINE
 
-    def refuse_unsupported(self) -> None:
-        """Raise RequestError for a field that this server does not honour."""
-
     def sampling(self, limit: int, logprobs: int | None) -> SamplingParams:
         """Sampling parameters; `limit` tokens at most where the body names none."""
         stops = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
@@ -276,19 +146,17 @@ class ChatBody(_Common):
     verbosity: str | None = None
     modalities: list[Literal["text"]] | None = None
     tools: Annotated[list[ToolBody], Field(max_length=MAX_TOOLS)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | AllowedTools | None = None
     parallel_tool_calls: bool | None = None
 
     def refuse_unsupported(self) -> None:
         """Raise RequestError for a field that this server does not honour."""
-        super().refuse_unsupported()
         names = [tool.function.name for tool in self.tools or ()]
         if len(set(names)) < len(names):
             raise RequestError("two tools have the same name", param="tools")
-        if isinstance(self.tool_choice, NamedTool) and self.tool_choice.function.name not in names:
+        if missing := (self._named_tools or set()) - set(names):
             raise RequestError(
-                f"tool_choice names {self.tool_choice.function.name[:64]!r}, which is not among the tools",
-                param="tool_choice",
+                f"tool_choice names {min(missing)[:64]!r}, which is not among the tools", param="tool_choice"
             )
         if self.tool_choice == "required" and not names:
             raise RequestError("tool_choice is required, but there are no tools", param="tool_choice")
@@ -304,14 +172,29 @@ class ChatBody(_Common):
         """The tools that the answer may call."""
         if self.tool_choice == "none":
             return []
+        named = self._named_tools
+        return [tool for tool in self.tools or () if named is None or tool.function.name in named]
+
+    @property
+    def _named_tools(self) -> set[str] | None:
+        """Names that `tool_choice` has; None where it has none."""
         if isinstance(self.tool_choice, NamedTool):
-            return [tool for tool in self.tools or () if tool.function.name == self.tool_choice.function.name]
-        return self.tools or []
+            return {self.tool_choice.function.name}
+        if isinstance(self.tool_choice, AllowedTools):
+            return {tool.function.name for tool in self.tool_choice.allowed_tools.tools}
+        return None
 
     @property
     def call_required(self) -> bool:
         """Whether the answer must be a call."""
+        if isinstance(self.tool_choice, AllowedTools):
+            return self.tool_choice.allowed_tools.mode == "required"
         return self.tool_choice == "required" or isinstance(self.tool_choice, NamedTool)
+
+    @property
+    def choices(self) -> int:
+        """Number of answers."""
+        return self.n or 1
 
     def parameters(self, limit: int) -> SamplingParams:
         """Sampling parameters of the body."""
@@ -320,10 +203,14 @@ class ChatBody(_Common):
         return self.sampling(limit, (self.top_logprobs or 0) if self.logprobs else None)
 
 
+_Token = Annotated[int, Field(ge=0, lt=2**31)]
+_Few = Annotated[list[T], Field(min_length=1, max_length=MAX_CHOICES)]
+
+
 class CompletionBody(_Common):
     """Body of /v1/completions."""
 
-    prompt: str | list[str] | list[Annotated[int, Field(ge=0, lt=2**31)]]
+    prompt: str | _Few[str] | _Few[list[_Token]] | Annotated[list[_Token], Field(min_length=1)]
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     echo: bool | None = None
     suffix: str | None = None
@@ -331,18 +218,30 @@ class CompletionBody(_Common):
 
     def refuse_unsupported(self) -> None:
         """Raise RequestError for a field that this server does not honour."""
-        super().refuse_unsupported()
         for name, value in (("echo", self.echo), ("suffix", self.suffix)):
             if value:
                 raise RequestError(f"{name} is not supported by this server", param=name)
         if self.best_of not in (None, 1):
             raise RequestError(f"best_of is {self.best_of}; this server supports only 1", param="best_of")
-        if (
-            isinstance(self.prompt, list)
-            and len(self.prompt) != 1
-            and isinstance((self.prompt or [""])[0], str)
-        ):
-            raise RequestError(f"{len(self.prompt)} prompts; send one per request", param="prompt")
+        if self.choices > MAX_CHOICES:
+            raise RequestError(
+                f"{len(self.prompts)} prompts of {self.n} choices; at most {MAX_CHOICES} in all",
+                param="prompt",
+            )
+
+    @property
+    def prompts(self) -> list[str | list[int]]:
+        """The prompts, each a text or token ids."""
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        if isinstance(self.prompt[0], int):
+            return [self.prompt]
+        return cast("list[str | list[int]]", self.prompt)
+
+    @property
+    def choices(self) -> int:
+        """Number of answers, of all prompts together."""
+        return len(self.prompts) * (self.n or 1)
 
     def parameters(self, limit: int) -> SamplingParams:
         """Sampling parameters of the body."""
@@ -364,10 +263,28 @@ def parse(kind: type[Body], raw: bytes) -> Body:
         body = kind.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])[:200]
+        where = _place(value, first["loc"], missing=first["type"] == "missing")[:200]
         raise RequestError(f"{where}: {first['msg'][:300]}", param=where or None) from error
     body.refuse_unsupported()
     return body
+
+
+def _place(value: Any, location: tuple[int | str, ...], *, missing: bool) -> str:
+    """Path of a field in a body, without pydantic's names of union members."""
+    parts: list[str] = []
+    for part in location:
+        if _has(value, part):
+            value = value[part]
+        elif not (missing and part == location[-1]):
+            continue
+        parts.append(str(part))
+    return ".".join(parts)
+
+
+def _has(value: Any, part: int | str) -> bool:
+    if isinstance(part, int):
+        return isinstance(value, list) and part < len(value)
+    return isinstance(value, dict) and part in value
 
 
 def error_body(

@@ -30,6 +30,7 @@ class Answer:
     """The answer to one call of the API, with a request of the engine per choice.
 
     `chat` tells the endpoint (text completion otherwise). `new_parser` gives a parser of tool calls for each choice.
+    Each prompt has `n` requests, one behind another.
     """
 
     requests: Sequence[Request]
@@ -38,6 +39,7 @@ class Answer:
     chat: bool
     with_usage: bool
     new_parser: Callable[[], CallParser | None] = lambda: None
+    n: int = 1
     created: int = field(default_factory=lambda: int(time.time()))
     _choices: dict[str, _Choice] = field(init=False)
 
@@ -116,13 +118,15 @@ class Answer:
         return {"id": self.requests[0].id, "object": kind, "created": self.created, "model": self.model_name}
 
     def _usage(self) -> dict[str, Any]:
-        first = self.requests[0]
+        first_choices = self.requests[:: self.n]
+        prompt = sum(len(request.prompt) for request in first_choices)
         completion = sum(request.n_output for request in self.requests)
+        cached = sum(request.cached_prompt_tokens for request in first_choices)
         return {
-            "prompt_tokens": len(first.prompt),
+            "prompt_tokens": prompt,
             "completion_tokens": completion,
-            "total_tokens": len(first.prompt) + completion,
-            "prompt_tokens_details": {"cached_tokens": first.cached_prompt_tokens},
+            "total_tokens": prompt + completion,
+            "prompt_tokens_details": {"cached_tokens": cached},
         }
 
     def _logprobs(self, choice: _Choice, given: Sequence[TokenLogprob]) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Drafting with a head: DART's one pass with masks, and the EAGLE-style head's d passes.
+"""Drafting with DART's head: one pass with masks.
 
 The head's keys and values have the same cache slots as the target's. A prefix that the engine reuses is there for the
 head too. Where two requests share a prefix and continue differently, the last shared row has the first one's next
@@ -7,6 +7,7 @@ token. That costs the draft a little, and the answer nothing. Masks are never st
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,13 +22,15 @@ from serve.model.linear import make_linear
 from serve.request import Request
 from serve.spec_decode.dart_head import DraftHead, rotate
 from serve.spec_decode.ngram_trie import Trie
-from serve.spec_decode.proposer import Observed
+from serve.spec_decode.proposer import DraftTree, Observed
 from serve.spec_decode.proposers import NgramProposer
 from serve.spec_decode.tree import Candidates, SearchSettings, TreeSearch, path_chances
 from serve.spec_decode.tree_budget import Levels
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
+
+log = logging.getLogger(__name__)
 
 SURE_TOKENS = 1.0
 """Tokens a round that the n-gram tree must promise for the head not to be asked."""
@@ -38,7 +41,7 @@ share of that."""
 
 
 @dataclass(frozen=True, slots=True)
-class _LastRow:
+class LastRow:
     """A request's newest real row: its position, features g [H] and attention input z [2H]."""
 
     position: int
@@ -141,7 +144,8 @@ class DartProposer(NgramProposer):
         c = head.config
         self.device = embedding.device
         self.cache = HeadCache(c.kv_heads, c.head_width, self.device)
-        self._last: dict[str, _LastRow] = {}
+        self.asks_head = True
+        self._last: dict[str, LastRow] = {}
         self._waiting: list[Observed] = []
         with torch.inference_mode():
             mask = self.head.mask[None]
@@ -149,9 +153,20 @@ class DartProposer(NgramProposer):
             self._mask_k = self.head.k(mask).view(1, c.kv_heads, c.head_width)
             self._mask_v = self.head.v(mask).view(1, c.kv_heads, c.head_width)
 
+    def propose(self, requests: Sequence[Request], budgets: Sequence[int]) -> list[DraftTree]:
+        """Draft for every request. A head that has cost more than it brings is left out for good, with its taps."""
+        if self.nodes is None and self.asks_head and self.arms.dropped():
+            self.asks_head = self.wants_taps = False
+            self._waiting.clear()
+            self._last.clear()
+            log.info("the draft head does not pay here: n-grams go on alone")
+        return super().propose(requests, budgets)
+
     def observe(self, observed: Sequence[Observed]) -> None:
         """Learn from the last drafts, and note the rows that were committed."""
         super().observe(observed)
+        if not self.asks_head:
+            return
         rows = [seen for seen in observed if seen.taps is not None and len(seen.slots)]
         self._waiting += rows
         if any(not seen.request.n_output or len(seen.slots) > self.depth for seen in rows):
@@ -177,7 +192,7 @@ class DartProposer(NgramProposer):
         last = -1
         for seen in rows:
             last += len(seen.slots)
-            self._last[seen.request.id] = _LastRow(seen.start + len(seen.slots) - 1, g[last], z[last])
+            self._last[seen.request.id] = LastRow(seen.start + len(seen.slots) - 1, g[last], z[last])
         self.stats.observe_ms += 1e3 * (time.perf_counter() - began)
 
     def release(self, request: Request) -> None:
@@ -191,7 +206,7 @@ class DartProposer(NgramProposer):
         """The head's tree and the n-gram tree of every request."""
         grams = super().candidates(requests, budgets) if self.with_grams else [()] * len(requests)
         drafted: dict[str, Candidates] = {}
-        if self.way == self.ways - 1:
+        if self.asks_head and self.way == self.ways - 1:
             asked = [
                 r
                 for r, budget, gram in zip(requests, budgets, grams, strict=True)
@@ -225,7 +240,7 @@ class DartProposer(NgramProposer):
 
     @torch.inference_mode()
     def distributions(
-        self, last: Sequence[_LastRow], requests: Sequence[Request], levels: int
+        self, last: Sequence[LastRow], requests: Sequence[Request], levels: int
     ) -> tuple[Int64, Float64]:
         """Likeliest tokens int64[B, levels, K] of each depth and their chances float64[B, levels, K]."""
         head, c = self.head, self.head.config
@@ -250,50 +265,11 @@ class DartProposer(NgramProposer):
         half = head.mask[: c.hidden].expand(masks, c.hidden)
         residual = torch.cat([part for row in last for part in (row.g[None], half)])
         logits = head.logits(head.finish(residual, torch.cat(attended)))
-        return self._best(logits, len(last))
+        return self.best(logits, len(last))
 
-    def _best(self, logits: Tensor, requests: int) -> tuple[Int64, Float64]:
+    def best(self, logits: Tensor, requests: int) -> tuple[Int64, Float64]:
         """The K likeliest tokens of logits [B d, V_draft], as target ids."""
         k = min(self.search.settings.candidates, logits.shape[1])
         chance, places = logits.softmax(-1).topk(k, sorted=False)
         ids = self.head.draft_ids[places].view(requests, -1, k).cpu().numpy()
         return ids, chance.view(requests, -1, k).double().cpu().numpy()
-
-
-class EagleProposer(DartProposer):
-    """The autoregressive head: a chain of its likeliest tokens, then a tree over the same levels.
-
-    Each step runs the layer on its own last output and the likeliest token, so the levels are those of one
-    path. The siblings of that path complete the tree (EAGLE-3 grows every branch; on a CPU a pass per level
-    is what it can pay).
-    """
-
-    @torch.inference_mode()
-    def distributions(
-        self, last: Sequence[_LastRow], requests: Sequence[Request], levels: int
-    ) -> tuple[Int64, Float64]:
-        """Likeliest tokens and chances of each depth along the likeliest path, as `DartProposer.distributions`."""
-        head = self.head
-        cached = [
-            self.cache.read(slots_of(r.blocks, 0, row.position + 1, self.block_tokens))
-            for row, r in zip(last, requests, strict=True)
-        ]
-        position = torch.tensor([row.position for row in last], device=self.device)
-        z, state = torch.stack([row.z for row in last]), torch.stack([row.g for row in last])
-        drawn: list[tuple[Int64, Float64]] = []
-        for step in range(levels):
-            if step:
-                chosen = [
-                    int(tokens[0, chance[0].argmax()]) for tokens, chance in zip(*drawn[-1], strict=True)
-                ]
-                z = head.real_rows(state, self.embedding[torch.tensor(chosen, device=self.device)].float())
-                keys, values = head.keys_values(z, position + step)
-                cached = [
-                    (torch.cat([k, keys[i : i + 1]]), torch.cat([v, values[i : i + 1]]))
-                    for i, (k, v) in enumerate(cached)
-                ]
-            q = head.queries(z, position + step)
-            attended = [head.attend(q[i : i + 1], k, v, None) for i, (k, v) in enumerate(cached)]
-            state = head.finish(state, torch.cat(attended))
-            drawn.append(self._best(head.logits(state), len(last)))
-        return np.concatenate([t for t, _ in drawn], 1), np.concatenate([p for _, p in drawn], 1)

@@ -1,4 +1,4 @@
-"""Proposers for the engine: DART (head, n-grams, or both), prompt lookup, and the EAGLE-style head.
+"""What proposers for the engine share, and the n-gram proposer.
 
 All draft for every decoding request at once and give back `DraftTree`s. Which tokens are kept is the
 engine's affair (`serve.spec_decode.verify`), so no draft, however bad, can change an answer.

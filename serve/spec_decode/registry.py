@@ -9,13 +9,13 @@ from serve.errors import InputError, check_name
 from serve.model.decoder import Model
 from serve.model.loader import EMBEDDED, Checkpoint, tokenizer_hash
 from serve.spec_decode import METHODS
-from serve.spec_decode.dart_head import load_head
-from serve.spec_decode.head_drafting import DartProposer, EagleProposer, pack
+from serve.spec_decode.dart_head import DraftHead, load_head
+from serve.spec_decode.head_drafting import DartProposer, pack
 from serve.spec_decode.ngram_trie import Trie
 from serve.spec_decode.prompt_lookup import LookupProposer
 from serve.spec_decode.proposers import NgramProposer, Sized
 
-HEAD, EAGLE, TRIE = "head.safetensors", "eagle.safetensors", "answers.ngram"
+HEAD, TRIE = "head.safetensors", "answers.ngram"
 
 
 def draft_folder(model_name: str) -> Path | None:
@@ -44,10 +44,9 @@ def make_proposer(
     ----------
     method
         ``lookup`` (prompt lookup), ``ngram`` (n-gram tree), ``head`` (DART's head with n-gram pruning),
-        ``dart`` (head and n-gram tree together), ``eagle`` (autoregressive head).
+        ``dart`` (head and n-gram tree together).
     folder
-        Where ``head.safetensors``, ``eagle.safetensors`` and ``answers.ngram`` lie; the n-grams may be
-        missing.
+        Where ``head.safetensors`` and ``answers.ngram`` lie; the n-grams may be missing.
     nodes
         Draft nodes per request; None: as many as pay.
 
@@ -71,17 +70,8 @@ def make_proposer(
             f"draft method {method!r} needs a folder with {HEAD}: install the embedded model's "
             "(pip install ./draft in the repository), or train one with vckg-serve train-draft"
         )
-    head = load_head(folder / (EAGLE if method == "eagle" else HEAD), known)
-    if head.config.autoregressive != (method == "eagle"):
-        raise InputError(f"{folder}: the head there is not of the kind that {method!r} needs")
-    if head.config.vocabulary != model.dims.vocabulary or head.config.hidden != model.dims.hidden:
-        raise InputError(
-            f"{folder}: the head is for a model of another size; train one with vckg-serve train-draft"
-        )
-    kind = EagleProposer if method == "eagle" else DartProposer
-    head.requires_grad_(False)
-    return kind(
-        pack(head) if model.device.type == "cpu" else head.to(model.device),
+    return DartProposer(
+        find_head(folder / HEAD, checkpoint, model),
         model.embedding,
         trie,
         end,
@@ -89,3 +79,22 @@ def make_proposer(
         nodes=nodes,
         grams=method == "dart",
     )
+
+
+def find_head(path: Path, checkpoint: Checkpoint, model: Model, *, autoregressive: bool = False) -> DraftHead:
+    """Read a head for a model, ready to draft on its device.
+
+    Raises
+    ------
+    InputError, ModelError
+        if it is missing, of another kind, or for another model.
+    """
+    head = load_head(path, tokenizer_hash(checkpoint.tokenizer))
+    if head.config.autoregressive != autoregressive:
+        raise InputError(f"{path}: the head is of another kind; train one with vckg-serve train-draft")
+    if head.config.vocabulary != model.dims.vocabulary or head.config.hidden != model.dims.hidden:
+        raise InputError(
+            f"{path}: the head is for a model of another size; train one with vckg-serve train-draft"
+        )
+    head.requires_grad_(False)
+    return pack(head) if model.device.type == "cpu" else head.to(model.device)

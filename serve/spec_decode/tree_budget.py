@@ -130,14 +130,19 @@ class Levels:
         self._reached[: len(path)] += new * (path - self._reached[: len(path)])
 
 
+TRIAL = 48
+"""Rounds after which the richest way of drafting has shown what it brings."""
+
+
 class Arms:
     """Which way of drafting brings the most tokens a millisecond, by what the rounds so far brought.
 
     Way 0 is not to draft at all. Rates are kept for each number of requests that decode together, in powers of two. A
     batch that shrinks request by request is then not new each time. Every way is tried `tries` times (two or more),
-    the richest first; later one of the others gets three rounds in every `explore_every`. The first round after a
-    change of method is not counted. In it the head computes all rows that were committed without it, a cost that
-    comes once and not every round.
+    the richest first. The richest then takes turns of four rounds with the best other until it has had `TRIAL`. Where
+    it has lost, what it needs outside its rounds is given up (`dropped`). Later one of the others gets three rounds in
+    every `explore_every`. The first round after a change of method is not counted. In it the head computes all rows
+    that were committed without it, a cost that comes once and not every round.
     """
 
     def __init__(self, ways: int, explore_every: int = 128, tries: int = 4, memory: float = 0.96) -> None:
@@ -159,9 +164,25 @@ class Arms:
                 return way
         self._rounds += 1
         turn, phase = divmod(self._rounds, self.explore_every)
-        best = int(np.argmax(rates.tokens / rates.ms))
+        speed = self._speed(rates)
+        best = int(np.argmax(speed))
+        if self.ways > 2 and rates.seen[self.ways - 1] < TRIAL:
+            return self.ways - 1 if self._rounds % 8 < 4 else int(np.argmax(speed[:-1]))
         others = [way for way in range(self.ways) if way != best]
         return others[turn % len(others)] if others and phase < 3 else best
+
+    def _speed(self, rates: _Rates) -> Float64:
+        """Tokens a millisecond of each way."""
+        speed: Float64 = rates.tokens[: self.ways] / rates.ms[: self.ways]
+        return speed
+
+    def dropped(self) -> bool:
+        """Drop the richest way for good if it has lost in every number of requests in which it was tried to the end."""
+        tried = [r for r in self._rates.values() if r.seen[self.ways - 1] >= TRIAL]
+        if self.ways < 3 or not tried or any(np.argmax(self._speed(r)) == self.ways - 1 for r in tried):
+            return False
+        self.ways -= 1
+        return True
 
     def add(self, way: int, requests: int, tokens: int, ms: float) -> None:
         """Take in what one round of a way brought."""

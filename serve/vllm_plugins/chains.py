@@ -19,12 +19,13 @@ from serve.spec_decode.ngram_trie import Trie
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
+Scratch = tuple[Int32, Int32, Int32, Int32, Float64, Int32, Int32]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 LONGEST = 4
 """Tokens of the longest context."""
 BUCKETS = 1 << 16
-MOST_MATCHES = 1024
+MOST_MATCHES = 128
 """Recent n-grams that are looked at for one token of a draft, the newest first: a bound for the commonest tokens."""
 ESCAPED = 0.1
 """Shorter contexts are not asked once less than this share of the chance is left for them."""
@@ -39,7 +40,7 @@ def _remember(row: Int32, start: int, grams: Int32, before: Int64, newest: Int64
     """Put ``row[start:]``, each token with the context before it, into the ring; how many were ever put there."""
     size = len(grams)
     for position in range(max(start, 1), len(row)):
-        slot = written % size
+        slot = written & (size - 1)
         grams[slot, 0] = row[position]
         for back in range(LONGEST):
             grams[slot, 1 + back] = row[position - 1 - back] if position - 1 - back >= 0 else -1
@@ -51,8 +52,31 @@ def _remember(row: Int32, start: int, grams: Int32, before: Int64, newest: Int64
 
 
 @_compiled
-def _matches_of_row(row: Int32, tail: Int32, length: int, found: Int32) -> int:
-    """Tokens of `row` behind an end of `tail` (newest token first), with how many tokens agree; their number."""
+def _tally(token: int, same: int, place: Int32, tokens: Int32, counts: Int32, n: int) -> int:
+    """Count a token that stood behind an end of `same` tokens; how many distinct tokens were counted."""
+    entry = place[token]
+    if entry < 0:
+        entry = place[token] = n
+        tokens[n] = token
+        counts[n] = 0
+        n += 1
+    counts[entry, same] += 1
+    return n
+
+
+@_compiled
+def _finish(place: Int32, tokens: Int32, counts: Int32, n: int) -> int:
+    """Let `counts` [n, same] hold the matches of `same` tokens or more; the place of every token is free again."""
+    for i in range(n):
+        place[tokens[i]] = -1
+        for same in range(LONGEST - 1, 0, -1):
+            counts[i, same] += counts[i, same + 1]
+    return n
+
+
+@_compiled
+def _tally_row(row: Int32, tail: Int32, length: int, place: Int32, tokens: Int32, counts: Int32) -> int:
+    """Count what stands in `row` behind ends of `tail` (newest token first); the distinct tokens."""
     n = 0
     for position in range(1, len(row)):
         if row[position - 1] != tail[0]:
@@ -60,16 +84,22 @@ def _matches_of_row(row: Int32, tail: Int32, length: int, found: Int32) -> int:
         same = 1
         while same < length and position - 1 - same >= 0 and row[position - 1 - same] == tail[same]:
             same += 1
-        found[n, 0], found[n, 1] = row[position], same
-        n += 1
-    return n
+        n = _tally(row[position], same, place, tokens, counts, n)
+    return _finish(place, tokens, counts, n)
 
 
 @_compiled
-def _matches_of_ring(
-    tail: Int32, length: int, grams: Int32, before: Int64, newest: Int64, written: int, found: Int32
+def _tally_ring(
+    tail: Int32,
+    length: int,
+    ring: tuple[Int32, Int64, Int64],
+    written: int,
+    place: Int32,
+    tokens: Int32,
+    counts: Int32,
 ) -> int:
     """The same over the newest of the ring."""
+    grams, before, newest = ring
     n = looked = 0
     size = len(grams)
     position = newest[tail[0] % BUCKETS]
@@ -77,43 +107,42 @@ def _matches_of_ring(
         position >= 0 and position >= written - size and looked < MOST_MATCHES
     ):  # an older one was written over
         looked += 1
-        gram = grams[position % size]
-        if gram[1] == tail[0]:
+        slot = position & (size - 1)
+        if grams[slot, 1] == tail[0]:
             same = 1
-            while same < length and gram[1 + same] == tail[same]:
+            while same < length and grams[slot, 1 + same] == tail[same]:
                 same += 1
-            found[n, 0], found[n, 1] = gram[0], same
-            n += 1
-        position = before[position % size]
-    return n
+            n = _tally(grams[slot, 0], same, place, tokens, counts, n)
+        position = before[slot]
+    return _finish(place, tokens, counts, n)
 
 
 @_compiled
-def _add_matches(
-    found: Int32, n: int, length: int, left: float, count: Int32, chance: Float64, touched: Int32, known: int
+def _add_tally(
+    tokens: Int32,
+    counts: Int32,
+    n: int,
+    length: int,
+    left: float,
+    chance: Float64,
+    touched: Int32,
+    known: int,
 ) -> tuple[float, int]:
     """Add the chances from the matches of `length` tokens or more; the chance left, and how many tokens have one."""
-    total = 0
+    total = distinct = 0
     for i in range(n):
-        if found[i, 1] >= length:
-            total += 1
-            count[found[i, 0]] += 1
+        total += counts[i, length]
+        distinct += counts[i, length] > 0
     if total == 0:
         return left, known
-    distinct = 0
-    for i in range(n):
-        if found[i, 1] >= length and count[found[i, 0]] > 0:
-            distinct += 1
-            count[found[i, 0]] = -count[found[i, 0]]
     scale = left / (total + distinct)
     for i in range(n):
-        token = found[i, 0]
-        if found[i, 1] >= length and count[token] < 0:
+        if counts[i, length] > 0:
+            token = tokens[i]
             if chance[token] == 0.0:
                 touched[known] = token
                 known += 1
-            chance[token] += scale * -count[token]
-            count[token] = 0
+            chance[token] += scale * counts[i, length]
     return left * (distinct / (total + distinct)), known
 
 
@@ -148,7 +177,7 @@ def _add_trie(
     touched: Int32,
     known: int,
 ) -> tuple[float, int]:
-    """Add the chances from one context of the trie, as `_add_matches`."""
+    """Add the chances from one context of the trie, as `_add_tally`."""
     low, high = place
     total = 0
     for i in range(low, high):
@@ -187,13 +216,12 @@ def _chain(
     ring: tuple[Int32, Int64, Int64],
     written: int,
     trie: tuple[Int32, Int32, Int64, Int64],
-    scratch: tuple[Int32, Int32, Float64, Int32, Int32],
+    scratch: Scratch,
     drafted: Int32,
 ) -> int:
     """Fill `drafted` with the likeliest continuation of `row`; its length."""
-    grams, before, newest = ring
     tokens, counts, children, begin = trie
-    own, recent, chance, count, touched = scratch
+    own, of_own, recent, of_recent, chance, place, touched = scratch
     static = len(begin) - 2
     tail = np.full(LONGEST, -1, np.int32)
     length = min(LONGEST, len(row))
@@ -201,15 +229,15 @@ def _chain(
         tail[back] = row[len(row) - 1 - back]
     n, sure = 0, 1.0
     while n < most and length > 0:
-        in_row = _matches_of_row(row, tail, length, own)
-        in_ring = _matches_of_ring(tail, length, grams, before, newest, written, recent)
+        in_row = _tally_row(row, tail, length, place, own, of_own)
+        in_ring = _tally_ring(tail, length, ring, written, place, recent, of_recent)
         left, known = 1.0, 0
         for size in range(length, 0, -1):
-            left, known = _add_matches(own, in_row, size, left, count, chance, touched, known)
-            left, known = _add_matches(recent, in_ring, size, left, count, chance, touched, known)
+            left, known = _add_tally(own, of_own, in_row, size, left, chance, touched, known)
+            left, known = _add_tally(recent, of_recent, in_ring, size, left, chance, touched, known)
             if size <= static:
-                place = _children(tail, size, tokens, children, begin)
-                left, known = _add_trie(tokens, counts, place, left, chance, touched, known)
+                span = _children(tail, size, tokens, children, begin)
+                left, known = _add_trie(tokens, counts, span, left, chance, touched, known)
             if left < ESCAPED:
                 break
         token, likely = _likeliest(chance, touched, known)
@@ -226,6 +254,27 @@ def _chain(
     return n
 
 
+@_compiled
+def _chains(
+    rows: Int32,
+    lengths: Int64,
+    rooms: Int64,
+    end: int,
+    least: float,
+    ring: tuple[Int32, Int64, Int64],
+    written: int,
+    trie: tuple[Int32, Int32, Int64, Int64],
+    scratch: Scratch,
+    drafted: Int32,
+    counts: Int64,
+) -> None:
+    """`_chain` of every row [B, T]."""
+    for i in range(len(rows)):
+        if rooms[i] > 0:
+            row = rows[i, : lengths[i]]
+            counts[i] = _chain(row, rooms[i], end, least, ring, written, trie, scratch, drafted[i])
+
+
 class Chains:
     """The n-gram model of a batch.
 
@@ -234,7 +283,7 @@ class Chains:
     trie
         Static n-grams, or None.
     recent
-        Tokens of answers that are remembered, of all requests together; the oldest are written over.
+        Tokens of answers that are remembered, of all requests together, a power of two; the oldest are written over.
     """
 
     def __init__(self, trie: Trie | None, recent: int = 1 << 15) -> None:
@@ -249,7 +298,7 @@ class Chains:
 
     def remember(self, row: Int32, start: int) -> None:
         """Count ``row[start:]`` among the recent answers; the contexts begin where the row int32[n] does."""
-        self._make_room(row)
+        self._make_room(int(row.max(initial=0)), len(row))
         self._written = _remember(row, start, *self._ring, self._written)
 
     def draft(self, row: Int32, most: int, end: int | None, least: float) -> list[int]:
@@ -257,36 +306,40 @@ class Chains:
 
         It ends behind the token `end`, and before its chance falls below `least`.
         """
-        drafted = np.empty(most, np.int32)
-        self._make_room(row)
-        n = _chain(
-            row,
-            most,
-            -1 if end is None else end,
-            least,
-            self._ring,
-            self._written,
-            self._trie,
-            self._scratch,
-            drafted,
-        )
-        return cast("list[int]", drafted[:n].tolist())
+        return self.draft_all(row[None], np.array([len(row)]), np.array([most]), end, least)[0]
 
-    def _make_room(self, row: Int32) -> None:
-        """Let the scratch tables hold every token seen so far, and as many matches as `row` is long."""
-        own, _, chance, _, _ = self._scratch
-        vocabulary = max(int(row.max(initial=0)) + 1, len(chance))
-        if vocabulary > len(chance) or len(row) > len(own):
-            self._scratch = _scratch(vocabulary, max(2 * len(row), len(own)))
+    def draft_all(
+        self, rows: Int32, lengths: Int64, rooms: Int64, end: int | None, least: float
+    ) -> list[list[int]]:
+        """`draft` of the texts ``rows[i, : lengths[i]]``, of at most ``rooms[i]`` tokens; none where that is 0."""
+        self._make_room(int(rows.max(initial=0)), rows.shape[1])
+        drafted = np.empty((len(rows), max(int(rooms.max(initial=0)), 1)), np.int32)
+        counts = np.zeros(len(rows), np.int64)
+        stop = -1 if end is None else end
+        _chains(
+            rows, lengths, rooms, stop, least, self._ring, self._written, self._trie, self._scratch, drafted, counts
+        )  # fmt: skip
+        return [tokens[:n] for tokens, n in zip(drafted.tolist(), counts.tolist(), strict=True)]
+
+    def _make_room(self, largest: int, length: int) -> None:
+        """Let the scratch tables hold every token seen so far, and as many matches as a text is long."""
+        own, *_, chance, _, _ = self._scratch
+        vocabulary = max(largest + 1, len(chance))
+        if vocabulary > len(chance) or length > len(own):
+            self._scratch = _scratch(vocabulary, max(2 * length, len(own)))
 
 
-def _scratch(vocabulary: int, text: int) -> tuple[Int32, Int32, Float64, Int32, Int32]:
-    """Matches in the text and in the ring, and by token its chance, its count, and a list of those that have one."""
+def _scratch(vocabulary: int, text: int) -> Scratch:
+    """Tokens matched in the text and in the ring with their counts; by token its chance and its place among the
+    matched, and a list of those that have a chance.
+    """
     return (
-        np.empty((text, 2), np.int32),
-        np.empty((MOST_MATCHES, 2), np.int32),
+        np.empty(text, np.int32),
+        np.empty((text, 1 + LONGEST), np.int32),
+        np.empty(MOST_MATCHES, np.int32),
+        np.empty((MOST_MATCHES, 1 + LONGEST), np.int32),
         np.zeros(vocabulary, np.float64),
-        np.zeros(vocabulary, np.int32),
+        np.full(vocabulary, -1, np.int32),
         np.empty(vocabulary, np.int32),
     )
 

@@ -10,9 +10,9 @@ import bisect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from serve.echo.cache_policy import EchoConfig, EchoForest
+from serve.echo.config import EchoConfig
 from serve.echo.scheduler import EchoScheduler
-from serve.kv_cache.prefix_cache import Block
+from serve.kv_cache.prefix_cache import Block, PrefixForest
 from serve.request import Priority, Request, SamplingParams, Timeline
 from serve.scheduling.estimators import StepTimes, StepWork
 from serve.scheduling.scheduler import Chunk, Schedule, urgency
@@ -21,8 +21,8 @@ Lookup = Callable[[int], int | None]
 """Users of the cached block with a hash, None if no block has it."""
 
 
-class Pool(EchoForest):
-    """The cache of another engine as the planner sees it: free blocks, cached part of a prompt, waiting requests.
+class Pool(PrefixForest):
+    """The cache of another engine as the planner sees it: free blocks, and the cached part of a prompt.
 
     Parameters
     ----------
@@ -32,14 +32,10 @@ class Pool(EchoForest):
         How many blocks an allocation could get.
     lookup
         Finds a cached block.
-    config
-        Echo's settings.
     """
 
-    def __init__(
-        self, block_tokens: int, available: Callable[[], int], lookup: Lookup, config: EchoConfig
-    ) -> None:
-        super().__init__(0, block_tokens, config)
+    def __init__(self, block_tokens: int, available: Callable[[], int], lookup: Lookup) -> None:
+        super().__init__(0, block_tokens)
         self._available, self._lookup = available, lookup
 
     @property
@@ -50,11 +46,11 @@ class Pool(EchoForest):
     def match(self, tokens: Sequence[int], chain: Sequence[int]) -> list[Block]:
         """Stand-ins for the cached blocks of a prompt's longest cached prefix."""
         found: list[Block] = []
-        for depth, key in enumerate(chain):
+        for key in chain:
             users = self._lookup(key)
             if users is None:
                 break
-            found.append(Block(id=-1, users=users, hash=key, depth=depth))
+            found.append(Block(id=-1, users=users, hash=key))
         return found
 
 
@@ -78,9 +74,15 @@ class Planner(EchoScheduler):
     """
 
     def __init__(
-        self, pool: Pool, max_running: int, step_tokens: int, times: StepTimes, clock: Callable[[], float]
+        self,
+        pool: Pool,
+        max_running: int,
+        step_tokens: int,
+        times: StepTimes,
+        config: EchoConfig,
+        clock: Callable[[], float],
     ) -> None:
-        super().__init__(pool, max_running, step_tokens, times, pool.config, clock)
+        super().__init__(pool, max_running, step_tokens, times, config, clock)
         self.most_tokens = step_tokens
         self.known: dict[str, Request] = {}
         self._count = 0
@@ -103,7 +105,7 @@ class Planner(EchoScheduler):
         """Forget requests that ended; their lengths teach how long answers are."""
         for name in names:
             request = self.known.pop(name)
-            self._forget(request)
+            self._queued.discard(id(request))
             if request.n_output:
                 self.lengths.observe(request.n_output)
             (self.running if request in self.running else self.waiting).remove(request)
@@ -118,13 +120,13 @@ class Planner(EchoScheduler):
             request.computed, request.blocks, request.registered = 0, [], 0
             request.preemptions += 1
             self.preemptions += 1
-            self._expect(request)
+            self._queue(request)
             bisect.insort(self.waiting, request, key=urgency)
         started = now - {r.id for r in self.running}
         if started:
             for name in running:
                 if name in started:
-                    self._forget(self.known[name])
+                    self._queued.discard(id(self.known[name]))
                     self.running.append(self.known[name])
             self.waiting = [r for r in self.waiting if r.id not in started]
 
@@ -141,7 +143,6 @@ class Planner(EchoScheduler):
         """Choose a step. `rows` says how many rows a decoding request takes (more than one with drafts)."""
         now = self.clock()
         online, waiting = self._wanted(now)
-        self.demand.observe(sum(len(r.blocks) for r in self.running if r.priority is Priority.ONLINE))
         self.step_tokens = self._batch_tokens()
         batch = self._offline(now, online)
         chunks = [c for c in batch.chunks if not waiting or c.rows == c.request.pending]

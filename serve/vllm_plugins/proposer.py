@@ -94,12 +94,13 @@ class NgramProposer:
         for row, sampled in zip(rows, sampled_token_ids, strict=True):
             if sampled:
                 self.chains.remember(row, len(row) - len(sampled))
-        drafts: list[list[int]] = []
-        for row, sampled in zip(rows, sampled_token_ids, strict=True):
-            room = min(self.most, self.longest_text - len(row))
-            drafted = self.chains.draft(row, room, self.end, LEAST_CHANCE) if sampled and room > 0 else []
-            drafts.append(drafted)
-        return drafts
+        lengths = np.asarray(num_tokens_no_spec[: len(rows)], np.int64)
+        rooms = np.clip(self.longest_text - lengths, 0, self.most)
+        rooms[[not sampled for sampled in sampled_token_ids]] = 0
+        longest = int(lengths.max(initial=1))
+        return self.chains.draft_all(
+            token_ids_cpu[: len(rows), :longest], lengths, rooms, self.end, LEAST_CHANCE
+        )
 
     def load_model(self, *_: object, **__: object) -> None:
         """Nothing to load; vLLM calls it."""

@@ -3,10 +3,9 @@
 A request with `priority` 0 or less is interactive. A higher one, or ``"vllm_xargs": {"class": "offline"}``, makes it
 batch work. vLLM's own scheduler carries every step out. Before each one Echo (`planner`) decides how many tokens it
 may compute and which running batch requests pause for it. It also decides which waiting ones may start, and whose
-blocks an arriving interactive request takes. Cached blocks that waiting batch requests will use go to the end of the
-eviction queue, the most wanted last.
+blocks an arriving interactive request takes.
 
-VCKG_ECHO holds the settings, e.g. ``pace_s=0.1,allowance_s=0.5`` (fields of `serve.echo.cache_policy.EchoConfig`).
+VCKG_ECHO holds the settings, e.g. ``pace_s=0.1,allowance_s=0.5`` (fields of `serve.echo.config.EchoConfig`).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import os
 import time
 from typing import Any
 
-from serve.echo.cache_policy import EchoConfig
+from serve.echo.config import EchoConfig
 from serve.request import Priority
 from serve.request import Request as Picture
 from serve.scheduling.estimators import FIRST_GUESS, LearningTimeModel, StepWork
@@ -53,13 +52,17 @@ class EchoScheduler(AsyncScheduler):  # type: ignore[misc, unused-ignore]
         config = read_settings(EchoConfig, os.environ.get(CONFIG_VARIABLE, ""), CONFIG_VARIABLE)
         blocks = self.kv_cache_manager.block_pool
         self.hash_bytes = 32
-        self.pool = Pool(self.block_size, blocks.get_num_free_blocks, self._users, config)
+        self.pool = Pool(self.block_size, blocks.get_num_free_blocks, self._users)
         self.planner = Planner(
-            self.pool, self.max_num_active_reqs, self.most_tokens, LearningTimeModel(FIRST_GUESS), time.time
+            self.pool,
+            self.max_num_active_reqs,
+            self.most_tokens,
+            LearningTimeModel(FIRST_GUESS),
+            config,
+            time.time,
         )
         self._begun: dict[int, tuple[float, StepWork]] = {}
         self._last_end = 0.0
-        self._since_protected = 0
         settings = ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(config).items())
         log.info("Echo, steps %s: %s", "overlapped" if self.overlaps else "one by one", settings)
 
@@ -145,7 +148,6 @@ class EchoScheduler(AsyncScheduler):  # type: ignore[misc, unused-ignore]
             for request in left - before:  # preempted in this step
                 everyone.add_request(request)
         self._note(output)
-        self._protect(output)
         return output
 
     def _ready(self, request: Any) -> bool:
@@ -163,28 +165,6 @@ class EchoScheduler(AsyncScheduler):  # type: ignore[misc, unused-ignore]
                 self.running.remove(request)
                 self._preempt_request(request, time.monotonic(), drop_stale_output=self.requires_kv_delivery)
                 self.planner.sync([r.request_id for r in self.running])
-
-    def _protect(self, output: Any) -> None:
-        """Move the free cached blocks that waiting batch requests will use to the end of the eviction queue.
-
-        Blocks that others free come behind them. So this is repeated whenever an eighth of the free ones was used: by
-        then no protected block can have come to the front.
-        """
-        pool = self.kv_cache_manager.block_pool
-        self._since_protected += output.total_num_scheduled_tokens
-        future = self.pool.future
-        if not future or self._since_protected < pool.get_num_free_blocks() * self.block_size // 8:
-            return
-        self._since_protected = 0
-        wanted = []
-        for key, users in future.items():
-            found = pool.get_cached_block(key.to_bytes(self.hash_bytes, "big"), [0])
-            if found and found[0].ref_cnt == 0:
-                wanted.append((users, found[0]))
-        wanted.reverse()  # children before their parents, which have as many users or more
-        for _, block in sorted(wanted, key=lambda pair: pair[0]):
-            pool.free_block_queue.remove(block)
-            pool.free_block_queue.append(block)
 
     # ---- what a step took -----------------------------------------------------------------------------------
 

@@ -153,7 +153,7 @@ class Windows:
 
 
 def append_timelines(path: Path, timelines: Sequence[Timeline], settings: WindowSettings) -> None:
-    """Append a line a request to a JSONL file, in the form of `vckg-serve bench load`; it begins with the settings."""
+    """Append a line a request to a JSONL file, in the form of `benchmarks.load`; it begins with the settings."""
     with path.open("a", encoding="utf-8") as file:
         if not file.tell():
             file.write(json.dumps({"settings": asdict(settings)}) + "\n")

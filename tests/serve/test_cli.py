@@ -58,7 +58,7 @@ def test_a_mistyped_draft_is_an_input_error_before_the_model_is_looked_for(comma
     "command",
     [
         ["start", "--port", "0", "--draft", "dart"],
-        ["chat", "--draft", "eagle"],
+        ["chat", "--draft", "head"],
         ["write-corpus", "pyproject.toml", "--corpus", "corpus"],
         ["train-draft", "--corpus", "corpus", "--state", "state", "--output", "draft"],
     ],

@@ -8,20 +8,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.load.relatives import (
+    SaturatingPenalty,
+    StepPenalty,
+    TpotSlo,
+    distserve_goodput,
+    fluid_token_rate,
+)
 from serve.errors import InputError
 from serve.goodput import (
     Ending,
     LinearPenalty,
     Penalty,
     ReadingSlo,
-    SaturatingPenalty,
     SmoothGoodput,
-    StepPenalty,
     Timeline,
-    TpotSlo,
     attainment,
-    distserve_goodput,
-    fluid_token_rate,
     goodput,
     idle_latency,
     met,

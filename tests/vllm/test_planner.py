@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from serve.echo.cache_policy import EchoConfig
+from serve.echo.config import EchoConfig
 from serve.request import Priority
 from serve.scheduling.estimators import TimeModel
 from serve.vllm_plugins.planner import Planner, Pool
@@ -17,8 +17,8 @@ class Engine:
 
     def __init__(self, blocks: int = 100, times: TimeModel = QUICK, slots: int = 8, **knobs: float) -> None:
         self.free, self.cached, self.now = blocks, dict[int, int](), 0.0
-        self.pool = Pool(4, lambda: self.free, self.cached.get, EchoConfig(**knobs))
-        self.planner = Planner(self.pool, slots, 64, times, lambda: self.now)
+        self.pool = Pool(4, lambda: self.free, self.cached.get)
+        self.planner = Planner(self.pool, slots, 64, times, EchoConfig(**knobs), lambda: self.now)
 
     def add(self, name: str, length: int, kind: Priority, chain: tuple[int, ...] = ()) -> None:
         self.planner.track(name, range(length), kind, self.now, chain)
@@ -93,16 +93,16 @@ def test_an_arriving_user_takes_a_batch_requests_place_or_blocks_but_never_a_use
     assert engine.planner.victim(engine.planner.known["user"]) is None  # nobody else to take from
 
 
-def test_a_preempted_batch_request_is_expected_again_and_one_that_started_is_not():
+def test_a_preempted_batch_request_waits_again_and_one_that_started_does_not():
     engine = Engine()
     engine.add("batch", 8, Priority.OFFLINE, chain=(11, 12))
-    assert engine.pool.future == {11: 1, 12: 1}
+    assert engine.planner._queued
     engine.run("batch")
-    assert not engine.pool.future
+    assert not engine.planner._queued
     engine.planner.sync([])
-    assert engine.pool.future == {11: 1, 12: 1}
+    assert engine.planner._queued
     engine.planner.drop(["batch"])
-    assert not engine.pool.future
+    assert not engine.planner._queued
     assert not engine.planner.waiting
 
 

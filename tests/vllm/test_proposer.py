@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from serve.spec_decode.ngram_trie import GrowingGrams, Trie
 from serve.spec_decode.proposers import GramModel
-from serve.vllm_plugins import VERSION, VersionError, installed_version, proposer, require_vllm
+from serve.vllm_plugins import READ_VERSION, VERSION, VersionError, installed_version, proposer, require_vllm
 from serve.vllm_plugins.chains import Chains
 from serve.vllm_plugins.proposer import LEAST_CHANCE, NgramProposer
+from tests.vllm import interfaces
 
 
 def counted(text: Sequence[int]) -> GrowingGrams:
@@ -154,9 +155,11 @@ def test_answers_are_shared_wherever_their_rows_stand_and_prompts_are_not(made):
 
 
 def test_another_vllm_is_refused(monkeypatch):
-    monkeypatch.setattr("serve.vllm_plugins.installed_version", lambda: "0.33.0")
-    with pytest.raises(VersionError, match=rf"found version 0\.33\.0, wanted {VERSION}"):
+    monkeypatch.setattr("serve.vllm_plugins.installed_version", lambda: "0.31.0")
+    with pytest.raises(VersionError, match=rf"found version 0\.31\.0, wanted {VERSION}"):
         require_vllm()
+    monkeypatch.setattr("serve.vllm_plugins.installed_version", lambda: READ_VERSION)
+    require_vllm()
     monkeypatch.setattr("serve.vllm_plugins.installed_version", lambda: None)
     with pytest.raises(VersionError, match="found no vLLM"):
         require_vllm()
@@ -175,3 +178,13 @@ def test_a_plugin_without_its_vllm_says_so_in_one_line(module):
         pytest.skip("that vLLM is here")
     with pytest.raises(VersionError, match=f"wanted {VERSION}"):
         importlib.import_module(f"serve.vllm_plugins.{module}")
+
+
+def test_a_vllm_that_lacks_a_name_is_found(tmp_path):
+    """The check of `python -m tests.vllm.interfaces`: an empty vLLM lacks them all."""
+    lacking = {name for _, name in interfaces.missing(tmp_path)}
+    assert {
+        "Request.num_computed_tokens",
+        "AsyncScheduler.schedule",
+        "OutputProcessor.add_request",
+    } <= lacking

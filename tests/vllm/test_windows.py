@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from serve.bench.loadgen import read_run
+from benchmarks.load.generator import read_run
 from serve.errors import InputError
 from serve.goodput import Ending, SmoothGoodput, Timeline
 from serve.vllm_plugins.settings import read_settings

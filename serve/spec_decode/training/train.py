@@ -22,7 +22,6 @@ from torch import Tensor
 from serve.atomic import replacing, write_text
 from serve.errors import InputError
 from serve.spec_decode.dart_head import DraftHead, HeadConfig
-from serve.spec_decode.eagle_head import rollout_losses
 from serve.spec_decode.training.corpus import shard_paths
 from serve.spec_decode.training.losses import Answered, Losses, Target, answer_losses, pick_anchors
 
@@ -106,6 +105,9 @@ def most_frequent(counts: npt.NDArray[np.int64], size: int, always: set[int]) ->
 class Trainer:
     """A head, its optimizer, and a folder that holds their state; a run without state starts from `begin`, if given."""
 
+    autoregressive = False
+    run = staticmethod(answer_losses)
+
     def __init__(
         self,
         folder: Path,
@@ -115,13 +117,11 @@ class Trainer:
         settings: Settings,
         stop: set[int],
         *,
-        autoregressive: bool = False,
         begin: DraftHead | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self.device = torch.device(device)
         self.folder, self.corpus, self.settings = folder, corpus, settings
-        self.autoregressive = autoregressive
         # A CPU without these instructions emulates bfloat16 at a fraction of float32's speed.
         on_cpu = self.device.type == "cpu"
         self.bfloat16 = not on_cpu or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
@@ -138,7 +138,7 @@ class Trainer:
         else:
             size = min(settings.draft_vocabulary, config.vocab_size)
             ids, self.coverage = reduced_vocabulary(corpus, config.vocab_size, size, stop)
-        shape = HeadConfig.of(config, len(ids), settings.depth, autoregressive=autoregressive)
+        shape = HeadConfig.of(config, len(ids), settings.depth, autoregressive=self.autoregressive)
         self.head = DraftHead(shape, ids)
         if begin is not None:
             self.head.load_state_dict(begin.state_dict())
@@ -190,10 +190,9 @@ class Trainer:
         write_text(self.folder / "progress.json", json.dumps(state, indent=1))
 
     def losses(self, answer: Answered, anchors: list[int]) -> Losses:
-        """Run one answer through a head of this kind; linear layers in bfloat16 where the device has it."""
-        run = rollout_losses if self.autoregressive else answer_losses
+        """Run one answer through the head; linear layers in bfloat16 where the device has it."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            return run(self.head, self.target, answer.to(self.device), anchors, self.settings.gamma)
+            return self.run(self.head, self.target, answer.to(self.device), anchors, self.settings.gamma)
 
     def answers(self) -> Iterator[tuple[str, list[Answered]]]:
         """Yield the shuffled shards of this epoch that are not done, then those of the next epochs, without end."""

@@ -11,9 +11,9 @@ import pytest
 
 from benchmarks import echo_ladder as ladder
 from benchmarks.echo_ladder import STRICT, BusyClock, Drive, Steps, climb, feasible, make_engine, table
-from benchmarks.echo_simulation import LADDER
-from serve.echo.capacity import Server, rung_of
-from serve.echo.simulator import Arrival, Outcome
+from benchmarks.echo_simulation import ALONE, FCFS, LADDER
+from benchmarks.simulated_server import Server, rung_of
+from benchmarks.simulator import Arrival, Outcome
 from serve.errors import InputError
 from serve.goodput import Ending
 from serve.model.decoder import Model
@@ -49,7 +49,7 @@ def drive(tiny: Callable[..., Checkpoint], tiny_model: Callable[..., Model]) -> 
     return run
 
 
-@pytest.mark.parametrize("name", [name for name in LADDER if name != "first come, first served"])
+@pytest.mark.parametrize("name", [name for name in LADDER if name not in (ALONE, FCFS)])
 def test_every_token_of_batch_work_is_counted_once(name: str, drive: Callable[..., Outcome]) -> None:
     outcome = drive(name, TRACE)
     assert [len(t.token_s) for t in outcome.online] == [8] * 4
@@ -64,7 +64,7 @@ def test_every_token_of_batch_work_is_counted_once(name: str, drive: Callable[..
 
 
 def test_prefix_groups_read_a_shared_beginning_from_the_cache(drive: Callable[..., Outcome]) -> None:
-    outcome = drive("full Echo", TRACE)
+    outcome = drive("Echo", TRACE)
     # Three of six, or more: the first waits for nobody, and what runs beside it cannot have its blocks yet.
     assert outcome.cached_tokens >= 3 * len(SHARED)
 
@@ -79,7 +79,7 @@ def test_a_run_that_is_cut_off_says_so_and_gives_everything_back(drive: Callable
 def test_engine_and_simulator_climb_the_same_trace_and_first_come_first_served_gets_its_classes_back(
     tiny: Callable[..., Checkpoint], tiny_model: Callable[..., Model]
 ) -> None:
-    names = ["first come, first served", STRICT, "full Echo"]
+    names = ["first come, first served", STRICT, "Echo"]
     pairs = climb(tiny_model(), tiny(), SMALL, TRACE, 20.0, Steps(BusyClock()), names)
     assert [p.real.scheduler for p in pairs] == [p.simulated.scheduler for p in pairs] == names
     for pair in pairs:
@@ -129,7 +129,7 @@ def test_the_command_prints_the_ladder_and_the_error_of_its_step_times(
 
     threads = torch.get_num_threads()
     model = save_tiny(tmp_path / "model", vocab_size=49_000, max_position_embeddings=1024)
-    chosen = ["--seconds", "1.5", "--seeds", "3", "--schedulers", STRICT, "full Echo", "--model", str(model)]
+    chosen = ["--seconds", "1.5", "--seeds", "3", "--schedulers", STRICT, "Echo", "--model", str(model)]
     monkeypatch.setattr(sys, "argv", ["ladder", *chosen])
     try:
         ladder.main()
@@ -138,7 +138,7 @@ def test_the_command_prints_the_ladder_and_the_error_of_its_step_times(
     said = capsys.readouterr().out
     assert "mean absolute relative error over" in said
     assert f"| {STRICT} |" in said
-    assert "| full Echo |" in said
+    assert "| Echo |" in said
 
 
 def test_a_rung_of_no_readers_misses_nobody() -> None:

@@ -1,20 +1,17 @@
 """Echo: interactive requests do not feel the batch work, nothing starves, and the accounting holds at every step."""
 
-from collections import Counter
-
 import numpy as np
 import pytest
 
 from benchmarks.echo_ladder import percentage_errors
-from serve.echo.cache_policy import EchoConfig, EchoForest
+from benchmarks.simulator import Arrival, Outcome, VirtualClock, simulate
+from serve.echo.config import EchoConfig
 from serve.echo.scheduler import EchoScheduler
-from serve.echo.simulator import Arrival, Outcome, VirtualClock, simulate
 from serve.goodput import Ending
 from serve.kv_cache.prefix_cache import PrefixForest
 from serve.request import Priority, Request, SamplingParams, Timeline
 from serve.scheduling.estimators import (
     LearningTimeModel,
-    OnlineDemand,
     OutputLengths,
     TimeModel,
 )
@@ -41,7 +38,7 @@ def trace(seed: int, *, online: int, offline: int, families: int = 4, span_s: fl
 
 def echo(n_blocks: int = 96, config: EchoConfig | None = None) -> tuple[EchoScheduler, VirtualClock]:
     clock, config = VirtualClock(), config or EchoConfig()
-    forest = EchoForest(n_blocks, 16, config)
+    forest = PrefixForest(n_blocks, 16)
     return EchoScheduler(forest, 16, 128, TIMES, config, clock), clock
 
 
@@ -56,8 +53,7 @@ class Watched(EchoScheduler):
         running_online = {id(r) for r in self.running if r.priority is Priority.ONLINE}
         schedule = super().schedule()
         self.forest.check()
-        expected = Counter(key for r in self.waiting if r.priority is Priority.OFFLINE for key in r.chain)
-        assert self.forest.future == expected
+        assert self._queued == {id(r) for r in self.waiting if r.priority is Priority.OFFLINE}
         offline_runs = any(r.priority is Priority.OFFLINE for r in self.running)
         assert not offline_runs or not any(id(r) in running_online for r in schedule.preempted)
         for request in (*schedule.decodes, *(c.request for c in schedule.chunks)):
@@ -69,13 +65,13 @@ class Watched(EchoScheduler):
 @pytest.mark.parametrize("seed", range(6))
 def test_every_request_finishes_and_the_accounting_holds_at_every_step(seed: int) -> None:
     clock, config = VirtualClock(), EchoConfig()
-    scheduler = Watched(EchoForest(48, 16, config), 12, 96, TIMES, config, clock)
+    scheduler = Watched(PrefixForest(48, 16), 12, 96, TIMES, config, clock)
     arrivals = trace(seed, online=25, offline=25)
     outcome = run(arrivals, scheduler, clock)
     assert {t.ending for t in (*outcome.online, *outcome.offline)} == {Ending.FINISHED}
     assert len(outcome.online) == len(outcome.offline) == 25
     assert scheduler.forest.n_in_use == 0
-    assert not scheduler.forest.future
+    assert not scheduler._queued
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -114,32 +110,6 @@ def test_full_echo_does_more_batch_work_than_strict_priority_at_no_cost_to_users
         )
 
     assert late(full) <= late(strict)
-
-
-def test_blocks_that_waiting_batch_requests_need_go_last() -> None:
-    config = EchoConfig(recent=3)
-    forest = EchoForest(4, 2, config)
-
-    def cached(tokens: list[int], key: int, priority: Priority) -> None:
-        (block,) = forest.allocate(1)
-        forest.register(block, None, tokens, key)
-        forest.mark([block], priority)
-        forest.release([block])
-
-    cached([1, 1], 11, Priority.ONLINE)
-    cached([2, 2], 22, Priority.OFFLINE)
-    cached([3, 3], 33, Priority.OFFLINE)
-    cached([4, 4], 44, Priority.OFFLINE)
-    forest.expect([33])
-    forest.expect([33])
-    forest.expect([44])
-    order = []
-    for _ in range(4):
-        before = {b.hash for b in forest.registered()}
-        forest._evict_one()
-        order += before - {b.hash for b in forest.registered()}
-    # nobody waits for 22; 11 is interactive but old; one waits for 44, two for 33
-    assert order == [22, 11, 44, 33]
 
 
 def test_a_plan_is_never_empty_while_time_and_memory_allow_a_batch_token() -> None:
@@ -185,7 +155,7 @@ def test_the_search_is_no_worse_than_keeping_the_batch_and_within_a_tenth_of_the
 
 def test_a_machine_too_slow_for_any_step_still_does_its_batch_work() -> None:
     clock, slow = VirtualClock(), TimeModel(1_000 * TIMES.coefficients, margin=1.0)
-    scheduler = EchoScheduler(EchoForest(96, 16), 16, 128, slow, EchoConfig(), clock)
+    scheduler = EchoScheduler(PrefixForest(96, 16), 16, 128, slow, EchoConfig(), clock)
     outcome = simulate(trace(0, online=3, offline=10), scheduler, clock, slow.seconds, until_s=1e9)
     assert outcome.offline_finished == 10
     assert all(t.ending is Ending.FINISHED for t in outcome.online)
@@ -193,7 +163,7 @@ def test_a_machine_too_slow_for_any_step_still_does_its_batch_work() -> None:
 
 def test_a_batch_request_that_takes_the_whole_cache_is_run_when_nobody_else_is_there() -> None:
     clock = VirtualClock()
-    scheduler = EchoScheduler(EchoForest(8, 16), 16, 128, TIMES, EchoConfig(), clock)
+    scheduler = EchoScheduler(PrefixForest(8, 16), 16, 128, TIMES, EchoConfig(), clock)
     arrival = Arrival(0.0, tuple(range(100)), 20, Priority.OFFLINE)
     outcome = simulate([arrival], scheduler, clock, TIMES.seconds, until_s=1e6)
     assert outcome.offline_finished == 1
@@ -285,8 +255,3 @@ def test_output_lengths_are_those_of_longer_answers() -> None:
     assert lengths.expected_more(0) == pytest.approx(70 / 3)
     assert lengths.expected_more(15) == 15.0
     assert lengths.expected_more(40) == 7.0
-    demand = OnlineDemand(z=2)
-    assert demand.expected_peak == 0
-    for blocks in (2, 4):
-        demand.observe(blocks)
-    assert demand.expected_peak == pytest.approx(3 + 2 * 1)

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.forest_attention import cascade_tokens, unshared_tokens
-from serve.forest_attention.forest import forest_of
-from serve.forest_attention.plan import (
+from benchmarks.forest_division import (
     CostModel,
+    balanced_plan,
     divide,
     lower_bound,
-    make_plan,
     makespan,
 )
+from serve.forest_attention.forest import forest_of
 from tests.serve.forest_attention.reference import attention, execute, por
 
 BLOCK = 4
@@ -65,7 +65,7 @@ def test_any_plan_of_any_forest_is_plain_attention(
             st.integers(1, 5), min_size=len(divide(forest, cost, 1)), max_size=len(divide(forest, cost, 1))
         )
     )
-    plan = make_plan(forest, cost, workers=workers, cuts=cuts)
+    plan = balanced_plan(forest, cost, workers=workers, cuts=cuts)
     rng = np.random.default_rng(0)
     keys, values = cache(rng, 1 + max((b for t in block_tables for b in t), default=0), kv_heads=2)
     query = rng.normal(size=(len(lengths), 2 * group, 8))
@@ -81,7 +81,7 @@ def test_every_slot_of_a_context_is_in_exactly_one_task_of_its_row(
     drawn: tuple[list[list[int]], list[int]], workers: int
 ) -> None:
     block_tables, lengths = drawn
-    plan = make_plan(forest_of(block_tables, lengths, BLOCK), workers=workers)
+    plan = balanced_plan(forest_of(block_tables, lengths, BLOCK), workers=workers)
     seen: list[list[int]] = [[] for _ in lengths]
     for task in range(plan.n_tasks):
         for row in plan.rows[plan.row_indptr[task] : plan.row_indptr[task + 1]]:
@@ -96,7 +96,7 @@ def test_keys_are_read_once_per_tile_and_never_more_often_than_row_by_row(
     drawn: tuple[list[list[int]], list[int]], tile_rows: int
 ) -> None:
     forest = forest_of(*drawn, BLOCK)
-    plan = make_plan(forest, CostModel(tile_rows=tile_rows))
+    plan = balanced_plan(forest, CostModel(tile_rows=tile_rows))
     once_per_tile = (forest.n_tokens * -(-forest.n_sharing // tile_rows)).sum()
     assert plan.tokens_read() == once_per_tile <= cascade_tokens(forest) * -(-len(drawn[1]) // tile_rows)
     assert plan.tokens_read() <= unshared_tokens(forest)
@@ -115,7 +115,9 @@ def test_a_family_tree_reads_an_eighth_of_what_requests_alone_and_a_fifth_of_wha
     forest = forest_of(block_tables, [1024 + 2048 + 128] * 32, 16)
     assert unshared_tokens(forest) == 32 * 3200 == 102_400
     assert cascade_tokens(forest) == 1024 + 32 * (2048 + 128) == 70_656
-    assert make_plan(forest, CostModel(tile_rows=64)).tokens_read() == 1024 + 4 * 2048 + 32 * 128 == 13_312
+    assert (
+        balanced_plan(forest, CostModel(tile_rows=64)).tokens_read() == 1024 + 4 * 2048 + 32 * 128 == 13_312
+    )
 
 
 def test_the_third_sibling_merges_with_its_own_row_of_the_parent() -> None:
@@ -125,10 +127,10 @@ def test_the_third_sibling_merges_with_its_own_row_of_the_parent() -> None:
     rng = np.random.default_rng(1)
     keys, values = cache(rng, 5, kv_heads=1)
     query = rng.normal(size=(4, 1, 8))
-    plan = make_plan(forest_of(block_tables, lengths, BLOCK))
+    plan = balanced_plan(forest_of(block_tables, lengths, BLOCK))
     out, _ = execute(plan, query, keys, values, scale=1.0)
     order = [2, 0, 3, 1]
-    permuted = make_plan(forest_of([block_tables[i] for i in order], lengths, BLOCK))
+    permuted = balanced_plan(forest_of([block_tables[i] for i in order], lengths, BLOCK))
     out_permuted, _ = execute(permuted, query[order], keys, values, scale=1.0)
     np.testing.assert_allclose(out_permuted, out[order], atol=1e-14)
     for row, table in enumerate(block_tables):
@@ -164,13 +166,13 @@ def test_the_schedule_keeps_to_its_bounds(
     cost = CostModel(c0=c0, c1=c1, c2=c2)
     lower = lower_bound(forest, cost, workers)
     cuts = divide(forest, cost, workers)
-    plan = make_plan(forest, cost, workers=workers)
+    plan = balanced_plan(forest, cost, workers=workers)
     n_rows = np.diff(plan.row_indptr)
     span = makespan(cost.task(n_rows, plan.n_tokens), workers)
     assert span >= lower * (1 - 1e-6) or workers == 1
     caps = np.ceil(cost.task(forest.n_sharing, forest.n_tokens) / lower)
     assert (cuts <= np.maximum(caps, 1)).all()
-    again = make_plan(forest, cost, workers=workers)
+    again = balanced_plan(forest, cost, workers=workers)
     np.testing.assert_array_equal(again.merge, plan.merge)
 
 

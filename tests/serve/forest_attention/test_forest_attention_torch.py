@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.forest_division import CostModel, balanced_plan
 from serve.forest_attention.forest import forest_of
-from serve.forest_attention.plan import CostModel, make_plan
 from serve.forest_attention.torch_executor import execute, merge, to_torch
 from tests.serve.forest_attention import reference
 
@@ -33,7 +33,7 @@ def test_the_torch_executor_equals_the_reference(seed: int, dtype: torch.dtype, 
     rng = np.random.default_rng(seed)
     block_tables, lengths = random_tables(rng, int(rng.integers(1, 64)))
     group, kv_heads, d = int(rng.choice([1, 4, 8])), int(rng.choice([1, 3])), 16
-    plan = make_plan(
+    plan = balanced_plan(
         forest_of(block_tables, lengths, BLOCK), CostModel(group=group), workers=int(rng.integers(1, 5))
     )
     n_slots = BLOCK * (1 + max((b for t in block_tables for b in t), default=0))
@@ -48,7 +48,7 @@ def test_the_torch_executor_equals_the_reference(seed: int, dtype: torch.dtype, 
 
 
 def test_scores_of_ten_thousand_give_no_nan() -> None:
-    plan = to_torch(make_plan(forest_of([[0, 1], [0, 2]], [20, 18], BLOCK)), 1)
+    plan = to_torch(balanced_plan(forest_of([[0, 1], [0, 2]], [20, 18], BLOCK)), 1)
     keys = torch.randn(3 * BLOCK, 1, 8) * 1e4
     out, _ = execute(plan, torch.randn(2, 1, 8), keys, torch.randn(3 * BLOCK, 1, 8), scale=1.0)
     assert out.isfinite().all()
@@ -61,7 +61,7 @@ def test_a_draft_tree_over_a_shared_prefix_is_attended_in_two_merged_parts() -> 
     table = [0, 1, 2]
     keys, values = (torch.randn(3 * BLOCK, 2, 8, dtype=torch.float64) for _ in range(2))
     query = torch.randn(len(parents), 2, 8, dtype=torch.float64)
-    plan = make_plan(forest_of([table] * 4, [committed] * 4, BLOCK))
+    plan = balanced_plan(forest_of([table] * 4, [committed] * 4, BLOCK))
     assert plan.tokens_read() == committed  # once for all rows
     out, lse = execute(to_torch(plan, 2), query, keys, values, scale=0.3)
     for row in range(len(parents)):

@@ -9,15 +9,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.forest_attention import unshared_tokens
-from serve.forest_attention.forest import Forest, forest_of
-from serve.forest_attention.plan import (
+from benchmarks.forest_division import (
     TARGETS,
     CostModel,
+    balanced_plan,
     divide,
     lower_bound,
-    make_plan,
     makespan,
 )
+from serve.forest_attention.forest import Forest, forest_of
 
 BLOCK = 4
 Unit = tuple[int, int, int]
@@ -172,7 +172,7 @@ def test_every_row_of_a_run_merges_its_partial() -> None:
 def test_the_tasks_of_two_rows_with_a_common_beginning_by_hand() -> None:
     """Blocks 0 1 2 are shared; the first row goes on with 3 (full), the second with 4 5 (5 tokens)."""
     forest = forest_of([[0, 1, 2, 3], [0, 1, 2, 4, 5]], [16, 17], BLOCK)
-    plan = make_plan(forest, cuts=[2, 1, 2])
+    plan = balanced_plan(forest, cuts=[2, 1, 2])
     assert (plan.n_tasks, plan.n_rows, plan.block_tokens) == (5, 2, BLOCK)
     assert plan.n_tokens.tolist() == [8, 4, 4, 4, 1]
     assert plan.row_indptr.tolist() == [0, 2, 4, 5, 6, 7]
@@ -187,4 +187,4 @@ def test_the_tasks_of_two_rows_with_a_common_beginning_by_hand() -> None:
 
 
 def test_more_runs_than_blocks_are_as_many_as_blocks() -> None:
-    assert make_plan(forest_with(0, [3]), cuts=[9]).n_tokens.tolist() == [4, 4, 4]
+    assert balanced_plan(forest_with(0, [3]), cuts=[9]).n_tokens.tolist() == [4, 4, 4]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -153,3 +155,18 @@ def test_answers_over_a_shared_prompt_are_those_without_the_forest(tiny, tiny_mo
 
 def test_the_engine_shares_by_default(tiny):
     assert Model.load(tiny("llama"), "float64").saving == Saving()
+
+
+def test_no_sharing_that_the_engine_takes_was_measured_slower_than_row_by_row() -> None:
+    """Over the measured grid of docs/results/forest-attention.md: small sharings, which lose, take the plain path."""
+    page = Path(__file__).parents[3] / "docs" / "results" / "forest-attention.md"
+    text = page.read_text(encoding="utf-8").partition("## In the engine")[0]
+    lines = [line.split("|")[1:-1] for line in text.splitlines() if line.count("|") == 11]
+    rows = [[float(cell) for cell in line] for line in lines[2:]]
+    taken = [row for row in rows if row[0] > 1 and Saving().worth(int(row[0]), int(row[1]))]
+    assert len(rows) == 7 * 6 * 3
+    assert len(taken) > 50
+    assert min(row[8] for row in taken) > 1.1
+    losing = [row for row in rows if row[0] > 1 and row[1] and row[8] < 0.95]
+    assert losing
+    assert not any(row in taken for row in losing)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.echo.cache_policy import EchoConfig, EchoForest
+from benchmarks.simulator import Arrival, VirtualClock, simulate
+from serve.echo.config import EchoConfig
 from serve.echo.scheduler import EchoScheduler
-from serve.echo.simulator import Arrival, VirtualClock, simulate
 from serve.kv_cache.prefix_cache import PrefixForest
 from serve.request import Priority, Request, SamplingParams, Timeline
 from serve.scheduling.estimators import TimeModel
@@ -26,7 +26,7 @@ Make = Callable[[int], Scheduler]
 
 
 def echo(n_blocks: int, config: EchoConfig = CALM, clock: VirtualClock | None = None) -> EchoScheduler:
-    forest = EchoForest(n_blocks, BLOCK, config)
+    forest = PrefixForest(n_blocks, BLOCK)
     return EchoScheduler(forest, 6, STEP, TIMES, config, clock or VirtualClock())
 
 

@@ -129,7 +129,9 @@ def test_a_schema_is_obeyed(client):
         ({"messages": HELLO, "wisdom": 9}, 400, "wisdom", "not permitted"),
         ({"messages": HELLO, "max_tokens": 65}, 400, "max_tokens", "at most 64"),
         ({"messages": HELLO, "stop": [""]}, 400, "stop", "1 to 256 characters"),
-        ({"messages": HELLO, "model": "gpt-9"}, 404, None, "'gpt-9' is not served here"),
+        ({"messages": HELLO, "model": "gpt-9"}, 404, "model", "'gpt-9' is not served here"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "messages.0.content", "string"),
+        ({"messages": HELLO, "tool_choice": "maybe"}, 400, "tool_choice", "Input should be"),
         ({"messages": [{"role": "user", "content": "x" * 250}]}, 400, "messages", "at most 200"),
         ({"messages": [{"role": "user", "content": "\ud800"}]}, 400, "messages", "surrogate"),
         ({"messages": [{"role": "oracle", "content": "x"}]}, 400, "messages.0.role", "Input should be"),
@@ -257,7 +259,10 @@ def test_the_openai_client_works_against_it(served):
 
     client = openai.OpenAI(base_url=served[0] + "/v1", api_key=KEY, max_retries=0)
     assert [m.id for m in client.models.list()] == ["tiny"]
+    assert client.models.retrieve("tiny").id == "tiny"
     whole = client.chat.completions.create(model="tiny", messages=HELLO, max_tokens=9, temperature=0)
+    turns = [*HELLO, whole.choices[0].message.model_dump(), *HELLO]  # with every field that the client knows
+    assert client.chat.completions.create(model="tiny", messages=turns, max_tokens=1).choices
     stream = client.chat.completions.create(
         model="tiny", messages=HELLO, max_tokens=9, temperature=0, stream=True, extra_body={"priority": 1}
     )
@@ -269,6 +274,27 @@ def test_the_openai_client_works_against_it(served):
         client.chat.completions.create(model="tiny", messages=HELLO, n=30)
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=served[0] + "/v1", api_key="no", max_retries=0).models.list()
+    for unknown in (lambda: client.models.retrieve("gpt/9"), lambda: client.responses.create(input="x")):
+        with pytest.raises(openai.NotFoundError) as refused:
+            unknown()
+        assert refused.value.body["message"]
+    with pytest.raises(openai.BadRequestError) as long:
+        client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": "x" * 250}])
+    assert long.value.code == "context_length_exceeded"
+
+
+def test_several_prompts_are_answered_in_their_order(client, engine):
+    body = {"max_tokens": 5, "temperature": 0, "ignore_eos": True}
+    alone = [client.post("/v1/completions", json=body | {"prompt": p}).json() for p in ("abc", "xy")]
+    texts = [a["choices"][0]["text"] for a in alone]
+    ids = [engine.tokenizer.backend_tokenizer.encode(p).ids for p in ("abc", "xy")]
+    for prompt in (["abc", "xy"], ids):
+        got = client.post("/v1/completions", json=body | {"prompt": prompt, "n": 2}).json()
+        assert [c["text"] for c in got["choices"]] == [texts[0], texts[0], texts[1], texts[1]]
+        assert [c["index"] for c in got["choices"]] == [0, 1, 2, 3]
+        assert (got["usage"]["prompt_tokens"], got["usage"]["completion_tokens"]) == (5, 20)
+    refused = client.post("/v1/completions", json=body | {"prompt": ["a"] * 9, "n": 2}).json()
+    assert "at most 16 in all" in refused["error"]["message"]
 
 
 @pytest.mark.filterwarnings(
@@ -336,7 +362,7 @@ def test_a_fuzz_of_the_interface_finds_no_internal_error(served, tmp_path):
     command = [
         str(Path(sys.executable).parent / "schemathesis"), "run", served[0] + "/openapi.json",
         "-H", f"Authorization: Bearer {KEY}", "--checks", ",".join(FUZZ_CHECKS),
-        "--max-examples", "150", "--seed", "1", "--no-color",
+        "--max-examples", "500", "--seed", "1", "--no-color",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stdout[-6000:]

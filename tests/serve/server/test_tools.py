@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 from collections.abc import Iterator
@@ -170,6 +171,53 @@ def test_a_streamed_call_is_the_whole_one(client) -> None:
             arguments += call.function.arguments or ""
         reason = chunk.choices[0].finish_reason
     assert (name, arguments, reason) == (whole.name, whole.arguments, "tool_calls")
+
+
+def test_allowed_tools_are_the_only_ones(client) -> None:
+    allowed = {"mode": "required", "tools": [{"type": "function", "function": {"name": "weigh_all"}}]}
+    choice = {"type": "allowed_tools", "allowed_tools": allowed}
+    (call,) = ask(client, tools=[WEIGH, OTHER], tool_choice=choice).choices[0].message.tool_calls
+    assert call.function.name == "weigh_all"
+
+
+def test_the_clients_helper_assembles_a_streamed_call(client) -> None:
+    settings = {"model": "tiny", "messages": HELLO, "max_tokens": 200, "seed": 1, "tools": [WEIGH]}
+    with client.chat.completions.stream(**settings, tool_choice="required") as stream:
+        (call,) = stream.get_final_completion().choices[0].message.tool_calls
+    assert json.loads(call.function.arguments)["gene"] in ("CD4", "CD8A")
+
+
+@pytest.mark.filterwarnings("ignore:The 'initial' parameter is deprecated:DeprecationWarning")
+def test_inspect_calls_a_tool_and_sends_its_result_back(client) -> None:
+    inspect = pytest.importorskip("inspect_ai.model")
+    tool = pytest.importorskip("inspect_ai.tool")
+    info = tool.ToolInfo(
+        name="weigh",
+        description="Weigh.",
+        parameters=tool.ToolParams(
+            properties={"gene": {"type": "string", "enum": ["CD4", "CD8A"]}, "up": {"type": "boolean"}},
+            required=["gene", "up"],
+        ),
+    )
+    config = inspect.GenerateConfig(max_tokens=120, seed=1)
+
+    async def converse():
+        model = inspect.get_model(
+            "openai-api/vckg/tiny", base_url=str(client.base_url), api_key=KEY, config=config
+        )
+        asked = inspect.ChatMessageUser(content="weigh CD4")
+        first = await model.generate([asked], tools=[info], tool_choice="any")
+        (call,) = first.message.tool_calls
+        result = inspect.ChatMessageTool(content="3 g", tool_call_id=call.id, function=call.function)
+        second = await model.generate([asked, first.message, result], tools=[info], tool_choice="none")
+        return first, call, second
+
+    first, call, second = asyncio.run(converse())
+    assert (first.stop_reason, call.function, call.parse_error) == ("tool_calls", "weigh", None)
+    assert call.arguments["gene"] in ("CD4", "CD8A")
+    assert isinstance(call.arguments["up"], bool)
+    assert second.message.tool_calls is None
+    assert second.usage.output_tokens > 0
 
 
 def test_auto_may_answer_in_text(client) -> None:

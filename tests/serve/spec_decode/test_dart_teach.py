@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.eagle import rollout_losses
 from benchmarks.gpu.batch_decoding import BatchWriter, Text, states, write_texts
 from benchmarks.gpu.batch_training import Batch, BatchTrainer, batches, new_head
 from serve.engine.engine import Engine
 from serve.model.decoder import Model
 from serve.model.loader import Checkpoint
 from serve.request import SamplingParams
-from serve.spec_decode.eagle_head import rollout_losses
 from serve.spec_decode.training.losses import Answered, answer_losses
 from serve.spec_decode.training.train import Settings
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.eagle import EagleTrainer, rollout_losses
 from serve.errors import InputError, ModelError
 from serve.model.decoder import Model
 from serve.model.loader import Checkpoint
 from serve.spec_decode.dart_head import DraftHead, HeadConfig, load_head, save_head
-from serve.spec_decode.eagle_head import rollout_losses
 from serve.spec_decode.training.corpus import loops, pack_answers, replay_corpus, shard_paths, write_corpus
 from serve.spec_decode.training.losses import Answered, Losses, Target, answer_losses, block_mask
 from serve.spec_decode.training.train import Settings, Trainer, read_shard, tokens_in
@@ -176,14 +176,12 @@ def test_nothing_of_the_target_learns() -> None:
     assert not target.embedding.requires_grad
 
 
-@pytest.mark.parametrize("autoregressive", [False, True])
+@pytest.mark.parametrize("kind", [Trainer, EagleTrainer])
 def test_training_learns_and_resumes(
-    checkpoint: Checkpoint, corpus: Path, tmp_path: Path, autoregressive: bool
+    checkpoint: Checkpoint, corpus: Path, tmp_path: Path, kind: type[Trainer]
 ) -> None:
     def trainer() -> Trainer:
-        return Trainer(
-            tmp_path, checkpoint.config, checkpoint.tensors, corpus, SMALL, {0}, autoregressive=autoregressive
-        )
+        return kind(tmp_path, checkpoint.config, checkpoint.tensors, corpus, SMALL, {0})
 
     first = trainer()
     before = first.validate()["loss"]

@@ -123,7 +123,7 @@ def execute(
     ------
     ValueError
         If the kernels cannot tile d, the cache has blocks of another size, or the plan's tasks hold more rows than a
-        tile of `LARGEST_TILE`. Give `make_plan` a `CostModel` with `tile_rows` of at most that.
+        tile of `LARGEST_TILE`. Give `balanced_plan` a `CostModel` with `tile_rows` of at most that.
     """
     (_, heads, d), kv_heads = query.shape, keys.shape[1]
     if d < 16 or d & (d - 1):

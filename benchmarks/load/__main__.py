@@ -1,4 +1,4 @@
-"""`vckg-serve bench`: measure any OpenAI-compatible server under load."""
+"""``python -m benchmarks.load``: measure any OpenAI-compatible server under load."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Annotated
 
 import typer
 
-from serve.command_app import Application
+from serve.command_app import Application, run
 from serve.commands import note
 from serve.errors import InputError
 
-bench = Application("bench", "Measure an OpenAI-compatible server under load.")
+app = Application("benchmarks.load", "Measure an OpenAI-compatible server under load.")
 
 
-@bench.command()
+@app.command()
 def load(
     output: Annotated[Path, typer.Option("--output", "-o", help="JSONL file for the timelines.")],
     prompts: Annotated[Path, typer.Argument(help="JSONL with `messages`.")],
@@ -46,7 +46,7 @@ def load(
     """Send requests at fixed times, and write the timeline of each client."""
     import asyncio
 
-    from serve.bench import loadgen
+    from benchmarks.load import generator as loadgen
 
     if (rate is None) == (trace is None):
         raise InputError("name one of --rate and --trace")
@@ -91,9 +91,9 @@ def counter(tokenizer: str) -> Callable[[str], int] | None:
     return count
 
 
-@bench.command()
+@app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="JSONL files of `bench load`, one a load.")],
+    runs: Annotated[list[Path], typer.Argument(help="JSONL files of `load`, one a load.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the figures.")] = None,
     pace: Annotated[float, typer.Option(help="V: seconds a token the user reads.")] = 0.2,
     allowance: Annotated[float, typer.Option(help="A: response delay tolerated beyond V i.")] = 1.0,
@@ -102,8 +102,8 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
     """Print smooth goodput and related measures over loads as Markdown; draw the figures."""
-    from serve.bench import report as reporting
-    from serve.bench.loadgen import read_run
+    from benchmarks.load import report as reporting
+    from benchmarks.load.generator import read_run
 
     read = []
     for path in runs:
@@ -114,3 +114,7 @@ def report(
     if output is not None:
         for figure in reporting.figures(read, choices, output):
             note(str(figure))
+
+
+if __name__ == "__main__":
+    run(app, "benchmarks.load")

@@ -11,21 +11,23 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.load.relatives import (
+    SaturatingPenalty,
+    StepPenalty,
+    TpotSlo,
+    andes_qoe,
+    distserve_goodput,
+    fluid_token_rate,
+    fluidity_index,
+)
 from serve.goodput import (
     Ending,
     LinearPenalty,
     Penalty,
     ReadingSlo,
-    SaturatingPenalty,
     SmoothGoodput,
-    StepPenalty,
     Timeline,
-    TpotSlo,
-    andes_qoe,
     attainment,
-    distserve_goodput,
-    fluid_token_rate,
-    fluidity_index,
     goodput,
     idle_latency,
     throughput,

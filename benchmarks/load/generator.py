@@ -212,4 +212,4 @@ def read_run(path: Path) -> tuple[list[Timeline], dict[str, Any]]:
         ]
         return timelines, dict(first["settings"])
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a run of vckg-serve bench load ({error})") from error
+        raise InputError(f"{path}: not a run of benchmarks.load ({error})") from error

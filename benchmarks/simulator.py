@@ -1,6 +1,5 @@
 """Simulate the scheduler on a virtual clock, with the engine's code and the step times of the time model.
 
-Answers `vckg-serve plan`: how much batch work fits next to an interactive load, and how many replicas that takes.
 Every figure that comes from here is a simulated one and is named so.
 """
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks import compare_servers as compare
-from serve.bench.loadgen import (
+from benchmarks.load.generator import (
     Load,
     drive,
     poisson,
@@ -21,7 +21,7 @@ from serve.bench.loadgen import (
     token_times,
     write_served,
 )
-from serve.bench.report import Choices, Run, figures, report, report_json, summary
+from benchmarks.load.report import Choices, Run, figures, report, report_json, summary
 from serve.engine.engine import Engine
 from serve.errors import InputError, KnownError
 from serve.goodput import Ending, Timeline

@@ -7,15 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.goodput import (
-    Ending,
-    Timeline,
-    TpotSlo,
-    andes_qoe,
-    distserve_goodput,
-    fluid_token_rate,
-    fluidity_index,
-)
+from benchmarks.load.relatives import TpotSlo, andes_qoe, distserve_goodput, fluid_token_rate, fluidity_index
+from serve.goodput import Ending, Timeline
 from tests.serve.test_goodput import timelines
 
 times = st.lists(st.floats(0, 30, allow_nan=False), min_size=1, max_size=12).map(sorted)

@@ -1,1 +1,0 @@
-"""Measure servers and drafting from the command line."""
