@@ -7,13 +7,16 @@ packages become one line.
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import socket
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -71,6 +74,7 @@ def evaluate(tasks: list[Any], model: Model, log_dir: Path, sampling: Sampling) 
     """
     log_dir.mkdir(parents=True, exist_ok=True)
     _whole_logs(log_dir)
+    _trace_outside_runs()
     with _buffer_in(log_dir), _engine_errors():
         eval_set(
             tasks,
@@ -86,6 +90,7 @@ def evaluate(tasks: list[Any], model: Model, log_dir: Path, sampling: Sampling) 
             log_format="eval",
             log_level="error",
             log_dir_allow_dirty=True,
+            ctl_server=False,  # its socket in the run's folder has too long a path to be bound
             display="none",
             score=False,
             max_tasks=1,  # a kill then loses the calls in flight of one task only
@@ -231,6 +236,20 @@ def _damage(log: str) -> Iterator[None]:
             f"{_path_of(log)}: a half-written or damaged log ({type(error).__name__}: {cause}); move it away and run "
             "the same command again: the answers in other logs are kept, those in this one are asked again"
         ) from error
+
+
+@cache
+def _trace_outside_runs() -> None:
+    """Give the engine's trace a folder that lasts as long as the process.
+
+    The engine opens it once, where `_buffer_in` points then: in the first run's folder. It opens the file again when
+    `logging` is configured anew, as uvicorn does; the first run's folder may be gone by then.
+    """
+    from inspect_ai._util.logger import init_logger
+
+    folder = tempfile.mkdtemp(prefix="arena-trace-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # after the engine's own last step: last in, first out
+    init_logger("error", trace_dir=Path(folder))
 
 
 @contextmanager
