@@ -26,10 +26,15 @@ def test_the_engine_does_not_wipe_the_buffer_that_its_threads_write(tmp_path: Pa
 
 def test_a_run_that_fails_keeps_its_buffer(tmp_path: Path) -> None:
     before = os.environ.get("XDG_DATA_HOME")
-    with pytest.raises(KeyboardInterrupt), inspect_engine._buffer_in(tmp_path / "logs"):
-        written = Path(os.environ["XDG_DATA_HOME"]) / "rows"
-        written.parent.mkdir(parents=True)
-        written.write_text("rows")
-        raise KeyboardInterrupt
+    written = tmp_path / ".logs-buffer" / "rows"
+
+    def stopped() -> None:
+        with inspect_engine._buffer_in(tmp_path / "logs"):
+            written.parent.mkdir(parents=True)
+            written.write_text("rows")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
     assert written.exists()
     assert os.environ.get("XDG_DATA_HOME") == before
