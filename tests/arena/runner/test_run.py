@@ -3,6 +3,7 @@
 import gc
 import itertools
 import json
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -107,6 +108,15 @@ def test_how_answers_are_fetched_may_change_between_a_run_and_its_resuming(
     ):
         run.run(plan("toy", server.url, sampling=sampling), tmp_path)
     assert len(server.prompts) == 8
+
+
+def test_an_endpoint_that_is_silent_is_told_in_words(plan: Callable[..., run.Plan], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        patience = inspect_engine.Sampling(connections=8, timeout_s=1, retries=1)
+        with pytest.raises(run.RunFailed, match=r"the first error: no reply within 1 s, nor in any retry$"):
+            run.run(plan("toy", url, sampling=patience), tmp_path)
 
 
 def test_epochs_are_kept_apart(plan: Callable[..., run.Plan], tmp_path: Path, openai_server: Server) -> None:
