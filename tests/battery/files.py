@@ -203,7 +203,7 @@ def cassia_csv(lists: dict[str, list[str]], path: Path) -> Path:
 
 
 def wide_csv(lists: dict[str, list[str]], path: Path) -> Path:
-    """Names by rank, a column a cluster, all as long as the shortest list."""
-    shortest = min(map(len, lists.values()))
-    pd.DataFrame({name: genes[:shortest] for name, genes in lists.items()}).to_csv(path)
+    """Names by rank, a column a cluster; short columns end early."""
+    uneven = {name: genes[: len(genes) - i] for i, (name, genes) in enumerate(lists.items())}
+    pd.DataFrame({name: pd.Series(genes) for name, genes in uneven.items()}).to_csv(path)
     return path
