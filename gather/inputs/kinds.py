@@ -34,7 +34,7 @@ def kind_of(path: Path) -> Kind:
         return "rds"
     if path.suffix.lower() in (".rdata", ".rda"):
         raise InputError(
-            f'{path}: may hold several R objects; load it in R and save one: saveRDS(object, "object.rds")'
+            f'{path}: may hold several R objects; write one of them in R: saveRDS(object, "object.rds")'
         )
     if path.name.endswith(_MATRIX_NAMES):
         return "10x folder"
