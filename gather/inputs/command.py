@@ -103,7 +103,9 @@ def _annotate_markers(
     err().print(line, highlight=False, markup=False, soft_wrap=True)
     with tempfile.TemporaryDirectory(prefix="gather-") as scratch:
         h5ad = written(as_anndata(table), Path(scratch) / f"{stem_of(job.source)}.h5ad")
-        return annotate_file(h5ad, job.out, graph, options, work=MarkerWork(table, measured), **asked)
+        outcome = annotate_file(h5ad, job.out, graph, options, work=MarkerWork(table, measured), **asked)
+    _say_what_was_read(outcome.kept["parameters"])
+    return outcome
 
 
 def _say_what_was_read(parameters: dict[str, Any]) -> None:
