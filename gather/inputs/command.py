@@ -64,6 +64,7 @@ def annotate_inputs(
             )
         asked["cellxgene"] = cellxgene
         with as_h5ad(job.source, job.kind, graph, reading.modality, read=read) as h5ad:
+            asked["known"] = job.kind != "h5ad"
             outcomes.append(annotate_file(h5ad, job.out, graph, options, dask=dask, **asked))
         _say_what_was_read(outcomes[-1].kept["parameters"])
         _say_what_samples_gave(outcomes[-1])
@@ -103,7 +104,8 @@ def _annotate_markers(
     err().print(line, highlight=False, markup=False, soft_wrap=True)
     with tempfile.TemporaryDirectory(prefix="gather-") as scratch:
         h5ad = written(as_anndata(table), Path(scratch) / f"{stem_of(job.source)}.h5ad")
-        outcome = annotate_file(h5ad, job.out, graph, options, work=MarkerWork(table, measured), **asked)
+        work = MarkerWork(table, measured)
+        outcome = annotate_file(h5ad, job.out, graph, options, work=work, known=True, **asked)
     _say_what_was_read(outcome.kept["parameters"])
     return outcome
 

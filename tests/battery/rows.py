@@ -162,7 +162,10 @@ def _names(cells: ad.AnnData, ensembl: Mapping[str, str], by: dict[str, Any]) ->
     )
     yield Input("symbols that occur twice", lambda d: _renamed(cells, d / "twice.h5ad", twice), by)
     yield Input("symbols in small letters", lambda d: _renamed(cells, d / "small.h5ad", str.lower), by)
-    rat = ["RT1-Da", "RT1-A1", "RT1-Bb", *(n.capitalize() for n in cells.var_names[:-3])]
+    rat = [n.capitalize() for n in cells.var_names]
+    own = [i for i, name in enumerate(rat) if name.startswith(("Hla-", "Linc")) or "orf" in name]
+    for i in {*own, *range(len(rat) - 3, len(rat))}:
+        rat[i] = f"RT1-X{i}"  # no rat gene is named as those
     yield Input("rat symbols", lambda d: _renamed(cells, d / "rat.h5ad", rat), by)
     for animal, start in (("macaque", "ENSMMUG"), ("pig", "ENSSSCG")):
         foreign = [f"{start}{i:011}" for i in range(cells.n_vars)]
