@@ -84,7 +84,8 @@ def annotate_file(
         write_labels(obs, adata.obs_names, outcome.columns)
     if cellxgene:
         _add_cellxgene(adata, outcome, options)
-    write_annotated(source, out, outcome.columns, options.key_added, outcome.kept)
+    held = None if by_cell else adata
+    write_annotated(source, out, outcome.columns, options.key_added, outcome.kept, held=held)
     if report is not None:
         _write_report(report, source, adata, graph, outcome, options, asked, of_cells=work is work_out)
     return outcome
