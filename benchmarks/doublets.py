@@ -107,8 +107,10 @@ class File:
         known = curie in self.ontology
         return (self.ontology.lineage(self.ontology.position(curie)) or "") if known else ""
 
-    def _sets(self, groups: Texts) -> tuple[dict[str, mixtures.Profile], dict[str, str]]:
-        """Return profiles, and the lineages that the product answers."""
+    def _sets(
+        self, groups: Texts
+    ) -> tuple[dict[str, mixtures.Profile], dict[str, str], list[mixtures.Split]]:
+        """Return profiles, the lineages that the product answers, and what sets them apart."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             sets = rank_cell_sets(self.expression, groups.tolist())
@@ -117,11 +119,12 @@ class File:
             mixtures.profiles_of(self.matrix, groups),
             mixtures.lineages_of(answers, self.ontology),
         )
-        return profiles, {name: one for name, one in lineages.items() if name in profiles}
+        lineages = {name: one for name, one in lineages.items() if name in profiles}
+        return profiles, lineages, mixtures.splits_of(profiles, lineages)
 
     def pure(self) -> Iterator[Case]:
         """The label groups and the clusters as they are."""
-        for groups, (profiles, lineages) in (
+        for groups, (profiles, lineages, splits) in (
             (self.groups, self.by_labels),
             (self.clusters, self.by_clusters),
         ):
@@ -129,7 +132,7 @@ class File:
                 inside = self.lineage[groups == name]
                 most = max(set(inside.tolist()), key=lambda x: (inside == x).mean())
                 if most == "" or (inside == most).mean() >= PURITY:
-                    yield self._case(PURE, name, (most,), profile, profiles, lineages)
+                    yield self._case(PURE, name, (most,), profile, lineages, splits)
 
     def mixed(self) -> Iterator[Case]:
         """Mixtures of all pairs of unrelated lineages, and of B with plasma cells."""
@@ -154,13 +157,13 @@ class File:
         minor = rng.binomial(minor.astype(np.int64), thin).astype(np.float64)
         values = np.log1p((major + minor) / (1 / unit + thin / other)[:, None])
         profile = mixtures.Profile(values, values.mean(axis=0), (values > 0).mean(axis=0))
-        return self._case(kind, " + ".join(truth), truth, profile, *self.by_labels)
+        return self._case(kind, " + ".join(truth), truth, profile, *self.by_labels[1:])
 
     def _case(
         self, kind: str, name: str, truth: tuple[str, ...], profile: mixtures.Profile,
-        profiles: dict[str, mixtures.Profile], lineages: dict[str, str],
+        lineages: dict[str, str], splits: list[mixtures.Split],
     ) -> Case:  # fmt: skip
-        pair = mixtures.best_pair(name, profile, profiles, lineages)
+        pair = mixtures.best_pair(name, profile, splits)
         both = () if pair is None else (lineages[pair.one], lineages[pair.other])
         return Case(self.name, kind, name, truth, both, pair)
 

@@ -112,14 +112,17 @@ class Relatives:
         return float(np.mean([self.lin(t)[candidates].mean() for t in truths]))
 
     def values(self, label: str, ranked: Sequence[str], truth: int, chance: float) -> tuple[float, ...]:
-        """Return the metrics of one answer; one without a term is wrong in all but `among five`."""
+        """Return the metrics of one answer; one without a term is wrong in all but `among five`.
+
+        A truth without a lineage (a Leydig cell, an osteoclast) has none to find: NaN.
+        """
         o = self.ontology
         five = float(any(o.position(c) in self.near(truth) for c in ranked[:5]))
-        if not label:
-            return (0.0, 0.0, -chance / (1 - chance), 0.0, five)
-        p = o.position(label)
         lineage = o.lineage(truth)
-        same = float(lineage is not None and lineage == o.lineage(p))
+        if not label:
+            return (0.0, 0.0, -chance / (1 - chance), np.nan if lineage is None else 0.0, five)
+        p = o.position(label)
+        same = np.nan if lineage is None else float(lineage == o.lineage(p))
         lin = (float(self.lin(truth)[p]) - chance) / (1 - chance)
         return (float(o.same(p, truth)), float(p in self.near(truth)), lin, same, five)
 

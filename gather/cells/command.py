@@ -37,11 +37,13 @@ def annotate_file(
     llm: LlmStep | None = None,
     dask: str | None = None,
     work: Work = work_out,
+    known: bool = False,
 ) -> Outcome:
     """Annotate one file and write the copy, and the page where one is wanted.
 
     `obs` is a table for the labels alone, CSV or Parquet; with `cellxgene` the columns of its schema are written, too.
-    `work` is what works the answers out: `work_out`, or another of its form for obs that are no cells.
+    `work` is what works the answers out: `work_out`, or another of its form for obs that are no cells. A file that is
+    `known` was written here and is not walked.
 
     Raises
     ------
@@ -54,7 +56,7 @@ def annotate_file(
         raise InputError("--dask spreads single cells; add --groupby cell")
     if by_cell and (report is not None or llm is not None):
         raise InputError("--report and --model are for cell sets; choose another --groupby than cell")
-    adata = open_h5ad(source, backed=by_cell)
+    adata = open_h5ad(source, backed=by_cell, known=known)
     asked: dict[str, Any] = {}
     try:
         rounds = 2.0 if llm is not None and not llm.dry_run else 1.0  # the model's answers are the second
@@ -82,7 +84,8 @@ def annotate_file(
         write_labels(obs, adata.obs_names, outcome.columns)
     if cellxgene:
         _add_cellxgene(adata, outcome, options)
-    write_annotated(source, out, outcome.columns, options.key_added, outcome.kept)
+    held = None if by_cell else adata
+    write_annotated(source, out, outcome.columns, options.key_added, outcome.kept, held=held)
     if report is not None:
         _write_report(report, source, adata, graph, outcome, options, asked, of_cells=work is work_out)
     return outcome

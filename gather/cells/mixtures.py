@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -56,6 +57,11 @@ class Profile:
     mean: Floats
     detected: Floats
 
+    @cached_property
+    def _above(self) -> npt.NDArray[np.bool_]:
+        """Whether each gene is expressed, bool[genes, cells]."""
+        return np.ascontiguousarray((self.values > 0).T)
+
     @classmethod
     def of(cls, matrix: Any, cells: Positions) -> Profile:
         """Return the profile of some cells, at most `CELLS`."""
@@ -68,7 +74,7 @@ class Profile:
 
     def how_many(self, genes: Positions) -> npt.NDArray[np.intp]:
         """Count the genes that each cell expresses."""
-        return np.asarray((self.values[:, genes] > 0).sum(axis=1))
+        return np.asarray(self._above[genes].sum(axis=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,39 +98,69 @@ def kin(one: str, other: str) -> bool:
     return one == other or PRECURSORS in (one, other) or any({one, other} <= group for group in KIN)
 
 
-def best_pair(
-    name: str, profile: Profile, profiles: dict[str, Profile], lineages: dict[str, str]
-) -> Pair | None:
+@dataclass(frozen=True)
+class Split:
+    """What sets two sets apart, worked out once for all the sets that they may explain.
+
+    Attributes
+    ----------
+    genes, least
+        Genes of either set, and how many of them a cell must express to count as of it.
+    expected
+        Share of cells that count as both by chance.
+    mean, detected
+        What a gene of a third set must exceed to be its own.
+    apart
+        How many genes differ between the two.
+    """
+
+    one: str
+    other: str
+    genes: tuple[Positions, Positions]
+    least: tuple[float, float]
+    expected: float
+    mean: Floats
+    detected: Floats
+    apart: int
+
+    @classmethod
+    def of(cls, profiles: dict[str, Profile], one: str, other: str) -> Split:
+        """Return how two sets differ."""
+        a, b = profiles[one], profiles[other]
+        difference = a.mean - b.mean
+        of_a, of_b = (np.argsort(sign * difference, kind="stable")[:APART] for sign in (-1, 1))
+        counts_a, counts_b = ([p.how_many(genes) for p in profiles.values()] for genes in (of_a, of_b))
+        place = list(profiles)
+        least_a = max(2.0, float(np.quantile(counts_a[place.index(other)], RARELY)) + 1)
+        least_b = max(2.0, float(np.quantile(counts_b[place.index(one)], RARELY)) + 1)
+        everywhere = [
+            np.mean([(n >= least).mean() for n in counts])
+            for counts, least in ((counts_a, least_a), (counts_b, least_b))
+        ]
+        return cls(
+            one, other, (of_a, of_b), (least_a, least_b), float(everywhere[0] * everywhere[1]),
+            np.maximum(a.mean, b.mean) + RISE, np.maximum(a.detected, b.detected) + MORE_OFTEN,
+            max(int((np.abs(difference) > RISE).sum()), 10),
+        )  # fmt: skip
+
+    def explains(self, profile: Profile) -> Pair:
+        """Return how far the two explain a third set."""
+        has_a, has_b = (profile.how_many(g) >= least for g, least in zip(self.genes, self.least, strict=True))
+        own = (profile.mean > self.mean) & (profile.detected > FRACTION) & (profile.detected > self.detected)
+        share = float((has_a & has_b).mean())
+        return Pair(self.one, self.other, share, self.expected, float(own.sum() / self.apart))
+
+
+def splits_of(profiles: dict[str, Profile], lineages: dict[str, str]) -> list[Split]:
+    """Return the splits of all pairs of sets of unrelated lineages."""
+    pairs = combinations(lineages, 2)
+    return [Split.of(profiles, a, b) for a, b in pairs if not kin(lineages[a], lineages[b])]
+
+
+def best_pair(name: str, profile: Profile, splits: Sequence[Split]) -> Pair | None:
     """Return the pair of other sets of unrelated lineages that explains a set best; None without such a pair."""
-    others = [other for other in lineages if other != name]
-    found = [
-        explained(profile, profiles, one, other)
-        for one, other in combinations(others, 2)
-        if not kin(lineages[one], lineages[other])
-    ]
+    found = [split.explains(profile) for split in splits if name not in (split.one, split.other)]
     return max(found, key=lambda pair: pair.share - 2 * pair.own, default=None)
-
-
-def explained(profile: Profile, profiles: dict[str, Profile], one: str, other: str) -> Pair:
-    """Return how far two sets explain a third."""
-    a, b = profiles[one], profiles[other]
-    difference = a.mean - b.mean
-    of_a, of_b = (np.argsort(sign * difference, kind="stable")[:APART] for sign in (-1, 1))
-    least_a = max(2.0, float(np.quantile(b.how_many(of_a), RARELY)) + 1)
-    least_b = max(2.0, float(np.quantile(a.how_many(of_b), RARELY)) + 1)
-    has_a, has_b = profile.how_many(of_a) >= least_a, profile.how_many(of_b) >= least_b
-    everywhere = [
-        np.mean([(p.how_many(genes) >= least).mean() for p in profiles.values()])
-        for genes, least in ((of_a, least_a), (of_b, least_b))
-    ]
-    own = (
-        (profile.mean > np.maximum(a.mean, b.mean) + RISE)
-        & (profile.detected > FRACTION)
-        & (profile.detected > np.maximum(a.detected, b.detected) + MORE_OFTEN)
-    )
-    apart = max(int((np.abs(difference) > RISE).sum()), 10)
-    expected = float(everywhere[0] * everywhere[1])
-    return Pair(one, other, float((has_a & has_b).mean()), expected, float(own.sum() / apart))
 
 
 def profiles_of(matrix: Any, groups: npt.NDArray[np.object_]) -> dict[str, Profile]:
@@ -161,11 +197,8 @@ def with_mixtures(
         return tuple(annotations)
     profiles = profiles_of(matrix, groups)
     lineages = {name: lineage for name, lineage in lineages.items() if name in profiles}
-    pairs = {
-        name: best_pair(name, profile, profiles, lineages)
-        for name, profile in profiles.items()
-        if name in by_name
-    }
+    splits = splits_of(profiles, lineages)
+    pairs = {name: best_pair(name, one, splits) for name, one in profiles.items() if name in by_name}
     mixed = {name: pair for name, pair in pairs.items() if pair is not None and pair.mixed}
     answers = []
     for a in annotations:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vckg.base.errors import InputError
 
-OPENED = "an h5ad, a 10x .h5, a 10x folder, loom, zarr, h5mu, a csv or tsv matrix, or a table of markers"
+OPENED = "an h5ad, a 10x .h5, a 10x folder, loom, zarr, h5mu, rds, a csv or tsv matrix, or a table of markers"
 _HEAD_CHARACTERS = 1 << 20
 
 

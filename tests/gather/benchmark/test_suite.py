@@ -66,6 +66,16 @@ def test_an_answer_without_a_term_is_wrong_but_its_candidates_count_among_five(b
     assert relatives.values("CL:0000084", ["CL:0000084"], truth, 0.5)[:3] == (1.0, 1.0, 1.0)
 
 
+def test_a_truth_without_a_lineage_has_none_to_find() -> None:
+    ontology = Ontology(
+        ["CL:0", "CL:1", "CL:2"], np.array([1, 2]), np.array([0, 0]), lineages=[("T", "CL:1")]
+    )
+    relatives = Relatives(ontology)
+    assert relatives.values("CL:1", [], 1, 0.5)[3] == 1.0
+    assert relatives.values("CL:2", [], 1, 0.5)[3] == 0.0
+    assert np.isnan([relatives.values(label, [], 2, 0.5)[3] for label in ("CL:2", "CL:1", "")]).all()
+
+
 def test_the_files_of_one_publication_count_once() -> None:
     units = [unit("x", "a", 1.0), unit("x", "a", 0.0), unit("x", "b", 1.0), unit("y", "c", 0.0)]
     means = by_group(units)

@@ -63,6 +63,12 @@ def test_lists_keep_their_order(tmp_path, name: str, text: str) -> None:
     assert table.strengths == {}
 
 
+@pytest.mark.parametrize("gap", ["", "NA", "NaN"])
+def test_columns_of_clusters_may_end_early(tmp_path, gap: str) -> None:
+    table = read(tmp_path, f",T,M,B\n0,CD3D,LYZ,MS4A1\n1,IL7R,{gap},CD79A\n2,TRAC,{gap},{gap}\n")
+    assert table.genes == {"T": ("CD3D", "IL7R", "TRAC"), "M": ("LYZ",), "B": ("MS4A1", "CD79A")}
+
+
 def test_a_table_that_lists_every_gene_for_every_cluster_says_what_was_measured() -> None:
     genes = [f"G{i}" for i in range(120)]
     frame = pd.DataFrame({"names": genes * 2, "group": ["a"] * 120 + ["b"] * 120, "scores": np.arange(240.0)})
