@@ -39,9 +39,7 @@ def suite(graph: Graph, data: Path) -> Iterator[str]:
     blocks = blocks_of(graph, data, default_cache())
     yield f"Graph {graph.content_hash[:16]}, {graph.n:,} nodes, {graph.m:,} edges; Python {platform.python_version()}."
     yield ""
-    store = default_cache() / "suite-p"
-    store.mkdir(parents=True, exist_ok=True)
-    yield from tables(measured(graph, blocks, store))
+    yield from tables(measured(graph, blocks))
 
 
 def choice(graph: Graph, data: Path) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from gather.benchmark.suite import (
     BEST,
     METRICS,
     OURS,
-    KeptRetriever,
     Relatives,
     Suite,
     Unit,
@@ -25,7 +23,6 @@ from gather.benchmark.suite import (
 from gather.benchmark.suite_data import Block
 from gather.benchmark.suite_report import tables
 from gather.ontology import Ontology
-from gather.retrieval.query import query_genes
 
 TRUTHS = ("CL:0000084", "CL:0000236", "CL:0000576")
 
@@ -80,8 +77,8 @@ def test_an_undefined_value_leaves_the_mean() -> None:
     assert by_group([unit("x", "a", np.nan), unit("x", "a", 1.0)])["x"].tolist() == [1.0]
 
 
-def test_the_product_and_the_others_are_measured_on_the_same_units(blood_graph, block, tmp_path) -> None:
-    suite = Suite(blood_graph, tmp_path)
+def test_the_product_and_the_others_are_measured_on_the_same_units(blood_graph, block) -> None:
+    suite = Suite(blood_graph)
     ours = suite.measure([block], others=False)
     assert {u.method for u in ours} == {OURS, BEST}
     best = select(ours, method=BEST, mode="label groups")
@@ -93,16 +90,6 @@ def test_the_product_and_the_others_are_measured_on_the_same_units(blood_graph, 
 def test_files_without_a_right_answer_are_left_out(blood_graph, block) -> None:
     away = replace(block, study="colon_kinchen2018_mini")
     assert Suite(blood_graph).measure([away], others=False) == []
-
-
-def test_kept_p_values_are_those_of_the_retriever(blood_graph, tmp_path: Path) -> None:
-    query = query_genes(blood_graph, ["CD3D", "CD79A"])
-    plain = KeptRetriever(blood_graph).p_values(query)
-    for _time in range(2):
-        kept = KeptRetriever(blood_graph)
-        kept.store = tmp_path
-        np.testing.assert_allclose(kept.p_values(query), plain, rtol=1e-6)
-    assert len(list(tmp_path.glob("p-*.npy"))) == 1
 
 
 def test_sctype_and_ulm_equal_their_definitions() -> None:
@@ -120,8 +107,8 @@ def test_sctype_and_ulm_equal_their_definitions() -> None:
             assert fitted[s, t] == pytest.approx(r * np.sqrt(18 / (1 - r**2)))
 
 
-def test_the_tables_print(blood_graph, block, tmp_path) -> None:
-    suite = Suite(blood_graph, tmp_path)
+def test_the_tables_print(blood_graph, block) -> None:
+    suite = Suite(blood_graph)
     blocks = [block, *(replace(block, mode=mode) for mode in ("clusters", "profiles"))]
     text = "\n".join(tables(suite.measure(blocks)))
     assert "| label groups | best candidate | 1 | 3 | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] |" in text
