@@ -13,7 +13,7 @@ from gather.metrics.multiple_testing import holm
 
 OTHERS = ("published score", *PEERS)
 COMPARED = ("label groups", "clusters", "profiles")
-TESTED = ("exact", "relation")
+TESTED = METRICS[:3]
 STATUSES = ("named", "backed_off", "unknown")
 ANSWERED = STATUSES[:2]
 
@@ -28,7 +28,7 @@ def tables(units: Sequence[Unit]) -> Iterator[str]:
             yield ""
     yield "## Fewer genes or cells: what stays of the answers of the full file, open set"
     yield ""
-    yield from _kept(units)
+    yield from kept(units)
     yield ""
     yield "## Paired differences, human: our best candidate minus the other method's"
     yield ""
@@ -71,7 +71,7 @@ def _sureness(units: Sequence[Unit], method: str) -> str:
     return f"{error:.2f} | {shares}"
 
 
-def _kept(units: Sequence[Unit]) -> Iterator[str]:
+def kept(units: Sequence[Unit]) -> Iterator[str]:
     """Of the sets that the full file answers, those that a cut one answers; and the same of right answers."""
     yield "| species | mode | sets | the full file answers | of these the cut one | right, and still right |"
     yield "|---|---|--:|--:|--:|--:|"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from gather.benchmark.suite import (
     select,
 )
 from gather.benchmark.suite_data import Block
-from gather.benchmark.suite_report import tables
+from gather.benchmark.suite_report import kept, tables
 from gather.ontology import Ontology
 
 TRUTHS = ("CL:0000084", "CL:0000236", "CL:0000576")
@@ -113,3 +115,49 @@ def test_the_tables_print(blood_graph, block) -> None:
     text = "\n".join(tables(suite.measure(blocks)))
     assert "| label groups | best candidate | 1 | 3 | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] |" in text
     assert "adjusted by Holm" in text
+
+
+def test_what_a_cut_file_keeps_of_the_answers_of_the_full_one_is_counted() -> None:
+    def answer(mode: str, name: str, status: str, relation: float) -> Unit:
+        values = (0.0, relation, 0.0, 0.0, 0.0)
+        return Unit(OURS, False, mode, "human", "g", "file", name, values, 0.8, status)
+
+    full = [answer("label groups", n, "named", 1.0) for n in "abc"] + [
+        answer("label groups", "d", "unknown", 0.0)
+    ]
+    cut = [answer("panel 300", "a", "backed_off", 1.0), answer("panel 300", "b", "unknown", 0.0)]
+    cut += [answer("panel 300", "c", "named", 0.0), answer("panel 300", "d", "named", 1.0)]
+    rows = [line for line in kept([*full, *cut]) if "panel 300" in line]
+    assert rows == ["| human | panel 300 | 4 | 3 | 2 of 3 (67%) | 1 of 3 (33%) |"]
+
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_figures_of_the_readme_are_those_of_the_suite() -> None:
+    """Every row of the accuracy table, by graph, open set and the exactness of the closed set."""
+    text = (ROOT / "docs" / "results" / "suite.md").read_text(encoding="utf-8")
+    printed: dict[tuple[str, str, str, str], list[str]] = {}
+    about = ("", "")
+    for line in text.splitlines():
+        if found := re.fullmatch(r"### (\w+): Human, (\w+) set", line):
+            about = (found[1].lower(), found[2])
+        elif line.startswith("#"):
+            about = ("", "")
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if about[0] and len(cells) > 8 and "[" in cells[4]:
+            printed[(*about, cells[0], cells[1])] = [cell.split()[0] for cell in cells[4:8]]
+    names = {"gather": BEST, "decoupler ulm": "ulm"}
+    modes = {"label groups": "label groups", "Leiden clusters": "clusters", "mean profiles": "profiles"}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").replace("**", "")
+    mode, rows = "", 0
+    for line in readme.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) != 8 or cells[2] not in ("standard", "core"):
+            continue
+        mode = modes.get(cells[0].partition(",")[0], mode)
+        method, graph = names.get(cells[1], cells[1]), cells[2]
+        closed = printed[graph, "closed", mode, method]
+        assert cells[3:] == [*printed[graph, "open", mode, method], closed[0]], line
+        rows += 1
+    assert rows == 10
