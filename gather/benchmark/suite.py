@@ -129,8 +129,6 @@ class Suite:
         Where the evidence is.
     weights
         Evidence weights in place of the graph's.
-    tested
-        Whether p-values are computed. Without them there is no status, and the answer is the best candidate.
     """
 
     def __init__(
@@ -138,9 +136,8 @@ class Suite:
         graph: Graph,
         *,
         weights: Weights | None = None,
-        tested: bool = True,
     ) -> None:
-        self.graph, self.tested = graph, tested
+        self.graph = graph
         self.ontology = Ontology.of_cells(graph)
         self.relatives = Relatives(self.ontology)
         self.open_labeller = Labeller(self.ontology)
@@ -195,7 +192,7 @@ class Suite:
         sentences, said = block.mode == "sentences", []
         for cell_set in self.cell_sets(block):
             query = make_query(panel, cell_set, top=SENTENCE_TOP if sentences else DEFAULT_TOP)
-            if sentences or not self.tested:
+            if sentences:
                 said.append(self._untested(retriever, labeller, query))
                 continue
             cells = None if block.mode == "profiles" else cell_set.n_cells
@@ -290,18 +287,12 @@ class Suite:
         return made
 
 
-def measured(
-    graph: Graph,
-    blocks: Sequence[Block],
-    *,
-    tested: bool = True,
-    others: bool = True,
-) -> list[Unit]:
+def measured(graph: Graph, blocks: Sequence[Block]) -> list[Unit]:
     """Return the units of all blocks, those of each species on the graph of that species."""
     made: list[Unit] = []
     for species in dict.fromkeys(block.species for block in blocks):
-        suite = Suite(graph_for(graph, species), tested=tested)
-        made += suite.measure((b for b in blocks if b.species == species), others=others)
+        suite = Suite(graph_for(graph, species))
+        made += suite.measure(b for b in blocks if b.species == species)
     return made
 
 
