@@ -89,7 +89,7 @@ def test_pages_opened_as_files_are_searched_and_ask_for_nothing(site: Path, page
 
 @pytest.mark.browser
 @pytest.mark.parametrize(
-    "path", ["index.html", "method.html", "reference/cli/gather.html", "results/paper.html"]
+    "path", ["index.html", "method.html", "reference/cli/gather.html", "results/peers.html"]
 )
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_axe_finds_nothing_serious_and_no_page_is_wider_than_the_screen(
