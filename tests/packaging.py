@@ -27,7 +27,7 @@ PROOFS = {
     "dask": ["python -c 'import dask.distributed'"],
     "mcp": ["gather mcp --help", "python -c 'import gather.mcp.server'"],
     "docs": ["mkdocs --version"],
-    "bench": ["python -c 'import decoupler, celltypepilot'"],
+    "bench": ["python -c 'import celltypepilot'"],
     "dev": ["pytest --version", "ruff --version", "mypy --version"],
 }
 TOGETHER = "arena,serve,dask,docs,dev"
