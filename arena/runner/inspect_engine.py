@@ -238,7 +238,7 @@ def _buffer_in(log_dir: Path) -> Iterator[None]:
     """Keep the engine's crash buffer inside the run, so that a run that is moved or whose home is wiped
     resumes.
 
-    It lies beside the logs: the engine wipes what is called ``.buffer`` among them while its threads write.
+    It lies next to the logs: the engine wipes what is called ``.buffer`` among them while its threads write.
     """
     before = os.environ.get("XDG_DATA_HOME")
     buffer = log_dir.resolve().parent / f".{log_dir.name}-buffer"
