@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gather.inputs.text import head_of_text, header_of, open_text, separator_of
+from gather.inputs.text import head_of_text, header_of, open_text, rows_of, separator_of
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
@@ -164,13 +164,11 @@ def _cells_with_lists(frame: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def _lines_with_lists(path: Path, head: str) -> dict[str, list[str]]:
-    import csv
-
     with open_text(path) as file:
         lines = [line for line in file.read().splitlines() if line.strip()]
     if all(":" in line for line in lines):
         return {line.partition(":")[0].strip(): line.partition(":")[2].split(",") for line in lines}
-    rows = list(csv.reader(lines, delimiter=separator_of(head)))
+    rows = rows_of(path, lines, separator_of(head))
     return {row[-2].strip(): row[-1].replace(";", ",").split(",") for row in rows[1:] if len(row) >= 2}
 
 

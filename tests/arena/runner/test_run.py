@@ -224,6 +224,15 @@ def test_a_dead_endpoint_is_noticed_before_any_sample(plan: Callable[..., run.Pl
         run.run(plan("toy", "http://127.0.0.1:9/v1"), tmp_path)
 
 
+def test_a_file_where_runs_go_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    with (
+        pytest.raises(InputError, match="runs/new: cannot write there"),
+        run.locked(tmp_path / "runs" / "new"),
+    ):
+        pass
+
+
 def test_a_missing_key_is_named(
     plan: Callable[..., run.Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

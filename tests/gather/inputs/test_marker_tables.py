@@ -5,6 +5,7 @@ import pytest
 from gather.cells.options import Options
 from gather.inputs.marker_sets import NO_FDR, MarkerWork, as_anndata
 from gather.inputs.marker_tables import columns_of, read_marker_table, table_of_frame
+from gather.inputs.text import head_of_text
 from vckg.base.errors import InputError
 
 SEURAT = """"","p_val","avg_log2FC","pct.1","pct.2","p_val_adj","cluster","gene"
@@ -79,6 +80,16 @@ def test_a_table_that_lists_every_gene_for_every_cluster_says_what_was_measured(
 def test_words_among_numbers_are_refused(tmp_path) -> None:
     with pytest.raises(InputError, match=r"column 'avg_log2FC' holds 'high'; wanted numbers"):
         read(tmp_path, SEURAT.replace("9.0", "high"))
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 200_000, "cluster,genes\nT," + "x" * 200_000, 'T\tCD3D\n"M' + "z" * 200_000]
+)
+def test_a_field_longer_than_any_name_is_refused(tmp_path, text: str) -> None:
+    path = tmp_path / "t.txt"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"t\.txt: is not a table \(field larger"):
+        head_of_text(path)
 
 
 def test_without_measured_genes_there_is_no_fdr(tmp_path, blood_graph) -> None:
