@@ -20,6 +20,7 @@ from gather.cells.values import Place, Survey, choose, rows_of, survey_rows
 from gather.retrieval.query import CellSet, Panel, contrasts, ground_panel
 from gather.species import HUMAN, Detected, declared_taxon, detect, graph_for, ground, in_words
 from vckg.base.errors import InputError
+from vckg.base.extras import require_extra
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -317,6 +318,7 @@ def natural_order(name: str) -> list[tuple[int, int, str]]:
 def _ranked_by_scanpy(
     expression: Expression, labels: npt.NDArray[Any], groups: list[str], ranking: Ranking
 ) -> dict[str, Ranked]:
+    require_extra("leiden", f"--ranking {ranking}", "scanpy")
     import anndata as ad
     import pandas as pd
     import scanpy as sc
