@@ -111,7 +111,12 @@ class Options:
 def require_grouping(groupby: str) -> None:
     """Refuse clusters or single cells where the libraries of their extra are not installed."""
     if groupby == AUTO:
-        require_extra("leiden", "--groupby auto (Leiden clusters)", "scanpy", "igraph")
+        require_extra(
+            "leiden",
+            "finding clusters (--groupby auto; or give --groupby the column of clusters)",
+            "scanpy",
+            "igraph",
+        )
     if groupby == CELL:
         require_extra("cells", "--groupby cell", "numba")
 
