@@ -67,7 +67,8 @@ def demo() -> None:
     graph = vckg.load()
     FOLDER.mkdir(exist_ok=True)
     out, page = FOLDER / "pbmc68k_reduced.gather.h5ad", FOLDER / "pbmc68k_reduced.html"
-    outcome = annotate_file(example_file(), out, graph, Options(groupby=GROUPS), overwrite=True, report=page)
+    cells = example_file(FOLDER / "pbmc68k_reduced.h5ad")
+    outcome = annotate_file(cells, out, graph, Options(groupby=GROUPS), overwrite=True, report=page)
     print_annotations(outcome.annotations)
     err().print(
         f"{graph.n:,} nodes and {graph.m:,} edges; {out} and {page} written in {time.perf_counter() - started:.1f} s",

@@ -58,7 +58,8 @@ def test_the_core_annotates_without_extras_and_names_what_a_step_needs(
     assert ran.returncode == 0, ran.stderr[-2000:]
     assert ran.stdout.splitlines() == [
         "['B cell', 'T cell', 'monocyte']",
-        "finding clusters (--groupby auto; or give --groupby the column of clusters) needs scanpy; run `pip install 'vckg[leiden]'`",
+        "finding clusters (--groupby auto; or give --groupby the column of clusters) needs scanpy; "
+        "run `pip install 'vckg[leiden]'`",
         "--groupby cell needs numba; run `pip install 'vckg[cells]'`",
         "--ranking wilcoxon needs scanpy; run `pip install 'vckg[leiden]'`",
         "gather.pl needs scanpy; run `pip install 'vckg[leiden]'`",
