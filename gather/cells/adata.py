@@ -19,7 +19,7 @@ from gather.cells.clusters import leiden
 from gather.cells.expression import Expression, read_expression, species_of
 from gather.cells.groups import refuse_measurement, with_hints, without_group
 from gather.cells.mixtures import with_mixtures
-from gather.cells.options import AUTO, CELL, Options
+from gather.cells.options import AUTO, CELL, Options, require_grouping
 from gather.cells.samples import compare_samples, ranked_sets
 from gather.labelling.annotator import Annotator, Parameters
 from gather.labelling.decide import UNKNOWN
@@ -204,6 +204,7 @@ def work_out(
     about = describe(options, allowed)
     by_sample = None
     if options.groupby == CELL:
+        require_grouping(CELL)
         from gather.cells.per_cell import annotate_each_cell
 
         columns, read = annotate_each_cell(
@@ -311,6 +312,7 @@ def check_key(adata: ad.AnnData, key: str) -> None:
 
 def check_groupby(adata: ad.AnnData, groupby: str) -> None:
     """Refuse a column that does not exist, naming the nearest."""
+    require_grouping(groupby)
     if groupby not in (AUTO, CELL) and groupby not in adata.obs:
         columns = [str(c) for c in adata.obs.columns]
         shown = ", ".join(columns[:12]) or "none"

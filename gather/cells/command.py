@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,11 +188,19 @@ def _write_report(
 def _computed_embedding(
     adata: ad.AnnData, graph: Graph, outcome: Outcome, options: Options
 ) -> Embedding | None:
-    """Return a UMAP of the cells for a file that brings no embedding; None where the cells are too few."""
+    """Return a UMAP of the cells for a file that brings no embedding; None without scanpy or with too few cells."""
     from gather.cells.clusters import umap
     from gather.cells.expression import read_expression
     from gather.report.page import Embedding
 
+    if find_spec("scanpy") is None:
+        err().print(
+            "the page has no map of the cells: the file has no embedding, and computing one needs scanpy; run "
+            "`pip install 'vckg[leiden]'`",
+            highlight=False,
+            markup=False,
+        )
+        return None
     err().print("computing a UMAP for the page, the file has no embedding ...", highlight=False)
     found = umap(read_expression(adata, graph, layer=options.layer, species=options.species), options.seed)
     if found is None:

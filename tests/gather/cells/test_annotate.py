@@ -443,3 +443,11 @@ def test_a_graph_may_be_named_by_its_folder(blood_graph, blood_cells, tmp_path):
     by_object = answers(blood_cells.copy(), blood_graph)
     by_folder = answers(blood_cells.copy(), str(folder))
     assert [a.to_dict() for a in by_folder] == [a.to_dict() for a in by_object]
+
+
+def test_a_column_of_symbols_is_found_however_its_name_is_written(blood_cells, blood_graph) -> None:
+    symbols = blood_cells.var_names.to_numpy()
+    blood_cells.var_names = [f"{name}|chr1" for name in symbols]
+    blood_cells.var["Gene Symbol"] = symbols
+    gather.annotate(blood_cells, "group", graph=blood_graph)
+    assert blood_cells.uns["gather"]["parameters"]["gene_names"] == "Gene Symbol"
