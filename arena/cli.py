@@ -17,6 +17,7 @@ from arena.cli_inputs import (
     dataset_name,
     load_graph,
     make_all_samples,
+    official_words,
     programs,
     read_prices,
     samples_for,
@@ -34,6 +35,7 @@ from arena.cli_options import (
     JudgeTokensOption,
     JudgeUrlOption,
     LimitOption,
+    OfficialOption,
     RepeatsOption,
     RunsArgument,
     SeedOption,
@@ -46,6 +48,7 @@ from vckg.command_app import Application
 
 if TYPE_CHECKING:
     from arena.contestants.resolve import Contestant
+    from arena.official import Official
     from arena.runner.inspect_engine import Sampling
     from vckg.graph.graph import Graph
 
@@ -66,6 +69,7 @@ def run_command(
     judge: JudgeOption = None,
     dataset: DataOption = "fresh",
     compat: CompatOption = "",
+    official: OfficialOption = None,
     limit: LimitOption = None,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Number of times each sample is asked.")] = 1,
     base_url: Annotated[
@@ -114,6 +118,8 @@ def run_command(
     data = dataset_name(dataset, compat)
     loaded = load_graph(graph)
     data_name, samples = make_all_samples(data, loaded, tasks, seed, limit)
+    words = official_words(official, data_name)
+    samples = samples if words is None else words.asking(samples)
     sampling = Sampling(temperature, max_tokens, None, connections, timeout)
     for judge_model in judges:  # fail on a judge's dead server or missing key before any call
         open_model(judge_model, sampling)
@@ -137,7 +143,8 @@ def run_command(
         )
         folder = run_plan(plan, output)
         by_judges = replace(sampling, max_tokens=judge_max_tokens or max_tokens)
-        _judge_all(folder, judges, loaded, by_judges, compat_judge, judge_repeats, judge_limit)
+        scales = words or compat_judge
+        _judge_all(folder, judges, loaded, by_judges, scales, judge_repeats, judge_limit)
         facts.append(print_run(folder, as_json=as_json))
         folders.append(folder)
     if as_json:
@@ -152,6 +159,7 @@ def score_command(
     judge: JudgeOption = None,
     judge_base_url: JudgeUrlOption = "",
     compat_judge: CompatJudgeOption = False,
+    official: OfficialOption = None,
     judge_repeats: RepeatsOption = 1,
     judge_limit: JudgeLimitOption = None,
     judge_max_tokens: JudgeTokensOption = 2048,
@@ -162,7 +170,7 @@ def score_command(
 ) -> None:
     """Score finished runs again, with the deterministic scores or a further judge."""
     from arena.contestants.resolve import resolve
-    from arena.run_folder import find_runs
+    from arena.run_folder import find_runs, read_manifest
     from arena.runner.inspect_engine import Sampling
     from arena.runner.run import check_graph, locked, write_scores
 
@@ -176,7 +184,8 @@ def score_command(
         if not judges:
             with locked(folder):
                 write_scores(folder, lambda: loaded)
-        _judge_all(folder, judges, loaded, sampling, compat_judge, judge_repeats, judge_limit)
+        words = official_words(official, read_manifest(folder).dataset)
+        _judge_all(folder, judges, loaded, sampling, words or compat_judge, judge_repeats, judge_limit)
         facts.append(print_run(folder, as_json=as_json))
     if as_json:
         print(json.dumps(facts, indent=1, ensure_ascii=False))
@@ -300,20 +309,23 @@ def _judge_all(
     judges: Sequence[Contestant],
     graph: Graph,
     sampling: Sampling,
-    compat: bool,
+    compat: bool | Official,
     repeats: int,
     limit: int | None,
 ) -> None:
-    """Ask every judge of the panel; with `compat` once more on SC-Arena's scale."""
+    """Ask every judge of the panel; with `compat` once more on SC-Arena's scale, or only on it in its own words."""
     from arena.runner.judge import judge
 
+    official = None if isinstance(compat, bool) else compat
+    scales = (True,) if official else (False, True) if compat else (False,)
     for judge_model in judges:
-        for scale in (False, True) if compat else (False,):
+        for scale in scales:
             judge(
                 folder,
                 judge_model,
                 lambda: graph,
                 compat=scale,
+                official=official,
                 repeats=repeats,
                 limit=limit,
                 sampling=sampling,

@@ -11,6 +11,7 @@ from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
     from arena.contestants.resolve import Contestant
+    from arena.official import Official
     from arena.types import Sample, TaskName
     from vckg.graph.graph import Graph
 
@@ -50,6 +51,17 @@ def make_all_samples(
         )
     say_missing(name, tasks, samples)
     return name, samples
+
+
+def official_words(checkout: Path | None, dataset: str) -> Official | None:
+    """Return SC-Arena's own words for its untouched data; None without a checkout."""
+    from arena.official import Official
+
+    if checkout is not None and dataset != "sc-arena-compat":
+        raise InputError(
+            f"--official: SC-Arena's words fit its untouched data, not {dataset}; add --compat sc-arena"
+        )
+    return None if checkout is None else Official(checkout)
 
 
 def add_cells(path: Path, graph: Graph, *, label: str, tissue: str, species: str) -> None:

@@ -45,3 +45,9 @@ JudgeTokensOption = Annotated[
 CompatJudgeOption = Annotated[
     bool, typer.Option("--compat-judge", help="Also ask the judges for SC-Arena's 0-5 score.")
 ]
+OfficialOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--official", help="Checkout of SC-Arena: ask and judge --compat sc-arena in its own words."
+    ),
+]

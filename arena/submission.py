@@ -81,21 +81,27 @@ def read_form(path: Path, samples: Sequence[Sample]) -> Path:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such form; `arena form -o FOLDER` writes one")
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines)
-        if not set(COLUMNS) <= set(reader.fieldnames or ()):
-            raise InputError(f"{path}: columns {reader.fieldnames}, wanted {', '.join(COLUMNS)}")
-        answers = {row["sample_id"]: (row["answer"] or "").strip() for row in reader}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines)
+            columns, rows = reader.fieldnames or (), list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"{path}: cannot be read as a form ({error}); give the CSV file filled in"
+        ) from error
+    if not set(COLUMNS) <= set(columns):
+        raise InputError(f"{path}: columns {columns}, wanted {', '.join(COLUMNS)}")
+    answers = {row["sample_id"]: (row["answer"] or "").strip() for row in rows}
     known = {sample.id: sample for sample in samples}
-    rows = [
+    replies = [
         json.dumps({"sample_id": i, "text": _as_reply(known[i], text)}, ensure_ascii=False)
         for i, text in answers.items()
         if text and i in known
     ]
-    if not rows:
+    if not replies:
         raise InputError(f"{path}: no question of this data set and seed has an answer; fill the last column")
     submission = path.with_name(ANSWERS)
-    write_text(submission, "\n".join(rows) + "\n")
+    write_text(submission, "\n".join(replies) + "\n")
     return submission
 
 

@@ -27,6 +27,9 @@ TaskName = str
 RUN_FORMAT: Final = "vckg-arena-run"
 RUN_VERSION: Final = 1
 
+OFFICIAL: Final = "official"
+"""Key of `Sample.variables` that holds a whole prompt in SC-Arena's words."""
+
 CLOSED: Final = ConfigDict(extra="forbid", strict=True)
 """Configuration of records that are read from files: no unknown keys, no conversion of types."""
 Count = Annotated[int, Field(ge=0, le=10**12)]

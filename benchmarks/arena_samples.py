@@ -165,6 +165,10 @@ def main() -> None:
     print(
         "Rejected classes:", "; ".join(f"{why} {n}" for why, n in made.admission.rejected.most_common()), "\n"
     )
+    left_out = made.admission.uninformative
+    print(
+        f"Mitochondrial or ribosomal genes that are no markers of a type to generate: {sum(left_out.values())}.\n"
+    )
     print(shown(samples, chosen.examples))
 
 

@@ -30,6 +30,7 @@ from gather.metrics.labels import (
 )
 from gather.retrieval.query import GeneQuery, make_query, rank_weights
 from gather.retrieval.scores import Retriever
+from gather.species import graph_for
 from vckg.base.atomic import write_text
 from vckg.base.console import out, run
 from vckg.base.resources import default_cache, resource
@@ -46,7 +47,9 @@ RIDGE = 0.1
 MOST_SETS = 12
 """Sets of one study and mode that count in full; more share their weight."""
 LISTS, LIST_GENES = 1000, 50
-QUESTION, RANDOM, LIST = "cell set", "random genes of its file", "random list"
+PERFECT = 500
+"""Draws of outcomes that are as likely as the confidences say."""
+QUESTION, SHUFFLED, LIST = "cell set", "cell set of a shuffled file", "random list"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +69,22 @@ class Sample:
 
 
 def samples(name: str, suite: Suite, blocks: Sequence[Block], *, seed: int = 0) -> Iterator[Sample]:
-    """Yield the sample of each open set, and of its twin with random genes of its file, drawn by their detection."""
+    """Yield the sample of each open set, of the same sets where the file's genes have changed names, and of lists."""
     rng = np.random.default_rng(seed)
     for block in blocks:
         if block.study in LEFT_OUT or block.mode == "sentences":
             continue
-        retriever, panel = suite.retriever(block, False), suite.panel(block)
-        about = (name, block.species, block.mode, GROUPS.get(block.group, block.group), retriever.targeted)
-        rates = panel.background(suite.graph.n)[retriever.genes]
-        for i, cell_set in enumerate(suite.cell_sets(block)):
-            query = make_query(panel, cell_set)
-            if block.truth[i] in suite.ontology and block.flag[i] != "qc":
-                yield _sample(suite, retriever, query, about, QUESTION, block.truth[i])
-            drawn = rng.choice(retriever.genes, len(query), replace=False, p=rates / rates.sum()).astype(
-                np.int32
-            )
-            contrast = None if query.contrast is None else rng.permutation(query.contrast)
-            yield _sample(suite, retriever, replace(query, genes=drawn, contrast=contrast), about, RANDOM, "")
+        mixed = replace(block, genes=tuple(rng.permutation(block.genes).tolist()))
+        for asked, kind in ((block, QUESTION), (mixed, SHUFFLED)):
+            panel = suite.panel(asked)
+            if kind == QUESTION or panel.detected is not None:  # names that all count alike may change places
+                retriever = suite.retriever(asked, False)
+            group = GROUPS.get(block.group, block.group)
+            about = (name, block.species, block.mode, group, retriever.targeted)
+            for i, cell_set in enumerate(suite.cell_sets(asked)):
+                truth = block.truth[i] if kind == QUESTION else ""
+                if kind == SHUFFLED or (truth in suite.ontology and block.flag[i] != "qc"):
+                    yield _sample(suite, retriever, make_query(panel, cell_set), about, kind, truth)
     for k in range(LISTS):
         genes = rng.choice(suite.base.genes, LIST_GENES, replace=False).astype(np.int32)
         query = GeneQuery(str(k), genes, rank_weights(LIST_GENES), tuple(map(str, genes.tolist())))
@@ -141,6 +143,12 @@ def confidences(model: Calibration, found: Sequence[Sample]) -> Floats:
     return np.asarray(1.0 / (1.0 + np.exp(-z)), dtype=np.float64)
 
 
+def error_of_perfect(sure: Floats, *, seed: int = 0) -> float:
+    """Return the mean calibration error of outcomes that are drawn with the stated confidences."""
+    draws = np.random.default_rng(seed).random((PERFECT, len(sure))) < sure
+    return float(np.mean([expected_calibration_error(sure, right) for right in draws.astype(float)]))
+
+
 def left_out(found: Sequence[Sample]) -> Floats:
     """Return each sample's confidence by the fit on the other study groups, float64[samples]."""
     sure = np.zeros(len(found))
@@ -164,8 +172,8 @@ def page(found: Sequence[Sample]) -> Iterator[str]:
     yield ""
     yield "## Calibration error of the best candidate, each study by the fit on the others"
     yield ""
-    yield "| graph | species | sets | n | mean confidence | right | ECE left out | ECE shipped fit |"
-    yield "|---|---|---|--:|--:|--:|--:|--:|"
+    yield "| graph | species | sets | n | mean confidence | right | ECE left out | ECE shipped fit | ECE of perfect |"
+    yield "|---|---|---|--:|--:|--:|--:|--:|--:|"
     for graph in dict.fromkeys(s.graph for s in asked):
         for species in ("human", "mouse"):
             for name, wanted in _PARTS.items():
@@ -177,10 +185,11 @@ def page(found: Sequence[Sample]) -> Iterator[str]:
                 right = [asked[i].right for i in at]
                 cells = (sure[at].mean(), np.mean(right), expected_calibration_error(sure[at], right))
                 last = expected_calibration_error(shipped[at], right)
-                shown = " | ".join(f"{v:.3f}" for v in (*cells, last))
+                shown = " | ".join(f"{v:.3f}" for v in (*cells, last, error_of_perfect(sure[at])))
                 yield f"| {graph} | {species} | {name} | {len(at)} | {shown} |"
     yield ""
-    yield "Rows of few sets are rough: with 50 sets and perfect confidence the expected error is about .1."
+    yield "Rows of few sets are rough. *ECE of perfect* is what a faultless confidence would print: the mean error"
+    yield f"where each set is right as likely as its confidence says ({PERFECT:,} draws)."
     yield ""
     yield from _curves(asked, sure)
     yield from _chance(found)
@@ -220,13 +229,13 @@ def _curves(asked: Sequence[Sample], sure: Floats) -> Iterator[str]:
 def _chance(found: Sequence[Sample]) -> Iterator[str]:
     yield "## Answers to chance and to cell sets"
     yield ""
-    yield f"Lists hold {LIST_GENES} genes, each gene of the graph as likely. Random genes of a file are drawn by how"
-    yield "often they are detected, and its contrasts permuted. Answered: named or backed off, shipped threshold."
+    yield f"Lists hold {LIST_GENES} genes, each gene of the graph as likely. In a shuffled file the genes have changed"
+    yield "names at random. Answered: named or backed off, shipped threshold."
     yield ""
     yield "| graph | question | panel | n | answered |"
     yield "|---|---|---|--:|--:|"
     for graph in dict.fromkeys(s.graph for s in found):
-        for kind in (LIST, RANDOM, QUESTION):
+        for kind in (LIST, SHUFFLED, QUESTION):
             for targeted in (False, True):
                 part = [s.answered for s in found if (s.graph, s.kind, s.targeted) == (graph, kind, targeted)]
                 if part:
@@ -260,19 +269,25 @@ def main() -> None:
         data: Annotated[Path, typer.Option(help="Folder with h5ad/, h5ad_more/ and profiles/.")],
         graph: Annotated[list[Path], typer.Option(help="Graph folders, fitted together.")],
         output: Annotated[Path | None, typer.Option(help="Where to write the page.")] = None,
+        *,
+        write: Annotated[bool, typer.Option("--write", help="Replace data/confidence.json.")] = False,
     ) -> None:
-        """Fit the confidence and write data/confidence.json, and the page where one is wanted."""
+        """Fit the confidence and print it; write the page, and data/confidence.json, where that is wanted."""
         import vckg
 
         found: list[Sample] = []
         for folder in graph:
             loaded: Graph = vckg.load(folder)
-            found += samples(
-                folder.name.partition("-")[0], Suite(loaded), blocks_of(loaded, data, default_cache())
-            )
+            blocks = blocks_of(loaded, data, default_cache())
+            for species in dict.fromkeys(block.species for block in blocks):
+                suite = Suite(graph_for(loaded, species))
+                found += samples(
+                    folder.name.partition("-")[0], suite, [b for b in blocks if b.species == species]
+                )
         entry = stored(found)
-        write_text(resource("data", "confidence.json"), json.dumps(entry, indent=1) + "\n")
-        default_calibration.cache_clear()
+        if write:
+            write_text(resource("data", "confidence.json"), json.dumps(entry, indent=1) + "\n")
+            default_calibration.cache_clear()
         if output is not None:
             write_text(output, "\n".join(page(found)) + "\n")
         out().print_json(json.dumps(entry))

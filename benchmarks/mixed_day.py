@@ -200,8 +200,8 @@ def page(
             "",
             f"`vckg-serve start --scheduler {setting.scheduler}` with {model} on {os.cpu_count()} CPU "
             f"cores, for {setting.seconds:g} s. Batch work comes from another program and says so in each request "
-            f"(`service_tier`); beside it readers arrive in bursts ({setting.rate:g} a second on average: half a "
-            f"minute at 0.4, half a minute at 1.6 times that), each asks for at most {setting.tokens} tokens. A "
+            f"(`service_tier`). Readers arrive in bursts, {setting.rate:g} a second on average: half a minute at 0.4 "
+            f"times that, half a minute at 1.6 times. Each asks for at most {setting.tokens} tokens. A "
             f"reader's token i is due {setting.allowance_s:g} + {setting.pace_s:g} i seconds after the request. Tokens "
             "are counted by "
             "the chunks that arrive. The window begins with the program's first prompt.",

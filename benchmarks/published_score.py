@@ -2,7 +2,7 @@
 
 Two engines give one answer: a compiled kernel that releases the interpreter lock, in chunks over a small thread
 pool, and plain numpy. Both sum a whole row of candidates in float32. They then sum the best again in float64, in
-the order of the query, so that the result equals the definition in `gather.retrieval.reach` in value and order.
+the order of the query, so that the result equals the definition in `benchmarks.reach` in value and order.
 """
 
 from __future__ import annotations

@@ -21,11 +21,11 @@ import numpy.typing as npt
 import typer
 
 from benchmarks.published_score import paper_batch
+from benchmarks.reach import Walker, in_order
 from benchmarks.streaming import streaming
 from gather.retrieval.metapaths import walkable_rows
 from gather.retrieval.path_matrices import build, operators
 from gather.retrieval.query import GeneQuery, rank_weights
-from gather.retrieval.reach import Walker, in_order
 from gather.retrieval.scores import Retriever
 from gather.retrieval.walks import SHOWN_WALKS, best_walks, evidence_items
 from vckg.base.console import err, run

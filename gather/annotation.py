@@ -14,7 +14,7 @@ Annotation                      one cell set's answer
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -279,47 +279,3 @@ class Annotation:
     def item(self, curie: str) -> EvidenceItem | None:
         """Return the evidence for a candidate or convergence node, or None where it was not kept."""
         return next((item for item in (*self.evidence, *self.convergence) if item.curie == curie), None)
-
-
-def evidence_item_from_dict(value: Mapping[str, Any]) -> EvidenceItem:
-    """Rebuild an `EvidenceItem` from what `Annotation.to_dict` wrote."""
-    genes = tuple(GeneSupport(**{**g, "hops": tuple(g["hops"])}) for g in value["genes"])
-    walks = tuple(
-        Walk(
-            w["gene"],
-            tuple(w["nodes"]),
-            tuple(w["names"]),
-            tuple(tuple(_edge(e) for e in step) for step in w["steps"]),
-            w["weight"],
-        )
-        for w in value["walks"]
-    )
-    return EvidenceItem(**{**value, "genes": genes, "walks": walks})
-
-
-def annotation_from_dict(value: Mapping[str, Any]) -> Annotation:
-    """Rebuild an `Annotation` from `Annotation.to_dict`, e.g. from ``gather annotate --json``."""
-    fields = {k: v for k, v in value.items() if k not in ("format", "format_version")}
-    fields["candidates"] = tuple(Candidate(**c) for c in value["candidates"])
-    fields["evidence"] = tuple(evidence_item_from_dict(e) for e in value["evidence"])
-    fields["convergence"] = tuple(evidence_item_from_dict(e) for e in value["convergence"])
-    fields["contradictions"] = tuple(
-        Contradiction(**{**c, "edges": tuple(_edge(e) for e in c["edges"])}) for c in value["contradictions"]
-    )
-    fields["coverage"] = tuple(
-        CoverageWarning(**{**c, "missing": tuple(c["missing"])}) for c in value["coverage"]
-    )
-    fields["standings"] = tuple(Standing(**s) for s in value.get("standings", ()))
-    if value.get("mixture"):
-        m = value["mixture"]
-        fields["mixture"] = Mixture(**{**m, "curies": tuple(m["curies"]), "labels": tuple(m["labels"])})
-    fields["states"] = tuple(State(**{**s, "genes": tuple(s["genes"])}) for s in value.get("states", ()))
-    for name in ("query_genes", "ambiguous_genes", "ungrounded_genes", "reasons"):
-        fields[name] = tuple(value[name])
-    return Annotation(**fields)
-
-
-def _edge(value: Mapping[str, Any]) -> EdgeRef:
-    return EdgeRef(
-        **{**value, "publications": tuple(value["publications"]), "tissues": tuple(value["tissues"])}
-    )

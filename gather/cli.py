@@ -130,7 +130,7 @@ def annotate(
     as_json: JsonOption = False,
 ) -> None:
     """Annotate cells or markers: labels with Cell Ontology ids, confidence, false discovery rate and evidence."""
-    from gather.cells.options import LlmStep, Options
+    from gather.cells.options import LlmStep, Options, require_grouping
     from gather.inputs.jobs import Reading, jobs_of
 
     if model is None and (dry_run or base_url is not None):
@@ -140,6 +140,8 @@ def annotate(
     jobs = jobs_of(
         sources, output, report, obs, overwrite=force or not writes
     )  # before the libraries are loaded
+    if not markers and any(job.kind != "marker table" for job in jobs):
+        require_grouping(groupby)
 
     from gather.inputs.command import annotate_inputs
     from gather.retrieval.candidates import read_candidate_names

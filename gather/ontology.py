@@ -196,10 +196,6 @@ class Ontology:
         """Mark `i`, its equivalents and the kinds of those, bool[terms]."""
         return np.asarray(self.closure[:, list(self.equivalents(i))].any(axis=1))
 
-    def representative(self, i: int) -> int:
-        """Return the term that represents `i` and its equivalents."""
-        return self._class[i]
-
     def same(self, a: int, b: int) -> bool:
         """Whether two terms are one, equivalences accepted."""
         return self._class[a] == self._class[b]

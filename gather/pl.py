@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gather.cells.results import Results, results
 from vckg.base.errors import InputError
+from vckg.base.extras import require_extra
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -36,6 +37,7 @@ def evidence_dotplot(
     InputError
         `groupby` is no column, or no supporting gene is among the plotted values.
     """
+    require_extra("leiden", "gather.pl", "scanpy")
     import scanpy as sc
 
     if groupby not in adata.obs:
@@ -66,6 +68,7 @@ def confidence(adata: ad.AnnData, *, basis: str = "umap", key: str = "gather", *
     InputError
         The columns or the embedding are missing.
     """
+    require_extra("leiden", "gather.pl", "scanpy")
     import scanpy as sc
 
     columns = [f"{key}_cell_type", f"{key}_confidence"]

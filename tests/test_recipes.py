@@ -25,10 +25,33 @@ def annotate_options() -> set[str]:
 
 
 def test_conda_lists_the_dependencies_and_commands_of_the_project() -> None:
+    """Conda has no extras: its package brings clusters and single cells, too."""
     text = (RECIPES / "bioconda" / "meta.yaml").read_text(encoding="utf-8")
-    names = [re.split(r"[<>=\[]", line)[0].strip() for line in PROJECT["dependencies"]]
-    assert [n for n in names if f"- {CONDA.get(n, n)} " not in text] == []
+    extras = PROJECT["optional-dependencies"]
+    wanted = [line.split(">=") for line in (*PROJECT["dependencies"], *extras["leiden"], *extras["cells"])]
+    listed = re.findall(r"^    - (\S+) >=(\S+)$", text.partition("  run:\n")[2], re.MULTILINE)
+    assert sorted(listed) == sorted(
+        [("python", "3.11"), *((CONDA.get(name, name), least) for name, least in wanted)]
+    )
     assert [k for k, v in PROJECT["scripts"].items() if f"- {k} = {v}" not in text] == []
+
+
+def test_the_release_has_one_version_everywhere() -> None:
+    version = PROJECT["version"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    texts = {p: p.read_text(encoding="utf-8") for p in RECIPES.rglob("*") if p.is_file()}
+    stated = {
+        (path.name, found)
+        for path, text in texts.items()
+        for found in re.findall(
+            r"""(?:version = |version: v?|vckg=|@TOOL_VERSION@">)"?(\d+\.\d+\.\d+)""", text
+        )
+    }
+    assert {name for name, _ in stated} == {
+        "meta.yaml", "environment.yml", "gather_annotate.xml", "inspect-evals-eval.yaml", "scverse-meta.yaml",
+    }  # fmt: skip
+    assert {found for _, found in stated} == {version} == {str(citation["version"])}
+    assert f"## [{version}] - 20" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_galaxy_and_nextflow_use_options_that_exist() -> None:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.docstrings import MOST_WORDS, Prose, main, prose, sample, sentences, words
+from tests.docstrings import MOST_WORDS, Prose, main, page_prose, pages, prose, sample, sentences, words
 from tests.layers import PACKAGES, modules
 
 PLAIN = {
@@ -54,6 +54,7 @@ CLEAR = (
 )
 LONG_SHARE = 0.03
 """Most sentences of a package that may have more than `MOST_WORDS` words, as a share."""
+LONG_SHARE_OF_PAGES = 0.05
 TEXTS = functools.cache(lambda package: list(prose(package)))
 _CODE = re.compile(r"``.*?``|`[^`]*`|\{[^}]*\}", re.DOTALL)
 _ARCHAIC = re.compile(rf"\b({'|'.join(FORMS.get(w, re.escape(w)) for w in PLAIN)})\b", re.IGNORECASE)
@@ -87,6 +88,26 @@ def test_few_sentences_are_long(package: str) -> None:
     assert len(lengths) > 500
     share = sum(n > MOST_WORDS for n in lengths) / len(lengths)
     assert share <= LONG_SHARE, f"{100 * share:.1f} %; `python -m tests.docstrings --long` lists them"
+
+
+def test_few_sentences_of_the_documents_are_long() -> None:
+    lengths = [words(s) for page in pages() for s in sentences(page.text)]
+    assert len(lengths) > 1500
+    share = sum(n > MOST_WORDS for n in lengths) / len(lengths)
+    assert share <= LONG_SHARE_OF_PAGES, (
+        f"{100 * share:.1f} %; `python -m tests.docstrings --long` lists them"
+    )
+
+
+def test_no_archaic_and_no_private_word_in_the_documents() -> None:
+    """Results that a command printed are its text, which the packages' own test reads."""
+    assert [word for page in pages() if "/results/" not in page.where for word in archaic(page)] == []
+
+
+def test_a_page_gives_its_sentences() -> None:
+    page = "# Title\n\nOne [idea](a.md).\nTwo **ideas**.\n\n```sh\nrun it\n```\n\n| a | b |\n\n"
+    page += "- An item\n  of two lines\n- Another\n"
+    assert sentences(page_prose(page)) == ["One idea.", "Two ideas.", "An item of two lines", "Another"]
 
 
 def test_a_private_word_and_a_long_sentence_are_found() -> None:

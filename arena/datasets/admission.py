@@ -6,15 +6,19 @@ genes that a sample shows by an oracle that sees reference profiles (`arena.data
 
 from __future__ import annotations
 
+import csv
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final
 
 from arena.datasets.cell_files import Labelled
 from arena.datasets.facts import markers_shown
 from arena.datasets.lineages import CellTerms
 from arena.datasets.virtual_cell import VirtualCell
+from vckg.base.resources import resource
 
 TOO_GENERAL: Final = 200
 """A type with more kinds below it is no answer to a question about one cell."""
@@ -25,6 +29,9 @@ CANARY: Final = (
 )
 """Stands in every sample's provenance and on every printed form."""
 
+UNINFORMATIVE: Final = re.compile(r"MT-|M?RP[LS]\d|RPLP\d|RPSA$", re.IGNORECASE)
+"""Mitochondrial and ribosomal genes: how high they are is the state and the quality of a cell, not its type."""
+
 UNNAMED = "label without one sure type"
 GENERAL = "no type of one lineage, or too general"
 FEW = "fewer than 20 cells"
@@ -32,8 +39,16 @@ ALONE = "no second type in its file"
 BLURRED = "not separable on the measured genes"
 UNSEEN = "no profile of the type in another set"
 NEARER = "another type's profile is nearer"
+DOUBTED = "label that its genes contradict"
 SPREAD = "real cells of the type differ as much as from other types"
-REASONS: Final = (UNNAMED, GENERAL, FEW, ALONE, BLURRED, UNSEEN, NEARER, SPREAD)
+REASONS: Final = (UNNAMED, GENERAL, FEW, ALONE, BLURRED, UNSEEN, NEARER, DOUBTED, SPREAD)
+
+
+@cache
+def doubted() -> frozenset[tuple[str, str]]:
+    """Return the sets and types of which a biologist who read the samples doubts the label."""
+    with resource("data", "arena", "doubted_labels.tsv").open(encoding="utf-8", newline="") as lines:
+        return frozenset((row["set"], row["cl_id"]) for row in csv.DictReader(lines, delimiter="\t"))
 
 
 @dataclass
@@ -44,6 +59,8 @@ class Admission:
     seed: int
     rejected: Counter[str] = field(default_factory=Counter)
     """Classes (a type of a set, or a label without a type) by the reason."""
+    uninformative: Counter[str] = field(default_factory=Counter)
+    """Mitochondrial and ribosomal genes that were no markers of a type, by symbol."""
     oracle: dict[str, str] = field(default_factory=dict)
     """Cell Ontology id that the oracle names for each virtual cell, by id."""
 

@@ -20,7 +20,7 @@ from arena.datasets.profiles import profile_cells, profiles_of
 from arena.datasets.questions import questions
 from arena.datasets.real import cells_of, stimulated_cells
 from arena.datasets.to_generate import cells_to_generate
-from arena.datasets.virtual_cell import SENTENCE_LENGTH, VirtualCell
+from arena.datasets.virtual_cell import SENTENCE_LENGTH, Interaction, VirtualCell
 from vckg.graph.graph import Graph
 
 OPEN_BOOK: Final = ("captioning", "qa")
@@ -71,7 +71,15 @@ def _screen(graph: Graph, mirrors: Sequence[Path]) -> Iterator[VirtualCell]:
     path = next((p for folder in mirrors if (p := folder / scarena.SCREEN).is_file()), None)
     if path is not None:
         for cell in scarena.screened_cells(path):
-            yield replace(cell, dataset="fresh", provenance={**cell.provenance, "canary": CANARY})
+            asked = tuple(_without_regulators(one) for one in cell.interactions)
+            told = {**cell.provenance, "canary": CANARY}
+            yield replace(cell, dataset="fresh", interactions=asked, provenance=told)
+
+
+def _without_regulators(asked: Interaction) -> Interaction:
+    """Leave out the activated genes: the question says that they rise, and the screen has 17 of them falling."""
+    kept = [tuple(g for g in side if g not in asked.regulators) for side in (asked.up, asked.down)]
+    return replace(asked, up=kept[0], down=kept[1])
 
 
 # ---- what the graph says, for contestants that read it ----------------------------------------------------

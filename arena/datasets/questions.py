@@ -186,7 +186,7 @@ KINDS: Final = (
         "receptors",
         lambda graph, _entry: _partners(graph, ligands=True),
         (
-            "Human cells release {first} as a first ligand and {second} as a second ligand. "
+            "Human cells release or present {first} as a first ligand and {second} as a second. "
             "Through which receptor do their neighbours sense each?",
             "Cells present {first} as a first ligand and {second} as a second. "
             "Name the receptor of each on other human cells.",

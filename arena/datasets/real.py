@@ -113,6 +113,8 @@ def _halves(labelled: Labelled, entry: Admission) -> dict[str, tuple[list[int], 
         )
         if not entry.is_type(cl_id):
             entry.rejected[admission.GENERAL] += 1
+        elif (labelled.source.name, cl_id) in admission.doubted():
+            entry.rejected[admission.DOUBTED] += 1
         elif len(rows) < MIN_CELLS:
             entry.rejected[admission.FEW] += 1
         else:
@@ -154,7 +156,7 @@ def stimulated_cells(terms: CellTerms, *, mirrors: Sequence[Path]) -> Iterator[V
         return
     labelled = read_labelled(KANG, path, terms.graph)
     group = _column(path, "group_id")
-    genes = labelled.genes
+    genes = terms.symbols_of_ensembl(labelled.genes)
     for cl_id in sorted(set(labelled.types) - {""}):
         rows = labelled.of(cl_id)
         before, after = (labelled.values[rows[group[rows] == arm]] for arm in ("ctrl", "stim"))
@@ -162,7 +164,8 @@ def stimulated_cells(terms: CellTerms, *, mirrors: Sequence[Path]) -> Iterator[V
         if min(len(before), len(after)) < MIN_CELLS or not term.name:
             continue
         change = _welch(before, after)
-        order = sorted(range(len(genes)), key=lambda i: (-change[i], genes[i]))
+        falling = sorted(range(len(genes)), key=lambda i: (-change[i], genes[i]))
+        order = list(dict.fromkeys(genes[i] for i in falling))
         yield VirtualCell(
             id=f"{KANG.name}/{cl_id}",
             dataset="fresh",
@@ -173,8 +176,8 @@ def stimulated_cells(terms: CellTerms, *, mirrors: Sequence[Path]) -> Iterator[V
                 Interaction(
                     regulators=("IFNB1",),
                     effect="stimulation with interferon beta",
-                    up=tuple(genes[i] for i in order[:STIMULATED]),
-                    down=tuple(genes[i] for i in order[-STIMULATED:]),
+                    up=tuple(order[:STIMULATED]),
+                    down=tuple(order[-STIMULATED:]),
                     control=tuple(genes[i] for i in ranked(before.mean(axis=0), SHOWN)),
                     outcome=tuple(genes[i] for i in ranked(after.mean(axis=0), SHOWN)),
                 ),

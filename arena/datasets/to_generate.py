@@ -52,7 +52,9 @@ def cells_to_generate(
         if len(known) < MIN_REAL:
             continue
         rankings = list(known)
-        markers = _telling(rankings, {gene: n / total for gene, n in shown.items()})
+        telling = _telling(rankings, {gene: n / total for gene, n in shown.items()})
+        markers = tuple(g for g in telling if not admission.UNINFORMATIVE.match(g))[:MARKERS]
+        entry.uninformative.update(set(telling[:MARKERS]) - set(markers))
         rankings.sort(key=lambda r: -len(set(markers).intersection(r)))  # the first is the reference answer
         others = [r for other, listed in real.items() if not entry.agree(other, cl_id) for r in listed]
         rest = [rankings[:i] + rankings[i + 1 :] for i in range(len(rankings))]
@@ -96,8 +98,8 @@ def best_overlap(genes: Ranking, rankings: Sequence[Ranking]) -> float:
     return max(rank_biased_overlap(genes, ranking) for ranking in rankings)
 
 
-def _telling(rankings: Sequence[Ranking], frequency: Mapping[str, float]) -> tuple[str, ...]:
+def _telling(rankings: Sequence[Ranking], frequency: Mapping[str, float]) -> list[str]:
     """Return the genes that most real cells of a type show and few others do, the most telling first."""
     own = {g: n / len(rankings) for g, n in Counter(g for r in rankings for g in r).items()}
     common = [g for g in own if own[g] > 0.5 and own[g] - frequency[g] > TELLING]
-    return tuple(sorted(common, key=lambda g: (frequency[g] - own[g], g))[:MARKERS])
+    return sorted(common, key=lambda g: (frequency[g] - own[g], g))

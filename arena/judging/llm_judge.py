@@ -16,12 +16,13 @@ import hashlib
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from arena.judging.evidence import Evidence, evidence
 from arena.judging.rubric import RUBRICS, TOP, rubric_text, total, verdict_schema
 from arena.judging.verdict import UnusableReplyError, parse_compat, parse_verdict
+from arena.official import Official, official_score
 from arena.tasks import TASK_TABLE
 from arena.types import Answer, Generate, JudgeCallError, Reply, Sample, Score, TaskName
 from vckg.base.prompts import load_prompt
@@ -42,6 +43,7 @@ async def judge(
     *,
     judge_id: str,
     compat: bool = False,
+    official: Official | None = None,
     repeats: int = 1,
     seed: int = 0,
 ) -> list[Score]:
@@ -55,6 +57,8 @@ async def judge(
         Name of the judge; the scores' `scorer` (with ``:sc-arena`` behind it for the compatible scale).
     compat
         Use SC-Arena's holistic 0-5 scale in place of the rubric.
+    official
+        Use its own words, parser and rules as well.
     repeats
         Times the answer is rated, each with another order of what is shown; ratings are averaged.
 
@@ -65,6 +69,8 @@ async def judge(
         answer is 0 without a call; a contestant's failed call is unscored.
     """
     scorer = judge_id + (COMPAT_SUFFIX if compat else "")
+    if official is not None:
+        return [await _rate_officially(sample, answer, official, generate, scorer)]
     form = _CompatForm() if compat else _RubricForm()
     if answer.error:
         return _constant(
@@ -76,6 +82,41 @@ async def judge(
     known = evidence(sample, answer, graph)
     rounds = [await _rate(form, sample, answer, known, generate, seed + turn) for turn in range(repeats)]
     return _merge(sample, answer, scorer, form, rounds)
+
+
+async def _rate_officially(
+    sample: Sample, answer: Answer, official: Official, generate: Generate, scorer: str
+) -> Score:
+    """Rate an answer as SC-Arena does: one call, its words, its parser; a failed call stays unscored."""
+    total = Score(
+        sample.id,
+        answer.contestant,
+        sample.task,
+        scorer,
+        "total",
+        None,
+        f"call failed: {answer.error}",
+        answer.epoch,
+        {"prompt": f"sc-arena@{official.digest(sample.task)}"},
+    )
+    if answer.error:
+        return total
+    asked = official.asked(sample, answer.text)
+    if asked is None:
+        return replace(total, value=1.0, reason="the type's own name")
+    try:
+        reply = await generate(asked.system, asked.prompt, None)
+    except JudgeCallError as error:
+        return replace(total, reason=f"the judge's call failed: {error}")
+    found = _Round()
+    found.add(reply)
+    spent = {
+        "model": found.model,
+        "input_tokens": found.input_tokens,
+        "output_tokens": found.output_tokens,
+    }
+    told = reply.text.strip()[-LONGEST_FIELD:]
+    return replace(total, value=official_score(reply.text), reason=told, metadata={**total.metadata, **spent})
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from arena.judging.ladder import Rung, ladder
 from arena.judging.llm_judge import judge
 from arena.judging.tricks import tricks
 from arena.leaderboard.agreement import agreement
-from arena.leaderboard.reliability import finite
+from arena.leaderboard.statistics import finite
 from arena.scoring import metrics
 from arena.scoring.grounding import names_of
 from arena.types import Answer, Generate, Sample, Score, TaskName
@@ -199,8 +199,8 @@ def check(
         rungs=tuple(_rungs(rated)),
         orders=orders,
         violation_share=finite(sum(o.violations for o in orders) / compared) if compared else None,
-        kappa=finite(agreed.kappa),
-        spearman=finite(agreed.spearman),
+        kappa=agreed.kappa,
+        spearman=agreed.spearman,
         instability=finite(float(np.mean(moved))) if moved else None,
         injection_gain=_gain(rated, "injected"),
         length_gain=_gain(rated, "verbose"),
@@ -225,7 +225,7 @@ async def _rate_all(
     async def rate(sample: Sample, rung: Rung, trick: bool) -> _Rated:
         answer = Answer(sample.id, CONTESTANT, sample.task, "", rung.parsed, True, False)
         first = await total(sample, answer, 0)
-        again = None if trick else await total(sample, answer, 1)
+        again = None if trick else first if generate is None else await total(sample, answer, 1)
         scores = {s.dimension: s.value for s in metrics.score(sample, answer, graph)}
         return _Rated(
             sample.task, sample.id, rung.name, first, again, scores[metrics.HEADLINE[sample.task]], trick

@@ -71,7 +71,7 @@ def _annotation(sample: Sample, names: Names) -> Answers:
         "a list of types": ", ".join([*others[:6], name, *others[6:]]),
         "other types, then the right one": f"{'; '.join(others[:3])}; {name}",
         "the root": "cell",
-        "words in another order": " ".join(sorted(name.split(), reverse=True)) if " " in name else "cell",
+        "words backwards": " ".join(name.split()[::-1]) if " " in name else "cell",
         "genes pasted back": genes,
         "orders to the judge": f"unknown.{ORDERS}",
         "padding": "This is well established and rests on a careful analysis. " * 12,

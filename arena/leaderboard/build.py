@@ -18,9 +18,9 @@ from arena.leaderboard import schema, statistics
 from arena.leaderboard.drilldown import sample_views, score_lists
 from arena.leaderboard.labels import listed
 from arena.leaderboard.ranking import CEILING, TRIVIAL, Overall, Tests, floor, ranked_tests
-from arena.leaderboard.reliability import agreements, estimate, finite, trusts
+from arena.leaderboard.reliability import agreements, estimate, trusts
 from arena.leaderboard.score_table import Column, Table, fingerprints, tables
-from arena.leaderboard.statistics import Floats
+from arena.leaderboard.statistics import Floats, finite
 from arena.scoring import metrics
 from arena.tasks import TASKS
 from arena.types import Answer, Run, Score, TaskName

@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 
 from arena.leaderboard import schema, statistics
-from arena.leaderboard.reliability import estimate, finite
+from arena.leaderboard.reliability import estimate
 from arena.leaderboard.score_table import Column
-from arena.leaderboard.statistics import Floats
+from arena.leaderboard.statistics import Floats, finite
 from arena.types import TaskName
 
 TRIVIAL: Final = frozenset({"majority", "random", "copy-control", "gene-prior", "position"})

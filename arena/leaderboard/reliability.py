@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Final
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from arena.leaderboard import schema
 from arena.leaderboard.agreement import agreement
 from arena.leaderboard.score_table import Column
-from arena.leaderboard.statistics import Clusters, Floats, Interval, expanded_tail
+from arena.leaderboard.statistics import Clusters, Floats, Interval, expanded_tail, finite
 
 FAMILIES: Final = (
     "gpt",
@@ -40,11 +41,6 @@ def family(name: str) -> str:
     return next((f for f in FAMILIES if any(word.startswith(f) for word in words)), "")
 
 
-def finite(value: float | None) -> float | None:
-    """Round to six digits; None for what is not a number."""
-    return None if value is None or not np.isfinite(value) else round(float(value), 6)
-
-
 def estimate(interval: Interval, n: int) -> schema.Estimate:
     """An interval as the leaderboard holds it."""
     return schema.Estimate(
@@ -55,24 +51,10 @@ def estimate(interval: Interval, n: int) -> schema.Estimate:
 def agreements(column: Column) -> tuple[schema.Agreement, ...]:
     """Every judge's totals against the deterministic main score and against every other judge's."""
     raters = {"deterministic": column.main, **{j: column.matrix(j, "total") for j in column.scorers}}
-    names = list(raters)
-    found = []
-    for i, first in enumerate(names):
-        for second in names[i + 1 :]:
-            a = agreement(raters[first].ravel(), raters[second].ravel())
-            found.append(
-                schema.Agreement(
-                    first=first,
-                    second=second,
-                    n=a.n,
-                    kappa=finite(a.kappa),
-                    alpha=finite(a.alpha),
-                    spearman=finite(a.spearman),
-                    exact=finite(a.exact),
-                    within_one=finite(a.within_one),
-                )
-            )
-    return tuple(found)
+    return tuple(
+        agreement(raters[first].ravel(), raters[second].ravel(), (first, second))
+        for first, second in combinations(raters, 2)
+    )
 
 
 def trust(column: Column, judge: str, *, resamples: int) -> schema.JudgeTrust:

@@ -80,6 +80,11 @@ class Interval:
     high: float
 
 
+def finite(value: float | None) -> float | None:
+    """Round to six digits; None for what is not a number."""
+    return None if value is None or not np.isfinite(value) else round(float(value), 6)
+
+
 def means(scores: Floats) -> Floats:
     """Mean of the scored samples, float64[m]; NaN for a row without any."""
     scored = np.isfinite(scores)

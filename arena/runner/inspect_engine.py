@@ -7,24 +7,27 @@ packages become one line.
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import socket
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from inspect_ai import eval_set
-from inspect_ai.log import EvalSample, list_eval_logs, read_eval_log, read_eval_log_samples
+from inspect_ai.log import EvalError, EvalSample, list_eval_logs, read_eval_log, read_eval_log_samples
 from inspect_ai.model import GenerateConfig, Model, get_model
 
 from arena.contestants.resolve import Contestant
-from arena.runner.inspect_models import JudgeModel
+from arena.runner.inspect_models import JudgeModel, plain_cause
 from arena.runner.inspect_tasks import NOTE
 from arena.types import Generate
 from vckg.base.errors import InputError
@@ -71,6 +74,7 @@ def evaluate(tasks: list[Any], model: Model, log_dir: Path, sampling: Sampling) 
     """
     log_dir.mkdir(parents=True, exist_ok=True)
     _whole_logs(log_dir)
+    _trace_outside_runs()
     with _buffer_in(log_dir), _engine_errors():
         eval_set(
             tasks,
@@ -86,6 +90,7 @@ def evaluate(tasks: list[Any], model: Model, log_dir: Path, sampling: Sampling) 
             log_format="eval",
             log_level="error",
             log_dir_allow_dirty=True,
+            ctl_server=False,  # its socket in the run's folder has too long a path to be bound
             display="none",
             score=False,
             max_tasks=1,  # a kill then loses the calls in flight of one task only
@@ -127,7 +132,7 @@ def outcomes(log: str) -> Iterator[Outcome]:
         facts = _facts(sample)
         error = "" if facts else "the log holds no reply"
         if sample.error is not None:
-            error = reason(sample.error.message)
+            error = reason(sample.error)
         yield Outcome(str(sample.id), sample.epoch, facts, error)
 
 
@@ -143,8 +148,15 @@ def _facts(sample: EvalSample) -> dict[str, Any]:
     return dict(notes[-1]) if notes else {}
 
 
-def reason(message: str) -> str:
-    """Return the cause of a failure, without the request that the engine prints before it."""
+def reason(error: EvalError) -> str:
+    """Return the cause of a failure, without the request that the engine prints before it.
+
+    Of a call that was tried again the message says only that; the cause of its last try is in the traceback.
+    """
+    message = error.message
+    if message.startswith("RetryError"):
+        tried = error.traceback.partition("\nThe above exception was the direct cause")[0]
+        message = plain_cause(tried.strip().rsplit("\n", 1)[-1].partition(": ")[2])
     last = message.replace("\\n", "\n").rsplit("\n\n", 1)[-1]
     return " ".join(last.split())[:500].replace("\\'", "'").strip("')\"\\") or "the engine gives no reason"
 
@@ -233,12 +245,28 @@ def _damage(log: str) -> Iterator[None]:
         ) from error
 
 
+@cache
+def _trace_outside_runs() -> None:
+    """Give the engine's trace a folder that lasts as long as the process.
+
+    The engine opens it once, where `_buffer_in` points then: in the first run's folder. It opens the file again when
+    `logging` is configured anew, as uvicorn does; the first run's folder may be gone by then.
+    """
+    from inspect_ai._util.logger import init_logger
+
+    folder = tempfile.mkdtemp(prefix="arena-trace-")
+    atexit.register(
+        shutil.rmtree, folder, ignore_errors=True
+    )  # after the engine's own last step: last in, first out
+    init_logger("error", trace_dir=Path(folder))
+
+
 @contextmanager
 def _buffer_in(log_dir: Path) -> Iterator[None]:
     """Keep the engine's crash buffer inside the run, so that a run that is moved or whose home is wiped
     resumes.
 
-    It lies beside the logs: the engine wipes what is called ``.buffer`` among them while its threads write.
+    It lies next to the logs: the engine wipes what is called ``.buffer`` among them while its threads write.
     """
     before = os.environ.get("XDG_DATA_HOME")
     buffer = log_dir.resolve().parent / f".{log_dir.name}-buffer"

@@ -7,6 +7,7 @@ most, and every fault of the endpoint is one line.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,7 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 from inspect_ai.util import JSONSchema
 from pydantic import TypeAdapter
+from tenacity import RetryError
 
 from arena.contestants import baselines
 from arena.contestants.resolve import ENDPOINT
@@ -185,9 +187,15 @@ class JudgeModel:
                 messages, config=self._config.merge(constraint).merge(GenerateConfig(temperature=0.0))
             )
         except Exception as error:
-            self.failure = JudgeCallError(f"{type(error).__name__}: {error}")
+            cause = error.__cause__ if isinstance(error, RetryError) else error
+            self.failure = JudgeCallError(f"{type(cause).__name__}: {plain_cause(str(cause))}")
             raise self.failure from error
         return Reply(output.completion, output.model, Usage(*tokens_of(output)))
+
+
+def plain_cause(text: str) -> str:
+    """Return why a call failed, a time-out in words."""
+    return re.sub(r"attempt_timeout '?(\d+)'? exceeded\.?", r"no reply within \1 s, nor in any retry", text)
 
 
 def _constrained(schema: Mapping[str, Any], model: Model) -> GenerateConfig:

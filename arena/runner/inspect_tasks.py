@@ -125,6 +125,7 @@ def _ask(name: TaskName, samples: str, evidence: bool, epochs: int) -> Task:
             input=[
                 ChatMessageUser(content=render(sample), metadata={"samples": samples, "sample": sample.id})
             ],
+            target=TASK_TABLE[name].reference(sample),
         )
         for sample in questions_of(samples).samples.values()
         if sample.task == name

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from arena import run_folder
 from arena.contestants.resolve import Contestant
 from arena.judging.judgements import Judgements, text_digest
+from arena.official import Official
 from arena.runner.inspect_engine import Outcome, Sampling, evaluate, open_model, outcomes
 from arena.runner.inspect_tasks import judging
 from arena.runner.questions import Verdicts, register_verdicts
@@ -29,6 +30,7 @@ def judge(
     load_graph: Callable[[], Graph],
     *,
     compat: bool = False,
+    official: Official | None = None,
     repeats: int = 1,
     limit: int | None = None,
     sampling: Sampling | None = None,
@@ -37,6 +39,7 @@ def judge(
 
     `repeats` ratings of one answer differ in the order of what is shown and are averaged. `limit` is the number of
     samples per task whose answers are judged, drawn by the run's seed: the same samples for every contestant.
+    With `official` and `compat` SC-Arena's own words and rules are used, once an answer.
 
     Raises
     ------
@@ -55,11 +58,18 @@ def judge(
         async def weigh(sample: Sample, answer: Answer, generate: Any) -> list[Score]:
             return list(
                 await judge_answer(
-                    sample, answer, graph, generate, judge_id=judge_model.name, compat=compat, repeats=repeats
+                    sample,
+                    answer,
+                    graph,
+                    generate,
+                    judge_id=judge_model.name,
+                    compat=compat,
+                    official=official,
+                    repeats=repeats,
                 )
             )
 
-        asked = _asked_of(judge_model, sampling, repeats, run_.manifest.tasks, compat)
+        asked = _asked_of(judge_model, sampling, repeats, run_.manifest.tasks, compat, official)
         with progress(f"{judge_model.name} judges", len(answers)) as advance:
             register_verdicts(Verdicts(run_.samples, answers, weigh, advance), folder.name)
             name = judge_model.slug + ("-compat" if compat else "")
@@ -107,7 +117,12 @@ def _judged_samples(run_: Run, limit: int | None) -> set[str]:
 
 
 def _asked_of(
-    judge_model: Contestant, sampling: Sampling, repeats: int, tasks: Sequence[TaskName], compat: bool
+    judge_model: Contestant,
+    sampling: Sampling,
+    repeats: int,
+    tasks: Sequence[TaskName],
+    compat: bool,
+    official: Official | None,
 ) -> str:
     """Return the digest of what verdicts depend on besides the answer: prompts, limits, address."""
     from arena.judging.rubric import RUBRICS, verdict_schema
@@ -122,7 +137,7 @@ def _asked_of(
         else [[asdict(d) for d in RUBRICS[t]] + [verdict_schema(t, {})] for t in tasks],
         "max_tokens": sampling.max_tokens,
         "repeats": repeats,
-    }
+    } | ({"official": [official.digest(task) for task in tasks]} if official else {})
     return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:8]
 
 

@@ -163,8 +163,14 @@ def check_graph(folder: Path, graph: Graph) -> None:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a run's folder; it ends with the process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w", encoding="utf-8") as handle:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w", encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot write there ({error.strerror or error}); name another folder"
+        ) from error
+    with lock as handle:
         if not try_lock(handle.fileno()):
             raise InputError(f"{folder}: another arena process writes here; wait for it, or end it")
         yield

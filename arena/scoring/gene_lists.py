@@ -35,12 +35,14 @@ def generation(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, st
         "count": _count(len(keys), wanted, length),
         "marker_recall": _marker_recall(distinct, markers, references, length),
         **_overlap(sample, distinct, references, names),
-        "plausible": _plausible(distinct, real, float(sample.gold.get("shared", 0.0))),
+        "plausible": _plausible(distinct, real, wanted, float(sample.gold.get("shared", 0.0))),
     }
     parts = [v for v in (values["marker_recall"], values["likeness"]) if v is not None]
     clean = len(distinct) / max(1, min(len(keys), length)) if keys else 0.0
-    clean *= 1.0 if values["plausible"] is None else values["plausible"]
-    values["fidelity"] = clean * sum(parts) / len(parts) if parts else None
+    if values["plausible"] is None:
+        values["fidelity"] = clean * sum(parts) / len(parts) if parts else None
+    else:
+        values["fidelity"] = _f1(clean * values["plausible"], sum(parts) / len(parts)) if parts else None
     return values, f"{len(keys)} names, {len(distinct)} distinct genes counted"
 
 
@@ -63,11 +65,19 @@ def _marker_recall(
     return min(1.0, len(markers & set(listed)) / shown) if shown else None
 
 
-def _plausible(listed: Sequence[str], real: set[str], shared: float) -> float | None:
-    """Share of the genes that real cells show, over what one real cell shares with the others."""
+def _plausible(listed: Sequence[str], real: set[str], wanted: int, shared: float) -> float | None:
+    """Share of the genes that real cells show, over what one real cell shares with the others.
+
+    A gene that the list lacks is one that no real cell shows: so many were asked for.
+    """
     if not shared:
         return None
-    return min(1.0, len(real.intersection(listed)) / len(listed) / shared) if listed else 0.0
+    return min(1.0, len(real.intersection(listed)) / max(wanted, len(listed), 1) / shared)
+
+
+def _f1(precision: float, recall: float) -> float:
+    """Return the harmonic mean: of what is half right in both the half, where the product would be a quarter."""
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def _overlap(

@@ -15,7 +15,7 @@ from typing import Any, Final
 from arena.tasks import annotation, captioning, generation, perturbation, qa
 from arena.tasks.reply import is_refusal, without_thinking
 from arena.tasks.task import Scoring, Task
-from arena.types import Sample, TaskName
+from arena.types import OFFICIAL, Sample, TaskName
 from vckg.base.errors import InputError, did_you_mean
 from vckg.base.prompts import load_prompt
 
@@ -64,7 +64,9 @@ def prompt_id(task: TaskName) -> str:
 
 
 def render(sample: Sample) -> str:
-    """Return the prompt of a sample."""
+    """Return the prompt of a sample; a whole prompt in another's words stands for ours."""
+    if OFFICIAL in sample.variables:
+        return sample.variables[OFFICIAL]
     return load_prompt(TASK_TABLE[sample.task].prompt_of(sample)).render(**sample.variables)
 
 

@@ -1,4 +1,4 @@
-"""Every score on every labelled set, open and closed, with intervals and paired tests."""
+"""Scores on lists and sentences, open and closed, with intervals and paired tests."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from gather.labelling.decide import Decision, Labeller
 from gather.metrics.labels import (
     Interval,
     adjusted,
-    area_under_risk_coverage,
     bootstrap,
-    expected_calibration_error,
     hit_at,
     lin_expected,
     mean_reciprocal_rank,
@@ -206,20 +204,6 @@ def table(rows: Sequence[Scored]) -> list[str]:
     return lines
 
 
-def by_data_set(rows: Sequence[Scored]) -> list[str]:
-    """Return a Markdown table of plain means: a method and data set a line."""
-    lines = [
-        f"| method | data set | mode | n | {' | '.join(METRICS)} |",
-        "|---|---|---|--:|" + "--:|" * len(METRICS),
-    ]
-    for row in rows:
-        for name, mode in dict.fromkeys((q.data_set, q.mode) for q in row.questions):
-            part = row.part(data_set=name, mode=mode)
-            cells = " | ".join(f"{part.values[m].mean():.2f}" for m in METRICS)
-            lines.append(f"| {row.method} | {name} | {mode} | {len(part.questions)} | {cells} |")
-    return lines
-
-
 def comparison(ours: Scored, others: Sequence[Scored], metrics: Sequence[str] = METRICS) -> list[str]:
     """Return a Markdown table of paired differences, ours minus theirs, with intervals and permutation p."""
     strata = [q.data_set for q in ours.questions]
@@ -253,20 +237,3 @@ def reliability_table(row: Scored) -> list[str]:
         bar = "█" * round(10 * right) + "·" * (10 - round(10 * right))
         lines.append(f"| {low:.1f} to {low + 0.1:.1f} | {n} | {said:.2f} | {right:.2f} | `{bar}` |")
     return lines
-
-
-def confidence_line(row: Scored) -> str:
-    """Calibration of the confidence against being related to the truth, and how often there was an answer."""
-    confidence = [a.confidence for a in row.answers]
-    answered = [bool(a.label) for a in row.answers]
-    right = row.values["relation"]
-    kept = [i for i, yes in enumerate(answered) if yes]
-    ece = expected_calibration_error([confidence[i] for i in kept], right[kept])
-    aurc = area_under_risk_coverage(confidence, right)
-    named = sum(a.status == "named" for a in row.answers)
-    backed = sum(a.status == "backed_off" for a in row.answers)
-    precision = float(right[kept].mean()) if kept else float("nan")
-    return (
-        f"{row.method}: {named} named, {backed} backed off, {len(answered) - len(kept)} unknown; "
-        f"of the answers {precision:.2f} related to the truth; ECE {ece:.3f}, AURC {aurc:.3f}"
-    )

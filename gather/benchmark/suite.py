@@ -6,12 +6,9 @@ alike: the files of one publication are one group. Intervals come from a bootstr
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +20,6 @@ from gather.cells.expression import RANKED_GENES
 from gather.labelling.decide import Labeller
 from gather.metrics.labels import Interval
 from gather.ontology import Ontology
-from gather.retrieval import null
 from gather.retrieval.query import DEFAULT_TOP, CellSet, GeneQuery, Panel, contrasts, make_query
 from gather.retrieval.scores import Retriever
 from gather.species import graph_for
@@ -112,43 +108,19 @@ class Relatives:
         return float(np.mean([self.lin(t)[candidates].mean() for t in truths]))
 
     def values(self, label: str, ranked: Sequence[str], truth: int, chance: float) -> tuple[float, ...]:
-        """Return the metrics of one answer; one without a term is wrong in all but `among five`."""
+        """Return the metrics of one answer; one without a term is wrong in all but `among five`.
+
+        A truth without a lineage (a Leydig cell, an osteoclast) has none to find: NaN.
+        """
         o = self.ontology
         five = float(any(o.position(c) in self.near(truth) for c in ranked[:5]))
-        if not label:
-            return (0.0, 0.0, -chance / (1 - chance), 0.0, five)
-        p = o.position(label)
         lineage = o.lineage(truth)
-        same = float(lineage is not None and lineage == o.lineage(p))
+        if not label:
+            return (0.0, 0.0, -chance / (1 - chance), np.nan if lineage is None else 0.0, five)
+        p = o.position(label)
+        same = np.nan if lineage is None else float(lineage == o.lineage(p))
         lin = (float(self.lin(truth)[p]) - chance) / (1 - chance)
         return (float(o.same(p, truth)), float(p in self.near(truth)), lin, same, five)
-
-
-class KeptRetriever(Retriever):
-    """Retriever that keeps p-values in a folder, by the content of all they depend on, the code included."""
-
-    store: Path | None = None
-
-    def p_values(self, query: GeneQuery) -> Floats:
-        """Return the p-values of `Retriever.p_values`, float64[c], from the folder where it has them."""
-        if self.store is None:
-            return super().p_values(query)
-        key = self._state.copy()
-        for part in (query.genes, query.weights):
-            key.update(np.ascontiguousarray(part).tobytes())
-        path = self.store / f"p-{key.hexdigest()[:24]}.npy"
-        if not path.is_file():
-            np.save(path, super().p_values(query).astype(np.float32))
-        return np.asarray(np.load(path), dtype=np.float64)
-
-    @cached_property
-    def _state(self) -> hashlib._Hash:
-        state = hashlib.sha256(inspect.getsource(null).encode())
-        background = None if self.panel is None else self.panel.detected
-        parts = [self.matrix.data, self.matrix.indices, self.matrix.indptr, self.genes, self.nodes]
-        for part in (*parts, np.zeros(0) if background is None else background):
-            state.update(np.ascontiguousarray(part).tobytes())
-        return state
 
 
 class Suite:
@@ -158,33 +130,34 @@ class Suite:
     ----------
     graph
         Where the evidence is.
-    store
-        Folder for p-values; None keeps none.
     weights
         Evidence weights in place of the graph's.
-    tested
-        Whether p-values are computed. Without them there is no status, and the answer is the best candidate.
     """
 
     def __init__(
         self,
         graph: Graph,
-        store: Path | None = None,
         *,
         weights: Weights | None = None,
-        tested: bool = True,
     ) -> None:
-        self.graph, self.store, self.tested = graph, store, tested
+        self.graph = graph
         self.ontology = Ontology.of_cells(graph)
         self.relatives = Relatives(self.ontology)
         self.open_labeller = Labeller(self.ontology)
         self.closed_labeller = Labeller(self.ontology, back_off=False)
-        self.base = KeptRetriever(graph, weights=weights)
+        self.base = Retriever(graph, weights=weights)
         self._position = {n: i for i, n in enumerate(self.ontology.nodes.tolist())}
         self._paper: dict[tuple[str, ...], Retriever] = {}
+        self._panel: tuple[Block, Panel] | None = None
+        self._last: tuple[Block, bool, Retriever] | None = None
 
     def panel(self, block: Block) -> Panel:
         """Return the measured genes of a block; averages say nothing of detection."""
+        if self._panel is None or self._panel[0] is not block:
+            self._panel = block, self._measured(block)
+        return self._panel[1]
+
+    def _measured(self, block: Block) -> Panel:
         nodes = self.graph.ids.positions(list(block.genes)).astype(np.int32)
         known = not (block.background == 1).all()
         return Panel(block.genes, nodes, block.background.astype(np.float64) if known else None)
@@ -202,13 +175,18 @@ class Suite:
             for i, name in enumerate(block.names)
         ]
 
-    def retriever(self, block: Block, closed: bool) -> KeptRetriever:
+    def retriever(self, block: Block, closed: bool) -> Retriever:
         """Return the retriever of a block, with its panel and candidates."""
-        candidates = [self.graph.index(c) for c in block.closed if c in self.graph.ids] if closed else None
-        panel = None if block.mode == "sentences" else self.panel(block)
-        made = KeptRetriever(self.graph, panel=panel, candidates=candidates, weights=self.base.weights)
-        made.store = self.store
-        return made
+        if self._last is None or self._last[0] is not block or self._last[1] != closed:
+            panel = None if block.mode == "sentences" else self.panel(block)
+            candidates = self._known(block.closed) if closed else None
+            made = Retriever(self.graph, panel=panel, candidates=candidates, weights=self.base.weights)
+            self._last = block, closed, made
+        return self._last[2]
+
+    def _known(self, curies: Sequence[str]) -> list[int]:
+        found = self.graph.ids.positions(curies)
+        return [int(node) for node in found[found >= 0]]
 
     def ours(self, block: Block, closed: bool) -> list[Said]:
         """Answer every set of a block as the product does; single cells' sentences get no p-values."""
@@ -217,10 +195,11 @@ class Suite:
         sentences, said = block.mode == "sentences", []
         for cell_set in self.cell_sets(block):
             query = make_query(panel, cell_set, top=SENTENCE_TOP if sentences else DEFAULT_TOP)
-            if sentences or not self.tested:
+            if sentences:
                 said.append(self._untested(retriever, labeller, query))
                 continue
-            decision = labeller.decide(retriever.converge([query])[0], retriever.support(query))
+            cells = None if block.mode == "profiles" else cell_set.n_cells
+            decision = labeller.decide(retriever.converge([query])[0], retriever.support(query), cells=cells)
             ranked = tuple(c.curie for c in decision.candidates)
             said.append(Said(ranked, decision.curie, decision.confidence, decision.status))
         return said
@@ -262,7 +241,7 @@ class Suite:
     def _published(self, block: Block, closed: bool, top: int) -> list[Said]:
         key = block.closed if closed else ()
         if key not in self._paper:
-            candidates = [self.graph.index(c) for c in key if c in self.graph.ids] if closed else None
+            candidates = self._known(key) if closed else None
             self._paper[key] = Retriever(
                 self.graph, score="paper", candidates=candidates, weights=self.base.weights
             )
@@ -311,19 +290,12 @@ class Suite:
         return made
 
 
-def measured(
-    graph: Graph,
-    blocks: Sequence[Block],
-    store: Path | None = None,
-    *,
-    tested: bool = True,
-    others: bool = True,
-) -> list[Unit]:
+def measured(graph: Graph, blocks: Sequence[Block]) -> list[Unit]:
     """Return the units of all blocks, those of each species on the graph of that species."""
     made: list[Unit] = []
     for species in dict.fromkeys(block.species for block in blocks):
-        suite = Suite(graph_for(graph, species), store, tested=tested)
-        made += suite.measure((b for b in blocks if b.species == species), others=others)
+        suite = Suite(graph_for(graph, species))
+        made += suite.measure(b for b in blocks if b.species == species)
     return made
 
 
@@ -355,9 +327,9 @@ def _mean(rows: Floats) -> Floats:
 
 def over_groups(rows: Floats, *, replicates: int = 2000, seed: int = 0) -> list[Interval]:
     """Return the mean over study groups of each column with its 95 % bootstrap interval; rows are groups."""
-    rng = np.random.default_rng(seed)
     n = len(rows)
-    draws = np.array([_mean(rows[rng.integers(0, n, n)]) for _ in range(replicates)])
+    drawn = np.random.default_rng(seed).integers(0, n, (replicates, n))
+    draws = _mean(rows[drawn].swapaxes(0, 1))
     middle, found = _mean(rows), []
     for k in range(rows.shape[1]):
         known = draws[:, k][~np.isnan(draws[:, k])]

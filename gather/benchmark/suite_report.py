@@ -13,8 +13,9 @@ from gather.metrics.multiple_testing import holm
 
 OTHERS = ("published score", *PEERS)
 COMPARED = ("label groups", "clusters", "profiles")
-TESTED = ("exact", "relation")
+TESTED = METRICS[:3]
 STATUSES = ("named", "backed_off", "unknown")
+ANSWERED = STATUSES[:2]
 
 
 def tables(units: Sequence[Unit]) -> Iterator[str]:
@@ -25,6 +26,10 @@ def tables(units: Sequence[Unit]) -> Iterator[str]:
             yield ""
             yield from _accuracy(units, species, closed)
             yield ""
+    yield "## Fewer genes or cells: what stays of the answers of the full file, open set"
+    yield ""
+    yield from kept(units)
+    yield ""
     yield "## Paired differences, human: our best candidate minus the other method's"
     yield ""
     yield from _comparison(units)
@@ -55,7 +60,7 @@ def _sureness(units: Sequence[Unit], method: str) -> str:
     """Calibration error of the answers against relation, and how often each status came; of ours alone."""
     if method not in (OURS, BEST):
         return "- | -"
-    answered = [u for u in units if u.status in ("named", "backed_off", "")]
+    answered = [u for u in units if u.status in (*ANSWERED, "")]
     related = [u.values[METRICS.index("relation")] for u in answered]
     error = (
         expected_calibration_error([u.confidence for u in answered], related) if answered else float("nan")
@@ -64,6 +69,29 @@ def _sureness(units: Sequence[Unit], method: str) -> str:
         return f"{error:.2f} | -"
     shares = " / ".join(f"{np.mean([u.status == s for u in units]):.2f}" for s in STATUSES)
     return f"{error:.2f} | {shares}"
+
+
+def kept(units: Sequence[Unit]) -> Iterator[str]:
+    """Of the sets that the full file answers, those that a cut one answers; and the same of right answers."""
+    yield "| species | mode | sets | the full file answers | of these the cut one | right, and still right |"
+    yield "|---|---|--:|--:|--:|--:|"
+    k = METRICS.index("relation")
+    for species in ("human", "mouse"):
+        whole = {(u.study, u.name): u for u in select(units, method=OURS, mode=COMPARED[0], species=species)}
+        for mode in ("panel 300", "panel 1000", "50 cells"):
+            cut = select(units, method=OURS, mode=mode, species=species)
+            pairs = [(whole[u.study, u.name], u) for u in cut if (u.study, u.name) in whole]
+            answered = [(a.status in ANSWERED, b.status in ANSWERED) for a, b in pairs]
+            right = [(a.values[k] > 0, b.values[k] > 0) for a, b in pairs]
+            if pairs:
+                shown = " | ".join(_share(x) for x in (answered, right))
+                yield f"| {species} | {mode} | {len(pairs)} | {sum(a for a, _ in answered)} | {shown} |"
+
+
+def _share(pairs: Sequence[tuple[bool, bool]]) -> str:
+    first = sum(a for a, _ in pairs)
+    both = sum(a and b for a, b in pairs)
+    return f"{both} of {first} ({both / first:.0%})" if first else "-"
 
 
 def _comparison(units: Sequence[Unit]) -> Iterator[str]:

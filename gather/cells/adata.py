@@ -16,16 +16,17 @@ import pandas as pd
 
 from gather.annotation import FORMAT, Annotation, Candidate
 from gather.cells.clusters import leiden
-from gather.cells.expression import Expression, read_expression
+from gather.cells.expression import Expression, read_expression, species_of
 from gather.cells.groups import refuse_measurement, with_hints, without_group
 from gather.cells.mixtures import with_mixtures
-from gather.cells.options import AUTO, CELL, Options
+from gather.cells.options import AUTO, CELL, Options, require_grouping
 from gather.cells.samples import compare_samples, ranked_sets
 from gather.labelling.annotator import Annotator, Parameters
 from gather.labelling.decide import UNKNOWN
 from gather.labelling.frames import KEPT_VERSION, packed, tables
 from gather.labelling.states import STATES, states_of
 from gather.retrieval.candidates import candidates_of_tissue, ground_cell_types
+from gather.species import HUMAN, declared_taxon, graph_for
 from vckg.base.errors import InputError, did_you_mean
 from vckg.graph.manifest import graph_label
 
@@ -176,7 +177,7 @@ def asking(
 
 def declared_terms(adata: ad.AnnData, graph: Graph, options: Options) -> list[tuple[str, str]] | None:
     """Return ids and names of the candidates of a closed run, None for an open one."""
-    closed = allowed_candidates(graph, adata, options.tissue, options.candidates, options.candidates_from_obs)
+    closed = allowed_candidates(graph, options, adata)
     return None if closed is None else [(graph.ids[i], graph.names[i]) for i in closed]
 
 
@@ -199,12 +200,11 @@ def work_out(
     """
     check_key(adata, options.key_added)
     parameters = options.parameters()
-    allowed = allowed_candidates(
-        graph, adata, options.tissue, options.candidates, options.candidates_from_obs
-    )
+    allowed = allowed_candidates(graph, options, adata)
     about = describe(options, allowed)
     by_sample = None
     if options.groupby == CELL:
+        require_grouping(CELL)
         from gather.cells.per_cell import annotate_each_cell
 
         columns, read = annotate_each_cell(
@@ -264,17 +264,20 @@ def describe(options: Options, allowed: Sequence[int] | None) -> dict[str, Any]:
 
 
 def allowed_candidates(
-    graph: Graph,
-    adata: ad.AnnData | None,
-    tissue: str | None,
-    candidates: Sequence[str] | None,
-    column: str | None,
+    graph: Graph, options: Options, adata: ad.AnnData | None, *, species: str | None = None
 ) -> list[int] | None:
-    """Return the candidate nodes of at most one kind of restriction, None for an open set."""
+    """Return the candidate nodes of at most one kind of restriction, None for an open set.
+
+    A tissue's types are those of the species, which is told by the file where it is not given.
+    """
+    tissue, candidates, column = options.tissue, options.candidates, options.candidates_from_obs
     if sum(x is not None for x in (tissue, candidates, column)) > 1:
         raise InputError("give only one of a tissue, a candidate list and a column of candidates")
     if tissue is not None:
-        return candidates_of_tissue(graph, tissue)
+        if species is None and adata is not None:
+            declared = declared_taxon(adata.obs, adata.uns)
+            species = species_of(adata.var, wanted=options.species, declared=declared).species
+        return candidates_of_tissue(graph_for(graph, species or HUMAN), tissue)
     if candidates is not None:
         return ground_cell_types(graph, list(candidates), where="candidates")
     if column is not None and adata is not None:
@@ -309,6 +312,7 @@ def check_key(adata: ad.AnnData, key: str) -> None:
 
 def check_groupby(adata: ad.AnnData, groupby: str) -> None:
     """Refuse a column that does not exist, naming the nearest."""
+    require_grouping(groupby)
     if groupby not in (AUTO, CELL) and groupby not in adata.obs:
         columns = [str(c) for c in adata.obs.columns]
         shown = ", ".join(columns[:12]) or "none"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +38,13 @@ def annotate_file(
     llm: LlmStep | None = None,
     dask: str | None = None,
     work: Work = work_out,
+    known: bool = False,
 ) -> Outcome:
     """Annotate one file and write the copy, and the page where one is wanted.
 
     `obs` is a table for the labels alone, CSV or Parquet; with `cellxgene` the columns of its schema are written, too.
-    `work` is what works the answers out: `work_out`, or another of its form for obs that are no cells.
+    `work` is what works the answers out: `work_out`, or another of its form for obs that are no cells. A file that is
+    `known` was written here and is not walked.
 
     Raises
     ------
@@ -54,7 +57,7 @@ def annotate_file(
         raise InputError("--dask spreads single cells; add --groupby cell")
     if by_cell and (report is not None or llm is not None):
         raise InputError("--report and --model are for cell sets; choose another --groupby than cell")
-    adata = open_h5ad(source, backed=by_cell)
+    adata = open_h5ad(source, backed=by_cell, known=known)
     asked: dict[str, Any] = {}
     try:
         rounds = 2.0 if llm is not None and not llm.dry_run else 1.0  # the model's answers are the second
@@ -82,7 +85,8 @@ def annotate_file(
         write_labels(obs, adata.obs_names, outcome.columns)
     if cellxgene:
         _add_cellxgene(adata, outcome, options)
-    write_annotated(source, out, outcome.columns, options.key_added, outcome.kept)
+    held = None if by_cell else adata
+    write_annotated(source, out, outcome.columns, options.key_added, outcome.kept, held=held)
     if report is not None:
         _write_report(report, source, adata, graph, outcome, options, asked, of_cells=work is work_out)
     return outcome
@@ -184,11 +188,19 @@ def _write_report(
 def _computed_embedding(
     adata: ad.AnnData, graph: Graph, outcome: Outcome, options: Options
 ) -> Embedding | None:
-    """Return a UMAP of the cells for a file that brings no embedding; None where the cells are too few."""
+    """Return a UMAP of the cells for a file that brings no embedding; None without scanpy or with too few cells."""
     from gather.cells.clusters import umap
     from gather.cells.expression import read_expression
     from gather.report.page import Embedding
 
+    if find_spec("scanpy") is None:
+        err().print(
+            "the page has no map of the cells: the file has no embedding, and computing one needs scanpy; run "
+            "`pip install 'vckg[leiden]'`",
+            highlight=False,
+            markup=False,
+        )
+        return None
     err().print("computing a UMAP for the page, the file has no embedding ...", highlight=False)
     found = umap(read_expression(adata, graph, layer=options.layer, species=options.species), options.seed)
     if found is None:

@@ -82,9 +82,7 @@ def work_out_on_dask(
     """
     check_key(adata, options.key_added)
     parameters = options.parameters()
-    allowed = allowed_candidates(
-        graph, adata, options.tissue, options.candidates, options.candidates_from_obs
-    )
+    allowed = allowed_candidates(graph, options, adata)
     if graph.folder is None:
         raise InputError(
             "the graph is in memory only; save it with graph.save(folder) so that workers can open it"

@@ -20,6 +20,7 @@ from gather.cells.values import Place, Survey, choose, rows_of, survey_rows
 from gather.retrieval.query import CellSet, Panel, contrasts, ground_panel
 from gather.species import HUMAN, Detected, declared_taxon, detect, graph_for, ground, in_words
 from vckg.base.errors import InputError
+from vckg.base.extras import require_extra
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -126,11 +127,14 @@ def detection(matrix: Matrix) -> npt.NDArray[np.float64]:
 
 
 def gene_names(var: Any) -> dict[str, list[str]]:
-    """Return where `var` may hold gene names, and the names: its index, and columns of known names."""
+    """Return where `var` may hold gene names, and the names: its index, and columns of known names.
+
+    "Gene Symbol" and "gene.symbol" are `gene_symbol`, too.
+    """
     choices = {"var_names": [str(n) for n in var.index]}
-    return choices | {
-        c: ["" if v is None else str(v) for v in var[c]] for c in NAME_COLUMNS if c in var.columns
-    }
+    written = {re.sub(r"[\W_]+", "_", str(c)).strip("_").lower(): c for c in reversed(list(var.columns))}
+    columns = [written[name] for name in NAME_COLUMNS if name in written]
+    return choices | {str(c): ["" if v is None else str(v) for v in var[c]] for c in columns}
 
 
 def species_of(var: Any, *, wanted: str = "auto", declared: str | None = None) -> Detected:
@@ -317,6 +321,7 @@ def natural_order(name: str) -> list[tuple[int, int, str]]:
 def _ranked_by_scanpy(
     expression: Expression, labels: npt.NDArray[Any], groups: list[str], ranking: Ranking
 ) -> dict[str, Ranked]:
+    require_extra("leiden", f"--ranking {ranking}", "scanpy")
     import anndata as ad
     import pandas as pd
     import scanpy as sc

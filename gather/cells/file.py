@@ -213,8 +213,16 @@ def whole_file(out: Path) -> Iterator[Path]:
         ) from error
 
 
-def write_annotated(source: Path, out: Path, columns: dict[str, Any], key: str, kept: dict[str, Any]) -> None:
-    """Write a copy of `source` with our columns and entry added.
+def write_annotated(
+    source: Path,
+    out: Path,
+    columns: dict[str, Any],
+    key: str,
+    kept: dict[str, Any],
+    *,
+    held: ad.AnnData | None = None,
+) -> None:
+    """Write a copy of `source` with our columns and entry added; `held` is its content where it is in memory.
 
     The copy is made byte for byte and then added to, so X, layers, obs and obsm stay exactly as they were,
     however large they are. Files of old anndata keep ``obs`` as one compound table that cannot grow; those are
@@ -230,7 +238,7 @@ def write_annotated(source: Path, out: Path, columns: dict[str, Any], key: str, 
             _add_to(partial, columns, key, kept)
             _reads_back(source, partial, [*(f"obs/{name}" for name in columns), f"uns/{key}"])
         else:
-            partial.write_bytes(_rewritten(source, columns, key, kept))
+            partial.write_bytes(_rewritten(source, columns, key, kept, held))
 
 
 def _reads_back(source: Path, path: Path, written: list[str]) -> None:
@@ -257,11 +265,13 @@ def _reads_back(source: Path, path: Path, written: list[str]) -> None:
         ) from error
 
 
-def _rewritten(source: Path, columns: dict[str, Any], key: str, kept: dict[str, Any]) -> memoryview:
+def _rewritten(
+    source: Path, columns: dict[str, Any], key: str, kept: dict[str, Any], held: ad.AnnData | None
+) -> memoryview:
     """The whole file in today's form."""
     from anndata.io import write_elem
 
-    adata = open_h5ad(source, known=True)
+    adata = open_h5ad(source, known=True) if held is None else held
     for name, values in columns.items():
         adata.obs[name] = values
     adata.uns[key] = kept

@@ -2,8 +2,8 @@
 
 Each answered set is compared with all pairs of other answered sets of unrelated lineages. The genes that set the two
 apart are asked in single cells: a cell counts as both where it expresses more of either set's genes than cells of the
-other set do. A real third type has genes of its own, beyond both. A doublet of a type that has no set of its own in
-the file is not found.
+other set do. What a doublet has beyond one of the two comes from the other; a real third type has genes beyond both.
+A doublet of a type that has no set of its own in the file is not found.
 """
 
 from __future__ import annotations
@@ -33,14 +33,16 @@ KIN = (
 """Lineages that share so many genes that expressing both means nothing."""
 PRECURSORS = "hematopoietic stem and progenitor"
 """Express genes of every blood lineage."""
-LEAST_SHARE, MOST_OWN = 0.6, 0.15
-"""Share of the cells that express both, at least; genes of the set's own relative to those that set the two apart, at
-most. Chosen with files left out (docs/results/doublets.md)."""
+LEAST_SHARE, MOST_OWN = 0.5, 0.3
+"""Share of the cells that express both, at least; of the genes that the set has beyond each of the two, the part that
+it has beyond both, at most. Chosen with files left out (docs/results/doublets.md)."""
 APART = 15
 """Genes of each of the two that cells are asked for."""
 RISE, FRACTION, MORE_OFTEN = 0.4, 0.25, 0.1
-"""A gene is a set's own where its mean logarithmic expression is greater by this than in both others, so many of the
-set's cells express it, and by so many more than in both others."""
+"""A set has a gene beyond another where the logarithm of its mean expression is greater by this, so many of its cells
+express it, and by so many more than in the other."""
+LEAST_OWN = 10
+"""Genes that a set has beyond another, at least: fewer count as this."""
 RARELY = 0.95
 """Share of the other set's cells that express fewer of a set's genes than a cell that counts."""
 CELLS = 200
@@ -50,25 +52,50 @@ LEAST_CELLS = 10
 
 @dataclass(frozen=True)
 class Profile:
-    """Cells of one set, float64[cells, genes], with the means and the fractions of cells that express each gene."""
+    """Cells of one set: which genes each expresses, bool[cells, genes], and by gene three averages over the cells.
 
-    values: Floats
+    `mean` is that of logarithmic expression, `level` the logarithm of the mean expression, `detected` the fraction of
+    cells. The mean expression of doublets lies between those of the two types; the mean logarithm need not.
+    """
+
+    expressed: npt.NDArray[np.bool_]
     mean: Floats
+    level: Floats
     detected: Floats
 
     @classmethod
-    def of(cls, matrix: Any, cells: Positions) -> Profile:
-        """Return the profile of some cells, at most `CELLS`."""
-        chosen = cells[np.linspace(0, len(cells) - 1, min(len(cells), CELLS)).astype(np.intp)]
-        part: Any = matrix[chosen]
-        is_sparse = sp.issparse(matrix)
-        dense: Any = part.toarray() if is_sparse else part
-        values = np.asarray(dense, dtype=np.float64)
-        return cls(values, values.mean(axis=0), (values > 0).mean(axis=0))
+    def of(cls, values: Floats) -> Profile:
+        """Return the profile of log-normalised cells, float64[cells, genes]."""
+        expressed = values > 0
+        level = np.log1p(np.expm1(values).mean(axis=0))
+        return cls(expressed, values.mean(axis=0), level, expressed.mean(axis=0))
 
     def how_many(self, genes: Positions) -> npt.NDArray[np.intp]:
         """Count the genes that each cell expresses."""
-        return np.asarray((self.values[:, genes] > 0).sum(axis=1))
+        return np.asarray(self.expressed[:, genes].sum(axis=1))
+
+    def beyond(self, other: Profile) -> npt.NDArray[np.bool_]:
+        """Which genes this set has and another has not, bool[genes]."""
+        more = self.detected > other.detected + MORE_OFTEN
+        return np.asarray(more & (self.detected > FRACTION) & (self.level > other.level + RISE))
+
+
+@dataclass(frozen=True)
+class Question:
+    """What tells two sets apart: genes of each, how many of them a cell needs, and how often chance gives both."""
+
+    one: str
+    other: str
+    genes: tuple[Positions, Positions]
+    least: tuple[float, float]
+    expected: float
+
+    def share(self, profile: Profile) -> float:
+        """Return the share of a set's cells that express both."""
+        first, second = (
+            profile.how_many(genes) >= least for genes, least in zip(self.genes, self.least, strict=True)
+        )
+        return float((first & second).mean())
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,55 +119,62 @@ def kin(one: str, other: str) -> bool:
     return one == other or PRECURSORS in (one, other) or any({one, other} <= group for group in KIN)
 
 
+def questions(profiles: dict[str, Profile], lineages: dict[str, str]) -> list[Question]:
+    """Return what tells each two sets of unrelated lineages apart."""
+    found = []
+    for one, other in combinations(lineages, 2):
+        if kin(lineages[one], lineages[other]):
+            continue
+        a, b = profiles[one], profiles[other]
+        difference = a.mean - b.mean
+        of_a, of_b = (np.argsort(sign * difference, kind="stable")[:APART] for sign in (-1, 1))
+        least_a = max(2.0, float(np.quantile(b.how_many(of_a), RARELY)) + 1)
+        least_b = max(2.0, float(np.quantile(a.how_many(of_b), RARELY)) + 1)
+        everywhere = [
+            np.mean([(p.how_many(genes) >= least).mean() for p in profiles.values()])
+            for genes, least in ((of_a, least_a), (of_b, least_b))
+        ]
+        expected = float(everywhere[0] * everywhere[1])
+        found.append(Question(one, other, (of_a, of_b), (least_a, least_b), expected))
+    return found
+
+
 def best_pair(
-    name: str, profile: Profile, profiles: dict[str, Profile], lineages: dict[str, str]
+    name: str, profile: Profile, profiles: dict[str, Profile], asked: Sequence[Question]
 ) -> Pair | None:
     """Return the pair of other sets of unrelated lineages that explains a set best; None without such a pair."""
-    others = [other for other in lineages if other != name]
-    found = [
-        explained(profile, profiles, one, other)
-        for one, other in combinations(others, 2)
-        if not kin(lineages[one], lineages[other])
-    ]
+    beyond = {other: profile.beyond(profiles[other]) for q in asked for other in (q.one, q.other)}
+    found = []
+    for question in asked:
+        if name in (question.one, question.other):
+            continue
+        a, b = beyond[question.one], beyond[question.other]
+        own = float((a & b).sum()) / max(min(a.sum(), b.sum()), LEAST_OWN)
+        found.append(Pair(question.one, question.other, question.share(profile), question.expected, own))
     return max(found, key=lambda pair: pair.share - 2 * pair.own, default=None)
-
-
-def explained(profile: Profile, profiles: dict[str, Profile], one: str, other: str) -> Pair:
-    """Return how far two sets explain a third."""
-    a, b = profiles[one], profiles[other]
-    difference = a.mean - b.mean
-    of_a, of_b = (np.argsort(sign * difference, kind="stable")[:APART] for sign in (-1, 1))
-    least_a = max(2.0, float(np.quantile(b.how_many(of_a), RARELY)) + 1)
-    least_b = max(2.0, float(np.quantile(a.how_many(of_b), RARELY)) + 1)
-    has_a, has_b = profile.how_many(of_a) >= least_a, profile.how_many(of_b) >= least_b
-    everywhere = [
-        np.mean([(p.how_many(genes) >= least).mean() for p in profiles.values()])
-        for genes, least in ((of_a, least_a), (of_b, least_b))
-    ]
-    own = (
-        (profile.mean > np.maximum(a.mean, b.mean) + RISE)
-        & (profile.detected > FRACTION)
-        & (profile.detected > np.maximum(a.detected, b.detected) + MORE_OFTEN)
-    )
-    apart = max(int((np.abs(difference) > RISE).sum()), 10)
-    expected = float(everywhere[0] * everywhere[1])
-    return Pair(one, other, float((has_a & has_b).mean()), expected, float(own.sum() / apart))
 
 
 def profiles_of(matrix: Any, groups: npt.NDArray[np.object_]) -> dict[str, Profile]:
     """Return the profiles of all sets with at least `LEAST_CELLS` cells."""
     cells = {str(name): np.flatnonzero(groups == name) for name in sorted(set(groups.tolist()) - {""})}
-    return {name: Profile.of(matrix, one) for name, one in cells.items() if len(one) >= LEAST_CELLS}
+    return {name: _profile(matrix, one) for name, one in cells.items() if len(one) >= LEAST_CELLS}
+
+
+def _profile(matrix: Any, cells: Positions) -> Profile:
+    part: Any = matrix[cells[np.linspace(0, len(cells) - 1, min(len(cells), CELLS)).astype(np.intp)]]
+    return Profile.of(np.asarray(part.toarray() if sp.issparse(matrix) else part, dtype=np.float64))
 
 
 def lineages_of(annotations: Sequence[Annotation], ontology: Ontology) -> dict[str, str]:
-    """Return the lineage of each answered set that has one."""
-    found = {
-        a.cell_set: ontology.lineage(ontology.position(a.curie))
-        for a in annotations
-        if a.curie and a.curie in ontology
-    }
-    return {name: lineage for name, lineage in found.items() if lineage is not None}
+    """Return the lineage of each answered set: the answer's or, where that has none, the next candidate's with one."""
+    found = {}
+    for a in annotations:
+        curies = (a.curie, *(c.curie for c in a.candidates)) if a.curie else ()
+        known = (ontology.lineage(ontology.position(c)) for c in curies if c in ontology)
+        lineage = next((one for one in known if one is not None), None)
+        if lineage is not None:
+            found[a.cell_set] = lineage
+    return found
 
 
 def with_mixtures(
@@ -161,8 +195,9 @@ def with_mixtures(
         return tuple(annotations)
     profiles = profiles_of(matrix, groups)
     lineages = {name: lineage for name, lineage in lineages.items() if name in profiles}
+    asked = questions(profiles, lineages)
     pairs = {
-        name: best_pair(name, profile, profiles, lineages)
+        name: best_pair(name, profile, profiles, asked)
         for name, profile in profiles.items()
         if name in by_name
     }

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from vckg.base.errors import InputError, did_you_mean
+from vckg.base.extras import require_extra
 
 if TYPE_CHECKING:
     from gather.labelling.annotator import Parameters
@@ -105,6 +106,19 @@ class Options:
             exclude_source=tuple(sorted(self.exclude_source)),
             **chosen,
         )
+
+
+def require_grouping(groupby: str) -> None:
+    """Refuse clusters or single cells where the libraries of their extra are not installed."""
+    if groupby == AUTO:
+        require_extra(
+            "leiden",
+            "finding clusters (--groupby auto; or give --groupby the column of clusters)",
+            "scanpy",
+            "igraph",
+        )
+    if groupby == CELL:
+        require_extra("cells", "--groupby cell", "numba")
 
 
 @dataclass(frozen=True, slots=True)

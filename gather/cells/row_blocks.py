@@ -203,8 +203,6 @@ def _transposed(
     group: Any, shape: tuple[int, int], folder: Path, where: str
 ) -> tuple[npt.NDArray[np.int64], Any, Any]:
     """Turn CSC into CSR on disk: count the rows' entries, then file each entry where its row begins."""
-    from gather.cells._row_kernels import file_entries
-
     indptr_in = np.asarray(group["indptr"][:], np.int64)
     n, stored = shape[0], int(indptr_in[-1])
     counts = np.zeros(n + 1, np.int64)
@@ -224,5 +222,10 @@ def _transposed(
         bounds: npt.NDArray[np.int64] = np.clip(indptr_in, low, high)
         columns = np.repeat(np.arange(shape[1], dtype=np.int32), bounds[1:] - bounds[:-1])
         rows, values = group["indices"][low:high], group["data"][low:high]
-        file_entries(rows, columns, values.astype(data.dtype), place, indices, data)
+        order = np.argsort(rows, kind="stable")
+        sorted_rows = rows[order]
+        first = np.searchsorted(sorted_rows, sorted_rows, side="left")
+        free = place[sorted_rows] + np.arange(len(rows)) - first
+        indices[free], data[free] = columns[order], values[order]
+        place += np.bincount(rows, minlength=n)
     return indptr, indices, data

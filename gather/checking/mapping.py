@@ -83,17 +83,18 @@ def read_mapping(path: Path, graph: Graph) -> dict[str, str]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        rows = csv.DictReader(io.StringIO(text), delimiter="\t", restval="")
+        listed = [(rows.line_num, row) for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a mapping ({error}); give a TSV file") from error
-    rows = csv.DictReader(io.StringIO(text), delimiter="\t", restval="")
     missing = [name for name in HEADER[:2] if name not in (rows.fieldnames or ())]
     if missing:
         raise InputError(
             f"{path}:1: no column {missing[0]!r}; wanted tab-separated columns {' and '.join(HEADER[:2])}"
         )
     found: dict[str, str] = {}
-    for row in rows:
-        where, label, asked = f"{path}:{rows.line_num}", row[HEADER[0]], row[HEADER[1]].strip()
+    for number, row in listed:
+        where, label, asked = f"{path}:{number}", row[HEADER[0]], row[HEADER[1]].strip()
         if label in found:
             raise InputError(f"{where}: label {label!r} stands twice; keep one of the rows")
         grounded = graph.cells.ground([asked])[0].curie if asked else ""

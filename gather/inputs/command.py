@@ -12,8 +12,9 @@ from gather.cells.samples import DIFFERING, OF_ONE_SAMPLE
 from gather.inputs.jobs import Job, Reading
 from gather.inputs.kinds import stem_of
 from gather.inputs.marker_sets import NO_FDR, MarkerWork, as_anndata, measured_genes
-from gather.inputs.marker_tables import read_marker_table, table_of_uns
+from gather.inputs.marker_tables import MarkerTable, read_marker_table, table_of_uns
 from gather.inputs.opened import as_h5ad, written
+from gather.inputs.rds import read_rds
 from vckg.base.atomic import write_text
 from vckg.base.console import err
 from vckg.base.errors import InputError
@@ -48,19 +49,22 @@ def annotate_inputs(
         if job.report is not None:
             job.report.parent.mkdir(parents=True, exist_ok=True)
         asked: dict[str, Any] = {"overwrite": overwrite, "report": job.report, "obs": job.obs, "llm": llm}
-        if job.kind == "marker table" or reading.markers:
+        read = read_rds(job.source) if job.kind == "rds" else None
+        table = read if isinstance(read, MarkerTable) else None
+        if job.kind == "marker table" or reading.markers or table is not None:
             if cellxgene:
                 raise InputError(
                     f"{job.source}: holds no cells, which CELLxGENE asks for; leave --cellxgene out"
                 )
-            outcomes.append(_annotate_markers(job, graph, options, reading, asked))
+            outcomes.append(_annotate_markers(job, graph, options, reading, asked, table))
             continue
         if reading.measured is not None:
             raise InputError(
                 f"{job.source}: is a file of cells, which says what it measured; leave --measured out"
             )
         asked["cellxgene"] = cellxgene
-        with as_h5ad(job.source, job.kind, graph, reading.modality) as h5ad:
+        with as_h5ad(job.source, job.kind, graph, reading.modality, read=read) as h5ad:
+            asked["known"] = job.kind != "h5ad"
             outcomes.append(annotate_file(h5ad, job.out, graph, options, dask=dask, **asked))
         _say_what_was_read(outcomes[-1].kept["parameters"])
         _say_what_samples_gave(outcomes[-1])
@@ -71,9 +75,14 @@ def annotate_inputs(
 
 
 def _annotate_markers(
-    job: Job, graph: Graph, options: Options, reading: Reading, asked: dict[str, Any]
+    job: Job,
+    graph: Graph,
+    options: Options,
+    reading: Reading,
+    asked: dict[str, Any],
+    table: MarkerTable | None,
 ) -> Outcome:
-    """Annotate a table of markers, or the ranking that an h5ad holds."""
+    """Annotate a table of markers, which may have been read, or the ranking that an h5ad holds."""
     import tempfile
 
     if options.candidates_from_obs is not None:
@@ -82,9 +91,10 @@ def _annotate_markers(
         )
     if options.sample_key is not None:
         raise InputError(f"{job.source}: a table of markers has no samples; leave --sample-key out")
-    if job.kind not in ("marker table", "h5ad"):
+    if table is None and job.kind not in ("marker table", "h5ad"):
         raise InputError(f"{job.source}: is a {job.kind}; --markers reads tables and h5ad files only")
-    table = table_of_uns(job.source) if job.kind == "h5ad" else read_marker_table(job.source)
+    if table is None:
+        table = table_of_uns(job.source) if job.kind == "h5ad" else read_marker_table(job.source)
     measured = None if reading.measured is None else measured_genes(reading.measured)
     ranked = sum(len(genes) for genes in table.genes.values())
     by = f", ranked by {table.used}" if table.used else ", in the order of the table"
@@ -94,7 +104,10 @@ def _annotate_markers(
     err().print(line, highlight=False, markup=False, soft_wrap=True)
     with tempfile.TemporaryDirectory(prefix="gather-") as scratch:
         h5ad = written(as_anndata(table), Path(scratch) / f"{stem_of(job.source)}.h5ad")
-        return annotate_file(h5ad, job.out, graph, options, work=MarkerWork(table, measured), **asked)
+        work = MarkerWork(table, measured)
+        outcome = annotate_file(h5ad, job.out, graph, options, work=work, known=True, **asked)
+    _say_what_was_read(outcome.kept["parameters"])
+    return outcome
 
 
 def _say_what_was_read(parameters: dict[str, Any]) -> None:

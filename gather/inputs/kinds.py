@@ -9,7 +9,7 @@ from gather.inputs.marker_tables import is_marker_table
 from gather.inputs.text import OPENED, head_of_text
 from vckg.base.errors import InputError
 
-Kind = Literal["h5ad", "10x h5", "10x folder", "loom", "zarr", "h5mu", "marker table", "text table"]
+Kind = Literal["h5ad", "10x h5", "10x folder", "loom", "zarr", "h5mu", "rds", "marker table", "text table"]
 
 ZARR_FILES = (".zgroup", "zarr.json", ".zattrs", ".zmetadata")
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -30,6 +30,12 @@ def kind_of(path: Path) -> Kind:
         raise InputError(f"{path}: no such file; give the path of {OPENED}")
     if path.suffix == ".h5ad":
         return "h5ad"
+    if path.suffix.lower() == ".rds":
+        return "rds"
+    if path.suffix.lower() in (".rdata", ".rda"):
+        raise InputError(
+            f'{path}: may hold several R objects; write one of them in R: saveRDS(object, "object.rds")'
+        )
     if path.name.endswith(_MATRIX_NAMES):
         return "10x folder"
     with path.open("rb") as file:
@@ -83,6 +89,19 @@ def _kind_of_hdf5(path: Path) -> Kind:
 def stem_of(path: Path) -> str:
     """Return the name of an input without the endings of its kind."""
     name = path.resolve().name
-    for ending in (".gz", ".h5ad", ".h5mu", ".h5", ".loom", ".zarr", ".csv", ".tsv", ".txt", ".gmt", ".mtx"):
+    for ending in (
+        ".gz",
+        ".h5ad",
+        ".h5mu",
+        ".h5",
+        ".loom",
+        ".zarr",
+        ".rds",
+        ".csv",
+        ".tsv",
+        ".txt",
+        ".gmt",
+        ".mtx",
+    ):
         name = name.removesuffix(ending)
     return name or "cells"

@@ -12,6 +12,7 @@ import numpy as np
 from gather.inputs.marker_tables import MarkerTable
 from gather.inputs.text import open_text
 from gather.retrieval.query import CellSet, Panel, contrasts, ground_panel
+from gather.species import HUMAN, detect, graph_for, ground, in_words
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
@@ -89,10 +90,12 @@ class MarkerWork:
 
         check_key(adata, options.key_added)
         parameters = options.parameters()
-        allowed = allowed_candidates(graph, None, options.tissue, options.candidates, None)
-        panel, source, known = self.panel(graph)
+        told = detect(list(self.listed), wanted=options.species)
+        allowed = allowed_candidates(graph, options, None, species=told.species)
+        seen = graph_for(graph, told.species)
+        panel, source, known = self.panel(seen, told.species)
         annotator = Annotator(
-            graph, panel, parameters, candidates=allowed, contrast=panel.detected is not None
+            seen, panel, parameters, candidates=allowed, contrast=panel.detected is not None
         )
         answers = []
         for one in self.cell_sets(panel):
@@ -107,6 +110,7 @@ class MarkerWork:
             "values": self.table.form,
             "gene_names": "table",
             "measured_genes": source,
+            "species": in_words(told, seen, panel),
         }
         groups = np.array(list(self.table.genes), dtype=object)
         columns = {f"{options.key_added}_{k}": v for k, v in obs_columns(annotations, groups).items()}
@@ -139,25 +143,33 @@ class MarkerWork:
         found = contrasts(known.to_numpy().T)
         return {} if found is None else dict(zip(map(str, known.columns), found, strict=True))
 
-    def panel(self, graph: Graph) -> tuple[Panel, str, bool]:
-        """Return the measured genes, where they come from, and whether that is known.
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """The genes of all clusters, each once."""
+        return tuple(dict.fromkeys(gene for genes in self.table.genes.values() for gene in genes))
+
+    def panel(self, graph: Graph, species: str = HUMAN) -> tuple[Panel, str, bool]:
+        """Return the measured genes on the graph of their species, where they come from, and whether that is known.
 
         Raises
         ------
         InputError
             The graph knows almost none of the table's genes.
         """
-        listed = dict.fromkeys(gene for genes in self.table.genes.values() for gene in genes)
+        listed = self.listed
         given = self.measured if self.measured is not None else self.table.background
-        others = _symbols(graph) if given is None else given
-        names = tuple(dict.fromkeys([*listed, *others]))
-        panel = ground_panel(graph, names, detected=None if given is None else self.detected(names))
-        grounded = ground_panel(graph, tuple(listed))
-        if grounded.n_grounded < min(LEAST_KNOWN, len(listed)):
-            shown = ", ".join(list(listed)[:3])
+        known_names = set(listed)
+        others = [n for n in (_symbols(graph) if given is None else given) if n not in known_names]
+        names = (*listed, *others)
+        grounded = ground(graph, listed, species)
+        grounded += graph.genes.ground(others) if given is None else ground(graph, others, species)
+        detected = None if given is None else self.detected(names)
+        panel = ground_panel(graph, names, detected=detected, grounded=grounded)
+        known = int((panel.nodes[: len(listed)] >= 0).sum())
+        if known < min(LEAST_KNOWN, len(listed)):
             raise InputError(
-                f"{grounded.n_grounded} of {len(listed)} genes of the table are known ({shown}, ...); give human "
-                "symbols or Ensembl ids in the gene column"
+                f"{known} of {len(listed)} genes of the table are known ({', '.join(listed[:3])}, ...); give "
+                f"{species} symbols or Ensembl ids in the gene column"
             )
         if self.measured is not None:
             return panel, "--measured", True

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gather.inputs.text import head_of_text, header_of, open_text, separator_of
+from gather.inputs.text import head_of_text, header_of, open_text, rows_of, separator_of
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
@@ -100,10 +100,14 @@ def _is_word(field: str) -> bool:
     return False
 
 
+def _is_blank(field: str) -> bool:
+    return field.strip().lower() in ("", "na", "nan")
+
+
 def _is_wide(head: str) -> bool:
-    """Whether every column is a cluster and every field a gene, as scanpy's ``names`` are."""
+    """Whether every column is a cluster and every field a gene, as scanpy's ``names`` are; short columns end early."""
     rows = _fields(head)
-    words = [field for row in rows for field in row[1:]]
+    words = [field for row in rows for field in row[1:] if not _is_blank(field)]
     return len(rows) > 2 and len(words) > 2 and all(_is_word(f) and "," not in f for f in words)
 
 
@@ -124,22 +128,27 @@ def read_marker_table(path: Path) -> MarkerTable:
     """
     head = head_of_text(path)
     if path.name.removesuffix(".gz").endswith(".gmt"):
-        return _listed(path, "GMT", _gmt_lines(path))
+        return listed(path, "GMT", _gmt_lines(path))
     header = header_of(head)
     if columns_of(header).keys() & {"gene", "fold", "natural fold"}:
-        import pandas as pd
-
-        try:
-            with open_text(path) as file:
-                frame = pd.read_csv(file, sep=separator_of(head), dtype=str, keep_default_na=False)
-        except (ValueError, pd.errors.ParserError) as error:
-            raise InputError(f"{path}: is no table ({str(error).splitlines()[0][:160]})") from error
+        frame = _read(path, head)
         if "," in "".join(frame[columns_of(header).get("gene", frame.columns[0])].head(5)):
-            return _listed(path, "list of genes per cluster", _cells_with_lists(frame))
+            return listed(path, "list of genes per cluster", _cells_with_lists(frame))
         return table_of_frame(frame, where=str(path))
     if _is_listed(head):
-        return _listed(path, "list of genes per cluster", _lines_with_lists(path, head))
+        return listed(path, "list of genes per cluster", _lines_with_lists(path, head))
     return _wide(path, head)
+
+
+def _read(path: Path, head: str) -> pd.DataFrame:
+    """Read a table as text, field by field."""
+    import pandas as pd
+
+    try:
+        with open_text(path) as file:
+            return pd.read_csv(file, sep=separator_of(head), dtype=str, keep_default_na=False)
+    except (ValueError, pd.errors.ParserError) as error:
+        raise InputError(f"{path}: is no table ({str(error).splitlines()[0][:160]})") from error
 
 
 def _gmt_lines(path: Path) -> dict[str, list[str]]:
@@ -155,17 +164,16 @@ def _cells_with_lists(frame: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def _lines_with_lists(path: Path, head: str) -> dict[str, list[str]]:
-    import csv
-
     with open_text(path) as file:
         lines = [line for line in file.read().splitlines() if line.strip()]
     if all(":" in line for line in lines):
         return {line.partition(":")[0].strip(): line.partition(":")[2].split(",") for line in lines}
-    rows = list(csv.reader(lines, delimiter=separator_of(head)))
+    rows = rows_of(path, lines, separator_of(head))
     return {row[-2].strip(): row[-1].replace(";", ",").split(",") for row in rows[1:] if len(row) >= 2}
 
 
-def _listed(path: Path, form: str, lists: dict[str, list[str]]) -> MarkerTable:
+def listed(path: Path, form: str, lists: dict[str, list[str]]) -> MarkerTable:
+    """Return the genes of each cluster as they stand; clusters without genes are left out."""
     clean = {
         name: tuple(dict.fromkeys(g.strip() for g in genes if g.strip())) for name, genes in lists.items()
     }
@@ -177,14 +185,11 @@ def _listed(path: Path, form: str, lists: dict[str, list[str]]) -> MarkerTable:
 
 def _wide(path: Path, head: str) -> MarkerTable:
     """Read a table whose columns are clusters; a column of row numbers and columns of p-values are left out."""
-    import pandas as pd
-
-    with open_text(path) as file:
-        frame = pd.read_csv(file, sep=separator_of(head), dtype=str, keep_default_na=False)
-    words = [c for c in frame.columns if all(_is_word(field) or not field for field in frame[c])]
-    short = all(str(name).endswith(("_n", "_names")) for name in words)
-    lists = {str(c).rpartition("_")[0] if short else str(c): list(frame[c]) for c in words}
-    return _listed(path, "genes by rank, one column a cluster", lists)
+    kept = {c: [f for f in fields if not _is_blank(f)] for c, fields in _read(path, head).items()}
+    words = {str(c): fields for c, fields in kept.items() if all(map(_is_word, fields))}
+    short = all(name.endswith(("_n", "_names")) for name in words)
+    lists = {name.rpartition("_")[0] if short else name: fields for name, fields in words.items()}
+    return listed(path, "genes by rank, one column a cluster", lists)
 
 
 def table_of_frame(frame: pd.DataFrame, *, where: str) -> MarkerTable:

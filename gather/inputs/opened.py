@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gather.inputs.kinds import Kind, stem_of
+from gather.inputs.marker_tables import MarkerTable
 from vckg.base.console import err
 from vckg.base.errors import InputError
 
@@ -27,6 +28,7 @@ def read_cells(path: Path, kind: Kind, graph: Graph, modality: str | None = None
         The content is not what the kind asks for; the message says where and what would be right.
     """
     from gather.inputs import stores, tenx
+    from gather.inputs.rds import read_rds
     from gather.inputs.text_matrix import read_text_matrix
 
     if kind == "10x h5":
@@ -39,12 +41,19 @@ def read_cells(path: Path, kind: Kind, graph: Graph, modality: str | None = None
         return stores.read_zarr(path, modality)
     if kind == "h5mu":
         return stores.read_h5mu(path, modality)
+    if kind == "rds":
+        found = read_rds(path)
+        if isinstance(found, MarkerTable):
+            raise InputError(f"{path}: holds markers, no cells; give an object of cells")
+        return found
     return read_text_matrix(path, graph)
 
 
 @contextmanager
-def as_h5ad(path: Path, kind: Kind, graph: Graph, modality: str | None = None) -> Iterator[Path]:
-    """Yield the path of an h5ad with the cells of any input.
+def as_h5ad(
+    path: Path, kind: Kind, graph: Graph, modality: str | None = None, *, read: ad.AnnData | None = None
+) -> Iterator[Path]:
+    """Yield the path of an h5ad with the cells of any input; `read` are its cells where they were read already.
 
     Every step behind it then works on one kind of file. Room for the cells is needed in the folder of temporary files
     (``TMPDIR``).
@@ -54,7 +63,7 @@ def as_h5ad(path: Path, kind: Kind, graph: Graph, modality: str | None = None) -
             raise InputError(f"{path}: is an h5ad, which has no modalities; leave --modality out")
         yield path
         return
-    adata = read_cells(path, kind, graph, modality)
+    adata = read_cells(path, kind, graph, modality) if read is None else read
     err().print(
         f"{path}: {kind}, {adata.n_obs:,} cells x {adata.n_vars:,} genes", highlight=False, markup=False
     )

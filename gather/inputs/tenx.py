@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import shutil
-import tempfile
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scipy.io
+import scipy.sparse as sp
 
 from gather.inputs.kinds import matrix_files
 from vckg.base.errors import InputError
@@ -15,22 +16,31 @@ from vckg.base.errors import InputError
 if TYPE_CHECKING:
     import anndata as ad
 
+_EXPRESSION = "Gene Expression"
+
 
 def read_h5(path: Path) -> ad.AnnData:
     """Read a 10x ``.h5`` of Cell Ranger 2 or later: the genes, not the antibodies. Symbols name the genes."""
     import h5py
-    import scanpy as sc
 
     with h5py.File(path) as file:
         genomes = [name for name, item in file.items() if isinstance(item, h5py.Group)]
-    if "matrix" not in genomes and len(genomes) > 1:
-        raise InputError(
-            f"{path}: holds {len(genomes)} genomes ({', '.join(genomes)}); write each to a file of its own, e.g. "
-            f"scanpy.read_10x_h5(path, genome={genomes[0]!r}).write_h5ad('{genomes[0]}.h5ad')"
-        )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # names of genes that occur twice are told apart later, by their ids
-        return sc.read_10x_h5(path)
+        if "matrix" not in genomes and len(genomes) > 1:
+            raise InputError(
+                f"{path}: holds {len(genomes)} genomes ({', '.join(genomes)}); write each to a file of its own, e.g. "
+                f"scanpy.read_10x_h5(path, genome={genomes[0]!r}).write_h5ad('{genomes[0]}.h5ad')"
+            )
+        group = file["matrix" if "matrix" in genomes else genomes[0]]
+        features = group.get("features", group)
+        named = ("id", "name", "feature_type") if "features" in group else ("genes", "gene_names")
+        missing = [name for name in named if name not in features]
+        if missing:
+            raise InputError(f"{path}: {features.name} has no {missing[0]}; the file is damaged")
+        columns = [features[name].asstr()[:] for name in named]
+        parts = (group["data"][:].astype(np.float32), group["indices"][:], group["indptr"][:])
+        n_genes, n_cells = group["shape"][:].tolist()
+        barcodes = group["barcodes"].asstr()[:]
+    return _cells(sp.csr_matrix(parts, shape=(n_cells, n_genes)), columns, barcodes)
 
 
 def read_folder(path: Path) -> ad.AnnData:
@@ -41,24 +51,39 @@ def read_folder(path: Path) -> ad.AnnData:
     Raises
     ------
     InputError
-        A file is missing, or the folder holds several matrices.
+        A file is missing, or the folder holds several matrices, or the three do not belong together.
     """
-    import scanpy as sc
-
-    matrix, genes, barcodes, prefix = _three_files(path)
-    legacy = "genes.tsv" in genes.name
-    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        folder = matrix.parent
-        usual = "" if legacy else ".gz"
-        if any(file.name.endswith(".gz") is not bool(usual) for file in (matrix, genes, barcodes)):
-            folder = Path(scratch)
-            for file in (matrix, genes, barcodes):
-                _copy(file, folder / (file.name.removesuffix(".gz") + usual))
-        return sc.read_10x_mtx(folder, prefix=prefix, make_unique=False)
+    matrix, genes, barcodes = _three_files(path)
+    values = sp.csr_matrix(scipy.io.mmread(matrix).T, dtype=np.float32)
+    table = pd.read_csv(genes, sep="\t", header=None, dtype=str, keep_default_na=False)
+    names = pd.read_csv(barcodes, sep="\t", header=None, dtype=str, keep_default_na=False)[0].to_numpy()
+    if values.shape != (len(names), len(table)):
+        raise InputError(
+            f"{matrix}: has {values.shape[1]:,} rows and {values.shape[0]:,} columns, {genes.name} names "
+            f"{len(table):,} genes and {barcodes.name} {len(names):,} cells; give files of one sample"
+        )
+    columns = [table[i].to_numpy() for i in range(min(3, table.shape[1]))]
+    return _cells(values, columns if len(columns) > 1 else columns * 2, names)
 
 
-def _three_files(path: Path) -> tuple[Path, Path, Path, str]:
+def _cells(matrix: sp.csr_matrix, columns: list[Any], barcodes: Any) -> ad.AnnData:
+    """Join the matrix with its names; `columns` are ids, symbols and, where the file has them, feature types.
+
+    Names that occur twice stay: their ids tell them apart later.
+    """
+    import anndata as ad
+
+    ids, symbols, *types = columns
+    genes = pd.DataFrame({"gene_ids": ids}, index=pd.Index(symbols, dtype=object))
+    if types:
+        genes["feature_types"] = types[0]
+    if types and (types[0] == _EXPRESSION).any():
+        kept = np.flatnonzero(types[0] == _EXPRESSION)
+        matrix, genes = matrix[:, kept], genes.iloc[kept]
+    return ad.AnnData(matrix, obs=pd.DataFrame(index=pd.Index(barcodes, dtype=object)), var=genes)
+
+
+def _three_files(path: Path) -> tuple[Path, Path, Path]:
     found = [path] if path.is_file() else matrix_files(path)
     if len(found) > 1:
         shown = ", ".join(file.name for file in found[:4])
@@ -73,12 +98,4 @@ def _three_files(path: Path) -> tuple[Path, Path, Path, str]:
         if not existing:
             raise InputError(f"{matrix}: {prefix}{names[0]}(.gz) is missing in its folder; put it there")
         others.append(existing[0])
-    return matrix, others[0], others[1], prefix
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file into another state of compression, as scanpy's reader expects it for its version."""
-    opened = gzip.open(source) if source.suffix == ".gz" else source.open("rb")  # noqa: SIM115
-    written = gzip.open(target, "wb", compresslevel=1) if target.suffix == ".gz" else target.open("wb")  # noqa: SIM115
-    with opened as reader, written as writer:
-        shutil.copyfileobj(reader, writer)
+    return matrix, others[0], others[1]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 from vckg.base.errors import InputError
 
-OPENED = "an h5ad, a 10x .h5, a 10x folder, loom, zarr, h5mu, a csv or tsv matrix, or a table of markers"
+OPENED = "an h5ad, a 10x .h5, a 10x folder, loom, zarr, h5mu, rds, a csv or tsv matrix, or a table of markers"
 _HEAD_CHARACTERS = 1 << 20
 
 
@@ -30,6 +31,9 @@ def head_of_text(path: Path) -> str:
         raise InputError(f"{path}: is neither HDF5 nor text; give {OPENED}")
     if not head.strip():
         raise InputError(f"{path}: is empty; give {OPENED}")
+    lines = [line for line in head.splitlines() if line.strip()]
+    for part in (lines[:1], lines[1:21]):  # what `header_of` and the forms of marker tables split
+        rows_of(path, part, separator_of(head))
     return head
 
 
@@ -43,6 +47,14 @@ def separator_of(head: str) -> str:
     """Return the separator of a table from its first lines: a tab, a comma or a semicolon."""
     first = next(line for line in head.splitlines() if line.strip())
     return max("\t,;", key=first.count)
+
+
+def rows_of(path: Path, lines: Iterable[str], separator: str) -> list[list[str]]:
+    """Return the fields of the lines of a table; a field of 131,072 characters or more is refused."""
+    try:
+        return list(csv.reader(lines, delimiter=separator))
+    except csv.Error as error:
+        raise InputError(f"{path}: is not a table ({error}); give {OPENED}") from error
 
 
 def header_of(head: str) -> list[str]:

@@ -152,7 +152,7 @@ def by_expected_similarity(
 
     ``U(a) = sum_t p_t Lin(a, t) + EXACT_BONUS p_a`` with ``p_t ~ (s_t / s_max) ** CHANCE_SHARPNESS``: Bayes'
     decision for Lin's similarity. The numbers were chosen on the development files and the choosing half of
-    SC-Arena's sentences (docs/results/ablation.md).
+    SC-Arena's sentences.
 
     Parameters
     ----------

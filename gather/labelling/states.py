@@ -30,7 +30,7 @@ MOST_FDR = 0.05
 LEAST_GENES = 3
 """So many genes of a state must be measured."""
 LEAST_RISE, LEAST_FRACTION = 1.5, 0.05
-"""Mean fraction of the set's cells that express the genes: against the file's, and by itself."""
+"""Mean fraction of the set's cells that express the genes: its odds against those in the file, and by itself."""
 
 
 @lru_cache(maxsize=1)
@@ -73,7 +73,8 @@ def _state(
     assert cell_set.detected is not None
     assert panel.detected is not None
     inside, overall = float(cell_set.detected[columns].mean()), float(panel.detected[columns].mean())
-    present = fdr <= MOST_FDR and inside >= max(LEAST_RISE * overall, LEAST_FRACTION)
+    risen = inside * (1 - overall) >= LEAST_RISE * overall * (1 - inside)
+    present = fdr <= MOST_FDR and inside >= LEAST_FRACTION and risen
     return State(name, present, p, fdr, inside, overall, tuple(panel.names[c] for c in columns.tolist()))
 
 

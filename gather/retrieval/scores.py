@@ -116,7 +116,7 @@ class Retriever:
         One of `SCORES`.
     hops
         Longest walk of `paper`; `calibrated` uses direct evidence, which names cells best on data
-        that were not used for choosing (docs/results/ablation.md).
+        that were not used for choosing.
     panel
         The measured genes; None where every gene counts as measured (cell sentences, gene lists).
     candidates
@@ -164,19 +164,6 @@ class Retriever:
         """Candidates that no measured gene speaks for, graph nodes, int32, ascending: they cannot be the answer."""
         unmeasured = self.nodes[self.length == 0]
         return np.union1d(self._without_evidence, unmeasured).astype(np.int32)
-
-    def with_panel(self, panel: Panel | None) -> Retriever:
-        """Return the same retriever for another file."""
-        return type(self)(
-            self.graph,
-            target=self.target.name,
-            score=self.score,
-            hops=self.hops,
-            panel=panel,
-            candidates=[*self.nodes.tolist(), *self._without_evidence.tolist()],
-            exclude=self.exclude,
-            weights=self.weights,
-        )
 
     @cached_property
     def genes(self) -> Ints:

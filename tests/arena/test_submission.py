@@ -52,6 +52,14 @@ def test_a_form_holds_no_key_and_comes_back_as_a_human_s_answers(
         assert scores[metrics.HEADLINE[sample.task]] == pytest.approx(1.0), sample.id
 
 
+@pytest.mark.parametrize("written", [b"\x89PNG\r\n\xff", b"x" * 200_000])
+def test_what_is_no_form_is_refused(asked: list[Sample], tmp_path: Path, written: bytes) -> None:
+    path = tmp_path / "form.csv"
+    path.write_bytes(written)
+    with pytest.raises(InputError, match=r"form\.csv: cannot be read as a form"):
+        submission.read_form(path, asked)
+
+
 def test_what_a_submission_lacks_is_named(asked: list[Sample], tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     first, second = asked[:2]

@@ -168,6 +168,15 @@ def seurat_csv(frame: pd.DataFrame, path: Path, *, v5: bool = True, return_thres
     return path
 
 
+def seurat_rds(frame: pd.DataFrame, path: Path) -> Path:
+    """What ``saveRDS(FindAllMarkers(object, only.pos = TRUE), ...)`` writes."""
+    import rdata
+
+    table = pd.read_csv(seurat_csv(frame, path.with_suffix(".csv")), index_col=0)
+    rdata.write_rds(path, table.astype({"cluster": str, "gene": str}).reset_index(drop=True))
+    return path
+
+
 def presto_tsv(frame: pd.DataFrame, path: Path) -> Path:
     """What ``presto::wilcoxauc`` returns, as a tsv: every gene for every group, fractions in percent."""
     table = pd.DataFrame(
@@ -203,7 +212,7 @@ def cassia_csv(lists: dict[str, list[str]], path: Path) -> Path:
 
 
 def wide_csv(lists: dict[str, list[str]], path: Path) -> Path:
-    """Names by rank, a column a cluster, all as long as the shortest list."""
-    shortest = min(map(len, lists.values()))
-    pd.DataFrame({name: genes[:shortest] for name, genes in lists.items()}).to_csv(path)
+    """Names by rank, a column a cluster; short columns end early."""
+    uneven = {name: genes[: len(genes) - i] for i, (name, genes) in enumerate(lists.items())}
+    pd.DataFrame({name: pd.Series(genes) for name, genes in uneven.items()}).to_csv(path)
     return path

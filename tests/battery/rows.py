@@ -33,6 +33,8 @@ class Input:
     reading: dict[str, Any] = field(default_factory=dict)
     refusal: str = ""
     """Words of the refusal it should get; empty where it should be annotated."""
+    few: bool = False
+    """Whether so few cells may leave every set unknown, each with its reason."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ def _markers(logged: ad.AnnData, groupby: str) -> Iterator[Input]:
     lists = files.top_genes(frame)
     yield Input("Seurat 5 FindAllMarkers", lambda d: files.seurat_csv(frame, d / "seurat5.csv"))
     yield Input("Seurat 4 FindAllMarkers", lambda d: files.seurat_csv(frame, d / "seurat4.csv", v5=False))
+    if find_spec("rdata"):
+        yield Input("FindAllMarkers by saveRDS", lambda d: files.seurat_rds(frame, d / "seurat.rds"))
     yield Input("presto wilcoxauc", lambda d: files.presto_tsv(frame, d / "presto.tsv"))
     yield Input("scanpy rank_genes_groups_df", lambda d: _csv(frame, d / "scanpy.csv"))
     yield Input("GMT", lambda d: files.gmt(lists, d / "sets.gmt"))
@@ -158,7 +162,12 @@ def _names(cells: ad.AnnData, ensembl: Mapping[str, str], by: dict[str, Any]) ->
     )
     yield Input("symbols that occur twice", lambda d: _renamed(cells, d / "twice.h5ad", twice), by)
     yield Input("symbols in small letters", lambda d: _renamed(cells, d / "small.h5ad", str.lower), by)
-    for animal, start in (("rat", "ENSRNOG"), ("macaque", "ENSMMUG"), ("pig", "ENSSSCG")):
+    rat = [n.capitalize() for n in cells.var_names]
+    own = [i for i, name in enumerate(rat) if name.startswith(("Hla-", "Linc")) or "orf" in name]
+    for i in {*own, *range(len(rat) - 3, len(rat))}:
+        rat[i] = f"RT1-X{i}"  # no rat gene is named as those
+    yield Input("rat symbols", lambda d: _renamed(cells, d / "rat.h5ad", rat), by)
+    for animal, start in (("macaque", "ENSMMUG"), ("pig", "ENSSSCG")):
         foreign = [f"{start}{i:011}" for i in range(cells.n_vars)]
         yield Input(
             f"Ensembl ids of {animal}",
@@ -186,7 +195,7 @@ def _values(cells: ad.AnnData, logged: ad.AnnData, groupby: str) -> Iterator[Inp
     yield Input("log-normalised X", lambda d: _h5ad_file(logged, d / "log.h5ad"), by)
     yield Input("scaled X, counts in a layer", lambda d: _h5ad_file(kept, d / "scaled.h5ad"), by)
     yield Input("scaled X alone", lambda d: _h5ad_file(scaled, d / "z.h5ad"), by, refusal="it was scaled")
-    yield Input("12 cells", lambda d: _h5ad_file(cells[few].copy(), d / "few.h5ad"), by)
+    yield Input("12 cells", lambda d: _h5ad_file(cells[few].copy(), d / "few.h5ad"), by, few=True)
     yield Input("a panel of 300 genes", lambda d: _h5ad_file(cells[:, panel].copy(), d / "panel.h5ad"), by)
     yield Input("mean profiles, one a set", lambda d: _h5ad_file(means, d / "means.h5ad"), by)
     yield Input("microarrays, one a set", lambda d: _h5ad_file(intensities, d / "arrays.h5ad"), by)
@@ -268,6 +277,8 @@ def try_row(row: Input, graph: Graph, folder: Path) -> Row:
     written = all(job.out.is_file() for job in jobs)
     named = sum(a.status in ("named", "backed_off") for a in answers)
     labels = ", ".join(list(dict.fromkeys(a.label for a in answers))[:4])
-    return Row(
-        f"{named} of {len(answers)} sets named: {labels}", seconds, written and named > 0 and not row.refusal
-    )
+    reasons = sorted({a.reason for a in answers if not a.curie})
+    why = f" ({', '.join(reasons).replace('_', ' ')})" if reasons and not named else ""
+    answered = named > 0 or (row.few and "" not in reasons)
+    good = written and answered and not row.refusal
+    return Row(f"{named} of {len(answers)} sets named: {labels}{why}", seconds, good)

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.published_score import pad_queries, paper_batch
+from benchmarks.reach import Walker, in_order
 from gather.retrieval.path_matrices import Table, build
-from gather.retrieval.reach import Walker, in_order
 from tests.gather.conftest import graph_of
 from tests.gather.retrieval.test_traverse import CELLS, GENES, edge_lists
 

@@ -8,8 +8,12 @@ import pytest
 
 import gather
 from gather.annotation import sources_in_words
+from gather.cells.adata import allowed_candidates
 from gather.cells.expression import names_that_ground, species_of
 from gather.cells.file import open_h5ad
+from gather.cells.options import Options
+from gather.inputs.marker_sets import MarkerWork, as_anndata
+from gather.inputs.marker_tables import MarkerTable
 from gather.retrieval.edges import edges_between
 from gather.retrieval.evidence_weights import TRUST, evidence_weights
 from gather.retrieval.metapaths import target_named
@@ -129,9 +133,9 @@ def both() -> Graph:
     """Cd3d marks T cells in mouse by one source and in human by two; Cd8b1 has two human orthologues; Gm1 has none."""
     nodes = {
         "HGNC:1": "CD3D", "HGNC:2": "CD8B", "HGNC:3": "CD8B2", "HGNC:4": "LYZ", "MGI:1": "Cd3d", "MGI:2": "Cd8b1",
-        "MGI:3": "Gm12345", "MGI:4": "Lyz2", "CL:1": "T cell", "CL:2": "monocyte",
+        "MGI:3": "Gm12345", "MGI:4": "Lyz2", "CL:1": "T cell", "CL:2": "monocyte", "UBERON:1": "spleen",
     }  # fmt: skip
-    categories = {"HGNC": "Gene", "MGI": "OrthologGene", "CL": "Cell"}
+    categories = {"HGNC": "Gene", "MGI": "OrthologGene", "CL": "Cell", "UBERON": "AnatomicalEntity"}
     rows = [
         ("HGNC:1", "is_marker_for", "CL:1", "a", ""), ("HGNC:1", "is_marker_for", "CL:1", "b", ""),
         ("HGNC:3", "is_marker_for", "CL:1", "a", ""), ("HGNC:4", "is_marker_for", "CL:2", "a", ""),
@@ -142,6 +146,7 @@ def both() -> Graph:
     frame = pd.DataFrame({"id": list(nodes), "name": list(nodes.values())})
     frame["category"] = [categories[i.partition(":")[0]] for i in nodes]
     edges = pd.DataFrame(rows, columns=["subject", "relation", "object", "source", "type"])
+    edges["tissues"] = [["UBERON:1"] if subject == "MGI:1" else [] for subject in edges["subject"]]
     edges["evidence"] = [[kind] if kind else [] for kind in edges.pop("type")]
     return Graph.from_frames(frame, edges)
 
@@ -181,6 +186,23 @@ def test_genes_are_counted_by_what_they_have_in_human(both: Graph) -> None:
     counts = mapped(mouse, ground_panel(mouse, names, grounded=ground(mouse, names, MOUSE)))
     assert (counts.known, counts.one_to_one, counts.one_to_many, counts.alone) == (4, 2, 1, 1)
     assert counts.unknown == 2, "a name that the graph does not know, and one that names a gene again"
+
+
+def test_the_types_of_a_tissue_are_those_of_the_species(both: Graph) -> None:
+    spleen = Options(tissue="spleen")
+    assert allowed_candidates(both, spleen, None, species=MOUSE) == [both.index("CL:1")]
+    with pytest.raises(InputError, match="no cell type is known in 'spleen'"):
+        allowed_candidates(both, spleen, None, species=HUMAN)
+
+
+def test_a_table_of_mouse_markers_is_answered_by_mouse_evidence(both: Graph) -> None:
+    table = MarkerTable({"0": ("Cd3d", "Cd8b1"), "1": ("Lyz2", "Gm12345")}, {}, "list")
+    outcome = MarkerWork(table)(as_anndata(table), both, Options())
+    assert {a.cell_set: a.best.label for a in outcome.annotations} == {"0": "T cell", "1": "monocyte"}
+    assert outcome.kept["parameters"]["species"].startswith(
+        "mouse, told by the case of its symbols alone: 4 of 4"
+    )
+    assert outcome.kept["graph"] == both.content_hash
 
 
 def test_without_mouse_genes_in_the_graph_capitals_stand_for_them(blood_graph: Graph) -> None:

@@ -120,36 +120,21 @@ def progress(description: str, total: float | None = None) -> Iterator[Advance]:
 
 
 class Transfer:
-    """The progress bar of one download, with the interface that pooch expects."""
+    """The progress bar of one download."""
 
     def __init__(self, display: Progress | None, name: str) -> None:
         self._display = display
         self._task = display.add_task(name, total=None) if display else None
-        self._total = 0
 
-    @property
-    def total(self) -> int:
-        """Size of the download, in bytes."""
-        return self._total
-
-    @total.setter
-    def total(self, size: int) -> None:
-        self._total = size
+    def start(self, size: int) -> None:
+        """Begin at zero, with the size of the download in bytes; 0 where it is unknown."""
         if self._display and self._task is not None:
-            self._display.update(self._task, total=size or None)
+            self._display.reset(self._task, total=size or None)
 
     def update(self, size: int) -> None:
         """Add received bytes."""
         if self._display and self._task is not None:
             self._display.advance(self._task, size)
-
-    def reset(self) -> None:
-        """Restart at zero, as pooch does before its last update."""
-        if self._display and self._task is not None:
-            self._display.reset(self._task, total=self._total or None)
-
-    def close(self) -> None:
-        """Keep the finished bar."""
 
 
 @contextmanager

@@ -28,6 +28,7 @@ Show = Callable[[str], Transfer]
 ATTEMPTS = 3
 DOWNLOADS_AT_ONCE = 4
 SCRATCH = ".download-"
+_BLOCK = 1 << 20
 
 
 def _remote_routes(source: Source, part: str) -> list[Route]:
@@ -166,16 +167,21 @@ def _retrieve(url: str, sha256: str, target: Path, network: Network, show: Show)
 
 def download(url: str, target: Path, bar: Transfer) -> None:
     """Download an address to a file; requests.RequestException where the server does not give it."""
-    import pooch
     import requests
 
-    pooch.get_logger().setLevel("WARNING")
-    downloader = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT_S, verify=certificate(os.environ))
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            pooch.retrieve(url, known_hash=None, fname=target.name, path=target.parent, downloader=downloader)
+            with (
+                requests.get(url, stream=True, timeout=TIMEOUT_S, verify=certificate(os.environ)) as reply,
+                target.open("wb") as file,
+            ):
+                reply.raise_for_status()
+                bar.start(int(reply.headers.get("content-length", 0)))
+                for block in reply.iter_content(_BLOCK):
+                    file.write(block)
+                    bar.update(len(block))
             return
-        except (requests.ConnectionError, requests.Timeout):
+        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
             if attempt == ATTEMPTS:
                 raise
 

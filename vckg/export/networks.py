@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vckg.base.extras import require_extra
 from vckg.export.writers import batches, link_edges, link_nodes
 from vckg.graph.graph import Graph
 
@@ -71,6 +72,7 @@ def to_rustworkx(graph: Graph) -> rx.PyDiGraph[str, int]:
     >>> [network[i] for i in rustworkx.digraph_dijkstra_shortest_paths(network, start, end)[end]]
     ['HGNC:1673', 'CL:0000084', 'CL:0000542']
     """
+    require_extra("networks", "to_rustworkx", "rustworkx")
     import rustworkx as rx
 
     network: rx.PyDiGraph[str, int] = rx.PyDiGraph(multigraph=True)

@@ -42,11 +42,13 @@ _ASCII = (
     }
     | dict.fromkeys(
         (
+            0x00AD,
             *range(0x2010, 0x2016),
             0x2043,
             0x207B,
             0x208B,
             0x2212,
+            0x2238,
             0x2296,
             0x02D7,
             0x2796,
@@ -57,7 +59,7 @@ _ASCII = (
         "-",
     )
     | dict.fromkeys((0x207A, 0x208A, 0x2295, 0x2795, 0xFB29, 0xFE62, 0xFF0B), "+")
-    | {0xB1: "+/-", ord("_"): " "}
+    | {0xB1: "+/-", ord("_"): " ", ord("¬"): "not "}
 )
 _SIGN_WORDS = {"+": "positive", "-": "negative"}
 _LEVEL_WORDS = {

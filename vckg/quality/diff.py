@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from vckg.base.errors import InputError, did_you_mean
+from vckg.base.extras import require_extra
 from vckg.base.types import Array, Indices, Longs, UnsignedLongs
 from vckg.graph.graph import Graph
 from vckg.graph.schema import CATEGORIES, RELATION_NAMES
@@ -142,6 +143,7 @@ def read_release(name: str) -> dict[str, Term]:
 def _bundled(ontology: str, release: str) -> Path:
     from importlib.resources import files
 
+    require_extra("releases", f"{ontology}@{release}", "cellxgene_ontology_guide")
     folder = Path(str(files("cellxgene_ontology_guide"))) / "data"
     known = {
         p.name.removesuffix(".json.zst").replace("-ontology-", "@"): p for p in folder.glob("*.json.zst")

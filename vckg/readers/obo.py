@@ -87,6 +87,15 @@ def read_labels(path: Path) -> dict[str, str]:
     return {curie: term["name"] for curie, term in _graph(path).nodes(data=True) if "name" in term}
 
 
+def read_terms(path: Path) -> list[tuple[str, str, str, tuple[str, ...]]]:
+    """Return id, name, definition and parents of all terms of an OBO file that have a name."""
+    return [
+        (curie, term["name"], _definition(term), tuple(term.get("is_a", ())))
+        for curie, term in _graph(path).nodes(data=True)
+        if "name" in term
+    ]
+
+
 def _graph(path: Path) -> Any:
     import obonet
 
@@ -156,15 +165,19 @@ def _node(curie: str, category: str, term: Mapping[str, Any]) -> _Term:
         for s in term.get("synonym", [])
         if (m := _QUOTED.match(s)) and m.group(2) in ("EXACT", None)
     ]
-    definition = _QUOTED.match(term.get("def", ""))
     return _Term(
         curie,
         category,
         term["name"],
-        definition.group(1).replace('\\"', '"') if definition else "",
+        _definition(term),
         sorted(set(exact)),
         sorted({x.split(" ")[0] for x in term.get("xref", [])}),
     )
+
+
+def _definition(term: Mapping[str, Any]) -> str:
+    found = _QUOTED.match(term.get("def", ""))
+    return found.group(1).replace('\\"', '"') if found else ""
 
 
 def _relate(ontology: Any, live: set[str], relations: Mapping[str, str], reading: Reading) -> None:

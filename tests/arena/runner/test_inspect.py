@@ -26,6 +26,32 @@ print("RESULT", json.dumps({f"{s.scorer} {s.name}": [m.value for m in s.metrics.
 """
 
 
+REMOVED = """
+import logging.config, shutil, sys
+from pathlib import Path
+from arena.cli import app
+for folder in map(Path, sys.argv[2:]):
+    app(["run", "-m", "gold", "-t", "annotation", "-n", "2", "-q", "-g", sys.argv[1], "-o", str(folder)],
+        standalone_mode=False)
+    shutil.rmtree(folder)
+    logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})  # as uvicorn does
+"""
+
+
+def test_a_second_run_of_a_process_needs_nothing_of_the_first(fresh_folder: Path, tmp_path: Path) -> None:
+    """The engine's trace was opened in the first run's folder."""
+    runs = [str(tmp_path / "first"), str(tmp_path / "second")]
+    done = subprocess.run(
+        [sys.executable, "-c", REMOVED, str(fresh_folder), *runs],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr[-1500:]
+
+
 @pytest.mark.parametrize("model", ["arena/gather"])
 def test_the_engine_prints_what_arena_run_prints_to_the_last_digit(
     fresh_folder: Path, tmp_path: Path, model: str

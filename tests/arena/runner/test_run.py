@@ -3,6 +3,7 @@
 import gc
 import itertools
 import json
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -109,6 +110,15 @@ def test_how_answers_are_fetched_may_change_between_a_run_and_its_resuming(
     assert len(server.prompts) == 8
 
 
+def test_an_endpoint_that_is_silent_is_told_in_words(plan: Callable[..., run.Plan], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        patience = inspect_engine.Sampling(connections=8, timeout_s=1, retries=1)
+        with pytest.raises(run.RunFailed, match=r"the first error: no reply within 1 s, nor in any retry$"):
+            run.run(plan("toy", url, sampling=patience), tmp_path)
+
+
 def test_epochs_are_kept_apart(plan: Callable[..., run.Plan], tmp_path: Path, openai_server: Server) -> None:
     server = openai_server(right)
     found = run_folder.read_run(run.run(plan("toy", server.url, epochs=3), tmp_path))
@@ -212,6 +222,15 @@ def test_a_run_that_gets_no_answer_at_all_says_why(
 def test_a_dead_endpoint_is_noticed_before_any_sample(plan: Callable[..., run.Plan], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"http://127.0.0.1:9/v1: no server answers"):
         run.run(plan("toy", "http://127.0.0.1:9/v1"), tmp_path)
+
+
+def test_a_file_where_runs_go_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    with (
+        pytest.raises(InputError, match="runs/new: cannot write there"),
+        run.locked(tmp_path / "runs" / "new"),
+    ):
+        pass
 
 
 def test_a_missing_key_is_named(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from gather.benchmark.suite import (
     BEST,
     METRICS,
     OURS,
-    KeptRetriever,
     Relatives,
     Suite,
     Unit,
@@ -23,9 +23,8 @@ from gather.benchmark.suite import (
     select,
 )
 from gather.benchmark.suite_data import Block
-from gather.benchmark.suite_report import tables
+from gather.benchmark.suite_report import kept, tables
 from gather.ontology import Ontology
-from gather.retrieval.query import query_genes
 
 TRUTHS = ("CL:0000084", "CL:0000236", "CL:0000576")
 
@@ -66,6 +65,16 @@ def test_an_answer_without_a_term_is_wrong_but_its_candidates_count_among_five(b
     assert relatives.values("CL:0000084", ["CL:0000084"], truth, 0.5)[:3] == (1.0, 1.0, 1.0)
 
 
+def test_a_truth_without_a_lineage_has_none_to_find() -> None:
+    ontology = Ontology(
+        ["CL:0", "CL:1", "CL:2"], np.array([1, 2]), np.array([0, 0]), lineages=[("T", "CL:1")]
+    )
+    relatives = Relatives(ontology)
+    assert relatives.values("CL:1", [], 1, 0.5)[3] == 1.0
+    assert relatives.values("CL:2", [], 1, 0.5)[3] == 0.0
+    assert np.isnan([relatives.values(label, [], 2, 0.5)[3] for label in ("CL:2", "CL:1", "")]).all()
+
+
 def test_the_files_of_one_publication_count_once() -> None:
     units = [unit("x", "a", 1.0), unit("x", "a", 0.0), unit("x", "b", 1.0), unit("y", "c", 0.0)]
     means = by_group(units)
@@ -80,8 +89,8 @@ def test_an_undefined_value_leaves_the_mean() -> None:
     assert by_group([unit("x", "a", np.nan), unit("x", "a", 1.0)])["x"].tolist() == [1.0]
 
 
-def test_the_product_and_the_others_are_measured_on_the_same_units(blood_graph, block, tmp_path) -> None:
-    suite = Suite(blood_graph, tmp_path)
+def test_the_product_and_the_others_are_measured_on_the_same_units(blood_graph, block) -> None:
+    suite = Suite(blood_graph)
     ours = suite.measure([block], others=False)
     assert {u.method for u in ours} == {OURS, BEST}
     best = select(ours, method=BEST, mode="label groups")
@@ -93,16 +102,6 @@ def test_the_product_and_the_others_are_measured_on_the_same_units(blood_graph, 
 def test_files_without_a_right_answer_are_left_out(blood_graph, block) -> None:
     away = replace(block, study="colon_kinchen2018_mini")
     assert Suite(blood_graph).measure([away], others=False) == []
-
-
-def test_kept_p_values_are_those_of_the_retriever(blood_graph, tmp_path: Path) -> None:
-    query = query_genes(blood_graph, ["CD3D", "CD79A"])
-    plain = KeptRetriever(blood_graph).p_values(query)
-    for _time in range(2):
-        kept = KeptRetriever(blood_graph)
-        kept.store = tmp_path
-        np.testing.assert_allclose(kept.p_values(query), plain, rtol=1e-6)
-    assert len(list(tmp_path.glob("p-*.npy"))) == 1
 
 
 def test_sctype_and_ulm_equal_their_definitions() -> None:
@@ -120,9 +119,55 @@ def test_sctype_and_ulm_equal_their_definitions() -> None:
             assert fitted[s, t] == pytest.approx(r * np.sqrt(18 / (1 - r**2)))
 
 
-def test_the_tables_print(blood_graph, block, tmp_path) -> None:
-    suite = Suite(blood_graph, tmp_path)
+def test_the_tables_print(blood_graph, block) -> None:
+    suite = Suite(blood_graph)
     blocks = [block, *(replace(block, mode=mode) for mode in ("clusters", "profiles"))]
     text = "\n".join(tables(suite.measure(blocks)))
     assert "| label groups | best candidate | 1 | 3 | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] |" in text
     assert "adjusted by Holm" in text
+
+
+def test_what_a_cut_file_keeps_of_the_answers_of_the_full_one_is_counted() -> None:
+    def answer(mode: str, name: str, status: str, relation: float) -> Unit:
+        values = (0.0, relation, 0.0, 0.0, 0.0)
+        return Unit(OURS, False, mode, "human", "g", "file", name, values, 0.8, status)
+
+    full = [answer("label groups", n, "named", 1.0) for n in "abc"] + [
+        answer("label groups", "d", "unknown", 0.0)
+    ]
+    cut = [answer("panel 300", "a", "backed_off", 1.0), answer("panel 300", "b", "unknown", 0.0)]
+    cut += [answer("panel 300", "c", "named", 0.0), answer("panel 300", "d", "named", 1.0)]
+    rows = [line for line in kept([*full, *cut]) if "panel 300" in line]
+    assert rows == ["| human | panel 300 | 4 | 3 | 2 of 3 (67%) | 1 of 3 (33%) |"]
+
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_figures_of_the_readme_are_those_of_the_suite() -> None:
+    """Every row of the accuracy table, by graph, open set and the exactness of the closed set."""
+    text = (ROOT / "docs" / "results" / "suite.md").read_text(encoding="utf-8")
+    printed: dict[tuple[str, str, str, str], list[str]] = {}
+    about = ("", "")
+    for line in text.splitlines():
+        if found := re.fullmatch(r"### (\w+): Human, (\w+) set", line):
+            about = (found[1].lower(), found[2])
+        elif line.startswith("#"):
+            about = ("", "")
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if about[0] and len(cells) > 8 and "[" in cells[4]:
+            printed[(*about, cells[0], cells[1])] = [cell.split()[0] for cell in cells[4:8]]
+    names = {"gather": BEST, "decoupler ulm": "ulm"}
+    modes = {"label groups": "label groups", "Leiden clusters": "clusters", "mean profiles": "profiles"}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").replace("**", "")
+    mode, rows = "", 0
+    for line in readme.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) != 8 or cells[2] not in ("standard", "core"):
+            continue
+        mode = modes.get(cells[0].partition(",")[0], mode)
+        method, graph = names.get(cells[1], cells[1]), cells[2]
+        closed = printed[graph, "closed", mode, method]
+        assert cells[3:] == [*printed[graph, "open", mode, method], closed[0]], line
+        rows += 1
+    assert rows == 10

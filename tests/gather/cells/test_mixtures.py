@@ -5,7 +5,7 @@ import pytest
 
 import gather
 from gather.annotation import Annotation
-from gather.cells.mixtures import kin, with_mixtures
+from gather.cells.mixtures import RISE, Profile, kin, with_mixtures
 from gather.ontology import Ontology
 
 LINEAGES = [("T", "CL:1"), ("B", "CL:2"), ("NK and innate lymphoid", "CL:3")]
@@ -56,6 +56,16 @@ def test_cells_with_the_genes_of_both_are_mixed_and_both_names_and_the_share_are
 )
 def test_what_is_no_doublet_keeps_its_name(third, second):
     assert [a.status for a in file_of(third, second=second)] == ["named"] * 3
+
+
+def test_a_doublet_has_no_gene_beyond_both_although_mean_logarithms_say_so():
+    """A gene that each type has in few cells is in more doublets: its mean logarithm rises, its mean does not."""
+    rng = np.random.default_rng(1)
+    one, other = (rng.binomial(1, 0.3, (400, 50)) * 50.0 for _ in range(2))
+    both = (one + other) / 2
+    a, b, third = (Profile.of(np.log1p(x)) for x in (one, other, both))
+    assert (third.mean > np.maximum(a.mean, b.mean) + RISE).mean() > 0.5
+    assert not (third.beyond(a) & third.beyond(b)).any()
 
 
 def test_kin_is_symmetric_and_precursors_are_kin_of_all():

@@ -10,7 +10,8 @@ import scipy.sparse as sp
 
 import gather
 import gather.cells.row_blocks
-from gather.cells.command import annotate_file
+from gather.cells.adata import work_out
+from gather.cells.file import open_h5ad
 from gather.cells.options import Options
 from gather.cells.row_blocks import Rows
 from gather.cells.values import Survey, survey_of, survey_rows
@@ -118,9 +119,10 @@ def test_cell_sets_and_single_cells_choose_the_same(
     blood_cells.write_h5ad(tmp_path / "in.h5ad")
     for groupby in WAYS:
         if backed:
-            outcome = annotate_file(
-                tmp_path / "in.h5ad", tmp_path / f"{groupby}.h5ad", blood_graph, Options(groupby=groupby)
-            )
+            cells = open_h5ad(tmp_path / "in.h5ad", backed=groupby == "cell", known=True)
+            outcome = work_out(cells, blood_graph, Options(groupby=groupby))
+            if cells.isbacked:
+                cells.file.close()
             chosen = outcome.kept["parameters"]["values"]
         else:
             gather.annotate(blood_cells, graph=blood_graph, groupby=groupby)

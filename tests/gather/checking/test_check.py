@@ -167,6 +167,9 @@ def test_a_wrong_mapping_is_refused_with_its_line(blood_graph, tmp_path, text, m
         read_mapping(path, blood_graph)
     with pytest.raises(InputError, match="cannot be read"):
         read_mapping(tmp_path / "absent.tsv", blood_graph)
+    path.write_text("x" * 200_000)
+    with pytest.raises(InputError, match="cannot be read as a mapping"):
+        read_mapping(path, blood_graph)
 
 
 def test_an_id_that_is_no_cell_type_is_refused(blood_graph, blood_cells):

@@ -5,6 +5,7 @@ import pytest
 from gather.cells.options import Options
 from gather.inputs.marker_sets import NO_FDR, MarkerWork, as_anndata
 from gather.inputs.marker_tables import columns_of, read_marker_table, table_of_frame
+from gather.inputs.text import head_of_text
 from vckg.base.errors import InputError
 
 SEURAT = """"","p_val","avg_log2FC","pct.1","pct.2","p_val_adj","cluster","gene"
@@ -63,6 +64,12 @@ def test_lists_keep_their_order(tmp_path, name: str, text: str) -> None:
     assert table.strengths == {}
 
 
+@pytest.mark.parametrize("gap", ["", "NA", "NaN"])
+def test_columns_of_clusters_may_end_early(tmp_path, gap: str) -> None:
+    table = read(tmp_path, f",T,M,B\n0,CD3D,LYZ,MS4A1\n1,IL7R,{gap},CD79A\n2,TRAC,{gap},{gap}\n")
+    assert table.genes == {"T": ("CD3D", "IL7R", "TRAC"), "M": ("LYZ",), "B": ("MS4A1", "CD79A")}
+
+
 def test_a_table_that_lists_every_gene_for_every_cluster_says_what_was_measured() -> None:
     genes = [f"G{i}" for i in range(120)]
     frame = pd.DataFrame({"names": genes * 2, "group": ["a"] * 120 + ["b"] * 120, "scores": np.arange(240.0)})
@@ -73,6 +80,16 @@ def test_a_table_that_lists_every_gene_for_every_cluster_says_what_was_measured(
 def test_words_among_numbers_are_refused(tmp_path) -> None:
     with pytest.raises(InputError, match=r"column 'avg_log2FC' holds 'high'; wanted numbers"):
         read(tmp_path, SEURAT.replace("9.0", "high"))
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 200_000, "cluster,genes\nT," + "x" * 200_000, 'T\tCD3D\n"M' + "z" * 200_000]
+)
+def test_a_field_longer_than_any_name_is_refused(tmp_path, text: str) -> None:
+    path = tmp_path / "t.txt"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"t\.txt: is not a table \(field larger"):
+        head_of_text(path)
 
 
 def test_without_measured_genes_there_is_no_fdr(tmp_path, blood_graph) -> None:

@@ -1,5 +1,6 @@
 """States beside the type: gene sets against the file's other sets."""
 
+import anndata as ad
 import numpy as np
 import pytest
 
@@ -47,3 +48,49 @@ def test_every_gene_of_a_state_has_a_source_and_stands_in_one_state():
     every = [symbol for symbols in gene_sets().values() for symbol in symbols]
     assert len(every) == len(set(every))
     assert all(10 <= len(symbols) <= 20 for symbols in gene_sets().values())
+
+
+def states_of_file(graph, path, group, wanted):
+    """Name the states of the wanted sets of a real file; a sample of genes stands for the others."""
+    data = ad.read_h5ad(path)
+    symbols = {s for state in STATES for s in gene_sets()[state]}
+    kept = [i for i, name in enumerate(data.var_names) if name in symbols or i % 20 == 0]
+    values = np.asarray(data.X[:, kept].toarray())
+    if values.max() > 50:  # counts
+        values = np.log1p(values / np.asarray(data.X.sum(axis=1)).reshape(-1, 1) * 1e4)
+    groups = group(data.obs).astype(str).to_numpy()
+    names = sorted(set(groups))
+    mean, detected = (
+        np.stack([x[groups == name].mean(axis=0) for name in names]) for x in (values, values > 0)
+    )
+    panel = ground_panel(graph, tuple(data.var_names[kept]), detected=(values > 0).mean(axis=0))
+    z = contrasts(mean)
+    sets = [CellSet(name, (), 50, (), detected[i], z[i]) for i, name in enumerate(names)]
+    found = dict(zip(names, states_of(graph, panel, sets), strict=True))
+    return {name: {s.name for s in states if s.present} for name, states in found.items() if wanted(name)}
+
+
+@pytest.mark.data
+def test_blood_cells_given_interferon_are_in_its_state_and_the_others_in_none(graph, mirror):
+    path = mirror / "h5ad" / "pbmc_kang18_ifnb_muscat.h5ad"
+    found = states_of_file(graph, path, lambda o: o.cluster_id.astype(str) + o.group_id.astype(str), bool)
+    assert len(found) == 10
+    assert {name for name, states in found.items() if "interferon" in states} == {
+        name for name in found if name.endswith("stim")
+    }
+
+
+@pytest.mark.data
+def test_cycling_cells_of_a_tumour_are_cycling_and_settled_ones_are_not(graph, mirror):
+    path = mirror / "h5ad_more" / "breast_tnbc_wu2021_cid4465.h5ad"
+    cycling = {"Cancer Cycling", "Cycling T-cells", "Cycling_Myeloid"}
+    settled = {
+        "CAFs MSC iCAF-like",
+        "CAFs myCAF-like",
+        "Endothelial ACKR1",
+        "Plasmablasts",
+        "PVL Differentiated",
+    }
+    found = states_of_file(graph, path, lambda o: o.cell_type, (cycling | settled).__contains__)
+    assert {name for name, states in found.items() if "cycling" in states} == cycling
+    assert set(found) == cycling | settled

@@ -182,6 +182,17 @@ def test_axe_finds_nothing_serious_with_everything_unfolded(
 
 
 @pytest.mark.browser
+def test_links_to_the_least_sure_sets_can_be_tapped_on_a_phone(make_annotation, tmp_path: Path, page) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    open_page(page, write(tmp_path, [make_annotation(s, confidence=0.3) for s in ("first", "second")]))
+    links = page.locator(".first button")
+    assert links.count() == 2
+    for i in range(2):
+        links.nth(i).click(timeout=2000)
+        assert page.locator("#chosen").inner_text() == f"Evidence for {('first', 'second')[i]}"
+
+
+@pytest.mark.browser
 def test_evidence_unfolds_to_walks_sources_and_publications(make_annotation, tmp_path: Path, page) -> None:
     open_page(page, write(tmp_path, [make_annotation("cluster 0")]))
     assert page.locator("#chosen").inner_text() == "Evidence for cluster 0"

@@ -11,12 +11,12 @@ from benchmarks.annotation.__main__ import reproduction
 from benchmarks.annotation.data_sets import file_questions
 from benchmarks.annotation.scores import Answer, Bench
 from benchmarks.published_score import pad_queries, paper_batch
+from benchmarks.reach import Walker, in_order
 from gather.labelling.annotator import NEAR, SHOWN_WARNINGS, Annotator, Parameters
 from gather.labelling.decide import MAX_FDR
 from gather.retrieval.metapaths import target_named
 from gather.retrieval.path_matrices import build
 from gather.retrieval.query import CellSet, ground_panel, make_query
-from gather.retrieval.reach import Walker, in_order
 
 pytestmark = [pytest.mark.data, pytest.mark.slow, pytest.mark.xdist_group("real-graph")]
 PBMC = ("pbmc68k", "pbmc3k", "kang")

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.reach import Walker
 from gather.retrieval.metapaths import blocks, target_named
 from gather.retrieval.path_matrices import build, operators
 from gather.retrieval.query import query_genes
-from gather.retrieval.reach import Walker
 from gather.retrieval.scores import Retriever
 from vckg.base.errors import InputError
 

@@ -165,9 +165,10 @@ def test_keys() -> None:
     assert normal_key("Mesenchymal stem/stromal cells") == "~mesenchymal stem stromal cell"
     assert normal_key("endothelium (plexus)") == "~endothelium plexus"
     assert normal_key("pancreatic islets") == "~pancreatic islet"
+    assert normal_key("¬T cell") == "~not t cell"
 
 
-MINUSES = "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u207b\u208b\ufe63\uff0d\u02d7\u2796\u2296"
+MINUSES = "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u207b\u208b\ufe63\uff0d\u02d7\u2796\u2296\u2238\u00ad"
 PLUSES = "+\u207a\u208a\ufe62\uff0b\u2795\u2295"
 SIGNS = {"positive": [*PLUSES, "pos", " pos", "-pos"], "negative": [*MINUSES, "neg", " neg", "-neg"]}
 SIGNS = {word: [*forms, *(f"({f})" for f in forms[:2]), *(f" ({f})" for f in forms[:2]), *(f" {f}" for f in forms[:2])]

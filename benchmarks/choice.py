@@ -1,4 +1,4 @@
-"""Choose the recipe on the development suite with whole study groups left out.
+"""``python -m benchmarks.choice --graph GRAPH --data MIRROR``: choose the recipe with whole study groups left out.
 
 A variant is a weight of the second stage and whether publications count in the evidence weights. For each study
 group the variant that is best on all other groups answers the group's cell sets; only those answers are reported.
@@ -8,16 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
+import typer
 
 from gather.benchmark.suite import LEFT_OUT, SENTENCE_TOP, Said, Suite, Unit, by_group
 from gather.benchmark.suite_data import Block
+from gather.benchmark.suite_data import suite as blocks_of
 from gather.labelling.decide import Labeller
 from gather.retrieval.evidence_weights import CITED, Weights
 from gather.retrieval.query import DEFAULT_TOP, make_query
+from vckg.base.console import run
+from vckg.base.resources import default_cache
+from vckg.build.default_graph import load
 from vckg.graph.graph import Graph
 
 Floats = npt.NDArray[np.float64]
@@ -149,3 +156,21 @@ def lines(found: dict[Variant, list[Unit]]) -> Iterator[str]:
     yield ""
     often = "; ".join(f"{name}: {n}" for name, n in counts.items() if n)
     yield f"How often each variant was chosen, of {len(choice)} study groups: {often}."
+
+
+app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+
+
+@app.command()
+def choice(
+    data: Annotated[Path, typer.Option(envvar="VCKG_MIRROR", help="Folder with h5ad/ and scarena/ in it.")],
+    graph: Annotated[Path | None, typer.Option("--graph", "-g", help="Graph folder.")] = None,
+) -> None:
+    """Print variants of the recipe on the human sets of the suite, with whole study groups left out."""
+    loaded = load(graph)
+    for line in lines(measure(loaded, blocks_of(loaded, data, default_cache()))):
+        typer.echo(line)
+
+
+if __name__ == "__main__":
+    run(app, "benchmarks.choice")
