@@ -100,6 +100,9 @@ def test_every_command_of_the_story_exists_with_its_options(tmp_path: Path) -> N
     for step in steps(Plan((tmp_path,), {"a": (tmp_path / "a.h5ad", "auto")}, limit=3)):
         program, *words = step.command
         module = {"vckg-serve": "serve.cli"}.get(program, f"{program}.cli")
+        if program == "python":
+            assert words[0] == "-m"
+            module, words = f"{words[1]}.__main__", words[2:]
         command: Any = typer.main.get_command(importlib.import_module(module).app)
         while hasattr(command, "commands"):
             command, words = command.commands[words[0]], words[1:]
