@@ -70,7 +70,6 @@ API = {
         "kv_cache.paged_kv",
         "kv_cache.prefix_cache",
         "goodput",
-        "echo.simulator",
         "errors",
     ),
 }

@@ -147,13 +147,15 @@ def read_diseases(parts: Parts) -> Reading:
     return reading
 
 
-def read_cell_signatures(parts: Parts, *, most_lists: int | None = None) -> Reading:
+def read_cell_signatures(parts: Parts, *, form: str = "gmt", most_lists: int | None = None) -> Reading:
     """Read signatures of cell types: a GMT file, or JSON with a list of genes by name.
 
     The part ``cells`` has the class of each name; an empty id says that no class has that meaning.
 
     Parameters
     ----------
+    form
+        ``gmt`` or ``json``.
     most_lists
         Leave out genes that more than this many lists hold; None keeps all.
     """
@@ -161,7 +163,7 @@ def read_cell_signatures(parts: Parts, *, most_lists: int | None = None) -> Read
     named = read_columns(parts["cells"], ["name", "cl_id"], comment=b"#")
     cells = dict(zip(named["name"].to_pylist(), named["cl_id"].to_pylist(), strict=True))
     names, members = [], []
-    lists = dict(_signatures(parts["main"]))
+    lists = dict(_signatures(parts["main"], form))
     counts = Counter(gene for genes in lists.values() for gene in genes)
     for name, genes in lists.items():
         reading.rows += len(genes)
@@ -182,8 +184,8 @@ def read_cell_signatures(parts: Parts, *, most_lists: int | None = None) -> Read
     return reading
 
 
-def _signatures(path: Path) -> Iterator[tuple[str, list[str]]]:
-    if path.suffix == ".json":
+def _signatures(path: Path, form: str) -> Iterator[tuple[str, list[str]]]:
+    if form == "json":
         for name, genes in read_json(path, dict[str, list[str]]).items():
             yield name, sorted({*genes} - {""})
         return

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ def cells(tmp_path: Path) -> Path:
     return path
 
 
-def rows(parts: dict[str, Path], **options: int) -> set[tuple[str, str]]:
+def rows(parts: dict[str, Path], **options: Any) -> set[tuple[str, str]]:
     (statements,) = read_cell_signatures(parts, **options).statements
     genes, types = statements.subject[0].names, statements.object[0].names
     return set(zip(genes.to_pylist(), types.to_pylist(), strict=True))
@@ -34,7 +35,9 @@ def test_both_forms_say_the_same(cells: Path, tmp_path: Path) -> None:
         json.dumps({"T cells": ["CD3D", "CD2"], "B cells": ["CD79A", "CD2"], "Mixed": ["CD3D"]})
     )
     wanted = {("CD3D", "CL:0000084"), ("CD2", "CL:0000084"), ("CD79A", "CL:0000236"), ("CD2", "CL:0000236")}
-    assert rows({"main": gmt, "cells": cells}) == rows({"main": as_json, "cells": cells}) == wanted
+    assert (
+        rows({"main": gmt, "cells": cells}) == rows({"main": as_json, "cells": cells}, form="json") == wanted
+    )
 
 
 def test_genes_of_many_lists_stay_out_and_are_counted(cells: Path, tmp_path: Path) -> None:
@@ -49,7 +52,7 @@ def test_genes_of_many_lists_stay_out_and_are_counted(cells: Path, tmp_path: Pat
 
 def test_a_line_without_genes_is_named(cells: Path, tmp_path: Path) -> None:
     (tmp_path / "sets.gmt").write_text("T cells\t-\tCD3D\nB cells\t-\n")
-    with pytest.raises(SourceError, match="line 2"):
+    with pytest.raises(SourceError, match=r"sets\.gmt:2: 2 columns"):
         read_cell_signatures({"main": tmp_path / "sets.gmt", "cells": cells})
 
 
