@@ -2,8 +2,9 @@
 
 Genes are drawn from a panel one after the other, none twice. Counted is how often the closed form of
 `gather.retrieval.null.Null` calls such a list as rare as each level. The table has the observed rate over the nominal
-one. A statistic of few genes takes few values, and then no valid test reaches the level. Where the best attainable
-rate is under .95 of the nominal one, it stands in brackets: the largest share of draws that is at most the level.
+one. A statistic of few genes takes few values, and then no valid test reaches the level. The best attainable
+rate is the largest share of draws that is at most the level. Where it is under .95 of the nominal one, it stands in
+brackets.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ A table is printed: attack, how often it was tried, how often the command held, 
 ``--only "NAME#SEED"`` repeats alone. Held means: exit 0 or 2 in time, with no traceback, no file harmed, no half file
 left, and what was written is valid. Exit code 1 if anything fell.
 
-``--rows FILE`` keeps each row as it is finished. A second run skips the attacks that are in the file, so parts that
-run one by one, and a run that was stopped, give one table; ``--table`` prints it and attacks nothing.
+``--rows FILE`` keeps each row as it is finished. A second run skips the attacks that are in the file.
+So parts that run one by one, and a run that was stopped, give one table. ``--table`` prints it and attacks nothing.
 """
 
 from __future__ import annotations
