@@ -15,7 +15,7 @@ LEAST_SHARE = 0.8
 """A label that fewer of a set's labelled cells have is one of a mixture."""
 UNGROUNDED_WORTH = 0.5
 """Worth of a label without a term, which cannot be weighed: halfway."""
-CUTS: Mapping[Reason, float] = {"conflict": 0.65, "other kind": 0.45, "too fine": 0.4}
+CUTS: Mapping[Reason, float] = {"conflict": 0.6, "other kind": 0.65, "too fine": 0.45}
 """Least worth, by reason: that at which at most one of fifty undamaged profiles is flagged."""
 _REASON_OF: Mapping[LabelRelation, Reason] = {
     "conflict": "conflict",
