@@ -233,16 +233,19 @@ class Endpoint:
                     outer.most_at_once = max(outer.most_at_once, outer._at_once)
                     number = len(outer.requests)
                 try:
-                    self._act(script(body, number))
+                    action = script(body, number)
+                    if action[0] == "hang":
+                        outer.freed.wait(30)
                 finally:
-                    with outer._lock:
+                    with outer._lock:  # before the reply: whoever has it may ask again at once
                         outer._at_once -= 1
+                self._act(action)
 
             def _act(self, action: Action) -> None:
                 what, *rest = action
                 if what == "hang":
-                    outer.freed.wait(30)
-                elif what == "drop":
+                    return
+                if what == "drop":
                     self.send_response(200)
                     self.send_header("content-length", "1000")
                     self.end_headers()
