@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
@@ -103,5 +104,5 @@ def read_member(url: str, member: str, sink: IO[bytes]) -> None:
         try:
             with zipfile.ZipFile(io.BufferedReader(remote, BLOCK)) as wheel, wheel.open(member) as file:
                 shutil.copyfileobj(file, sink, BLOCK)
-        except (zipfile.BadZipFile, EOFError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
             raise NoRanges(f"{url}: {error}") from error
