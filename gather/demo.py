@@ -19,6 +19,8 @@ FOLDER = Path("demo")
 GROUPS = "louvain"
 _FILE = "datasets/10x_pbmc68k_reduced.h5ad"
 _SHA256 = "e71d41e737c941559b7c57c9243bdb3d2c889c2adfdf00e3422ac6b46783676f"
+#: The same cells as scanpy 1.12 stores them.
+_SHA256_1_12 = "863e19914ab2d4ba97edc9623ac3a343c0461f1e40b121bfb5fa92638b22e9bd"
 CELLS = Source(
     name="pbmc68k_reduced",
     title="700 blood cells and 765 genes, as in scanpy 1.11.5",
@@ -28,6 +30,7 @@ CELLS = Source(
     reader="none",
     routes=(
         Route("package", sha256=_SHA256, package="scanpy", file=_FILE),
+        Route("package", sha256=_SHA256_1_12, package="scanpy", file=_FILE),
         Route(
             "pypi",
             sha256=_SHA256,

@@ -302,9 +302,10 @@ def _add_to(path: Path, columns: dict[str, Any], key: str, kept: dict[str, Any])
         for name, values in columns.items()
     }
     with _in_memory() as added:
+        obs, uns = added.create_group("obs"), added.create_group("uns")
         for name, values in stored.items():
-            write_elem(added, f"obs/{name}", values)
-        write_elem(added, f"uns/{key}", kept)
+            write_elem(obs, name, values)
+        write_elem(uns, key, kept)
         added.flush()
         growth = len(memoryview(added.id.get_file_image()))
         with path.open("r+b") as file:

@@ -154,10 +154,9 @@ def places(adata: ad.AnnData, layer: str | None, file: Any = None) -> Iterator[P
         The open HDF5 file of a backed AnnData; its elements are yielded instead of values in memory.
     """
     if layer is not None:
-        if layer not in adata.layers:
-            raise InputError(
-                f"no layer {layer!r}{did_you_mean(layer, adata.layers)}; layers: {sorted(adata.layers)}"
-            )
+        named = sorted(name for name in adata.layers if name)  # anndata 0.13 lists X as a layer without a name
+        if layer not in named:
+            raise InputError(f"no layer {layer!r}{did_you_mean(layer, named)}; layers: {named}")
         yield Place(
             f"layers/{layer}", _element(file, f"layers/{layer}", lambda: adata.layers[layer]), adata.var
         )

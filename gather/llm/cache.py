@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from pathlib import Path
+from weakref import finalize
 
 from gather.llm.base import Reply, Usage
 from vckg.base.errors import InputError
@@ -48,6 +49,7 @@ class ReplyCache:
             raise InputError(
                 f"{self.path}: not a cache of replies ({error}); name another file or delete it"
             ) from error
+        finalize(self, self._rows.close)
 
     def get(self, key: str) -> Reply | None:
         """Return the stored reply of a key, or None."""

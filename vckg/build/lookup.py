@@ -72,6 +72,8 @@ def look_up(source: Source, part: str, places: Places, search: Search) -> None:
             continue
         try:
             path = local_file(source, route, places)
+            if route.kind == "package" and route.sha256 and sha256_of(path) != route.sha256:
+                raise Absent(f"package: the installed release of {route.package} has another {route.file}")
         except Absent as absent:
             search.note(source, part, str(absent))
             continue

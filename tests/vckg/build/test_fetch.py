@@ -181,6 +181,15 @@ def test_every_route_tried_is_told_when_none_works(site: str, tmp_path: Path) ->
     assert "\n" not in str(caught.value)
 
 
+def test_another_release_of_an_installed_package_is_passed_over(site: str, tmp_path: Path) -> None:
+    """Whoever has a newer release of the package gets the pinned file all the same."""
+    installed = Route("package", "1", package="json", file="decoder.py", sha256=sha(GENES))
+    (taken,) = fetch([source(installed, WHEEL())], Places(tmp_path / "cache"))
+    assert taken.route["route"] == "pypi"
+    with pytest.raises(SourceError, match="the installed release of json has another decoder.py"):
+        fetch([source(installed)], Places(tmp_path / "none", offline=True))
+
+
 def test_a_package_is_looked_into_without_being_imported(tmp_path: Path) -> None:
     route = Route("package", "x", package="antigravity", file="x")
     with pytest.raises(SourceError, match="antigravity"):
