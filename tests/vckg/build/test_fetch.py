@@ -186,7 +186,7 @@ def test_another_release_of_an_installed_package_is_passed_over(site: str, tmp_p
     installed = Route("package", "1", package="json", file="decoder.py", sha256=sha(GENES))
     (taken,) = fetch([source(installed, WHEEL())], Places(tmp_path / "cache"))
     assert taken.route["route"] == "pypi"
-    with pytest.raises(SourceError, match="the installed release of json has another decoder.py"):
+    with pytest.raises(SourceError, match=r"the installed release of json has another decoder\.py"):
         fetch([source(installed)], Places(tmp_path / "none", offline=True))
 
 
