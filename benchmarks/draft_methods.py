@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,8 @@ class Tally:
     draft_ms: float = 0.0
     head_ms: float = 0.0
     search_ms: float = 0.0
-    ngram_ms: float = 0.0
     forward_ms: float = 0.0
-    choose_ms: float = 0.0
     different: int = 0
-    ratios: list[float] = field(default_factory=list)
 
     def row(self, decode_ms: float, cost: Callable[[float], float], batch: int) -> dict[str, Any]:
         """The reported figures; milliseconds per request and round."""
@@ -76,15 +74,11 @@ class Tally:
             "nodes_a_round": round(nodes, 2),
             "forwards_a_token": round(rounds / max(self.tokens, 1), 3),
             "draft_ms": round(draft, 2),
-            "head_ms": round(self.head_ms / rounds, 2),
             "search_ms": round(self.search_ms / rounds, 2),
-            "ngram_ms": round(self.ngram_ms / rounds, 2),
             "forward_ms": round(self.forward_ms / rounds, 2),
-            "choose_ms": round(self.choose_ms / rounds, 2),
             "speedup": round(self.plain_seconds / self.seconds, 3) if self.seconds else None,
             "speedup_cpu": round(self.plain_cpu_s / self.cpu_s, 3) if self.cpu_s else None,
             "cpu_ms_a_token": round(1e3 * self.cpu_s / max(self.tokens, 1), 3),
-            "speedup_median": round(statistics.median(self.ratios), 3) if self.ratios else None,
             "predicted": round(tau / (cost(1 + nodes) + drafting), 3),
             "predicted_flat": round(tau / (1 + drafting), 3),
             "different_answers": self.different,
@@ -159,10 +153,8 @@ def counters(engine: Engine) -> dict[str, float]:
         "accepted": stats.accepted,
         "draft_ms": 1e3 * stats.draft_s,
         "forward_ms": 1e3 * stats.forward_s,
-        "choose_ms": 1e3 * stats.choose_s,
         "head_ms": own.head_ms,
         "search_ms": own.search_ms,
-        "ngram_ms": own.ngram_ms,
     }
 
 
@@ -256,8 +248,6 @@ class Course:
             tally.cpu_s += own.cpu_s
             tally.plain_cpu_s += plain.cpu_s * scale
             tally.different += sum(a != w for a, w in zip(own.answers, plain.answers, strict=True))
-            if own.seconds:
-                tally.ratios.append(plain_seconds / own.seconds)
             for counter, value in own.counters.items():
                 setattr(tally, counter, getattr(tally, counter) + value)
 
@@ -315,6 +305,7 @@ def measure_drafts(
         "precision": model.precision,
         "batch": batch,
         "max_tokens": max_tokens,
+        "temperature": temperature,
         "prompts": len(prompts),
         "cut_for_looping": course.cut,
         "forward_ms": {str(n): round(x, 2) for n, x in ms.items()},
@@ -356,8 +347,6 @@ def time_search(trie: Trie, repeats: int = 300) -> dict[str, float]:
 
 def processor() -> str:
     """Name and number of processors."""
-    import os
-
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -366,37 +355,3 @@ def processor() -> str:
         )
         name = next(lines, f":{name}").partition(":")[2].strip()
     return f"{name}, {os.cpu_count()} cores"
-
-
-def automatic_ratios(result: dict[str, Any]) -> dict[str, float]:
-    """How fast DART's automatic choice is beside that of n-grams alone, by processor time a token, per workload."""
-    return {
-        name: rows["ngram N=auto"]["cpu_ms_a_token"] / rows["dart N=auto"]["cpu_ms_a_token"]
-        for name, rows in result["methods"].items()
-        if {"ngram N=auto", "dart N=auto"} <= rows.keys()
-    }
-
-
-def table(result: dict[str, Any], workload: str = "all") -> str:
-    """One workload's methods as a Markdown table."""
-    columns = (
-        "answers",
-        "tau",
-        "nodes_a_round",
-        "forwards_a_token",
-        "draft_ms",
-        "search_ms",
-        "forward_ms",
-        "speedup",
-        "speedup_cpu",
-        "predicted",
-        "predicted_flat",
-        "different_answers",
-    )
-    lines = [
-        "| method | " + " | ".join(c.replace("_", " ") for c in columns) + " |",
-        "|---" * (len(columns) + 1) + "|",
-    ]
-    for label, row in result["methods"][workload].items():
-        lines.append(f"| {label} | " + " | ".join(str(row[c]) for c in columns) + " |")
-    return "\n".join(lines)

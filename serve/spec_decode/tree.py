@@ -236,7 +236,7 @@ def best_first(
         parents.append(parent)
         chances.append(p)
         paths.append(path)
-        if token != end and len(path) - len(context) < depth:
+        if token != end and len(path) - len(context) < depth and len(tokens) < nodes:
             open_below(len(tokens) - 1, path, -negative)
     return Candidates(np.asarray(tokens, np.int64), np.asarray(parents, np.int64), np.asarray(chances))
 
