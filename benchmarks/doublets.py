@@ -5,7 +5,8 @@ cell of the first lineage and a thinned one of the second, added as counts. Coun
 that their least value stands for. Each mixture stands among the file's own sets. Pure sets are the label groups and
 the Leiden clusters, those of cycling cells and of types between two others among them. B mixed with plasma cells is a
 hard negative. Names are what the product answers for the sets that explain a mixture best. A lineage may have ten
-cells and no set of ten (*without a set*): the product cannot find its doublets, and they count as missed.
+cells and no set of ten (*without a set*): its small sets stand together. There the mixtures are made of the very cells
+that they are compared with, as everywhere; with ten cells that helps more.
 
 The two thresholds are chosen on all files but one, and reported on that one.
 """
@@ -128,7 +129,9 @@ class File:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             sets = rank_cell_sets(self.expression, groups.tolist())
-        answers = self.annotator.annotate(sets)
+        answers, groups = mixtures.with_small_sets_joined(
+            self.annotator.annotate(sets), groups, self.ontology
+        )
         profiles = mixtures.profiles_of(self.matrix, groups)
         lineages = mixtures.lineages_of(answers, self.ontology)
         lineages = {name: one for name, one in lineages.items() if name in profiles}
@@ -139,6 +142,8 @@ class File:
         for groups, sets in ((self.groups, self.by_labels), (self.clusters, self.by_clusters)):
             for name, profile in sets.profiles.items():
                 inside = self.lineage[groups == name]
+                if not len(inside):  # small sets that stand together
+                    continue
                 most = max(set(inside.tolist()), key=lambda x: (inside == x).mean())
                 if most == "" or (inside == most).mean() >= PURITY:
                     yield self._case(PURE, name, (most,), profile, sets)

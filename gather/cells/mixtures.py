@@ -3,11 +3,13 @@
 Each answered set is compared with all pairs of other answered sets of unrelated lineages. The genes that set the two
 apart are asked in single cells: a cell counts as both where it expresses more of either set's genes than cells of the
 other set do. What a doublet has beyond one of the two comes from the other; a real third type has genes beyond both.
-A doublet of a type that has no set of its own in the file is not found.
+Sets of too few cells stand together for their lineage where no other set of it does. A doublet of a type that has no
+set of its own in the file is not found.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -160,6 +162,37 @@ def profiles_of(matrix: Any, groups: npt.NDArray[np.object_]) -> dict[str, Profi
     return {name: _profile(matrix, one) for name, one in cells.items() if len(one) >= LEAST_CELLS}
 
 
+def with_small_sets_joined(
+    annotations: Sequence[Annotation], groups: npt.NDArray[np.object_], ontology: Ontology
+) -> tuple[tuple[Annotation, ...], npt.NDArray[np.object_]]:
+    """Join the sets of fewer than `LEAST_CELLS` cells by the lineage of their best candidates, where no set has it.
+
+    A joined set is called by the deepest term above all of these candidates. Returns the annotations with those of the
+    joined sets behind them, and the set of every cell.
+    """
+    sizes = Counter(groups.tolist())
+    big = [a for a in annotations if sizes[a.cell_set] >= LEAST_CELLS]
+    taken = set(lineages_of(big, ontology).values())
+    parts: dict[str, list[Annotation]] = {}
+    for a in annotations:
+        if a.candidates and 0 < sizes[a.cell_set] < LEAST_CELLS:
+            lineage = ontology.lineage(ontology.position(a.candidates[0].curie))
+            if lineage is not None and lineage not in taken:
+                parts.setdefault(lineage, []).append(a)
+    joined, groups = [], groups.copy()
+    for some in parts.values():
+        best = [ontology.position(a.candidates[0].curie) for a in some]
+        top = ontology.lowest_common_ancestor(best)
+        if top is None:
+            continue
+        name = " + ".join(a.cell_set for a in some)
+        fdr = max(a.candidates[0].fdr for a in some)
+        curie, label = ontology.terms[top], ontology.names[top]
+        joined.append(replace(some[0], cell_set=name, curie=curie, label=label, fdr=fdr))
+        groups[np.isin(groups, [a.cell_set for a in some])] = name
+    return (*annotations, *joined), groups
+
+
 def _profile(matrix: Any, cells: Positions) -> Profile:
     part: Any = matrix[cells[np.linspace(0, len(cells) - 1, min(len(cells), CELLS)).astype(np.intp)]]
     return Profile.of(np.asarray(part.toarray() if sp.issparse(matrix) else part, dtype=np.float64))
@@ -189,8 +222,9 @@ def with_mixtures(
     groups
         The set of every cell, "" for none.
     """
-    by_name = {a.cell_set: a for a in annotations}
-    lineages = lineages_of(annotations, ontology)
+    known, groups = with_small_sets_joined(annotations, groups, ontology)
+    by_name = {a.cell_set: a for a in known}
+    lineages = lineages_of(known, ontology)
     if len(set(lineages.values())) < 2 or len(annotations) < 3:
         return tuple(annotations)
     profiles = profiles_of(matrix, groups)

@@ -219,13 +219,11 @@ def _transposed(
     place = indptr[:-1].copy()
     for low in range(0, stored, ENTRIES):
         high = min(low + ENTRIES, stored)
-        bounds: npt.NDArray[np.int64] = np.clip(indptr_in, low, high)
-        columns = np.repeat(np.arange(shape[1], dtype=np.int32), bounds[1:] - bounds[:-1])
-        rows, values = group["indices"][low:high], group["data"][low:high]
-        order = np.argsort(rows, kind="stable")
-        sorted_rows = rows[order]
-        first = np.searchsorted(sorted_rows, sorted_rows, side="left")
-        free = place[sorted_rows] + np.arange(len(rows)) - first
-        indices[free], data[free] = columns[order], values[order]
-        place += np.bincount(rows, minlength=n)
+        rows, values = group["indices"][low:high].astype(np.int32), _native(group["data"][low:high])
+        bounds = (np.clip(indptr_in, low, high) - low).astype(np.int32)
+        part: Any = sp.csc_matrix((values, rows, bounds), shape=shape).tocsr()
+        of_row = np.diff(part.indptr)
+        free = np.repeat(place - part.indptr[:-1], of_row) + np.arange(len(rows))
+        indices[free], data[free] = part.indices, part.data
+        place += of_row
     return indptr, indices, data

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import gather
-from gather.annotation import Annotation
+from gather.annotation import Annotation, Candidate
 from gather.cells.mixtures import RISE, Profile, kin, with_mixtures
 from gather.ontology import Ontology
 
@@ -56,6 +56,25 @@ def test_cells_with_the_genes_of_both_are_mixed_and_both_names_and_the_share_are
 )
 def test_what_is_no_doublet_keeps_its_name(third, second):
     assert [a.status for a in file_of(third, second=second)] == ["named"] * 3
+
+
+def test_sets_of_few_cells_explain_a_mixture_together_and_are_answered_themselves():
+    rng = np.random.default_rng(0)
+    sets = {"t": (60, [1, 0]), "b1": (6, [0, 1]), "b2": (6, [0, 1]), "x": (60, [1, 1])}
+    groups = np.repeat(list(sets), [n for n, _ in sets.values()]).astype(object)
+    means = np.array([np.repeat(sets[g][1], 20) * 2.0 + 0.05 for g in groups])
+    answers = [
+        Annotation("t", 60, "named", "T", "CL:1", 0.9, 1e-6),
+        Annotation("x", 60, "named", "T", "CL:1", 0.9, 1e-6),
+    ]
+    for name in ("b1", "b2"):
+        best = Candidate(1, "CL:2", "B", 1.0, 1e-6, 1e-5, 0.5, 9)
+        answers.append(Annotation(name, 6, "unknown", "unknown", "", 0.0, 1e-5, candidates=(best,)))
+    found = with_mixtures(answers, np.log1p(rng.poisson(means).astype(float)), groups, ontology())
+    assert [(a.cell_set, a.status) for a in found] == [
+        ("t", "named"), ("x", "mixed"), ("b1", "unknown"), ("b2", "unknown"),
+    ]  # fmt: skip
+    assert set(found[1].mixture.labels) == {"T", "B"}
 
 
 def test_a_doublet_has_no_gene_beyond_both_although_mean_logarithms_say_so():
