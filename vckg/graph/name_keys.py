@@ -61,6 +61,13 @@ _ASCII = (
     | dict.fromkeys((0x207A, 0x208A, 0x2295, 0x2795, 0xFB29, 0xFE62, 0xFF0B), "+")
     | {0xB1: "+/-", ord("_"): " ", ord("¬"): "not "}
 )
+#: Marks over, under and through a character (overline, strokes, enclosures), which may deny what it says, and whatever
+#: else stands at a marker beyond ASCII, save quotation marks, the slash of fractions and what is invisible.
+_UNREADABLE = re.compile(
+    "[\u0304\u0305\u0331-\u0333\u0335-\u0338\u033f\u20d2-\u20f0]"
+    r"|(?:(?<=\d)|(?<=\d[a-zA-Z])|(?<=\d[a-zA-Z]{2})|(?<=\d[+-]))"
+    "[^\\x00-\\x7f\\s\u200b-\u200f\u2018-\u201f\u2044\u2060\u00bb\u00bf\ufe00-\ufe0f\ufeff]"
+)
 _SIGN_WORDS = {"+": "positive", "-": "negative"}
 _LEVEL_WORDS = {
     "neg": "negative",
@@ -91,7 +98,8 @@ def normal_key(name: str) -> str:
     The key is ``~`` and lower-case words without punctuation, with Greek letters spelt out and the last word in the
     singular. Signs become words: ``CD4+``, ``CD4⁺``, ``CD4(+)`` and ``CD4pos`` become ``cd4 positive``; every minus,
     ASCII or not, becomes ``negative``. A hyphen between letters or digits is no sign, unless a marker precedes it and
-    a marker with a sign follows. A sign after a space belongs to a word with a digit. ``++`` is ``+``.
+    a marker with a sign follows. A sign after a space belongs to a word with a digit. ``++`` is ``+``. A mark that may
+    deny a sign (``CD4`` with an overline) becomes the word ``unreadable``, so that the name grounds to nothing.
 
     Examples
     --------
@@ -100,7 +108,8 @@ def normal_key(name: str) -> str:
     """
     text = str(name).casefold()
     if not text.isascii() or "_" in text:
-        text = unicodedata.normalize("NFKC", text).translate(_ASCII).casefold()
+        text = unicodedata.normalize("NFKD", text.translate(_ASCII)).translate(_ASCII)
+        text = unicodedata.normalize("NFKC", _UNREADABLE.sub(" unreadable ", text)).casefold()
     if "+" in text or "-" in text:
         text = _BRACKETED.sub(r"\1 ", text)
         text = _SIGNS.sub(_sign_words, text)

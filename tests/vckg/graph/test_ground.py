@@ -219,8 +219,23 @@ def test_a_minus_is_never_read_as_a_plus(graph: Graph, minus: str) -> None:
         assert graph.cells.ground([name])[0].how == "unknown", name
 
 
+UNREADABLE = "\u0304\u0305\u0332\u0336\u0338\u20e0\u00af\u203e\u02c9\u2500\u30fc"
+"""Macrons, overlines, strokes and lines, which some write for a minus: as combining marks and as characters."""
+
+
+@pytest.mark.parametrize("mark", UNREADABLE)
+def test_a_mark_that_may_deny_grounds_to_nothing(graph: Graph, mark: str) -> None:
+    for name in (
+        f"CD4{mark} T",
+        f"CD4+{mark} alpha-beta T cells" if mark < "\u0400" else f"CD4{mark} T cell",
+    ):
+        assert graph.cells.ground([name])[0].how == "unknown", name
+        assert normal_keys(pa.array([name])).to_pylist() == [normal_key(name)]
+    assert graph.cells.ground(["CD4\u200b T"])[0].curie == "CL:3"  # invisible, says nothing
+
+
 @pytest.mark.data
-@pytest.mark.parametrize("minus", [*MINUSES, "(-)", "neg"])
+@pytest.mark.parametrize("minus", [*MINUSES, "(-)", "neg", *UNREADABLE])
 def test_a_minus_is_never_read_as_a_plus_in_the_real_graph(core_graph: Graph, minus: str) -> None:
     for marker in ("CD4", "CD8"):
         names = [f"{marker}{minus} T cell", f"{marker}{minus} T cells", f"{marker}{minus} T-cell"]
