@@ -2,9 +2,10 @@
 
 Genes are drawn from a panel one after the other, none twice. Counted is how often the closed form of
 `gather.retrieval.null.Null` calls such a list as rare as each level. The table has the observed rate over the nominal
-one. A statistic of few genes takes few values, and then no valid test reaches the level. The best attainable
-rate is the largest share of draws that is at most the level. Where it is under .95 of the nominal one, it stands in
-brackets.
+one, at the last level with the half width of its 95 % interval (from blocks of draws, each with its own seed). A
+statistic of few genes takes few values, and then no valid test reaches the level. The best attainable rate is the
+largest share of draws that is at most the level. Where it is under .95 of the nominal one, it stands in brackets. A
+rate should lie between .8 and 1.25. Where the attainable rate is below .8, it should be at least .8 of that.
 """
 
 from __future__ import annotations
@@ -33,13 +34,21 @@ CANDIDATES = 48
 MARKERS = 4_000
 """Panels below this size are drawn from so many genes that mark most types, as panels are made of markers."""
 LEAST_ATTAINABLE = 0.95
+WANTED = (0.8, 1.25)
+BLOCKS = 20
 
 
 class Cell(NamedTuple):
-    """Rates of one list length on one panel, over the nominal ones, float64[levels]."""
+    """Rates of one list length on one panel, over the nominal ones, float64[levels], and the observed one's error."""
 
     observed: Floats
     attainable: Floats
+    error: Floats
+
+    def outside(self) -> npt.NDArray[np.bool_]:
+        """Which rates are out of the range, bool[levels]."""
+        least = np.where(self.attainable < WANTED[0], WANTED[0] * self.attainable, WANTED[0])
+        return (self.observed < least) | (self.observed > WANTED[1])
 
 
 @njit(nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
@@ -95,23 +104,27 @@ def _alias(chance: Floats) -> tuple[Floats, npt.NDArray[np.int64]]:
 
 def rates(null: Null, length: int, draws: int, seed: int) -> Cell:
     """Simulate one cell of the table, pooled over the candidates of `null`."""
-    w, rows = rank_weights(length), null.rows
+    w, rows, block = rank_weights(length), null.rows, draws // BLOCKS
     n, columns = rows.shape
     table = (rows.indptr, rows.indices, rows.data, w)
-    if null.chance is None:
-        statistic = _shuffled(*table, n, columns, draws, seed)
-    else:
-        statistic = _drawn(*table, *_alias(null.chance), columns, draws, seed)
-    critical = null.critical(w, LEVELS)
-    observed, attainable = np.zeros(len(LEVELS)), np.zeros(len(LEVELS))
+    drawn = []
+    for at in range(BLOCKS):
+        if null.chance is None:
+            drawn.append(_shuffled(*table, n, columns, block, seed * BLOCKS + at))
+        else:
+            drawn.append(_drawn(*table, *_alias(null.chance), columns, block, seed * BLOCKS + at))
+    critical, draws = null.critical(w, LEVELS), block * BLOCKS
+    observed, attainable = np.zeros((BLOCKS, len(LEVELS))), np.zeros(len(LEVELS))
     most = np.floor(LEVELS * draws).astype(int)
-    for column, values in enumerate(statistic):
-        observed += [(values >= at * (1 - 1e-6)).sum() for at in critical[:, column]]
-        top = np.sort(np.partition(values, draws - most[0] - 1)[draws - most[0] - 1 :])[::-1]
+    for column in range(columns):
+        values = np.stack([one[column] for one in drawn])
+        observed += np.stack([(values >= at * (1 - 1e-6)).sum(axis=1) for at in critical[:, column]], axis=1)
+        top = np.sort(np.partition(values, draws - most[0] - 1, axis=None)[draws - most[0] - 1 :])[::-1]
         edge = top[most] * (1 + 1e-6)  # what is no more than the first value beyond the level is tied with it
         attainable += np.searchsorted(-top, -edge, side="left")
-    whole = LEVELS * draws * columns
-    return Cell(observed / whole, attainable / whole)
+    of_block = observed / (LEVELS * block * columns)
+    error = 1.96 * of_block.std(axis=0, ddof=1) / np.sqrt(BLOCKS)
+    return Cell(of_block.mean(axis=0), attainable / (LEVELS * draws * columns), error)
 
 
 def panel_null(retriever: Retriever, size: int, *, weighted: bool, seed: int) -> Null:
@@ -132,18 +145,23 @@ def panel_null(retriever: Retriever, size: int, *, weighted: bool, seed: int) ->
 
 
 def _text(cell: Cell) -> list[str]:
+    errors = ["", "", "", f" ± {cell.error[-1]:.2f}"]
     return [
-        f"{seen:.2f}" + ("" if best >= LEAST_ATTAINABLE else f" ({best:.2f})")
-        for seen, best in zip(cell.observed, cell.attainable, strict=True)
+        f"{seen:.2f}{error}" + ("" if best >= LEAST_ATTAINABLE else f" ({best:.2f})")
+        for seen, best, error in zip(cell.observed, cell.attainable, errors, strict=True)
     ]
 
 
-def table(retriever: Retriever, draws: int, *, weighted: bool) -> str:
-    """One table in Markdown; lists longer than a panel, or than half of a weighted one, are left out."""
+def table(retriever: Retriever, draws: int, *, weighted: bool) -> tuple[str, list[str], int]:
+    """One table in Markdown, the rates that are out of the range, and how many there are in all.
+
+    Lists longer than a panel, or than half of a weighted one, are left out.
+    """
     lines = [
         "| panel | list | " + " | ".join(f"{level:g}" for level in LEVELS) + " |",
         "|---|---|---|---|---|---|",
     ]
+    outside = []
     for size in PANELS:
         null = panel_null(retriever, size, weighted=weighted, seed=size)
         for length in LENGTHS:
@@ -151,7 +169,11 @@ def table(retriever: Retriever, draws: int, *, weighted: bool) -> str:
                 cell = rates(null, length, draws, seed=length)
                 lines.append(f"| {size:,} | {length} | " + " | ".join(_text(cell)) + " |")
                 sys.stderr.write(lines[-1] + "\n")
-    return "\n".join(lines)
+                outside += [
+                    f"{length} of {size:,} at {LEVELS[k]:g} ({cell.observed[k]:.2f})"
+                    for k in np.flatnonzero(cell.outside()).tolist()
+                ]
+    return "\n".join(lines), outside, len(LEVELS) * (len(lines) - 2)
 
 
 def main() -> None:
@@ -164,20 +186,30 @@ def main() -> None:
     graph = Graph.load(asked.graph)
     retriever = Retriever(graph)
     tables = [table(retriever, asked.draws, weighted=weighted) for weighted in (False, True)]
+    said = [
+        f"{len(outside)} of {total} rates are out of the range"
+        + (": " + ", ".join(outside) if outside else "")
+        + "."
+        for _lines, outside, total in tables
+    ]
     profile = graph.manifest["parameters"].get("profile", "")
     text = f"""# Are p-values honest?
 
 {__doc__}
-Graph: profile {profile}, {len(retriever.genes):,} genes that speak. {asked.draws:,} lists a row, pooled over
-{CANDIDATES} cell types that range from those of few genes to those of many.
+Graph: profile {profile} ({graph.content_hash[:12]}), {len(retriever.genes):,} genes that speak. {asked.draws:,} lists a
+row, pooled over {CANDIDATES} cell types that range from those of few genes to those of many.
 
 ## All genes as likely
 
-{tables[0]}
+{tables[0][0]}
+
+{said[0]}
 
 ## Genes as likely as a file detects them
 
-{tables[1]}
+{tables[1][0]}
+
+{said[1]}
 """
     sys.stdout.write(text)
     if asked.output:

@@ -1,17 +1,20 @@
 """What evidence weights look like to genes drawn at random: the null distribution behind every p-value.
 
 The statistic of a query is ``sum_i w_i W[g_i, c]``. Under the null its genes are drawn one after the other from the
-measured ones, none twice, each as likely among those left as the background says (uniformly without one). Its
-distribution has two parts. The shape is convolved on a grid, from parts that are taken as independent: the draws,
-rank by rank, or, where that is nearer to the true variance, the genes, each drawn at most once. The mean and the
-variance are those of draws without replacement: with a background, by the exponential clocks that order the genes
-as such draws do (gene g rings at rate background[g]; the first q to ring are drawn).
+measured ones, none twice, each as likely among those left as the background says (uniformly without one). With a
+background, exponential clocks order the genes as such draws do: gene g rings at rate background[g], and the first q
+to ring are drawn.
+
+The distribution is convolved on a grid from parts that are taken as independent: the few genes that hold much of a
+type's weight, each drawn at most once, and for all others the ranks. What it changes that no gene comes twice and no
+rank holds two genes is a factor on the tail (`gather.retrieval.none_twice`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from threading import Lock
 
 import numpy as np
@@ -19,6 +22,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from gather.retrieval.metapaths import Sparse
+from gather.retrieval.none_twice import Draws, factors
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
@@ -26,18 +30,16 @@ Complexes = npt.NDArray[np.complex128]
 
 P_FLOOR = 1e-12
 """Least p-value: rounding of the transforms hides what is smaller."""
-BINS = 1024
+BINS = 2048
 """Grid steps over the range of the statistic; as many again keep the transform from folding over."""
 _REACH = 14.0
 """Standard deviations of the statistic that the range holds at least."""
 _ALIKE = 0.85
 """Ranks whose weights differ by less share one transform."""
-_PLAIN = 1.01
-"""A stretch below it is left out: it would move the few values of a short list past themselves."""
-_CROWDED = 1.1
-"""Independent draws vary so many times more than the true ones where a list takes a good part of the panel."""
+_NOTICED = 0.005
+"""Share of the variance that comes of independent parts, and changes a p of 1e-4 by 4 %: less is left as it is."""
 _COLUMNS = 256
-"""Candidates that are transformed at once; bounds memory to some 10 MB an array."""
+"""Candidates that are transformed at once; bounds memory to some 20 MB an array."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,18 +53,18 @@ class Tail:
     convolve
         Returns ``ln P(S >= k steps)`` of some candidates, float16[columns, 2 * BINS] (within 1 %), not rising, at least
         ``ln P_FLOOR``.
-    step, centre, scale, mean
-        A statistic x of candidate c lies at ``(centre + (x - mean) * scale) / step`` steps, float64[t] each; what
-        is half a step below it still counts as reaching it. A scale of 0 says that the statistic cannot vary.
+    step
+        A statistic x of candidate c lies at ``x / step[c]`` steps, float64[t]; what is half a step below it still
+        counts as reaching it.
+    varies
+        Whether the statistic can vary, bool[t].
     some
         Bound on the chance that any drawn gene speaks for c, float64[t]: no p of a statistic above 0 is greater.
     """
 
     convolve: Callable[[npt.NDArray[np.intp]], npt.NDArray[np.float16]]
     step: Floats
-    centre: Floats
-    scale: Floats
-    mean: Floats
+    varies: npt.NDArray[np.bool_]
     some: Floats
     _rows: npt.NDArray[np.intp]
     _kept: list[npt.NDArray[np.float16]] = field(default_factory=list, repr=False)
@@ -82,10 +84,10 @@ class Tail:
     def p(self, columns: npt.NDArray[np.intp], statistic: Floats) -> Floats:
         """Upper-tail p of one statistic for each of some candidates, in [P_FLOOR, 1]; 1 for a statistic of 0."""
         p = np.ones(len(columns))
-        at = np.flatnonzero((statistic > 0) & (self.scale[columns] > 0))
+        at = np.flatnonzero((statistic > 0) & self.varies[columns])
         c = columns[at]
         tail = self.log_tail(c)
-        place = (self.centre[c] + (statistic[at] - self.mean[c]) * self.scale[c]) / self.step[c] - 0.5
+        place = statistic[at] / self.step[c] - 0.5
         last = 2 * BINS - 1
         place = np.clip(place, 0.0, last)
         low = np.minimum(place.astype(np.intp), last - 1)
@@ -96,17 +98,16 @@ class Tail:
     def critical(self, level: float) -> Floats:
         """The least statistic whose p is at most `level`, float64[t]; infinite where none is."""
         target = np.float64(np.log(level))  # not a plain float: that would be rounded to float16
-        tail = self.log_tail(np.arange(len(self.scale)))
+        tail = self.log_tail(np.arange(len(self.step)))
         reached = tail <= target
         first = np.argmax(reached, axis=1)
         found = np.full(len(first), np.inf)
-        at = np.flatnonzero(reached[np.arange(len(first)), first] & (self.scale > 0))
+        at = np.flatnonzero(reached[np.arange(len(first)), first] & self.varies)
         after = np.maximum(first[at], 1)
         high, low = (tail[at, k].astype(np.float64) for k in (after - 1, after))
         part = np.divide(high - target, high - low, out=np.zeros(len(at)), where=high > low)
-        place = (after - 1 + part + 0.5) * self.step[at] - self.centre[at]
-        found[at] = np.where(first[at] > 0, self.mean[at] + place / self.scale[at], 0.0)
-        found[(self.some <= level) & (self.scale > 0)] = 0.0
+        found[at] = np.where(first[at] > 0, (after - 1 + part + 0.5) * self.step[at], 0.0)
+        found[(self.some <= level) & self.varies] = 0.0
         return np.asarray(np.maximum(found, np.nextafter(0.0, 1.0)), dtype=np.float64)
 
 
@@ -134,29 +135,10 @@ class Null:
         drawn = None if chance is None or not total > 0 else chance / total
         return cls(sp.csr_array(weights[genes]), drawn)
 
-    def moments(self, w: Floats) -> tuple[Floats, Floats]:
-        """Mean and variance of the statistic of query weights `w`, float64[t] each."""
-        included, first, second = self._drawn(w)
-        squares = self.rows.power(2)
-        mean = np.asarray(first @ self.rows, dtype=np.float64)
-        own, with_count = second - first**2, first * (1.0 - included)
-        count = included * (1.0 - included)
-        # That count and weights of the draws are fixed takes its part of the independent genes' variance away.
-        fixed = np.array([[count.sum(), with_count.sum()], [with_count.sum(), own.sum()]])
-        shared = np.stack([with_count @ self.rows, own @ self.rows])
-        explained = (shared * (np.linalg.pinv(fixed) @ shared)).sum(axis=0)
-        variance = np.maximum(own @ squares - explained, 0.0)
-        n = len(included)
-        if self.chance is None and n > 1:
-            variance = variance * n / (n - 1)
-        return mean, np.asarray(variance, dtype=np.float64)
-
     def p_values(self, statistic: Floats, w: Floats) -> Floats:
         """Upper-tail p of ``sum_i w_i W[g_i, c]`` for query weights `w`, float64[t] in [P_FLOOR, 1].
 
-        1 where no query gene speaks for c. At .05, .01 and .001 the observed rate lies between .8 and 1.25 of the
-        nominal one, with two exceptions in docs/results/null.md, and lower for lists of few genes, whose statistic
-        takes few values. At .0001 it is a fifth to two thirds for genes drawn uniformly from 200, on the safe side.
+        1 where no query gene speaks for c. docs/results/null.md has the observed rates over the nominal ones.
         `P_FLOOR` stands for all that is smaller.
         """
         return self.tail(w).p(np.arange(len(statistic)), statistic)
@@ -186,49 +168,37 @@ class Null:
             self._tails[key] = self._made(w)
         return self._tails[key]
 
-    def _drawn(self, w: Floats) -> tuple[Floats, Floats, Floats]:
-        """By gene: the chance to be drawn, and the mean and mean square of the query weight it gets, float64[genes]."""
-        n, q = self.rows.shape[0], len(w)
+    def _draws(self, w: Floats) -> Draws:
+        """The ranks in groups of nearly one weight, with the chance of each gene there."""
+        n, groups = self.rows.shape[0], _alike(w)
+        size = np.array([len(group) for group in groups], dtype=np.float64)
+        weight = np.array([w[group].mean() for group in groups])
         if self.chance is None:
-            share = 1.0 / max(n, q)
-            return np.full(n, q * share), np.full(n, w.sum() * share), np.full(n, (w**2).sum() * share)
-        at_rank = _at_rank(self.chance, q)
-        return np.minimum(at_rank.sum(axis=0), 1.0), w @ at_rank, w**2 @ at_rank
+            return Draws(weight, size, np.full((len(groups), n), 1.0 / max(n, len(w))))
+        at_rank = _at_rank(self.chance, len(w))
+        return Draws(weight, size, np.stack([at_rank[group].mean(axis=0) for group in groups]))
 
     def _made(self, w: Floats) -> Tail:
-        included, first, _ = self._drawn(w)
-        q = max(len(w), 1)
-        mean, variance = self.moments(w)
-        # A gene that is seen often is drawn early, with a greater weight: its evidence counts for as much more.
-        earlier = first / np.maximum(included, 1e-300) / max(float(w.mean()), 1e-300)
-        values = sp.csc_array(sp.diags_array(earlier) @ self.rows)
-        each = included / q
-        one, two = each @ values, each @ values.power(2)
-        centre, free = w.sum() * one, (w**2).sum() * np.maximum(two - one**2, 0.0)
-        once = (w**2).sum() * two - w.mean() ** 2 * (included**2 @ values.power(2))
-        by_gene = (free > _CROWDED * variance) & (once < free)
-        free = np.where(by_gene, once, free)
-        scale = np.zeros(len(mean))
-        varies = (variance > 1e-12 * np.maximum(mean**2, 1e-300)) & (free > 0)
-        scale[varies] = np.sqrt(free[varies] / variance[varies])
-        scale[varies & (scale < _PLAIN)] = 1.0
+        draws, values = self._draws(w), sp.csc_array(self.rows)
+        expected = draws.size * draws.weight
+        mean = (expected @ draws.chance) @ values
+        square = ((expected * draws.weight) @ draws.chance) @ values.power(2)
+        drawable = np.ones(len(draws.chance[0])) if self.chance is None else self.chance > 0
         most = np.asarray(values.max(axis=0).todense(), dtype=np.float64).ravel()
-        range_ = np.minimum(most * w.sum(), np.maximum(centre + _REACH * np.sqrt(free), 3.0 * most))
+        unlike = (
+            drawable.sum() * most - drawable @ values
+        )  # 0 where all genes that can be drawn weigh the same
+        varies = (most > 0) & (unlike > 1e-9 * np.maximum(most, 1e-300))
+        range_ = np.minimum(most * w.sum(), np.maximum(mean + _REACH * np.sqrt(square), 3.0 * most))
         step = np.where(range_ > 0, range_, 1.0) / BINS
-        some = np.minimum(included @ (self.rows > 0), 1.0)
+        some = np.minimum((draws.size @ draws.chance) @ (self.rows > 0), 1.0)
+        few = len(w) < drawable.sum()
 
         def convolve(columns: npt.NDArray[np.intp]) -> npt.NDArray[np.float16]:
-            tails = np.zeros((len(columns), 2 * BINS), np.float16)
-            for own, spectrum, chance in ((False, _of_ranks, each), (True, _of_genes, included)):
-                places = np.flatnonzero(by_gene[columns] == own)
-                for low in range(0, len(places), _COLUMNS):
-                    at = places[low : low + _COLUMNS]
-                    block = columns[at]
-                    tails[at] = _log_tail(spectrum(values[:, block], chance, step[block], w))
-            return tails
+            blocks = [columns[low : low + _COLUMNS] for low in range(0, len(columns), _COLUMNS)]
+            return np.concatenate([_log_tail(values[:, at], draws, step[at], corrected=few) for at in blocks])
 
-        rows = np.full(len(mean), -1, np.intp)
-        return Tail(convolve, step, centre, scale, mean, some, rows)
+        return Tail(convolve, step, varies, some, np.full(len(step), -1, np.intp))
 
 
 def _at_rank(chance: Floats, q: int) -> Floats:
@@ -251,45 +221,84 @@ def _at_rank(chance: Floats, q: int) -> Floats:
     return np.asarray(silent[:-1] - silent[1:], dtype=np.float64)
 
 
-def _of_ranks(values: Sparse, each: Floats, step: Floats, w: Floats) -> Complexes:
-    """Transform of independent draws with weights `w`, complex128[columns, BINS + 1]."""
-    size, columns = 2 * BINS, values.shape[1]
-    column = np.repeat(np.arange(columns), np.diff(values.indptr))
-    once = _binned(column, values.data / step[column], each[values.indices], (columns, size))
-    once[:, 0] += 1.0 - once.sum(axis=1)
-    spectrum = np.ones((columns, size // 2 + 1), np.complex128)
-    for group in _alike(w):
-        moved = np.arange(size) * float(np.mean(group))
-        low = moved.astype(np.intp)
-        places = np.concatenate([low, np.minimum(low + 1, size - 1)])
-        shares = np.concatenate([1.0 - (moved - low), moved - low])
-        shrink = sp.csr_array((shares, (np.tile(np.arange(size), 2), places)), shape=(size, size))
-        spectrum *= np.fft.rfft(once @ shrink, axis=1) ** len(group)
-    return spectrum
-
-
-def _of_genes(values: Sparse, included: Floats, step: Floats, w: Floats) -> Complexes:
-    """Transform of genes that are each drawn or not, at any rank, complex128[columns, BINS + 1]."""
-    size, columns = 2 * BINS, values.shape[1]
-    spectrum = np.ones((columns, size // 2 + 1), np.complex128)
-    for column in range(columns):
-        span = slice(values.indptr[column], values.indptr[column + 1])
-        chance, place = included[values.indices[span]], values.data[span] / step[column]
-        gene = np.repeat(np.arange(len(place)), len(w))
-        drawn = _binned(
-            gene, np.outer(place, w).ravel(), np.repeat(chance / len(w), len(w)), (len(place), size)
-        )
-        drawn[:, 0] += 1.0 - chance
-        spectrum[column] = np.fft.rfft(drawn, axis=1).prod(axis=0)
-    return spectrum
-
-
-def _log_tail(spectrum: Complexes) -> npt.NDArray[np.float16]:
-    """``ln P(S >= k steps)`` of a transformed distribution, float16[columns, 2 * BINS]."""
+def _log_tail(values: Sparse, draws: Draws, step: Floats, *, corrected: bool) -> npt.NDArray[np.float16]:
+    """``ln P(S >= k steps)`` of some candidates, float16[columns, 2 * BINS]."""
+    column = np.repeat(np.arange(len(step)), np.diff(values.indptr))
+    once, excess = _weighty(values, column, draws)
+    spectrum = _of_ranks(values, column, draws, step, once) * _of_genes(values, column, draws, step, once)
     density = np.fft.irfft(spectrum, 2 * BINS, axis=1)
     tail = np.cumsum(density[:, ::-1], axis=1)[:, ::-1]
+    some = np.flatnonzero(excess > _NOTICED) if corrected else np.zeros(0, np.intp)
+    if len(some):
+        for c, (at, factor) in zip(
+            some, factors(values[:, some], draws, once[np.isin(column, some)]), strict=True
+        ):
+            tail[c] *= np.exp(np.interp(np.arange(2 * BINS) * step[c], at, factor, left=0.0))
     falling = np.minimum.accumulate(np.clip(tail, P_FLOOR, 1.0), axis=1)
     return np.log(falling).astype(np.float16)
+
+
+def _weighty(
+    values: Sparse, column: npt.NDArray[np.intp], draws: Draws
+) -> tuple[npt.NDArray[np.bool_], Floats]:
+    """Which genes must not come twice: that matters more than that two genes may share a rank, bool[nnz].
+
+    With it the share of each column's variance that comes of what is then still taken as independent.
+    """
+    all_ranks, squares, shared = (np.zeros(values.nnz) for _ in range(3))
+    for weight, size, chance in zip(*draws, strict=True):
+        part = weight * chance[values.indices] * values.data
+        together = np.bincount(column, part, values.shape[1])
+        all_ranks += size * part
+        squares += size * part**2
+        shared += size * part * (together[column] - part)
+    twice = all_ranks**2 - squares
+    once = np.asarray(twice > shared)
+    expected = (draws.size * draws.weight**2) @ draws.chance
+    square = np.bincount(column, expected[values.indices] * values.data**2, values.shape[1])
+    excess = np.bincount(column, np.where(once, shared, twice), values.shape[1])
+    return once, excess / np.maximum(square, 1e-300)
+
+
+def _of_ranks(
+    values: Sparse,
+    column: npt.NDArray[np.intp],
+    draws: Draws,
+    step: Floats,
+    once: npt.NDArray[np.bool_],
+) -> Complexes:
+    """Transform of ranks that each hold one of the other genes, or none, complex128[columns, BINS + 1]."""
+    shape = (len(step), 2 * BINS)
+    of, gene, place = column[~once], values.indices[~once], (values.data / step[column])[~once]
+    spectrum = np.ones((len(step), BINS + 1), np.complex128)
+    for weight, size, chance in zip(*draws, strict=True):
+        held = _binned(of, weight * place, chance[gene], shape)
+        held[:, 0] += 1.0 - held.sum(axis=1)
+        spectrum *= np.fft.rfft(held, axis=1) ** int(size)
+    return spectrum
+
+
+def _of_genes(
+    values: Sparse,
+    column: npt.NDArray[np.intp],
+    draws: Draws,
+    step: Floats,
+    once: npt.NDArray[np.bool_],
+) -> Complexes:
+    """Transform of genes that are each drawn or not, at any rank, complex128[columns, BINS + 1]."""
+    spectrum = np.ones((len(step), BINS + 1), np.complex128)
+    ends = np.searchsorted(column[once], np.arange(len(step) + 1))
+    place, gene = (values.data / step[column])[once], values.indices[once]
+    for c, (low, high) in enumerate(pairwise(ends.tolist())):
+        if high == low:
+            continue
+        chance = draws.size[:, None] * draws.chance[:, gene[low:high]]
+        row = np.tile(np.arange(high - low), len(draws.size))
+        at = (draws.weight[:, None] * place[low:high]).ravel()
+        drawn = _binned(row, at, chance.ravel(), (high - low, 2 * BINS))
+        drawn[:, 0] += 1.0 - chance.sum(axis=0)
+        spectrum[c] = np.fft.rfft(drawn, axis=1).prod(axis=0)
+    return spectrum
 
 
 def _binned(row: npt.NDArray[np.intp], place: Floats, share: Floats, shape: tuple[int, int]) -> Floats:
@@ -301,12 +310,12 @@ def _binned(row: npt.NDArray[np.intp], place: Floats, share: Floats, shape: tupl
     return np.asarray(counts, dtype=np.float64).reshape(shape)
 
 
-def _alike(w: Floats) -> list[list[float]]:
-    """The weights, greatest first, in runs within a factor of `_ALIKE`."""
-    groups: list[list[float]] = []
-    for weight in sorted(w.tolist(), reverse=True):
-        if groups and weight > _ALIKE * groups[-1][0]:
-            groups[-1].append(weight)
+def _alike(w: Floats) -> list[list[int]]:
+    """The ranks, greatest weight first, in runs whose weights are within a factor of `_ALIKE`."""
+    groups: list[list[int]] = []
+    for rank in np.argsort(-w, kind="stable").tolist():
+        if groups and w[rank] > _ALIKE * w[groups[-1][0]]:
+            groups[-1].append(rank)
         else:
-            groups.append([weight])
+            groups.append([rank])
     return groups

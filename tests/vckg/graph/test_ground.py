@@ -225,10 +225,7 @@ UNREADABLE = "\u0304\u0305\u0332\u0336\u0338\u20e0\u00af\u203e\u02c9\u2500\u30fc
 
 @pytest.mark.parametrize("mark", UNREADABLE)
 def test_a_mark_that_may_deny_grounds_to_nothing(graph: Graph, mark: str) -> None:
-    for name in (
-        f"CD4{mark} T",
-        f"CD4+{mark} alpha-beta T cells" if mark < "\u0400" else f"CD4{mark} T cell",
-    ):
+    for name in (f"CD4{mark} T", f"CD4{mark} T cell", f"CD4+{mark} alpha-beta T cells"):
         assert graph.cells.ground([name])[0].how == "unknown", name
         assert normal_keys(pa.array([name])).to_pylist() == [normal_key(name)]
     assert graph.cells.ground(["CD4\u200b T"])[0].curie == "CL:3"  # invisible, says nothing
