@@ -166,7 +166,8 @@ def _qa(sample: Sample, names: Names) -> Answers:
         "padding": "This is well established and rests on a careful analysis. " * 12,
         "both ways": f"{' '.join(words[: len(words) // 4])} or not, it rises or falls.",
     }
-    return {trick: {"answer": text} for trick, text in found.items()}
+    # A short answer's words may be in alphabetical order as they are: then it is no trick, but right.
+    return {trick: {"answer": text} for trick, text in found.items() if text != " ".join(words)}
 
 
 TRICKS: Final[Mapping[TaskName, Callable[[Sample, Names], Answers]]] = {

@@ -240,6 +240,7 @@ def qa(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
     claims = [str(claim) for claim in sample.gold["claims"] or [reference]]
     asked = wording.content_words(str(sample.fields.get("question", "")))
     wanted = [(claim, _unasked(wording.listed_words(claim), asked)) for claim in claims]
+    places = _places(claims, asked)
     if not any(words for _claim, words in wanted):
         wanted = [(claim, wording.listed_words(claim)) for claim in claims]
     shares, contradicted = [], []
@@ -249,7 +250,9 @@ def qa(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
             contradicted.append(retracted or _contradicted(claim, words, sentences))
             few = len(words) < FEW_WORDS
             share = (
-                _told(claim, words, sentences) if few else wording.common_in_order(words, read) / len(words)
+                _told(claim, words, sentences, places)
+                if few
+                else wording.common_in_order(words, read) / len(words)
             )
             shares.append(0.0 if contradicted[-1] else share)
     values: Values = {
@@ -267,13 +270,38 @@ def answered_text(sample: Sample, parsed: Parsed) -> str:
     return wording.own_words(str(parsed["answer"]), inputs, str(sample.gold["answer"]))
 
 
-def _told(claim: str, words: Sequence[str], sentences: Sequence[str]) -> float:
-    """Share of a claim's own words in one sentence, times the square of the share of all its words in their order."""
+def _told(claim: str, words: Sequence[str], sentences: Sequence[str], places: set[str]) -> float:
+    """Share of a claim's own words in one sentence, times the square of the share of all its words in their order.
+
+    Where the question's words tell the claims apart ("First: NAME. Second: NAME."), a claim is told only behind or
+    before its own such words, up to those of another claim.
+    """
     every, best = wording.listed_words(claim), 0.0
+    own_places, others = places.intersection(every), places.difference(every)
     for sentence in map(wording.listed_words, sentences):
-        own, whole = (wording.common_in_order(w, sentence) / len(w) for w in (words, every))
-        best = max(best, own * whole**2)
+        for part in _split(sentence, others):
+            if own_places.issubset(part):
+                own, whole = (wording.common_in_order(w, part) / len(w) for w in (words, every))
+                best = max(best, own * whole**2)
     return best
+
+
+def _places(claims: Sequence[str], asked: set[str]) -> set[str]:
+    """Words of the question that one claim has and another lacks, where every claim has such a word."""
+    held = [asked & wording.content_words(claim) for claim in claims]
+    apart = [words - set.intersection(*held) for words in held]
+    return set.union(*apart) if all(apart) else set()
+
+
+def _split(words: Sequence[str], at: set[str]) -> list[list[str]]:
+    """The runs of words between those of a set."""
+    runs: list[list[str]] = [[]]
+    for word in words:
+        if word in at:
+            runs.append([])
+        else:
+            runs[-1].append(word)
+    return runs
 
 
 def _unasked(words: Sequence[str], asked: set[str]) -> list[str]:

@@ -67,6 +67,27 @@ def coverage(text: str) -> float:
     return metrics.qa(ASKED, {"answer": text}, None)[0]["claim_coverage"] or 0.0  # type: ignore[arg-type]
 
 
+def test_a_name_counts_only_in_the_place_that_the_question_asks_for() -> None:
+    """Two names in a form: a claim is the place and the name, and neither alone is two thirds of it."""
+    question = "Which factor is missing in each? Answer in this form: First: NAME. Second: NAME."
+    gold = {"answer": "First: WT1. Second: ATF3.", "claims": ["First: WT1", "Second: ATF3"]}
+    form = replace(ASKED, gold=gold, fields={**ASKED.fields, "question": question, "abstract": ""})
+
+    def scored(text: str) -> float:
+        return metrics.qa(form, {"answer": text}, None)[0]["claim_coverage"] or 0.0  # type: ignore[arg-type]
+
+    assert scored("First: WT1. Second: ATF3.") == scored("The first is WT1 and the second ATF3.") == 1
+    assert scored("First: WT1.") == scored("First: WT1. ATF3. Second:") == 0.5
+    assert scored("ATF3. First: Second: WT1.") == scored("WT1, ATF3") == 0
+    assert scored("First: ATF3. Second: WT1.") == 0
+
+
+def test_a_short_answer_whose_words_are_sorted_already_is_no_trick(blood: Graph) -> None:
+    sample = replace(ASKED, gold={"answer": "First: PAX5. Second: YY1.", "claims": []})
+    assert "words sorted" not in tricks(sample, names_of(blood))
+    assert "words backwards" in tricks(sample, names_of(blood))
+
+
 def test_the_order_direction_and_denial_of_claims_count_and_copies_do_not() -> None:
     assert coverage(CLAIM) == 1
     half = coverage(CLAIM.split(". ")[0] + ".")

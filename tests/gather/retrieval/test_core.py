@@ -86,7 +86,7 @@ def test_no_term_is_less_sure_than_a_kind_of_it(
 LEVELS = (0.05, 0.01, 1e-3, 1e-4)
 MOST = (1.1, 1.1, 1.2, 1.6)
 """At most this many times the nominal rate, by level: the simulation's own error is within the room."""
-LEAST = (0.7, 0.8, 0.6, 0.15)
+LEAST = (0.7, 0.8, 0.7, 0.6)
 
 
 def rates(null: Null, chance: np.ndarray | None, asked: int, queries: int, seed: int) -> list[float]:
@@ -123,9 +123,12 @@ def test_the_tail_is_right_on_all_genes(retriever: Retriever) -> None:
     check(rates(of_columns(retriever.null, 8), None, 50, 6_000, seed=1))
 
 
+@pytest.mark.parametrize("asked", [10, 50])
 @pytest.mark.parametrize("weighted", [True, False])
-def test_the_tail_is_right_on_a_panel_of_two_hundred_genes(retriever: Retriever, weighted: bool) -> None:
-    """Fifty draws of 218 genes that each mark something: a fifth of the rate was reached at .001 with replacement."""
+def test_the_tail_is_right_on_a_panel_of_two_hundred_genes(
+    retriever: Retriever, weighted: bool, asked: int
+) -> None:
+    """Draws of 218 genes that each mark something: a fifth of the rate was reached at .0001 with independent parts."""
     rng = np.random.default_rng(0)
     speaking = retriever.genes[np.argsort(-np.diff(retriever.matrix.indptr)[retriever.genes])[:4000]]
     panel = np.sort(rng.choice(speaking, 218, replace=False)).astype(np.int32)
@@ -133,7 +136,7 @@ def test_the_tail_is_right_on_a_panel_of_two_hundred_genes(retriever: Retriever,
     background[panel] = rng.beta(0.6, 2.0, 218)
     chance = background[panel] if weighted else None
     null = of_columns(Null.of(retriever.matrix, panel, background if weighted else None), 4)
-    check(rates(null, chance, 50, 20_000, seed=2))
+    check(rates(null, chance, asked, 40_000, seed=2))
 
 
 def test_two_genes_have_the_p_that_counting_all_pairs_gives(retriever: Retriever) -> None:
