@@ -289,8 +289,9 @@ def _told(claim: str, words: Sequence[str], sentences: Sequence[str], places: se
 def _places(claims: Sequence[str], asked: set[str]) -> set[str]:
     """Words of the question that one claim has and another lacks, where every claim has such a word."""
     held = [asked & wording.content_words(claim) for claim in claims]
-    apart = [words - set.intersection(*held) for words in held]
-    return set.union(*apart) if all(apart) else set()
+    of_all = {word for word in asked if all(word in words for words in held)}
+    apart = [words - of_all for words in held]
+    return {word for words in apart for word in words} if all(apart) else set()
 
 
 def _split(words: Sequence[str], at: set[str]) -> list[list[str]]:

@@ -115,6 +115,8 @@ def _factor(at: Floats, log_matched: Floats, tilt: Floats, parts: _Curve) -> tup
     """Statistics of one column and the log of the factor there; the first is the mean, which has none."""
     rises = np.append(True, np.diff(np.maximum.accumulate(parts.first)) > 0)
     first = parts.first[rises]
+    if len(first) < 2:  # the statistic cannot vary
+        return at[:1], np.zeros(1)
     good = (
         np.append(False, np.diff(np.maximum.accumulate(at)) > 0) & (log_matched > _DEEPEST) & (at < first[-1])
     )

@@ -46,7 +46,7 @@ def test_the_closed_form_agrees_with_ten_thousand_permutations(columns):
 
 @pytest.mark.parametrize(("marked", "within"), [(1, 0.5), (4, 0.5), (12, 0.25), (36, 0.25)])
 def test_the_closed_form_agrees_with_all_lists_of_three_among_thirty_six_genes(marked, within):
-    """Every ordered list of three distinct genes, 42,840: p is its share, within a quarter down to 1e-3; of few genes within a half."""
+    """All 42,840 ordered lists: p is its share, within a quarter down to 1e-3; for few genes within a half."""
     rng, w = np.random.default_rng(marked), rank_weights(3)
     x = np.zeros(36)
     x[:marked] = rng.lognormal(0.0, 0.7, marked)
