@@ -154,7 +154,9 @@ def places(adata: ad.AnnData, layer: str | None, file: Any = None) -> Iterator[P
         The open HDF5 file of a backed AnnData; its elements are yielded instead of values in memory.
     """
     if layer is not None:
-        named = sorted(name for name in adata.layers if name)  # anndata 0.13 lists X as a layer without a name
+        named = sorted(
+            name for name in adata.layers if name
+        )  # anndata 0.13 lists X as a layer without a name
         if layer not in named:
             raise InputError(f"no layer {layer!r}{did_you_mean(layer, named)}; layers: {named}")
         yield Place(
