@@ -20,6 +20,7 @@ from benchmarks.annotation.data_sets import (
     list_questions,
     paper_questions,
     sentence_questions,
+    textbook_questions,
 )
 from benchmarks.annotation.scores import (
     Bench,
@@ -41,7 +42,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command()
 def print_table(
-    what: Annotated[str, typer.Argument(help="lists or paper.")],
+    what: Annotated[str, typer.Argument(help="lists, textbook or paper.")],
     data: Annotated[Path, typer.Option(envvar="VCKG_MIRROR", help="Folder with h5ad/ and scarena/ in it.")],
     graph: Annotated[Path | None, typer.Option("--graph", "-g", help="Graph folder.")] = None,
     exclude_source: Annotated[
@@ -129,6 +130,34 @@ def lists(bench: Bench, data: Path) -> Iterator[str]:
         yield ""
 
 
+def textbook(bench: Bench, data: Path) -> Iterator[str]:
+    """Marker lists from textbooks: the scores, and what is answered where it is not the type itself."""
+    del data
+    yield from _header("Textbook marker lists, open set", "textbook", bench.graph)
+    yield "Of every list that is not answered by its own type: the first candidate, how it stands to the type, the"
+    yield "status of the answer, and the place of the type among the candidates (- beyond 15)."
+    yield ""
+    questions = textbook_questions(bench.graph)
+    labelled = bench.labelled(questions)
+    rows = [
+        bench.judge.score(score, questions, bench.best(score, questions))
+        for score in ("calibrated", "paper", "hypergeometric")
+    ]
+    yield from table([*rows, bench.judge.score("calibrated, labelled", questions, labelled)])
+    yield ""
+    yield "| list | type | first candidate | is | status | place |"
+    yield "|---|---|---|---|---|--:|"
+    terms = bench.ontology
+    for question, answer in zip(questions, labelled, strict=True):
+        truth, first = (terms.position(c) for c in (question.truth, answer.ranked[0]))
+        if terms.same(first, truth):
+            continue
+        same = [terms.same(terms.position(c), truth) for c in answer.ranked]
+        place = str(same.index(True) + 1) if any(same) else "-"
+        said = (question.cell_set.name, terms.names[truth], terms.names[first], terms.relation(first, truth))
+        yield f"| {' | '.join((*said, answer.status, place))} |"
+
+
 def paper(bench: Bench, data: Path) -> Iterator[str]:
     """Print the paper's two closed lists on one real cell of each candidate, without a language model."""
     yield from _header("The paper's closed lists on SC-Arena's cells, no LLM", "paper", bench.graph)
@@ -157,6 +186,7 @@ def paper(bench: Bench, data: Path) -> Iterator[str]:
 
 TABLES: dict[str, Callable[[Bench, Path], Iterator[str]]] = {
     "lists": lists,
+    "textbook": textbook,
     "paper": paper,
 }
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.annotation.textbook import LISTS
 from gather.benchmark.paper_protocol import TOP as PAPER_TOP
 from gather.benchmark.paper_protocol import paper_set
 from gather.benchmark.suite_data import by_rarity
@@ -32,6 +33,7 @@ from gather.retrieval.query import (
     Panel,
     ground_panel,
     make_query,
+    query_genes,
 )
 from vckg.base.errors import InputError
 from vckg.base.resources import resource
@@ -213,3 +215,19 @@ def list_questions(graph: Graph, source: str) -> list[Question]:
         cell_set = CellSet(graph.ids[cell], names)
         questions.append(Question(source, "left out", "lists", cell_set, query, None, graph.ids[cell]))
     return questions
+
+
+def textbook_questions(graph: Graph) -> list[Question]:
+    """Return the textbook lists as questions; their first genes weigh most, as a ranked query's do."""
+    return [
+        Question(
+            "textbook",
+            "open",
+            "lists",
+            CellSet(name, tuple(g.split())),
+            query_genes(graph, g.split()),
+            None,
+            truth,
+        )
+        for truth, name, g in LISTS
+    ]

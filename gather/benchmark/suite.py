@@ -40,6 +40,7 @@ ONE_TYPE = ("melanoma_tcells_sadefeldman2018_scfeatures",)
 """Files whose truth is coarse for every set: only relation and lineage count."""
 STEPS = 2
 """Steps of is_a within which a term above or below the truth counts as related."""
+ON_LINE = ("exact", "ancestor", "descendant")
 SENTENCE_TOP = 100
 RANKED = 15
 OURS, BEST = "answer", "best candidate"
@@ -69,6 +70,8 @@ class Unit:
     values: tuple[float, ...]
     confidence: float
     status: str
+    on_line: float = np.nan
+    """Whether the answer is the truth, above it or below it, at any distance."""
 
 
 class Relatives:
@@ -269,7 +272,9 @@ class Suite:
             if block.flag[i] == "coarse" or block.study in ONE_TYPE:
                 values = (np.nan, values[1], np.nan, *values[3:])
             about = (method, closed, block.mode, block.species, group, block.study, block.names[i])
-            made.append(Unit(*about, values, answer.confidence, answer.status))
+            o = self.ontology
+            near = answer.label and o.relation(o.position(answer.label), t) in ON_LINE
+            made.append(Unit(*about, values, answer.confidence, answer.status, float(bool(near))))
         return made
 
     def measure(self, blocks: Iterable[Block], *, others: bool = True) -> list[Unit]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -33,6 +34,10 @@ def tables(units: Sequence[Unit]) -> Iterator[str]:
     yield "## Paired differences, human: our best candidate minus the other method's"
     yield ""
     yield from _comparison(units)
+    yield ""
+    yield "## Relation within two steps and at any distance, open set"
+    yield ""
+    yield from distances(units)
     yield ""
     yield "## Each study, open set, our best candidate"
     yield ""
@@ -86,6 +91,24 @@ def kept(units: Sequence[Unit]) -> Iterator[str]:
             if pairs:
                 shown = " | ".join(_share(x) for x in (answered, right))
                 yield f"| {species} | {mode} | {len(pairs)} | {sum(a for a, _ in answered)} | {shown} |"
+
+
+def distances(units: Sequence[Unit]) -> Iterator[str]:
+    """Relation as the other tables count it, and counted at any distance above or below the truth."""
+    yield "| species | mode | method | within two steps | at any distance |"
+    yield "|---|---|---|---|---|"
+    k = METRICS.index("relation")
+    for species in ("human", "mouse"):
+        for mode in COMPARED:
+            for method in (OURS, BEST, *OTHERS):
+                mine = select(units, method=method, mode=mode, species=species)
+                if mine:
+                    both = by_group([replace(u, values=(u.values[k], u.on_line)) for u in mine])
+                    cells = " | ".join(
+                        f"{i.value:.2f} [{i.low:.2f}, {i.high:.2f}]"
+                        for i in over_groups(np.array(list(both.values())))
+                    )
+                    yield f"| {species} | {mode} | {method} | {cells} |"
 
 
 def _share(pairs: Sequence[tuple[bool, bool]]) -> str:

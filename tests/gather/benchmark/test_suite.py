@@ -23,7 +23,7 @@ from gather.benchmark.suite import (
     select,
 )
 from gather.benchmark.suite_data import Block
-from gather.benchmark.suite_report import kept, tables
+from gather.benchmark.suite_report import distances, kept, tables
 from gather.ontology import Ontology
 
 TRUTHS = ("CL:0000084", "CL:0000236", "CL:0000576")
@@ -139,6 +139,18 @@ def test_what_a_cut_file_keeps_of_the_answers_of_the_full_one_is_counted() -> No
     cut += [answer("panel 300", "c", "named", 0.0), answer("panel 300", "d", "named", 1.0)]
     rows = [line for line in kept([*full, *cut]) if "panel 300" in line]
     assert rows == ["| human | panel 300 | 4 | 3 | 2 of 3 (67%) | 1 of 3 (33%) |"]
+
+
+def test_relation_is_counted_at_any_distance_too() -> None:
+    """The far ancestor is on the truth's line and not within two steps."""
+    values = [(1.0, 1.0, 1.0, 1.0, 1.0), (0.0, 0.0, 0.5, 1.0, 1.0)]
+    units = [
+        Unit(BEST, False, "clusters", "human", "g", "file", name, v, 0.8, "named", 1.0)
+        for name, v in zip("ab", values, strict=True)
+    ]
+    assert list(distances(units))[2:] == [
+        "| human | clusters | best candidate | 0.50 [0.50, 0.50] | 1.00 [1.00, 1.00] |"
+    ]
 
 
 ROOT = Path(__file__).parents[3]
