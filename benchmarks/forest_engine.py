@@ -2,10 +2,10 @@
 
 Prints, for each workload, milliseconds per output token both ways (the same engine, taking turns, the better of the
 turns), attention's part of a row-by-row step, how many answers are equal, and the prompt tokens that the prefix cache
-saved. The workloads: held-out annotation and judging prompts, which share their instructions; the same after a long
-common beginning of worked examples (`benchmarks.compare_servers`), 8 to 32 together; and with `--prompts` a file of
-recorded request bodies (JSON lines with `messages`), as they are and each of two asked four times, as
-`arena run --judge-repeats 4` does.
+saved. The workloads: held-out annotation and judging prompts, which share their instructions; sharings too small to
+gain; the same prompts after a long common beginning of worked examples (`benchmarks.compare_servers`), 8 to 32
+together; and with `--prompts` a file of recorded request bodies (JSON lines with `messages`), as they are and each of
+two asked four times, as `arena run --judge-repeats 4` does.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from serve.threads import use_threads
 
 BATCH = 8
 TURNS = 3
+SMALL, SMALL_TOKENS = (2, 3, 4), 128
+"""Requests and shared tokens of sharings that a matrix product does not pay: the engine leaves them alone."""
 Tokens = tuple[int, ...]
 
 
@@ -169,6 +171,11 @@ def main() -> None:
     every = read_prompts(chosen.heldout, checkpoint.tokenizer, BATCH)
     for workload in ("annotation", "judging"):
         groups.append((f"{workload}, held out", [p.tokens for p in every if p.workload == workload]))
+    for together in SMALL:
+        name = f"small, {SMALL_TOKENS} tokens shared"
+        groups.append(
+            (name, [every[0].tokens[:SMALL_TOKENS] + p.tokens[-48:] for p in every[1 : together + 1]])
+        )
     for workload, characters in (("annotation", 4000), ("judging", 4000), ("judging", 16_000)):
         for together in (8, 16, 32):
             prompts = after_a_beginning(checkpoint, chosen.heldout, workload, characters, together)

@@ -132,6 +132,9 @@ class Levels:
 
 TRIAL = 48
 """Rounds after which the richest way of drafting has shown what it brings."""
+BURST, LEAST_PAUSE, LOSS = 4, 16, 0.005
+"""Rounds for which another way is tried again, the fewest rounds between, and the share of speed that trying may cost.
+"""
 
 
 class Arms:
@@ -140,13 +143,15 @@ class Arms:
     Way 0 is not to draft at all. Rates are kept for each number of requests that decode together, in powers of two. A
     batch that shrinks request by request is then not new each time. Every way is tried `tries` times (two or more),
     the richest first. The richest then takes turns of four rounds with the best other until it has had `TRIAL`. Where
-    it has lost, what it needs outside its rounds is given up (`dropped`). Later one of the others gets three rounds in
-    every `explore_every`. The first round after a change of method is not counted. In it the head computes all rows
-    that were committed without it, a cost that comes once and not every round.
+    it has lost, what it needs outside its rounds is given up (`dropped`). Later the others are tried again in bursts,
+    the less they seem to lose the sooner: all bursts of a way cost about `LOSS` of the speed. Every round fades what is
+    known of all ways, so a burst counts the more, the older the rest is, and a text of another kind is soon noticed.
+    The first round after a change of method is not counted. In it the head computes all rows that were committed
+    without it, a cost that comes once and not every round.
     """
 
-    def __init__(self, ways: int, explore_every: int = 128, tries: int = 4, memory: float = 0.96) -> None:
-        self.ways, self.explore_every, self.tries, self.memory = ways, explore_every, tries, memory
+    def __init__(self, ways: int, tries: int = 4, memory: float = 0.98) -> None:
+        self.ways, self.tries, self.memory = ways, tries, memory
         self._rates: dict[int, _Rates] = {}
         self._rounds = 0
 
@@ -163,13 +168,19 @@ class Arms:
             if rates.seen[way] < self.tries:
                 return way
         self._rounds += 1
-        turn, phase = divmod(self._rounds, self.explore_every)
         speed = self._speed(rates)
         best = int(np.argmax(speed))
         if self.ways > 2 and rates.seen[self.ways - 1] < TRIAL:
             return self.ways - 1 if self._rounds % 8 < 4 else int(np.argmax(speed[:-1]))
-        others = [way for way in range(self.ways) if way != best]
-        return others[turn % len(others)] if others and phase < 3 else best
+        if rates.burst and rates.last < self.ways:
+            rates.burst -= 1
+            return rates.last
+        pause = np.maximum(LEAST_PAUSE, BURST / LOSS * (1 - speed / speed[best]))
+        longest = int(np.argmax(np.where(np.arange(self.ways) == best, 0.0, rates.idle[: self.ways] / pause)))
+        if longest == best or rates.idle[longest] < pause[longest]:
+            return best
+        rates.burst = BURST - 1
+        return longest
 
     def _speed(self, rates: _Rates) -> Float64:
         """Tokens a millisecond of each way."""
@@ -188,29 +199,38 @@ class Arms:
         """Take in what one round of a way brought."""
         rates = self._rates.setdefault(self._band(requests), _Rates.none(self.ways))
         rates.seen[way] += 1
+        rates.idle += 1
+        rates.idle[way] = 0
         new, rates.last = rates.last != way and rates.last >= 0, way
         if new:
             return
         if rates.rounds.any():  # a busy moment of the machine is not the way's fault
             ms = min(ms, 2 * float(rates.ms.sum() / rates.rounds.sum()))
         # A ratio of sums: the mean of per-round ratios would favour whatever had one lucky fast round.
+        fade = np.where(rates.rounds > 1, self.memory, 1.0)  # of a way that is not taken, a round stays
         for sums, what in ((rates.tokens, tokens), (rates.ms, ms), (rates.rounds, 1)):
-            sums[way] = self.memory * sums[way] + what
+            sums *= fade
+            sums[way] += what
 
 
 @dataclass(slots=True)
 class _Rates:
-    """Of each way: fading sums of tokens, milliseconds and rounds, and how often it was taken; the last one taken."""
+    """Of each way: fading sums of tokens, milliseconds and rounds, how often it was taken, and the rounds since then.
+
+    `last` is the way taken last; it is taken for `burst` more rounds.
+    """
 
     tokens: Float64
     ms: Float64
     rounds: Float64
     seen: npt.NDArray[np.int64]
+    idle: npt.NDArray[np.int64]
     last: int = -1
+    burst: int = 0
 
     @classmethod
     def none(cls, ways: int) -> _Rates:
-        return cls(np.zeros(ways), np.zeros(ways), np.zeros(ways), np.zeros(ways, np.int64))
+        return cls(*(np.zeros(ways) for _ in range(3)), *(np.zeros(ways, np.int64) for _ in range(2)))
 
 
 def choose(
