@@ -135,8 +135,8 @@ def _speed(part: Counted, batch: int) -> float:
 def main() -> None:
     """Print the speed-ups, and the automatic choice beside the best fixed method of each workload."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--each", type=int, default=24, help="answers of a workload that are counted")
-    parser.add_argument("--warm", type=int, default=8, help="answers of a workload before them")
+    parser.add_argument("--each", type=int, default=10, help="answers of a workload that are counted")
+    parser.add_argument("--warm", type=int, default=6, help="answers of a workload before them")
     parser.add_argument("--max-tokens", type=int, default=96)
     chosen = parser.parse_args()
     heads: list[str] = []

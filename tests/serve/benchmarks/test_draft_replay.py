@@ -5,6 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from benchmarks.draft_choice import AUTO, METHODS, PASS_MS, Known, speedups
+from benchmarks.draft_choice import proposer as proposer_named
+from benchmarks.draft_choice import replay as replay_all
 from benchmarks.draft_methods import Prompt
 from benchmarks.draft_peers import SuffixProposer, Texts
 from benchmarks.draft_replay import accepted, replay
@@ -55,3 +58,17 @@ def test_a_repeating_answer_takes_few_passes_and_every_token_is_counted(method) 
     assert tokens == 15
     assert passes == 3  # five tokens a pass
     assert Counter(method._drafts) == Counter()
+
+
+def test_the_automatic_size_is_replayed_beside_every_fixed_one() -> None:
+    found = speedups(batch=8, draw=0, each=9, warm=1, most=24)
+    assert found.keys() == {*METHODS[8], AUTO}
+    workloads = ["annotation", "chat", "judging", "qa", "all"]
+    assert all(list(row) == workloads and min(row.values()) > 0.3 for row in found.values())
+
+
+def test_a_copied_answer_is_replayed_faster_than_plain_decoding() -> None:
+    text = Known("copy", tuple(range(10, 40)), list(range(10, 40)))
+    counted = replay_all(proposer_named("lookup:8"), [text], 1, np.random.default_rng(0))
+    assert counted.tokens == 29  # the first token is the prompt's
+    assert counted.tokens * PASS_MS[1][1][0] > counted.ms
