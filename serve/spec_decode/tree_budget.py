@@ -230,7 +230,9 @@ class _Rates:
 
     @classmethod
     def none(cls, ways: int) -> _Rates:
-        return cls(*(np.zeros(ways) for _ in range(3)), *(np.zeros(ways, np.int64) for _ in range(2)))
+        tokens, ms, rounds = np.zeros((3, ways))
+        seen, idle = np.zeros((2, ways), np.int64)
+        return cls(tokens, ms, rounds, seen, idle)
 
 
 def choose(
