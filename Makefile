@@ -6,10 +6,11 @@ BIN    := $(VENV)/bin
 TOOLS  ?= $(VENV)-tools
 # vLLM pins its own torch, so its plugins have an environment of their own.
 VLLM   ?= $(VENV)-vllm
+LIMIT  ?= 16
 # The CPU build of torch where no GPU is found: an open range would pull gigabytes of CUDA.
 TORCH  := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo "torch>=2.6" || echo "torch==2.13.0")
 
-.PHONY: help setup setup-dev demo showcase test check slow soak hostile mutation coverage packaging licences sbom lint-images bench bench-annotate docs vllm bench-vllm clean
+.PHONY: help setup setup-dev demo showcase test check slow soak hostile mutation coverage packaging licences sbom lint-images bench bench-annotate models-table docs vllm bench-vllm clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -90,6 +91,9 @@ bench: $(VENV)/dev           ## speed and memory, as ratios within one run; VCKG
 bench-annotate: $(VENV)/dev  ## ours and its peers on the same cell sets; VCKG_MIRROR names the data
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[bench]"
 	$(BIN)/python -m benchmarks.peers
+
+models-table: $(VENV)/dev    ## local models on all tasks of the arena, with evidence and tools; LIMIT samples a task; goes on where it was killed
+	$(BIN)/python -m benchmarks.models_table models-table --limit $(LIMIT) --board docs/results/models.json > docs/results/models.md
 
 docs: $(VENV)/dev            ## the site, in site/; strict, every link checked, nothing fetched
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

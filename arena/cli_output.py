@@ -25,6 +25,7 @@ def print_list(
     contestants = {
         "gather": "the graph alone: walks for cells, edges for the rest",
         "gather+MODEL": "a model that reads gather's evidence before the question",
+        "tools+MODEL": "a model that may call the graph's tools: explain, node, path",
         "PROVIDER/NAME": "any model of the run engine: openai/gpt-4o-mini, ollama/llama3.2, hf/ORG/NAME ...",
         "NAME --base-url URL": "any model behind an OpenAI-compatible URL",
         "replay:FILE": "answers from JSON lines with sample_id and text",

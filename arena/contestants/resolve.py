@@ -45,7 +45,7 @@ HOSTED = (
 ENDPOINT = "endpoint"
 """Provider of models behind the OpenAI-compatible URL of ``--base-url``, see `arena.runner.inspect_models`."""
 
-EVIDENCE = "gather+"
+EVIDENCE, WITH_TOOLS = "gather+", "tools+"
 RETRIEVAL = "gather"
 REPLAY = "replay"
 
@@ -59,11 +59,13 @@ class Contestant:
     model: str
     """Name for the run engine."""
     kind: str
-    """``model``, ``retrieval``, ``retrieval+model``, ``baseline`` or ``replay``."""
+    """``model``, ``retrieval``, ``retrieval+model``, ``model+tools``, ``baseline`` or ``replay``."""
     tasks: tuple[TaskName, ...]
     """Those it can take part in."""
     evidence: bool = False
     """Retrieved evidence stands before the question."""
+    tools: bool = False
+    """It may call the graph's tools (`arena.contestants.graph_tools`)."""
     base_url: str = ""
     args: dict[str, Any] = field(default_factory=dict)
 
@@ -75,7 +77,7 @@ class Contestant:
     @property
     def reads_graph(self) -> bool:
         """Whether it reads the graph that parts of the fresh set come from."""
-        return self.evidence or self.kind == "retrieval" or self.name in ("marker-overlap",)
+        return self.evidence or self.tools or self.kind == "retrieval" or self.name in ("marker-overlap",)
 
 
 def resolve(spec: str, *, base_url: str = "", name: str = "") -> Contestant:
@@ -84,8 +86,8 @@ def resolve(spec: str, *, base_url: str = "", name: str = "") -> Contestant:
     Parameters
     ----------
     spec
-        ``gather``, ``gather+MODEL``, a baseline's name, ``replay:FILE``, or a model. A model is a name of
-        the run engine (``openai/gpt-4o-mini``, ``hf/...``, ``ollama/...``), or, with `base_url`, whatever
+        ``gather``, ``gather+MODEL``, ``tools+MODEL``, a baseline's name, ``replay:FILE``, or a model. A model is a name
+        of the run engine (``openai/gpt-4o-mini``, ``hf/...``, ``ollama/...``), or, with `base_url`, whatever
         that server calls it.
     base_url
         Of an OpenAI-compatible server.
@@ -104,18 +106,18 @@ def resolve(spec: str, *, base_url: str = "", name: str = "") -> Contestant:
         return Contestant(name or spec, f"arena/{spec}", "baseline", BASELINES[spec].tasks)
     if spec.startswith(f"{REPLAY}:"):
         return _replay(spec, name)
-    evidence = spec.startswith(EVIDENCE)
-    wanted = spec.removeprefix(EVIDENCE)
+    evidence, tools = spec.startswith(EVIDENCE), spec.startswith(WITH_TOOLS)
+    wanted = spec.removeprefix(EVIDENCE).removeprefix(WITH_TOOLS)
     if not wanted:
-        raise InputError(f"--model {spec!r} names no model; write gather, or gather+MODEL")
-    kind = "retrieval+model" if evidence else "model"
+        raise InputError(f"--model {spec!r} names no model; write gather, gather+MODEL or tools+MODEL")
+    kind = "retrieval+model" if evidence else "model+tools" if tools else "model"
     if base_url:
         _plain_url(base_url)
         model = f"{ENDPOINT}/{wanted}"
     else:
         _known_provider(wanted)
         model = wanted
-    return Contestant(name or spec, model, kind, TASKS, evidence=evidence, base_url=base_url)
+    return Contestant(name or spec, model, kind, TASKS, evidence=evidence, tools=tools, base_url=base_url)
 
 
 def _plain_url(base_url: str) -> None:

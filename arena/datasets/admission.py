@@ -29,9 +29,14 @@ CANARY: Final = (
 )
 """Stands in every sample's provenance and on every printed form."""
 
-UNINFORMATIVE: Final = re.compile(r"MT-|M?RP[LS]\d|RPLP\d|RPSA$", re.IGNORECASE)
-"""Mitochondrial and ribosomal genes: how high they are is the state and the quality of a cell, not its type."""
+UNINFORMATIVE: Final = re.compile(
+    r"MT-|M?RP[LS]\d|RPLP\d|RPSA$|IG[HKL][VDJ]\d|IGHGP|TR[ABDG][VDJ]\d", re.IGNORECASE
+)
+"""Mitochondrial and ribosomal genes: how high they are is the state and the quality of a cell, not its type. Segments
+of antigen receptors: which one a cell shows is its clone.
+"""
 
+POWERLESS = "perturbed gene that nothing says regulates others"
 UNNAMED = "label without one sure type"
 GENERAL = "no type of one lineage, or too general"
 FEW = "fewer than 20 cells"
@@ -60,7 +65,7 @@ class Admission:
     rejected: Counter[str] = field(default_factory=Counter)
     """Classes (a type of a set, or a label without a type) by the reason."""
     uninformative: Counter[str] = field(default_factory=Counter)
-    """Mitochondrial and ribosomal genes that were no markers of a type, by symbol."""
+    """Genes of `UNINFORMATIVE` that were no markers of a type, by symbol."""
     oracle: dict[str, str] = field(default_factory=dict)
     """Cell Ontology id that the oracle names for each virtual cell, by id."""
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from arena.datasets.admission import CANARY, UNNAMED, Admission
+from arena.datasets.admission import CANARY, POWERLESS, UNNAMED, Admission
 from arena.datasets.cell_files import cell_files, read_labelled
 from arena.datasets.lineages import CellTerms
 from arena.datasets.profiles import profile_cells, profiles_of
@@ -59,18 +59,25 @@ def make(graph: Graph, *, seed: int, mirrors: Sequence[Path] = ()) -> Fresh:
         real[profile.cl_id].append(profile.symbols(SENTENCE_LENGTH))
     cells += cells_to_generate(real, entry, item="", sets=sorted({p.set for p in human}))
     cells += stimulated_cells(terms, mirrors=mirrors)
-    cells += _screen(graph, mirrors)
+    cells += _screen(graph, mirrors, entry)
     cells += questions(graph, entry)
     return Fresh(cells, entry)
 
 
-def _screen(graph: Graph, mirrors: Sequence[Path]) -> Iterator[VirtualCell]:
-    """Yield SC-Arena's screen, repaired, where its file is available."""
+def _screen(graph: Graph, mirrors: Sequence[Path], entry: Admission) -> Iterator[VirtualCell]:
+    """Yield SC-Arena's screen, repaired, where its file is available.
+
+    A gene that no resource names as a regulator changes others by what the screen does to any cell.
+    """
     from arena.datasets import scarena
 
     path = next((p for folder in mirrors if (p := folder / scarena.SCREEN).is_file()), None)
     if path is not None:
+        regulators = {graph.names[i] for i in graph.subject[graph.rows("regulates")].tolist()}
         for cell in scarena.screened_cells(path):
+            if not all(regulators.intersection(one.regulators) for one in cell.interactions):
+                entry.rejected[POWERLESS] += 1
+                continue
             asked = tuple(_without_regulators(one) for one in cell.interactions)
             told = {**cell.provenance, "canary": CANARY}
             yield replace(cell, dataset="fresh", interactions=asked, provenance=told)

@@ -19,6 +19,8 @@ PER_KIND: Final = 25
 """Questions of one kind at most."""
 PANEL: Final = 4
 """Genes from which one name is to be told."""
+FEW: Final = 5
+"""Regulators that act so on one target of a question at most: what dozens do tells nobody apart."""
 CITED: Final = 6
 """Publications of one question."""
 
@@ -135,6 +137,7 @@ def _regulators(graph: Graph, entry: Admission) -> list[Half]:
     found = []
     for regulator, signs in sorted(targets.items()):
         few = sorted(signs, key=lambda t: (len(acting[t, signs[t]]), t))
+        few = [t for t in few if len(acting[t, signs[t]]) <= FEW]
         up, down = ([t for t in few if signs[t] == sign] for sign in (1, -1))
         panel = (*up[: PANEL - 1], *down[:1])
         if len(panel) == PANEL and len(set.intersection(*(acting[t, signs[t]] for t in panel))) == 1:

@@ -6,12 +6,13 @@ same bytes. What the numbers mean is in docs/arena.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean, median
 from typing import Final
 
 import numpy as np
 
+from arena.contestants.resolve import EVIDENCE, WITH_TOOLS
 from arena.datasets import FRESH
 from arena.datasets.fresh import OPEN_BOOK
 from arena.leaderboard import schema, statistics
@@ -27,7 +28,7 @@ from arena.types import Answer, Run, Score, TaskName
 from gather.metrics import labels
 
 BASELINES: Final = frozenset({"marker-overlap"})
-ASKED: Final = ("model", "retrieval+model")
+ASKED: Final = ("model", "retrieval+model", "model+tools")
 """Kinds that read and write tokens; the others are programs, or answers read from a file."""
 EXACT: Final = ("exact", "type_exact")
 """Dimensions that are hits or misses; McNemar's test is made on them."""
@@ -49,14 +50,16 @@ def kind_of(name: str) -> schema.Kind:
         return "baseline"
     if name == "gather":
         return "retrieval"
-    if name.startswith("gather+"):
+    if name.startswith(EVIDENCE):
         return "retrieval+model"
+    if name.startswith(WITH_TOOLS):
+        return "model+tools"
     return "replay" if name.startswith(("replay ", "human ")) else "model"
 
 
 def reads_graph(name: str) -> bool:
     """Whether a contestant looks into the graph to answer: retrieval, alone or before a model, and marker lists."""
-    return kind_of(name) in ("retrieval", "retrieval+model", "baseline")
+    return kind_of(name) in ("retrieval", "retrieval+model", "model+tools", "baseline")
 
 
 def build(
@@ -290,11 +293,31 @@ def _task_board(
         reliability=finite(statistics.split_half_reliability(scores, column.clusters, seed=column.seed)),
         detectable=finite(median(detectable)) if detectable else None,
         pairs=tuple(pairs),
+        effects=tuple(_alone(column, helped, plain, resamples) for helped, plain in _helped(column)),
+        over_floor=tuple(
+            _alone(column, name, line[1], resamples)
+            for name in column.contestants
+            if line[1] and kind_of(name) in ASKED
+        ),
         strength={name: round(float(s), 6) for name, s in zip(ranked, fit.strength, strict=True)},
         strata=_strata(column, resamples),
         agreement=agreements(column),
         trust=trusts(column, column.scorers, resamples=resamples),
     )
+
+
+def _helped(column: Column) -> Iterator[tuple[str, str]]:
+    """Yield each contestant with evidence or tools and the same model without, where both were asked."""
+    for name in column.contestants:
+        plain = name.removeprefix(EVIDENCE).removeprefix(WITH_TOOLS)
+        if plain != name and plain in column.row:
+            yield name, plain
+
+
+def _alone(column: Column, first: str, second: str, resamples: int) -> schema.Pair:
+    """Compare two contestants with each other and nobody else."""
+    block = column.block([column.row[first], column.row[second]])
+    return Tests([first, second], [block], resamples, column.seed).pair(0)
 
 
 def _strata(column: Column, resamples: int) -> tuple[schema.Stratum, ...]:

@@ -16,6 +16,7 @@ KIND_NAMES: Final[dict[schema.Kind, str]] = {
     "model": "model",
     "retrieval": "retrieval",
     "retrieval+model": "retrieval + model",
+    "model+tools": "model + tools",
     "baseline": "baseline",
     "trivial": "ignores the cell",
     "ceiling": "reference",

@@ -16,7 +16,9 @@ CANARY: Final = (
 )
 """Printed in every report, so that a corpus that holds one can be recognised."""
 
-Kind = Literal["model", "retrieval", "retrieval+model", "baseline", "trivial", "ceiling", "replay"]
+Kind = Literal[
+    "model", "retrieval", "retrieval+model", "model+tools", "baseline", "trivial", "ceiling", "replay"
+]
 
 
 class Part(BaseModel):
@@ -186,6 +188,10 @@ class TaskBoard(Part):
     detectable: float | None
     """Median over pairs of the smallest difference found with 80 % power."""
     pairs: tuple[Pair, ...]
+    effects: tuple[Pair, ...]
+    """A model with evidence or tools against the same model without, each test by itself."""
+    over_floor: tuple[Pair, ...]
+    """Each model against the best trivial baseline, each test by itself."""
     strength: dict[str, float]
     """Bradley-Terry, as the chance to beat an average contestant; derived from scores, not from
     preference."""
@@ -267,7 +273,7 @@ class Leaderboard(Part):
     """One or more groups of runs, counted."""
 
     format: Literal["vckg-arena-leaderboard"] = "vckg-arena-leaderboard"
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     canary: str = CANARY
     seed: int
     resamples: int

@@ -33,6 +33,24 @@ def markdown(leaderboard: schema.Leaderboard) -> str:
 
 def _group_markdown(view: GroupView) -> Iterator[str]:
     group = view.group
+    yield from summary(view)
+    for task in group.tasks:
+        yield from _task_markdown(view, task)
+    if group.notes:
+        yield from ("### Notes", "", *(f"- {cell_text(note)}" for note in group.notes), "")
+    yield from ("### Runs", "")
+    yield from _table(
+        ["contestant", "dataset", "seed", "arena", "engine", "git", "command"],
+        [
+            [r.contestant, r.dataset, str(r.seed), r.arena_version, r.engine, r.git_sha[:12], r.command]
+            for r in group.runs
+        ],
+    )
+
+
+def summary(view: GroupView) -> Iterator[str]:
+    """Yield what a group shows: conclusion, main table, who leaves the floor, and what evidence and tools change."""
+    group = view.group
     yield from (f"## {cell_text(group.dataset)} samples", "")
     yield from (f"**{cell_text(view.conclusion)}** {cell_text(view.caveat)}".rstrip(), "")
     yield from (
@@ -59,18 +77,25 @@ def _group_markdown(view: GroupView) -> Iterator[str]:
             for row in group.rows
         ],
     )
-    for task in group.tasks:
-        yield from _task_markdown(view, task)
-    if group.notes:
-        yield from ("### Notes", "", *(f"- {cell_text(note)}" for note in group.notes), "")
-    yield from ("### Runs", "")
-    yield from _table(
-        ["contestant", "dataset", "seed", "arena", "engine", "git", "command"],
-        [
-            [r.contestant, r.dataset, str(r.seed), r.arena_version, r.engine, r.git_sha[:12], r.command]
-            for r in group.runs
-        ],
-    )
+    if view.floor_note:
+        yield from (cell_text(view.floor_note), "")
+    if view.effects:
+        yield from ("What evidence and tools change, paired on the same samples, each test by itself:", "")
+        yield from _table(
+            ["task", "with", "without", "difference", "95 %", "p", "reading"],
+            [
+                [
+                    TASK_NAMES[task],
+                    p.first,
+                    p.second,
+                    number(p.difference, 3),
+                    "–" if p.low is None else f"{number(p.low, 3)} to {number(p.high, 3)}",
+                    p_value(p.p),
+                    reading,
+                ]
+                for task, p, reading in view.effects
+            ],
+        )
 
 
 def _score(row: schema.Row, task: schema.TaskBoard) -> str:

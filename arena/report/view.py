@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from arena.leaderboard import schema
 from arena.leaderboard.labels import TASK_NAMES, listed
+from arena.leaderboard.ranking import ALPHA
 from arena.report.figures import Scatter, scatter
 from arena.types import TaskName
 
@@ -66,6 +67,27 @@ class GroupView:
             if not settled:
                 return "", f"{asked} {which} can{'not' if len(rows) == 2 else ''} be told apart"
         return "", f"{asked} {listed(first)} cannot be told apart as the best"
+
+    @property
+    def floor_note(self) -> str:
+        """Name the models that score above the best answer that ignores the cell, and the tasks where none does."""
+        tested = [task for task in self.group.tasks if task.over_floor]
+        above = {task.task: [p.first for p in task.over_floor if _clear(p) > 0] for task in tested}
+        none = [f"“{TASK_NAMES[task]}”" for task, names in above.items() if not names]
+        parts = [
+            f"on “{TASK_NAMES[task]}” {listed(names)} scored above it"
+            for task, names in above.items()
+            if names
+        ]
+        if none:
+            parts.insert(0, f"on {listed(none)} no model is shown to score above it")
+        return f"The best answer that ignores the cell is the floor: {'; '.join(parts)}." if parts else ""
+
+    @property
+    def effects(self) -> list[tuple[TaskName, schema.Pair, str]]:
+        """Each model with evidence or tools against itself without, and what the test says."""
+        said = {1: "helps", 0: "not shown", -1: "hurts"}
+        return [(task.task, p, said[_clear(p)]) for task in self.group.tasks for p in task.effects]
 
     @property
     def tasks(self) -> tuple[TaskName, ...]:
@@ -142,6 +164,13 @@ class GroupView:
             y_label="judge's total, times 100",
             diagonal=True,
         )
+
+
+def _clear(pair: schema.Pair) -> int:
+    """Sign of a difference that its own test finds, 0 where it finds none."""
+    if pair.difference is None or pair.p is None or pair.p > ALPHA:
+        return 0
+    return (pair.difference > 0) - (pair.difference < 0)
 
 
 def standing(row: schema.Row) -> float | None:

@@ -7,6 +7,7 @@ most, and every fault of the endpoint is one line.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from inspect_ai.model import (
     ChatMessage,
     ChatMessageAssistant,
     ChatMessageSystem,
+    ChatMessageTool,
     ChatMessageUser,
     GenerateConfig,
     Model,
@@ -27,7 +29,8 @@ from inspect_ai.model import (
     ResponseSchema,
     modelapi,
 )
-from inspect_ai.tool import ToolChoice, ToolInfo
+from inspect_ai.model._call_tools import parse_tool_call
+from inspect_ai.tool import ToolCall, ToolChoice, ToolInfo
 from inspect_ai.util import JSONSchema
 from pydantic import TypeAdapter
 from tenacity import RetryError
@@ -38,7 +41,7 @@ from arena.run_folder import read_answer_texts
 from arena.runner.questions import Questions, questions_of
 from arena.tasks.reply import without_thinking
 from arena.types import JudgeCallError, Reply, Sample, Usage
-from gather.llm.endpoint import Endpoint, Refusal, TooSlow, Unreachable
+from gather.llm.endpoint import Call, Endpoint, Refusal, TooSlow, Unreachable
 from vckg.base.errors import InputError
 
 BUSY: Final = frozenset({408, 409, 425, 429})
@@ -118,6 +121,7 @@ class EndpointModel(ModelAPI):
             timeout = config.timeout or PATIENCE_S
             self._endpoint = Endpoint(self.base_url or "", self.api_key or "", timeout_s=timeout)
             self._slots = anyio.CapacityLimiter(max(config.max_connections or 1, 1))
+        callable_ = bool(tools) and tool_choice != "none"
         settings = {
             "temperature": config.temperature,
             "max_tokens": config.max_tokens,
@@ -126,10 +130,11 @@ class EndpointModel(ModelAPI):
         }
         request = {
             "model": self.model_name,
-            "messages": [{"role": m.role, "content": m.text} for m in input],
+            "messages": [_sent(m) for m in input],
             # A run is batch work: a local server may serve its readers first.
             "service_tier": "flex",
             **{name: value for name, value in settings.items() if value is not None},
+            **({"tools": [_offered(tool) for tool in tools], "tool_choice": "auto"} if callable_ else {}),
         }
         answered = await anyio.to_thread.run_sync(
             self._endpoint.ask, request, abandon_on_cancel=True, limiter=self._slots
@@ -139,6 +144,9 @@ class EndpointModel(ModelAPI):
         text = answered.text if final == answered.text.strip() else final
         output = output_of(model, text, *(answered.tokens or (0, 0)))
         output.choices[0].stop_reason = STOPPED.get(answered.finish, "stop")
+        if callable_ and answered.calls:
+            output.choices[0].message.tool_calls = [_called(call, tools) for call in answered.calls]
+            output.choices[0].stop_reason = "tool_calls"
         return output
 
     def should_retry(self, ex: Exception) -> bool:
@@ -146,6 +154,41 @@ class EndpointModel(ModelAPI):
         if isinstance(ex, Refusal):
             return ex.status in BUSY or ex.status >= 500
         return isinstance(ex, TooSlow | Unreachable)
+
+
+def _sent(message: ChatMessage) -> dict[str, Any]:
+    """Return a message as an OpenAI-compatible endpoint reads it."""
+    sent: dict[str, Any] = {"role": message.role, "content": said(message)}
+    if isinstance(message, ChatMessageAssistant) and message.tool_calls:
+        sent["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.function, "arguments": json.dumps(call.arguments)},
+            }
+            for call in message.tool_calls
+        ]
+    if isinstance(message, ChatMessageTool):
+        sent["tool_call_id"] = message.tool_call_id
+    return sent
+
+
+def said(message: ChatMessage) -> str:
+    """Return a message's text; of a call that the engine refused, why."""
+    refused = message.error if isinstance(message, ChatMessageTool) else None
+    return f"error: {refused.message}" if refused else message.text
+
+
+def _offered(tool: ToolInfo) -> dict[str, Any]:
+    parameters = tool.parameters.model_dump(exclude_none=True)
+    return {
+        "type": "function",
+        "function": {"name": tool.name, "description": tool.description, "parameters": parameters},
+    }
+
+
+def _called(call: Call, tools: list[ToolInfo]) -> ToolCall:
+    return parse_tool_call(call.id, call.name, call.arguments, tools)
 
 
 def output_of(model: str, text: str, input_tokens: int, output_tokens: int) -> ModelOutput:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,11 +20,13 @@ from inspect_ai._util.registry import registry_name
 from inspect_ai.dataset import MemoryDataset
 from inspect_ai.dataset import Sample as EngineSample
 from inspect_ai.log import transcript
-from inspect_ai.model import ChatMessageUser, get_model
+from inspect_ai.model import ChatMessageAssistant, ChatMessageTool, ChatMessageUser, get_model
 from inspect_ai.scorer import Metric, SampleScore, Scorer, Target, metric, scorer
 from inspect_ai.scorer import Score as EngineScore
 from inspect_ai.solver import Generate as EngineGenerate
 from inspect_ai.solver import Solver, TaskState, solver
+from inspect_ai.tool import Tool, ToolDef, ToolParams
+from inspect_ai.util import JSONSchema
 
 from arena.judging.graph_judge import knowledge_scores
 from arena.runner.inspect_models import (
@@ -32,13 +34,14 @@ from arena.runner.inspect_models import (
     arena_provider,
     endpoint_provider,
     output_of,
+    said,
     tokens_of,
 )
 from arena.runner.questions import Questions, questions_of, register_questions, verdicts_of
 from arena.scoring.metrics import mean_of
 from arena.scoring.metrics import score as score_answer
 from arena.tasks import TASK_TABLE, read_reply, render
-from arena.types import Answer, Sample, Score, TaskName, canonical_json
+from arena.types import Answer, Sample, Score, TaskName, Usage, canonical_json
 from gather.llm.base import Reply as CachedReply
 from gather.llm.base import Usage as CachedUsage
 from vckg.base.errors import InputError
@@ -75,11 +78,12 @@ def _task_of(name: TaskName) -> Callable[..., Task]:
         seed: int = 0,
         limit: int | None = None,
         evidence: bool = False,
+        tools: bool = False,
         epochs: int = 1,
         graph: str = "",
         samples: str = "",
     ) -> Task:
-        return _ask(name, samples or _made(name, dataset, seed, limit, graph), evidence, epochs)
+        return _ask(name, samples or _made(name, dataset, seed, limit, graph), evidence, tools, epochs)
 
     make.__name__ = make.__qualname__ = name
     make.__doc__ = TASK_TABLE[name].title.capitalize() + "."
@@ -118,7 +122,7 @@ def _made(name: TaskName, dataset: str, seed: int, limit: int | None, graph: str
     return register_questions(Questions({s.id: s for s in samples}, lambda: loaded))
 
 
-def _ask(name: TaskName, samples: str, evidence: bool, epochs: int) -> Task:
+def _ask(name: TaskName, samples: str, evidence: bool, tools: bool, epochs: int) -> Task:
     rows = [
         EngineSample(
             id=sample.id,
@@ -132,7 +136,7 @@ def _ask(name: TaskName, samples: str, evidence: bool, epochs: int) -> Task:
     ]
     return Task(
         dataset=MemoryDataset(rows, name=f"{name}-{samples}"),
-        solver=ask(samples, evidence),
+        solver=ask(samples, evidence, tools),
         scorer=[measured(samples), known(samples)],
         epochs=Epochs(epochs),
         name=name,
@@ -187,8 +191,8 @@ def _scored_by(samples: str, function: Callable[[Sample, Answer, Graph], list[Sc
 
 
 @solver
-def ask(samples: str, evidence: bool = False) -> Solver:
-    """Put the prompt to the model, behind retrieved evidence where asked; replies may come from a cache."""
+def ask(samples: str, evidence: bool = False, tools: bool = False) -> Solver:
+    """Put the prompt to the model, behind retrieved evidence or with tools where asked; a cache may hold replies."""
 
     async def solve(state: TaskState, generate: EngineGenerate) -> TaskState:
         questions = questions_of(samples)
@@ -200,33 +204,83 @@ def ask(samples: str, evidence: bool = False) -> Solver:
             state.user_prompt.text = load_prompt("arena/with-evidence").render(
                 evidence=text, question=state.user_prompt.text
             )
+        if tools:
+            question = state.user_prompt.text
+            state.user_prompt.text = load_prompt("arena/with-tools").render(question=question)
         key = cache_key(questions.fingerprint, [m.text for m in state.messages], state.epoch)
         kept = questions.cache.get(key) if questions.cache else None
-        started = time.monotonic()
+        started, spent = time.monotonic(), Usage()
         if kept is not None:
             state.output = output_of(
                 state.model.name, kept.text, kept.usage.prompt_tokens, kept.usage.completion_tokens
             )
             state.messages.append(state.output.message)
+            spent = Usage(kept.usage.prompt_tokens, kept.usage.completion_tokens)
         else:
-            state = await generate(state)
+            state, spent = await _reply(state, generate, questions, tools=tools)
             if questions.cache is not None and state.output.completion:
-                usage = CachedUsage(*tokens_of(state.output), estimated=False)
+                usage = CachedUsage(spent.input_tokens, spent.output_tokens, estimated=False)
                 reply = CachedReply(state.output.completion, usage)
                 questions.cache.put(key, reply, model=str(state.model))
         _note(
             text=state.output.completion,
             model=state.output.model,
-            tokens=list(tokens_of(state.output)),
+            tokens=[spent.input_tokens, spent.output_tokens],
             stopped=state.output.stop_reason,
             cached=kept is not None,
             latency_s=round(time.monotonic() - started, 4),
-            prompt=state.user_prompt.text,
+            prompt="\n\n".join([state.user_prompt.text, *_calls(state)]),
         )
         questions.advance(1)
         return state
 
     return solve
+
+
+async def _reply(
+    state: TaskState, generate: EngineGenerate, questions: Questions, *, tools: bool
+) -> tuple[TaskState, Usage]:
+    """Return the state with the reply, after at most `MOST_ROUNDS` rounds of calls, and the tokens of all rounds."""
+    from arena.contestants.graph_tools import MOST_ROUNDS
+
+    rounds = MOST_ROUNDS if tools else 0
+    state.tools = list(_tools(questions)) if tools else []
+    spent = [0, 0]
+    for left in range(rounds, -1, -1):
+        if left == 0:
+            state.tool_choice = "none"
+        state = await generate(state, tool_calls="single" if left else "none")
+        spent = [a + b for a, b in zip(spent, tokens_of(state.output), strict=True)]
+        if not state.output.message.tool_calls:
+            break
+    return state, Usage(spent[0], spent[1])
+
+
+def _tools(questions: Questions) -> Iterator[Tool]:
+    """Yield the graph's tools as the engine calls them."""
+    from arena.contestants.graph_tools import OFFERED, described, use
+
+    def made(name: str) -> Tool:
+        says, schema = described(name)
+
+        async def execute(**arguments: Any) -> str:
+            return use(questions.graph, name, arguments)
+
+        properties = {key: JSONSchema.model_validate(value) for key, value in schema["properties"].items()}
+        parameters = ToolParams(properties=properties, required=schema.get("required", []))
+        return ToolDef(execute, name, says, parameters).as_tool()
+
+    yield from (made(name) for name in OFFERED)
+
+
+def _calls(state: TaskState) -> Iterator[str]:
+    """Yield each call of a tool with its answer, as a reader sees them below the prompt."""
+    for message in state.messages:
+        if isinstance(message, ChatMessageAssistant):
+            for made in message.tool_calls or ():
+                yield f"CALL {made.function} {json.dumps(made.arguments, ensure_ascii=False)}"
+        elif isinstance(message, ChatMessageTool):
+            yield f"ANSWER {said(message)}"
 
 
 def cache_key(fingerprint: str, messages: list[str], epoch: int) -> str:

@@ -119,7 +119,10 @@ def _ask(plan: Plan, manifest: RunManifest, folder: Path, samples: list[Sample],
         key = register_questions(questions)
         for name in manifest.tasks:
             task = inspect_tasks.TASK_MAKERS[name](
-                samples=key, evidence=plan.contestant.evidence, epochs=plan.epochs
+                samples=key,
+                evidence=plan.contestant.evidence,
+                tools=plan.contestant.tools,
+                epochs=plan.epochs,
             )
             logs = evaluate([task], model, folder / "logs" / "answers", plan.sampling)
             answers += answers_of(logs, manifest)
@@ -244,6 +247,7 @@ def make_manifest(plan: Plan) -> RunManifest:
             "max_tokens": sampling.max_tokens,
             "seed": sampling.seed,
             "args": contestant.args,
+            **({"tools": True} if contestant.tools else {}),
             "prices": list(plan.prices) if plan.prices else None,
         },
     )

@@ -31,6 +31,13 @@ _SAME: Final = {
     "mammary": "breast", "ovarian": "ovary", "testicular": "testis", "gastric": "stomach", "uterine": "uterus",
     "retinal": "retina", "dermal": "skin", "colonic": "colon", "calvaria": "skull",
 }  # fmt: skip
+FETAL: Final = frozenset(
+    {
+        "AFP", "DLK1", "H19", "HBA-X", "HBB-BH1", "HBB-Y", "HBE1", "HBG1", "HBG2", "HBZ", "IGF2", "IGF2BP1",
+        "IGF2BP3", "LIN28B",
+    }
+)  # fmt: skip
+"""Genes of fetal cells, human and mouse, without regard to case."""
 STATES: Final[Mapping[str, str]] = {
     "fetal": r"f(?:o?e)tal|fetus|foetus|embryo\w*",
     "newborn": r"newborn|neonat\w+|perinatal",
@@ -58,7 +65,7 @@ def attributes(
         "markers": _markers(text, list(map(str, gold.get("markers", ()))), sample, names),
         "tissue": _tissue(text, str(gold.get("tissue", "")), f"{gold['cell_type']} {definition}"),
         "function": _function(text, definition, str(gold["cell_type"])),
-        "state": _state(text, str(gold.get("state", "")), definition),
+        "state": _state(text, str(gold.get("state", "")), definition, sample),
     }
     worth = 0.25 if not (lin if lineage is None else lineage) else 1.0
     return {
@@ -86,8 +93,8 @@ def _markers(text: str, known: Sequence[str], sample: Sample, names: Names) -> f
 
 
 def _tissue(text: str, tissue: str, definition: str) -> float | None:
-    """Credit for the organ; those that the type's definition names are no claim on this cell."""
-    if not tissue:
+    """Credit for the organ, where the type says it: nothing else in the genes tells where a cell was taken from."""
+    if tissue not in _organs(definition, tissue):
         return None
     named = _organs(text, tissue)
     right = any(organ in tissue or tissue in organ for organ in named)
@@ -114,9 +121,9 @@ def _function(text: str, definition: str, name: str) -> float | None:
     return min(1.0, wording.common_in_order(own, wording.listed_words(text)) / len(own) / ENOUGH)
 
 
-def _state(text: str, state: str, definition: str) -> float | None:
-    if state not in STATES or state == "adult":  # most cells are of adults: saying so shows nothing
-        return None
+def _state(text: str, state: str, definition: str, sample: Sample) -> float | None:
+    if state != "fetal" or FETAL.isdisjoint(str(g).upper() for g in sample.fields["genes"]):
+        return None  # the genes of other states are those of the type
     named, usual = (
         {s for s, words in STATES.items() if re.search(rf"\b(?:{words})\b", part, re.IGNORECASE)}
         for part in (text, definition)

@@ -105,13 +105,15 @@ class Row:
 
 
 class Server:
-    """`vckg-serve` with the embedded model, started when a step first asks for it.
+    """`vckg-serve` with a model, started when a step first asks for it.
 
     Its port is chosen once for a folder, because runs of the arena remember the URL they asked.
     """
 
-    def __init__(self, folder: Path, model: str) -> None:
-        self.folder, self.model = folder, model
+    def __init__(
+        self, folder: Path, model: str, options: Sequence[str] = ("--draft", "dart", "--scheduler", "echo")
+    ) -> None:
+        self.folder, self.model, self.options = folder, model, options
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -159,7 +161,7 @@ class Server:
         )
 
     def _words(self) -> list[str]:
-        start = ["vckg-serve", "start", "--draft", "dart", "--scheduler", "echo", "--name", self.model]
+        start = ["vckg-serve", "start", *self.options, "--name", self.model]
         return [*start, "--cache-tokens", "65536", "--drain", "5", "--port", str(self._port())]
 
     def _port(self) -> int:

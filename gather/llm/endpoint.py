@@ -29,6 +29,14 @@ MOST_TOKENS: Final = 10**12
 """A count of tokens beyond this is no count."""
 
 
+class Call(NamedTuple):
+    """A call of a tool as a model wrote it; `arguments` is JSON where the model kept to the form."""
+
+    id: str
+    name: str
+    arguments: str
+
+
 class Answered(NamedTuple):
     """A chat completion as the endpoint sent it."""
 
@@ -39,6 +47,8 @@ class Answered(NamedTuple):
     """Id of the model as the endpoint names it; empty where it names none."""
     finish: str = ""
     """Reason that the completion ended, e.g. ``stop`` or ``length``; empty where none is given."""
+    calls: tuple[Call, ...] = ()
+    """Tools that the model asks to call."""
 
 
 class EndpointFault(Exception):
@@ -159,6 +169,7 @@ def read_completion(body: bytes) -> Answered:
         text = message.get("content")
         text = "" if text is None else _of(text, str, "content")
         text.encode()
+        calls = _calls(message.get("tool_calls"))
         usage = value.get("usage")
         tokens = None if usage is None else _counts(_of(usage, dict, "usage"))
     except RecursionError:
@@ -167,7 +178,19 @@ def read_completion(body: bytes) -> Answered:
         raise Unreadable("the reply is no chat completion (its text is no Unicode)") from None
     except ValueError:
         raise Unreadable("the reply is no chat completion (not JSON)") from None
-    return Answered(text, tokens, _word(value.get("model")), _word(choice.get("finish_reason")))
+    return Answered(text, tokens, _word(value.get("model")), _word(choice.get("finish_reason")), calls)
+
+
+def _calls(value: object) -> tuple[Call, ...]:
+    """Return the calls of a message; none where the endpoint names none."""
+    calls = []
+    for i, entry in enumerate(_of([] if value is None else value, list, "tool_calls")):
+        where = f"tool_calls[{i}]"
+        call = _of(entry, dict, where)
+        function = _of(call.get("function"), dict, f"{where}.function")
+        named = (call.get("id"), function.get("name"), function.get("arguments"))
+        calls.append(Call(*(_of(text, str, where) for text in named)))
+    return tuple(calls)
 
 
 def _word(value: object) -> str:

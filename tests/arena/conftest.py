@@ -205,12 +205,12 @@ def make_runs() -> Callable[..., list[Run]]:
 
 # --- an OpenAI-compatible server, and no other network
 
-Reply = Callable[[str], str]
+Reply = Callable[[str], str | dict[str, Any]]
 
 
 class OpenAIServer:
-    """Serves ``/v1/chat/completions``; `reply` maps the last user message to the answer, or raises
-    `Refuse`."""
+    """Serves ``/v1/chat/completions``; `reply` maps the last message to the answer, or raises
+    `Refuse`; an answer that is a dictionary is the whole message."""
 
     def __init__(self, reply: Reply, *, latency_s: float = 0.0, model: str = "toy-2026-01-01") -> None:
         self.reply, self.latency_s, self.model = reply, latency_s, model
@@ -253,7 +253,8 @@ class OpenAIServer:
                             {
                                 "index": 0,
                                 "finish_reason": "stop",
-                                "message": {"role": "assistant", "content": text},
+                                "message": {"role": "assistant"}
+                                | (text if isinstance(text, dict) else {"content": text}),
                             }
                         ],
                         "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from arena.leaderboard.build import build
+from arena.report.markdown import markdown
 from arena.report.view import GroupView
 from arena.types import Run
 
@@ -36,3 +37,31 @@ def test_the_first_sentence(
 ) -> None:
     group = build(make_runs(field, tasks=("qa",), judges=()), resamples=500).groups[0]
     assert GroupView(group).conclusion == sentence
+
+
+def test_the_floor_names_who_leaves_it_and_the_tasks_where_nobody_does(
+    make_runs: Callable[..., list[Run]],
+) -> None:
+    runs = make_runs({"a": 0.95, "b": 0.1, "random": 0.1}, tasks=("qa",), judges=())
+    view = GroupView(build(runs, resamples=500).groups[0])
+    assert (
+        view.floor_note
+        == "The best answer that ignores the cell is the floor: on “Answer questions” a scored above it."
+    )
+    nobody = make_runs({"b": 0.1, "random": 0.1}, tasks=("qa",), judges=())
+    said = GroupView(build(nobody, resamples=500).groups[0]).floor_note
+    assert said.endswith("on “Answer questions” no model is shown to score above it.")
+    alone = make_runs({"b": 0.1}, tasks=("qa",), judges=())
+    assert GroupView(build(alone, resamples=500).groups[0]).floor_note == "", "without a baseline no floor"
+
+
+def test_evidence_and_tools_are_compared_with_the_same_model_even_where_they_are_open_book(
+    make_runs: Callable[..., list[Run]],
+) -> None:
+    runs = make_runs({"a": 0.1, "gather+a": 0.95, "tools+a": 0.1, "gather+b": 0.5}, tasks=("qa",), judges=())
+    group = build(runs, resamples=500).groups[0]
+    assert group.tasks[0].made_from_graph
+    found = {(p.first, p.second): reading for _task, p, reading in GroupView(group).effects}
+    assert found == {("gather+a", "a"): "helps", ("tools+a", "a"): "not shown"}
+    assert {row.name: row.kind for row in group.rows}["tools+a"] == "model+tools"
+    assert "| gather+a | a | 0." in markdown(build(runs, resamples=500))

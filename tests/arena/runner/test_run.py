@@ -512,3 +512,43 @@ def test_a_dropped_connection_is_tried_a_stated_number_of_times_and_named(
     with pytest.raises(run.RunFailed, match=r"(?i)connection|disconnected"):
         run.run(asked, tmp_path)
     assert len(server.prompts) == 2
+
+
+# ---- tools ------------------------------------------------------------------------------------------------------
+
+
+def test_a_contestant_with_tools_calls_the_graph_and_answers_within_its_rounds(
+    tmp_path: Path, plan: Callable[..., run.Plan], samples: dict[Any, list[Sample]], openai_server: Server
+) -> None:
+    def reply(prompt: str) -> str | dict[str, Any]:
+        if "CL:0000084" in prompt:
+            return "[Predicted_Cell_Type: T cell]"
+        name, asked = (
+            ("node", {"name": "T cell"}) if prompt.startswith("error:") else ("path", {"start": "?"})
+        )
+        function = {"name": name, "arguments": json.dumps(asked)}
+        return {"content": None, "tool_calls": [{"id": "c1", "type": "function", "function": function}]}
+
+    server = openai_server(reply)
+    one = {"annotation": samples["annotation"][:1]}
+    done = run.run(plan("tools+toy", base_url=server.url, samples=one), tmp_path)
+    (answer,) = run_folder.read_run(done).answers
+    assert answer.parsed == {"cell_type": "T cell"}
+    first, second, last = server.bodies
+    assert {t["function"]["name"] for t in first["tools"]} == {"explain", "node", "path"}
+    assert [m["role"] for m in second["messages"]] == ["user", "assistant", "tool"]
+    assert second["messages"][1]["tool_calls"][0]["id"] == second["messages"][2]["tool_call_id"]
+    assert "tools" not in last, "after two rounds it has to answer"
+    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (30, 15), "all rounds are counted"
+    assert 'CALL node {"name": "T cell"}' in answer.prompt
+    assert run_folder.read_manifest(done).model_args["kind"] == "model+tools"
+
+
+def test_an_endpoint_without_tools_fails_the_samples_and_says_why(
+    tmp_path: Path, plan: Callable[..., run.Plan], openai_server: Server, refuse: type[Exception]
+) -> None:
+    def reply(_prompt: str) -> str:
+        raise refuse(400, "the model's chat template takes no tools")  # type: ignore[call-arg]
+
+    with pytest.raises(KnownError, match="takes no tools"):
+        run.run(plan("tools+toy", base_url=openai_server(reply).url), tmp_path)
