@@ -93,7 +93,7 @@ bench-annotate: $(VENV)/dev  ## ours and its peers on the same cell sets; VCKG_M
 	$(BIN)/python -m benchmarks.peers
 
 models-table: $(VENV)/dev    ## local models on all tasks of the arena, with evidence and tools; LIMIT samples a task; goes on where it was killed
-	$(BIN)/python -m benchmarks.models_table models-table --limit $(LIMIT) --board docs/results/models.json > docs/results/models.md
+	$(BIN)/python -m benchmarks.models_table models-table --limit $(LIMIT) --board docs/results/models.json --page docs/results/models.md
 
 docs: $(VENV)/dev            ## the site, in site/; strict, every link checked, nothing fetched
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

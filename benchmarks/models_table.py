@@ -223,6 +223,7 @@ def main() -> None:
     parser.add_argument("--data", "-d", action="append", choices=DATA, help="default: both")
     parser.add_argument("--task", "-t", action="append", choices=tuple(MOST_TOKENS), help="default: all")
     parser.add_argument("--board", type=Path, help="JSON file of the board, written after the runs")
+    parser.add_argument("--page", type=Path, help="Markdown file of the page; default: standard output")
     parser.add_argument("--page-only", action="store_true", help="ask nothing: make the page from --board")
     chosen = parser.parse_args()
     if chosen.page_only:
@@ -233,7 +234,11 @@ def main() -> None:
         board = board_of(chosen.folder)
         if chosen.board:
             write_text(chosen.board, board.to_json())
-    sys.stdout.write("\n".join(page(board)) + "\n")
+    text = "\n".join(page(board)) + "\n"
+    if chosen.page:
+        write_text(chosen.page, text)
+    else:
+        sys.stdout.write(text)
 
 
 if __name__ == "__main__":

@@ -73,8 +73,12 @@ def _screen(graph: Graph, mirrors: Sequence[Path], entry: Admission) -> Iterator
 
     path = next((p for folder in mirrors if (p := folder / scarena.SCREEN).is_file()), None)
     if path is not None:
-        regulators = {graph.names[i] for i in graph.subject[graph.rows("regulates")].tolist()}
-        for cell in scarena.screened_cells(path):
+        acting = set(graph.subject[graph.rows("regulates")].tolist())
+        screened = list(scarena.screened_cells(path))
+        named = sorted({gene for cell in screened for one in cell.interactions for gene in one.regulators})
+        found = graph.genes.ground(named)  # the screen has symbols that are out of use
+        regulators = {g.name for g in found if g.curie and graph.index(g.curie) in acting}
+        for cell in screened:
             if not all(regulators.intersection(one.regulators) for one in cell.interactions):
                 entry.rejected[POWERLESS] += 1
                 continue
