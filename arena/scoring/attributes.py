@@ -94,7 +94,7 @@ def _markers(text: str, known: Sequence[str], sample: Sample, names: Names) -> f
 
 def _tissue(text: str, tissue: str, definition: str) -> float | None:
     """Credit for the organ, where the type says it: nothing else in the genes tells where a cell was taken from."""
-    if tissue not in _organs(definition, tissue):
+    if not tissue or tissue not in _organs(definition, tissue):
         return None
     named = _organs(text, tissue)
     right = any(organ in tissue or tissue in organ for organ in named)

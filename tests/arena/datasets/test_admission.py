@@ -1,10 +1,20 @@
 """What no sample may ask: the activated gene itself, genes of every cell as markers, a label that its genes deny."""
 
+import json
+from pathlib import Path
+
+import pandas as pd
 import pytest
 
-from arena.datasets import admission, fresh
+from arena.datasets import admission, fresh, questions
+from arena.datasets.lineages import CellTerms
 from arena.datasets.virtual_cell import Interaction
 from arena.scoring import gene_lists
+from tests.arena.toy import FRESH_REGULONS
+from vckg.graph.graph import Graph
+
+NODE = ["id", "category", "name", "description"]
+EDGE = ["subject", "relation", "object", "source", "sign", "publications"]
 
 
 def test_an_activated_gene_is_no_candidate() -> None:
@@ -22,6 +32,43 @@ def test_an_activated_gene_is_no_candidate() -> None:
 )  # fmt: skip
 def test_ribosomal_and_mitochondrial_genes_mark_no_type(gene: str, left_out: bool) -> None:
     assert bool(admission.UNINFORMATIVE.match(gene)) == left_out
+
+
+@pytest.mark.parametrize(
+    ("gene", "left_out"),
+    [("IGKV4-1", True), ("IGHGP", True), ("TRBV20-1", True), ("IGHG1", False), ("TRAC", False), ("TRAT1", False)],
+)  # fmt: skip
+def test_what_only_one_clone_shows_marks_no_type(gene: str, left_out: bool) -> None:
+    assert bool(admission.UNINFORMATIVE.match(gene)) == left_out
+
+
+def test_a_perturbed_gene_regulates_others(fresh_graph: Graph, toy_mirror: Path) -> None:
+    entry = admission.Admission(CellTerms(fresh_graph), 0)
+    asked = {one.interactions[0].regulators for one in fresh._screen(fresh_graph, (toy_mirror,), entry)}
+    acting = {*FRESH_REGULONS}
+    assert asked
+    assert all(acting & {*regulators} for regulators in asked)
+    rows = json.loads((toy_mirror / "scarena" / "test_perturbation.json").read_text())
+    powerless = [row for row in rows if not acting & {*row["condition"].split("+")}]
+    assert entry.rejected[admission.POWERLESS] == len(powerless)
+
+
+@pytest.mark.parametrize(("others", "asked"), [(4, True), (5, False)])
+def test_a_hidden_factor_is_told_by_targets_that_few_others_have(others: int, asked: bool) -> None:
+    genes = ["HIDDEN", "UP1", "UP2", "UP3", "DOWN", *(f"OTHER{i}" for i in range(others))]
+    acts = [("HIDDEN", up, 1) for up in ("UP1", "UP2", "UP3")] + [("HIDDEN", "DOWN", -1)]
+    acts += [(f"OTHER{i}", "UP1", 1) for i in range(others)]
+    edges = [
+        (f"HGNC:{genes.index(a)}", "regulates", f"HGNC:{genes.index(b)}", source, sign, [f"PMID:{number}"])
+        for a, b, sign in acts
+        for number, source in enumerate(("trrust", "signor"))
+    ]
+    graph = Graph.from_frames(
+        pd.DataFrame([(f"HGNC:{i}", "Gene", g, "") for i, g in enumerate(genes)], columns=NODE),
+        pd.DataFrame(edges, columns=EDGE),
+    )
+    halves = questions._regulators(graph, admission.Admission(None, 0))  # type: ignore[arg-type]
+    assert [graph.names[half.node] for half in halves] == ["HIDDEN"] * asked
 
 
 def test_a_label_in_doubt_is_of_a_known_set() -> None:

@@ -236,3 +236,23 @@ def test_delta_correlation_sees_the_direction_of_change() -> None:
 def test_an_answer_to_another_sample_is_a_bug_not_a_score(blood: Graph) -> None:
     with pytest.raises(ValueError, match="put to sample"):
         metrics.score(QA, answer(ANNOTATION, {"cell_type": "T cell"}), blood)
+
+
+@pytest.mark.parametrize(
+    ("tissue", "state", "gene", "applies"),
+    [
+        ("blood", "", "ACTB", {"tissue": True, "state": False}),  # the definition says blood
+        ("skin", "tumour", "ACTB", {"tissue": False, "state": False}),
+        ("skin", "fetal", "ACTB", {"tissue": False, "state": False}),
+        ("skin", "fetal", "Hbb-y", {"tissue": False, "state": True}),
+        ("", "newborn", "HBG1", {"tissue": False, "state": False}),
+    ],
+)
+def test_what_no_gene_and_no_definition_tells_is_not_asked_of_a_caption(
+    tissue: str, state: str, gene: str, applies: dict[str, bool], blood: Graph
+) -> None:
+    gold = {**TCELL, "caption": "A T cell of the blood.", "definition": "A T cell of the blood."}
+    to = sample("captioning", {**gold, "tissue": tissue, "state": state}, genes=[*GENES, gene])
+    said = values(to, {"caption": f"A {state} T cell of the {tissue}."}, blood)
+    assert {name: said[name] is not None for name in applies} == applies
+    assert all(said[name] == 1.0 for name, asked in applies.items() if asked)
