@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 TOOLS  ?= $(VENV)-tools
 # vLLM pins its own torch, so its plugins have an environment of their own.
 VLLM   ?= $(VENV)-vllm
-LIMIT  ?= 16
+LIMIT  ?= 24
 # The CPU build of torch where no GPU is found: an open range would pull gigabytes of CUDA.
 TORCH  := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo "torch>=2.6" || echo "torch==2.13.0")
 

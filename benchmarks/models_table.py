@@ -31,6 +31,7 @@ SMALL: Final = "SmolLM2-135M-Instruct"
 LARGER: Final = "Qwen2.5-Coder-0.5B-Instruct"
 MODELS: Final = {SMALL: "", LARGER: "qwen2.5-coder-0.5b-instruct-q4.gguf"}
 """Model to its file in the folder; the first is the one inside vckg-serve."""
+SIZES: Final = {SMALL: "135 million parameters", LARGER: "494 million parameters"}
 WITHOUT_TOOLS: Final = (SMALL,)
 """Models whose chat template has no form for tools."""
 PARTS: Final = (
@@ -180,6 +181,24 @@ def board_of(folder: Path) -> Leaderboard:
     return board.model_copy(update={"groups": tuple(groups)})
 
 
+def not_run(board: Leaderboard) -> Iterator[str]:
+    """Yield what a whole table has and this one lacks, a line a data set."""
+    for data in DATA:
+        rows = {row.name: set(row.tasks) for g in board.groups if g.dataset == data for row in g.rows}
+        lacking = {
+            name: [task for task in MOST_TOKENS if task not in rows.get(name, ())]
+            for model in MODELS
+            for name in contestants(model)
+        }
+        parts = [
+            f"{name} on {'any task' if len(tasks) == len(MOST_TOKENS) else ', '.join(tasks)}"
+            for name, tasks in lacking.items()
+            if tasks
+        ]
+        if parts:
+            yield f"{data}: {'; '.join(parts)}"
+
+
 def page(board: Leaderboard) -> Iterator[str]:
     """Yield the page of a board: what was run, and each group in the words of the arena's report."""
     from arena.report.markdown import summary
@@ -190,20 +209,24 @@ def page(board: Leaderboard) -> Iterator[str]:
     yield from ("# Local models on the arena's tasks", "")
     for view in views:
         yield from (f"{view.group.dataset}: {view.conclusion}", "")
-    yield "These are small models: 135 and 494 million parameters in four bits, served by `vckg-serve` on the CPU. "
-    yield "They show that the tasks can be run, and what evidence and tools change for such models. They are no "
-    yield "measure of larger ones; add those by [a file of replies](../arena.md#people-and-hosted-models)."
+    limit = max(run.limit or 0 for group in board.groups for run in group.runs)
+    here = {row.name for group in board.groups for row in group.rows}
+    sizes = "; ".join(f"{name}, {size}" for name, size in SIZES.items() if name in here) or "none was run"
+    yield f"The models are small ({sizes}; four bits), served by `vckg-serve` on the CPU. The table shows"
+    yield "that the tasks can be run, and what evidence and tools change for such models. It is no measure of larger"
+    yield "ones; add those by [a file of replies](../arena.md#people-and-hosted-models)."
     yield ""
     for group in board.groups:
         sizes = ", ".join(f"{t.task} {t.n} ({t.clusters} clusters)" for t in group.tasks)
         yield f"- {group.dataset}, seed {SEED}, graph `standard` ({group.graph_hash[:12]}): {sizes}."
+    yield from (f"- Not run: {text}." for text in not_run(board))
     yield f"- Greedy. Most tokens of a reply: {most}. A reply that is cut is read as far as it goes."
     yield f"- {', '.join(WITHOUT_TOOLS)} has no row with tools: its chat template has no form for them."
     yield "- `tools+` may call `explain`, `node` and `path` of gather's MCP server in two rounds, then has to answer."
     yield ""
     yield from (
         "```sh",
-        "VCKG_MIRROR=FOLDER make models-table   # goes on where it was stopped; LIMIT=100 for a night",
+        f"VCKG_MIRROR=FOLDER make models-table LIMIT={limit}   # goes on where it was stopped; LIMIT=100 for a night",
         "```",
     )
     yield ""
@@ -218,7 +241,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="folder of models, servers and runs")
-    parser.add_argument("--limit", "-n", type=int, default=16, help="samples a task (default 16)")
+    parser.add_argument("--limit", "-n", type=int, default=24, help="samples a task (default 24)")
     parser.add_argument("--model", "-m", action="append", choices=tuple(MODELS), help="default: both")
     parser.add_argument("--data", "-d", action="append", choices=DATA, help="default: both")
     parser.add_argument("--task", "-t", action="append", choices=tuple(MOST_TOKENS), help="default: all")

@@ -18,7 +18,16 @@ from arena.datasets.fresh import OPEN_BOOK
 from arena.leaderboard import schema, statistics
 from arena.leaderboard.drilldown import sample_views, score_lists
 from arena.leaderboard.labels import listed
-from arena.leaderboard.ranking import CEILING, TRIVIAL, Overall, Tests, floor, ranked_tests
+from arena.leaderboard.ranking import (
+    CEILING,
+    TRIVIAL,
+    Overall,
+    Tests,
+    alone,
+    floor,
+    helped_pairs,
+    ranked_tests,
+)
 from arena.leaderboard.reliability import agreements, estimate, trusts
 from arena.leaderboard.score_table import Column, Table, fingerprints, tables
 from arena.leaderboard.statistics import Floats, finite
@@ -293,9 +302,9 @@ def _task_board(
         reliability=finite(statistics.split_half_reliability(scores, column.clusters, seed=column.seed)),
         detectable=finite(median(detectable)) if detectable else None,
         pairs=tuple(pairs),
-        effects=tuple(_alone(column, helped, plain, resamples) for helped, plain in _helped(column)),
+        effects=tuple(alone(column, helped, plain, resamples) for helped, plain in helped_pairs(column)),
         over_floor=tuple(
-            _alone(column, name, line[1], resamples)
+            alone(column, name, line[1], resamples)
             for name in column.contestants
             if line[1] and kind_of(name) in ASKED
         ),
@@ -304,20 +313,6 @@ def _task_board(
         agreement=agreements(column),
         trust=trusts(column, column.scorers, resamples=resamples),
     )
-
-
-def _helped(column: Column) -> Iterator[tuple[str, str]]:
-    """Yield each contestant with evidence or tools and the same model without, where both were asked."""
-    for name in column.contestants:
-        plain = name.removeprefix(EVIDENCE).removeprefix(WITH_TOOLS)
-        if plain != name and plain in column.row:
-            yield name, plain
-
-
-def _alone(column: Column, first: str, second: str, resamples: int) -> schema.Pair:
-    """Compare two contestants with each other and nobody else."""
-    block = column.block([column.row[first], column.row[second]])
-    return Tests([first, second], [block], resamples, column.seed).pair(0)
 
 
 def _strata(column: Column, resamples: int) -> tuple[schema.Stratum, ...]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
 
+from arena.contestants.resolve import EVIDENCE, WITH_TOOLS
 from arena.leaderboard import schema, statistics
 from arena.leaderboard.reliability import estimate
 from arena.leaderboard.score_table import Column
@@ -74,6 +75,20 @@ def ranked_tests(column: Column, resamples: int, apart: frozenset[str] = frozens
         return None
     block = column.block([column.row[name] for name in names])
     return Tests(names, [block], resamples, column.seed)
+
+
+def helped_pairs(column: Column) -> Iterator[tuple[str, str]]:
+    """Yield each contestant with evidence or tools and the same model without, where both were asked."""
+    for name in column.contestants:
+        plain = name.removeprefix(EVIDENCE).removeprefix(WITH_TOOLS)
+        if plain != name and plain in column.row:
+            yield name, plain
+
+
+def alone(column: Column, first: str, second: str, resamples: int) -> schema.Pair:
+    """Compare two contestants with each other and nobody else."""
+    block = column.block([column.row[first], column.row[second]])
+    return Tests([first, second], [block], resamples, column.seed).pair(0)
 
 
 def win_rates(means: Floats) -> Floats:
