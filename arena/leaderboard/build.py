@@ -6,7 +6,7 @@ same bytes. What the numbers mean is in docs/arena.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean, median
 from typing import Final
 
