@@ -35,7 +35,7 @@ def map_labels(
     ----------
     given
         CL id of labels that the user decided; ``""`` says that a label has no term. Others are ground by name, or by
-        name and the word "cell" (*Dendritic*, *CD8+ Cytotoxic T*).
+        name and the word "cell" (*Dendritic*).
     """
     given = given or {}
     names = sorted(set(labels))
