@@ -1,9 +1,10 @@
 """``make showcase``: the whole story in one run, under one page.
 
-Builds the graph, serves the embedded model (DART drafts, Echo schedules), names the cells of the PBMC files with and
-without the model, puts the five tasks to eight contestants, has every answer rated by two judges, measures the
-server under an interactive load, and writes the pages. Each step is one of the four commands, run as a user runs
-it; a step that was finished with the same inputs is not run again, so what was killed goes on where it was.
+Builds the graph and serves the embedded model (DART drafts, Echo schedules). Names the cells of the PBMC files with
+and without the model, those of a mouse, and the groups of a marker table; checks an author's labels. Puts the five
+tasks to eight contestants, has every answer rated by two judges, measures the server under an interactive load, and
+writes the pages. Each step is one of the four commands, run as a user runs it; a step that was finished with the same
+inputs is not run again, so what was killed goes on where it was.
 """
 
 from __future__ import annotations
@@ -28,6 +29,14 @@ PBMC = {
     "pbmc3k_clustifyr_2000hvg": "seurat_clusters",
     "pbmc_kang18_ifnb_muscat": "cluster_id",
 }
+MOUSE = "mouse_cortex_zeisel2015_scenic"
+#: The file with a ranking by scanpy and with an author's labels, in this column.
+LABELLED, LABELS = "pbmc68k_reduced", "bulk_labels"
+#: Writes scanpy's ranking as the table that people send.
+MARKER_TABLE = (
+    "import sys, anndata, scanpy; "
+    "scanpy.get.rank_genes_groups_df(anndata.read_h5ad(sys.argv[1]), None).to_csv(sys.argv[2], index=False)"
+)
 CONTESTANTS = (
     "majority",
     "random",
@@ -59,6 +68,8 @@ class Plan:
         Folders of source files; none: the graph of what installs with pip, and scanpy's own cells.
     files
         Path and clustering column of each h5ad, by name.
+    mouse
+        Path of the mouse's h5ad; None without a mirror.
     limit
         Samples of each task put to each contestant.
     judged
@@ -72,15 +83,17 @@ class Plan:
     limit: int
     judged: int = JUDGED
     load_s: int = LOAD_S
+    mouse: Path | None = None
 
     @property
     def profile(self) -> str:
-        """The graph's profile."""
-        return "full" if self.mirrors else "core"
+        """The graph's profile: the default one, or what pip alone gives."""
+        return "standard" if self.mirrors else "core"
 
 
 def make_plan(limit: int, judged: int = JUDGED, load_s: int = LOAD_S) -> Plan:
-    """The plan for this machine: with a mirror (VCKG_MIRROR, else ``../shared/data``) the full graph and three files.
+    """The plan for this machine: the standard graph and four files with a mirror, which is VCKG_MIRROR or
+    ``../shared/data``.
 
     Raises
     ------
@@ -95,15 +108,16 @@ def make_plan(limit: int, judged: int = JUDGED, load_s: int = LOAD_S) -> Plan:
     if not mirrors:
         name = next(iter(PBMC))
         return Plan((), {name: (example_file(), PBMC[name])}, limit, judged, load_s)
-    files = {}
-    for name, column in PBMC.items():
-        found = [p for m in mirrors if (p := m / "h5ad" / f"{name}.h5ad").is_file()]
-        if not found:
-            raise InputError(
-                f"{mirrors[0]}: no h5ad/{name}.h5ad there; name the folder of source files in VCKG_MIRROR"
-            )
-        files[name] = (found[0], column)
-    return Plan(mirrors, files, limit, judged, load_s)
+    files = {name: (_mirrored(mirrors, f"h5ad/{name}.h5ad"), column) for name, column in PBMC.items()}
+    mouse = _mirrored(mirrors, f"h5ad_more/{MOUSE}.h5ad")
+    return Plan(mirrors, files, limit, judged, load_s, mouse)
+
+
+def _mirrored(mirrors: tuple[Path, ...], name: str) -> Path:
+    for mirror in mirrors:
+        if (path := mirror / name).is_file():
+            return path
+    raise InputError(f"{mirrors[0]}: no {name} there; name the folder of source files in VCKG_MIRROR")
 
 
 def steps(plan: Plan) -> Iterator[Step]:
@@ -117,8 +131,46 @@ def steps(plan: Plan) -> Iterator[Step]:
     for name, (path, column) in plan.files.items():
         yield _annotation(name, path, column, asks=False)
         yield _annotation(name, path, column, asks=True)
+    if plan.mouse:
+        yield _annotation(MOUSE, plan.mouse, "auto", asks=False)
+    if LABELLED in plan.files:
+        yield from _second_opinions(*plan.files[LABELLED])
     yield from _contest(plan)
     yield from _loads(plan)
+
+
+def _second_opinions(path: Path, column: str) -> Iterator[Step]:
+    """A table of markers named, and an author's labels checked."""
+    table, named, page = (f"annotation/markers.{end}" for end in ("csv", "h5ad", "html"))
+    write = ["python", "-c", MARKER_TABLE, str(path), table]
+    yield Step("marker-table", "write scanpy's marker table", write, [table], [path])
+    name = [
+        "gather",
+        "annotate",
+        table,
+        "-o",
+        named,
+        "--report",
+        page,
+        "--graph",
+        "graph",
+        "--force",
+        "--json",
+    ]
+    yield Step(
+        "annotate-markers",
+        "name the groups of the marker table",
+        name,
+        [named, page],
+        after=["graph", "marker-table"],
+        saves="annotation/markers.json",
+    )
+    check = ["gather", "check", str(path), "--labels", LABELS, "--groupby", column, "--graph", "graph"]
+    made = ["annotation/check.h5ad", "annotation/check.html"]
+    check += ["-o", made[0], "--report", made[1], "--force", "--json"]
+    yield Step(
+        "check", "check the author's labels", check, made, [path], ["graph"], saves="annotation/check.json"
+    )
 
 
 def _annotation(name: str, path: Path, column: str, *, asks: bool) -> Step:
@@ -215,7 +267,7 @@ def showcase(
         for number, step in enumerate(listed, 1):
             story.take(step, f"[{number}/{len(listed)}]")
     rows = story.rows(listed)
-    index = write_pages(output, plan.profile, list(plan.files), rows)
+    index = write_pages(output, plan.profile, list(plan.files), rows, mouse=MOUSE if plan.mouse else "")
     err().print(markdown(rows), markup=False, highlight=False)
     out().print(str(index.resolve()), markup=False, highlight=False)
 

@@ -75,7 +75,9 @@ class Bucket(NamedTuple):
     """Of the fullest bucket."""
 
 
-def write_pages(folder: Path, profile: str, names: Sequence[str], rows: Sequence[Row]) -> Path:
+def write_pages(
+    folder: Path, profile: str, names: Sequence[str], rows: Sequence[Row], *, mouse: str = ""
+) -> Path:
     """Write ``index.html``, ``serving.html``, ``steps.json`` and ``steps.md``; return the index."""
     counters = add_up(sorted((folder / "serving").glob("counters-*.json")))
     load = json.loads((folder / "serving" / "load.json").read_text(encoding="utf-8"))
@@ -98,6 +100,7 @@ def write_pages(folder: Path, profile: str, names: Sequence[str], rows: Sequence
             graph=graph,
             profile=profile,
             files=[read_file(folder, name) for name in names],
+            more=list(second_looks(folder, mouse)),
             group=group,
             view=GroupView(group),
             answers=sum(cell.answered for row in group.rows for cell in row.tasks.values()),
@@ -166,6 +169,22 @@ def _annotated(folder: Path, name: str) -> Annotated:
         {a["cell_set"]: a["label"] for a in annotations},
         dict(Counter(a["decided_by"] for a in annotations)),
     )
+
+
+def second_looks(folder: Path, mouse: str) -> Iterator[tuple[str, str, str]]:
+    """Yield page, title and result of the mouse, the marker table and the check of labels, where they were made."""
+    for name, title in (
+        (mouse, "Cells of a mouse, clustered here"),
+        ("markers", "A table of markers, no cells"),
+    ):
+        if name and (folder / "annotation" / f"{name}.json").is_file():
+            found = _annotated(folder, name)
+            yield found.page, title, f"{found.named} of {found.sets} sets named"
+    if (path := folder / "annotation" / "check.json").is_file():
+        checked = json.loads(path.read_text(encoding="utf-8"))
+        total = sum(len(one["labels"]) for one in checked["sets"])
+        result = f"{len(checked['queue'])} of {total} labels to review"
+        yield "annotation/check.html", "An author's labels, checked", result
 
 
 def rated(group: Group) -> str:

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from arena.tasks import TASKS
-from benchmarks.showcase.__main__ import CONTESTANTS, Plan, make_plan, steps
+from benchmarks.showcase.__main__ import CONTESTANTS, LABELLED, Plan, make_plan, steps
 from benchmarks.showcase.pages import clock, histogram, labelled, server_facts
 from benchmarks.showcase.steps import SERVER, Server, Step, StepFailed, Story, read_counters
 from vckg.base.errors import InputError
@@ -97,9 +97,14 @@ def test_the_plan_is_all_tasks_two_judges_and_every_file_twice(tmp_path: Path) -
 def test_every_command_of_the_story_exists_with_its_options(tmp_path: Path) -> None:
     import typer
 
-    for step in steps(Plan((tmp_path,), {"a": (tmp_path / "a.h5ad", "auto")}, limit=3)):
+    for step in steps(
+        Plan((tmp_path,), {LABELLED: (tmp_path / "a.h5ad", "auto")}, limit=3, mouse=tmp_path / "m.h5ad")
+    ):
         program, *words = step.command
         module = {"vckg-serve": "serve.cli"}.get(program, f"{program}.cli")
+        if words[0] == "-c":
+            compile(words[1], step.name, "exec")
+            continue
         if program == "python":
             assert words[0] == "-m"
             module, words = f"{words[1]}.__main__", words[2:]
@@ -215,7 +220,7 @@ def reached(told: Path) -> list[Path]:
 def test_every_page_of_the_story_is_reached_from_the_index(told: Path, reached: list[Path]) -> None:
     names = {str(path.relative_to(told)) for path in reached}
     assert names >= {"index.html", "graph-card.html", "serving.html", "leaderboard/index.html"}
-    assert len([n for n in names if n.startswith("annotation/")]) == 6
+    assert len([n for n in names if n.startswith("annotation/")]) == 6 + 3
 
 
 @pytest.mark.slow
@@ -228,7 +233,7 @@ def test_the_board_has_all_contestants_on_all_tasks_with_two_judges(told: Path) 
     assert len(group["judges"]) == 2
     took = json.loads((told / "steps.json").read_text())
     assert all(step["seconds"] > 0 and step["peak_bytes"] > 1e7 for step in took["steps"])
-    assert len(took["steps"]) == 2 + 6 + len(CONTESTANTS) + 1 + 3 + 1 + 1
+    assert len(took["steps"]) == 2 + 6 + 1 + 3 + len(CONTESTANTS) + 1 + 3 + 1 + 1
 
 
 @pytest.mark.slow
