@@ -27,6 +27,12 @@ def mirror_folder() -> Path | None:
     return folder if folder.is_dir() else None
 
 
+@pytest.fixture(autouse=True)
+def spoken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command with `--quiet` silences its process; the next test speaks again."""
+    monkeypatch.setattr("vckg.base.console._quiet", False)
+
+
 @pytest.fixture(scope="session")
 def mirror() -> Path:
     """Skip, saying why, where the real files are not at hand; in CI that is a failure."""

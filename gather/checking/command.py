@@ -132,7 +132,7 @@ def kept_of(found: CheckResult) -> dict[str, Any]:
     """What ``uns`` keeps: plain strings and the table."""
     frame = found.table()
     for name in frame.columns:
-        if frame[name].dtype == object:
+        if not pd.api.types.is_numeric_dtype(frame[name]):
             frame[name] = pd.Categorical(frame[name].astype(str))
     frame.index = frame.index.astype(str)
     return {

@@ -86,14 +86,18 @@ def spatialdata_store(cells: ad.AnnData, path: Path) -> Path:
 
 
 def loom(cells: ad.AnnData, path: Path) -> Path:
-    """What loompy writes, through anndata."""
-    plain = ad.AnnData(
-        sp.csr_matrix(cells.X), obs=cells.obs.astype(str), var=pd.DataFrame(index=cells.var_names)
-    )
-    plain.var_names.name, plain.obs_names.name = "Gene", "CellID"
+    """What loompy writes."""
+    import loompy
+
+    of_cells = {name: values.astype(str).to_numpy(str) for name, values in cells.obs.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        plain.write_loom(path)
+        loompy.create(
+            str(path),
+            sp.csc_matrix(cells.X.T),
+            {"Gene": cells.var_names.to_numpy(str)},
+            {"CellID": cells.obs_names.to_numpy(str), **of_cells},
+        )
     return path
 
 
@@ -106,8 +110,9 @@ def h5mu(cells: ad.AnnData, path: Path) -> Path:
     rna.obs = pd.DataFrame(index=rna.obs_names)
     with h5py.File(path, "w") as file:
         file.attrs["encoding-type"], file.attrs["encoding-version"] = "MuData", "0.1.0"
-        write_elem(file, "mod/rna", rna)
-        write_elem(file, "mod/prot", protein)
+        modalities = file.create_group("mod")
+        write_elem(modalities, "rna", rna)
+        write_elem(modalities, "prot", protein)
         write_elem(file, "obs", shared)
     return path
 
@@ -173,8 +178,16 @@ def seurat_rds(frame: pd.DataFrame, path: Path) -> Path:
     import rdata
 
     table = pd.read_csv(seurat_csv(frame, path.with_suffix(".csv")), index_col=0)
-    rdata.write_rds(path, table.astype({"cluster": str, "gene": str}).reset_index(drop=True))
+    rdata.write_rds(path, for_r(table.astype({"cluster": str, "gene": str}).reset_index(drop=True)))
     return path
+
+
+def for_r(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame as rdata can write it: it does not know the strings of pandas 3."""
+    texts = frame.columns[[pd.api.types.is_string_dtype(dtype) for dtype in frame.dtypes]]
+    index = frame.index.astype(object) if pd.api.types.is_string_dtype(frame.index.dtype) else frame.index
+    plain = frame.astype(dict.fromkeys(texts, object)).set_axis(index)
+    return plain.set_axis(frame.columns.astype(object), axis=1)
 
 
 def presto_tsv(frame: pd.DataFrame, path: Path) -> Path:

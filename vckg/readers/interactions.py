@@ -222,9 +222,9 @@ def read_dgidb(parts: Parts, *, cut_off: bool = False) -> Reading:
     table = keep(
         table, ~equals(table["drug_concept_id"], ""), "drug without id", reading.rejected, "drug_claim_name"
     )
-    raw = pd.Series(table["drug_concept_id"].to_pandas())
-    prefix, local = raw.str.split(":", n=1).str[0], raw.str.split(":", n=1).str[1]
-    curie = prefix.map(_DRUG_PREFIX) + ":" + local
+    parted = [str(raw).partition(":") for raw in table["drug_concept_id"].to_pylist()]
+    curies = [f"{_DRUG_PREFIX[p]}:{local}" if colon and p in _DRUG_PREFIX else None for p, colon, local in parted]
+    curie = pd.Series(curies, dtype=object)
     table = keep(
         table, curie.notna().to_numpy(), "drug id of another registry", reading.rejected, "drug_concept_id"
     )

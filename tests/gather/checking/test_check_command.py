@@ -19,7 +19,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)>\u202e & | [red]T[/red]"
 def source(blood_cells, tmp_path):
     obs = blood_cells.obs
     obs["author"] = obs["group"].astype(str).replace({"T cells": "monocytes", "monocytes": "T cells"})
-    obs["odd /name"] = obs["group"].astype(str).replace({"T cells": HOSTILE})
+    obs["odd: name"] = obs["group"].astype(str).replace({"T cells": HOSTILE})
     path = tmp_path / "in.h5ad"
     blood_cells.write_h5ad(path, convert_strings_to_categoricals=True)
     return path
@@ -107,7 +107,7 @@ def test_a_checked_copy_can_be_checked_again(check, tmp_path):
 def test_the_page_shows_hostile_labels_as_text_and_axe_finds_nothing(
     blood_graph, source, tmp_path, page, axe, theme
 ):
-    found = gather.check(ad.read_h5ad(source), ["author", "odd /name"], graph=blood_graph)
+    found = gather.check(ad.read_h5ad(source), ["author", "odd: name"], graph=blood_graph)
     path = write_page(found, tmp_path / "page.html", title=HOSTILE)
     page.emulate_media(color_scheme=theme)
     page.goto(path.as_uri())
