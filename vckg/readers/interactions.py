@@ -223,7 +223,9 @@ def read_dgidb(parts: Parts, *, cut_off: bool = False) -> Reading:
         table, ~equals(table["drug_concept_id"], ""), "drug without id", reading.rejected, "drug_claim_name"
     )
     parted = [str(raw).partition(":") for raw in table["drug_concept_id"].to_pylist()]
-    curies = [f"{_DRUG_PREFIX[p]}:{local}" if colon and p in _DRUG_PREFIX else None for p, colon, local in parted]
+    curies = [
+        f"{_DRUG_PREFIX[p]}:{local}" if colon and p in _DRUG_PREFIX else None for p, colon, local in parted
+    ]
     curie = pd.Series(curies, dtype=object)
     table = keep(
         table, curie.notna().to_numpy(), "drug id of another registry", reading.rejected, "drug_concept_id"
