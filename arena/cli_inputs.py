@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arena.cli_output import say_missing
+from arena.cli_output import reason_missing, say_missing
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def make_all_samples(
         samples = make_samples(cells, tasks, seed=seed, limit=limit)
     if not samples:
         raise InputError(
-            f"{dataset}: its cells allow none of the tasks {', '.join(tasks)}; see `arena data -d {dataset}`"
+            f"{dataset} has no samples of {', '.join(tasks)}"
+            + (reason_missing(dataset, *tasks) or f"; see `arena data -d {dataset}`")
         )
     say_missing(name, tasks, samples)
     return name, samples

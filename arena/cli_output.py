@@ -45,10 +45,14 @@ def say_missing(name: str, tasks: Sequence[TaskName], samples: Mapping[TaskName,
     """Name the tasks that the cells do not allow, so that no column of a table is missing without a word."""
     for task in tasks:
         if task not in samples:
-            why = ""
-            if name == "fresh" and task != "qa":
-                why = ": no files of real cells; name a mirror in VCKG_MIRROR, or `arena data --add FILE`"
-            err().print(f"{name} has no {task} samples{why}", highlight=False)
+            err().print(f"{name} has no {task} samples{reason_missing(name, task)}", highlight=False)
+
+
+def reason_missing(name: str, *tasks: TaskName) -> str:
+    """Return why a data set has no samples of some tasks and what to do, as the end of a sentence."""
+    if name != "fresh" or "qa" in tasks:
+        return ""
+    return ": no file of real cells here allows it; name a mirror in VCKG_MIRROR, or `arena data --add FILE`"
 
 
 def summarise(name: str, seed: int, n_cells: int, samples: Mapping[TaskName, list[Sample]]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def annotate(
     ] = None,
     exclude_source: ExcludeOption = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Least confidence of an answer, 0 to 1. Default 0.4.")
+        float | None, typer.Option(help="Least confidence of an answer, 0 to 1. Default 0.65.")
     ] = None,
     key_added: Annotated[
         str, typer.Option(help="Prefix of the new obs columns, name of the uns entry.")
@@ -334,7 +334,9 @@ def print_annotations(annotations: Sequence[Annotation]) -> None:
 
     table = Table(title=None, show_lines=False)
     table.add_column("cell set")
-    table.add_column("cells", justify="right")
+    counted = any(a.n_cells > 1 for a in annotations)  # else tables of markers or mean profiles
+    if counted:
+        table.add_column("cells", justify="right")
     table.add_column("label", overflow="fold")
     table.add_column("certainty", no_wrap=True)
     for name in ("because of", "against", "status"):
@@ -344,7 +346,7 @@ def print_annotations(annotations: Sequence[Annotation]) -> None:
         reasons = "; ".join(best_evidence(a)) if a.curie else ""
         words = (
             a.cell_set,
-            f"{a.n_cells:,}",
+            *([f"{a.n_cells:,}"] if counted else []),
             answer(a),
             sure,
             reasons,

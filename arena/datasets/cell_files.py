@@ -90,6 +90,8 @@ def user_table() -> Path:
 def add_file(path: Path, graph: Graph, *, label: str, species: str, tissue: str, state: str = "") -> Labelled:
     """Add a file of the user's to the sets that fresh samples are drawn from; return it as read.
 
+    A file of the same name that was added before gives way, since ids of samples begin with the name.
+
     Raises
     ------
     InputError
@@ -107,7 +109,7 @@ def add_file(path: Path, graph: Graph, *, label: str, species: str, tissue: str,
             f"{path}: no label of {label!r} names a cell type ({', '.join(sorted(found.unnamed)[:5])}); write a "
             f"{LABEL_MAP} next to it with the columns set, label, cl_id"
         )
-    own = [s for s in known if Path(s.file).is_absolute() and s.file != row.file]
+    own = [s for s in known if Path(s.file).is_absolute() and s.name != row.name]
     columns = [f.name for f in fields(CellFile)]
     lines = ["\t".join(columns), *("\t".join(asdict(s)[c] for c in columns) for s in (*own, row))]
     write_text(user_table(), "\n".join(lines) + "\n")
@@ -121,10 +123,12 @@ def read_labelled(source: CellFile, path: Path, graph: Graph) -> Labelled:
     ------
     SourceError
         The file has no such column.
+    InputError
+        It is damaged, or no h5ad.
     """
-    import anndata
+    from gather.cells.file import open_h5ad
 
-    data = anndata.read_h5ad(path)
+    data = open_h5ad(path, known=True)
     if source.label not in data.obs:
         raise SourceError(path, f"no column {source.label!r} in obs, found {list(data.obs.columns)}")
     values = np.asarray(data.X.toarray() if hasattr(data.X, "toarray") else data.X, dtype=np.float32)

@@ -70,10 +70,18 @@ def _pair_text(task: schema.TaskBoard, pair: schema.Pair, one: str, other: str) 
     sign = 1 if pair.first == one else -1
     if pair.difference is None:
         return f"  {task.task:<13} no sample that both have scored"
-    low, high = sorted((sign * (pair.low or 0.0), sign * (pair.high or 0.0)))
+    limits = "no interval"
+    if pair.low is not None and pair.high is not None:
+        low, high = sorted((sign * pair.low, sign * pair.high))
+        limits = f"[{low:+.3f}, {high:+.3f}]"
     better = one if sign * pair.difference > 0 else other
     verdict = f"{better} is better" if pair.p is not None and pair.p <= 0.05 else "no significant difference"
+    power = (
+        "too few independent samples"
+        if pair.detectable is None
+        else f"80 % power from {number(pair.detectable, 3)}"
+    )
     return (
-        f"  {task.task:<13} {sign * pair.difference:+.3f}  [{low:+.3f}, {high:+.3f}]  p {p_value(pair.p)}  "
-        f"n {pair.common}  {verdict} (80 % power from {number(pair.detectable, 3)})"
+        f"  {task.task:<13} {sign * pair.difference:+.3f}  {limits}  p {p_value(pair.p)}  "
+        f"n {pair.common}  {verdict} ({power})"
     )

@@ -216,7 +216,7 @@ class Paired:
     p: Floats
     p_holm: Floats
     detectable: Floats
-    """Smallest true difference found with 80 % power at the 5 % level, float64[P]."""
+    """Smallest true difference found with 80 % power at the 5 % level, float64[P]; NaN where no interval is."""
     common: Ints
     """Samples that both have scored, int64[P]."""
 
@@ -266,7 +266,8 @@ def paired_tests(
     spread = np.array([row[np.isfinite(row)].std() if np.isfinite(row).any() else np.nan for row in draws])
     reach = stats.norm.ppf(1 - (1 - level) / 2) + stats.norm.ppf(POWER)
     low, high = (np.array([getattr(limit, end) for limit in limits]) for end in ("low", "high"))
-    return Paired(tuple(which), difference, low, high, p, holm(p), reach * spread, common)
+    detectable = np.where(np.isfinite(low), reach * spread, np.nan)
+    return Paired(tuple(which), difference, low, high, p, holm(p), detectable, common)
 
 
 def _gaps(block: Block, which: Sequence[tuple[int, int]], resamples: int) -> tuple[Floats, Floats, Ints]:

@@ -61,7 +61,7 @@ def annotate_file(
     asked: dict[str, Any] = {}
     try:
         rounds = 2.0 if llm is not None and not llm.dry_run else 1.0  # the model's answers are the second
-        with progress(f"annotating {source.name}", total=rounds * adata.n_obs) as done:
+        with progress(f"annotating {source.stem}", total=rounds * adata.n_obs) as done:
             if dask is not None:
                 from gather.cells.dask_cluster import work_out_on_dask
 

@@ -65,8 +65,11 @@ def columns_of_clusters(adata: ad.AnnData) -> list[str]:
 
 
 def without_group(adata: ad.AnnData, groupby: str) -> int:
-    """Return how many cells have no value in a column; they end as ``unknown`` with status ``ungrounded``."""
-    return int(adata.obs[groupby].isna().sum()) if groupby in adata.obs else 0
+    """Return how many cells have no value, or an empty one, in a column: ``unknown`` with status ``ungrounded``."""
+    if groupby not in adata.obs:
+        return 0
+    column = adata.obs[groupby]
+    return int((column.isna() | (column.astype(str) == "")).sum())
 
 
 def with_hints(

@@ -5,6 +5,7 @@ Knows nothing of files; `gather.cells.adata` and `gather.cells.per_cell` bring t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -38,6 +39,8 @@ ABSENT, PRESENT = 0.05, 0.25
 """A marker in a smaller share of a set's cells is absent, one in a greater share is present."""
 _RELATIONS = ("is_marker_for", "is_negative_marker_for")
 _MIN_RESOURCES = 2
+_ID = re.compile(r"ENS[A-Z]*G\d|(HGNC|MGI):\d|\d+$")
+"""Names of genes in files that no reader knows by heart."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ class Annotator:
             convergence=hyper,
             contradictions=self._contradictions(decision, cell_set),
             coverage=self._coverage(decision),
-            query_genes=query.names,
+            query_genes=self._symbols(query),
             ambiguous_genes=query.ambiguous,
             ungrounded_genes=query.ungrounded,
             closed=self.closed,
@@ -137,6 +140,11 @@ class Annotator:
             note="; ".join(filter(None, (_note(query), self.silence))),
             standings=decision.standings,
         )
+
+    def _symbols(self, query: GeneQuery) -> tuple[str, ...]:
+        """The query's genes as the file names them; an id gives way to the symbol that the graph has for it."""
+        pairs = zip(query.names, query.genes.tolist(), strict=True)
+        return tuple(self.graph.names[node] if _ID.match(name) else name for name, node in pairs)
 
     @cached_property
     def silence(self) -> str:

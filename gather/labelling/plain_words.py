@@ -10,12 +10,13 @@ HIGH, MEDIUM = 0.9, 0.7
 
 
 def certainty(annotation: Annotation) -> str:
-    """Return ``high``, ``medium`` or ``low``; ``-`` where there is no answer."""
+    """Return ``high``, ``medium`` or ``low`` by the two digits that are shown; ``-`` where there is no answer."""
     if not annotation.curie:
         return "-"
-    if annotation.confidence >= HIGH:
+    shown = round(annotation.confidence, 2)
+    if shown >= HIGH:
         return "high"
-    return "medium" if annotation.confidence >= MEDIUM else "low"
+    return "medium" if shown >= MEDIUM else "low"
 
 
 def best_evidence(annotation: Annotation, top: int = 3) -> list[str]:

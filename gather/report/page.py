@@ -115,7 +115,7 @@ def write_report(
         statuses=[(_STATUS[s], _TONES[s], n) for s, n in _statuses(annotations).items()],
         embedding=embedding_words(embedding),
         graph=_graph_words(graph),
-        parameters={str(k): str(v) for k, v in (parameters or {}).items()},
+        parameters={k: str(v) for k, v in (parameters or {}).items() if (k, v) != ("candidate_types", -1)},
         versions={str(k): str(v) for k, v in (versions or {}).items()},
         model={str(k): str(v) for k, v in (model or {}).items()},
     )

@@ -125,7 +125,7 @@ def test_a_task_that_the_cells_do_not_allow_is_said_to_be_missing(
     code, said, notes = arena("data")
     assert code == 0
     assert "perturbation " not in said
-    assert "fresh has no perturbation samples: no files of real cells" in " ".join(notes.split())
+    assert "fresh has no perturbation samples: no file of real cells here" in " ".join(notes.split())
 
 
 def test_score_computes_the_deterministic_scores_again(arena: Arena, finished: Path) -> None:

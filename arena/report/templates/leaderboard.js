@@ -49,7 +49,8 @@
       const [a, b, difference, low, high, p, holm, detectable, common] = found;
       note.textContent = `${a} minus ${b}: ${points(difference)} points (95 % interval ${points(low)} to ${points(high)}), ` +
         `p = ${p === null ? "–" : p.toPrecision(2)}, after Holm ${holm === null ? "–" : holm.toPrecision(2)}, ` +
-        `${common} common samples; differences from ${points(detectable)} points would be found four times in five.`;
+        `${common} common samples; ` + (detectable === null ? "too few of them are independent for an interval." :
+          `differences from ${points(detectable)} points would be found four times in five.`);
     });
   });
 

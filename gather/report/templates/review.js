@@ -200,7 +200,7 @@ const review = document.getElementById("review-data") === null ? null : (() => {
         el("div", {}, el("label", {}, "Reason or comment, kept with your decision", reason),
           el("button", { type: "button", "data-key": "m", onclick: comment }, el("kbd", { "aria-hidden": "true" }, "m"), " Save as a comment only"))),
       entries.length ? el("ul", { class: "log", "aria-label": "What was decided" }, entries.map((e) => el("li", {}, sentence(e)))) : null,
-      el("p", { class: "small muted" }, "Keys while no field has the focus: a accepts, 1 to 9 choose a candidate, s searches, c writes a reason, m saves a comment, u undoes, n and p open the next and the previous set."));
+      el("p", { class: "small muted" }, "Keys, after a click in this card and while no field has the focus: a accepts, 1 to 9 choose a candidate, s searches, c writes a reason, m saves a comment, u undoes, n and p open the next and the previous set."));
     opened = { set, at, reason };
     return box;
   }

@@ -108,6 +108,12 @@ def test_pairing_shortens_the_interval_of_a_difference() -> None:
     assert paired.low[0] < -0.1 < paired.high[0]
 
 
+def test_with_too_few_clusters_for_an_interval_no_size_is_called_detectable() -> None:
+    scores = np.array([[0.9, 0.8], [0.4, 0.5]])
+    paired = s.paired_tests([s.Block(scores, s.Clusters.of(["a", "b"]))], resamples=100)
+    assert np.isnan([paired.low[0], paired.high[0], paired.detectable[0]]).all()
+
+
 def test_a_difference_of_the_detectable_size_is_found_four_times_in_five() -> None:
     rng = np.random.default_rng(6)
     clusters = s.Clusters.of([f"{i:03d}" for i in range(150)])

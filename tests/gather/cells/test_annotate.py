@@ -130,6 +130,14 @@ SHAPES = [
 ]  # fmt: skip
 
 
+def test_query_genes_are_told_by_symbol_where_the_file_has_ids(blood_graph, blood_cells):
+    gather.annotate(blood_cells, graph=blood_graph, groupby="group")
+    by_symbol = gather.results(blood_cells).annotations[0].query_genes
+    ensembl_with_versions(blood_cells)
+    gather.annotate(blood_cells, graph=blood_graph, groupby="group")
+    assert gather.results(blood_cells).annotations[0].query_genes == by_symbol
+
+
 @pytest.mark.parametrize("change", SHAPES)
 def test_every_usual_shape_of_a_file_is_read(blood_graph, blood_cells, change):
     change(blood_cells)
@@ -143,9 +151,12 @@ def test_empty_cells_are_unknown_and_take_no_part(blood_graph, blood_cells):
     assert set(blood_cells.obs["gather_status"][:3]) == {"ungrounded"}
 
 
-def test_missing_groups_are_left_unknown(blood_graph, blood_cells):
-    blood_cells.obs.loc["c0", "group"] = np.nan
+@pytest.mark.parametrize("value", [np.nan, ""])
+def test_missing_groups_are_left_unknown_and_counted(blood_graph, blood_cells, value):
+    blood_cells.obs["group"] = blood_cells.obs["group"].astype(object)
+    blood_cells.obs.loc["c0", "group"] = value
     gather.annotate(blood_cells, graph=blood_graph, groupby="group")
+    assert blood_cells.uns["gather"]["parameters"]["cells_without_group"] == 1
     assert blood_cells.obs["gather_cell_type"].iloc[0] == "unknown"
 
 
