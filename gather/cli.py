@@ -343,13 +343,12 @@ def print_annotations(annotations: Sequence[Annotation]) -> None:
         table.add_column(name, overflow="fold")
     for a in annotations:
         sure = f"{certainty(a)} {a.confidence:.2f}" if a.curie else "-"
-        reasons = "; ".join(best_evidence(a)) if a.curie else ""
         words = (
             a.cell_set,
             *([f"{a.n_cells:,}"] if counted else []),
             answer(a),
             sure,
-            reasons,
+            "; ".join(best_evidence(a)) if a.curie else "",
             "; ".join(objections(a)),
             "; ".join([status_reason(a), *(s.name for s in a.states if s.present)]),
         )
