@@ -94,21 +94,27 @@ class GroupView:
         """Tasks of the group."""
         return tuple(t.task for t in self.group.tasks)
 
-    def best_at(self, task: TaskName) -> tuple[schema.Row, list[str]] | None:
-        """Return the best ranked contestant of a task that reads the cell, and those with the same rank."""
+    def best_at(self, board: schema.TaskBoard) -> tuple[schema.Row, str] | None:
+        """Return the best ranked contestant of a task that reads the cell, and a sentence on where it stands."""
+        task = board.task
         rows = [row for row in self.ranked if task in row.tasks and row.kind != "trivial"]
         rows = [row for row in rows if row.tasks[task].rank is not None]
         rows = [row for row in rows if row.tasks[task].score.value is not None]
         if not rows:
             return None
         rows.sort(key=lambda row: (-(row.tasks[task].score.value or 0.0), row.name))
-        rank = rows[0].tasks[task].rank
+        best, cell = rows[0], rows[0].tasks[task]
         equal = [
-            r.name
-            for r in rows[1:]
-            if (k := r.tasks[task].rank) and rank and k.best <= rank.worst and k.best == 1
+            r.name for r in rows[1:] if (k := r.tasks[task].rank) and cell.rank and k.best <= cell.rank.worst
         ]
-        return rows[0], equal
+        if board.floor is not None and (cell.score.value or 0.0) <= board.floor:
+            return best, "It is not above the line."
+        if equal:
+            who = listed(equal) if len(equal) <= 2 else f"{len(equal)} others"
+            return best, f"{who} cannot be told apart from it on {board.n} samples."
+        if len(rows) == 1:
+            return best, "No other ranked contestant looks at the cell."
+        return best, "Significantly better than all others that look at the cell."
 
     def matrix(self, pairs: Sequence[schema.Pair]) -> list[tuple[str, list[tuple[schema.Pair | None, int]]]]:
         """Comparisons as rows of (pair, sign): sign 1 where the row is the pair's first, -1 its second, 0

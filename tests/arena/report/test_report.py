@@ -119,6 +119,19 @@ def test_open_book_is_said_where_a_reader_looks(make_runs: MakeRuns) -> None:
     assert report.markdown(build(make_runs(field), resamples=50)).count(") †") == 1
 
 
+def test_the_best_reader_of_a_task_claims_no_more_than_the_table(make_runs: MakeRuns) -> None:
+    """Nothing is won below the line of answers that ignore the cell, nor against nobody."""
+
+    def cards(field: dict[str, float]) -> str:
+        page = report.html(build(make_runs(field), resamples=50))
+        return page[page.index("Best at each task") : page.index("All scores")]
+
+    below = cards({"gold": 1.0, "majority": 0.8, "small": 0.2})
+    assert "It is not above the line." in below
+    assert "Significantly" not in below
+    assert "No other ranked contestant looks at the cell." in cards({"gold": 1.0, "majority": 0.0, "small": 1.0})
+
+
 def test_groups_that_must_not_be_compared_are_apart_on_the_page(make_runs: MakeRuns) -> None:
     runs = make_runs({"a": 0.4, "b": 0.5}, n=8)
     other = replace(runs[1], manifest=replace(runs[1].manifest, graph_hash="another"))
