@@ -129,7 +129,9 @@ def test_the_best_reader_of_a_task_claims_no_more_than_the_table(make_runs: Make
     below = cards({"gold": 1.0, "majority": 0.8, "small": 0.2})
     assert "It is not above the line." in below
     assert "Significantly" not in below
-    assert "No other ranked contestant looks at the cell." in cards({"gold": 1.0, "majority": 0.0, "small": 1.0})
+    assert "No other ranked contestant looks at the cell." in cards(
+        {"gold": 1.0, "majority": 0.0, "small": 1.0}
+    )
 
 
 def test_groups_that_must_not_be_compared_are_apart_on_the_page(make_runs: MakeRuns) -> None:
