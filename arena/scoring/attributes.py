@@ -8,6 +8,7 @@ claim about a type of another lineage earns a quarter.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -19,7 +20,8 @@ ATTRIBUTES: Final = ("type", "lineage", "markers", "tissue", "function", "state"
 FEW_MARKERS: Final = 3
 """Known markers that a caption has to name for the full credit."""
 ENOUGH: Final = 0.5
-"""Share of a definition's words, in their order, that earns the full credit: a paraphrase keeps about half."""
+"""Share of a definition's words, in their order, that earns the full credit: a paraphrase keeps about half. Words that
+are in order by chance do not count."""
 ORGANS: Final = (
     "bone marrow", "lymph node", "small intestine", "adrenal", "bladder", "blood", "brain", "breast", "colon",
     "embryonic mesenchyme", "eye", "heart", "ileum", "intestine", "kidney", "liver", "lung", "muscle", "ovary",
@@ -118,7 +120,10 @@ def _function(text: str, definition: str, name: str) -> float | None:
     own = [word for word in wording.listed_words(definition) if word not in asked]
     if len(own) < FEW_MARKERS:
         return None
-    return min(1.0, wording.common_in_order(own, wording.listed_words(text)) / len(own) / ENOUGH)
+    said = wording.listed_words(text)
+    by_chance = wording.in_order_by_chance(sum((Counter(own) & Counter(said)).values()))
+    beyond = wording.common_in_order(own, said) - by_chance
+    return min(1.0, max(0.0, beyond) / max(ENOUGH * len(own) - by_chance, 1.0))
 
 
 def _state(text: str, state: str, definition: str, sample: Sample) -> float | None:

@@ -82,6 +82,14 @@ def common_in_order(first: Sequence[str], second: Sequence[str]) -> int:
     return row[-1]
 
 
+def in_order_by_chance(n: int) -> float:
+    """Mean length of the longest common subsequence of `n` words and the same words shuffled.
+
+    Baik, Deift and Johansson (1999) give the first two terms; 0.6 brings the mean of 2 to 30 words within 0.1.
+    """
+    return max(2.0 * n**0.5 - 1.771 * n ** (1 / 6) + 0.6, 1.0) if n else 0.0
+
+
 def own_words(text: str, inputs: Iterable[str], reference: str) -> str:
     """The text without what is copied from the input, save what the reference says in the same words."""
     copied = set().union(*(_runs(_plain(source)) for source in inputs)) - _runs(_plain(reference))
