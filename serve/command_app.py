@@ -106,7 +106,9 @@ def note(text: str) -> None:
 
 
 def run(app: typer.Typer, name: str) -> None:
-    """Run a command-line application and exit; a `KnownError` is one line on stderr and exit code 2."""
+    """Run a command-line application and exit; a `KnownError`, or a library that the extra `serve`
+    brings and that is not installed, is one line on stderr and exit code 2.
+    """
     try:
         sys.exit(app(prog_name=name, standalone_mode=False))
     except KnownError as error:
@@ -114,6 +116,10 @@ def run(app: typer.Typer, name: str) -> None:
     except BrokenPipeError:  # the reader of our output ended (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("", "serve"):
+            raise
+        fail(name, f"needs {error.name}; run `pip install 'vckg[serve]'`")
     except Exception as error:
         if not hasattr(error, "format_message"):  # a usage error, of click or of typer's own copy of it
             raise

@@ -231,6 +231,17 @@ def test_quiet_of_the_server_leaves_its_notes_out() -> None:
     assert ran.stderr == "heard\n"
 
 
+def test_the_server_without_its_extra_names_it() -> None:
+    program = "import sys; sys.modules['torch'] = None; sys.argv[0] = 'vckg-serve'; from serve.cli import main; main()"
+    ran = subprocess.run(
+        [sys.executable, "-c", program, "chat"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (
+        2,
+        "vckg-serve: error: needs torch; run `pip install 'vckg[serve]'`\n",
+    )
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_shell_completes_sub_commands(name: str) -> None:
     first = sorted(c.split()[1] for c in LEAVES if c.split()[0] == name)[0]
