@@ -34,7 +34,7 @@ setup-dev: $(VENV)/dev       ## the same with every extra
 demo: $(VENV)/core           ## real cells named with evidence, from nothing
 	$(BIN)/python -m gather.demo
 
-showcase: $(VENV)/dev        ## the whole story under one page: graph, annotation, arena, server; goes on where it was killed
+showcase: $(VENV)/dev        ## the whole story under one page: graph, annotation, arena, server; a second run resumes it
 	$(BIN)/python -m benchmarks.showcase
 
 test: $(VENV)/dev            ## the whole suite
@@ -92,7 +92,7 @@ bench-annotate: $(VENV)/dev  ## ours and its peers on the same cell sets; VCKG_M
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[bench]"
 	$(BIN)/python -m benchmarks.peers
 
-models-table: $(VENV)/dev    ## local models on all tasks of the arena, with evidence and tools; LIMIT samples a task; goes on where it was killed
+models-table: $(VENV)/dev    ## local models on all tasks of the arena, with evidence and tools; LIMIT samples a task; a second run resumes it
 	$(BIN)/python -m benchmarks.models_table models-table --limit $(LIMIT) --board docs/results/models.json --page docs/results/models.md
 
 docs: $(VENV)/dev            ## the site, in site/; strict, every link checked, nothing fetched

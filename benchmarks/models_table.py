@@ -2,7 +2,7 @@
 
 Each model is served here by `vckg-serve` on the CPU and is asked every sample as ``MODEL``, as ``gather+MODEL`` and,
 where its chat template takes tools, as ``tools+MODEL``. The baselines, the reference and gather answer the same
-samples. The runs lie in one folder: the same command goes on where it was killed. The board is written as JSON, and
+samples. The runs lie in one folder: the same command resumes a killed run. The board is written as JSON, and
 the page is made from that file by the arena's own code. Nothing but pip is needed besides the data of ``VCKG_MIRROR``.
 """
 
@@ -226,7 +226,7 @@ def page(board: Leaderboard) -> Iterator[str]:
     yield ""
     yield from (
         "```sh",
-        f"VCKG_MIRROR=FOLDER make models-table LIMIT={limit}   # goes on where it was stopped; LIMIT=100 for a night",
+        f"VCKG_MIRROR=FOLDER make models-table LIMIT={limit}   # resumes a stopped run; LIMIT=100 for a night",
         "```",
     )
     yield ""

@@ -4,7 +4,7 @@ Genes are drawn from a panel one after the other, none twice. Counted is how oft
 `gather.retrieval.null.Null` calls such a list as rare as each level. The table has the observed rate over the nominal
 one, at the last level with the half width of its 95 % interval (from blocks of draws, each with its own seed). A
 statistic of few genes takes few values, and then no valid test reaches the level. The best attainable rate is the
-largest share of draws that is at most the level. Where it is under .95 of the nominal one, it stands in brackets. A
+largest share of draws that is at most the level. Where it is under .95 of the nominal one, brackets show it. A
 rate should lie between .8 and 1.25. Where the attainable rate is below .8, it should be at least .8 of that.
 """
 

@@ -4,7 +4,7 @@ Builds the graph and serves the embedded model (DART drafts, Echo schedules). Na
 and without the model, those of a mouse, and the groups of a marker table; checks an author's labels. Puts the five
 tasks to eight contestants, has every answer rated by two judges, measures the server under an interactive load, and
 writes the pages. Each step is one of the four commands, run as a user runs it; a step that was finished with the same
-inputs is not run again, so what was killed goes on where it was.
+inputs is not run again, so a killed run resumes.
 """
 
 from __future__ import annotations
