@@ -131,7 +131,9 @@ class Levels:
 
 
 TRIAL = 48
-"""Rounds after which the richest way of drafting has shown what it brings."""
+"""Drafts, one a request and round, after which the richest way has shown what it brings."""
+GIVE_UP = 2 * TRIAL
+"""Drafts after which the richest way is given up where it has lost."""
 BURST, LEAST_PAUSE, LOSS = 4, 16, 0.005
 """Rounds for which another way is tried again, the fewest rounds between, and the share of speed that trying may cost.
 """
@@ -141,9 +143,10 @@ class Arms:
     """Which way of drafting brings the most tokens a millisecond, by what the rounds so far brought.
 
     Way 0 is not to draft at all. Rates are kept for each number of requests that decode together, in powers of two. A
-    batch that shrinks request by request is then not new each time. Every way is tried `tries` times (two or more),
-    the richest first. The richest then takes turns of four rounds with the best other until it has had `TRIAL`. Where
-    it has lost, what it needs outside its rounds is given up (`dropped`). Later the others are tried again in bursts,
+    batch that shrinks request by request is then not new each time. Every way is tried `tries` times (two or
+    more), the richest first. The richest then takes turns of four rounds with the best other until it has had `TRIAL`
+    drafts. Eight requests bring eight a round, so a batch that loses by it loses few rounds. Where it has lost after
+    `GIVE_UP` drafts, what it needs outside its rounds is given up, too (`dropped`). Later the others are tried again in bursts,
     the less they seem to lose the sooner: all bursts of a way cost about `LOSS` of the speed. Every round fades what is
     known of all ways, so a burst counts the more, the older the rest is, and a text of another kind is soon noticed.
     The first round after a change of method is not counted. In it the head computes all rows that were committed
@@ -170,7 +173,7 @@ class Arms:
         self._rounds += 1
         speed = self._speed(rates)
         best = int(np.argmax(speed))
-        if self.ways > 2 and rates.seen[self.ways - 1] < TRIAL:
+        if self.ways > 2 and rates.drafts < TRIAL:
             return self.ways - 1 if self._rounds % 8 < 4 else int(np.argmax(speed[:-1]))
         if rates.burst and rates.last < self.ways:
             rates.burst -= 1
@@ -189,7 +192,7 @@ class Arms:
 
     def dropped(self) -> bool:
         """Drop the richest way for good if it has lost in every number of requests in which it was tried to the end."""
-        tried = [r for r in self._rates.values() if r.seen[self.ways - 1] >= TRIAL]
+        tried = [r for r in self._rates.values() if r.drafts >= GIVE_UP]
         if self.ways < 3 or not tried or any(np.argmax(self._speed(r)) == self.ways - 1 for r in tried):
             return False
         self.ways -= 1
@@ -199,6 +202,7 @@ class Arms:
         """Take in what one round of a way brought."""
         rates = self._rates.setdefault(self._band(requests), _Rates.none(self.ways))
         rates.seen[way] += 1
+        rates.drafts += requests * (way == len(rates.seen) - 1)
         rates.idle += 1
         rates.idle[way] = 0
         new, rates.last = rates.last != way and rates.last >= 0, way
@@ -217,7 +221,7 @@ class Arms:
 class _Rates:
     """Of each way: fading sums of tokens, milliseconds and rounds, how often it was taken, and the rounds since then.
 
-    `last` is the way taken last; it is taken for `burst` more rounds.
+    `last` is the way taken last; it is taken for `burst` more rounds. `drafts` counts those of the richest way.
     """
 
     tokens: Float64
@@ -227,6 +231,7 @@ class _Rates:
     idle: npt.NDArray[np.int64]
     last: int = -1
     burst: int = 0
+    drafts: int = 0
 
     @classmethod
     def none(cls, ways: int) -> _Rates:

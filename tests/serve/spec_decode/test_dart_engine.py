@@ -262,6 +262,21 @@ def test_the_way_that_brings_most_is_taken_and_the_others_are_tried_again() -> N
     assert arms.pick(16) == 2  # another number of requests is judged on its own
 
 
+def test_a_batch_that_loses_by_the_richest_way_loses_few_rounds() -> None:
+    """A round of eight requests brings eight drafts, so that the trial is as long in drafts and not in rounds."""
+    taken = {}
+    for requests in (1, 8):
+        arms, rounds = Arms(3), []
+        while not arms.dropped() and len(rounds) < 20_000:
+            way = arms.pick(requests)
+            rounds.append(way)
+            arms.add(way, requests, requests, requests / (1.0, 2.0, 1.9)[way])
+        assert arms.ways == 2
+        taken[requests] = rounds.count(2)
+    assert taken[1] > 5 * taken[8]
+    assert 8 * taken[8] >= tree_budget.GIVE_UP
+
+
 def test_a_text_of_another_kind_is_soon_drafted_again() -> None:
     """Drafting that has just lost, by a little, is taken up within some dozen rounds where it would win by much."""
     arms = Arms(2)
@@ -280,7 +295,8 @@ def test_a_head_that_does_not_pay_is_left_out_for_good(
     pays: bool, model: Model, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proposer = proposers(checkpoint, None)["dart"]
-    monkeypatch.setattr(tree_budget, "TRIAL", 6)
+    monkeypatch.setattr(tree_budget, "TRIAL", 12)
+    monkeypatch.setattr(tree_budget, "GIVE_UP", 12)
     real, costs = proposer.arms.add, {0: 4.0, 1: 2.0, 2: 1.0 if pays else 3.0}
     monkeypatch.setattr(proposer.arms, "add", lambda way, n, _tokens, _ms: real(way, n, n, n * costs[way]))
     params = SamplingParams(max_tokens=40, ignore_eos=True)
