@@ -155,9 +155,7 @@ class Annotator:
         total = len(np.union1d(self.retriever.nodes, silent))
         names = ", ".join(self.graph.names[i] for i in silent[:SHOWN_SILENT].tolist())
         more = ", ..." if len(silent) > SHOWN_SILENT else ""
-        return (
-            f"{len(silent)} of {total} candidates have no measured gene that speaks for them: {names}{more}"
-        )
+        return f"no measured gene speaks for {len(silent)} of {total} candidates: {names}{more}"
 
     def _evidence(
         self, convergence: Convergence, decision: Decision

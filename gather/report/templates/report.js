@@ -150,7 +150,8 @@
     const heads = [["Candidate"], ["Id"], ["Score", true], ["Confidence", true], ["p", true], ["FDR", true], ["Genes", true]];
     const rows = set.candidates.map(([id, label, score, p, fdr, confidence, n]) => [bdi(word(label)), curie(id), number(score),
       [page.meter(confidence || 0, `confidence ${share(confidence)}`), ` ${share(confidence)}`], tiny(p), tiny(fdr), String(n)]);
-    return [table("Candidates", heads, rows.slice(0, 5)),
+    return [el("p", { class: "small muted" }, "In the order of the choice. It weighs the score, the file's other cell sets and how alike the candidates are."),
+      table("Candidates", heads, rows.slice(0, 5)),
       rows.length > 5 ? unfold("rest", `${rows.length - 5} more`, () => table("Further candidates", heads, rows.slice(5))) : null];
   }
 

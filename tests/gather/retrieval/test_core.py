@@ -184,7 +184,7 @@ def test_candidates_that_no_gene_speaks_for_are_counted_and_shown(core_graph: Gr
     assert mute in annotator.retriever.silent
     found = annotator.annotate_one(CellSet("0", ("CD3D", "CD3E", "MS4A1")))
     count = len(annotator.retriever.silent)
-    assert f"{count} of 3 candidates have no measured gene that speaks for them" in found.note
+    assert f"no measured gene speaks for {count} of 3 candidates" in found.note
     assert core_graph.names[mute] in found.note
 
 
