@@ -137,7 +137,7 @@ def compare(
         if name in KG_RAG:
             result = _kg_rag(KG_RAG[name].answer, own_cases, view, counted, terms, seeds, seed, workers)
         elif name == "retrieval":
-            result = Result(name, tuple(c.annotation.curie or None for c in own_cases), Counters(), 0.0)
+            result = Result(name, tuple(_retrieved(c.annotation) for c in own_cases), Counters(), 0.0)
         else:
             result = _labels(name, _fed(name, own_cases, cases, graph, seed), counted, terms, workers)
         took = time.perf_counter() - start
@@ -145,6 +145,12 @@ def compare(
         results.append(replace(result, method=name, counters=counted.counters, seconds=took, peak_mb=peak))
         done(1)
     return results
+
+
+def _retrieved(annotation: Annotation) -> str | None:
+    """Return the answer of retrieval; a closed set always has its best candidate."""
+    best = annotation.candidates[:1] if annotation.closed else ()
+    return annotation.curie or next((candidate.curie for candidate in best), None)
 
 
 def peak_memory_mb() -> float:

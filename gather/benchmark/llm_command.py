@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 Loader = Callable[["Graph"], "list[Case]"]
 
 
-def sentence_cases(path: Path, *, limit: int, seed: int) -> Loader:
+def sentence_cases(path: Path, *, limit: int, seed: int, candidates: Sequence[str] | None = None) -> Loader:
     """Return a loader of cell sentences: JSON lines with `cell_sentence` and `cell_ontology_id`.
 
-    More than `limit` sentences are sampled. Types that the graph does not know are left out and counted.
+    More than `limit` sentences are sampled. Types outside the graph, or outside the closed list `candidates`, are left
+    out and counted.
     """
     import numpy as np
 
@@ -40,15 +41,29 @@ def sentence_cases(path: Path, *, limit: int, seed: int) -> Loader:
         from gather.labelling.annotator import Annotator
         from gather.retrieval.query import CellSet, ground_panel
 
-        known = [(genes, truth) for genes, truth in rows if graph.get(truth) is not None]
+        allowed = _allowed(graph, candidates)
+        known = [(genes, truth) for genes, truth in rows if _may_be(graph, truth, allowed)]
         if len(known) < len(rows):
-            err().print(f"{path.name}: {len(rows) - len(known)} types are not in the graph, left out")
+            where = "graph" if allowed is None else "list of candidates"
+            err().print(f"{path.name}: {len(rows) - len(known)} types are not in the {where}, left out")
         names = tuple(dict.fromkeys(gene for genes, _ in known for gene in genes))
-        annotator = Annotator(graph, ground_panel(graph, names))
+        annotator = Annotator(graph, ground_panel(graph, names), candidates=allowed)
         sets = [CellSet(str(index), tuple(dict.fromkeys(genes))) for index, (genes, _) in enumerate(known)]
         return make_cases(annotator, sets, [truth for _, truth in known], dataset=path.stem)
 
     return load
+
+
+def _allowed(graph: Graph, candidates: Sequence[str] | None) -> list[int] | None:
+    """Return the nodes of a closed list of names or ids; None for an open set."""
+    from gather.retrieval.candidates import ground_cell_types
+
+    return None if candidates is None else ground_cell_types(graph, list(candidates), where="--candidates")
+
+
+def _may_be(graph: Graph, truth: str, allowed: Sequence[int] | None) -> bool:
+    node = graph.get(truth)
+    return node is not None and (allowed is None or node in allowed)
 
 
 def _sentences(path: Path) -> list[tuple[list[str], str]]:
@@ -61,11 +76,14 @@ def _sentences(path: Path) -> list[tuple[list[str], str]]:
         ) from error
 
 
-def h5ad_cases(path: Path, column: str, labels: Path | None) -> Loader:
+def h5ad_cases(
+    path: Path, column: str, labels: Path | None, candidates: Sequence[str] | None = None
+) -> Loader:
     """Return a loader of the groups of one column, each with its truth.
 
     `labels` is a table with the columns dataset (the file's stem), label and cl_id; without it the
-    groups must be CL ids or labels. Groups without a truth are left out and counted.
+    groups must be CL ids or labels. Groups without a truth, or with one outside the closed list `candidates`, are left
+    out and counted.
     """
     truths = _label_table(labels, path.stem) if labels else {}
 
@@ -84,10 +102,12 @@ def h5ad_cases(path: Path, column: str, labels: Path | None) -> Loader:
         if labels is None:
             found = graph.cells.ground(names)
             truths.update({g.name: g.curie for g in found if g.curie})
-        sets = [s for s in rank_cell_sets(expression, groups.tolist()) if s.name in truths]
+        allowed = _allowed(graph, candidates)
+        known = {name for name, truth in truths.items() if _may_be(graph, truth, allowed)}
+        sets = [s for s in rank_cell_sets(expression, groups.tolist()) if s.name in known]
         if len(sets) < len(names):
-            err().print(f"{path.name}: {len(names) - len(sets)} groups have no truth, left out")
-        annotator = Annotator(graph, expression.panel)
+            err().print(f"{path.name}: {len(names) - len(sets)} groups have no truth to find, left out")
+        annotator = Annotator(graph, expression.panel, candidates=allowed)
         return make_cases(annotator, sets, [truths[s.name] for s in sets], dataset=path.stem)
 
     return load
@@ -105,15 +125,23 @@ def _label_table(path: Path, dataset: str) -> dict[str, str]:
 
 
 def _loader(
-    sentences: Path | None, h5ad: Sequence[str], labels: Path | None, *, limit: int, seed: int
+    sentences: Path | None,
+    h5ad: Sequence[str],
+    labels: Path | None,
+    candidates: Sequence[str] | None,
+    *,
+    limit: int,
+    seed: int,
 ) -> Loader:
     """Return one loader of all data sets; means are macro means over them."""
-    loaders = [] if sentences is None else [sentence_cases(sentences, limit=limit, seed=seed)]
+    loaders = list[Loader]()
+    if sentences is not None:
+        loaders.append(sentence_cases(sentences, limit=limit, seed=seed, candidates=candidates))
     for given in h5ad:
         file, equals, column = given.rpartition("=")
         if not equals or not file or not column:
             raise InputError(f"--h5ad {given}: wanted FILE=COLUMN, e.g. cells.h5ad=cell_type")
-        loaders.append(h5ad_cases(Path(file), column, labels))
+        loaders.append(h5ad_cases(Path(file), column, labels, candidates))
     if not loaders:
         raise InputError("nothing to ask about; give --sentences, --h5ad, or both")
     return lambda graph: [case for load in loaders for case in load(graph)]
@@ -124,6 +152,7 @@ def tables(
     graph: Graph,
     model: Model,
     *,
+    candidates: Sequence[str] | None,
     methods: Sequence[str],
     seeds: int,
     seed: int,
@@ -142,12 +171,25 @@ def tables(
         return known.get(of.content_hash) or known.setdefault(of.content_hash, load(of))
 
     ontology, cases = Ontology.of_cells(graph), once(graph)
-    terms = shared_candidates([case.annotation for case in cases])
-    yield f"{len(cases)} cell sets, open set, {len(terms)} candidates offered to every method, {seeds} seed genes."
+    allowed = _allowed(graph, candidates)
+    if allowed is None:
+        terms = shared_candidates([case.annotation for case in cases])
+    else:
+        terms = [(graph.ids[node], graph.names[node]) for node in allowed]
+    offered = f"{'open' if allowed is None else 'closed'} set, {len(terms)} candidates"
+    yield f"{len(cases)} cell sets, {offered} offered to every method, {seeds} seed genes."
     yield ""
     with progress("asking", total=float(len(methods))) as done:
         results = compare(
-            once, graph, model, methods=methods, seeds=seeds, seed=seed, workers=workers, done=done
+            once,
+            graph,
+            model,
+            methods=methods,
+            candidates=terms,
+            seeds=seeds,
+            seed=seed,
+            workers=workers,
+            done=done,
         )
     yield from render(rows(results, cases, ontology, [curie for curie, _ in terms]))
     if budgets or items:
@@ -177,6 +219,12 @@ def benchmark_llm(
     labels: Annotated[
         Path | None,
         typer.Option(help="With --h5ad: table of dataset (file stem), label, cl_id.", show_default=False),
+    ] = None,
+    candidates: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of names or ids, one a line: only these may be answered.", show_default=False
+        ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="With --sentences: how many.")] = 100,
     method: Annotated[
@@ -219,12 +267,14 @@ def benchmark_llm(
     from gather.benchmark.llm import BUDGETS, ITEMS, method_names
     from gather.llm.cache import ReplyCache, default_cache_path
     from gather.llm.client import Client
+    from gather.retrieval.candidates import read_candidate_names
 
     for name in method or ():
         if name not in method_names():
             hint = did_you_mean(name, method_names())
             raise InputError(f"no method {name!r}{hint}; one of {', '.join(method_names())}")
-    load = _loader(sentences, h5ad or (), labels, limit=limit, seed=seed)
+    listed = None if candidates is None else read_candidate_names(candidates)
+    load = _loader(sentences, h5ad or (), labels, listed, limit=limit, seed=seed)
     cache = ReplyCache(default_cache_path())
     client = Client(model, base_url=base_url, cache=cache, timeout_s=timeout, max_tokens=max_tokens)
     loaded = vckg.load(graph)
@@ -237,6 +287,7 @@ def benchmark_llm(
         load,
         loaded,
         client,
+        candidates=listed,
         methods=method or method_names(),
         seeds=seeds,
         seed=seed,

@@ -35,6 +35,32 @@ def test_sentences_become_cases_with_their_truths(sentences: Path, blood_graph, 
     assert "1 types are not in the graph" in capsys.readouterr().err
 
 
+def test_a_closed_list_keeps_the_questions_that_it_can_answer(
+    sentences: Path, endpoint, blood_graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A T cell is asked about among T cells and monocytes; a B cell, which the list lacks, is left out."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    names = ("T cell", "CL:0000576")
+    (case,) = sentence_cases(sentences, limit=10, seed=0, candidates=names)(blood_graph)
+    assert (case.truth, case.annotation.closed) == ("CL:0000084", True)
+    assert {c.curie for c in case.annotation.candidates} <= {"CL:0000084", "CL:0000576"}
+    right = json.dumps({"cell_type_ontology_term_id": "CL:0000084", "reasons": []})
+    server = endpoint(lambda *_: ("say", right))
+    (tmp_path / "list.txt").write_text("\n".join(names))
+    result = run(
+        *("--sentences", str(sentences), "--candidates", str(tmp_path / "list.txt"), "--no-claim"),
+        *("--method", "retrieval", "--method", "llm alone", "--base-url", server.url),
+        *("--graph", str(blood_graph.save(tmp_path / "graph"))),
+    )
+    assert result.exit_code == 0, result.output
+    assert "1 cell sets, closed set, 2 candidates offered to every method" in result.output
+    assert [
+        line.split(" | ")[1].split()[0] for line in result.output.splitlines() if "| llm alone" in line
+    ] == ["1.000"]
+    (asked,) = server.requests
+    assert "CL:0000236" not in json.dumps(asked)
+
+
 def test_a_choice_of_sentences_depends_on_its_seed_only(sentences: Path, blood_graph) -> None:
     chosen = [[c.truth for c in sentence_cases(sentences, limit=1, seed=3)(blood_graph)] for _ in range(2)]
     assert chosen[0] == chosen[1]
