@@ -236,7 +236,7 @@ def benchmark_llm(
         list[int] | None,
         typer.Option(
             min=1,
-            help="With --claim: tokens of evidence; may be repeated. [default: 200, 400, 800]",
+            help="With --claim: tokens of evidence; may be repeated. [default: 200, 400, 800; none with --items]",
             show_default=False,
         ),
     ] = None,
@@ -244,7 +244,7 @@ def benchmark_llm(
         list[int] | None,
         typer.Option(
             min=1,
-            help="With --claim: items of evidence; may be repeated. [default: 5, 10]",
+            help="With --claim: items of evidence; may be repeated. [default: 5, 10; none with --budget]",
             show_default=False,
         ),
     ] = None,
@@ -292,8 +292,8 @@ def benchmark_llm(
         seeds=seeds,
         seed=seed,
         workers=connections,
-        budgets=(budget or BUDGETS) if claim else (),
-        items=(items or ITEMS) if claim else (),
+        budgets=(budget or (() if items else BUDGETS)) if claim else (),
+        items=(items or (() if budget else ITEMS)) if claim else (),
     )
     for line in written:
         typer.echo(line)

@@ -48,7 +48,7 @@ def test_a_closed_list_keeps_the_questions_that_it_can_answer(
     server = endpoint(lambda *_: ("say", right))
     (tmp_path / "list.txt").write_text("\n".join(names))
     result = run(
-        *("--sentences", str(sentences), "--candidates", str(tmp_path / "list.txt"), "--no-claim"),
+        *("--sentences", str(sentences), "--candidates", str(tmp_path / "list.txt"), "--budget", "50"),
         *("--method", "retrieval", "--method", "llm alone", "--base-url", server.url),
         *("--graph", str(blood_graph.save(tmp_path / "graph"))),
     )
@@ -57,8 +57,9 @@ def test_a_closed_list_keeps_the_questions_that_it_can_answer(
     assert [
         line.split(" | ")[1].split()[0] for line in result.output.splitlines() if "| llm alone" in line
     ] == ["1.000"]
-    (asked,) = server.requests
-    assert "CL:0000236" not in json.dumps(asked)
+    assert "| 50 tokens | paths |" in result.output
+    assert "| 5 items |" not in result.output  # who names one limit gets that one
+    assert all("CL:0000236" not in json.dumps(request) for request in server.requests)
 
 
 def test_a_choice_of_sentences_depends_on_its_seed_only(sentences: Path, blood_graph) -> None:
