@@ -255,6 +255,7 @@ def with_mixtures(
                 curie="",
                 confidence=0.0,
                 reason="two_lineages",
+                contradictions=(),  # they were against the label that gave way
                 mixture=mixture,
             )
         )

@@ -199,6 +199,20 @@ class Annotator:
         """Column of the file that measures each gene node."""
         return {int(node): column for column, node in enumerate(self.panel.nodes) if node >= 0}
 
+    def _expected(self, decision: Decision) -> list[int]:
+        """The first markers of the answer that no kind of it has more: CD8A marks some T cells, not each.
+
+        Few edges lead to the general term of an answer that was backed off, and a slip of a source weighs much. No
+        other type at all may have its markers more: those of lymphatic vessels that stand below "lymphocyte".
+        """
+        node, weights = self.graph.index(decision.curie), self.retriever.weights
+        genes = self.markers(decision.curie)[: 2 * DEFINING_MARKERS]
+        line = np.isin(weights.nodes, [node, *self.graph.ancestors(node)])
+        others = np.isin(weights.nodes, self.graph.descendants(node)) if decision.status == "named" else ~line
+        direct = weights.direct[genes].toarray()
+        own, other = (direct[:, these].max(axis=1, initial=0.0) for these in (line, others))
+        return [gene for gene, kept in zip(genes, own >= other, strict=True) if kept]
+
     def _contradictions(self, decision: Decision, cell_set: CellSet) -> tuple[Contradiction, ...]:
         """Expected markers that are measured and absent, and negative markers that are present.
 
@@ -209,7 +223,7 @@ class Annotator:
         node = self.graph.index(decision.curie)
         negative = self.graph.in_edges(node, "is_negative_marker_for")
         questions: list[tuple[int, ContradictionKind]] = [
-            (gene, "expected_absent") for gene in self.markers(decision.curie)[: 2 * DEFINING_MARKERS]
+            (gene, "expected_absent") for gene in self._expected(decision)
         ]
         questions += [(int(g), "negative_present") for g in np.unique(self.graph.subject[negative])]
         found = []

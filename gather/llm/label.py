@@ -321,6 +321,7 @@ def _answered(
             reason="",
             decided_by="llm",
             reasons=tuple(r for r in reasons if r in known),
+            contradictions=annotation.contradictions if curie == annotation.curie else (),
             note=annotation.note if own or curie == annotation.curie else _noted(annotation, _UNSUPPORTED),
         ),
         None,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import gather
-from gather.annotation import Annotation, Candidate
+from gather.annotation import Annotation, Candidate, Contradiction
 from gather.cells.mixtures import RISE, Profile, kin, with_mixtures
 from gather.ontology import Ontology
 
@@ -29,9 +29,12 @@ def file_of(third, *, second="CL:2", seed=0):
             cells.append(rng.poisson(mean + 0.05))
             groups.append(name)
     answers = [
-        Annotation(name, 60, "named", label, curie, 0.9, 1e-6)
+        Annotation(
+            name, 60, "named", label, curie, 0.9, 1e-6,
+            contradictions=(Contradiction(curie, "HGNC:1", "CD3D", "expected_absent", 0.0, 0.5, ()),),
+        )
         for name, label, curie in (("t", "T", "CL:1"), ("b", "second", second), ("x", "T", "CL:1"))
-    ]
+    ]  # fmt: skip
     return with_mixtures(answers, np.log1p(np.array(cells, float)), np.array(groups, object), ontology())
 
 
@@ -40,6 +43,8 @@ def test_cells_with_the_genes_of_both_are_mixed_and_both_names_and_the_share_are
     assert [a.status for a in pure] == ["named", "named"]
     assert (mixed.status, mixed.label, mixed.curie, mixed.confidence) == ("mixed", "unknown", "", 0.0)
     assert mixed.reason == "two_lineages"
+    assert all(a.contradictions for a in pure)
+    assert not mixed.contradictions
     assert set(mixed.mixture.labels) == {"T", "second"}
     assert set(mixed.mixture.curies) == {"CL:1", "CL:2"}
     assert mixed.mixture.share > 0.9 > 0.5 > mixed.mixture.expected

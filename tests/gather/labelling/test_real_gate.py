@@ -65,3 +65,17 @@ def test_the_only_set_of_a_file_is_named_without_a_contrast(
     only.obs["all"] = np.repeat("all", only.n_obs)
     gather.annotate(only, "all", graph=core_graph)
     assert [(a.curie, a.status) for a in gather.results(only).annotations] == [(term, "named")]
+
+
+def test_a_marker_of_some_kinds_or_of_another_type_is_no_reason_against_a_general_answer(
+    mirror: Path, core_graph: Graph
+) -> None:
+    tumour = ad.read_h5ad(mirror / "h5ad_more" / "breast_tnbc_wu2021_cid4465.h5ad")
+    gather.annotate(tumour, "cell_type", graph=core_graph)
+    against = {
+        a.cell_set: (a.label, [c.symbol for c in a.contradictions])
+        for a in gather.results(tumour).annotations
+    }
+    assert against["T cells CD4+"] == ("T cell", ["ICOS", "CD5"])  # not CD8B and CD4, each of a kind
+    assert against["NKT cells"] == ("lymphocyte", [])  # not LYVE1, FLT4 and PDPN of lymphatic vessels
+    assert against["DCs"] == ("dendritic cell", ["CD1C", "ITGAX", "CCL17"])  # not LILRA4 of one kind

@@ -41,6 +41,7 @@ def test_the_model_decides_with_one_call_a_cell_set(make_annotation) -> None:
         ("CL:0000236", "B cell", "llm", ("E2",), 0.05)
     }
     assert run.fallbacks == {}
+    assert not any(a.contradictions for a in run.annotations)  # CD4 speaks against the T cell of retrieval
     assert all(p.count("@") == 1 for p in run.prompts)
 
 
