@@ -15,16 +15,14 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from vckg.base.console import progress
-from vckg.base.errors import InputError
 from vckg.base.lock import locked
 from vckg.build.fetch import Places, fetch_reachable
 from vckg.build.ground_sources import build_graph
 from vckg.build.source_table import Source, choose
 from vckg.build.sssom import write_sssom
 from vckg.export.kgx import edge_table, node_table
-from vckg.graph.folder import new_folder, write_files
+from vckg.graph.folder import new_folder, refuse_foreign, write_files
 from vckg.graph.graph import Graph
-from vckg.graph.manifest import MANIFEST
 
 EDGES_AT_ONCE = 250_000
 PACKAGES = ("vckg", "numpy", "pandas", "pyarrow")
@@ -87,16 +85,6 @@ def write_edges(graph: Graph, path: Path) -> None:
         for start in range(0, graph.m, EDGES_AT_ONCE):
             rows = np.arange(start, min(start + EDGES_AT_ONCE, graph.m))
             writer.write_table(edge_table(graph, rows))
-
-
-def refuse_foreign(folder: Path) -> None:
-    """Raise InputError where the output exists and is not a graph folder: nothing of a user's is overwritten."""
-    if (
-        folder.exists()
-        and not (folder / MANIFEST).is_file()
-        and (not folder.is_dir() or any(folder.iterdir()))
-    ):
-        raise InputError(f"{folder}: exists and is not a graph folder; name another output folder")
 
 
 def _parameters(profile: str, include: Sequence[str], exclude: Sequence[str]) -> dict[str, Any]:

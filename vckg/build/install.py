@@ -15,10 +15,9 @@ import zstandard
 from vckg.base.console import progress, transfers
 from vckg.base.errors import GraphError, SourceError
 from vckg.base.lock import locked
-from vckg.build.build_folder import refuse_foreign
 from vckg.build.download import SCRATCH, download
 from vckg.build.network import Network
-from vckg.graph.folder import new_folder, read_folder, sha256_of
+from vckg.graph.folder import new_folder, read_folder, refuse_foreign, sha256_of
 from vckg.graph.graph import Graph
 from vckg.graph.manifest import MANIFEST
 

@@ -16,7 +16,7 @@ from vckg.base.errors import GraphError, InputError, did_you_mean
 from vckg.base.lock import locked
 from vckg.base.types import Bools
 from vckg.export.writers import FORMATS, Selection
-from vckg.graph.folder import new_folder, sha256_of
+from vckg.graph.folder import new_folder, refuse_foreign, sha256_of
 from vckg.graph.graph import Graph
 from vckg.graph.manifest import MANIFEST, Count, FileEntry, check_seal, manifest_seal, read_sealed
 
@@ -46,9 +46,9 @@ def export(graph: Graph, form: str, folder: Path | str, *, i_have_the_right: boo
     Raises
     ------
     InputError
-        The format is unknown, or every source is left out.
+        The format is unknown, every source is left out, or the folder holds something that is not an export.
     GraphError
-        The folder holds something that is not an export, or cannot be written.
+        The folder cannot be written.
 
     Examples
     --------
@@ -63,7 +63,7 @@ def export(graph: Graph, form: str, folder: Path | str, *, i_have_the_right: boo
         raise InputError(
             f"--format {form}: unknown{did_you_mean(form, FORMATS)}; known: {', '.join(FORMATS)}"
         )
-    _refuse_foreign(folder)
+    refuse_foreign(folder, FORMAT)
     closed = np.zeros(len(graph.sources), dtype=bool) if i_have_the_right else closed_sources(graph)
     selection = open_selection(graph, closed)
     if graph.m and not selection.rows.size:
@@ -73,7 +73,7 @@ def export(graph: Graph, form: str, folder: Path | str, *, i_have_the_right: boo
         )
     with (
         locked(folder.parent / f".{folder.name}.lock", f"is exporting to {folder}"),
-        new_folder(folder) as scratch,
+        new_folder(folder, FORMAT) as scratch,
     ):
         FORMATS[form](selection, scratch)
         manifest = _manifest(selection, form, closed, scratch)
@@ -111,18 +111,6 @@ def exported_manifest(folder: Path) -> dict[str, Any] | None:
     if any("/" in name or name in ("", ".", "..") for name in manifest["files"]):
         raise GraphError(f"{path}: lists a file outside the folder; {fix}")
     return manifest
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Raise GraphError unless the folder is absent, empty or an export."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    form = None
-    if (folder / MANIFEST).is_file():
-        form = read_sealed(folder / MANIFEST, "name another output folder").get("format")
-    if form != FORMAT:
-        what = f"holds a {form}" if form else "is not an export of this program"
-        raise GraphError(f"{folder}: exists and {what}; name another output folder")
 
 
 def closed_sources(graph: Graph) -> Bools:

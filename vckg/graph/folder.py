@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 
 from vckg.base.atomic import reason, replacing
-from vckg.base.errors import GraphError
+from vckg.base.errors import GraphError, InputError
 from vckg.base.types import Array
 from vckg.graph.bounds import first_fault
-from vckg.graph.manifest import MANIFEST, REBUILD, check_manifest, manifest_seal, read_manifest
+from vckg.graph.manifest import MANIFEST, REBUILD, check_manifest, manifest_seal, read_manifest, read_sealed
 from vckg.graph.parts import ARRAYS, DICTIONARIES, Parts
 from vckg.graph.schema import CATEGORIES, FORMAT, FORMAT_VERSION, RELATION_NAMES
 from vckg.graph.stamps import fingerprint, is_stamped, stamp
@@ -35,13 +35,15 @@ def write_folder(parts: Parts, folder: Path) -> Path:
 
 
 @contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
+def new_folder(folder: Path, form: str = FORMAT) -> Iterator[Path]:
     """Yield an empty folder that replaces `folder` when the block succeeds and is removed when it fails.
 
     Raises
     ------
     GraphError
-        The folder cannot be written (no space, no permission), or its place holds something else.
+        The folder cannot be written (no space, no permission).
+    InputError
+        Its place holds something else, see `refuse_foreign`.
     """
     folder = folder.absolute()
     try:
@@ -49,12 +51,34 @@ def new_folder(folder: Path) -> Iterator[Path]:
         with replacing(folder) as scratch:
             scratch.mkdir()
             yield scratch
-            if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
-                raise GraphError(f"{folder}: exists and is not a graph folder; name another output folder")
+            refuse_foreign(folder, form)
     except OSError as error:
         raise GraphError(
             f"{folder}: cannot write it ({reason(error)}); nothing was kept; make room or name another folder"
         ) from error
+
+
+def refuse_foreign(folder: Path, form: str = FORMAT) -> None:
+    """Raise InputError unless a folder is absent, empty, or was written in a format and holds nothing else.
+
+    Many programs write a ``manifest.json``, so its words decide. A damaged graph is one too: it can be built again.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        manifest = read_sealed(folder / MANIFEST, "")
+    except GraphError:
+        if form == FORMAT and (folder / "graph" / "nodes.arrow").is_file():
+            return
+        manifest = {}
+    if (found := manifest.get("format")) != form:
+        what = "is not " + ("a graph folder" if form == FORMAT else "an export of this program")
+        what = f"holds a {found}" if isinstance(found, str) else what
+        raise InputError(f"{folder}: exists and {what}; name another output folder")
+    own = {MANIFEST, "operators", *(name.partition("/")[0] for name in manifest.get("files", ()))}
+    foreign = sorted(p.name for p in folder.iterdir() if p.name not in own and not p.name.startswith("."))
+    if foreign:
+        raise InputError(f"{folder}: holds {foreign[0]}, which would be lost; move it, or name another output folder")
 
 
 def write_files(parts: Parts, folder: Path) -> None:

@@ -276,6 +276,8 @@ def write(graph: Graph, folder: Path | str) -> Path:
     Raises
     ------
     GraphError
-        The folder cannot be written, or holds something that is not a graph.
+        The folder cannot be written.
+    InputError
+        The folder holds something that is not a graph.
     """
     return graph.save(folder)

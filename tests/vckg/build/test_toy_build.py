@@ -237,6 +237,24 @@ def test_a_folder_that_is_no_graph_is_never_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "precious"
 
 
+def test_a_manifest_of_another_program_and_files_beside_a_graph_are_kept(tmp_path: Path) -> None:
+    run, graph = tmp_path / "run", tmp_path / "graph"
+    run.mkdir()
+    (run / "manifest.json").write_text('{"format": "my-results"}')
+    toy = build(graph)
+    (graph / "notes.txt").write_text("precious")
+    for folder, words in ((run, "holds a my-results"), (graph, r"holds notes\.txt")):
+        before = sorted(p.name for p in folder.iterdir())
+        with pytest.raises(InputError, match=words):
+            build(folder)
+        with pytest.raises(InputError, match=words):
+            toy.save(folder)
+        assert sorted(p.name for p in folder.iterdir()) == before
+    (graph / "notes.txt").unlink()
+    (graph / "manifest.json").unlink()  # a damaged graph is built again
+    assert build(graph).content_hash == toy.content_hash
+
+
 def test_a_build_over_an_old_graph_replaces_it_and_leaves_no_litter(tmp_path: Path) -> None:
     build(tmp_path / "graph", exclude=["collectri"])
     graph = build(tmp_path / "graph")

@@ -166,14 +166,14 @@ def test_an_export_is_described_by_its_manifest_and_repeats_to_the_byte(graph, t
 def test_an_export_never_replaces_a_graph_or_other_files(graph, tmp_path):
     folder = graph.save(tmp_path / "graph")
     before = sorted((p, p.read_bytes()) for p in folder.rglob("*") if p.is_file())
-    with pytest.raises(GraphError, match="holds a vckg-graph"):
+    with pytest.raises(InputError, match="holds a vckg-graph"):
         export(graph, "graphml", folder)
     assert sorted((p, p.read_bytes()) for p in folder.rglob("*") if p.is_file()) == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(GraphError, match="not an export"):
+    with pytest.raises(InputError, match="not an export"):
         export(graph, "graphml", tmp_path / "mine")
-    with pytest.raises(GraphError, match="not an export"):
+    with pytest.raises(InputError, match="not an export"):
         export(graph, "graphml", tmp_path / "mine" / "thesis.txt")
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
