@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from vckg.base.resources import default_cache
 from vckg.build.build_folder import make
-from vckg.build.fetch import Places, default_mirrors, fetch_reachable
+from vckg.build.fetch import Places, fetch_reachable
 from vckg.build.source_table import choose, shipped_sources
 from vckg.export.export import export
 from vckg.export.writers import FORMATS
@@ -42,7 +42,7 @@ SYNTHETIC_NODES = 200_000
 
 def places() -> Places:
     """Where the measured builds find their files: only what is at hand."""
-    return Places(default_cache(), default_mirrors(), offline=True)
+    return Places.named(offline=True)
 
 
 def build(profile: str, folder: Path) -> str:
@@ -166,7 +166,7 @@ def main() -> None:
         return
     for profile in ("core", "standard", "full"):
         chosen, _ = choose(shipped_sources(), profile)
-        fetch_reachable(chosen, Places(default_cache(), default_mirrors()))
+        fetch_reachable(chosen, Places.named())
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")  # noqa: T201
     print("| what | seconds | processor s | peak GB | outcome |\n|---|---|---|---|---|")  # noqa: T201
     with tempfile.TemporaryDirectory(dir=default_cache()) as scratch:

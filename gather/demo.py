@@ -6,13 +6,11 @@ land in ``demo/``.
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from pathlib import Path
 
 from vckg.base.console import err, run
-from vckg.base.resources import default_cache
 from vckg.build.source_table import Route, Source
 
 FOLDER = Path("demo")
@@ -52,10 +50,9 @@ def example_file(to: Path | str | None = None) -> Path:
     SourceError
         scanpy is not installed, and no package index offers it.
     """
-    from vckg.build.fetch import Places, default_mirrors, fetch
+    from vckg.build.fetch import Places, fetch
 
-    places = Places(default_cache(), default_mirrors(), offline=bool(os.environ.get("VCKG_OFFLINE")))
-    path = fetch([CELLS], places)[0].files["main"]
+    path = fetch([CELLS], Places.named())[0].files["main"]
     return path if to is None else Path(shutil.copyfile(path, to))
 
 

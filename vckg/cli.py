@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import Annotated, Optional
 
 import typer
 
 from vckg.base.console import run
 from vckg.command_app import Application
-
-if TYPE_CHECKING:
-    from vckg.build.fetch import Places
 
 app = Application("vckg", "Build, inspect and export the cell-centric knowledge graph.")
 
@@ -22,7 +19,12 @@ GraphOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 MirrorOption = Annotated[
     Optional[list[Path]],  # noqa: UP045
-    typer.Option("--mirror", help="Folder of source files, in addition to VCKG_MIRROR; may be repeated."),
+    typer.Option(
+        "--mirror",
+        exists=True,
+        file_okay=False,
+        help="Folder of source files, in addition to VCKG_MIRROR; may be repeated.",
+    ),
 ]
 CacheOption = Annotated[
     Optional[Path],  # noqa: UP045
@@ -73,21 +75,23 @@ def fetch(
     json: JsonOption = False,
 ) -> None:
     """Fetch the files that a profile needs, or install a released graph."""
+    from vckg.base.errors import InputError
+    from vckg.build.fetch import Places, fetch_reachable
+
+    places = Places.named(cache, mirror or (), offline=offline)
     if graph:
-        from vckg.base.resources import default_cache
         from vckg.build.default_graph import default_folder
         from vckg.build.install import install
         from vckg.printers.graph import print_info
 
-        installed = install(graph, output or default_folder(), cache or default_cache(), sha256=sha256)
-        print_info(installed, as_json=json)
+        print_info(install(graph, output or default_folder(), places, sha256=sha256), as_json=json)
         return
-    from vckg.build.fetch import fetch_reachable
+    if output or sha256:
+        raise InputError("--output and --sha256 go with --graph; --cache names the folder of downloads")
     from vckg.build.source_table import choose, source_table
     from vckg.printers.sources import print_fetched
 
     chosen, _ = choose(source_table(table), profile, source or (), exclude_source or ())
-    places = _places(mirror, cache, offline)
     print_fetched(*fetch_reachable(chosen, places), as_json=json)
 
 
@@ -110,6 +114,7 @@ def build(
     from vckg.base.errors import InputError
     from vckg.build.build_folder import make
     from vckg.build.default_graph import PROFILE, default_folder
+    from vckg.build.fetch import Places
     from vckg.build.source_table import source_table
     from vckg.printers.graph import print_info
 
@@ -120,7 +125,7 @@ def build(
     graph = make(
         output or default_folder(),
         source_table(table),
-        _places(mirror, cache, offline),
+        Places.named(cache, mirror or (), offline=offline),
         profile=profile,
         include=source or (),
         exclude=exclude_source or (),
@@ -144,7 +149,10 @@ def show(
     ],
     graph: GraphOption = None,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", help="Number of neighbours to print per relation and direction.")
+        int,
+        typer.Option(
+            "--limit", "-n", min=1, help="Number of neighbours to print per relation and direction."
+        ),
     ] = 8,
     json: JsonOption = False,
 ) -> None:
@@ -162,7 +170,9 @@ def path(
     ],
     end: Annotated[str, typer.Argument(help="Last node, named likewise.")],
     graph: GraphOption = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="Number of shortest walks to print.")] = 5,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, help="Number of shortest walks to print.")
+    ] = 5,
     json: JsonOption = False,
 ) -> None:
     """Print the shortest walks between two nodes, in either direction of an edge."""
@@ -263,20 +273,15 @@ def card(
 ) -> None:
     """Write the graph card: a self-contained page with the content and the gaps of a graph."""
     import vckg
+    from vckg.base.atomic import check_outputs
     from vckg.base.console import out, progress
     from vckg.quality.card import write_card
 
+    check_outputs([output], overwrite=True, missing_folder=True)
     loaded = vckg.load(graph)
     with progress("writing the graph card"):
         path = write_card(loaded, output)
-    out().print(str(path), markup=False, highlight=False)
-
-
-def _places(mirror: list[Path] | None, cache: Path | None, offline: bool) -> Places:
-    from vckg.base.resources import default_cache
-    from vckg.build.fetch import Places, default_mirrors
-
-    return Places(cache or default_cache(), (*(mirror or ()), *default_mirrors()), offline)
+    out().print(str(path))
 
 
 def main() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from arena.datasets.scarena import Files
 from vckg.base.resources import resource
 
@@ -16,11 +14,9 @@ def scarena_files() -> Files:
     SourceError
         No route leads to a file, or it has another checksum than `data/arena/sources.toml` says.
     """
-    from vckg.base.resources import default_cache
-    from vckg.build.fetch import Places, default_mirrors, fetch
+    from vckg.build.fetch import Places, fetch
     from vckg.build.source_table import read_sources
 
     sources = read_sources(resource("data", "arena", "sources.toml"))
-    offline = bool(os.environ.get("VCKG_OFFLINE"))
-    (archive,) = fetch(sources, Places(default_cache(), default_mirrors(), offline=offline))
+    (archive,) = fetch(sources, Places.named())
     return Files(*(archive.files[part] for part in ("cells", "perturbation", "qa", "markers")))

@@ -140,16 +140,42 @@ def test_fetch_lists_the_files(place: Path) -> None:
         (["build", "--profile", "full"], "name a folder with --output"),
         (["build", "--source", "cellmarkr", "-o", "x"], "did you mean 'cellmarker'"),
         (["build", *TABLE, "--profile", "core", "--offline", "-o", "x"], "no route leads to its file (offline)"),
+        (["build", *TABLE, "--mirror", "typo", "-o", "x"], "'typo' does not exist"),
+        (["fetch", "-o", "x"], "--output and --sha256 go with --graph"),
+        (["fetch", "--offline", "--graph", "http://127.0.0.1:9/g.tar.zst"], "offline"),
+        (["show", "CD19", "-n", "0"], "--limit"),
+        (["path", "CD19", "B cell", "-n", "-1"], "--limit"),
+        (["info", "-g", __file__], "a file, not a graph folder"),
+        (["audit", __file__], "a file, not a graph folder"),
+        (["card", "-o", "."], "is a folder"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_one_line(place: Path, arguments: list[str], said: str) -> None:
-    if arguments[0] in ("show", "path"):
+    if arguments[0] in ("show", "path", "card"):
         arguments = [*arguments, "-g", str(place / "graph")]
     done = vckg(place, *arguments)
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
+
+
+def test_a_variable_that_forbids_requests_forbids_them_to_every_command(place: Path, tmp_path: Path) -> None:
+    table = tmp_path / "sources.toml"
+    table.write_text(
+        "[x]\ntitle='x'\nlicence='x'\nredistribute=true\ncitation='x'\nreader='obo'\nprofiles=['core']\n"
+        "[[x.routes]]\nkind='url'\nurl='http://127.0.0.1:9/x'\n"
+    )
+    for command in ("fetch", "build"):
+        output = ["-o", str(tmp_path / "graph")] if command == "build" else []
+        asked = [command, "--table", str(table), "--profile", "core", *output]
+        assert "(offline)" in vckg(place, *asked, VCKG_OFFLINE="1").stderr
+        assert "does not answer" in vckg(place, *asked, VCKG_OFFLINE="0").stderr
+
+
+def test_brackets_in_the_name_of_a_folder_are_printed(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "[v2]").symlink_to(place / "graph")
+    assert vckg(place, "info", "-g", str(tmp_path / "[v2]")).stdout.startswith(f"{tmp_path}/[v2]\n")
 
 
 @pytest.mark.network

@@ -72,19 +72,19 @@ def fail(name: str, message: str) -> NoReturn:
 
 
 def out() -> Console:
-    """Return the console for results (stdout)."""
+    """Return the console for results (stdout); text in brackets is text."""
     from rich.console import Console
 
     if sys.stdout.isatty():
-        return Console()
-    return Console(soft_wrap=True, width=PIPE_WIDTH)
+        return Console(markup=False, emoji=False, highlight=False)
+    return Console(soft_wrap=True, width=PIPE_WIDTH, markup=False, emoji=False, highlight=False)
 
 
 def err() -> Console:
     """Return the console for progress and notes (stderr)."""
     from rich.console import Console
 
-    return Console(stderr=True, quiet=_quiet)
+    return Console(stderr=True, quiet=_quiet, markup=False, emoji=False, highlight=False)
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def progress(description: str, total: float | None = None) -> Iterator[Advance]:
     """
     console = err()
     if not console.is_terminal:
-        console.print(f"{description} ...", highlight=False)
+        console.print(f"{description} ...")
         yield lambda _steps: None
         return
     from rich.progress import (
@@ -109,7 +109,7 @@ def progress(description: str, total: float | None = None) -> Iterator[Advance]:
 
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
@@ -145,12 +145,17 @@ def transfers(description: str) -> Iterator[Callable[[str], Transfer]]:
     """
     console = err()
     if not console.is_terminal:
-        console.print(f"{description} ...", highlight=False)
+        console.print(f"{description} ...")
         yield lambda name: Transfer(None, name)
         return
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    console.print(description, highlight=False)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
+    console.print(description)
     with Progress(*columns, console=console, transient=True) as display:
         yield lambda name: Transfer(display, name)

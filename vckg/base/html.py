@@ -17,8 +17,6 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from vckg.base.atomic import write_text
-
 TEMPLATES = Path(__file__).parent / "templates"
 
 # Characters that can end a script element or open a comment, and two line ends that JavaScript once refused.
@@ -84,11 +82,6 @@ def content_security_policy(style: str, script: str) -> str:
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-
-
-def write(path: Path, html: str) -> None:
-    """Write a page atomically."""
-    write_text(path, html)
 
 
 def _inline(shared: str, own: Iterable[Path], *, closing: str) -> str:

@@ -70,7 +70,7 @@ def locked(path: Path, action: str) -> Iterator[None]:
         raise InputError(f"{path.parent}: cannot write there ({reason}); name another folder") from error
     with file:
         if not try_lock(file.fileno()):
-            err().print(f"another process {action}; waiting for it ...", highlight=False)
+            err().print(f"another process {action}; waiting for it ...")
             while not try_lock(file.fileno()):
                 time.sleep(_RETRY_S)
         yield

@@ -13,7 +13,7 @@ from vckg.base.errors import GraphError
 from vckg.base.lock import locked
 from vckg.base.resources import default_cache
 from vckg.build.build_folder import make
-from vckg.build.fetch import Places, default_mirrors, digest_of, now_at_hand
+from vckg.build.fetch import Places, digest_of, now_at_hand
 from vckg.build.source_table import Source, choose, shipped_sources
 from vckg.graph.graph import Graph
 from vckg.graph.manifest import read_manifest
@@ -40,7 +40,7 @@ def load(path: Path | str | None = None) -> Graph:
     if named:
         return Graph.load(named)
     folder = default_folder()
-    places = Places(default_cache(), default_mirrors(), offline=bool(os.environ.get("VCKG_OFFLINE")))
+    places = Places.named()
     if (graph := _usable(folder, places)) is not None:
         return graph
     with locked(folder.parent / f".{folder.name}.default.lock", "is building the default graph"):
@@ -50,7 +50,6 @@ def load(path: Path | str | None = None) -> Graph:
     if absent := graph.manifest.get("absent"):
         err().print(
             f"without {', '.join(absent)}: out of reach; `vckg info` says why, `vckg build` tries again",
-            highlight=False,
         )
     return graph
 

@@ -18,7 +18,7 @@ from vckg.base.atomic import replacing
 from vckg.base.console import Transfer, transfers
 from vckg.base.errors import SourceError
 from vckg.build.lookup import Absent, Found, Places, Search, Wanted, cache_path, verified
-from vckg.build.network import Network
+from vckg.build.network import Network, without_login
 from vckg.build.package_index import TIMEOUT_S, certificate, locate, places_asked
 from vckg.build.remote_zip import NoRanges, read_member
 from vckg.build.source_table import Route, Source
@@ -160,7 +160,9 @@ def _retrieve(url: str, sha256: str, target: Path, network: Network, show: Show)
     digest = sha256_of(target)
     if sha256 and digest != sha256:
         raise SourceError(
-            url, f"sha256 {digest}, {sha256} expected; nothing was kept", fix="fetch again later"
+            without_login(url),
+            f"sha256 {digest}, {sha256} expected; nothing was kept",
+            fix="fetch again later",
         )
     return target
 

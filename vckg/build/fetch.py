@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from vckg.base.errors import SourceError
 from vckg.base.lock import locked
@@ -17,7 +18,11 @@ from vckg.build.lookup import Absent, Found, Places, Search, Wanted, default_mir
 from vckg.build.source_table import Route, Source
 from vckg.build.taken import Taken
 
-__all__ = ["Places", "default_mirrors", "digest_of", "fetch", "fetch_reachable", "now_at_hand"]
+__all__ = ["FETCHING", "Places", "default_mirrors", "digest_of", "fetch", "fetch_reachable", "now_at_hand"]
+
+
+FETCHING = "is fetching into the same cache"
+"""What the holder of the lock of a cache does."""
 
 
 def fetch(sources: Sequence[Source], places: Places) -> list[Taken]:
@@ -28,12 +33,7 @@ def fetch(sources: Sequence[Source], places: Places) -> list[Taken]:
     SourceError
         A file has another checksum than its route says, or no route of a source leads to a file.
     """
-    with locked(places.cache / ".lock", "is fetching into the same cache"):
-        search = _searched(sources, places)
-    for source in sources:
-        if search.missing(source):
-            raise _nowhere(source, search.why(source), places)
-    return [_taken(source, search.found) for source in sources]
+    return fetch_reachable([replace(s, optional=False, if_reached=False) for s in sources], places)[0]
 
 
 def fetch_reachable(sources: Sequence[Source], places: Places) -> tuple[list[Taken], dict[str, str]]:
@@ -47,7 +47,7 @@ def fetch_reachable(sources: Sequence[Source], places: Places) -> tuple[list[Tak
     SourceError
         As for `fetch`. A download of an `if_reached` source with another checksum is a reason, not an error.
     """
-    with locked(places.cache / ".lock", "is fetching into the same cache"):
+    with locked(places.cache / ".lock", FETCHING):
         search = _searched(sources, places)
     absent: dict[str, str] = {}
     for source in sources:

@@ -7,6 +7,8 @@ import re
 import shutil
 import tarfile
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,7 +18,8 @@ from vckg.base.console import progress, transfers
 from vckg.base.errors import GraphError, SourceError
 from vckg.base.lock import locked
 from vckg.build.download import SCRATCH, download
-from vckg.build.network import Network
+from vckg.build.fetch import FETCHING, Places
+from vckg.build.network import Network, without_login
 from vckg.graph.folder import new_folder, read_folder, refuse_foreign, sha256_of
 from vckg.graph.graph import Graph
 from vckg.graph.manifest import MANIFEST
@@ -26,7 +29,7 @@ _FIX = "nothing was installed; get the archive again"
 _DAMAGE = (tarfile.TarError, zstandard.ZstdError, EOFError, ValueError, KeyError, TypeError, AttributeError)
 
 
-def install(origin: str, folder: Path, cache: Path, *, sha256: str = "") -> Graph:
+def install(origin: str, folder: Path, places: Places, *, sha256: str = "") -> Graph:
     """Install a released graph and return it, read from its folder.
 
     Parameters
@@ -35,8 +38,8 @@ def install(origin: str, folder: Path, cache: Path, *, sha256: str = "") -> Grap
         A file, or an address that begins with ``http:`` or ``https:``.
     folder
         Where the graph goes; an older graph there is replaced, anything else is refused.
-    cache
-        Where a download lies until it is installed.
+    places
+        Its cache holds a download until it is installed.
     sha256
         Of the archive. Without it the file ``ORIGIN.sha256`` decides, where there is one.
 
@@ -49,9 +52,7 @@ def install(origin: str, folder: Path, cache: Path, *, sha256: str = "") -> Grap
     """
     folder = folder.absolute()
     refuse_foreign(folder)
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=cache) as scratch:
-        archive, stated = _at_hand(origin, Path(scratch))
+    with _at_hand(origin, places) as (archive, stated):
         expected = (sha256 or stated).lower()
         if expected and (digest := sha256_of(archive)) != expected:
             raise SourceError(origin, f"sha256 {digest}, {expected} expected", fix=_FIX)
@@ -71,34 +72,42 @@ def install(origin: str, folder: Path, cache: Path, *, sha256: str = "") -> Grap
     return Graph.load(folder)
 
 
-def _at_hand(origin: str, scratch: Path) -> tuple[Path, str]:
+@contextmanager
+def _at_hand(origin: str, places: Places) -> Iterator[tuple[Path, str]]:
     """The archive as a file, and the checksum in the file next to it, empty where there is none."""
     if not origin.startswith(("http:", "https:")):
         path = Path(origin)
         if not path.is_file():
             raise SourceError(origin, "no such file", fix="give a file or an address of a released graph")
         beside = path.with_name(path.name + ".sha256")
-        return path, _checksum(
-            beside.read_text(encoding="utf-8", errors="replace") if beside.is_file() else ""
-        )
+        yield path, _checksum(beside)
+        return
+    if refusal := "offline" if places.offline else Network().refusal(origin):
+        raise SourceError(origin, refusal, fix="get the archive another way and give the file")
+    with (
+        locked(places.cache / ".lock", FETCHING),
+        tempfile.TemporaryDirectory(prefix=SCRATCH, dir=places.cache) as scratch,
+    ):
+        _download(origin, Path(scratch))
+        yield Path(scratch) / "archive", _checksum(Path(scratch) / "sum")
+
+
+def _download(origin: str, scratch: Path) -> None:
+    """Fetch ``archive`` and, where one was published, ``sum``."""
     import requests
 
-    if refusal := Network().refusal(origin):
-        raise SourceError(origin, refusal, fix="get the archive another way and give the file")
     try:
         with transfers("fetching a graph") as show:
             download(origin, scratch / "archive", show("graph"))
-            try:
+            with suppress(requests.HTTPError):  # without one the checks of the graph itself remain
                 download(f"{origin}.sha256", scratch / "sum", show("checksum"))
-                text = (scratch / "sum").read_text(encoding="utf-8", errors="replace")
-            except requests.HTTPError:  # none was published; the checks of the graph itself remain
-                text = ""
     except requests.RequestException as error:
-        raise SourceError(origin, f"cannot be fetched ({str(error)[:200]})", fix=_FIX) from error
-    return scratch / "archive", _checksum(text)
+        reason = without_login(str(error))[:200]
+        raise SourceError(without_login(origin), f"cannot be fetched ({reason})", fix=_FIX) from error
 
 
-def _checksum(text: str) -> str:
+def _checksum(path: Path) -> str:
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     found = re.match(r"\s*([0-9a-fA-F]{64})\b", text)
     return found.group(1) if found else ""
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from vckg.base.errors import SourceError
-from vckg.base.resources import resource
+from vckg.base.resources import default_cache, resource
+from vckg.build.network import without_login
 from vckg.build.source_table import Route, Source
 from vckg.graph.folder import sha256_of
 
@@ -24,6 +26,14 @@ class Places:
     cache: Path
     mirrors: tuple[Path, ...] = ()
     offline: bool = False
+
+    @classmethod
+    def named(
+        cls, cache: Path | None = None, mirrors: Iterable[Path] = (), *, offline: bool = False
+    ) -> Places:
+        """Return the places that are given, and those of VCKG_CACHE, VCKG_MIRROR and VCKG_OFFLINE."""
+        offline = offline or os.environ.get("VCKG_OFFLINE", "") not in ("", "0")
+        return cls(cache or default_cache(), (*mirrors, *default_mirrors()), offline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,7 @@ class Search:
 
     def note(self, source: Source, part: str, reason: str) -> None:
         """Remember why a route led nowhere."""
-        self.reasons.setdefault((source.name, part), []).append(reason)
+        self.reasons.setdefault((source.name, part), []).append(without_login(reason))
 
 
 def default_mirrors() -> tuple[Path, ...]:

@@ -7,6 +7,7 @@ comes back. So a host that does not answer within the limit is not asked for any
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Iterable
@@ -73,6 +74,11 @@ class Network:
             self._answers[host] = ""
         except (requests.RequestException, ValueError, OSError) as error:
             self._answers[host] = f"{host} does not answer ({_kind(error)})"
+
+
+def without_login(text: str) -> str:
+    """Return a text without the user names and passwords of the addresses in it."""
+    return re.sub(r"://[^/\s]*@", "://", text)
 
 
 def _is_remote(address: str) -> bool:

@@ -78,7 +78,9 @@ def refuse_foreign(folder: Path, form: str = FORMAT) -> None:
     own = {MANIFEST, "operators", *(name.partition("/")[0] for name in manifest.get("files", ()))}
     foreign = sorted(p.name for p in folder.iterdir() if p.name not in own and not p.name.startswith("."))
     if foreign:
-        raise InputError(f"{folder}: holds {foreign[0]}, which would be lost; move it, or name another output folder")
+        raise InputError(
+            f"{folder}: holds {foreign[0]}, which would be lost; move it, or name another output folder"
+        )
 
 
 def write_files(parts: Parts, folder: Path) -> None:

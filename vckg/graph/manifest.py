@@ -111,6 +111,9 @@ def read_sealed(path: Path, fix: str) -> dict[str, Any]:
         json.dumps(manifest, ensure_ascii=False).encode()  # half a surrogate pair is valid JSON but no text
     except FileNotFoundError:
         raise GraphError(f"{path.parent}: no {path.name} there, so not a graph folder; {fix}") from None
+    except NotADirectoryError:
+        fix = "`vckg fetch --graph` makes a folder of an archive"
+        raise GraphError(f"{path.parent}: a file, not a graph folder; {fix}") from None
     except (ValueError, RecursionError, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise GraphError(f"{path}: not readable as JSON ({reason}); {fix}") from error

@@ -42,9 +42,9 @@ def print_info(graph: Graph, *, as_json: bool) -> None:
         print_json(facts)
         return
     console = out()
-    console.print(f"{graph.folder or 'graph in memory'}", highlight=False)
-    console.print(f"{graph.n:,} nodes, {graph.m:,} edges, content {graph.content_hash[:16]}", highlight=False)
-    console.print(f"{graph_label(graph.manifest)}\n", highlight=False)
+    console.print(f"{graph.folder or 'graph in memory'}")
+    console.print(f"{graph.n:,} nodes, {graph.m:,} edges, content {graph.content_hash[:16]}")
+    console.print(f"{graph_label(graph.manifest)}\n")
     print_table(
         ("category", "nodes"), ((c, f"{n:,}") for c, n in facts["categories"].items()), right=("nodes",)
     )

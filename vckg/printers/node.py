@@ -118,22 +118,22 @@ def print_node(graph: Graph, name: str, *, limit: int, as_json: bool) -> None:
         print_json({"node": node._asdict(), "edges": edges})
         return
     console = out()
-    console.print(f"{node.id}  {node.name}  ({node.category})", style="bold", markup=False, highlight=False)
+    console.print(f"{node.id}  {node.name}  ({node.category})", style="bold")
     for text in (node.description, "also: " + ", ".join(node.synonyms[:12]) if node.synonyms else ""):
         if text:
-            console.print(text, markup=False, highlight=False)
+            console.print(text)
     if node.xrefs:
-        console.print("xrefs: " + ", ".join(node.xrefs[:12]), markup=False, highlight=False)
+        console.print("xrefs: " + ", ".join(node.xrefs[:12]))
     for g in groups:
         counted = f"{g.neighbours:,} nodes, {g.total:,} edges" if g.neighbours > 1 else ""
-        console.print(f"\n{g.relation} {g.direction}  {counted}".rstrip(), style="bold", highlight=False)
+        console.print(f"\n{g.relation} {g.direction}  {counted}".rstrip(), style="bold")
         print_table(
             ("", "node", "rows", "sources", "papers"),
             [(n.id, n.name, f"{n.rows:,}", n.sources, n.papers) for n in g.shown],
             right=("rows",),
         )
         if g.neighbours > len(g.shown):
-            console.print(f"and {g.neighbours - len(g.shown):,} more (--limit)", style="dim", highlight=False)
+            console.print(f"and {g.neighbours - len(g.shown):,} more (--limit)", style="dim")
 
 
 def edge_facts(edge: Edge) -> dict[str, Any]:

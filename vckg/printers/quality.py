@@ -22,24 +22,22 @@ def print_audit(report: Report, *, json: bool, as_markdown: bool) -> None:
         print_json(report.as_json())
         return
     if as_markdown:
-        out().print(markdown(report), markup=False, highlight=False, end="")
+        out().print(markdown(report), end="")
         return
     console = out()
-    console.print(
-        f"{report.graph}: {report.nodes:,} nodes, {report.edges:,} edges", highlight=False, markup=False
-    )
+    console.print(f"{report.graph}: {report.nodes:,} nodes, {report.edges:,} edges")
     for f in report.findings:
-        console.print(f"\n{f.severity}", style=_STYLE[f.severity], end="  ", highlight=False)
-        console.print(f"{f.id}  {f.title} ({f.count:,}); {f.fix}", markup=False, highlight=False)
+        console.print(f"\n{f.severity}", style=_STYLE[f.severity], end="  ")
+        console.print(f"{f.id}  {f.title} ({f.count:,}); {f.fix}")
         for example in f.examples:
-            console.print(f"    {example}", markup=False, highlight=False)
+            console.print(f"    {example}")
         if f.truncated:
             console.print("    ...")
     counts = report.counts
     summary = f"{counts['error']} errors, {counts['warning']} warnings, {counts['info']} notes, "
     summary += f"{len(report.passed)} checks passed"
     summary += f", {len(report.not_run)} not run" if report.not_run else ""
-    console.print(f"\n{summary}", style="bold", highlight=False)
+    console.print(f"\n{summary}", style="bold")
 
 
 def print_diff(change: TermDiff | GraphDiff, *, json: bool) -> None:
@@ -74,12 +72,10 @@ def _print_terms(prefix: str, change: TermDiff) -> None:
     for kind in TermDiff.__slots__:
         changes: tuple[Change, ...] = getattr(change, kind)
         if changes:
-            out().print(f"{prefix}{kind}  {len(changes):,}", style="bold", highlight=False)
+            out().print(f"{prefix}{kind}  {len(changes):,}", style="bold")
             print_table(("", "", ""), [(c.id, c.label, _how(c)) for c in changes[:SHOWN]], header=False)
             if len(changes) > SHOWN:
-                out().print(
-                    f"... and {len(changes) - SHOWN:,} more (--json lists all)", style="dim", highlight=False
-                )
+                out().print(f"... and {len(changes) - SHOWN:,} more (--json lists all)", style="dim")
             out().print()
 
 
@@ -106,8 +102,6 @@ def print_exported(folder: Path, manifest: dict[str, Any], *, json: bool) -> Non
         )
         out().print(
             f"{folder}: {manifest['nodes']:,} nodes, {manifest['edges']:,} edges",
-            highlight=False,
-            markup=False,
         )
         print_table(("file", "size"), sizes, right=("size",))
     closed = manifest["left_out"]
@@ -117,8 +111,6 @@ def print_exported(folder: Path, manifest: dict[str, Any], *, json: bool) -> Non
         err().print(
             f"left out, because a licence forbids redistribution or none is stated: {edges:,} edges and "
             f"{manifest['nodes_left_out']:,} nodes of {names}; --i-have-the-right keeps them",
-            markup=False,
-            highlight=False,
             soft_wrap=True,
         )
 
@@ -130,15 +122,11 @@ def print_released(archive: Path, released: dict[str, Any], *, json: bool) -> No
         return
     out().print(
         f"{archive}: {released['bytes'] / 1e6:,.1f} MB, sha256 {released['sha256']}",
-        highlight=False,
-        markup=False,
     )
     left_out = released["left_out"]
     if left_out["edges"]:
         err().print(
             f"left out, because a licence forbids passing them on or none is stated: {left_out['edges']:,} edges, "
             f"{left_out['nodes']:,} nodes and {left_out['names']:,} names of {', '.join(left_out['sources'])}",
-            markup=False,
-            highlight=False,
             soft_wrap=True,
         )

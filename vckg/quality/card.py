@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vckg.base.html import TEMPLATES, render, write
+from vckg.base.atomic import write_text
+from vckg.base.html import TEMPLATES, render
 from vckg.base.types import Ints, Longs
 from vckg.graph.graph import Graph
 from vckg.graph.metapaths import metagraph
@@ -101,7 +102,7 @@ class Hub(NamedTuple):
 def write_card(graph: Graph, path: Path | str) -> Path:
     """Write the card of a graph as one self-contained HTML file and return its path."""
     path = Path(path)
-    write(path, card(graph))
+    write_text(path, card(graph))
     return path
 
 

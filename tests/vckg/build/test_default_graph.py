@@ -8,6 +8,7 @@ import pytest
 import vckg
 from vckg.base.resources import resource
 from vckg.build import default_graph
+from vckg.build.fetch import Places
 from vckg.build.install import install
 from vckg.build.release import release
 from vckg.build.source_table import Source, read_sources
@@ -56,7 +57,7 @@ def test_what_is_out_of_reach_is_named_and_added_once_it_lies_here(
 def test_a_released_graph_is_the_default_once_it_is_installed(mirror: Path, tmp_path: Path) -> None:
     archive = tmp_path / "vckg-graph-1.tar.zst"
     release(vckg.load(), archive)
-    installed = install(str(archive), default_graph.default_folder(), tmp_path / "cache")
+    installed = install(str(archive), default_graph.default_folder(), Places(tmp_path / "cache"))
     (mirror / "regulons.csv").write_bytes((TOY / "regulons.csv").read_bytes())
     assert vckg.load().content_hash == installed.content_hash  # a release is not built over
     assert "release 1" in graph_label(vckg.load().manifest)

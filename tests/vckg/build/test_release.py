@@ -134,10 +134,10 @@ def test_a_released_graph_is_installed_from_a_file_and_from_an_address(
 ) -> None:
     expected = redistributable(toy, "2026.1")
     for number, origin in enumerate((str(archive), f"{server}/{NAME}")):
-        installed = install(origin, tmp_path / f"graph{number}", tmp_path / "cache")
+        installed = install(origin, tmp_path / f"graph{number}", Places(tmp_path / "cache"))
         assert installed.content_hash == expected.content_hash
         assert edges(installed) == edges(expected)
-    again = install(str(archive), tmp_path / "graph0", tmp_path / "cache")
+    again = install(str(archive), tmp_path / "graph0", Places(tmp_path / "cache"))
     assert again.content_hash == expected.content_hash
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -153,7 +153,7 @@ def test_a_wrong_checksum_or_an_absent_archive_installs_nothing(
         (str(tmp_path / "none.tar.zst"), "", "no such file"),
     ):
         with pytest.raises(SourceError, match=words):
-            install(origin, tmp_path / "graph", tmp_path / "cache", sha256=given)
+            install(origin, tmp_path / "graph", Places(tmp_path / "cache"), sha256=given)
     assert not (tmp_path / "graph").exists()
 
 
@@ -161,7 +161,7 @@ def test_what_is_no_graph_is_not_replaced(archive: Path, tmp_path: Path) -> None
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     with pytest.raises(InputError, match="not a graph folder"):
-        install(str(archive), tmp_path / "mine", tmp_path / "cache")
+        install(str(archive), tmp_path / "mine", Places(tmp_path / "cache"))
 
 
 def test_a_damaged_archive_leaves_nothing(archive: Path, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_damaged_archive_leaves_nothing(archive: Path, tmp_path: Path) -> None
         damaged.write_bytes(cut if number % 2 else zstandard.ZstdCompressor(level=1).compress(cut))
         message = ""
         try:
-            install(str(damaged), tmp_path / "graph", tmp_path / "cache")
+            install(str(damaged), tmp_path / "graph", Places(tmp_path / "cache"))
         except (SourceError, GraphError) as error:
             message = str(error)
         if message:
@@ -197,7 +197,7 @@ def test_a_member_outside_the_folder_is_refused(archive: Path, tmp_path: Path) -
     assert data != content
     evil.write_bytes(zstandard.ZstdCompressor().compress(data))
     with pytest.raises(SourceError):
-        install(str(evil), tmp_path / "graph", tmp_path / "cache")
+        install(str(evil), tmp_path / "graph", Places(tmp_path / "cache"))
     assert not (tmp_path / "graph").exists()
 
 
