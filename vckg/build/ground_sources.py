@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from inspect import signature
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +52,7 @@ def build_graph(taken: Sequence[Taken], excluded_parts: Collection[str] = ()) ->
         work.add(name, readings[name], excluded_parts)
         readings[name].statements.clear()  # a hundred megabytes of text by the end
     by_name = {t.source.name: t for t in taken}
-    work.check(by_name)
+    work.check(by_name, excluded_parts)
     source_names = sorted({*work.source_names()})
     rows, dictionaries = work.rows(source_names)
     edges = merge(orient(rows))
@@ -71,10 +72,24 @@ def _relation_labels(readings: Mapping[str, Reading]) -> dict[str, str]:
 
 
 def read_all(taken: Sequence[Taken]) -> dict[str, Reading]:
-    """Read every source; Arrow parses outside the interpreter lock, so two at a time gain."""
+    """Read every source; Arrow parses outside the interpreter lock, so two at a time gain.
+
+    Raises
+    ------
+    BuildError
+        A reader, or an option that its reader needs or does not have, is named wrongly in the source table.
+    """
+    readers = {t.source.name: reader(t.source.reader) for t in taken}
+    for t in taken:
+        try:
+            signature(readers[t.source.name]).bind(t.files, **t.options)
+        except TypeError as error:
+            raise BuildError(
+                f"source {t.source.name}, options of its reader {t.source.reader}: {error}"
+            ) from error
     with ThreadPoolExecutor(2) as pool:
         futures = {
-            t.source.name: pool.submit(reader(t.source.reader), t.files, **t.options)
+            t.source.name: pool.submit(readers[t.source.name], t.files, **t.options)
             for t in sorted(taken, key=lambda t: -sum(p.stat().st_size for p in t.files.values()))
         }
         return {name: futures[name].result() for name in sorted(futures)}

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vckg.base.errors import BuildError
+from vckg.base.errors import BuildError, did_you_mean
 from vckg.build.sssom import Mappings
 from vckg.build.taken import Taken
 from vckg.graph.edge_table import EdgeRows, Pairs
@@ -100,6 +100,9 @@ class Grounding:
     def _ground(
         self, name: str, statements: Statements, rejected: Rejections, excluded_parts: Collection[str]
     ) -> None:
+        if statements.relation not in RELATION_CODE:
+            hint = did_you_mean(statements.relation, RELATION_CODE)
+            raise BuildError(f"source {name}: no relation {statements.relation!r}{hint}")
         relation = RELATIONS[RELATION_CODE[statements.relation]]
         part = self._parts(name, statements)
         excluded = [i for i, label in enumerate(self.labels) if label in excluded_parts]
@@ -148,6 +151,9 @@ class Grounding:
         kind = np.zeros(good.size, dtype=np.uint8)
         way = np.zeros(good.size, dtype=np.int8)
         for i, end in enumerate(ends):
+            if end.space not in _WHAT:
+                hint = did_you_mean(end.space, _WHAT) or f"; one of {', '.join(_WHAT)}"
+                raise BuildError(f"source {name}: no space {end.space!r} of names{hint}")
             rows = np.flatnonzero(code < 0)
             names = _array(end.names)
             node, node_kind = self._grounder.ground(end.space, names.take(pa.array(rows)) if i else names)
@@ -199,8 +205,17 @@ class Grounding:
         self.mappings.unknown_tissues[name] = self.mappings.unknown_tissues.get(name, 0) + int(lost.sum())
         return code.astype(np.int32)
 
-    def check(self, taken: Mapping[str, Taken]) -> None:
-        """Raise BuildError where a source that makes statements kept none: its form has changed."""
+    def check(self, taken: Mapping[str, Taken], excluded_parts: Collection[str]) -> None:
+        """Raise BuildError where a source kept none of its statements, or lacks a part that was to be left out."""
+        for part in sorted(excluded_parts):
+            name = part.partition(":")[0]
+            if name not in taken:
+                continue
+            own = {label for label in self.labels if label.startswith(f"{name}:")}
+            own |= {f"{name}:{declared}" for declared in taken[name].source.parts}
+            if part not in own:
+                hint = did_you_mean(part, own) or f"; parts: {', '.join(sorted(own)) or 'none'}"
+                raise BuildError(f"no part {part!r} to leave out{hint}")
         for name, count in self.kept.items():
             if self.read[name] and not count:
                 reasons = ", ".join(f"{n:,} {r}" for r, n in sorted(self.rejected[name].counts.items()))

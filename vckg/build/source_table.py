@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+import msgspec
 
 from vckg.base.errors import InputError, did_you_mean
 from vckg.base.resources import resource
 
 KINDS = ("package", "mirror", "pypi", "url", "local", "shipped")
 PROFILES = ("core", "standard", "full", "paper")
-T = TypeVar("T")
+_NAME = re.compile(r"[\w-][\w.-]*")  # a colon separates a source from its part
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,34 +116,30 @@ def read_sources(path: Path) -> tuple[Source, ...]:
 
 
 def _source(name: str, row: Any, where: str) -> Source:
-    if not isinstance(row, dict):
-        raise InputError(f"{where}: a table was expected, not {row!r}")
-    routes = tuple(
-        _from_table(Route, r, f"{where} route {i}") for i, r in enumerate(row.get("routes", []), start=1)
-    )
-    parts = {k: _from_table(Part, p, f"{where} part {k}") for k, p in row.get("parts", {}).items()}
-    for route in routes:
+    if not _NAME.fullmatch(name):
+        raise InputError(f"{where}: a name of letters, digits, '_', '-' and '.' was expected")
+    try:
+        source = msgspec.convert({"name": name, **row} if isinstance(row, dict) else row, Source)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{where}: {error}") from error
+    _refuse_unknown(Source, row, where)
+    for i, (route, given) in enumerate(zip(source.routes, row["routes"], strict=True), start=1):
+        _refuse_unknown(Route, given, f"{where} route {i}")
         if route.kind not in KINDS:
             raise InputError(f"{where}: route kind {route.kind!r}{did_you_mean(route.kind, KINDS)}")
-    if not routes:
+    for part, given in row.get("parts", {}).items():
+        _refuse_unknown(Part, given, f"{where} part {part}")
+    if not source.routes:
         raise InputError(f"{where}: no routes, so no way to get it")
-    profiles = tuple(row.get("profiles", ()))
-    if unknown := sorted(set(profiles) - set(PROFILES)):
+    if unknown := sorted(set(source.profiles) - set(PROFILES)):
         raise InputError(f"{where}: no profile {unknown[0]!r}; profiles: {', '.join(PROFILES)}")
-    rest = {k: v for k, v in row.items() if k not in ("routes", "parts", "profiles")}
-    return _from_table(
-        Source, {**rest, "name": name, "routes": routes, "parts": parts, "profiles": profiles}, where
-    )
+    return source
 
 
-def _from_table(cls: type[T], table: Mapping[str, Any], where: str) -> T:
-    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+def _refuse_unknown(cls: type[Any], table: Mapping[str, Any], where: str) -> None:
+    known = {f.name for f in fields(cls)}
     if unknown := sorted(table.keys() - known):
         raise InputError(f"{where}: unknown key {unknown[0]!r}{did_you_mean(unknown[0], known)}")
-    try:
-        return cls(**table)
-    except TypeError as error:
-        raise InputError(f"{where}: {str(error).partition('() ')[2]}") from error
 
 
 def choose(

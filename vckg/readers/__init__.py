@@ -60,7 +60,7 @@ READERS = {
 def reader(name: str) -> Callable[..., Reading]:
     """Return the reader of that name."""
     if name not in READERS:
-        raise BuildError(f"data/sources.toml: no reader {name!r}{did_you_mean(name, READERS)}")
+        raise BuildError(f"source table: no reader {name!r}{did_you_mean(name, READERS)}")
     module, function = READERS[name].split(":")
     read: Callable[..., Reading] = getattr(import_module(f"vckg.readers.{module}"), function)
     return read

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vckg.base.errors import BuildError, did_you_mean
+from vckg.base.errors import BuildError
 from vckg.base.types import Bools, SignedBytes
 from vckg.graph.statements import End, Reading, Statements, as_mask, keep, numbers, one_of, pmids, term_table
 from vckg.readers._csv import read_columns
@@ -19,8 +19,7 @@ from vckg.readers._csv import read_columns
 Parts = Mapping[str, Path]
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A way to name an end of every row: a column, with text to remove from and to put before its cells."""
 
     space: str
@@ -30,8 +29,7 @@ class Names:
     """Regular expression to remove from the cells."""
 
 
-@dataclass(frozen=True, slots=True)
-class Only:
+class Only(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rows to keep: the cell is one of `values` (or not empty); `reason` is for the others."""
 
     column: str
@@ -40,8 +38,7 @@ class Only:
     at_least: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Nodes that the table describes: a column of ids and a column of names."""
 
     column: str
@@ -51,8 +48,7 @@ class Terms:
     strip: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Signed:
+class Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A column with words for activation and for repression."""
 
     column: str
@@ -118,18 +114,19 @@ def read_table(
 
 
 def _from(cls: type[Any], options: Mapping[str, Any]) -> Any:
-    known = {f.name for f in fields(cls)}
-    if unknown := sorted(options.keys() - known):
-        raise BuildError(
-            f"source table: unknown key {unknown[0]!r}{did_you_mean(unknown[0], known)} of a table's columns"
-        )
-    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
+    try:
+        return msgspec.convert(options, cls)
+    except msgspec.ValidationError as error:
+        raise BuildError(f"source table: {dict(options)}: {error}") from error
 
 
 def _cells(table: pa.Table, column: str, prefix: str, strip: str) -> pa.Array:
     cells = pc.utf8_trim_whitespace(table[column])
     if strip:
-        cells = pc.replace_substring_regex(cells, strip, "")
+        try:
+            cells = pc.replace_substring_regex(cells, strip, "")
+        except pa.ArrowInvalid as error:
+            raise BuildError(f"source table: strip {strip!r} of column {column!r}: {error}") from error
     if prefix:
         cells = pc.if_else(pc.equal(cells, ""), "", pc.binary_join_element_wise(prefix, cells, ""))
     return cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells

@@ -139,7 +139,11 @@ def test_a_released_graph_is_installed_from_a_file_and_from_an_address(
         assert edges(installed) == edges(expected)
     again = install(str(archive), tmp_path / "graph0", Places(tmp_path / "cache"))
     assert again.content_hash == expected.content_hash
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert [p.name for p in (tmp_path / "cache").iterdir()] == [".lock"]
+    (tmp_path / "file").write_text("no folder")
+    assert install(str(archive), tmp_path / "graph0", Places(tmp_path / "file")).n
+    with pytest.raises(InputError, match="cannot write there"):
+        install(f"{server}/{NAME}", tmp_path / "graph0", Places(tmp_path / "file"))
 
 
 def test_a_wrong_checksum_or_an_absent_archive_installs_nothing(

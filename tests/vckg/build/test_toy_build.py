@@ -190,6 +190,64 @@ def test_an_unknown_source_is_named_with_the_nearest(exclude: str) -> None:
         choose(read_sources(TOY / "sources.toml"), "core", exclude=[exclude])
 
 
+OWN = """
+[own]
+title = "Mine"
+licence = "none"
+redistribute = false
+citation = "x"
+reader = "table"
+profiles = ["core"]
+[[own.routes]]
+kind = "local"
+file = "own.tsv"
+release = "1"
+[own.options]
+relation = "is_marker_for"
+subject = [{ space = "genes", column = "gene" }]
+object = [{ space = "cells", column = "cell" }]
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("[own.options]", "[own.options]\npublication = 'x'", "unexpected keyword argument 'publication'"),
+        ('relation = "is_marker_for"', "", "missing a required argument: 'relation'"),
+        ('"is_marker_for"', '"is_markr_for"', "did you mean 'is_marker_for'"),
+        ('"cells"', '"cell"', "did you mean 'cells'"),
+        (', column = "gene"', "", "missing required field `column`"),
+        ("column", "colum", "unknown field `colum`"),
+        ('column = "gene"', 'column = "gene", strip = "("', "strip '(' of column 'gene'"),
+        ('"table"', '"tabel"', "did you mean 'table'"),
+        ("= false", '= "no"', "Expected `bool`, got `str` - at `$.redistribute`"),
+        ('title = "Mine"', "", "missing required field `title`"),
+        ('["core"]', '"core"', "Expected `array`, got `str` - at `$.profiles`"),
+        ("[own", '["own:x"', "a name of letters"),
+    ],
+)
+def test_a_mistake_in_a_row_of_ones_own_is_named(tmp_path: Path, right: str, wrong: str, said: str) -> None:
+    (tmp_path / "own.tsv").write_text("gene\tcell\nCD19\tB cell\n")
+    table = tmp_path / "sources.toml"
+    table.write_text(
+        (TOY / "sources.toml").read_text() + OWN.replace(right, wrong, 1 if "[own" not in right else -1)
+    )
+    with pytest.raises((InputError, BuildError)) as raised:
+        make(
+            tmp_path / "graph",
+            read_sources(table),
+            Places(tmp_path / "cache", (TOY, tmp_path), offline=True),
+            profile="core",
+        )
+    assert said in str(raised.value)
+    assert not (tmp_path / "graph").exists()
+
+
+def test_a_part_that_a_source_does_not_have_is_not_left_out_in_silence(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="did you mean 'cellmarker:cancer'"):
+        build(tmp_path / "graph", exclude=["cellmarker:cancr"])
+
+
 def test_a_source_that_keeps_no_row_fails_the_build(tmp_path: Path) -> None:
     mirror = unpinned(tmp_path / "mirror")
     (mirror / "regulons.csv").write_text("source,target,weight,PMID\nTF1,GENE1,1,5\n")
