@@ -212,7 +212,7 @@ def _verify_new(path: Path, route: Route) -> None:
         raise SourceError(
             route.archive or route.url,
             f"sha256 of {name} is {digest}, {route.sha256} expected; nothing was kept",
-            fix="correct data/sources.toml if the release is meant to change",
+            fix="correct the source table if the release is meant to change",
         )
 
 

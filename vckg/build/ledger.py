@@ -222,7 +222,7 @@ class Grounding:
                 files = ", ".join(p.name for p in taken[name].files.values())
                 raise BuildError(
                     f"source {name} ({files}): none of {self.read[name]:,} rows kept: {reasons}; "
-                    f"check its release in data/sources.toml, or leave it out with --exclude-source {name}"
+                    f"check its release in the source table, or leave it out with --exclude-source {name}"
                 )
 
     def source_names(self) -> set[str]:

@@ -132,6 +132,6 @@ def verified(path: Path, route: Route) -> str:
         raise SourceError(
             path,
             f"sha256 {digest}, {route.sha256} expected for release {route.release}",
-            fix="remove the file and fetch it again, or correct data/sources.toml if the release is meant to change",
+            fix="remove the file and fetch it again, or correct the source table if the release is meant to change",
         )
     return digest

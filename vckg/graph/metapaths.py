@@ -63,7 +63,7 @@ def metapaths(
     start, end
         Categories, e.g. ``"Gene"``, ``"Cell"``.
     hops
-        Number of edges.
+        Number of edges, at least 1.
     through
         Categories that inner nodes may have; all where None.
 
@@ -74,7 +74,7 @@ def metapaths(
     Raises
     ------
     GraphError
-        A category is unknown.
+        A category is unknown, or `hops` is below 1.
 
     Examples
     --------
@@ -83,6 +83,8 @@ def metapaths(
     ...     print(metapath)
     Gene -participates_in-> BiologicalProcess <-capable_of- Cell
     """
+    if hops < 1:
+        raise GraphError(f"{hops} hops; a metapath has one edge or more")
     through = CATEGORIES if through is None else list(through)
     for category in (start, end, *through):
         if category not in CATEGORY_CODE:

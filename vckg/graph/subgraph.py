@@ -15,7 +15,7 @@ from vckg.graph.grounding import NameRows, NameTable
 
 
 def subgraph(
-    graph: Graph, nodes: Iterable[NodeRef], *, hops: int = 0, relations: Iterable[str] | None = None
+    graph: Graph, nodes: Iterable[NodeRef] | NodeRef, *, hops: int = 0, relations: Iterable[str] | None = None
 ) -> Graph:
     """Return the graph of the given nodes and of all nodes within `hops` edges of them, in either direction.
 
@@ -24,7 +24,7 @@ def subgraph(
     graph
         The whole graph.
     nodes
-        CURIEs or node indices.
+        CURIEs or node indices; one alone also without a list.
     hops
         Number of edges to walk from the given nodes; 0 keeps the given nodes only.
     relations
@@ -55,7 +55,8 @@ def subgraph(
     rows = _rows_of(graph, relations)
     subject, target = graph.subject[rows], graph.object[rows]
     inside = np.zeros(graph.n, dtype=bool)
-    inside[[graph.index(node) for node in nodes]] = True
+    several = [nodes] if isinstance(nodes, (str, int, np.integer)) else nodes
+    inside[[graph.index(node) for node in several]] = True
     for _ in range(hops):
         reached = inside[subject] | inside[target]
         inside[subject[reached]] = True

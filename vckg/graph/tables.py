@@ -246,8 +246,16 @@ class GraphTables:
         return tuple(str(entries.get(s, {}).get("underlying") or s.partition(":")[0]) for s in self.sources)
 
     def edge(self, row: int, *, publications: int | None = None) -> Edge:
-        """Return an edge with its provenance, in words, and with its first `publications` (all where None)."""
+        """Return an edge with its provenance, in words, and with its first `publications` (all where None).
+
+        Raises
+        ------
+        GraphError
+            The graph has no such row.
+        """
         r = int(row)
+        if not 0 <= r < self.m:
+            raise GraphError(f"no edge {r} in the graph; rows are 0 to {self.m - 1}")
         relation = RELATIONS[self.relation[r]]
         source = self.sources[self.source[r]]
         entry = self.manifest["sources"].get(source, {})

@@ -258,7 +258,7 @@ def _cycles(graph: Graph) -> Hits:
     return Hits(int(shared.sum()), tuple(f"{graph.ids[i]} {graph.names[i]}" for i in _first(shared)))
 
 
-_MANIFEST_FIX = "state it in the row of data/sources.toml and build again"
+_MANIFEST_FIX = "state it in its row of the source table and build again"
 _BUILD_BUG = "the build should have rejected it; report it with the manifest of the graph"
 
 CHECKS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import csv
 import gzip
 import io
 import lzma
@@ -32,7 +33,7 @@ _OPENERS: dict[bytes, Callable[[BinaryIO], Any]] = {
     ),
 }
 _DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
-_FIX = "check that the file is of the release that data/sources.toml names"
+_FIX = "check that the file is of the release that the source table names"
 #: Bytes per block: a reused block is several times cheaper than the text of a whole file.
 _BLOCK = 1 << 22
 
@@ -214,8 +215,12 @@ def _header(path: Path, data: bytes, skipped: int, separator: str, quoted: bool)
         raise SourceError(path, "the header is not UTF-8", line=skipped + 1, fix=_FIX) from error
     if not line.strip():
         raise SourceError(path, "the file is empty, a header was expected", line=skipped + 1, fix=_FIX)
-    names = line.split(separator)
-    return [n.strip('"') for n in names] if quoted else names
+    if not quoted:
+        return line.split(separator)
+    try:
+        return next(csv.reader([line], delimiter=separator))
+    except csv.Error as error:
+        raise SourceError(path, f"no header ({error})", line=skipped + 1, fix=_FIX) from error
 
 
 def _problem(message: str) -> str:

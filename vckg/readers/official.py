@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 
 from vckg.base.errors import SourceError
 from vckg.graph.statements import End, Names, Reading, Statements, as_mask, equals, exploded, keep, numbers
-from vckg.readers._csv import line_of, read_bytes, read_columns, read_text
+from vckg.readers._csv import line_of, read_bytes, read_columns
 from vckg.readers._json import CellGuide, read_json
+from vckg.readers.sets import gmt_lines
 
 Parts = Mapping[str, Path]
 
@@ -126,18 +127,10 @@ def read_cellguide(parts: Parts, *, organism: str) -> Reading:
 
 def read_regulon_sets(parts: Parts) -> Reading:
     """Read regulons from a GMT of target sets that start with their factor (``ATF3_K562_hg19``): ChEA3, JASPAR."""
-    path = parts["main"]
     factors, targets = [], []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        fields = line.rstrip("\t ").split("\t")
-        if not line.strip():
-            continue
-        if len(fields) < 3:
-            raise SourceError(
-                path, f"{len(fields)} columns, factor, description and targets expected", line=number
-            )
-        factors.append(fields[0].split("_")[0].split(" ")[0])
-        targets.append(sorted({f.split(",")[0] for f in fields[2:]} - {""}))
+    for _number, (name, _), genes in gmt_lines(parts["main"]):
+        factors.append(name.split("_")[0].split(" ")[0])
+        targets.append(sorted({gene.split(",")[0] for gene in genes} - {""}))
     owner, genes = exploded(targets)
     factor = pa.array(factors, pa.string()).take(pa.array(owner))
     reading = Reading(rows=len(factors))

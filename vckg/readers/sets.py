@@ -60,28 +60,35 @@ def read_gmt(parts: Parts, *, prefix: str, category: str = "Pathway", id_column:
     reading = Reading()
     ids: dict[str, int] = {}
     names, members = [], []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        if not line.strip():
-            continue
-        fields = line.split("\t")
-        if len(fields) < 3 or not fields[id_column].strip():
-            raise SourceError(
-                path, f"{len(fields)} columns, name, description and genes expected", line=number
-            )
+    for number, fields, several in gmt_lines(path):
         reading.rows += 1
-        local, other = fields[id_column].strip(), fields[1 - id_column].strip()
+        local, other = fields[id_column], fields[1 - id_column]
+        if not local:
+            raise SourceError(path, "the set has no id", line=number)
         described = other if other and "://" not in other else local
         curie = f"{prefix}:{local}"
         if curie in ids:
             raise SourceError(path, f"the set {curie} is repeated, first in line {ids[curie]}", line=number)
         ids[curie] = number
         names.append(described.replace("_", " "))
-        members.append(sorted({g.strip() for g in fields[2:]} - {""}))
+        members.append(several)
     owner, genes = exploded(members)
     reading.nodes.append(term_table([*ids], category, names))
     sets = pa.array([*ids], type=pa.string()).take(pa.array(owner))
     reading.statements.append(Statements("participates_in", (End("genes", genes),), (End("curie", sets),)))
     return reading
+
+
+def gmt_lines(path: Path) -> Iterator[tuple[int, tuple[str, str], list[str]]]:
+    """Yield the number, both names and the genes, ascending, of each line of a GMT file that is not blank."""
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        fields = [field.strip() for field in line.split("\t")]
+        if len(fields) >= 3:
+            yield number, (fields[0], fields[1]), sorted({*fields[2:]} - {""})
+        elif any(fields):
+            raise SourceError(
+                path, f"{len(fields)} columns, name, description and genes expected", line=number
+            )
 
 
 def read_gaf(parts: Parts) -> Reading:
@@ -189,10 +196,5 @@ def _signatures(path: Path, form: str) -> Iterator[tuple[str, list[str]]]:
         for name, genes in read_json(path, dict[str, list[str]]).items():
             yield name, sorted({*genes} - {""})
         return
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        name, *rest = line.split("\t")
-        if len(rest) < 2:
-            raise SourceError(
-                path, f"{len(rest) + 1} columns, name, description and genes expected", line=number
-            )
-        yield name, sorted({g.strip() for g in rest[1:]} - {""})
+    for _number, (name, _), genes in gmt_lines(path):
+        yield name, genes

@@ -180,3 +180,19 @@ def test_an_empty_subgraph_is_a_graph(graph):
     assert to_networkx(empty).number_of_nodes() == 0
     assert metagraph(empty) == {}
     assert np.asarray(empty.rows("regulates").stop) == 0
+
+
+def test_one_node_needs_no_list(graph):
+    curie = next(iter(graph))
+    assert list(subgraph(graph, curie)) == list(subgraph(graph, 0)) == [curie]
+
+
+def test_a_metapath_has_an_edge(graph):
+    with pytest.raises(GraphError, match="0 hops"):
+        metapaths(graph, "Gene", "Cell", hops=0)
+
+
+def test_a_row_that_is_no_edge_is_refused(graph):
+    for row in (-1, graph.m):
+        with pytest.raises(GraphError, match=f"no edge {row}"):
+            graph.edge(row)

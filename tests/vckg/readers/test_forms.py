@@ -248,3 +248,10 @@ def test_a_cut_off_archive_is_a_source_error_naming_the_file(
     cut.write_bytes(pack(rows)[:-20])
     with pytest.raises(KnownError, match="cut"):
         read_columns(cut, ["b"])
+
+
+def test_a_separator_inside_quotes_separates_no_columns(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text('"gene","cell, as printed"\nCD19,"B cell, naive"\n')
+    table = read_columns(path, ["gene", "cell, as printed"], separator=",", quoted=True)
+    assert table.to_pylist() == [{"gene": "CD19", "cell, as printed": "B cell, naive"}]
