@@ -29,6 +29,7 @@ from arena.report.markdown import markdown
 from arena.report.view import GroupView
 from arena.types import Run
 from vckg.base import html as pages
+from vckg.base.atomic import write_text
 from vckg.base.errors import InputError
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -59,7 +60,7 @@ def write_report(
     texts = {HTML: html(leaderboard), MARKDOWN: markdown(leaderboard), JSON: leaderboard.to_json()}
     out.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        pages.write(out / name, text)
+        write_text(out / name, text)
     return [out / name for name in texts]
 
 

@@ -89,9 +89,9 @@ def write_pages(
     facts = {"machine": machine(), "vckg": version("vckg"), "steps": [asdict(row) for row in rows]}
     write_text(folder / "steps.json", json.dumps(facts, indent=1) + "\n")
     write_text(folder / "steps.md", f"{machine()}\n\n{markdown(rows)}\n")
-    pages.write(folder / "serving.html", serving(folder, counters, load))
+    write_text(folder / "serving.html", serving(folder, counters, load))
     index = folder / "index.html"
-    pages.write(
+    write_text(
         index,
         pages.render(
             TEMPLATES / "showcase.html.j2",

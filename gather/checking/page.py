@@ -11,6 +11,7 @@ from typing import Any
 from gather.checking.opinion import CheckResult, LabelCheck, LabelRelation, SetCheck
 from gather.checking.terminal import against, for_it, meaning
 from vckg.base import html as pages
+from vckg.base.atomic import write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN_GENES, SHOWN_WALKS, SHOWN_EDGES, SHOWN_PUBLICATIONS = 12, 3, 2, 3
@@ -30,7 +31,7 @@ _TONES: dict[LabelRelation, str] = {
 def write_page(found: CheckResult, path: Path | str, *, title: str) -> Path:
     """Write the page and return its path."""
     path = Path(path)
-    pages.write(path, page_html(found, title=title))
+    write_text(path, page_html(found, title=title))
     return path
 
 

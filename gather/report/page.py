@@ -20,6 +20,7 @@ from gather.annotation import Annotation, Contradiction, EdgeRef, EvidenceItem, 
 from gather.labelling.plain_words import answer, direct_genes, status_reason
 from gather.report.embedding import Embedding, embedding_block, embedding_of, embedding_words, sample_points
 from vckg.base import html as pages
+from vckg.base.atomic import write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_SETS = 2_000
@@ -120,7 +121,7 @@ def write_report(
         model={str(k): str(v) for k, v in (model or {}).items()},
     )
     path = Path(path)
-    pages.write(path, html)
+    write_text(path, html)
     return path
 
 

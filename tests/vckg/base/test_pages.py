@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vckg.base import html as pages
+from vckg.base.atomic import write_text
 
 BODY = """{% extends "base.html.j2" %}
 {% block eyebrow %}A test{% endblock %}
@@ -65,7 +66,7 @@ def test_the_same_page_is_written_byte_for_byte_and_leaves_nothing_beside_it(
     template: Path, tmp_path: Path
 ) -> None:
     for name in ("one.html", "two.html"):
-        pages.write(tmp_path / "out" / name, html(template))
+        write_text(tmp_path / "out" / name, html(template))
     one, two = (tmp_path / "out" / n for n in ("one.html", "two.html"))
     assert one.read_bytes() == two.read_bytes()
     assert sorted(p.name for p in one.parent.iterdir()) == ["one.html", "two.html"]
@@ -74,7 +75,7 @@ def test_the_same_page_is_written_byte_for_byte_and_leaves_nothing_beside_it(
 @pytest.mark.browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious(template: Path, tmp_path: Path, page, axe, theme: str) -> None:
-    pages.write(tmp_path / "page.html", html(template))
+    write_text(tmp_path / "page.html", html(template))
     page.emulate_media(color_scheme=theme)
     page.goto((tmp_path / "page.html").as_uri())
     assert axe(page) == []
@@ -82,7 +83,7 @@ def test_axe_finds_nothing_serious(template: Path, tmp_path: Path, page, axe, th
 
 @pytest.mark.browser
 def test_hostile_text_is_shown_and_not_run(template: Path, tmp_path: Path, page) -> None:
-    pages.write(tmp_path / "page.html", html(template, lede=HOSTILE, rows=[(HOSTILE, 1)]))
+    write_text(tmp_path / "page.html", html(template, lede=HOSTILE, rows=[(HOSTILE, 1)]))
     page.goto((tmp_path / "page.html").as_uri())
     assert page.title() == "A page"
     assert page.evaluate("page.data('block').hostile") == HOSTILE
@@ -92,7 +93,7 @@ def test_hostile_text_is_shown_and_not_run(template: Path, tmp_path: Path, page)
 @pytest.mark.browser
 def test_the_policy_stops_a_script_that_got_in_by_mistake(template: Path, tmp_path: Path, page) -> None:
     written = html(template).replace("</main>", "<script>document.title = 'pwned'</script></main>")
-    pages.write(tmp_path / "page.html", written)
+    write_text(tmp_path / "page.html", written)
     page.goto((tmp_path / "page.html").as_uri())
     assert page.title() == "A page"
     assert any("Content Security Policy" in error for error in page.errors)
@@ -101,7 +102,7 @@ def test_the_policy_stops_a_script_that_got_in_by_mistake(template: Path, tmp_pa
 
 @pytest.mark.browser
 def test_rows_are_sorted_and_filtered_from_the_keyboard(template: Path, tmp_path: Path, page) -> None:
-    pages.write(tmp_path / "page.html", html(template))
+    write_text(tmp_path / "page.html", html(template))
     page.goto((tmp_path / "page.html").as_uri())
     names = lambda: page.locator("tbody tr:not([hidden]) th").all_inner_texts()  # noqa: E731
     page.get_by_role("button", name="Name").press("Enter")
@@ -116,7 +117,7 @@ def test_rows_are_sorted_and_filtered_from_the_keyboard(template: Path, tmp_path
 
 @pytest.mark.browser
 def test_the_theme_follows_the_reader_and_can_be_chosen(template: Path, tmp_path: Path, page) -> None:
-    pages.write(tmp_path / "page.html", html(template))
+    write_text(tmp_path / "page.html", html(template))
     page.emulate_media(color_scheme="dark")
     page.goto((tmp_path / "page.html").as_uri())
     paper = lambda: page.evaluate("page.colour('--paper')")  # noqa: E731
