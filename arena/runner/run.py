@@ -44,7 +44,7 @@ from arena.types import (
 )
 from vckg.base.console import progress
 from vckg.base.errors import InputError, KnownError
-from vckg.base.lock import try_lock
+from vckg.base.lock import lock_if_possible
 
 if TYPE_CHECKING:
     from vckg.graph.graph import Graph
@@ -174,7 +174,7 @@ def locked(folder: Path) -> Iterator[None]:
             f"{folder}: cannot write there ({error.strerror or error}); name another folder"
         ) from error
     with lock as handle:
-        if not try_lock(handle.fileno()):
+        if not lock_if_possible(handle.fileno()):
             raise InputError(f"{folder}: another arena process writes here; wait for it, or end it")
         yield
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from vckg.base.console import FULL
 from vckg.base.errors import InputError
-from vckg.base.lock import try_lock
+from vckg.base.lock import lock_if_possible, try_lock
 
 SUFFIX = ".partial"
 """Ends the name of every scratch folder: ``.TARGET.xxxxxxxx.partial``."""
@@ -138,11 +138,7 @@ def _scratch(target: Path) -> tuple[Path, int]:
             handle = _open_lock(scratch)
         except FileNotFoundError:
             continue
-        try:
-            alone = try_lock(handle)
-        except OSError:  # some network file systems have no locks; `sweep` then removes nothing
-            alone = True
-        if alone and scratch.is_dir():
+        if lock_if_possible(handle) and scratch.is_dir():  # without locks `sweep` removes nothing
             return scratch, handle
         os.close(handle)
 

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vckg.build.ledger import Grounding
-from vckg.build.source_table import Source
-from vckg.build.taken import Taken
+from vckg.build.source_table import Source, Taken
 from vckg.graph.statements import Reading
 
 

@@ -15,8 +15,7 @@ from vckg.base.errors import SourceError
 from vckg.base.lock import locked
 from vckg.build.download import SCRATCH, download_missing
 from vckg.build.lookup import Absent, Found, Places, Search, Wanted, default_mirrors, local_file, look_up
-from vckg.build.source_table import Route, Source
-from vckg.build.taken import Taken
+from vckg.build.source_table import Route, Source, Taken
 
 __all__ = ["FETCHING", "Places", "default_mirrors", "digest_of", "fetch", "fetch_reachable", "now_at_hand"]
 

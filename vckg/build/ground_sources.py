@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from vckg.base.errors import BuildError
 from vckg.build.credits import describe
 from vckg.build.ledger import Grounding
+from vckg.build.source_table import Taken
 from vckg.build.sssom import Mappings
-from vckg.build.taken import Taken
 from vckg.graph.assemble import assemble, node_table, orient
 from vckg.graph.edge_table import merge
 from vckg.graph.graph import Graph

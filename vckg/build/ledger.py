@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vckg.base.errors import BuildError, did_you_mean
+from vckg.build.source_table import Taken
 from vckg.build.sssom import Mappings
-from vckg.build.taken import Taken
 from vckg.graph.edge_table import EdgeRows, Pairs
 from vckg.graph.grounding import ABSENT, AMBIGUOUS, OBSOLETE, UNKNOWN, BulkGrounder
 from vckg.graph.schema import CATEGORIES, CATEGORY_CODE, RELATION_CODE, RELATIONS
 from vckg.graph.statements import End, Reading, Rejections, Statements
-from vckg.graph.string_array import Strings
+from vckg.graph.string_array import Strings, whole
 
 _RELATION_ID = re.compile(r"\b(?:RO|BFO):\d{7}\b")
 Codes = npt.NDArray[np.int32]
@@ -155,7 +155,7 @@ class Grounding:
                 hint = did_you_mean(end.space, _WHAT) or f"; one of {', '.join(_WHAT)}"
                 raise BuildError(f"source {name}: no space {end.space!r} of names{hint}")
             rows = np.flatnonzero(code < 0)
-            names = _array(end.names)
+            names = whole(end.names)
             node, node_kind = self._grounder.ground(end.space, names.take(pa.array(rows)) if i else names)
             better = (node >= 0) | ((code[rows] == ABSENT) & (node != ABSENT))
             rows = rows[better]
@@ -164,7 +164,7 @@ class Grounding:
             lost = good & (code == value)
             for i in np.unique(way[lost]):
                 rows = lost & (way == i)
-                quoted = pc.unique(_array(ends[i].names).filter(pa.array(rows))).slice(0, 100).to_pylist()
+                quoted = pc.unique(whole(ends[i].names).filter(pa.array(rows))).slice(0, 100).to_pylist()
                 rejected.add(f"{_WHAT[ends[i].space]} {why}", int(rows.sum()), quoted)
         allowed = np.isin(self._category, [CATEGORY_CODE[c] for c in categories])
         other = good & (code >= 0) & ~allowed[np.maximum(code, 0)]
@@ -184,7 +184,7 @@ class Grounding:
         if isinstance(statements.part, str):
             words, index = [statements.part], np.zeros(len(statements), np.int64)
         else:
-            encoded = _array(statements.part).dictionary_encode()
+            encoded = whole(statements.part).dictionary_encode()
             words, index = encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
         labels = [f"{name}:{w}" if w else name for w in words]
         self.labels += [label for label in labels if label not in self.labels]
@@ -195,7 +195,7 @@ class Grounding:
         if statements.tissue is None:
             return np.full(rows.size, UNKNOWN, dtype=np.int32)
         space, names = statements.tissue
-        names = _array(names).take(pa.array(rows))
+        names = whole(names).take(pa.array(rows))
         code, kind = self._grounder.ground(space, names)
         anatomy = self._category == CATEGORY_CODE["AnatomicalEntity"]
         code = np.where((code >= 0) & anatomy[np.maximum(code, 0)], code, np.where(code >= 0, UNKNOWN, code))
@@ -290,14 +290,8 @@ def _coded(columns: Sequence[pa.Array | None], offsets: npt.NDArray[np.int64]) -
     return every.dictionary.take(order), Pairs(np.concatenate(owners), codes)
 
 
-def _array(column: Any) -> pa.Array:
-    if isinstance(column, pa.ChunkedArray):
-        return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
-    return column
-
-
 def _take(column: Any, rows: npt.NDArray[np.int64]) -> pa.Array | None:
-    return None if column is None else _array(column).take(pa.array(rows))
+    return None if column is None else whole(column).take(pa.array(rows))
 
 
 def _or(column: npt.NDArray[Any] | None, size: int, default: float, dtype: Any) -> npt.NDArray[Any]:

@@ -95,6 +95,17 @@ class Source:
         return tuple(dict.fromkeys(r.part for r in self.routes))
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A source with the files that a build reads."""
+
+    source: Source
+    files: Mapping[str, Path]
+    options: Mapping[str, Any]
+    route: Mapping[str, Any] = field(default_factory=dict)
+    """What the manifest says of where the files came from."""
+
+
 @cache
 def shipped_sources() -> tuple[Source, ...]:
     """Return the sources of `data/sources.toml`, in its order."""

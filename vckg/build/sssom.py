@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from vckg.graph.grounding import GENE_SPACES, NAME_KINDS
 from vckg.graph.statements import End
-from vckg.graph.string_array import Strings
+from vckg.graph.string_array import Strings, whole
 
 
 class Justification(NamedTuple):
@@ -75,9 +75,7 @@ class Mappings:
     ) -> None:
         """Note the mappings of the rows where `rows` holds."""
         at = np.flatnonzero(rows)
-        names = end.names
-        column = names if isinstance(names, pa.Array) else pa.concat_arrays(names.chunks)
-        encoded = column.take(pa.array(at)).dictionary_encode()
+        encoded = whole(end.names).take(pa.array(at)).dictionary_encode()
         frame = pd.DataFrame(
             {"word": encoded.indices.to_numpy(zero_copy_only=False), "node": node[at], "kind": kind[at]}
         ).drop_duplicates()

@@ -12,6 +12,8 @@ from typing import BinaryIO, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vckg.graph.string_array import whole
+
 Column: TypeAlias = pa.Array
 Columns: TypeAlias = Mapping[str, Column]
 Format: TypeAlias = Callable[[Columns], Column]
@@ -112,17 +114,7 @@ def _xml_string(column: Column) -> Column:
 
 def columns_of(table: pa.Table) -> dict[str, Column]:
     """Return the columns of a table by name, each as one array."""
-    return {n: _flat(c) for n, c in zip(table.column_names, table.columns, strict=True)}
-
-
-def _flat(column: pa.ChunkedArray | Column) -> Column:
-    if not isinstance(column, pa.ChunkedArray):
-        return column
-    return (
-        column.chunk(0)
-        if column.num_chunks == 1
-        else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
-    )
+    return {n: whole(c) for n, c in zip(table.column_names, table.columns, strict=True)}
 
 
 def _text(column: Column) -> Column:

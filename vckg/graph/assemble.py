@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vckg.base.errors import GraphError, did_you_mean
-from vckg.base.types import Array, Bytes, Longs
+from vckg.base.types import Array, Bytes, Ints, Longs
 from vckg.graph.edge_table import VALUE_COLUMNS, EdgeRows, EdgeTable, Pairs, merge
 from vckg.graph.grounding import NameRows, NameTable, names_of_nodes
 from vckg.graph.parts import Parts, content_hash
@@ -79,12 +79,7 @@ def assemble(
     for name in ("subject", "object", *VALUE_COLUMNS):
         arrays[name] = getattr(edges, name)
     arrays["n_publications"] = np.diff(edges.lists["publications"].indptr).astype(np.int32)
-    starts = np.searchsorted(edges.relation, np.arange(len(RELATION_NAMES) + 1))
-    arrays["relation_start"] = starts.astype(np.int64)
-    for way, ends in (("out", edges.subject), ("in", edges.object)):
-        degrees = np.bincount(ends, minlength=n)
-        arrays[f"{way}_indptr"] = np.concatenate(([0], np.cumsum(degrees))).astype(np.int64)
-        arrays[f"{way}_rows"] = np.argsort(ends, kind="stable").astype(np.int32)
+    arrays |= neighbour_lists(edges.relation, edges.subject, edges.object, n)
     for name, lists in edges.lists.items():
         arrays[f"{name}_indptr"], arrays[f"{name}_codes"] = lists
     arrays |= {"name_indptr": names.indptr, "name_kind": names.kind, "name_node": names.node}
@@ -92,6 +87,17 @@ def assemble(
     parts = Parts(nodes, arrays, {**dictionaries, "names": names.keys.arrow}, manifest)
     manifest["content_hash"] = content_hash(parts)
     return parts
+
+
+def neighbour_lists(relation: Bytes, subject: Ints, target: Ints, n: int) -> dict[str, Array]:
+    """Return where each relation starts among m edges, and the rows that leave and reach each of n nodes."""
+    starts = np.searchsorted(relation, np.arange(len(RELATION_NAMES) + 1))
+    arrays: dict[str, Array] = {"relation_start": starts.astype(np.int64)}
+    for way, ends in (("out", subject), ("in", target)):
+        degrees = np.bincount(ends, minlength=n)
+        arrays[f"{way}_indptr"] = np.concatenate(([0], np.cumsum(degrees))).astype(np.int64)
+        arrays[f"{way}_rows"] = np.argsort(ends, kind="stable").astype(np.int32)
+    return arrays
 
 
 def node_table(nodes: pa.Table) -> tuple[pa.Table, Bytes]:

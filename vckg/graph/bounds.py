@@ -14,6 +14,7 @@ from vckg.graph.grounding import NAME_KINDS
 from vckg.graph.manifest import FILES
 from vckg.graph.parts import ARRAYS, EDGE_ARRAYS, NODE_COLUMNS, Parts
 from vckg.graph.schema import CATEGORIES, RELATION_NAMES
+from vckg.graph.string_array import whole
 
 _LISTS = ("synonyms", "xrefs")
 _OWN_FILE = {name.rpartition("/")[2].partition(".")[0]: name for name in FILES}
@@ -123,9 +124,8 @@ def _order(parts: Parts) -> Faults:
     starts = np.searchsorted(relation, np.arange(len(RELATION_NAMES) + 1))
     if not np.array_equal(starts, parts.arrays["relation_start"]):
         yield "relation_start", "is not where the relations start"
-    for name, words in (("nodes", parts.nodes["id"]), ("names", parts.dictionaries["names"])):
-        whole = words.combine_chunks() if isinstance(words, pa.ChunkedArray) else words
-        if len(whole) > 1 and not pc.all(pc.less(whole[:-1], whole[1:])).as_py():
+    for name, words in (("nodes", whole(parts.nodes["id"])), ("names", parts.dictionaries["names"])):
+        if len(words) > 1 and not pc.all(pc.less(words[:-1], words[1:])).as_py():
             yield name, "does not ascend, or holds a text twice"
 
 

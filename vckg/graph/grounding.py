@@ -8,7 +8,7 @@ with a pair, in a fixed order, decides; where it gives several nodes, the name i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -170,44 +170,23 @@ class NameTable:
         return [(NAME_KINDS[k], int(i)) for k, i in zip(self.kind[span], self.node[span], strict=True)]
 
 
-class GeneGrounder:
-    """Ground gene names and gene ids of any kind, human ones or those of the namespace `space`.
+class Grounder:
+    """Ground names and ids of one namespace: of the genes of a species, or of one kind of ontology term.
+
+    Kinds of gene names by precedence: CURIE, approved symbol, Ensembl id (without version), NCBI Gene id, UniProt id,
+    previous symbol, alias, names that spreadsheets turn into dates, and all of these in any case (``how`` is then
+    ``case``; mouse symbols are often found so). Kinds of labels by precedence: CURIE (also ``CL_0000084``), label,
+    exact synonym, CURIE of a replaced term, normalised label, abbreviation. A part of a name never matches.
 
     Examples
     --------
     >>> import vckg
-    >>> vckg.example_graph().genes.ground(["CD20", "cd3d", "CD99"])
+    >>> graph = vckg.example_graph()
+    >>> graph.genes.ground(["CD20", "cd3d", "CD99"])
     [Grounded(name='CD20', curie='HGNC:7315', how='alias', candidates=()),
      Grounded(name='cd3d', curie='HGNC:1673', how='case', candidates=()),
      Grounded(name='CD99', curie=None, how='unknown', candidates=())]
-    """
-
-    def __init__(self, table: NameTable, ids: Strings, space: str = "genes") -> None:
-        self._table, self._ids, self._space = table, ids, space
-
-    def ground(self, names: Iterable[str]) -> list[Grounded]:
-        """Return the result of each name, in order.
-
-        Kinds by precedence: CURIE, approved symbol, Ensembl id (without version), NCBI Gene id, UniProt id,
-        previous symbol, alias, names that spreadsheets turn into dates, and all of these in any case (``how`` is
-        then ``case``; mouse symbols are often found so).
-        """
-        names = list(names)
-        exact = self._table.candidates([gene_key(name) for name in names])
-        folded = self._table.candidates([case_key(name) for name in names])
-        return [
-            resolve(name, [*first, *later], self._space, self._ids)
-            for name, first, later in zip(names, exact, folded, strict=True)
-        ]
-
-
-class LabelGrounder:
-    """Ground labels and ids of one kind of ontology term.
-
-    Examples
-    --------
-    >>> import vckg
-    >>> [answer.how for answer in vckg.example_graph().cells.ground(["T-lymphocyte", "B cells", "CL_0000084"])]
+    >>> [answer.how for answer in graph.cells.ground(["T-lymphocyte", "B cells", "CL_0000084"])]
     ['exact_synonym', 'normalised', 'id']
     """
 
@@ -215,22 +194,24 @@ class LabelGrounder:
         self._table, self._ids, self._space = table, ids, space
 
     def ground(self, names: Iterable[str]) -> list[Grounded]:
-        """Return the result of each name, in order.
-
-        Kinds by precedence: CURIE (also ``CL_0000084``), label, exact synonym, CURIE of a replaced term, normalised
-        label, abbreviation. A part of a name never matches.
-        """
+        """Return the result of each name, in order."""
         names = list(names)
-        exact = self._table.candidates([label_key(name) for name in names])
-        loose = self._table.candidates([normal_key(name) for name in names])
+        exact, loose = (
+            self._table.candidates([key(name) for name in names]) for key in _keys_of(self._space)
+        )
         return [
             resolve(name, [*first, *later], self._space, self._ids)
             for name, first, later in zip(names, exact, loose, strict=True)
         ]
 
 
+def _keys_of(space: str) -> tuple[Callable[[str], str], Callable[[str], str]]:
+    """Return the lookup keys of a namespace, in the order of asking."""
+    return (gene_key, case_key) if space in GENE_SPACES else (label_key, normal_key)
+
+
 class BulkGrounder:
-    """Ground whole columns of names to node indices, by the rules of the other grounders; the build uses it."""
+    """Ground whole columns of names to node indices, by the rules of `Grounder`; the build uses it."""
 
     def __init__(self, table: NameTable, ids: Strings, obsolete: set[str]) -> None:
         self._table, self._obsolete = table, obsolete
@@ -258,7 +239,8 @@ class BulkGrounder:
 
     def _words(self, space: str, words: list[str]) -> tuple[Ints, Bytes]:
         # most gene names are keys unchanged: to try that first saves two thirds of the work
-        keys = (str, gene_key, case_key) if space in GENE_SPACES else (label_key, normal_key)
+        plain: Callable[[str], str] = str
+        keys = (*([plain] if space in GENE_SPACES else []), *_keys_of(space))
         position, answer, decided = self._space(space)
         node = np.full(len(words), UNKNOWN, dtype=np.int32)
         kind = np.zeros(len(words), dtype=np.uint8)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from vckg.base.types import Array
+from vckg.graph.string_array import whole
 
 NODE_COLUMNS = ("id", "name", "description", "synonyms", "xrefs")
 EDGE_ARRAYS: Mapping[str, str] = {
@@ -75,9 +76,7 @@ def content_hash(parts: Parts) -> str:
 
 
 def _hash_strings(digest: Any, values: pa.Array | pa.ChunkedArray) -> None:
-    flat = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    if isinstance(flat, pa.ChunkedArray):
-        flat = pa.concat_arrays(flat.chunks) if flat.num_chunks else pa.array([], flat.type)
+    flat = whole(values)
     if pa.types.is_list(flat.type):
         digest.update(np.diff(flat.offsets.to_numpy()).astype("<i4").tobytes())
         flat = flat.flatten()

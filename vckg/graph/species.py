@@ -15,6 +15,7 @@ import numpy as np
 
 from vckg.base.errors import GraphError, did_you_mean
 from vckg.base.types import Array, Bytes, Ints, Longs
+from vckg.graph.assemble import neighbour_lists
 from vckg.graph.edge_table import LIST_NAMES, spans_of
 from vckg.graph.graph import Graph
 from vckg.graph.parts import EDGE_ARRAYS, Parts
@@ -146,12 +147,7 @@ def _parts(graph: Graph, species: str, own: int, rows: _Rows) -> Parts:
     arrays: dict[str, Array] = {name: np.asarray(getattr(graph, name))[origin] for name in EDGE_ARRAYS}
     arrays |= {"subject": subject[order], "object": target[order], "relation": relation[order]}
     arrays |= {"orthology": rows.code[order], "borrowed_from": rows.borrowed[order]}
-    starts = np.searchsorted(arrays["relation"], np.arange(len(RELATION_NAMES) + 1))
-    arrays["relation_start"] = starts.astype(np.int64)
-    for way, ends in (("out", arrays["subject"]), ("in", arrays["object"])):
-        degrees = np.bincount(ends, minlength=graph.n)
-        arrays[f"{way}_indptr"] = np.concatenate(([0], np.cumsum(degrees))).astype(np.int64)
-        arrays[f"{way}_rows"] = np.argsort(ends, kind="stable").astype(np.int32)
+    arrays |= neighbour_lists(arrays["relation"], arrays["subject"], arrays["object"], graph.n)
     for name in LIST_NAMES:
         arrays[f"{name}_indptr"], arrays[f"{name}_codes"] = graph.list_codes(name).take(origin)
     category = np.array(graph.category)

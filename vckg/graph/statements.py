@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from vckg.base.types import Bools, Longs, SignedBytes, Singles
 from vckg.graph.edge_table import distinct
+from vckg.graph.string_array import whole
 
 Column = Any  # pa.Array | pa.ChunkedArray of strings: pyarrow carries no types
 EXAMPLES = 3
@@ -39,11 +40,6 @@ class Rejections:
             self.counts[reason] = self.counts.get(reason, 0) + count
             kept = {*self.examples.get(reason, []), *(str(e)[:120] for e in examples)}
             self.examples[reason] = sorted(kept)[:EXAMPLES]
-
-    def merge(self, other: Rejections) -> None:
-        """Add the counts and examples of another."""
-        for reason, count in other.counts.items():
-            self.add(reason, count, other.examples[reason])
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +124,7 @@ def one_of(column: Column, values: Sequence[str]) -> Bools:
 
 def pmids(column: Column, separator: str = ";") -> pa.Array:
     """Return the PubMed ids of each cell as ``PMID:`` CURIEs, without values that are not numbers."""
-    texts = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    encoded = texts.dictionary_encode()
+    encoded = whole(column).dictionary_encode()
     lists = pc.split_pattern(encoded.dictionary, separator)
     words = pc.replace_substring_regex(pc.utf8_trim_whitespace(lists.flatten()), "^PMID:", "")
     good = pc.match_substring_regex(words, "^[0-9]+$")

@@ -14,16 +14,24 @@ import pyarrow.compute as pc
 from vckg.base.types import Ints
 
 
+def whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return a column as one array; it is copied only where it has several chunks."""
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _texts(values: pa.Array | pa.ChunkedArray | Iterable[str]) -> pa.Array:
+    given = isinstance(values, (pa.Array, pa.ChunkedArray))
+    return whole(values) if given else pa.array(list(values), pa.string())
+
+
 class Strings(Sequence[str]):
     """A read-only sequence of strings over one Arrow array; indexing takes less than a microsecond."""
 
     def __init__(self, values: pa.Array | pa.ChunkedArray | Iterable[str]) -> None:
-        if isinstance(values, pa.ChunkedArray):
-            values = values.chunk(0) if values.num_chunks == 1 else values.combine_chunks()
-        if not isinstance(values, pa.Array):
-            values = pa.array(list(values), type=pa.string())
-        self.arrow: pa.Array = values
-        self._ends, self._bytes = _buffers(values)
+        self.arrow: pa.Array = _texts(values)
+        self._ends, self._bytes = _buffers(self.arrow)
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -55,11 +63,9 @@ class Strings(Sequence[str]):
 
     def positions(self, values: Iterable[str] | pa.Array | pa.ChunkedArray) -> Ints:
         """Return the positions of many strings, -1 where absent: int32[len(values)]."""
-        wanted = (
-            values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(list(values), pa.string())
-        )
+        wanted = _texts(values)
         if len(wanted) < len(self) and not wanted.null_count:
-            return self._few(wanted.combine_chunks() if isinstance(wanted, pa.ChunkedArray) else wanted)
+            return self._few(wanted)
         positions = pc.fill_null(pc.index_in(wanted, value_set=self.arrow), -1)
         return np.array(positions.to_numpy(), dtype=np.int32)
 

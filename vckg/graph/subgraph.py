@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -61,7 +62,10 @@ def subgraph(
         reached = inside[subject] | inside[target]
         inside[subject[reached]] = True
         inside[target[reached]] = True
-    return _cut(graph, inside, rows[inside[subject] & inside[target]])
+    manifest = {key: graph.manifest[key] for key in ("sources", "source_names")}
+    return cut(
+        graph, inside, rows[inside[subject] & inside[target]], manifest | {"cut_from": graph.content_hash}
+    )
 
 
 def _rows_of(graph: Graph, relations: Iterable[str] | None) -> Longs:
@@ -71,8 +75,20 @@ def _rows_of(graph: Graph, relations: Iterable[str] | None) -> Longs:
     return np.concatenate([np.arange(*span) for span in spans]) if spans else np.zeros(0, dtype=np.int64)
 
 
-def _cut(graph: Graph, inside: Bools, rows: Longs) -> Graph:
-    """Return the graph of the nodes `inside` (bool[n]) and the edge `rows`; both keep their order."""
+def cut(
+    graph: Graph, inside: Bools, rows: Longs, manifest: dict[str, Any], left_out: Bools | None = None
+) -> Graph:
+    """Return the graph of some nodes and edges, with the names that lead to them; all keep their order.
+
+    Parameters
+    ----------
+    inside
+        Which nodes stay: bool[n].
+    rows
+        The edges that stay, ascending; their ends are `inside`, and their sources among the manifest's `source_names`.
+    left_out
+        Which entries of the graph's name table go in any case; none where None.
+    """
     local = np.cumsum(inside, dtype=np.int32) - 1
     lists = {name: graph.list_codes(name).take(rows) for name in LIST_NAMES}
     dictionaries = {}
@@ -81,17 +97,19 @@ def _cut(graph: Graph, inside: Bools, rows: Longs) -> Graph:
         dictionaries[name] = graph.dictionary(name).take(pa.array(used))
         lists[name] = Lists(lists[name].indptr, codes.astype(np.int32))
     lists["tissues"] = _only_inside(lists["tissues"], inside, local)
-    edges = EdgeTable(
-        subject=local[graph.subject[rows]],
-        object=local[graph.object[rows]],
-        lists=lists,
-        **{name: np.asarray(getattr(graph, name))[rows] for name in VALUE_COLUMNS},
-    )
-    manifest = {key: graph.manifest[key] for key in ("sources", "source_names")}
-    manifest["cut_from"] = graph.content_hash
+    sources = manifest["source_names"]
+    columns = {name: np.asarray(getattr(graph, name))[rows] for name in VALUE_COLUMNS}
+    code = np.array([sources.index(s) if s in sources else 0 for s in graph.sources], dtype=np.uint8)
+    columns["source"] = code[columns["source"]]
+    ends = {name: local[getattr(graph, name)[rows]] for name in ("subject", "object")}
     nodes = graph.node_table.take(pa.array(np.flatnonzero(inside))).combine_chunks()
-    names = NameTable.build(_names_of(graph, inside, local))
-    return Graph(assemble(nodes, np.asarray(graph.category)[inside], edges, dictionaries, names, manifest))
+    table = graph.name_table
+    kept = inside[table.node] if left_out is None else inside[table.node] & ~left_out
+    key = np.repeat(np.arange(len(table.keys)), np.diff(table.indptr))[kept]
+    names = NameRows(table.keys.arrow.take(pa.array(key)), table.kind[kept], local[table.node[kept]])
+    edges = EdgeTable(**ends, **columns, lists=lists)
+    category = np.asarray(graph.category)[inside]
+    return Graph(assemble(nodes, category, edges, dictionaries, NameTable.build(names), manifest))
 
 
 def _only_inside(lists: Lists, inside: Bools, local: Ints) -> Lists:
@@ -101,11 +119,3 @@ def _only_inside(lists: Lists, inside: Bools, local: Ints) -> Lists:
     owner = np.repeat(np.arange(n_lists), np.diff(lists.indptr))[kept]
     indptr = np.concatenate(([0], np.cumsum(np.bincount(owner, minlength=n_lists))))
     return Lists(indptr.astype(np.int64), local[lists.codes[kept]])
-
-
-def _names_of(graph: Graph, inside: Bools, local: Ints) -> NameRows:
-    """Return the rows of the name table that lead to nodes `inside`, with their new indices."""
-    table = graph.name_table
-    kept = inside[table.node]
-    key = np.repeat(np.arange(len(table.keys)), np.diff(table.indptr))[kept]
-    return NameRows(table.keys.arrow.take(pa.array(key)), table.kind[kept], local[table.node[kept]])

@@ -14,7 +14,7 @@ import pyarrow as pa
 from vckg.base.errors import GraphError, MissingNodeError, did_you_mean
 from vckg.base.types import Bytes, Indices, Ints, SignedBytes, Singles
 from vckg.graph.edge_table import LIST_NAMES, Lists
-from vckg.graph.grounding import SPECIES_SPACES, GeneGrounder, LabelGrounder, NameTable
+from vckg.graph.grounding import SPECIES_SPACES, Grounder, NameTable
 from vckg.graph.parts import NODE_COLUMNS, Parts, content_hash
 from vckg.graph.schema import CATEGORIES, CATEGORY_CODE, RELATION_CODE, RELATION_NAMES, RELATIONS
 from vckg.graph.string_array import Strings
@@ -323,22 +323,22 @@ class GraphTables:
         return NameTable(keys, arrays["name_indptr"], arrays["name_kind"], arrays["name_node"])
 
     @cached_property
-    def genes(self) -> GeneGrounder:
+    def genes(self) -> Grounder:
         """The grounder of names and ids of the genes of `species`."""
         return self.genes_of(self.species)
 
-    def genes_of(self, species: str) -> GeneGrounder:
+    def genes_of(self, species: str) -> Grounder:
         """Return the grounder of the gene names of a species; rat names lead to human orthologues."""
-        return GeneGrounder(self.name_table, self.ids, SPECIES_SPACES.get(species, "genes"))
+        return Grounder(self.name_table, self.ids, SPECIES_SPACES.get(species, "genes"))
 
     @cached_property
-    def cells(self) -> LabelGrounder:
+    def cells(self) -> Grounder:
         """The grounder of cell type labels and ids."""
         return self.labels("cells")
 
-    def labels(self, space: str) -> LabelGrounder:
+    def labels(self, space: str) -> Grounder:
         """Return the grounder of labels and ids of ``cells``, ``anatomy`` or ``diseases``."""
-        return LabelGrounder(self.name_table, self.ids, space)
+        return Grounder(self.name_table, self.ids, space)
 
     # ---- identity -----------------------------------------------------------------------------------------
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vckg.base.console import out
-from vckg.build.source_table import PROFILES, Source, choose
+from vckg.build.source_table import PROFILES, Source, Taken, choose
 from vckg.printers.table import print_json, print_table
-
-if TYPE_CHECKING:
-    from vckg.build.taken import Taken
 
 
 def source_facts(source: Source) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import zstandard
 
 from vckg.base.errors import SourceError
 from vckg.graph.statements import Rejections
+from vckg.graph.string_array import whole
 from vckg.readers._rda import MAGIC, read_frame
 
 #: Decompressors by the first bytes of a file.
@@ -134,7 +135,7 @@ def read_columns(
             raise SourceError(
                 path, _problem(str(error)), line=_line(str(error), skipped), fix=_FIX
             ) from error
-    return pa.table({c: _whole(table[c]) for c in columns})
+    return pa.table({c: pc.fill_null(whole(table[c]), "") for c in columns})
 
 
 class _Again:
@@ -235,10 +236,3 @@ def _problem(message: str) -> str:
 def _line(message: str, skipped: int) -> int:
     row = re.search(r"Row #(\d+)", message)
     return int(row.group(1)) + skipped if row else skipped + 1  # else there are no rows at all
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    whole = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    if isinstance(whole, pa.ChunkedArray):
-        whole = pa.concat_arrays(whole.chunks) if whole.num_chunks else pa.array([], pa.string())
-    return pc.fill_null(whole, "")

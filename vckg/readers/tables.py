@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from vckg.base.errors import BuildError
 from vckg.base.types import Bools, SignedBytes
 from vckg.graph.statements import End, Reading, Statements, as_mask, keep, numbers, one_of, pmids, term_table
+from vckg.graph.string_array import whole
 from vckg.readers._csv import read_columns
 
 Parts = Mapping[str, Path]
@@ -129,7 +130,7 @@ def _cells(table: pa.Table, column: str, prefix: str, strip: str) -> pa.Array:
             raise BuildError(f"source table: strip {strip!r} of column {column!r}: {error}") from error
     if prefix:
         cells = pc.if_else(pc.equal(cells, ""), "", pc.binary_join_element_wise(prefix, cells, ""))
-    return cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells
+    return whole(cells)
 
 
 def _end(table: pa.Table, names: Names) -> End:

@@ -85,11 +85,16 @@ def test_a_process_waits_for_the_lock_and_says_so(tmp_path: Path) -> None:
         pass
 
 
-def test_a_file_system_without_locks_sweeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_sweeps_nothing_and_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_locks(handle: int) -> bool:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr("vckg.base.atomic.try_lock", no_locks)
+    for module in ("atomic", "lock"):
+        monkeypatch.setattr(f"vckg.base.{module}.try_lock", no_locks)
+    with locked(tmp_path / "lock", "is building"):
+        pass
     (tmp_path / ".a.killed.partial").mkdir()
     write_text(tmp_path / "a", "new")
     sweep(tmp_path / "a")
