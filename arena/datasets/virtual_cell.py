@@ -14,11 +14,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
-from arena.types import Sample, TaskName
+from arena.types import CLOSED, Sample, TaskName
 from vckg.base.errors import InputError, did_you_mean
 
 SENTENCE_LENGTH = 200
@@ -33,7 +35,8 @@ class Interaction:
     targets.
     """
 
-    regulators: tuple[str, ...]
+    __pydantic_config__: ClassVar[ConfigDict] = CLOSED
+    regulators: Annotated[tuple[str, ...], Field(min_length=1)]
     """The perturbed genes."""
     effect: str
     """``activation``, ``knockdown``, or the free words of the source."""
@@ -52,6 +55,7 @@ class Interaction:
 class Question:
     """A question whose answer a paper or a sourced edge supports."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = CLOSED
     kind: str
     text: str
     answer: str
@@ -68,6 +72,7 @@ class Question:
 class VirtualCell:
     """A cell (or a set of like cells) as far as it is known; empty means unknown."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = CLOSED
     id: str
     dataset: str
     cell_type: str = ""
@@ -304,8 +309,6 @@ def _question_sample(cell: VirtualCell, question: Question, number: int) -> Samp
 
 # ---- as files: one cell a line ----------------------------------------------------------------------------
 
-Part = TypeVar("Part", Interaction, Question, VirtualCell)
-
 
 def write_cells(cells: Iterable[VirtualCell]) -> str:
     """The cells as JSON lines, empty fields left out."""
@@ -319,35 +322,33 @@ def read_cells(path: Path) -> Iterator[VirtualCell]:
     Raises
     ------
     InputError
-        The file is missing, a line is not a JSON object, or it has a key that no cell has.
+        The file is missing, a line is not a JSON object, it has a key that no cell has, or a value of another type.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file of virtual cells; wanted JSON lines, one cell each")
-    with path.open(encoding="utf-8") as lines:
+    shape = TypeAdapter(VirtualCell)
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                yield _read_cell(line, f"{path}:{number}", path.stem)
+                yield _read_cell(line, shape, f"{path}:{number}", path.stem)
 
 
-def _read_cell(line: str, where: str, dataset: str) -> VirtualCell:
+def _read_cell(line: bytes, shape: TypeAdapter[VirtualCell], where: str, dataset: str) -> VirtualCell:
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where}: not JSON ({error.msg} at column {error.colno})") from None
+        row = from_json(line)
+    except ValueError as error:
+        raise InputError(f"{where}: not JSON ({error})") from None
     if not isinstance(row, dict) or "id" not in row:
         raise InputError(f"{where}: wanted an object with at least an 'id'")
-    row.setdefault("dataset", dataset)
-    row["interactions"] = tuple(_part(Interaction, r, where) for r in row.get("interactions", ()))
-    row["questions"] = tuple(_part(Question, r, where) for r in row.get("questions", ()))
-    return _part(VirtualCell, row, where)
-
-
-def _part(kind: type[Part], row: Mapping[str, Any], where: str) -> Part:
-    known = {f.name for f in fields(kind)}
-    for key in row.keys() - known:
-        raise InputError(f"{where}: {kind.__name__} has no {key!r}{did_you_mean(key, known)}")
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
     try:
-        return kind(**values)
-    except TypeError as error:
-        raise InputError(f"{where}: {kind.__name__}: {error}") from None
+        return shape.validate_json(json.dumps({"dataset": dataset} | row))
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False)
+        unknown = [f for f in faults if f["type"] == "unexpected_keyword_argument"]
+        fault = (unknown or faults)[0]
+        key = ".".join(map(str, fault["loc"]))
+        if not unknown:
+            raise InputError(f"{where}: {key}: {fault['msg']}") from None
+        known = [f.name for kind in (VirtualCell, Interaction, Question) for f in fields(kind)]
+        meant = did_you_mean(str(fault["loc"][-1]), known)
+        raise InputError(f"{where}: a virtual cell has no {key!r}{meant}") from None

@@ -81,7 +81,7 @@ def test_cells_survive_a_file_and_a_wrong_key_is_named(tmp_path: Path) -> None:
     assert list(read_cells(path)) == [WHOLE]
     path.write_text('{"id": "a", "celltype": "T cell"}\n')
     with pytest.raises(
-        InputError, match=r"mine.jsonl:1: VirtualCell has no 'celltype' \(did you mean 'cell_type'"
+        InputError, match=r"mine.jsonl:1: a virtual cell has no 'celltype' \(did you mean 'cell_type'"
     ):
         list(read_cells(path))
     path.write_text("{nope\n")
@@ -89,6 +89,36 @@ def test_cells_survive_a_file_and_a_wrong_key_is_named(tmp_path: Path) -> None:
         list(read_cells(path))
     with pytest.raises(InputError, match="no such file"):
         list(read_cells(tmp_path / "absent.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ('"expression": "CD3D CD3E"', "expression: Input should be a valid array"),
+        ('"expression": [1]', "expression.0: Input should be a valid string"),
+        ('"interactions": [1]', "interactions.0: Input should be"),
+        ('"interactions": null', "interactions: Input should be a valid array"),
+        (
+            '"interactions": [{"regulators": [], "effect": "knockdown", "up": [], "down": []}]',
+            "interactions.0.regulators: Tuple should have at least 1 item",
+        ),
+        ('"questions": [{"kinds": "open"}]', r"no 'questions.0.kinds' \(did you mean 'kind'"),
+    ],
+)
+def test_a_value_of_another_type_is_named_and_not_read_as_letters(
+    tmp_path: Path, fields: str, complaint: str
+) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text(f'{{"id": "a", {fields}}}\n')
+    with pytest.raises(InputError, match=rf"mine.jsonl:1: .*{complaint}"):
+        list(read_cells(path))
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes(b"\xff\xfe\n")
+    with pytest.raises(InputError, match=r"mine.jsonl:1: not JSON"):
+        list(read_cells(path))
 
 
 def test_two_cells_of_one_id_are_refused() -> None:
