@@ -4,6 +4,7 @@ with a model, and baselines that pass through the same pipeline.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +69,8 @@ class Contestant:
     """It may call the graph's tools (`arena.contestants.graph_tools`)."""
     base_url: str = ""
     args: dict[str, Any] = field(default_factory=dict)
+    content: str = ""
+    """Hash of the file of answers that it replays; other answers are another run."""
 
     @property
     def slug(self) -> str:
@@ -151,5 +154,10 @@ def _replay(spec: str, name: str) -> Contestant:
     if not path.is_file():
         raise InputError(f"{path}: no file of answers to replay; wanted JSON lines with sample_id and text")
     return Contestant(
-        name or f"replay {path.stem}", "arena/replay", "replay", TASKS, args={"answers": str(path)}
+        name or f"replay {path.stem}",
+        "arena/replay",
+        "replay",
+        TASKS,
+        args={"answers": str(path)},
+        content=hashlib.sha256(path.read_bytes()).hexdigest(),
     )

@@ -11,10 +11,11 @@ import atexit
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -75,7 +76,8 @@ def evaluate(tasks: list[Any], model: Model, log_dir: Path, sampling: Sampling) 
     log_dir.mkdir(parents=True, exist_ok=True)
     _whole_logs(log_dir)
     _trace_outside_runs()
-    with _buffer_in(log_dir), _engine_errors():
+    # On a resumed run the engine prints to stdout, which is for results.
+    with _buffer_in(log_dir), _engine_errors(), redirect_stdout(sys.stderr):
         eval_set(
             tasks,
             log_dir=str(log_dir),

@@ -248,6 +248,7 @@ def make_manifest(plan: Plan) -> RunManifest:
             "seed": sampling.seed,
             "args": contestant.args,
             **({"tools": True} if contestant.tools else {}),
+            **({"content": contestant.content} if contestant.content else {}),
             "prices": list(plan.prices) if plan.prices else None,
         },
     )

@@ -306,6 +306,25 @@ def test_models_of_other_arguments_share_neither_folder_nor_cache(
     assert len(folders) == 5
 
 
+def test_corrected_answers_are_another_run_and_only_results_go_to_stdout(
+    plan: Callable[..., run.Plan],
+    samples: dict[Any, list[Sample]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file, texts = tmp_path / "answers.jsonl", ("T cell", "B cell", "B cell")
+    ids, found = [s.id for s in samples["annotation"]], []
+    for text in texts:
+        rows = [{"sample_id": i, "text": f"[Predicted_Cell_Type: {text}]"} for i in ids]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        asked = replace(plan(f"replay:{file}"), samples={"annotation": samples["annotation"]})
+        found.append(run.run(asked, tmp_path / "runs"))
+    assert len(set(found)) == 2
+    for folder, text in zip(found, texts, strict=True):
+        assert {a.parsed["cell_type"] for a in run_folder.read_run(folder).answers if a.parsed} == {text}
+    assert capsys.readouterr().out == ""  # the third run only resumed
+
+
 def test_a_cached_run_makes_no_call_and_costs_the_same_at_list_price(
     plan: Callable[..., run.Plan], tmp_path: Path, openai_server: Server
 ) -> None:
