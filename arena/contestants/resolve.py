@@ -125,9 +125,14 @@ def resolve(spec: str, *, base_url: str = "", name: str = "") -> Contestant:
 
 def _plain_url(base_url: str) -> None:
     """A URL is written into the run; what is secret in it would be too."""
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError(f"--base-url {base_url!r}: wanted http://HOST:PORT/v1")
+    shown = base_url.rpartition("@")[2].partition("?")[0]
+    try:
+        parts = urlsplit(base_url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError as error:
+        raise InputError(f"--base-url {shown!r}: {error}; wanted http://HOST:PORT/v1") from None
+    if not usable:
+        raise InputError(f"--base-url {shown!r}: wanted http://HOST:PORT/v1")
     if parts.username or parts.password or parts.query:
         raise InputError(
             f"--base-url of {parts.hostname}: it carries a user, a password or a query, which would be written "

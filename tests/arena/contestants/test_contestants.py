@@ -54,6 +54,13 @@ def test_a_url_with_a_secret_in_it_is_refused_without_printing_it(url: str) -> N
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:99999", "127.0.0.1:abc", "127.0.0.1:0", "[::1", ":80"])
+def test_a_url_without_a_host_or_a_port_is_refused_without_a_secret(host: str) -> None:
+    with pytest.raises(InputError, match="wanted http://HOST:PORT/v1") as caught:
+        resolve("toy", base_url=f"http://user:secret@{host}/v1?key=secret")
+    assert "secret" not in str(caught.value)
+
+
 def test_a_name_becomes_a_folder_s_without_a_path() -> None:
     assert resolve("../../etc/passwd", base_url="http://127.0.0.1:1/v1").slug == "etc-passwd"
 
