@@ -108,13 +108,7 @@ def check_command(
     _name, samples = make_all_samples(name, load_graph(graph), tasks, seed, limit)
     found = check_submission(answers, [s for group in samples.values() for s in group])
     print(f"{answers}: {found.answered} answers to samples of {name}, seed {seed}")
-    faults = (
-        ("samples without an answer (each scores 0)", found.missing),
-        ("ids of no sample (not read)", found.unknown),
-        ("answers not in the form that the prompt asks for (each scores 0)", found.unread),
-    )
-    for what, ids in faults:
-        if ids:
-            print(f"{len(ids)} {what}: {', '.join(ids[:3])}{' ...' if len(ids) > 3 else ''}")
+    for line in found.lines():
+        print(line)
     if found.missing or found.unread:
         raise typer.Exit(1)

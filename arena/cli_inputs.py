@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arena.cli_output import reason_missing, say_missing
+from arena.cli_output import reason_missing, say_missing, say_replayed
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ def samples_for(
         raise InputError(
             f"{contestant.name} takes part in {', '.join(contestant.tasks)} only, not in {tasks}"
         )
+    if contestant.content:
+        say_replayed(Path(contestant.args["answers"]), [s for listed in chosen.values() for s in listed])
     return chosen
 
 

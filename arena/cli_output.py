@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vckg.base.console import err, out
+from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
     from arena.contestants.baselines import Baseline
@@ -46,6 +47,25 @@ def say_missing(name: str, tasks: Sequence[TaskName], samples: Mapping[TaskName,
     for task in tasks:
         if task not in samples:
             err().print(f"{name} has no {task} samples{reason_missing(name, task)}", highlight=False)
+
+
+def say_replayed(path: Path, samples: Sequence[Sample]) -> None:
+    """Say which samples a file leaves without a readable answer, and which of its answers are read for none.
+
+    Raises
+    ------
+    InputError
+        It answers none of the samples: the data set or the seed is another one.
+    """
+    from arena.submission import check_submission
+
+    found = check_submission(path, samples)
+    if not found.answered:
+        raise InputError(
+            f"{path}: answers none of these {len(samples)} samples; give --dataset, --seed and --task of its answers"
+        )
+    for line in found.lines():
+        err().print(f"{path}: {line}", highlight=False, markup=False)
 
 
 def reason_missing(name: str, *tasks: TaskName) -> str:

@@ -207,7 +207,7 @@ def read_answer_texts(path: Path) -> dict[str, str]:
     Raises
     ------
     InputError
-        A line is no JSON object with both texts.
+        A line is no JSON object with both texts, or a second answer to one sample.
     """
     texts: dict[str, str] = {}
     for number, line in _lines(path):
@@ -217,6 +217,8 @@ def read_answer_texts(path: Path) -> dict[str, str]:
             raise InputError(
                 f"{path}:{number}: wanted sample_id and text in a JSON object ({_cause(error)})"
             ) from None
+        if row.sample_id in texts:
+            raise InputError(f"{path}:{number}: a second answer to {row.sample_id!r}; keep one of them")
         texts[row.sample_id] = row.text
     return texts
 
@@ -273,7 +275,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     if not path.is_file():
         raise InputError(f"{path}: missing; run the same `arena run` (or `arena score`) again")
     with path.open("rb") as lines:
-        yield from enumerate(lines, start=1)
+        yield from ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
 
 
 def _records(path: Path, kind: type[Record]) -> Iterator[tuple[int, Record]]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -37,6 +38,15 @@ class Checked(NamedTuple):
     """Ids that are no sample's: they are not read."""
     unread: tuple[str, ...]
     """Samples whose text has no answer in the form that the prompt asks for: each scores 0."""
+
+    def lines(self) -> list[str]:
+        """Return one line for each kind of id that scores 0 or is not read."""
+        kinds = (("missing", self.missing), ("unknown", self.unknown), ("unread", self.unread))
+        return [
+            f"{kind} {len(ids)}: {', '.join(ids[:3])}{' ...' if len(ids) > 3 else ''}"
+            for kind, ids in kinds
+            if ids
+        ]
 
 
 def check_submission(path: Path, samples: Sequence[Sample]) -> Checked:
@@ -77,7 +87,7 @@ def read_form(path: Path, samples: Sequence[Sample]) -> Path:
     Raises
     ------
     InputError
-        The file is missing or has other columns, or no question has an answer.
+        The file is missing or has other columns, no question has an answer, or an answer has no question here.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such form; `arena form -o FOLDER` writes one")
@@ -91,15 +101,19 @@ def read_form(path: Path, samples: Sequence[Sample]) -> Path:
         ) from error
     if not set(COLUMNS) <= set(columns):
         raise InputError(f"{path}: columns {columns}, wanted {', '.join(COLUMNS)}")
-    answers = {row["sample_id"]: (row["answer"] or "").strip() for row in rows}
     known = {sample.id: sample for sample in samples}
+    answers = [(row["sample_id"], text) for row in rows if (text := (row["answer"] or "").strip())]
+    if foreign := [str(i) for i, _text in answers if i not in known]:
+        raise InputError(
+            f"{path}: {len(foreign)} answers are to no question of this data set and seed, e.g. {foreign[0]!r}; "
+            "give the --dataset and --seed of the form"
+        )
     replies = [
         json.dumps({"sample_id": i, "text": _as_reply(known[i], text)}, ensure_ascii=False)
-        for i, text in answers.items()
-        if text and i in known
+        for i, text in answers
     ]
     if not replies:
-        raise InputError(f"{path}: no question of this data set and seed has an answer; fill the last column")
+        raise InputError(f"{path}: no question has an answer; fill the last column")
     submission = path.with_name(ANSWERS)
     write_text(submission, "\n".join(replies) + "\n")
     return submission
@@ -114,14 +128,14 @@ def _as_reply(sample: Sample, text: str) -> str:
 
 
 def _sides(sample: Sample, text: str) -> dict[str, Any]:
-    """Read "up: A, B; down: C"; a gene after neither word rises."""
-    up, _, down = text.lower().partition("down")
-    sides: Mapping[str, str] = {"up": up, "down": down}
+    """Read "up: A, B; down: C", in either order; a gene after neither word rises."""
+    named: dict[str, set[str]] = {"up": set(), "down": set()}
+    side = "up"
+    for word in re.split(r"[\s,;:]+", text.lower()):
+        turn = re.fullmatch(r"(up|down)(?:-?regulated)?\.?", word)
+        side = turn[1] if turn else side
+        named[side].add(word.rstrip("."))
     genes = [str(g) for g in sample.fields["candidates"]]
-    words = {
-        side: set(part.replace(",", " ").replace(";", " ").replace(":", " ").split())
-        for side, part in sides.items()
-    }
-    return {side: [g for g in genes if g.lower() in found] for side, found in words.items()} | {
+    return {side: [g for g in genes if g.lower() in words] for side, words in named.items()} | {
         "sentence": []
     }

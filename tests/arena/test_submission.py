@@ -3,12 +3,16 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from arena import submission
+from arena.cli_inputs import samples_for
+from arena.contestants.resolve import resolve
 from arena.datasets import make_cells
+from arena.run_folder import read_answer_texts
 from arena.scoring import metrics
 from arena.tasks import TASK_TABLE, read_reply
 from arena.tasks.samples import make_samples
@@ -58,6 +62,55 @@ def test_what_is_no_form_is_refused(asked: list[Sample], tmp_path: Path, written
     path.write_bytes(written)
     with pytest.raises(InputError, match=r"form\.csv: cannot be read as a form"):
         submission.read_form(path, asked)
+
+
+@pytest.mark.parametrize(
+    "written", ["up: {0}, {1}; down: {2}", "Down: {2}. Up: {0}, {1}.", "{0} {1}\ndown {2}"]
+)
+def test_both_directions_are_read_in_either_order(asked: list[Sample], tmp_path: Path, written: str) -> None:
+    sample = next(s for s in asked if s.task == "perturbation")
+    sample = replace(sample, fields=dict(sample.fields) | {"candidates": ["UPF1", "MYC", "TNF"]})
+    _fill(tmp_path / "form.csv", {sample.id: written.format("UPF1", "MYC", "TNF")})
+    (line,) = submission.read_form(tmp_path / "form.csv", [sample]).read_text().splitlines()
+    parsed, _refused = read_reply("perturbation", json.loads(line)["text"])
+    assert parsed == {"up": ["UPF1", "MYC"], "down": ["TNF"], "sentence": []}
+
+
+def test_an_answer_to_another_form_is_not_dropped(asked: list[Sample], tmp_path: Path) -> None:
+    _fill(tmp_path / "form.csv", {asked[0].id: "T cell", "fresh/annotation/other": "B cell"})
+    with pytest.raises(InputError, match=r"1 answers are to no question .* 'fresh/annotation/other'"):
+        submission.read_form(tmp_path / "form.csv", asked)
+    assert not (tmp_path / submission.ANSWERS).exists()
+
+
+def _fill(form: Path, answers: dict[str, str]) -> None:
+    with form.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(submission.COLUMNS)
+        writer.writerows((i, "", text) for i, text in answers.items())
+
+
+def test_two_answers_to_one_sample_are_refused_and_blank_lines_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    path.write_text('{"sample_id": "a", "text": "x"}\n\n')
+    assert read_answer_texts(path) == {"a": "x"}
+    path.write_text('{"sample_id": "a", "text": "x"}\n\n{"sample_id": "a", "text": "y"}\n')
+    with pytest.raises(InputError, match=r"answers\.jsonl:3: a second answer to 'a'"):
+        read_answer_texts(path)
+
+
+def test_a_replay_says_what_it_leaves_out_and_needs_one_answer(
+    asked: list[Sample], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "answers.jsonl"
+    path.write_text(json.dumps({"sample_id": asked[0].id, "text": "I do not know"}) + "\n")
+    samples_for({asked[0].task: asked}, resolve(f"replay:{path}"))
+    said = capsys.readouterr().err
+    assert f"missing {len(asked) - 1}" in said
+    assert f"unread 1: {asked[0].id}" in said
+    path.write_text('{"sample_id": "of another seed", "text": "x"}\n')
+    with pytest.raises(InputError, match="answers none of these"):
+        samples_for({asked[0].task: asked}, resolve(f"replay:{path}"))
 
 
 def test_what_a_submission_lacks_is_named(asked: list[Sample], tmp_path: Path) -> None:
