@@ -6,13 +6,12 @@ same bytes. What the numbers mean is in docs/arena.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, median
 from typing import Final
 
 import numpy as np
 
-from arena.contestants.resolve import EVIDENCE, WITH_TOOLS
 from arena.datasets import FRESH
 from arena.datasets.fresh import OPEN_BOOK
 from arena.leaderboard import schema, statistics
@@ -20,13 +19,14 @@ from arena.leaderboard.drilldown import sample_views, score_lists
 from arena.leaderboard.labels import listed
 from arena.leaderboard.ranking import (
     CEILING,
-    TRIVIAL,
     Overall,
     Tests,
     alone,
     floor,
     helped_pairs,
+    kind_of,
     ranked_tests,
+    reads_graph,
 )
 from arena.leaderboard.reliability import agreements, estimate, trusts
 from arena.leaderboard.score_table import Column, Table, fingerprints, tables
@@ -36,7 +36,6 @@ from arena.tasks import TASKS
 from arena.types import Answer, Run, Score, TaskName
 from gather.metrics import labels
 
-BASELINES: Final = frozenset({"marker-overlap"})
 ASKED: Final = ("model", "retrieval+model", "model+tools")
 """Kinds that read and write tokens; the others are programs, or answers read from a file."""
 EXACT: Final = ("exact", "type_exact")
@@ -47,28 +46,6 @@ TIE_MARGIN: Final = 0.01
 """Scores that differ by no more are a tie in win rates and Bradley-Terry."""
 FEW_CLUSTERS: Final = 20
 RESAMPLES: Final = 2000
-
-
-def kind_of(name: str) -> schema.Kind:
-    """Return the kind of a contestant by its name."""
-    if name == CEILING:
-        return "ceiling"
-    if name in TRIVIAL:
-        return "trivial"
-    if name in BASELINES:
-        return "baseline"
-    if name == "gather":
-        return "retrieval"
-    if name.startswith(EVIDENCE):
-        return "retrieval+model"
-    if name.startswith(WITH_TOOLS):
-        return "model+tools"
-    return "replay" if name.startswith(("replay ", "human ")) else "model"
-
-
-def reads_graph(name: str) -> bool:
-    """Whether a contestant looks into the graph to answer: retrieval, alone or before a model, and marker lists."""
-    return kind_of(name) in ("retrieval", "retrieval+model", "model+tools", "baseline")
 
 
 def build(
@@ -87,11 +64,12 @@ def build(
 
 def _group(table: Table, number: int, seed: int, resamples: int) -> schema.Group:
     columns = {task: Column(task, table.runs, seed) for task in TASKS if task in table.fingerprints}
+    kinds = {run.manifest.contestant: kind_of(run.manifest) for run in table.runs}
     floors = {task: floor(column) for task, column in columns.items()}
-    apart = {task: _open_book(task, column, table.dataset) for task, column in columns.items()}
+    apart = {task: open_book(task, kinds, table.dataset) for task, column in columns.items()}
     tests = {task: ranked_tests(column, resamples, apart[task]) for task, column in columns.items()}
     overall = Overall(columns, resamples, frozenset().union(*apart.values()))
-    rows = _rows(columns, tests, overall, resamples, table.dataset)
+    rows = _rows(columns, tests, overall, resamples, table.dataset, kinds)
     views, shown, total = sample_views(columns, [row.name for row in rows])
     return schema.Group(
         id=f"g{number}",
@@ -99,13 +77,13 @@ def _group(table: Table, number: int, seed: int, resamples: int) -> schema.Group
         graph_hash=table.graph_hash,
         rows=tuple(rows),
         tasks=tuple(
-            _task_board(column, table, floors[task], tests[task], resamples)
+            _task_board(column, table, floors[task], tests[task], resamples, kinds)
             for task, column in columns.items()
         ),
         judges=tuple(
             sorted({j for c in columns.values() for j in c.scorers}, key=lambda j: (j != "knowledge", j))
         ),
-        notes=tuple(_notes(table, columns, floors)),
+        notes=tuple(_notes(table, columns, floors, kinds)),
         runs=tuple(
             _provenance(run) for run in sorted(table.runs, key=lambda r: (r.manifest.contestant, r.folder))
         ),
@@ -116,11 +94,11 @@ def _group(table: Table, number: int, seed: int, resamples: int) -> schema.Group
     )
 
 
-def _open_book(task: TaskName, column: Column, dataset: str) -> frozenset[str]:
+def open_book(task: TaskName, kinds: Mapping[str, schema.Kind], dataset: str) -> frozenset[str]:
     """Return the contestants that can look up the references of a task."""
     if task not in MADE_FROM_GRAPH.get(dataset, ()):
         return frozenset()
-    return frozenset(name for name in column.contestants if reads_graph(name))
+    return frozenset(name for name, kind in kinds.items() if reads_graph(kind))
 
 
 # ---- rows -------------------------------------------------------------------------------------------------
@@ -132,13 +110,15 @@ def _rows(
     overall: Overall,
     resamples: int,
     dataset: str,
+    kinds: Mapping[str, schema.Kind],
 ) -> list[schema.Row]:
     cells: dict[str, dict[TaskName, schema.Cell]] = {}
     for task, column in columns.items():
         for name, cell in _cells(column, tests[task], resamples).items():
             cells.setdefault(name, {})[task] = cell
     order = sorted(cells, key=lambda name: _place(name, cells[name], overall.estimates.get(name)))
-    costs = _costs(columns, order, {n: _standing(cells[n], overall.estimates.get(n)) for n in order})
+    standing = {n: _standing(cells[n], overall.estimates.get(n)) for n in order}
+    costs = _costs(columns, standing, {n: kinds[n] in ASKED for n in order})
     rows, above = [], ""
     for name in order:
         ranked = name in overall.rank
@@ -146,8 +126,8 @@ def _rows(
         rows.append(
             schema.Row(
                 name=name,
-                kind=kind_of(name),
-                open_book=reads_graph(name)
+                kind=kinds[name],
+                open_book=reads_graph(kinds[name])
                 and any(t in MADE_FROM_GRAPH.get(dataset, ()) for t in cells[name]),
                 served=tuple(
                     sorted({a.model for c in columns.values() for a in _answers(c, name) if a.model})
@@ -233,10 +213,9 @@ def _rate(hits: Sequence[bool]) -> schema.Rate:
 
 
 def _costs(
-    columns: dict[TaskName, Column], names: Sequence[str], standing: dict[str, float]
+    columns: dict[TaskName, Column], standing: dict[str, float], asked: dict[str, bool]
 ) -> dict[str, schema.Cost]:
-    asked = {n: kind_of(n) in ASKED for n in names}
-    raw = {n: _cost([a for c in columns.values() for a in _answers(c, n)], tokens=asked[n]) for n in names}
+    raw = {n: _cost([a for c in columns.values() for a in _answers(c, n)], tokens=asked[n]) for n in asked}
     paid = {n: c for n, c in raw.items() if asked[n]}
 
     def price(cost: schema.Cost) -> tuple[float, float]:
@@ -271,22 +250,17 @@ def _cost(answers: Sequence[Answer], *, tokens: bool) -> schema.Cost:
 
 
 def _task_board(
-    column: Column, table: Table, line: tuple[float | None, str], tests: Tests | None, resamples: int
+    column: Column,
+    table: Table,
+    line: tuple[float | None, str],
+    tests: Tests | None,
+    resamples: int,
+    kinds: Mapping[str, schema.Kind],
 ) -> schema.TaskBoard:
     ranked = list(tests.names) if tests else []
     scores = column.main[[column.row[name] for name in ranked]] if ranked else np.empty((0, 0))
     fit = statistics.bradley_terry(scores, margin=TIE_MARGIN)
-    exact = next((d for d in EXACT if d in metrics.DIMENSIONS[column.task]), None)
-    hits = column.matrix(metrics.SCORER, exact) if exact else None
-    pairs = []
-    for at, (i, j) in enumerate(tests.paired.pairs if tests else ()):
-        mcnemar = None
-        if hits is not None:
-            first, second = hits[column.row[ranked[i]]], hits[column.row[ranked[j]]]
-            both = np.isfinite(first) & np.isfinite(second)
-            mcnemar = labels.mcnemar(first[both], second[both])
-        assert tests is not None
-        pairs.append(tests.pair(at, float(fit.win_rate[i, j]), mcnemar))
+    pairs = pairs_of(column, tests) if tests else ()
     detectable = [p.detectable for p in pairs if p.detectable is not None]
     return schema.TaskBoard(
         task=column.task,
@@ -301,18 +275,34 @@ def _task_board(
         floor_of=line[1],
         reliability=finite(statistics.split_half_reliability(scores, column.clusters, seed=column.seed)),
         detectable=finite(median(detectable)) if detectable else None,
-        pairs=tuple(pairs),
+        pairs=pairs,
         effects=tuple(alone(column, helped, plain, resamples) for helped, plain in helped_pairs(column)),
         over_floor=tuple(
             alone(column, name, line[1], resamples)
             for name in column.contestants
-            if line[1] and kind_of(name) in ASKED
+            if line[1] and kinds[name] in ASKED
         ),
         strength={name: round(float(s), 6) for name, s in zip(ranked, fit.strength, strict=True)},
         strata=_strata(column, resamples),
         agreement=agreements(column),
         trust=trusts(column, column.scorers, resamples=resamples),
     )
+
+
+def pairs_of(column: Column, tests: Tests) -> tuple[schema.Pair, ...]:
+    """Return every comparison of a task with its win rate and, where answers hit or miss, McNemar's test."""
+    rows = [column.row[name] for name in tests.names]
+    fit = statistics.bradley_terry(column.main[rows], margin=TIE_MARGIN)
+    exact = next((d for d in EXACT if d in metrics.DIMENSIONS[column.task]), None)
+    hits = column.matrix(metrics.SCORER, exact)[rows] if exact else None
+    found = []
+    for at, (i, j) in enumerate(tests.paired.pairs):
+        mcnemar = None
+        if hits is not None:
+            both = np.isfinite(hits[i]) & np.isfinite(hits[j])
+            mcnemar = labels.mcnemar(hits[i][both], hits[j][both])
+        found.append(tests.pair(at, float(fit.win_rate[i, j]), mcnemar))
+    return tuple(found)
 
 
 def _strata(column: Column, resamples: int) -> tuple[schema.Stratum, ...]:
@@ -338,12 +328,15 @@ def _strata(column: Column, resamples: int) -> tuple[schema.Stratum, ...]:
 
 
 def _notes(
-    table: Table, columns: dict[TaskName, Column], floors: dict[TaskName, tuple[float | None, str]]
+    table: Table,
+    columns: dict[TaskName, Column],
+    floors: dict[TaskName, tuple[float | None, str]],
+    kinds: Mapping[str, schema.Kind],
 ) -> list[str]:
     notes = []
     if table.dataset.startswith("sc-arena"):
         notes.append("These samples have been public since 2026; a model may have seen them in training.")
-    readers = sorted({name for c in columns.values() for name in c.contestants if reads_graph(name)})
+    readers = sorted(name for name, kind in kinds.items() if reads_graph(kind))
     opened = [task for task in columns if task in MADE_FROM_GRAPH.get(table.dataset, ())]
     if opened and readers:
         notes.append(

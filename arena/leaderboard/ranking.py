@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, cast, get_args
 
 import numpy as np
 
@@ -12,13 +12,33 @@ from arena.leaderboard import schema, statistics
 from arena.leaderboard.reliability import estimate
 from arena.leaderboard.score_table import Column
 from arena.leaderboard.statistics import Floats, finite
-from arena.types import TaskName
+from arena.types import RunManifest, TaskName
 
 TRIVIAL: Final = frozenset({"majority", "random", "copy-control", "gene-prior", "position"})
 """Baselines that know nothing of the cell; the best of them is a line among the scores."""
 CEILING: Final = "gold"
 """The reference as a contestant: shown, never ranked."""
+BASELINES: Final = frozenset({"marker-overlap"})
 ALPHA: Final = 0.05
+
+
+def kind_of(manifest: RunManifest) -> schema.Kind:
+    """Return the kind of a contestant: what was run, whatever `arena run --name` calls it."""
+    kind, name = manifest.model_args.get("kind"), manifest.contestant
+    if kind == "baseline":
+        name = str(manifest.model_args.get("model")).removeprefix("arena/")
+    elif kind in get_args(schema.Kind):
+        return cast("schema.Kind", kind)
+    if name == CEILING:
+        return "ceiling"
+    if name in TRIVIAL:
+        return "trivial"
+    return "baseline" if name in BASELINES else "model"
+
+
+def reads_graph(kind: schema.Kind) -> bool:
+    """Whether a contestant looks into the graph to answer: retrieval, alone or before a model, and marker lists."""
+    return kind in ("retrieval", "retrieval+model", "model+tools", "baseline")
 
 
 def floor(column: Column) -> tuple[float | None, str]:

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from arena.contestants.resolve import resolve
 from arena.judging.rubric import RUBRICS
 from arena.scoring import metrics
 from arena.types import Answer, Run, RunManifest, Sample, Score, TaskName, Usage, samples_sha256
@@ -174,9 +175,14 @@ def synthetic_runs(
             "deadbeef",
             f"arena run {name}",
             "2026-11-22T00:00:00Z",
+            {"kind": _kind(name), "model": f"arena/{name}"},
         )
         runs.append(Run(f"/runs/{name}", manifest, samples, tuple(answers), tuple(scores)))
     return runs
+
+
+def _kind(name: str) -> str:
+    return "replay" if name.startswith("replay ") else resolve(name, base_url="http://127.0.0.1/v1").kind
 
 
 _CELL = {"cell_type": "T cell", "cl_id": "CL:0000084"}

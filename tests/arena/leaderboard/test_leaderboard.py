@@ -246,6 +246,20 @@ def test_who_can_look_the_answer_up_is_marked(make_runs: MakeRuns) -> None:
     assert {t.task: t.made_from_graph for t in group.tasks} == {"annotation": False, "qa": True}
 
 
+@pytest.mark.parametrize(("ran", "kind"), [("gather+m", "retrieval+model"), ("marker-overlap", "baseline")])
+def test_a_name_of_your_own_hides_nobody_who_can_look_the_answer_up(
+    make_runs: MakeRuns, ran: str, kind: str
+) -> None:
+    """`arena run --name` changes what the tables show and nothing else."""
+    runs = make_runs({"mine": 0.9, "m": 0.5, "n": 0.4}, n=10)
+    arguments = {"kind": kind, "model": f"arena/{ran}"}
+    runs[0] = replace(runs[0], manifest=replace(runs[0].manifest, model_args=arguments))
+    rows = {row.name: row for row in build(runs, resamples=20).groups[0].rows}
+    assert (rows["mine"].kind, rows["mine"].open_book) == (kind, True)
+    assert rows["mine"].tasks["qa"].rank is None
+    assert rows["m"].tasks["qa"].rank is not None
+
+
 def test_who_can_look_the_answer_up_is_not_ranked_there(make_runs: MakeRuns) -> None:
     """Ranked among all on annotation, apart on QA, and in no win rate over both."""
     group = build(make_runs({"gather": 0.9, "m": 0.5, "n": 0.4}), resamples=50).groups[0]

@@ -155,6 +155,16 @@ def test_two_runs_are_compared_in_words(make_runs: MakeRuns) -> None:
         comparison.compare(strong, other)
 
 
+def test_a_task_that_one_of_two_runs_can_look_up_is_compared_and_said_to_be(make_runs: MakeRuns) -> None:
+    one, other = make_runs({"gather": 0.9, "m": 0.3}, n=20)
+    compared = comparison.compare(one, other, resamples=20)
+    assert re.search(r"\n  qa +\+0\.\d+", compared.text())
+    assert compared.text().endswith(
+        "qa: open book for gather, who can look into the graph that it was made from"
+    )
+    assert set(json.loads(compared.json())["tasks"]) == {"annotation", "qa"}
+
+
 def test_figures_keep_every_mark_inside_and_label_without_collision() -> None:
     points = [(f"model number {i}", 10.0 ** (i % 4), 50.0 + i % 3, "model", i == 0) for i in range(30)]
     drawn = figures.scatter(points, x_label="x", y_label="y")
