@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,5 +118,7 @@ def read_prices(text: str) -> tuple[float, float] | None:
     try:
         price_in, price_out = (float(part) for part in text.split(","))
     except ValueError:
-        raise InputError(f"--price {text!r}: wanted two numbers, e.g. --price 0.15,0.60") from None
+        price_in = price_out = -1.0
+    if not (0 <= price_in < inf and 0 <= price_out < inf):
+        raise InputError(f"--price {text!r}: wanted two numbers from 0 on, e.g. --price 0.15,0.60")
     return price_in, price_out

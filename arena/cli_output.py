@@ -65,7 +65,7 @@ def say_replayed(path: Path, samples: Sequence[Sample]) -> None:
             f"{path}: answers none of these {len(samples)} samples; give --dataset, --seed and --task of its answers"
         )
     for line in found.lines():
-        err().print(f"{path}: {line}", highlight=False, markup=False)
+        err().print(f"{path}: {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def reason_missing(name: str, *tasks: TaskName) -> str:

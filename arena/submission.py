@@ -41,10 +41,14 @@ class Checked(NamedTuple):
 
     def lines(self) -> list[str]:
         """Return one line for each kind of id that scores 0 or is not read."""
-        kinds = (("missing", self.missing), ("unknown", self.unknown), ("unread", self.unread))
+        faults = (
+            ("samples without an answer (each scores 0)", self.missing),
+            ("ids of no sample (not read)", self.unknown),
+            ("answers not in the form that the prompt asks for (each scores 0)", self.unread),
+        )
         return [
-            f"{kind} {len(ids)}: {', '.join(ids[:3])}{' ...' if len(ids) > 3 else ''}"
-            for kind, ids in kinds
+            f"{len(ids)} {what}: {', '.join(ids[:3])}{' ...' if len(ids) > 3 else ''}"
+            for what, ids in faults
             if ids
         ]
 
@@ -70,7 +74,15 @@ def check_submission(path: Path, samples: Sequence[Sample]) -> Checked:
 
 
 def write_form(folder: Path, samples: Sequence[Sample]) -> tuple[Path, Path]:
-    """Write the questions as a table with an empty column, and the key into a file of its own; return both."""
+    """Write the questions as a table with an empty column, and the key into a file of its own; return both.
+
+    Raises
+    ------
+    InputError
+        The folder is a file.
+    """
+    if folder.is_file():
+        raise InputError(f"{folder}: is a file; give a folder for the form")
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)

@@ -39,9 +39,14 @@ class ReplyCache:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._rows = sqlite3.connect(self.path, timeout=30, check_same_thread=False, isolation_level=None)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._rows = sqlite3.connect(self.path, timeout=30, check_same_thread=False, isolation_level=None)
+        except (OSError, sqlite3.OperationalError) as error:
+            raise InputError(
+                f"{self.path}: cannot be a cache of replies ({error}); name another file"
+            ) from error
         try:
             self._rows.execute(_TABLE)
         except sqlite3.DatabaseError as error:

@@ -176,6 +176,8 @@ def test_a_further_judge_scores_a_finished_run(
         (("run", "-m", "copy-control", "-t", "qa"), "copy-control takes part in perturbation only"),
         (("run", "-m", "gold", "-m", "random", "--name", "x"), "--name fits one --model only"),
         (("run", "-m", "gold", "--price", "cheap", "-n", "1"), "--price 'cheap': wanted two numbers"),
+        (("run", "-m", "gold", "--price", "nan,1", "-n", "1"), "--price 'nan,1': wanted two numbers"),
+        (("run", "-m", "gold", "--cache", ".", "-t", "qa", "-n", "1"), ".: cannot be a cache of replies"),
         (("run", "-m", "gold", "-g", "nowhere"), "nowhere"),
         (("report", "nowhere"), "nowhere: no such folder of runs"),
         (("score", "nowhere"), "nowhere: no such folder of runs"),

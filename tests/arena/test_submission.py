@@ -48,6 +48,8 @@ def test_a_form_holds_no_key_and_comes_back_as_a_human_s_answers(
         writer.writerows(rows)
     answers = submission.read_form(form, asked)
     assert submission.check_submission(answers, asked) == submission.Checked(len(asked), (), (), ())
+    with pytest.raises(InputError, match="is a file"):
+        submission.write_form(answers, asked)
     texts = {row["sample_id"]: row["text"] for row in map(json.loads, answers.read_text().splitlines())}
     for sample in asked:
         parsed, _refused = read_reply(sample.task, texts[sample.id])
@@ -106,8 +108,8 @@ def test_a_replay_says_what_it_leaves_out_and_needs_one_answer(
     path.write_text(json.dumps({"sample_id": asked[0].id, "text": "I do not know"}) + "\n")
     samples_for({asked[0].task: asked}, resolve(f"replay:{path}"))
     said = capsys.readouterr().err
-    assert f"missing {len(asked) - 1}" in said
-    assert f"unread 1: {asked[0].id}" in said
+    assert f"{len(asked) - 1} samples without an answer (each scores 0)" in said
+    assert f"1 answers not in the form that the prompt asks for (each scores 0): {asked[0].id}" in said
     path.write_text('{"sample_id": "of another seed", "text": "x"}\n')
     with pytest.raises(InputError, match="answers none of these"):
         samples_for({asked[0].task: asked}, resolve(f"replay:{path}"))
