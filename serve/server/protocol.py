@@ -262,14 +262,18 @@ def parse(kind: type[Body], raw: bytes) -> Body:
     try:
         body = kind.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        where = _place(value, first["loc"], missing=first["type"] == "missing")[:200]
-        raise RequestError(f"{where}: {first['msg'][:300]}", param=where or None) from error
+        faults = error.errors(include_url=False, include_context=False)
+        places = [_place(value, fault["loc"], missing=fault["type"] == "missing") for fault in faults]
+        # Of the forms that a field may have, the one that was meant fits furthest.
+        place, fault = max(zip(places, faults, strict=True), key=lambda found: len(found[0]))
+        where = ".".join(place)[:200]
+        message = f"{where or 'the body'}: {fault['msg'][:300]}"
+        raise RequestError(message, param=where or None) from error
     body.refuse_unsupported()
     return body
 
 
-def _place(value: Any, location: tuple[int | str, ...], *, missing: bool) -> str:
+def _place(value: Any, location: tuple[int | str, ...], *, missing: bool) -> list[str]:
     """Path of a field in a body, without pydantic's names of union members."""
     parts: list[str] = []
     for part in location:
@@ -278,7 +282,7 @@ def _place(value: Any, location: tuple[int | str, ...], *, missing: bool) -> str
         elif not (missing and part == location[-1]):
             continue
         parts.append(str(part))
-    return ".".join(parts)
+    return parts
 
 
 def _has(value: Any, part: int | str) -> bool:
