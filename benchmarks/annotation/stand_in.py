@@ -1,4 +1,4 @@
-"""``python -m benchmarks.annotation.stand_in FOLDER``: the 64 questions of `docs/results/paper.md` for a language model.
+"""``python -m benchmarks.annotation.stand_in FOLDER``: the 64 questions of `docs/results/paper.md` for a model.
 
 Of each of the paper's two closed lists it writes the sentences (``immune.jsonl``, 50 genes, rarest first) and the
 candidates (``immune.txt``) that `gather benchmark-llm` reads.

@@ -146,9 +146,10 @@ class Arms:
     batch that shrinks request by request is then not new each time. Every way is tried `tries` times (two or
     more), the richest first. The richest then takes turns of four rounds with the best other until it has had `TRIAL`
     drafts. Eight requests bring eight a round, so a batch that loses by it loses few rounds. Where it has lost after
-    `GIVE_UP` drafts, what it needs outside its rounds is given up, too (`dropped`). Later the others are tried again in bursts,
-    the less they seem to lose the sooner: all bursts of a way cost about `LOSS` of the speed. Every round fades what is
-    known of all ways, so a burst counts the more, the older the rest is, and a text of another kind is soon noticed.
+    `GIVE_UP` drafts, what it needs outside its rounds is given up, too (`dropped`). Later the others are tried again
+    in bursts, the less they seem to lose the sooner: all bursts of a way cost about `LOSS` of the speed. Every round
+    fades what is known of all ways, so a burst counts the more, the older the rest is, and a text of another kind is
+    soon noticed.
     The first round after a change of method is not counted. In it the head computes all rows that were committed
     without it, a cost that comes once and not every round.
     """
