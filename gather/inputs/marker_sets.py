@@ -29,11 +29,8 @@ NO_FDR = "which genes were measured is unknown: no FDR"
 
 def measured_genes(path: Path) -> tuple[str, ...]:
     """Read the names of the measured genes: the first field of every line."""
-    try:
-        with open_text(path) as file:
-            names = [line.split("\t")[0].split(",")[0].strip().strip('"') for line in file]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read; give a text file with one gene a line") from error
+    with open_text(path) as file:
+        names = [line.split("\t")[0].split(",")[0].strip().strip('"') for line in file]
     kept = tuple(dict.fromkeys(name for name in names if name))
     if not kept:
         raise InputError(f"{path}: names no gene; give one gene a line")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -151,33 +151,37 @@ def _read(path: Path, head: str) -> pd.DataFrame:
         raise InputError(f"{path}: is no table ({str(error).splitlines()[0][:160]})") from error
 
 
-def _gmt_lines(path: Path) -> dict[str, list[str]]:
+Lists = Iterable[tuple[str, Iterable[str]]]
+"""Names of clusters with their genes; a name that stands twice is one cluster."""
+
+
+def _gmt_lines(path: Path) -> Lists:
     with open_text(path) as file:
         rows = [line.rstrip("\r\n").split("\t") for line in file if line.strip()]
-    return {row[0].strip(): row[2:] for row in rows if len(row) > 2}
+    return [(row[0], row[2:]) for row in rows if len(row) > 2]
 
 
-def _cells_with_lists(frame: pd.DataFrame) -> dict[str, list[str]]:
+def _cells_with_lists(frame: pd.DataFrame) -> Lists:
     found = columns_of(list(frame.columns))
     clusters = frame[found.get("cluster", str(frame.columns[0]))]
-    return {str(c): str(g).split(",") for c, g in zip(clusters, frame[found["gene"]], strict=True)}
+    return zip(clusters.astype(str), frame[found["gene"]].astype(str).str.split(","), strict=True)
 
 
-def _lines_with_lists(path: Path, head: str) -> dict[str, list[str]]:
+def _lines_with_lists(path: Path, head: str) -> Lists:
     with open_text(path) as file:
         lines = [line for line in file.read().splitlines() if line.strip()]
     if all(":" in line for line in lines):
-        return {line.partition(":")[0].strip(): line.partition(":")[2].split(",") for line in lines}
+        return [(line.partition(":")[0], line.partition(":")[2].split(",")) for line in lines]
     rows = rows_of(path, lines, separator_of(head))
-    return {row[-2].strip(): row[-1].replace(";", ",").split(",") for row in rows[1:] if len(row) >= 2}
+    return [(row[-2], row[-1].replace(";", ",").split(",")) for row in rows[1:] if len(row) >= 2]
 
 
-def listed(path: Path, form: str, lists: dict[str, list[str]]) -> MarkerTable:
+def listed(path: Path, form: str, lists: Lists) -> MarkerTable:
     """Return the genes of each cluster as they stand; clusters without genes are left out."""
-    clean = {
-        name: tuple(dict.fromkeys(g.strip() for g in genes if g.strip())) for name, genes in lists.items()
-    }
-    clean = {name: genes for name, genes in clean.items() if genes}
+    found: dict[str, dict[str, None]] = {}
+    for name, genes in lists:
+        found.setdefault(name.strip(), {}).update(dict.fromkeys(g.strip() for g in genes if g.strip()))
+    clean = {name: tuple(genes) for name, genes in found.items() if genes}
     if not clean:
         raise InputError(f"{path}: holds no cluster with genes; wanted a name and its genes in each line")
     return MarkerTable(clean, {}, form)
@@ -189,7 +193,7 @@ def _wide(path: Path, head: str) -> MarkerTable:
     words = {str(c): fields for c, fields in kept.items() if all(map(_is_word, fields))}
     short = all(name.endswith(("_n", "_names")) for name in words)
     lists = {name.rpartition("_")[0] if short else name: fields for name, fields in words.items()}
-    return listed(path, "genes by rank, one column a cluster", lists)
+    return listed(path, "genes by rank, one column a cluster", lists.items())
 
 
 def table_of_frame(frame: pd.DataFrame, *, where: str) -> MarkerTable:

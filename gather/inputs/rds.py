@@ -71,7 +71,7 @@ def _markers(found: Any, path: Path) -> MarkerTable | None:
             tables = [_with_genes(part.assign(cluster=str(name))) for name, part in found.items()]
             found = pd.concat(tables, ignore_index=True)
         elif all(isinstance(part, np.ndarray) and part.dtype.kind in "UO" for part in parts):
-            genes = {str(name): [str(gene) for gene in part] for name, part in found.items()}
+            genes = [(str(name), [str(gene) for gene in part]) for name, part in found.items()]
             return listed(path, "list of genes per cluster", genes)
     if not isinstance(found, pd.DataFrame):
         return None

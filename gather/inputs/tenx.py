@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import scipy.io
 import scipy.sparse as sp
 
 from gather.inputs.kinds import matrix_files
+from gather.inputs.text import DAMAGED
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,12 +53,12 @@ def read_folder(path: Path) -> ad.AnnData:
     Raises
     ------
     InputError
-        A file is missing, or the folder holds several matrices, or the three do not belong together.
+        A file is missing or damaged, the folder holds several matrices, or the three do not belong together.
     """
     matrix, genes, barcodes = _three_files(path)
-    values = sp.csr_matrix(scipy.io.mmread(matrix).T, dtype=np.float32)
-    table = pd.read_csv(genes, sep="\t", header=None, dtype=str, keep_default_na=False)
-    names = pd.read_csv(barcodes, sep="\t", header=None, dtype=str, keep_default_na=False)[0].to_numpy()
+    values = sp.csr_matrix(_whole(matrix, scipy.io.mmread).T, dtype=np.float32)
+    table, listed = (_whole(file, _names) for file in (genes, barcodes))
+    names = listed[0].to_numpy()
     if values.shape != (len(names), len(table)):
         raise InputError(
             f"{matrix}: has {values.shape[1]:,} rows and {values.shape[0]:,} columns, {genes.name} names "
@@ -64,6 +66,19 @@ def read_folder(path: Path) -> ad.AnnData:
         )
     columns = [table[i].to_numpy() for i in range(min(3, table.shape[1]))]
     return _cells(values, columns if len(columns) > 1 else columns * 2, names)
+
+
+def _names(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, sep="\t", header=None, dtype=str, keep_default_na=False)
+
+
+def _whole(path: Path, read: Callable[[Path], Any]) -> Any:
+    """Return what a reader makes of a file; InputError where that is cut off or damaged."""
+    try:
+        return read(path)
+    except (*DAMAGED, ValueError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise InputError(f"{path}: cannot be read, it may be cut off or damaged ({first})") from error
 
 
 def _cells(matrix: sp.csr_matrix, columns: list[Any], barcodes: Any) -> ad.AnnData:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from vckg.base.errors import InputError
 
 OPENED = "an h5ad, a 10x .h5, a 10x folder, loom, zarr, h5mu, rds, a csv or tsv matrix, or a table of markers"
+DAMAGED = (OSError, EOFError, zlib.error)
+"""What reading a file raises, plain or gzipped, that is cut off or damaged."""
 _HEAD_CHARACTERS = 1 << 20
 
 
@@ -22,11 +26,8 @@ def head_of_text(path: Path) -> str:
     InputError
         The file is empty or is not text.
     """
-    try:
-        with open_text(path) as file:
-            head = file.read(_HEAD_CHARACTERS)
-    except (UnicodeDecodeError, EOFError, OSError) as error:
-        raise InputError(f"{path}: is neither HDF5 nor text; give {OPENED}") from error
+    with open_text(path) as file:
+        head = file.read(_HEAD_CHARACTERS)
     if "\0" in head:
         raise InputError(f"{path}: is neither HDF5 nor text; give {OPENED}")
     if not head.strip():
@@ -37,10 +38,25 @@ def head_of_text(path: Path) -> str:
     return head
 
 
-def open_text(path: Path) -> io.TextIOWrapper:
-    """Open a text file for reading, gzipped or not; the byte order mark of spreadsheets is skipped."""
-    raw = gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115 - the caller closes
-    return io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
+@contextmanager
+def open_text(path: Path) -> Iterator[io.TextIOWrapper]:
+    """Open a text file for reading, gzipped or not; the byte order mark of spreadsheets is skipped.
+
+    Raises
+    ------
+    InputError
+        What is read is not text, or is cut off or damaged.
+    """
+    try:
+        with (
+            gzip.open(path) if path.suffix == ".gz" else path.open("rb") as raw,
+            io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text,
+        ):
+            yield text
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is neither HDF5 nor text; give {OPENED}") from error
+    except DAMAGED as error:
+        raise InputError(f"{path}: cannot be read, it may be cut off or damaged ({error})") from error
 
 
 def separator_of(head: str) -> str:

@@ -39,6 +39,11 @@ def read_text_matrix(path: Path, graph: Graph) -> ad.AnnData:
             "column of names and numbers in all other fields, or columns such as cluster, gene, avg_log2FC"
         ) from error
     rows, columns = [str(name) for name in frame.index], [str(name) for name in frame.columns]
+    if not columns:
+        raise InputError(
+            f"{path}: is one column ({', '.join(rows[:3])}, ...); give clusters with their genes, or name genes to "
+            "`gather explain`"
+        )
     known = [sum(found.curie is not None for found in graph.genes.ground(names)) for names in (columns, rows)]
     if max(known) == 0:
         raise InputError(

@@ -64,6 +64,22 @@ def test_lists_keep_their_order(tmp_path, name: str, text: str) -> None:
     assert table.strengths == {}
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("colons.txt", "T: CD3D, CD3E\nB: CD79A, MS4A1\nT: IL7R, CD3D\n"),
+        ("lists.csv", 'cluster,genes\nT,"CD3D, CD3E"\nB,"CD79A, MS4A1"\nT,"IL7R, CD3D"\n'),
+        ("sets.gmt", "T\tna\tCD3D\tCD3E\nB\tna\tCD79A\tMS4A1\nT\tna\tIL7R\tCD3D\n"),
+    ],
+)
+def test_a_cluster_that_stands_twice_keeps_the_genes_of_both_lines(tmp_path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert read_marker_table(tmp_path / name).genes == {
+        "T": ("CD3D", "CD3E", "IL7R"),
+        "B": ("CD79A", "MS4A1"),
+    }
+
+
 @pytest.mark.parametrize("gap", ["", "NA", "NaN"])
 def test_columns_of_clusters_may_end_early(tmp_path, gap: str) -> None:
     table = read(tmp_path, f",T,M,B\n0,CD3D,LYZ,MS4A1\n1,IL7R,{gap},CD79A\n2,TRAC,{gap},{gap}\n")
