@@ -53,13 +53,15 @@ _PACKAGES = ("vckg", "anndata", "scanpy", "numpy", "scipy")
 class Outcome:
     """What an annotation of a file gives: `columns` of ``obs`` by name, and the entry `kept` of ``uns``.
 
-    `cell_set` is the position in `annotations` of every cell's set, int32[cells], -1 for cells in none.
+    `cell_set` is the position in `annotations` of every cell's set, int32[cells], -1 for cells in none. `outdated` are
+    columns of ``obs`` that only the run wrote that this one replaces; they go with it.
     """
 
     annotations: tuple[Annotation, ...]
     columns: dict[str, Any]
     kept: dict[str, Any]
     cell_set: npt.NDArray[np.int32]
+    outdated: frozenset[str] = frozenset()
 
 
 def annotate(
@@ -123,6 +125,8 @@ def annotate(
         outcome.kept["llm"] = usage
     for name, values in outcome.columns.items():
         adata.obs[name] = values
+    for name in outcome.outdated:
+        del adata.obs[name]
     adata.uns[chosen.key_added] = outcome.kept
     return adata if copy else None
 
@@ -198,7 +202,7 @@ def work_out(
     done
         Called with the cells done, for a progress bar.
     """
-    check_key(adata, options.key_added)
+    earlier = check_key(adata, options.key_added)
     parameters = options.parameters()
     allowed = allowed_candidates(graph, options, adata)
     about = describe(options, allowed)
@@ -246,7 +250,7 @@ def work_out(
     kept = summary(annotations, graph, parameters, about | read)
     if by_sample is not None:
         kept["tables"]["samples"] = by_sample
-    return Outcome(annotations, named, kept, cell_set)
+    return Outcome(annotations, named, kept, cell_set, earlier - named.keys())
 
 
 def describe(options: Options, allowed: Sequence[int] | None) -> dict[str, Any]:
@@ -288,8 +292,8 @@ def allowed_candidates(
     return None
 
 
-def check_key(adata: ad.AnnData, key: str) -> None:
-    """Refuse a key that is no plain name, and to overwrite columns or an entry that gather did not write."""
+def check_key(adata: ad.AnnData, key: str) -> frozenset[str]:
+    """Return the columns of an earlier run; refuse a key that is no plain name, or in use by what is not ours."""
     if not _PLAIN.fullmatch(key):
         raise InputError(
             f"--key-added {key!r}: wanted a plain name of at most 64 letters, digits, '_', '-' or '.', such as gather"
@@ -301,13 +305,15 @@ def check_key(adata: ad.AnnData, key: str) -> None:
     groupby = parameters.get("groupby") if isinstance(parameters, dict) else CELL
     if groupby != CELL:
         written = (*written, *SET_SUFFIXES, *([CELL_SET] if groupby == AUTO else []))
-    columns = {f"{key}_{suffix}" for suffix in (*SUFFIXES, *SET_SUFFIXES, CELL_SET) if suffix not in written}
-    taken = [str(c) for c in adata.obs.columns if c in columns]
+    possible = {f"{key}_{suffix}": suffix in written for suffix in (*SUFFIXES, *SET_SUFFIXES, CELL_SET)}
+    found = {str(c): possible[str(c)] for c in adata.obs.columns if str(c) in possible}
+    taken = [name for name, is_ours in found.items() if not is_ours]
     taken += [f"uns[{key!r}]"] if key in adata.uns and not ours else []
     if taken:
         raise InputError(
             f"{taken[0]} exists and was not written by gather; choose another name with --key-added"
         )
+    return frozenset(found)
 
 
 def check_groupby(adata: ad.AnnData, groupby: str) -> None:

@@ -86,7 +86,9 @@ def annotate_file(
     if cellxgene:
         _add_cellxgene(adata, outcome, options)
     held = None if by_cell else adata
-    write_annotated(source, out, outcome.columns, options.key_added, outcome.kept, held=held)
+    write_annotated(
+        source, out, outcome.columns, options.key_added, outcome.kept, held=held, outdated=outcome.outdated
+    )
     if report is not None:
         _write_report(report, source, adata, graph, outcome, options, asked, of_cells=work is work_out)
     return outcome

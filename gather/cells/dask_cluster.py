@@ -80,7 +80,7 @@ def work_out_on_dask(
         Dask is not installed, the scheduler does not answer, or the graph has no folder that workers could
         open.
     """
-    check_key(adata, options.key_added)
+    earlier = check_key(adata, options.key_added)
     parameters = options.parameters()
     allowed = allowed_candidates(graph, options, adata)
     if graph.folder is None:
@@ -111,7 +111,8 @@ def work_out_on_dask(
     named = {f"{options.key_added}_{suffix}": values for suffix, values in columns.items()}
     about = describe(options, allowed) | {"values": place.where, "gene_names": names_from}
     about |= {"species": in_words(told, seen, panel)}
-    return Outcome((), named, summary((), graph, parameters, about), np.full(n, -1, np.int32))
+    kept = summary((), graph, parameters, about)
+    return Outcome((), named, kept, np.full(n, -1, np.int32), earlier - named.keys())
 
 
 @contextmanager

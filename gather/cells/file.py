@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -221,8 +221,11 @@ def write_annotated(
     kept: dict[str, Any],
     *,
     held: ad.AnnData | None = None,
+    outdated: Collection[str] = (),
 ) -> None:
     """Write a copy of `source` with our columns and entry added; `held` is its content where it is in memory.
+
+    The columns `outdated` of `obs` are left out.
 
     The copy is made byte for byte and then added to, so X, layers, obs and obsm stay exactly as they were,
     however large they are. Files of old anndata keep ``obs`` as one compound table that cannot grow; those are
@@ -235,10 +238,10 @@ def write_annotated(
             grows = isinstance(file["obs"], h5py.Group) and "column-order" in file["obs"].attrs
         if grows:
             shutil.copyfile(source, partial)
-            _add_to(partial, columns, key, kept)
+            _add_to(partial, columns, key, kept, outdated)
             _reads_back(source, partial, [*(f"obs/{name}" for name in columns), f"uns/{key}"])
         else:
-            partial.write_bytes(_rewritten(source, columns, key, kept, held))
+            partial.write_bytes(_rewritten(source, columns, key, kept, held, outdated))
 
 
 def _reads_back(source: Path, path: Path, written: list[str]) -> None:
@@ -266,7 +269,12 @@ def _reads_back(source: Path, path: Path, written: list[str]) -> None:
 
 
 def _rewritten(
-    source: Path, columns: dict[str, Any], key: str, kept: dict[str, Any], held: ad.AnnData | None
+    source: Path,
+    columns: dict[str, Any],
+    key: str,
+    kept: dict[str, Any],
+    held: ad.AnnData | None,
+    outdated: Collection[str],
 ) -> memoryview:
     """The whole file in today's form."""
     from anndata.io import write_elem
@@ -274,6 +282,7 @@ def _rewritten(
     adata = open_h5ad(source, known=True) if held is None else held
     for name, values in columns.items():
         adata.obs[name] = values
+    adata.obs.drop(columns=list(outdated), inplace=True)
     adata.uns[key] = kept
     with _in_memory() as file:
         write_elem(file, "/", adata, dataset_kwargs=_COMPRESSED)
@@ -289,7 +298,9 @@ def _in_memory() -> Iterator[Any]:
         yield file
 
 
-def _add_to(path: Path, columns: dict[str, Any], key: str, kept: dict[str, Any]) -> None:
+def _add_to(
+    path: Path, columns: dict[str, Any], key: str, kept: dict[str, Any], outdated: Collection[str]
+) -> None:
     """Add to a copy what was written in memory; its growth is reserved first, because HDF5 does not survive a disk that
     fills up.
     """
@@ -317,7 +328,9 @@ def _add_to(path: Path, columns: dict[str, Any], key: str, kept: dict[str, Any])
                 if name in file:
                     del file[name]
                 added.copy(name, file, name)
-            order = [str(c) for c in file["obs"].attrs["column-order"]]
+            for name in outdated:
+                del file["obs"][name]
+            order = [c for c in map(str, file["obs"].attrs["column-order"]) if c not in outdated]
             file["obs"].attrs["column-order"] = [*order, *(name for name in stored if name not in order)]
 
 

@@ -62,9 +62,8 @@ def annotate(session: Session, asked: AnnotateArguments) -> AnnotateAnswer:
         raise InputError(f"{asked.output!r}: the output is an h5ad; give a name that ends in .h5ad")
     outcome = _annotated(session, asked.file, asked.groupby, asked.tissue)
     if target is not None:
-        write_annotated(
-            session.folder.reading(asked.file), target, outcome.columns, DEFAULT_KEY, outcome.kept
-        )
+        source = session.folder.reading(asked.file)
+        write_annotated(source, target, outcome.columns, DEFAULT_KEY, outcome.kept, outdated=outcome.outdated)
     shown = outcome.annotations[asked.first :]
     return AnnotateAnswer(
         graph=session.graph.content_hash,

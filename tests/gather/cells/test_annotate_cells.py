@@ -80,6 +80,21 @@ def test_discoveries_lie_between_the_bounds(seed):
     assert (p[discovered] <= (levels[high] if high >= 0 else -1)).all()
 
 
+def test_answers_of_cells_take_the_place_of_those_of_sets_and_back(blood_graph, blood_cells, tmp_path):
+    """In memory and in a file: no column of the answers before stays, and none is in the way of the next."""
+    path = tmp_path / "in.h5ad"
+    blood_cells.write_h5ad(path)
+    wanted = {}
+    for i, groupby in enumerate(("group", "cell", "group")):
+        gather.annotate(blood_cells, groupby, graph=blood_graph)
+        annotate_file(path, tmp_path / f"{i}.h5ad", blood_graph, Options(groupby))
+        path = tmp_path / f"{i}.h5ad"
+        names = sorted(c for c in blood_cells.obs if c.startswith("gather_"))
+        assert sorted(c for c in ad.read_h5ad(path).obs if c.startswith("gather_")) == names
+        assert wanted.setdefault(groupby, names) == names
+    assert not any("mixture" in name or "state" in name for name in wanted["cell"])
+
+
 def test_no_cell_gets_an_answer_that_is_more_likely_chance_than_not(blood_graph, blood_cells):
     """Cells with their genes mixed up are unknown, whole ones are not; the column says what the status means."""
     mixed = blood_cells.copy()
