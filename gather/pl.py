@@ -42,7 +42,14 @@ def evidence_dotplot(
 
     if groupby not in adata.obs:
         raise InputError(f"no column {groupby!r} in obs; name the column that was annotated")
-    genes = supporting_genes(results(adata, key), n_genes, set(_plotted_names(adata)))
+    answers = results(adata, key)
+    var = adata.var if adata.raw is None else adata.raw.var
+    column = adata.uns[key]["parameters"]["gene_names"]  # of var, where that and not the index gave the names
+    names = var.get(column, var.index)
+    if column in var:
+        settings.setdefault("gene_symbols", column)
+    measured = set(names[~names.duplicated(keep=False)].astype(str))  # scanpy draws no name that stands twice
+    genes = supporting_genes(answers, n_genes, measured)
     if not genes:
         raise InputError(f"uns[{key!r}] holds no supporting gene that the file measures")
     grouped = adata[adata.obs[groupby].notna().to_numpy()]  # scanpy cannot draw groups without cells
@@ -97,8 +104,3 @@ def supporting_genes(answers: Results, n_genes: int, measured: set[str]) -> dict
         genes += names[: max(n_genes - len(genes), 0)]
         drawn.update(genes)
     return {label: genes for label, genes in genes_of.items() if genes}
-
-
-def _plotted_names(adata: ad.AnnData) -> list[str]:
-    source = adata.raw if adata.raw is not None else adata
-    return [str(name) for name in source.var_names]

@@ -240,8 +240,7 @@ def work_out(
             annotations, by_sample = compare_samples(annotations, samples, annotator, options.top)
         columns = obs_columns(annotations, groups)
         read = {"values": expression.origin, "gene_names": expression.names_from}
-        read |= {"species": expression.species}
-        about |= {"cells_without_group": without_group(adata, options.groupby)}
+        about |= {"cells_without_group": without_group(adata, options.groupby), "species": expression.species}
         position = {a.cell_set: i for i, a in enumerate(annotations)}
         cell_set = np.array([position.get(g, -1) for g in groups.tolist()], np.int32)
         if options.groupby == AUTO:
@@ -298,6 +297,8 @@ def check_key(adata: ad.AnnData, key: str) -> frozenset[str]:
         raise InputError(
             f"--key-added {key!r}: wanted a plain name of at most 64 letters, digits, '_', '-' or '.', such as gather"
         )
+    if f"{key}_review" in adata.uns:
+        raise InputError(f"uns['{key}_review'] reviews the answers that would go; choose another --key-added")
     kept = adata.uns.get(key)
     ours = isinstance(kept, dict) and kept.get("format") == FORMAT
     written: tuple[str, ...] = SUFFIXES if ours else ()

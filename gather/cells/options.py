@@ -69,7 +69,7 @@ class Options:
 
     @classmethod
     def of(cls, groupby: str, settings: dict[str, Any]) -> Options:
-        """Return the options named by keywords; lists become tuples.
+        """Return the options named by keywords; lists, and a text in place of one, become tuples.
 
         Raises
         ------
@@ -81,9 +81,9 @@ class Options:
             if name not in known:
                 raise InputError(f"no option {name!r}{did_you_mean(name, known)}; one of {', '.join(known)}")
         lists = {
-            name: tuple(settings[name])
+            name: (value,) if isinstance(value, str) else tuple(value)
             for name in ("candidates", "exclude_source")
-            if settings.get(name) is not None
+            if (value := settings.get(name)) is not None
         }
         return cls(groupby, **(settings | lists))
 

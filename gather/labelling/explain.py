@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -83,7 +84,7 @@ class Explanation:
 def explain(
     genes: Sequence[str],
     *,
-    graph: Graph | None = None,
+    graph: Graph | Path | str | None = None,
     target: str = "Cell",
     score: str = "calibrated",
     hops: int = 2,
@@ -99,6 +100,8 @@ def explain(
     ----------
     genes
         Names or ids, best first; symbols, previous symbols, aliases, Ensembl ids.
+    graph
+        A graph or its folder; ``vckg.load()`` by default.
     species
         ``human`` or ``mouse``: whose genes they are.
     retriever
@@ -119,13 +122,18 @@ def explain(
     >>> gather.explain(["MS4A1", "CD79A"], graph=graph).items[0].name
     'B cell'
     """
+    if top < 1:
+        raise InputError(f"top is {top}; wanted at least one node")
+    genes = [genes] if isinstance(genes, str) else list(genes)
     if retriever is None:
         import vckg
 
         if species not in (HUMAN, MOUSE):
             raise InputError(f"no list of {species!r} genes is explained; give human or mouse genes")
         retriever = Retriever(
-            graph_for(vckg.load() if graph is None else graph, species),
+            graph_for(
+                vckg.load(graph) if graph is None or isinstance(graph, (str, Path)) else graph, species
+            ),
             target=target,
             score=score,
             hops=hops,
@@ -136,7 +144,7 @@ def explain(
     if not len(query):
         unknown = [*query.ambiguous, *query.ungrounded]
         raise InputError(
-            f"none of {len(list(genes))} genes is known and unambiguous ({', '.join(unknown[:5])}); "
+            f"none of {len(genes)} genes is known and unambiguous ({', '.join(unknown[:5])}); "
             "give HGNC symbols or Ensembl ids"
         )
     convergence = retriever.converge([query])[0]

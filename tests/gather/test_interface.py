@@ -118,6 +118,34 @@ def test_pictures_show_the_genes_of_the_evidence_and_the_confidence(named):
     mpl.pyplot.close("all")
 
 
+def test_pictures_name_genes_as_the_column_of_var_that_gave_their_names(blood_graph, blood_cells):
+    """CELLxGENE's files have Ensembl ids as var_names; a symbol that stands twice cannot be drawn."""
+    blood_cells.var["feature_name"] = pd.Categorical(blood_cells.var_names)
+    blood_cells.var_names = [f"ENSG9{i:010}" for i in range(blood_cells.n_vars)]
+    gather.annotate(blood_cells, "group", graph=blood_graph)
+    drawn = set(gather.pl.evidence_dotplot(blood_cells, "group", n_genes=2, return_fig=True).var_names)
+    assert len(drawn) == 6
+    assert drawn <= set(blood_cells.var["feature_name"])
+    twice = sorted(drawn)[0]
+    blood_cells.var["feature_name"] = [twice, twice, *blood_cells.var["feature_name"].astype(str)[2:]]
+    assert twice not in gather.pl.evidence_dotplot(blood_cells, "group", n_genes=2, return_fig=True).var_names
+    mpl.pyplot.close("all")
+
+
+def test_a_text_in_place_of_a_list_is_one_entry(blood_graph, blood_cells):
+    gather.annotate(blood_cells, "group", graph=blood_graph, candidates="T cell", exclude_source="other")
+    assert {c.label for a in gather.results(blood_cells) for c in a.candidates} == {"T cell"}
+    assert gather.explain("CD3D", graph=blood_graph).items[0].name == "T cell"
+
+
+def test_explain_takes_the_folder_of_a_graph_and_shows_a_node_at_least(blood_graph, tmp_path):
+    blood_graph.save(tmp_path / "graph")
+    assert gather.explain(["CD3D"], graph=tmp_path / "graph").items[0].name == "T cell"
+    for top in (0, -1):
+        with pytest.raises(InputError, match="wanted at least one node"):
+            gather.explain(["CD3D"], graph=blood_graph, top=top)
+
+
 def test_pictures_of_what_was_not_annotated_are_refused(blood_cells):
     with pytest.raises(InputError, match="run gather"):
         gather.pl.confidence(blood_cells)

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gather.cells.command import annotate_file
+from gather.cells.options import Options
 from gather.cli import app
 from gather.review.apply import apply_decisions
 from gather.review.decisions import Event, read_decisions, standing
@@ -63,6 +65,15 @@ def test_applying_twice_changes_no_byte_and_later_entries_are_added(annotated_fi
     assert applied.states == {"accepted": 1, "open": 2}
     history = ad.read_h5ad(annotated_file).uns["gather_review"]["history"]
     assert history["id"].tolist() == [f"{n:016x}" for n in (1, 3, 2)]
+
+
+def test_reviewed_answers_are_not_replaced(annotated_file: Path, blood_graph, decide, tmp_path: Path) -> None:
+    """The review would stand beside answers that nobody looked at."""
+    apply_decisions(annotated_file, decide(event(1, "T cells", "choose", **NK)))
+    with pytest.raises(InputError, match=r"uns\['gather_review'\] reviews the answers that would go"):
+        annotate_file(annotated_file, tmp_path / "again.h5ad", blood_graph, Options("group"))
+    annotate_file(annotated_file, tmp_path / "again.h5ad", blood_graph, Options("group", key_added="new"))
+    assert ad.read_h5ad(tmp_path / "again.h5ad").obs["gather_review"].value_counts()["changed"] == 29
 
 
 def test_a_copy_leaves_the_annotated_file_as_it_is(annotated_file: Path, decide, tmp_path: Path) -> None:
