@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 160
 #: Error numbers of a full disk, an exhausted quota and a file-size limit.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+#: Error numbers of a file or folder that this user may not read or write.
+DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 Advance = Callable[[float], None]
 
 
@@ -39,7 +41,7 @@ def be_quiet() -> None:
 def run(app: typer.Typer, name: str) -> None:
     """Run a command-line application and exit.
 
-    A `KnownError`, a usage error or a full disk becomes one line on stderr and exit code 2.
+    A `KnownError`, a usage error, a full disk or a file without rights becomes one line on stderr and exit code 2.
     """
     try:
         sys.exit(app(prog_name=name, standalone_mode=False))
@@ -49,10 +51,12 @@ def run(app: typer.Typer, name: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
-        if error.errno not in FULL:
-            raise
         where = f"{error.filename}: " if error.filename else ""
-        fail(name, f"{where}cannot write ({error.strerror}); make room and run it again")
+        if error.errno in FULL:
+            fail(name, f"{where}cannot write ({error.strerror}); make room and run it again")
+        if not (error.filename and error.errno in DENIED):
+            raise
+        fail(name, f"{where}{error.strerror}; change its rights, or name another place")
     except Exception as error:
         if not hasattr(error, "format_message"):  # not a usage error of click, or of the copy in typer
             raise

@@ -29,6 +29,8 @@ def parts_from_frames(
     names: pd.DataFrame | None,
 ) -> Parts:
     """Return the parts of the graph of two frames; `Graph.from_frames` documents the columns."""
+    _check_columns("nodes", nodes, ("id", "category"), ("name",))
+    _check_columns("edges", edges, ("subject", "relation", "object", "source"))
     table, category = node_table(_node_columns(nodes))
     ids = Strings(table["id"])
     ends = {end: _codes_of(ids, edges[end], end) for end in ("subject", "object")}
@@ -114,6 +116,16 @@ def node_table(nodes: pa.Table) -> tuple[pa.Table, Bytes]:
     return nodes.drop_columns("category"), category
 
 
+def _check_columns(
+    what: str, frame: pd.DataFrame, full: tuple[str, ...], may_lack: tuple[str, ...] = ()
+) -> None:
+    for name in (*full, *may_lack):
+        if name not in frame:
+            raise GraphError(f"{what}: no column {name!r} in {', '.join(map(str, frame.columns))}")
+        if name in full and frame[name].isna().any():
+            raise GraphError(f"{what}: the column {name!r} has missing values")
+
+
 def _node_columns(nodes: pd.DataFrame) -> pa.Table:
     """Return a frame of nodes as a term table, with empty values for missing columns."""
     return term_table(
@@ -178,4 +190,5 @@ def _texts(frame: pd.DataFrame, name: str) -> list[str]:
 def _list_column(frame: pd.DataFrame, name: str) -> list[list[str]]:
     if name not in frame:
         return [[] for _ in range(len(frame))]
-    return [list(v) if isinstance(v, (list, tuple, np.ndarray)) else [] for v in frame[name]]
+    lists = (list, tuple, np.ndarray)
+    return [list(v) if isinstance(v, lists) else [v] if isinstance(v, str) else [] for v in frame[name]]

@@ -28,7 +28,15 @@ from vckg.graph.stamps import fingerprint, is_stamped, stamp
 
 
 def write_folder(parts: Parts, folder: Path) -> Path:
-    """Write a graph folder atomically and return its absolute path."""
+    """Write a graph folder atomically and return its absolute path.
+
+    Raises
+    ------
+    GraphError
+        The graph is one of `vckg.graph.species`, which a folder cannot hold; otherwise as for `new_folder`.
+    """
+    if "species" in parts.manifest:
+        raise GraphError("the graph of one species is not written; write the graph that it was made from")
     with new_folder(folder) as scratch:
         write_files(parts, scratch)
     return folder.absolute()

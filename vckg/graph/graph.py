@@ -65,8 +65,8 @@ class Graph(GraphTables):
         Raises
         ------
         GraphError
-            A node is repeated, a category or relation is unknown, an end is not a node, a sign is not -1, 0 or 1,
-            or there are more than 256 sources.
+            A column is missing, a node is repeated, a category or relation is unknown, an end is not a node, a sign
+            is not -1, 0 or 1, or there are more than 256 sources.
 
         Examples
         --------

@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vckg.base.errors import GraphError, did_you_mean
 from vckg.base.types import Bools, Bytes, Ints
 from vckg.graph.edge_table import distinct
 from vckg.graph.name_keys import case_key, case_keys, gene_key, label_key, label_keys, normal_key, normal_keys
@@ -102,6 +103,8 @@ class NameRows(NamedTuple):
     @classmethod
     def of_frame(cls, frame: pd.DataFrame, ids: Strings) -> NameRows:
         """Return the rows of a frame with columns name, kind and id; an unknown id becomes node -1."""
+        if unknown := sorted({*frame["kind"]} - {*_KIND_CODE}):
+            raise GraphError(f"no kind of name {unknown[0]!r}{did_you_mean(unknown[0], NAME_KINDS)}")
         kind = np.array([_KIND_CODE[k] for k in frame["kind"]], dtype=np.uint8)
         return cls(_strings(frame["name"]), kind, ids.positions(_strings(frame["id"])))
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from vckg.base.errors import GraphError
 from vckg.base.types import Bools, Ints, Longs
 from vckg.graph.assemble import TEXT_LISTS, assemble
 from vckg.graph.edge_table import LIST_NAMES, VALUE_COLUMNS, EdgeTable, Lists
@@ -41,7 +42,7 @@ def subgraph(
     MissingNodeError
         A given node is absent.
     GraphError
-        A relation is unknown.
+        A relation is unknown, or the graph is one of `vckg.graph.species`.
 
     Examples
     --------
@@ -89,6 +90,8 @@ def cut(
     left_out
         Which entries of the graph's name table go in any case; none where None.
     """
+    if graph.orthology is not None:
+        raise GraphError("the graph of one species has no parts; cut the graph that it was made from")
     local = np.cumsum(inside, dtype=np.int32) - 1
     lists = {name: graph.list_codes(name).take(rows) for name in LIST_NAMES}
     dictionaries = {}

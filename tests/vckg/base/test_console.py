@@ -19,3 +19,17 @@ def test_a_log_on_a_full_disk_leaves_the_exit_code(module: str, tmp_path: Path) 
         )
     assert ran.returncode == 2
     assert (tmp_path / "log").read_text() == ""
+
+
+def test_a_file_without_rights_is_one_line(tmp_path: Path) -> None:
+    code = (
+        "import typer; from vckg.base.console import run; app = typer.Typer()\n"
+        "@app.command()\n"
+        "def read(): raise PermissionError(13, 'Permission denied', 'shared/hgnc.tsv')\n"
+        "run(app, 'vckg')"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert ran.stderr == (
+        "vckg: error: shared/hgnc.tsv: Permission denied; change its rights, or name another place\n"
+    )

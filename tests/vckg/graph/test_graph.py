@@ -314,3 +314,20 @@ def test_graphs_that_earlier_programs_wrote_are_read(folder: Path) -> None:
     assert graph.genes.ground(["CD20"])[0].curie == "HGNC:7315"
     (row,) = graph.out_edges(graph.index("HGNC:1673"), "is_marker_for")
     assert graph.edge(row).publications == ("PMID:111", "PMID:112", "PMID:115")
+
+
+def test_frames_that_make_no_graph_are_refused_in_words() -> None:
+    nodes = pd.DataFrame({"id": ["CL:1"], "category": "Cell", "name": "T cell", "synonyms": "T-lymphocyte"})
+    edges = pd.DataFrame(
+        {c: ["CL:1"] for c in ("subject", "object")} | {"relation": "subclass_of", "source": "a"}
+    )
+    assert Graph.from_frames(nodes, edges)[0].synonyms == ("T-lymphocyte",)
+    name = pd.DataFrame({"name": ["x"], "kind": ["cell.label"], "id": ["CL:1"]})
+    for frames, said in (
+        ((nodes.drop(columns="name"), edges), "nodes: no column 'name'"),
+        ((nodes, edges.drop(columns="source")), "edges: no column 'source'"),
+        ((nodes, edges.assign(source=[None])), "'source' has missing values"),
+        ((nodes, edges, None, name), "did you mean 'cells.label'"),
+    ):
+        with pytest.raises(GraphError, match=said):
+            Graph.from_frames(*frames)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from vckg.export.kgx import edge_table, node_table
 from vckg.graph.graph import Graph
 from vckg.graph.schema import OF_ORTHOLOGS, ORTHOLOGY
 from vckg.graph.species import ONE_TO_MANY, ONE_TO_ONE, of_species, orthologs
+from vckg.graph.subgraph import subgraph
 from vckg.quality.audit import audit
 
 NODES = [
@@ -151,3 +154,12 @@ def test_mouse_genes_of_the_real_graph(core_graph: Graph) -> None:
     assert kept.stop - kept.start > 30_000
     errors = [f for f in audit(core_graph).findings if f.severity == "error"]
     assert errors == []
+
+
+def test_a_graph_of_one_species_is_neither_cut_nor_written(both: Graph, tmp_path: Path) -> None:
+    mouse = of_species(both, "mouse")
+    with pytest.raises(GraphError, match="has no parts"):
+        subgraph(mouse, ["CL:1"], hops=1)
+    with pytest.raises(GraphError, match="is not written"):
+        mouse.save(tmp_path / "graph")
+    assert not (tmp_path / "graph").exists()
