@@ -58,7 +58,7 @@ def fetch_reachable(sources: Sequence[Source], places: Places) -> tuple[list[Tak
 
 
 def now_at_hand(sources: Sequence[Source], names: Iterable[str], places: Places) -> list[str]:
-    """Return those of the named sources whose files all lie here now; no checksum is compared."""
+    """Return those of the named sources whose files all lie here now; of files in packages the checksum is compared."""
     names = set(names)
     return [s.name for s in sources if s.name in names and all(_lies_here(s, p, places) for p in s.needs)]
 

@@ -82,8 +82,6 @@ def look_up(source: Source, part: str, places: Places, search: Search) -> None:
             continue
         try:
             path = local_file(source, route, places)
-            if route.kind == "package" and route.sha256 and sha256_of(path) != route.sha256:
-                raise Absent(f"package: the installed release of {route.package} has another {route.file}")
         except Absent as absent:
             search.note(source, part, str(absent))
             continue
@@ -115,6 +113,8 @@ def _package_file(route: Route) -> Path:
     spec = find_spec(route.package)  # finds a top-level package without importing it
     for folder in (spec.submodule_search_locations or []) if spec else []:
         if (path := Path(folder) / route.file).is_file():
+            if route.sha256 and sha256_of(path) != route.sha256:
+                raise Absent(f"package: the installed release of {route.package} has another {route.file}")
             return path
     raise Absent(f"package: {route.package} is not installed or holds no {route.file}")
 

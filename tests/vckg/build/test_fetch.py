@@ -198,6 +198,8 @@ def test_another_release_of_an_installed_package_is_passed_over(site: str, tmp_p
     assert taken.route["route"] == "pypi"
     with pytest.raises(SourceError, match=r"the installed release of json has another decoder\.py"):
         fetch([source(installed)], Places(tmp_path / "none", offline=True))
+    # else the default graph would be built again at every command
+    assert now_at_hand([source(installed)], ["regulons"], Places(tmp_path / "none")) == []
 
 
 def test_a_package_is_looked_into_without_being_imported(tmp_path: Path) -> None:
