@@ -157,7 +157,7 @@ def _known(values: pd.Series[Any], codes: Mapping[str, int], what: str) -> Longs
 
 
 def _codes_of(ids: Strings, values: pd.Series[Any], what: str) -> Longs:
-    codes = ids.positions(pa.array(values.to_numpy(dtype=object), type=pa.string())).astype(np.int64)
+    codes = ids.positions(values).astype(np.int64)
     if (codes < 0).any():
         raise GraphError(
             f"{what} {values.iloc[int(np.flatnonzero(codes < 0)[0])]!r} of an edge is not a node"

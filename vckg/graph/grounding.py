@@ -22,7 +22,7 @@ from vckg.base.types import Bools, Bytes, Ints
 from vckg.graph.edge_table import distinct
 from vckg.graph.name_keys import case_key, case_keys, gene_key, label_key, label_keys, normal_key, normal_keys
 from vckg.graph.schema import CATEGORY_CODE
-from vckg.graph.string_array import Strings
+from vckg.graph.string_array import Strings, texts
 
 #: Kinds of gene names, in order of precedence.
 GENE_KINDS = (
@@ -106,7 +106,7 @@ class NameRows(NamedTuple):
         if unknown := sorted({*frame["kind"]} - {*_KIND_CODE}):
             raise GraphError(f"no kind of name {unknown[0]!r}{did_you_mean(unknown[0], NAME_KINDS)}")
         kind = np.array([_KIND_CODE[k] for k in frame["kind"]], dtype=np.uint8)
-        return cls(_strings(frame["name"]), kind, ids.positions(_strings(frame["id"])))
+        return cls(texts(frame["name"]), kind, ids.positions(texts(frame["id"])))
 
 
 def name_rows(kind: str, names: pa.Array, node: Ints) -> NameRows:
@@ -349,7 +349,3 @@ def _label_names(terms: _Texts, space: str) -> list[NameRows]:
         name_rows(f"{space}.normalised", normal_keys(terms.name), terms.node),
         name_rows(f"{space}.normalised_synonym", normal_keys(synonyms), owner),
     ]
-
-
-def _strings(series: pd.Series[str]) -> pa.Array:
-    return pa.array(series.to_numpy(dtype=object), type=pa.string())

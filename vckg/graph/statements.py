@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from vckg.base.types import Bools, Longs, SignedBytes, Singles
 from vckg.graph.edge_table import distinct
-from vckg.graph.string_array import whole
+from vckg.graph.string_array import texts, whole
 
 Column = Any  # pa.Array | pa.ChunkedArray of strings: pyarrow carries no types
 EXAMPLES = 3
@@ -173,18 +173,14 @@ def term_table(
     n = len(ids)
     nothing = pa.ListArray.from_arrays(pa.array(np.zeros(n + 1, np.int32)), pa.array([], pa.string()))
     columns = [
-        _texts(ids),
-        pa.repeat(category, n) if isinstance(category, str) else _texts(category),
-        _texts(names),
-        pa.repeat("", n) if descriptions is None else _texts(descriptions),
+        texts(ids),
+        pa.repeat(category, n) if isinstance(category, str) else texts(category),
+        texts(names),
+        pa.repeat("", n) if descriptions is None else texts(descriptions),
         nothing if synonyms is None else _text_lists(synonyms),
         nothing if xrefs is None else _text_lists(xrefs),
     ]
     return pa.table(columns, names=list(TERM_COLUMNS))
-
-
-def _texts(values: Column | Sequence[str]) -> Column:
-    return values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values, pa.string())
 
 
 def _text_lists(values: Column | Sequence[Sequence[str]]) -> Column:

@@ -21,7 +21,8 @@ def whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-def _texts(values: pa.Array | pa.ChunkedArray | Iterable[str]) -> pa.Array:
+def texts(values: pa.Array | pa.ChunkedArray | Iterable[str]) -> pa.Array:
+    """Return texts as one Arrow array."""
     given = isinstance(values, (pa.Array, pa.ChunkedArray))
     return whole(values) if given else pa.array(list(values), pa.string())
 
@@ -30,7 +31,7 @@ class Strings(Sequence[str]):
     """A read-only sequence of strings over one Arrow array; indexing takes less than a microsecond."""
 
     def __init__(self, values: pa.Array | pa.ChunkedArray | Iterable[str]) -> None:
-        self.arrow: pa.Array = _texts(values)
+        self.arrow: pa.Array = texts(values)
         self._ends, self._bytes = _buffers(self.arrow)
 
     def __len__(self) -> int:
@@ -63,7 +64,7 @@ class Strings(Sequence[str]):
 
     def positions(self, values: Iterable[str] | pa.Array | pa.ChunkedArray) -> Ints:
         """Return the positions of many strings, -1 where absent: int32[len(values)]."""
-        wanted = _texts(values)
+        wanted = texts(values)
         if len(wanted) < len(self) and not wanted.null_count:
             return self._few(wanted)
         positions = pc.fill_null(pc.index_in(wanted, value_set=self.arrow), -1)

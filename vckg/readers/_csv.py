@@ -138,6 +138,12 @@ def read_columns(
     return pa.table({c: pc.fill_null(whole(table[c]), "") for c in columns})
 
 
+def read_mapping(path: Path, key: str, value: str) -> dict[str, str]:
+    """Return two columns of a tab-separated table as a dict; ``#`` begins a comment at the top."""
+    table = read_columns(path, [key, value], comment=b"#")
+    return dict(zip(table[key].to_pylist(), table[value].to_pylist(), strict=True))
+
+
 class _Again:
     """A file whose first bytes were read already, to be read from its beginning."""
 

@@ -28,7 +28,8 @@ from vckg.graph.statements import (
     one_of,
     pmids,
 )
-from vckg.readers._csv import read_columns
+from vckg.graph.string_array import texts
+from vckg.readers._csv import read_columns, read_mapping
 from vckg.readers._json import Atlas, AtlasCell, read_json
 
 Parts = Mapping[str, Path]
@@ -82,7 +83,7 @@ def read_cellmarker(parts: Parts, *, separator: str = "\t") -> Reading:
                 publications=pmids(rows["PMID"]),
                 tissue=End("curie", _right_tissue(parts, rows["tissue_type"], rows["uberonongology_id"])),
                 evidence=rows["marker_source"],
-                part=pa.array(np.where(cancer, "cancer", ""), pa.string()),
+                part=texts(np.where(cancer, "cancer", "")),
             )
         )
     return reading
@@ -141,14 +142,13 @@ def read_panglaodb(parts: Parts) -> Reading:
     words = [set(cell.split()) for cell in table["species"].to_pylist()]
     either = np.array([bool(w & {"Hs", "Mm"}) for w in words], dtype=bool)
     table = keep(table, either, _OTHER_SPECIES, reading.rejected, "species")
-    classes = read_columns(parts["cells"], ["name", "cl_id"], comment=b"#")
-    named = dict(zip(classes["name"].to_pylist(), classes["cl_id"].to_pylist(), strict=True))
+    named = read_mapping(parts["cells"], "name", "cl_id")
     exact = np.array([named.get(c) != "" for c in table["cell type"].to_pylist()], dtype=bool)
     table = keep(table, exact, "no class of that meaning in the Cell Ontology", reading.rejected, "cell type")
     for species, word in ((_HUMAN, "Hs"), (_MOUSE, "Mm")):
         inside = [word in cell.split() for cell in table["species"].to_pylist()]
         rows = table.filter(pa.array(inside, pa.bool_()))
-        given = pa.array([named.get(c, "") for c in rows["cell type"].to_pylist()], pa.string())
+        given = texts(named.get(c, "") for c in rows["cell type"].to_pylist())
         if species is _HUMAN:
             reading.mapped.append(_mapped(rows["cell type"], given))
         suffix = species.word.lower()
@@ -192,11 +192,11 @@ def read_cellmatch(parts: Parts) -> Reading:
             Statements(
                 species.marker,
                 (End(species.space, rows["gene"]),),
-                (End("cells", _texts(label)), End("cells", _texts(bare))),
+                (End("cells", texts(label)), End("cells", texts(bare))),
                 publications=pmids(rows["pmid"]),
                 tissue=End("anatomy", rows["tissue"]),
                 evidence=rows["resource"],
-                part=_texts(pd.Series(np.where(cancer, "cancer", ""))),
+                part=texts(np.where(cancer, "cancer", "")),
             )
         )
     return reading
@@ -211,7 +211,7 @@ def read_singlecellbase(parts: Parts) -> Reading:
     owner, symbols = exploded(genes)
     wide = table.take(pa.array(owner)).append_column("gene", symbols)
     latin = {"Homo sapiens": _HUMAN.word, "Mus musculus": _MOUSE.word}
-    words = pa.array([latin.get(w, w) for w in wide["species"].to_pylist()], pa.string())
+    words = texts(latin.get(w, w) for w in wide["species"].to_pylist())
     wide = wide.set_column(wide.schema.get_field_index("species"), "species", words)
     for species, rows in _of_both(reading, wide):
         reading.statements.append(
@@ -238,10 +238,10 @@ def read_marker_atlas(parts: Parts) -> Reading:
         reading.statements.append(
             Statements(
                 relation,
-                (End("genes", _column(chosen, "gene")),),
-                (End("curie", _column(chosen, "cl_id")),),
+                (End("genes", texts(r["gene"] for r in chosen)),),
+                (End("curie", texts(r["cl_id"] for r in chosen)),),
                 publications=pa.array([r["publications"] for r in chosen], pa.list_(pa.string())),
-                tissue=End("anatomy", _column(chosen, "tissue")),
+                tissue=End("anatomy", texts(r["tissue"] for r in chosen)),
             )
         )
     return reading
@@ -291,14 +291,14 @@ def read_celltypist(parts: Parts) -> Reading:
         raise SourceError(path, f"not the encyclopedia's database: {error}") from error
     reading = Reading(rows=len(rows))
     frame = pd.DataFrame(rows, columns=["gene", "cl", "name", "part", "pmids"]).fillna("").astype(str)
-    reading.mapped.append(_mapped(_texts(frame["name"]), _texts(frame["cl"])))
+    reading.mapped.append(_mapped(texts(frame["name"]), texts(frame["cl"])))
     reading.statements.append(
         Statements(
             "is_marker_for",
-            (End("genes", _texts(frame["gene"])),),
-            (End("curie", _texts(frame["cl"].str.strip())),),
-            publications=pmids(_texts(frame["pmids"])),
-            part=_texts(frame["part"]),
+            (End("genes", texts(frame["gene"])),),
+            (End("curie", texts(frame["cl"].str.strip())),),
+            publications=pmids(texts(frame["pmids"])),
+            part=texts(frame["part"]),
         )
     )
     return reading
@@ -347,8 +347,8 @@ def read_sctype(parts: Parts) -> Reading:
             Statements(
                 relation,
                 (End("genes", genes),),
-                (End("cells", _texts(rows["cellName"])),),
-                tissue=End("anatomy", _texts(rows["tissueType"])),
+                (End("cells", texts(rows["cellName"])),),
+                tissue=End("anatomy", texts(rows["tissueType"])),
             )
         )
     return reading
@@ -384,11 +384,3 @@ def _blank_na(column: Any) -> Any:
 def _mapped(labels: Any, ids: Any) -> pa.Table:
     pairs = pa.table({"label": labels, "id": ids}).group_by(["label", "id"]).aggregate([])
     return pairs.filter(pc.and_(pc.not_equal(pairs["label"], ""), pc.starts_with(pairs["id"], "CL:")))
-
-
-def _texts(series: pd.Series[Any]) -> pa.Array:
-    return pa.array(series.to_numpy(dtype=object), type=pa.string())
-
-
-def _column(rows: list[dict[str, Any]], name: str) -> pa.Array:
-    return pa.array([r[name] for r in rows], type=pa.string())

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import pyarrow as pa
-
 from vckg.graph.statements import End, Reading, Statements, pmids
-from vckg.readers._csv import read_columns
+from vckg.graph.string_array import texts
+from vckg.readers._csv import read_mapping
 from vckg.readers._json import AxiomRule, read_json
 
 Parts = Mapping[str, Path]
@@ -24,8 +23,7 @@ def read_axiom_rules(parts: Parts) -> Reading:
     ``cells`` gives the class of a type whose name alone does not lead to it.
     """
     rules = read_json(parts["main"], list[AxiomRule])
-    table = read_columns(parts["cells"], ["name", "cl_id"], comment=b"#")
-    classes = dict(zip(table["name"].to_pylist(), table["cl_id"].to_pylist(), strict=True))
+    classes = read_mapping(parts["cells"], "name", "cl_id")
     reading = Reading(rows=len(rules))
     rows: dict[str, list[tuple[str, AxiomRule]]] = {"is_marker_for": [], "is_negative_marker_for": []}
     for rule in rules:
@@ -50,17 +48,13 @@ def read_axiom_rules(parts: Parts) -> Reading:
         reading.statements.append(
             Statements(
                 relation,
-                (End("genes", _texts([gene for gene, _ in pairs])),),
+                (End("genes", texts(gene for gene, _ in pairs)),),
                 (
-                    End("curie", _texts([classes.get(name, "") for name in names])),
-                    End("cells", _texts([name.replace("_", " ") for name in names])),
+                    End("curie", texts(classes.get(name, "") for name in names)),
+                    End("cells", texts(name.replace("_", " ") for name in names)),
                 ),
-                publications=pmids(_texts([rule.pmid for rule in several])),
-                tissue=End("anatomy", _texts(tissues)),
+                publications=pmids(texts(rule.pmid for rule in several)),
+                tissue=End("anatomy", texts(tissues)),
             )
         )
     return reading
-
-
-def _texts(values: list[str]) -> pa.Array:
-    return pa.array(values, pa.string())

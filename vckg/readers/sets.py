@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from vckg.base.errors import SourceError
 from vckg.graph.statements import End, Reading, Statements, equals, exploded, keep, one_of, pmids, term_table
-from vckg.readers._csv import read_columns, read_text
+from vckg.readers._csv import read_columns, read_mapping, read_text
 from vckg.readers._json import read_json
 
 Parts = Mapping[str, Path]
@@ -167,8 +167,7 @@ def read_cell_signatures(parts: Parts, *, form: str = "gmt", most_lists: int | N
         Leave out genes that more than this many lists hold; None keeps all.
     """
     reading = Reading()
-    named = read_columns(parts["cells"], ["name", "cl_id"], comment=b"#")
-    cells = dict(zip(named["name"].to_pylist(), named["cl_id"].to_pylist(), strict=True))
+    cells = read_mapping(parts["cells"], "name", "cl_id")
     names, members = [], []
     lists = dict(_signatures(parts["main"], form))
     counts = Counter(gene for genes in lists.values() for gene in genes)
