@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import socket
 import ssl
 import threading
@@ -27,6 +28,7 @@ LONGEST_SAID: Final = 200
 """Letters of an endpoint's own words that a message shows."""
 MOST_TOKENS: Final = 10**12
 """A count of tokens beyond this is no count."""
+_TIER: Final = re.compile(r"service.?tier|\bflex\b", re.IGNORECASE)
 
 
 class Call(NamedTuple):
@@ -108,6 +110,7 @@ class Endpoint:
         self.timeout_s, self._secret = timeout_s, key
         self._url = urlunsplit(parts._replace(path=parts.path.rstrip("/") + "/chat/completions"))
         self._clock = _Clock()
+        self._takes_tiers = True
         # Encodings would let a small reply swell to a large one.
         own = {"authorization": f"Bearer {key or 'none'}", "accept-encoding": "identity"}
         self._http = httpx.Client(
@@ -117,14 +120,17 @@ class Endpoint:
     def ask(self, request: Mapping[str, Any]) -> Answered:
         """Send one request and read its reply.
 
+        A ``service_tier`` that the endpoint refuses is not sent again: it orders work and changes no answer.
+
         Raises
         ------
         EndpointFault
             No chat completion came within the limits.
         """
         self._clock.start(self.timeout_s)
+        sent = request if self._takes_tiers else {k: v for k, v in request.items() if k != "service_tier"}
         try:
-            with self._http.stream("POST", self._url, json=request) as response:
+            with self._http.stream("POST", self._url, json=sent) as response:
                 body = self._body(response)
         except httpx.TimeoutException:
             raise TooSlow(f"no answer within {self.timeout_s:g} s") from None
@@ -136,7 +142,11 @@ class Endpoint:
             raise fault from error
         if response.status_code >= 400:
             wait = _retry_after_s(response.headers.get("retry-after"))
-            raise Refusal(response.status_code, self._masked(_said(body)), wait)
+            said = self._masked(_said(body))
+            if response.status_code in (400, 422) and "service_tier" in sent and _TIER.search(said):
+                self._takes_tiers = False
+                return self.ask(request)
+            raise Refusal(response.status_code, said, wait)
         return read_completion(body)
 
     def _body(self, response: httpx.Response) -> bytes:

@@ -119,6 +119,21 @@ def test_an_endpoint_that_is_silent_is_told_in_words(plan: Callable[..., run.Pla
             run.run(plan("toy", url, sampling=patience), tmp_path)
 
 
+def test_an_endpoint_that_refuses_the_tier_of_batch_work_is_asked_without_it(
+    plan: Callable[..., run.Plan], tmp_path: Path, openai_server: Server, refuse: type[Exception]
+) -> None:
+    def of_one_tier(prompt: str) -> str:
+        if "service_tier" in server.bodies[-1]:
+            raise refuse(400, "Flex is not available for this model.")
+        return right(prompt)
+
+    server = openai_server(of_one_tier)
+    one_by_one = inspect_engine.Sampling(connections=1)
+    found = run_folder.read_run(run.run(plan("toy", server.url, sampling=one_by_one), tmp_path))
+    assert not any(a.error for a in found.answers)
+    assert sum("service_tier" in body for body in server.bodies) == 1
+
+
 def test_epochs_are_kept_apart(plan: Callable[..., run.Plan], tmp_path: Path, openai_server: Server) -> None:
     server = openai_server(right)
     found = run_folder.read_run(run.run(plan("toy", server.url, epochs=3), tmp_path))
