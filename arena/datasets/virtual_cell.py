@@ -192,6 +192,7 @@ def perturbation(cell: VirtualCell, seed: int = 0) -> list[Sample]:
     return [
         _interaction_sample(cell, interaction, number, seed)
         for number, interaction in enumerate(cell.interactions)
+        if interaction.up or interaction.down
     ]
 
 

@@ -121,6 +121,13 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
         list(read_cells(path))
 
 
+def test_an_interaction_that_moves_no_gene_asks_nothing() -> None:
+    still = Interaction(("GATA1",), "knockdown", (), ())
+    moving = Interaction(("GATA1",), "knockdown", ("KLF1",), ())
+    asked = view_all([VirtualCell("a", "mine", interactions=(still, moving))], "perturbation", seed=0)
+    assert [sample.gold["up"] for sample in asked] == [["KLF1"]]
+
+
 def test_two_cells_of_one_id_are_refused() -> None:
     with pytest.raises(InputError, match="two annotation samples have the id"):
         view_all([WHOLE, WHOLE], "annotation", seed=0)
