@@ -142,11 +142,11 @@ class Endpoint:
             raise fault from error
         if response.status_code >= 400:
             wait = _retry_after_s(response.headers.get("retry-after"))
-            said = self._masked(_said(body))
-            if response.status_code in (400, 422) and "service_tier" in sent and _TIER.search(said):
+            reason = self._masked(_said(body))
+            if response.status_code in (400, 422) and "service_tier" in sent and _TIER.search(reason):
                 self._takes_tiers = False
                 return self.ask(request)
-            raise Refusal(response.status_code, said, wait)
+            raise Refusal(response.status_code, reason, wait)
         return read_completion(body)
 
     def _body(self, response: httpx.Response) -> bytes:
