@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from arena import run_folder
 from arena.contestants.resolve import Contestant
@@ -17,7 +17,7 @@ from arena.runner.inspect_tasks import judging
 from arena.runner.questions import Verdicts, register_verdicts
 from arena.runner.run import RunFailed, locked, write_scores
 from arena.tasks.samples import limited
-from arena.types import Answer, Run, Sample, Score, TaskName, canonical_json
+from arena.types import Answer, Generate, Run, Sample, Score, TaskName, canonical_json
 from vckg.base.console import progress
 
 if TYPE_CHECKING:
@@ -55,18 +55,16 @@ def judge(
         answers = {judged_id(a): a for a in run_.answers if not a.error and a.sample_id in drawn}
         graph = load_graph()
 
-        async def weigh(sample: Sample, answer: Answer, generate: Any) -> list[Score]:
-            return list(
-                await judge_answer(
-                    sample,
-                    answer,
-                    graph,
-                    generate,
-                    judge_id=judge_model.name,
-                    compat=compat,
-                    official=official,
-                    repeats=repeats,
-                )
+        def weigh(sample: Sample, answer: Answer, generate: Generate) -> Awaitable[list[Score]]:
+            return judge_answer(
+                sample,
+                answer,
+                graph,
+                generate,
+                judge_id=judge_model.name,
+                compat=compat,
+                official=official,
+                repeats=repeats,
             )
 
         asked = _asked_of(judge_model, sampling, repeats, run_.manifest.tasks, compat, official)

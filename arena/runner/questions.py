@@ -5,15 +5,16 @@ The engine's samples hold ids alone; tasks, solvers and models look the rest up 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from arena.contestants import baselines
+from arena.contestants.gather import markers_by_type
 from arena.run_folder import read_samples
-from arena.types import Answer, Sample, Score, TaskName, samples_sha256
+from arena.types import Answer, Generate, Sample, Score, TaskName, samples_sha256
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,24 +53,8 @@ class Questions:
         """All samples of a task, for baselines that count over them."""
         if name not in self._peers:
             samples = {i: s for i, s in self.samples.items() if s.task == name}
-            self._peers[name] = baselines.Peers(samples, lambda: marker_table(self.graph))
+            self._peers[name] = baselines.Peers(samples, lambda: markers_by_type(self.graph))
         return self._peers[name]
-
-
-def marker_table(graph: Graph) -> Mapping[str, baselines.Markers]:
-    """Markers of the graph by cell type, for the marker-overlap baseline."""
-    from arena.contestants.gather import markers_by_type
-
-    table: Mapping[str, baselines.Markers] = markers_by_type(graph)
-    return table
-
-
-class JudgeCall(Protocol):
-    """`arena.judging.llm_judge.judge` with the graph and the judge's name bound."""
-
-    async def __call__(self, sample: Sample, answer: Answer, generate: Any) -> list[Score]:
-        """Return the scores of one answer."""
-        ...
 
 
 @dataclass
@@ -79,7 +64,8 @@ class Verdicts:
     samples: Mapping[str, Sample]
     answers: Mapping[str, Answer]
     """By `arena.runner.judge.judged_id`."""
-    judge: JudgeCall
+    judge: Callable[[Sample, Answer, Generate], Awaitable[list[Score]]]
+    """`arena.judging.llm_judge.judge` with the graph and the judge's name bound."""
     advance: Callable[[float], None] = field(default=lambda _steps: None)
 
 
