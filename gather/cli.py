@@ -297,7 +297,7 @@ def explain(
     from gather.labelling.explain import explain as explain_genes
 
     explained = explain_genes(
-        genes,
+        " ".join(genes),
         graph=_graph(graph),
         target=target,
         score=score,

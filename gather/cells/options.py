@@ -93,6 +93,8 @@ class Options:
 
         if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
             raise InputError(f"threshold is {self.threshold}; a confidence lies between 0 and 1")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed is {self.seed}; wanted a whole number from 0 to {2**32 - 1}")
         if self.sample_key is not None and self.groupby == CELL:
             raise InputError("--sample-key is for cell sets; choose another --groupby than cell")
         if self.ranking not in RANKINGS:

@@ -45,9 +45,6 @@ def annotate_inputs(
     """
     outcomes = []
     for job in jobs:
-        job.out.parent.mkdir(parents=True, exist_ok=True)
-        if job.report is not None:
-            job.report.parent.mkdir(parents=True, exist_ok=True)
         asked: dict[str, Any] = {"overwrite": overwrite, "report": job.report, "obs": job.obs, "llm": llm}
         read = read_rds(job.source) if job.kind == "rds" else None
         table = read if isinstance(read, MarkerTable) else None

@@ -69,7 +69,7 @@ def jobs_of(
         raise InputError(
             f"--obs {obs}: is one table; annotate {len(sources)} inputs one by one, or leave --obs out"
         )
-    if out is None or out.suffix == ".h5ad" or out.is_file():
+    if out is None or out.suffix == ".h5ad":
         raise InputError(
             f"{len(sources)} inputs need a folder for their results: -o FOLDER, not {out or 'nothing'}"
         )
@@ -84,7 +84,12 @@ def jobs_of(
     for source in sources:
         kind_of(source)  # before the folders are made
     for folder in (out, *([] if report is None else [report])):
+        if folder.is_file() or not folder.parent.is_dir():
+            wrong = "is a file" if folder.is_file() else f"there is no folder {folder.parent}"
+            raise InputError(f"{folder}: {wrong}; give a folder for the results of {len(sources)} inputs")
         folder.mkdir(exist_ok=True)
+    if report is not None:
+        check_outputs([report / "index.html"], overwrite=overwrite)
     return [
         _job(
             source, out / f"{name}.h5ad", None if report is None else report / f"{name}.html", None, overwrite

@@ -46,6 +46,10 @@ def read_cells(path: Path, kind: Kind, graph: Graph, modality: str | None = None
         if isinstance(found, MarkerTable):
             raise InputError(f"{path}: holds markers, no cells; give an object of cells")
         return found
+    if kind == "marker table":
+        raise InputError(
+            f"{path}: is a table of markers, without cells; `gather annotate` names its clusters"
+        )
     return read_text_matrix(path, graph)
 
 

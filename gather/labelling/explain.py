@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,7 +83,7 @@ class Explanation:
 
 
 def explain(
-    genes: Sequence[str],
+    genes: Sequence[str] | str,
     *,
     graph: Graph | Path | str | None = None,
     target: str = "Cell",
@@ -99,7 +100,8 @@ def explain(
     Parameters
     ----------
     genes
-        Names or ids, best first; symbols, previous symbols, aliases, Ensembl ids.
+        Names or ids, best first; symbols, previous symbols, aliases, Ensembl ids. A text is parted at blanks
+        and commas.
     graph
         A graph or its folder; ``vckg.load()`` by default.
     species
@@ -124,7 +126,7 @@ def explain(
     """
     if top < 1:
         raise InputError(f"top is {top}; wanted at least one node")
-    genes = [genes] if isinstance(genes, str) else list(genes)
+    genes = re.findall(r"[^\s,;]+", genes) if isinstance(genes, str) else list(genes)
     if retriever is None:
         import vckg
 

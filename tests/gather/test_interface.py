@@ -135,7 +135,12 @@ def test_pictures_name_genes_as_the_column_of_var_that_gave_their_names(blood_gr
 def test_a_text_in_place_of_a_list_is_one_entry(blood_graph, blood_cells):
     gather.annotate(blood_cells, "group", graph=blood_graph, candidates="T cell", exclude_source="other")
     assert {c.label for a in gather.results(blood_cells) for c in a.candidates} == {"T cell"}
-    assert gather.explain("CD3D", graph=blood_graph).items[0].name == "T cell"
+    assert gather.explain("CD3D, CD3E;IL7R  LCK", graph=blood_graph).query.names == (
+        "CD3D",
+        "CD3E",
+        "IL7R",
+        "LCK",
+    )
 
 
 def test_explain_takes_the_folder_of_a_graph_and_shows_a_node_at_least(blood_graph, tmp_path):
@@ -151,6 +156,11 @@ def test_pictures_of_what_was_not_annotated_are_refused(blood_cells):
         gather.pl.confidence(blood_cells)
     with pytest.raises(InputError, match="no column 'cluster'"):
         gather.pl.evidence_dotplot(blood_cells, "cluster")
+
+
+def test_a_seed_that_no_generator_takes_is_refused(blood_graph, blood_cells):
+    with pytest.raises(InputError, match="seed is -1"):
+        gather.annotate(blood_cells, "auto", graph=blood_graph, seed=-1)
 
 
 def test_an_option_that_does_not_exist_is_named(blood_graph, blood_cells):

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import scipy.io
 
+from gather.inputs.jobs import jobs_of
 from gather.inputs.kinds import kind_of
 from gather.inputs.opened import read_cells
 from vckg.base.errors import InputError
@@ -48,6 +49,26 @@ def test_a_gzipped_matrix_that_is_damaged_late_is_named(tmp_path: Path, blood_gr
     kind = kind_of(path)  # its beginning is whole
     with pytest.raises(InputError, match=r"counts\.csv\.gz: cannot be read, it may be cut off or damaged"):
         read_cells(path, kind, blood_graph)
+
+
+def test_a_folder_for_several_results_must_have_a_place(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("T: CD3D, CD3E\n")
+    sources = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    with pytest.raises(InputError, match="there is no folder"):
+        jobs_of(sources, tmp_path / "no" / "out", None, overwrite=False)
+    with pytest.raises(InputError, match=r"a\.txt: is a file; give a folder"):
+        jobs_of(sources, tmp_path / "out", tmp_path / "a.txt", overwrite=False)
+    (tmp_path / "index.html").write_text("mine")
+    with pytest.raises(InputError, match=r"index\.html: exists"):
+        jobs_of(sources, tmp_path / "out", tmp_path, overwrite=False)
+
+
+def test_a_table_of_markers_is_told_from_cells(tmp_path: Path, blood_graph) -> None:
+    path = tmp_path / "markers.csv"
+    path.write_text("cluster,gene\nT,CD3D\nT,CD3E\n")
+    with pytest.raises(InputError, match="is a table of markers, without cells"):
+        read_cells(path, kind_of(path), blood_graph)
 
 
 def test_a_bare_list_of_genes_is_told_from_a_matrix(tmp_path: Path, blood_graph) -> None:
