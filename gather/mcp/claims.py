@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from gather.annotation import EdgeRef
 from gather.mcp.bounds import plain
+from gather.species import MOUSE, graph_for
 from vckg.base.errors import InputError
 from vckg.export.kgx import edge_ids
 from vckg.graph.graph import Graph
@@ -55,8 +56,8 @@ def claims_of(edges: Iterable[EdgeRef], most: int) -> list[Claim]:
     return [claim_of(edge) for edge in chosen[:most]]
 
 
-def row_of(graph: Graph, evidence_id: str) -> int:
-    """Return the row of the edge with an evidence id.
+def edge_of(graph: Graph, evidence_id: str) -> tuple[Graph, int]:
+    """Return the row of the edge with an evidence id, and the graph it is of: as built, or that of mouse.
 
     Raises
     ------
@@ -72,10 +73,13 @@ def row_of(graph: Graph, evidence_id: str) -> int:
     subject, target = graph.get(parts[1]), graph.get(parts[2])
     if subject is None or target is None or source not in graph.sources:
         raise InputError(problem)
-    rows, _ = graph.rows_between(np.array([subject]), np.array([target]))
-    for row, name in zip(rows.tolist(), edge_ids(graph, rows).to_pylist(), strict=True):
-        if name == evidence_id:
-            return int(row)
+    for seen in dict.fromkeys(
+        (graph, graph_for(graph, MOUSE))
+    ):  # answers for files of mouse name edges of the latter
+        rows, _ = seen.rows_between(np.array([subject]), np.array([target]))
+        for row, name in zip(rows.tolist(), edge_ids(seen, rows).to_pylist(), strict=True):
+            if name == evidence_id:
+                return seen, int(row)
     raise InputError(problem)
 
 

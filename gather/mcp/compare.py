@@ -82,16 +82,17 @@ def compare(session: Session, asked: CompareArguments) -> CompareAnswer:
         raise InputError(f"both names mean {graph.ids[nodes[0]]}; give two cell types")
     if asked.cell_set is not None and asked.file is None:
         raise InputError("cell_set is a set of a file; give its file")
-    shares = None if asked.file is None else _shares(session, asked)
+    seen, shares = (graph, None) if asked.file is None else _shares(session, asked)
     a, b = nodes
-    return CompareAnswer(graph=graph.content_hash, a=_side(graph, a, b, shares), b=_side(graph, b, a, shares))
+    return CompareAnswer(graph=graph.content_hash, a=_side(seen, a, b, shares), b=_side(seen, b, a, shares))
 
 
 Shares = dict[int, tuple[float | None, float | None]]
 """Of each measured gene node: the shares of the cells of the set, and of the others, that express it."""
 
 
-def _shares(session: Session, asked: CompareArguments) -> Shares:
+def _shares(session: Session, asked: CompareArguments) -> tuple[Graph, Shares]:
+    """Return the graph of the file's species, which has the nodes of `Session.graph`, and the shares of its genes."""
     assert asked.file is not None
 
     def make(path: Path) -> tuple[Expression, npt.NDArray[np.object_] | None]:
@@ -106,7 +107,7 @@ def _shares(session: Session, asked: CompareArguments) -> Shares:
     expression, groups = session.of_file(asked.file, what, make)
     nodes = expression.panel.nodes.tolist()
     if groups is None:
-        return {node: (None, None) for node in nodes if node >= 0}
+        return expression.graph, {node: (None, None) for node in nodes if node >= 0}
     inside = groups == asked.cell_set
     if not inside.any():
         names = sorted({str(g) for g in groups if g})
@@ -114,7 +115,10 @@ def _shares(session: Session, asked: CompareArguments) -> Shares:
             f"no cell set {plain(str(asked.cell_set))!r}{did_you_mean(str(asked.cell_set), names)}"
         )
     of_set, of_rest = detection(expression.matrix[inside]), detection(expression.matrix[~inside])
-    return {node: (float(of_set[i]), float(of_rest[i])) for i, node in enumerate(nodes) if node >= 0}
+    shares: Shares = {
+        node: (float(of_set[i]), float(of_rest[i])) for i, node in enumerate(nodes) if node >= 0
+    }
+    return expression.graph, shares
 
 
 def _sources(graph: Graph, node: int) -> dict[int, int]:

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from gather.mcp.bounds import plain
-from gather.mcp.claims import Claim, claim_of, claims_of, row_of, sources_of
+from gather.mcp.claims import Claim, claim_of, claims_of, edge_of, sources_of
 from gather.mcp.session import Session
 from gather.retrieval.edges import edge_refs
 from vckg.base.errors import InputError
@@ -94,11 +94,10 @@ class EdgeAnswer(Answer):
 
 def edge(session: Session, asked: EdgeArguments) -> EdgeAnswer:
     """Show what stands behind an evidence id: source, licence, kind of knowledge, publications, tissues."""
-    graph = session.graph
-    row = row_of(graph, asked.id)
+    graph, row = edge_of(session.graph, asked.id)
     entry = graph.edge(row)
     return EdgeAnswer(
-        graph=graph.content_hash,
+        graph=session.graph.content_hash,
         claim=claim_of(edge_refs(graph, np.array([row]))[0]),
         subject_id=entry.subject,
         object_id=entry.object,
@@ -153,7 +152,7 @@ class CiteAnswer(Answer):
 def cite(session: Session, asked: CiteArguments) -> CiteAnswer:
     """Say what to cite for evidence ids: the sources with licence and citation, and the publications."""
     graph = session.graph
-    edges = [graph.edge(row_of(graph, name)) for name in asked.ids]
+    edges = [seen.edge(row) for seen, row in (edge_of(graph, name) for name in asked.ids)]
     names = [e.source for e in edges] or [n for n in graph.manifest["sources"] if ":" not in n]
     papers = dict.fromkeys(p for e in edges for p in e.publications)
     return CiteAnswer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +15,9 @@ from gather.cells.file import open_h5ad
 from gather.cells.options import Options
 from gather.inputs.marker_sets import MarkerWork, as_anndata
 from gather.inputs.marker_tables import MarkerTable
+from gather.mcp.folder import Folder
+from gather.mcp.session import Session
+from gather.mcp.tools import call
 from gather.retrieval.edges import edges_between
 from gather.retrieval.evidence_weights import TRUST, evidence_weights
 from gather.retrieval.metapaths import target_named
@@ -239,3 +243,24 @@ def test_rat_names_lead_to_human_genes(core_graph: Graph) -> None:
     found = ground(core_graph, ["Cd8a", "Cd3d", "RT1-Da", "Nosuchgene"], RAT)
     assert [f.curie and core_graph.names[core_graph.index(f.curie)] for f in found][:2] == ["CD8A", "CD3D"]
     assert found[3].curie is None
+
+
+def test_the_tools_of_a_model_speak_of_mouse_genes_for_a_file_of_mouse(
+    both: Graph, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr("gather.cells.expression.MIN_GROUNDED", 3)
+    cells = pd.DataFrame({"group": ["t"] * 8 + ["m"] * 8}, index=[f"c{i}" for i in range(16)])
+    counts = np.where((cells["group"] == "t").to_numpy()[:, None], [9, 5, 0, 0], [0, 0, 9, 5])
+    names = pd.DataFrame(index=["Cd3d", "Cd8b1", "Gm12345", "Lyz2"])
+    ad.AnnData(counts.astype(np.float32), cells, names).write_h5ad(tmp_path / "mouse.h5ad")
+    session = Session(Folder(tmp_path), both.save(tmp_path / "graph"))
+    types = {"a": "T cell", "b": "monocyte", "file": "mouse.h5ad", "groupby": "group", "cell_set": "t"}
+    found = call(session, "compare", types)
+    assert [(g["gene"], g["in_set"], g["in_rest"]) for g in found["a"]["genes"]] == [
+        ("Cd3d", 1.0, 0.0), ("Cd8b1", 1.0, 0.0),
+    ]  # fmt: skip
+    assert found["a"]["not_measured"] == []
+    claim = found["a"]["genes"][0]["claims"][0]
+    assert claim["id"].startswith("vckg:is_marker_for/MGI:1/CL:1/")
+    assert call(session, "edge", {"id": claim["id"]})["claim"] == claim
+    assert call(session, "cite", {"ids": [claim["id"]]})["sources"]
