@@ -67,7 +67,7 @@ def annotate_file(
 
                 outcome = work_out_on_dask(source, adata, graph, options, dask, done=done)
             else:
-                relabel = _no_model if llm is None else _with_model(llm, adata, graph, options, asked, done)
+                relabel = tuple if llm is None else _with_model(llm, adata, graph, options, asked, done)
                 outcome = work(adata, graph, options, relabel=relabel, done=done)
     finally:
         if adata.isbacked:
@@ -116,10 +116,6 @@ def _what_it_took(asked: dict[str, Any]) -> str:
         return said
     reasons = asked["fallbacks"].replace("|", ", ").replace(":", " ").replace("_", " ")
     return f"{said}; cell sets that keep retrieval's label: {reasons}"
-
-
-def _no_model(annotations: tuple[Annotation, ...]) -> tuple[Annotation, ...]:
-    return annotations
 
 
 def _with_model(

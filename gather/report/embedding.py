@@ -41,30 +41,13 @@ class Embedding:
     cell_set: npt.NDArray[np.int32]
 
 
-def embedding_of(
-    adata: AnnData, cell_set: npt.NDArray[np.int32], basis: str | None = None
-) -> Embedding | None:
-    """Return an embedding of a file: the named one, else UMAP, t-SNE and so on, else None.
-
-    Raises
-    ------
-    InputError
-        The named one is not there or has fewer than two columns.
-    """
-    names = (
-        [basis] if basis else [name for name in _BASES if name in adata.obsm and _usable(adata.obsm[name])]
-    )
-    if not names:
+def embedding_of(adata: AnnData, cell_set: npt.NDArray[np.int32]) -> Embedding | None:
+    """Return an embedding of a file: UMAP, else t-SNE and so on; None without two columns of numbers."""
+    name = next((name for name in _BASES if name in adata.obsm and _usable(adata.obsm[name])), None)
+    if name is None:
         return None
-    name = names[0]
-    if name not in adata.obsm:
-        raise InputError(f"no obsm[{name!r}]; this file has {sorted(adata.obsm)}")
-    coordinates = np.asarray(adata.obsm[name])
-    if not _usable(coordinates):
-        raise InputError(
-            f"obsm[{name!r}] has shape {coordinates.shape} of {coordinates.dtype}; two columns of numbers are wanted"
-        )
-    return Embedding(name, coordinates[:, :2].astype(np.float32), np.asarray(cell_set, np.int32))
+    coordinates = np.asarray(adata.obsm[name])[:, :2].astype(np.float32)
+    return Embedding(name, coordinates, np.asarray(cell_set, np.int32))
 
 
 def _usable(coordinates: Any) -> bool:

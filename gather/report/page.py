@@ -62,7 +62,6 @@ def write_report(
     parameters: Mapping[str, object] | None = None,
     versions: Mapping[str, str] | None = None,
     model: Mapping[str, object] | None = None,
-    detail: Detail | None = None,
     review: Mapping[str, object] | None = None,
 ) -> Path:
     """Write the page and return its path.
@@ -89,7 +88,7 @@ def write_report(
     """
     shown = list(annotations[:MOST_SETS])
     words = _Words()
-    limits = detail or Detail.for_sets(len(shown))
+    limits = Detail.for_sets(len(shown))
     sets = {f"set-{at}": _set_block(a, limits, words) for at, a in enumerate(shown)}
     labels = _labels(annotations)
     position = {label: at for at, label in enumerate(labels)}

@@ -37,7 +37,6 @@ FORMAT_VERSION = 2
 HOP_CODES = (4, 2, 1)
 """Byte value of reaching at hop 1, 2, 3: a sum of them is four times the published hop weight."""
 TABLE_LIMIT_BYTES = 256 << 20
-_MATRICES = ("direct", "first", "between", "last")
 
 
 @dataclass(frozen=True, eq=False)

@@ -105,8 +105,6 @@ def test_the_files_own_embedding_is_taken_umap_first() -> None:
     assert embedding_of(both, sets).name == "X_umap"
     assert embedding_of(File(X_pca=np.zeros((3, 9))), sets).coordinates.shape == (3, 2)
     assert embedding_of(File(), sets) is None
-    with pytest.raises(InputError, match="X_tsne"):
-        embedding_of(both, sets, "X_tsne")
 
 
 def test_numbers_that_are_not_finite_do_not_break_the_page(make_annotation, tmp_path: Path) -> None:
