@@ -13,11 +13,11 @@ from typing import Any
 
 import vckg
 from arena.contestants import baselines
+from arena.contestants.gather import markers_by_type
 from arena.datasets import fresh
 from arena.judging.ladder import ladder
 from arena.judging.tricks import tricks
 from arena.leaderboard.ranking import TRIVIAL
-from arena.runner.questions import marker_table
 from arena.scoring import metrics
 from arena.scoring.grounding import names_of
 from arena.tasks import TASKS, read_reply, render
@@ -67,7 +67,7 @@ def half_right(sample: Sample, graph: Graph) -> Parsed:
 
 def baseline(name: str, samples: Sequence[Sample], graph: Graph) -> Callable[[Sample], Parsed]:
     """Return the answers of a baseline."""
-    peers = baselines.Peers({s.id: s for s in samples}, lambda: marker_table(graph))
+    peers = baselines.Peers({s.id: s for s in samples}, lambda: markers_by_type(graph))
     return lambda sample: read_reply(sample.task, baselines.reply(name, sample, peers))[0]
 
 
