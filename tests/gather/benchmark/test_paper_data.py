@@ -1,13 +1,18 @@
 """``gather data``: the paper's test sets from files of their public form, written by hand here."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from benchmarks.annotation import stand_in
+from gather.benchmark.llm_command import sentence_cases
 from gather.benchmark.paper_data import prepare
 from gather.benchmark.paper_protocol import official_cells, paper_sets
+from gather.retrieval.candidates import read_candidate_names
 from tests.gather.benchmark.paper_form import public_form
 from vckg.base.errors import InputError
+from vckg.graph.graph import Graph
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::anndata.ImplicitModificationWarning", "ignore:Variable names are not unique:UserWarning"
@@ -60,3 +65,21 @@ def test_the_paper_s_sentences_are_written_with_their_terms(core_graph, tmp_path
     assert lost > 0
     assert dict(done.unmapped) == {"novel cell": lost}
     assert done.sentences == len(rows) == len(expected) - lost
+
+
+@pytest.mark.data
+@pytest.mark.xdist_group("core-graph")
+@pytest.mark.parametrize(("name", "size"), [("immune", 34), ("lung", 30)])
+def test_the_papers_closed_list_is_asked_about_on_real_cells(
+    name: str, size: int, mirror: Path, core_graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stand-in's files are what `gather benchmark-llm --candidates` reads, and no answer leaves the list."""
+    monkeypatch.setattr(stand_in, "load", lambda _folder: core_graph)
+    stand_in.write_questions(tmp_path, mirror)
+    listed = read_candidate_names(tmp_path / f"{name}.txt")
+    load = sentence_cases(tmp_path / f"{name}.jsonl", limit=100, seed=0, candidates=listed)
+    cases = load(core_graph)
+    assert len(cases) == len(set(listed)) == size
+    assert {case.truth for case in cases} == set(listed)
+    assert all(case.annotation.closed for case in cases)
+    assert {c.curie for case in cases for c in case.annotation.candidates} <= set(listed)
