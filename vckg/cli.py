@@ -57,7 +57,7 @@ def sources(profile: ProfileOption = "", table: TableOption = None, json: JsonOp
 
 @app.command()
 def fetch(
-    profile: ProfileOption = "standard",
+    profile: ProfileOption = "",
     graph: Annotated[
         str, typer.Option("--graph", "-g", help="Released graph to install instead: a file or an address.")
     ] = "",
@@ -79,6 +79,10 @@ def fetch(
     from vckg.build.fetch import Places, fetch_reachable
 
     places = Places.named(cache, mirror or (), offline=offline)
+    if graph and (profile or source or exclude_source or table):
+        raise InputError(
+            "--graph installs a whole graph; leave out --profile, --source, --exclude-source and --table"
+        )
     if graph:
         from vckg.build.default_graph import default_folder
         from vckg.build.install import install
@@ -91,7 +95,7 @@ def fetch(
     from vckg.build.source_table import choose, source_table
     from vckg.printers.sources import print_fetched
 
-    chosen, _ = choose(source_table(table), profile, source or (), exclude_source or ())
+    chosen, _ = choose(source_table(table), profile or "standard", source or (), exclude_source or ())
     print_fetched(*fetch_reachable(chosen, places), as_json=json)
 
 

@@ -68,7 +68,7 @@ def _group(table: Table, number: int, seed: int, resamples: int) -> schema.Group
     floors = {task: floor(column) for task, column in columns.items()}
     apart = {task: open_book(task, kinds, table.dataset) for task, column in columns.items()}
     tests = {task: ranked_tests(column, resamples, apart[task]) for task, column in columns.items()}
-    overall = Overall(columns, resamples, frozenset().union(*apart.values()))
+    overall = Overall(columns, tests, resamples, frozenset().union(*apart.values()))
     rows = _rows(columns, tests, overall, resamples, table.dataset, kinds)
     views, shown, total = sample_views(columns, [row.name for row in rows])
     return schema.Group(

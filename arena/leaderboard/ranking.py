@@ -125,11 +125,16 @@ class Overall:
     On a task the win rate is the share of the other contestants whose mean score is lower, ties one half (HELM,
     arXiv:2211.09110). It needs no common scale of the tasks; it depends on who takes part. The interval is that of
     the resamples in which all contestants meet the same draws, and there is none below `statistics.FEWEST_CLUSTERS`
-    effective clusters in any of the tasks.
+    effective clusters in any of the tasks. Ranks hold together: on a single task they are those of its paired tests
+    (Holm), else they follow intervals of the differences in win rate that all pairs share (Bonferroni).
     """
 
     def __init__(
-        self, columns: dict[TaskName, Column], resamples: int, apart: frozenset[str] = frozenset()
+        self,
+        columns: dict[TaskName, Column],
+        tests: dict[TaskName, Tests | None],
+        resamples: int,
+        apart: frozenset[str] = frozenset(),
     ) -> None:
         shared = set.intersection(*(set(c.contestants) for c in columns.values())) - {CEILING} - apart
         self.names = tuple(sorted(shared)) if len(shared) > 1 else ()
@@ -148,13 +153,17 @@ class Overall:
         found = statistics.intervals(np.mean(values, axis=0), self._draws, self._groups)
         n = sum(len(column.samples) for column in columns.values())
         self.estimates = {name: estimate(i, n) for name, i in zip(self.names, found, strict=True)}
-        self.rank = {name: self._place(name) for name in self.names}
+        self._only = next(iter(tests.values())) if len(tests) == 1 else None
+        self.rank = self._only.rank if self._only else {name: self._place(name) for name in self.names}
 
     def tied(self, one: str, other: str) -> bool:
-        """Whether the interval of the difference of two win rates holds 0, or there is none."""
+        """Whether no significant difference was found."""
+        if self._only:
+            return self._only.tied(one, other)
         i, j = self.names.index(one), self.names.index(other)
         gap = self._draws[[i]] - self._draws[[j]]
-        (limits,) = statistics.intervals(gap.mean(axis=1), gap, self._groups)
+        level = 1 - ALPHA / len(statistics.pairs(len(self.names)))
+        (limits,) = statistics.intervals(gap.mean(axis=1), gap, self._groups, level=level)
         return not (limits.low > 0 or limits.high < 0)
 
     def _place(self, name: str) -> schema.Rank:

@@ -263,6 +263,11 @@ def run_name(manifest: RunManifest) -> str:
         "epochs": manifest.epochs,
         "model": {k: v for k, v in manifest.model_args.items() if k != "prices"},
     }
+    if manifest.model_args["kind"] not in (
+        "model",
+        "replay",
+    ):  # our own code answers, or is part of the prompt
+        parts["arena"] = manifest.arena_version
     digest = hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:10]
     slug = Contestant(manifest.contestant, "", "", ()).slug[:60]
     return f"{slug}--{manifest.dataset}--{digest}"

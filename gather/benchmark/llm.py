@@ -29,6 +29,7 @@ from gather.metrics.labels import (
     adjusted,
     bootstrap,
     lin_expected,
+    paired_difference,
     paired_permutation,
     score_label,
 )
@@ -349,33 +350,43 @@ def render(table: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def render_claim(table: Sequence[ClaimRow], cases: Sequence[Case], ontology: Ontology) -> Iterator[str]:
-    """Yield the table of the central claim as lines of Markdown."""
+    """Yield the table of the central claim as lines of Markdown: each kind beside paths and beside retrieval."""
     strata = [c.dataset for c in cases]
-    yield "| limit | evidence | tokens | prompt | items | exact | related | hierarchical F1 | p vs paths | no answer |"
-    yield "|---|---|---|---|---|---|---|---|---|---|"
+    retrieved = [score_label(ontology, _retrieved(c.annotation), c.truth).hierarchical_f1 for c in cases]
+    yield (
+        "| limit | evidence | tokens | prompt | items | exact | hierarchical F1 | F1 above paths | p "
+        "| F1 above retrieval | p | no answer |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
     for limit in dict.fromkeys(row.limit for row in table):
         of_limit = {row.kind: row for row in table if row.limit == limit}
         scored = {kind: scores(row.result, cases, ontology) for kind, row in of_limit.items()}
         f1 = {kind: [s.hierarchical_f1 for s in found] for kind, found in scored.items()}
         for kind, row in of_limit.items():
-            p = "" if kind == "paths" else f"{paired_permutation(f1[kind], f1['paths'], strata=strata):.3f}"
-            metrics = (
-                str(bootstrap([getattr(s, metric) for s in scored[kind]], strata=strata))
-                for metric in ("exact", "related", "hierarchical_f1")
-            )
-            prompt = row.result.counters.prompt_tokens / max(row.result.counters.asked, 1)
+            beside_paths = ["", ""] if kind == "paths" else _beside(f1[kind], f1["paths"], strata)
             cells = [
                 limit,
                 kind,
                 f"{row.evidence_tokens:.0f}",
-                f"{prompt:.0f}",
+                f"{row.result.counters.prompt_tokens / max(row.result.counters.asked, 1):.0f}",
                 f"{row.items:.1f}",
-                *metrics,
-                p,
+                str(bootstrap([s.exact for s in scored[kind]], strata=strata)),
+                str(bootstrap(f1[kind], strata=strata)),
+                *beside_paths,
+                *_beside(f1[kind], retrieved, strata),
+                str(row.result.unanswered),
             ]
-            yield f"| {' | '.join([*cells, str(row.result.unanswered)])} |"
+            yield f"| {' | '.join(cells)} |"
     yield ""
     yield "tokens: of the evidence, estimated; prompt: of the whole prompt, as the endpoint counts; means a query."
+    yield "above: mean paired difference with its bootstrap interval; p: sign-flip permutation of the same pairs."
+
+
+def _beside(ours: Sequence[float], theirs: Sequence[float], strata: Sequence[str]) -> list[str]:
+    """Return the paired difference with its interval, and p."""
+    difference = paired_difference(ours, theirs, strata=strata)
+    shown = f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
+    return [shown, f"{paired_permutation(ours, theirs, strata=strata):.4f}"]
 
 
 def render_costs(seeds: Iterable[int] = SEED_CAPS) -> Iterator[str]:

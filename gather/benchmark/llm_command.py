@@ -162,6 +162,7 @@ def tables(
 ) -> Iterator[str]:
     """Yield the tables as lines of Markdown, each when it is ready."""
     from gather.benchmark.llm import claim, compare, render, render_claim, render_costs, rows
+    from gather.llm.evidence_text import KINDS
     from gather.llm.label import shared_candidates
     from gather.ontology import Ontology
 
@@ -193,7 +194,8 @@ def tables(
         )
     yield from render(rows(results, cases, ontology, [curie for curie, _ in terms]))
     if budgets or items:
-        with progress("asking with each kind of evidence", total=4.0 * (len(budgets) + len(items))) as done:
+        steps = float(len(KINDS) * (len(budgets) + len(items)))
+        with progress("asking with each kind of evidence", total=steps) as done:
             table = claim(
                 cases, model, candidates=terms, budgets=budgets, items=items, workers=workers, done=done
             )

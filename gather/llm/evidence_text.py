@@ -1,9 +1,9 @@
 """Render evidence as text for a prompt, the best item first, within a budget of tokens.
 
-Four kinds allow a test of the method's claim at equal length: ``convergence`` (nodes where query genes meet, each
-with its genes), ``paths`` (single walks, as multi-hop retrieval lists them), ``both`` and ``neither``. Names from
-files and sources are cut, and lose the marks that prompts use. The name of the cell set is never printed, because
-it may hold the truth.
+Five kinds allow a test of the method's claim at equal length: ``convergence`` (nodes where query genes meet, each
+with its genes), ``unranked`` (the same nodes without the order and scores of retrieval), ``paths`` (single walks, as
+multi-hop retrieval lists them), ``both`` and ``neither``. Names from files and sources are cut, and lose the marks
+that prompts use. The name of the cell set is never printed, because it may hold the truth.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal, get_args
 from gather.annotation import Annotation, EvidenceItem, Walk, sources_in_words
 from gather.llm.base import estimate_tokens
 
-EvidenceKind = Literal["both", "convergence", "paths", "neither"]
+EvidenceKind = Literal["both", "convergence", "unranked", "paths", "neither"]
 KINDS: tuple[EvidenceKind, ...] = get_args(EvidenceKind)
 
 _MOST_GENES = 12
@@ -38,7 +38,7 @@ def evidence_text(
     budget_tokens: int = 1500,
     most_items: int | None = None,
 ) -> str:
-    """Return the evidence of one cell set, best first, one item a line.
+    """Return the evidence of one cell set, best first (``unranked``: by id), one item a line.
 
     Parameters
     ----------
@@ -48,6 +48,13 @@ def evidence_text(
     most_items
         Most lines, for comparisons at equal numbers of items.
     """
+    if kind == "unranked":
+        fits = evidence_text(
+            annotation, kind="convergence", budget_tokens=budget_tokens, most_items=most_items
+        )
+        items = list(_by_turns(annotation.evidence, annotation.convergence))[: len(fits.splitlines())]
+        items.sort(key=lambda item: item.curie)
+        return "\n".join(_unranked(f"E{number}", item) for number, item in enumerate(items, start=1))
     lines: list[str] = []
     left = budget_tokens
     for line in _lines(annotation, kind):
@@ -82,11 +89,19 @@ def _by_turns(candidates: Iterable[EvidenceItem], others: Iterable[EvidenceItem]
         yield from turn
 
 
-def _item(item: EvidenceItem, *, walks: int) -> str:
+def _genes(item: EvidenceItem) -> str:
     genes = ", ".join(plain(gene.symbol) for gene in item.genes[:_MOST_GENES])
     more = f" and {item.n_genes - _MOST_GENES} more" if item.n_genes > _MOST_GENES else ""
+    return f"{item.n_genes} genes: {genes}{more}"
+
+
+def _unranked(number: str, item: EvidenceItem) -> str:
+    return f"[{number}] {item.category}: {plain(item.name)} ({item.curie}); {_genes(item)}"
+
+
+def _item(item: EvidenceItem, *, walks: int) -> str:
     line = f"[{item.id}] {item.category}: {plain(item.name)} ({item.curie}), score {item.score:.3g}, "
-    line += f"FDR {item.fdr:.1e}; {item.n_genes} genes: {genes}{more}"
+    line += f"FDR {item.fdr:.1e}; {_genes(item)}"
     shown = "; ".join(_walk(walk) for walk in item.walks[:walks])
     return f"{line}; walks: {shown}" if shown else line
 

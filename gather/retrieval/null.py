@@ -70,8 +70,8 @@ class Tail:
     _kept: list[npt.NDArray[np.float16]] = field(default_factory=list, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
-    def log_tail(self, columns: npt.NDArray[np.intp]) -> npt.NDArray[np.float16]:
-        """``ln P(S >= k steps)`` of some candidates; each is convolved once."""
+    def log_tail(self, columns: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.intp]]:
+        """``ln P(S >= k steps)`` of candidates, and the row of each of `columns` in it; each is convolved once."""
         with self._lock:  # threads that label cells share one null
             new = np.unique(columns[self._rows[columns] < 0])
             if len(new):
@@ -79,35 +79,38 @@ class Tail:
                 self._kept.append(self.convolve(new))
             if len(self._kept) > 1:
                 self._kept[:] = [np.concatenate(self._kept)]
-            return self._kept[0][self._rows[columns]] if self._kept else np.zeros((0, 2 * BINS), np.float16)
+            kept = self._kept[0] if self._kept else np.zeros((0, 2 * BINS), np.float16)
+            return kept, self._rows[columns]
 
     def p(self, columns: npt.NDArray[np.intp], statistic: Floats) -> Floats:
         """Upper-tail p of one statistic for each of some candidates, in [P_FLOOR, 1]; 1 for a statistic of 0."""
         p = np.ones(len(columns))
         at = np.flatnonzero((statistic > 0) & self.varies[columns])
         c = columns[at]
-        tail = self.log_tail(c)
+        tail, row = self.log_tail(c)
         place = statistic[at] / self.step[c] - 0.5
         last = 2 * BINS - 1
         place = np.clip(place, 0.0, last)
         low = np.minimum(place.astype(np.intp), last - 1)
-        part, row = place - low, np.arange(len(c))
+        part = place - low
         p[at] = np.exp(tail[row, low] * (1.0 - part) + tail[row, low + 1] * part)
         return np.minimum(p, np.where(statistic > 0, self.some[columns], 1.0))
 
-    def critical(self, level: float) -> Floats:
-        """The least statistic whose p is at most `level`, float64[t]; infinite where none is."""
-        target = np.float64(np.log(level))  # not a plain float: that would be rounded to float16
-        tail = self.log_tail(np.arange(len(self.step)))
-        reached = tail <= target
-        first = np.argmax(reached, axis=1)
-        found = np.full(len(first), np.inf)
-        at = np.flatnonzero(reached[np.arange(len(first)), first] & self.varies)
-        after = np.maximum(first[at], 1)
-        high, low = (tail[at, k].astype(np.float64) for k in (after - 1, after))
-        part = np.divide(high - target, high - low, out=np.zeros(len(at)), where=high > low)
-        found[at] = np.where(first[at] > 0, (after - 1 + part + 0.5) * self.step[at], 0.0)
-        found[(self.some <= level) & self.varies] = 0.0
+    def critical(self, levels: Floats) -> Floats:
+        """The least statistic whose p is at most each level, float64[levels, t]; infinite where none is."""
+        target = np.log(levels)
+        tail, row = self.log_tail(np.arange(len(self.step)))
+        found = np.full((len(levels), len(row)), np.inf)
+        for c in np.flatnonzero(self.varies).tolist():
+            rare = -tail[row[c]].astype(np.float64)  # not falling
+            first = np.searchsorted(rare, -target)
+            at = np.flatnonzero(first < len(rare))
+            low = first[at]
+            before = np.maximum(low - 1, 0)
+            gap = rare[low] - rare[before]
+            part = np.divide(-target[at] - rare[before], gap, out=np.zeros(len(at)), where=gap > 0)
+            found[at, c] = np.where(low > 0, (low - 0.5 + part) * self.step[c], 0.0)
+        found[(self.some <= levels[:, None]) & self.varies] = 0.0
         return np.asarray(np.maximum(found, np.nextafter(0.0, 1.0)), dtype=np.float64)
 
 
@@ -149,7 +152,7 @@ class Null:
         Where even any statistic above 0 is that rare it is the least positive number; infinite where the
         statistic of c cannot vary, and for levels below `P_FLOOR`.
         """
-        return np.stack([self.tail(w).critical(level) for level in levels.tolist()])
+        return self.tail(w).critical(levels)
 
     def p_of_prefixes(
         self, column: int, statistic: Floats, lengths: npt.NDArray[np.integer], ranks: Floats

@@ -13,9 +13,9 @@ MAX_TOOLS = 128
 
 
 class Strict(BaseModel):
-    """A body that refuses unknown fields."""
+    """A body that refuses unknown fields and values of another type (`n: true`)."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class TextPart(Strict):

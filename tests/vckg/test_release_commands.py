@@ -94,3 +94,9 @@ def test_every_check_and_format_stands_in_the_documentation():
     page = (Path(__file__).parents[2] / "docs" / "release.md").read_text(encoding="utf-8")
     for name in (*(c.id for c in CHECKS), "file-missing", "file-damaged", "file-unlisted", *FORMATS):
         assert f"`{name}`" in page, name
+
+
+@pytest.mark.parametrize("choice", [["--profile", "core"], ["--source", "go"], ["--exclude-source", "go"]])
+def test_fetch_of_a_released_graph_takes_no_choice_of_sources(folder, choice):
+    _, err = vckg("fetch", "--graph", folder, *choice, code=2)
+    assert "leave out --profile" in err

@@ -293,6 +293,14 @@ def test_two_at_once_in_one_folder_are_refused(plan: Callable[..., run.Plan], tm
         run.run(plan(), tmp_path)
 
 
+def test_an_upgrade_does_not_resume_the_answers_of_older_code(plan: Callable[..., run.Plan]) -> None:
+    old = run.make_manifest(plan())
+    new = replace(old, arena_version=f"{old.arena_version}.1")
+    assert run.run_name(old) != run.run_name(new)
+    of_model = [replace(m, model_args=m.model_args | {"kind": "model"}) for m in (old, new)]
+    assert run.run_name(of_model[0]) == run.run_name(of_model[1])
+
+
 # ---- what runs may share ------------------------------------------------------------------------------------------
 
 

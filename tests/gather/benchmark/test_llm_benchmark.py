@@ -128,9 +128,8 @@ def test_the_claim_is_tested_at_equal_length(blood_graph) -> None:
     cases = cases_of(blood_graph)
     model = Scripted(oracle)
     table = claim(cases, model, budgets=(60, 300), items=(1,))
-    assert [(row.limit, row.kind) for row in table][:4] == [
-        ("60 tokens", kind) for kind in ("both", "convergence", "paths", "neither")
-    ]
+    kinds = ("both", "convergence", "unranked", "paths", "neither")
+    assert [(row.limit, row.kind) for row in table][:5] == [("60 tokens", kind) for kind in kinds]
     for row in table:
         assert row.result.counters.asked == 3
         if row.limit.endswith("tokens"):
@@ -141,8 +140,11 @@ def test_the_claim_is_tested_at_equal_length(blood_graph) -> None:
             assert row.evidence_tokens == 0
     lines = list(render_claim(table, cases, Ontology.of_cells(blood_graph)))
     lines = [line for line in lines if line.startswith("|")]
-    assert len(lines) == 2 + 3 * 4
+    assert len(lines) == 2 + 3 * len(kinds)
     assert len({line.count("|") for line in lines}) == 1
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
+    assert all(row[-5:-3] == ["", ""] for row in cells if row[1] == "paths")
+    assert all(re.fullmatch(r"[+-]\d\.\d{3} \[[+-]\d\.\d{3}, [+-]\d\.\d{3}\]", row[-3]) for row in cells)
 
 
 def test_costs_are_stated_for_every_seed_cap() -> None:

@@ -1,6 +1,7 @@
 """The label in one call: prompts share their beginning, replies are checked, retrieval's label survives."""
 
 import json
+import re
 from dataclasses import replace
 
 import jsonschema
@@ -244,7 +245,7 @@ def test_a_dry_run_counts_different_prompts_and_their_tokens(make_annotation) ->
     assert model.counters.prompt_tokens == plan.prompt_tokens
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "unranked"])
 def test_evidence_is_cut_to_its_budget_best_first(make_annotation, kind: str) -> None:
     whole = evidence_text(make_annotation(), kind=kind, budget_tokens=10_000)
     for budget in (0, 20, 60, 100, 200):
@@ -254,7 +255,21 @@ def test_evidence_is_cut_to_its_budget_best_first(make_annotation, kind: str) ->
     assert len(evidence_text(make_annotation(), kind=kind, most_items=1).splitlines()) <= 1
 
 
-def test_the_four_kinds_say_what_they_are_for(make_annotation) -> None:
+def test_unranked_evidence_has_the_nodes_of_convergence_and_nothing_of_their_rank(make_annotation) -> None:
+    made = make_annotation()
+    turned = replace(made, evidence=made.evidence[::-1], convergence=made.convergence[::-1])
+    for most in (1, 2, 3, None):
+        ranked = evidence_text(made, kind="convergence", most_items=most)
+        unranked = evidence_text(made, kind="unranked", most_items=most)
+        nodes = re.findall(r"\(([A-Z]+:\d+)\)", unranked)
+        assert sorted(nodes) == nodes
+        assert set(nodes) == set(re.findall(r"\(([A-Z]+:\d+)\)", ranked))
+        assert "score" not in unranked
+        assert "FDR" not in unranked
+    assert evidence_text(made, kind="unranked") == evidence_text(turned, kind="unranked")
+
+
+def test_the_kinds_say_what_they_are_for(make_annotation) -> None:
     text = {kind: evidence_text(make_annotation(), kind=kind) for kind in KINDS}
     assert text["neither"] == ""
     assert text["paths"].splitlines() == [
