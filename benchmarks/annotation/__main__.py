@@ -48,10 +48,20 @@ def print_table(
     exclude_source: Annotated[
         list[str] | None, typer.Option("--exclude-source", help="Ignore the edges of this source.")
     ] = None,
+    lists_from: Annotated[
+        Path | None,
+        typer.Option("--lists-from", help="With lists: graph that has the resources, where --graph has not."),
+    ] = None,
 ) -> None:
     """Print one table of docs/results/ as Markdown, with the command that makes it."""
     if what not in TABLES:
         raise InputError(f"no table {what!r}{did_you_mean(what, TABLES)}; one of {', '.join(TABLES)}")
+    if lists_from is not None:
+        if what != "lists":
+            raise InputError("--lists-from goes with the table lists")
+        for line in lists(Bench(load(graph), exclude=tuple(exclude_source or ())), data, load(lists_from)):
+            typer.echo(line)
+        return
     for line in TABLES[what](Bench(load(graph), exclude=tuple(exclude_source or ())), data):
         typer.echo(line)
 
@@ -105,16 +115,23 @@ def reproduction(graph: Graph, data: Path) -> tuple[Bench, list[Question]]:
     return Bench(small), questions
 
 
-def lists(bench: Bench, data: Path) -> Iterator[str]:
-    """Marker lists of resources that cover many tissues, each asked of the graph without that resource."""
+def lists(bench: Bench, data: Path, resources: Graph | None = None) -> Iterator[str]:
+    """Marker lists of resources that cover many tissues, each asked of the graph without that resource.
+
+    `resources` is the graph that has them, `bench.graph` by default.
+    """
     del data
+    resources = resources or bench.graph
     yield from _header("Marker lists of other tissues, open set", "lists", bench.graph)
     yield "Each list of at least 15 genes of one resource is asked of the graph without that resource; the truth is the"
     yield "type it stands under. They come from cells of all tissues; the genes of a list weigh the same."
+    if resources is not bench.graph:
+        yield f"The lists are read from {graph_label(resources.manifest)} (`--lists-from`)."
     yield ""
     for source in LEFT_OUT:
-        without = Bench(bench.graph, exclude=(*bench.exclude, source))
-        questions = list_questions(bench.graph, source)
+        own = (source,) if source in bench.graph.sources else ()
+        without = Bench(bench.graph, exclude=(*bench.exclude, *own))
+        questions = list_questions(resources, source, bench.graph)
         rows = [
             without.judge.score(score, questions, without.best(score, questions))
             for score in ("calibrated", "paper", "hypergeometric")

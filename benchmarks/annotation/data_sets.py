@@ -196,25 +196,37 @@ LEFT_OUT = ("accordion:CELLxGENE", "accordion:HUSCH", "accordion:Azimuth")
 LEAST_LIST = 15
 
 
-def list_questions(graph: Graph, source: str) -> list[Question]:
-    """Return the marker lists of one source as questions to the graph without that source.
+def list_questions(lists: Graph, source: str, asked: Graph) -> list[Question]:
+    """Return the marker lists of a source in one graph as questions to a graph, the same or another, without it.
 
-    Each cell type with at least `LEAST_LIST` genes of the source and some other evidence gives one question. A list
-    has no order, so its genes weigh the same.
+    Each cell type with at least `LEAST_LIST` genes of the source and some other evidence in `asked` gives one
+    question. A list has no order, so its genes weigh the same.
     """
-    rows = np.arange(*graph.rows("is_marker_for").indices(graph.m)[:2])
-    of_source = np.isin(graph.source[rows], graph.source_codes([source]))
-    known = set(graph.object[rows[~of_source]].tolist())
+    subject, listed, of_source = _markers(lists, source)
+    _, known, not_asked = _markers(asked, source)
+    answerable = {asked.ids[cell] for cell in np.unique(known[~not_asked]).tolist()}
     questions = []
-    for cell in np.unique(graph.object[rows[of_source]]).tolist():
-        genes = np.unique(graph.subject[rows[of_source & (graph.object[rows] == cell)]]).astype(np.int32)
-        if len(genes) < LEAST_LIST or cell not in known:
+    for cell in np.unique(listed[of_source]).tolist():
+        curies = [lists.ids[i] for i in np.unique(subject[of_source & (listed == cell)]).tolist()]
+        genes = np.array([i for c in curies if (i := asked.get(c)) is not None], np.int32)
+        truth = lists.ids[cell]
+        if len(genes) < LEAST_LIST or truth not in answerable:
             continue
-        names = tuple(graph.names[i] for i in genes.tolist())
-        query = GeneQuery(graph.ids[cell], genes, np.ones(len(genes)), names)
-        cell_set = CellSet(graph.ids[cell], names)
-        questions.append(Question(source, "left out", "lists", cell_set, query, None, graph.ids[cell]))
+        names = tuple(asked.names[i] for i in genes.tolist())
+        query = GeneQuery(truth, genes, np.ones(len(genes)), names)
+        questions.append(Question(source, "left out", "lists", CellSet(truth, names), query, None, truth))
     return questions
+
+
+def _markers(
+    graph: Graph, source: str
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+    """Genes and cell types of all marker edges, and which edges are of a source; none where the graph lacks it."""
+    rows = np.arange(*graph.rows("is_marker_for").indices(graph.m)[:2])
+    if source not in graph.sources:
+        return graph.subject[rows], graph.object[rows], np.zeros(len(rows), np.bool_)
+    of_source = np.isin(graph.source[rows], graph.source_codes([source]))
+    return graph.subject[rows], graph.object[rows], of_source
 
 
 def textbook_questions(graph: Graph) -> list[Question]:

@@ -60,19 +60,23 @@ def test_labels_take_no_part_in_the_ranking(blood_graph, tmp_path):
 
 
 def test_a_list_is_asked_where_another_source_knows_the_type(make_graph):
-    long, short = range(LEAST_LIST), range(LEAST_LIST - 1)
-    edges = [
-        {"subject": f"HGNC:{i}", "relation": "is_marker_for", "object": cell, "source": source}
-        for cell, source, genes in (
-            ("CL:0000001", "toy", long), ("CL:0000001", "other", short), ("CL:0000002", "toy", long)
-        )
-        for i in genes
-    ]  # fmt: skip
-    graph = make_graph(edges)
-    asked = list_questions(graph, "toy")
-    assert [q.truth for q in asked] == ["CL:0000001"]
-    assert [graph.ids[i] for i in asked[0].query.genes] == sorted(f"HGNC:{i}" for i in long)
-    assert list_questions(graph, "other") == []
+    def markers(cell, source, n):
+        relation = {"relation": "is_marker_for", "object": cell, "source": source}
+        return [{"subject": f"HGNC:{i}"} | relation for i in range(n)]
+
+    long, short = LEAST_LIST + 1, LEAST_LIST - 1
+    first, second = "CL:0000001", "CL:0000002"
+    graph = make_graph(
+        [*markers(first, "toy", long), *markers(first, "other", short), *markers(second, "toy", long)]
+    )
+    asked = list_questions(graph, "toy", graph)
+    assert [q.truth for q in asked] == [first]
+    assert [graph.ids[i] for i in asked[0].query.genes] == sorted(f"HGNC:{i}" for i in range(long))
+    assert list_questions(graph, "other", graph) == []
+    elsewhere = make_graph([*markers(first, "other", LEAST_LIST), *markers(second, "toy", long)])
+    questions = list_questions(graph, "toy", elsewhere)
+    assert [(q.truth, len(q.query)) for q in questions] == [(first, long)]
+    assert [elsewhere.ids[i] for i in questions[0].query.genes] == sorted(f"HGNC:{i}" for i in range(long))
 
 
 @pytest.mark.data
