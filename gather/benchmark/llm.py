@@ -350,7 +350,7 @@ def render(table: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def render_claim(table: Sequence[ClaimRow], cases: Sequence[Case], ontology: Ontology) -> Iterator[str]:
-    """Yield the table of the central claim as lines of Markdown: each kind beside paths and beside retrieval."""
+    """Yield the table of the central claim as lines of Markdown, each kind paired with paths and with retrieval."""
     strata = [c.dataset for c in cases]
     retrieved = [score_label(ontology, _retrieved(c.annotation), c.truth).hierarchical_f1 for c in cases]
     yield (
@@ -363,7 +363,7 @@ def render_claim(table: Sequence[ClaimRow], cases: Sequence[Case], ontology: Ont
         scored = {kind: scores(row.result, cases, ontology) for kind, row in of_limit.items()}
         f1 = {kind: [s.hierarchical_f1 for s in found] for kind, found in scored.items()}
         for kind, row in of_limit.items():
-            beside_paths = ["", ""] if kind == "paths" else _beside(f1[kind], f1["paths"], strata)
+            with_paths = ["", ""] if kind == "paths" else _paired(f1[kind], f1["paths"], strata)
             cells = [
                 limit,
                 kind,
@@ -372,8 +372,8 @@ def render_claim(table: Sequence[ClaimRow], cases: Sequence[Case], ontology: Ont
                 f"{row.items:.1f}",
                 str(bootstrap([s.exact for s in scored[kind]], strata=strata)),
                 str(bootstrap(f1[kind], strata=strata)),
-                *beside_paths,
-                *_beside(f1[kind], retrieved, strata),
+                *with_paths,
+                *_paired(f1[kind], retrieved, strata),
                 str(row.result.unanswered),
             ]
             yield f"| {' | '.join(cells)} |"
@@ -382,7 +382,7 @@ def render_claim(table: Sequence[ClaimRow], cases: Sequence[Case], ontology: Ont
     yield "above: mean paired difference with its bootstrap interval; p: sign-flip permutation of the same pairs."
 
 
-def _beside(ours: Sequence[float], theirs: Sequence[float], strata: Sequence[str]) -> list[str]:
+def _paired(ours: Sequence[float], theirs: Sequence[float], strata: Sequence[str]) -> list[str]:
     """Return the paired difference with its interval, and p."""
     difference = paired_difference(ours, theirs, strata=strata)
     shown = f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
