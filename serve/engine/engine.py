@@ -194,7 +194,6 @@ class Engine:
         finally:
             self.scheduler, self.stats, self.step_observers = kept
         self.forest.drop_cached()
-        self.forest.hit_tokens = self.forest.looked_up_tokens = 0
 
     def generate(
         self,

@@ -59,8 +59,6 @@ class PrefixForest:
         self._free = list(range(n_blocks - 1, -1, -1))
         self._registered: dict[int, Block] = {}
         self._cached: OrderedDict[int, Block] = OrderedDict()  # least recently used first
-        self.hit_tokens = 0
-        self.looked_up_tokens = 0
 
     @property
     def n_free(self) -> int:

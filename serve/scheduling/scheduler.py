@@ -217,8 +217,6 @@ class Scheduler:
         request.computed = len(cached) * forest.block_tokens
         if not request.preemptions:  # after a preemption it finds its own blocks
             request.cached_prompt_tokens = min(request.computed, len(request.prompt))
-        forest.hit_tokens += request.computed
-        forest.looked_up_tokens += len(request.tokens)
         self.waiting.remove(request)
         self.running.append(request)
 

@@ -178,7 +178,6 @@ class DartProposer(NgramProposer):
         rows, self._waiting = self._waiting, []
         if not rows:
             return
-        began = time.perf_counter()
         taps = torch.cat([seen.taps for seen in rows if seen.taps is not None]).float()
         following = [
             t for seen in rows for t in seen.request.tokens[seen.start + 1 : seen.start + 1 + len(seen.slots)]
@@ -193,7 +192,6 @@ class DartProposer(NgramProposer):
         for seen in rows:
             last += len(seen.slots)
             self._last[seen.request.id] = LastRow(seen.start + len(seen.slots) - 1, g[last], z[last])
-        self.stats.observe_ms += 1e3 * (time.perf_counter() - began)
 
     def release(self, request: Request) -> None:
         """Forget a request; its rows are taken in before, since another may share them."""

@@ -6,7 +6,6 @@ engine's affair (`serve.spec_decode.verify`), so no draft, however bad, can chan
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -31,8 +30,6 @@ class DraftStats:
     rounds: int = 0
     head_ms: float = 0.0
     search_ms: float = 0.0
-    ngram_ms: float = 0.0
-    observe_ms: float = 0.0
     drafted: int = 0
     accepted: int = 0
     requests: int = 0
@@ -267,12 +264,7 @@ class NgramProposer(Sized):
 
     def candidates(self, requests: Sequence[Request], budgets: Sequence[int]) -> list[tuple[Candidates, ...]]:
         """One n-gram tree per request."""
-        began = time.perf_counter()
-        trees: list[tuple[Candidates, ...]] = [
-            (self.gram_tree(r, b),) for r, b in zip(requests, budgets, strict=True)
-        ]
-        self.stats.ngram_ms += 1e3 * (time.perf_counter() - began)
-        return trees
+        return [(self.gram_tree(r, b),) for r, b in zip(requests, budgets, strict=True)]
 
     def release(self, request: Request) -> None:
         """Forget a request; what it added to the shared counts stays."""
