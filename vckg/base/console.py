@@ -26,6 +26,8 @@ PIPE_WIDTH = 160
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 #: Error numbers of a file or folder that this user may not read or write.
 DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+#: Error numbers of a path that cannot be made: a file stands where a folder should, or the name is too long.
+IMPOSSIBLE = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
 Advance = Callable[[float], None]
 
 
@@ -54,9 +56,10 @@ def run(app: typer.Typer, name: str) -> None:
         where = f"{error.filename}: " if error.filename else ""
         if error.errno in FULL:
             fail(name, f"{where}cannot write ({error.strerror}); make room and run it again")
-        if not (error.filename and error.errno in DENIED):
+        if not (error.filename and error.errno in DENIED | IMPOSSIBLE):
             raise
-        fail(name, f"{where}{error.strerror}; change its rights, or name another place")
+        change = "change its rights, or " if error.errno in DENIED else ""
+        fail(name, f"{where}{error.strerror}; {change}name another place")
     except Exception as error:
         if not hasattr(error, "format_message"):  # not a usage error of click, or of the copy in typer
             raise

@@ -33,3 +33,19 @@ def test_a_file_without_rights_is_one_line(tmp_path: Path) -> None:
     assert ran.stderr == (
         "vckg: error: shared/hgnc.tsv: Permission denied; change its rights, or name another place\n"
     )
+
+
+def test_a_place_below_a_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    place = tmp_path / "notes.txt" / "cells.jsonl"
+    code = (
+        "import typer; from pathlib import Path; from vckg.base.atomic import write_text\n"
+        "from vckg.base.console import run; app = typer.Typer()\n"
+        "@app.command()\n"
+        f"def write(): write_text(Path({str(place)!r}), 'cell')\n"
+        "run(app, 'arena')"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert ran.stderr.count("\n") == 1
+    assert "name another place" in ran.stderr
