@@ -178,6 +178,10 @@ def page(
     )
     model = "the embedded model" if setting.model is None else f"`{setting.model.name}`"
     batch_output = seen.grown("output_tokens_total") - online_tokens
+    answered = seen.grown("finished") - done
+    per_prompt = (
+        f"{seen.grown('prefill_rows_total') / answered:.0f}, the readers' among them" if answered else "none"
+    )
     rows = (
         ("interactive requests", f"{len(lines)}, of which {done} were answered to the end"),
         ("their tokens", f"{online_tokens}, {online_tokens / setting.seconds:.2f} a second"),
@@ -187,8 +191,9 @@ def page(
             "first token, median and worst",
             f"{np.median(first):.2f} s, {max(first):.2f} s" if first else "none",
         ),
-        ("batch prompts answered", f"{seen.grown('finished') - done:.0f}"),
+        ("batch prompts answered", f"{answered:.0f}"),
         ("batch prompts open at the end", f"{seen.counters[-1].get('open_requests', 0):.0f}"),
+        ("prompt tokens computed for a batch prompt answered", per_prompt),
         ("prompt tokens computed, both classes", f"{seen.grown('prefill_rows_total') / length:.0f} a second"),
         ("prompt tokens taken from the cache", f"{seen.grown('cached_tokens_total') / length:.0f} a second"),
         ("batch tokens written", f"{batch_output / length:.1f} a second"),

@@ -27,6 +27,8 @@ from serve.scheduling.step_work import StepWork
 
 REDO = 0.5
 """Value of recomputing a token, relative to a new token."""
+SLOW = 2.0
+"""Where nobody waits, a step may take this many times the shortest step of any use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,29 +204,24 @@ class EchoScheduler(Scheduler):
     def _offline(self, now: float, online: Schedule) -> _Offline:
         """The best feasible change of the last batch plan by value per second.
 
-        Without interactive work the shortest plan runs even if it exceeds the longest step, so that a slow machine
-        makes progress.
+        Without interactive work a step may take `SLOW` times the shortest one even if that exceeds the longest step,
+        so that a slow machine still runs requests together.
         """
         base = work_of(online)
         budget_tokens = self.step_tokens - base.prefill_tokens - base.decodes
-        budget_s = self._time_left(now, online)
+        budget_s = self._time_left(now, online) if self.config.budget else float("inf")
+        works = [(plan, plan.work) for plan in self._neighbours(now, budget_tokens) if not plan.empty]
+        plans = [
+            (plan, base + work) for plan, work in works if work.prefill_tokens + work.decodes <= budget_tokens
+        ]
+        if plans and not online.decodes and not online.chunks:
+            budget_s = max(budget_s, SLOW * min(self._upper(total) for _, total in plans))
         best, best_value = _Offline((), (), ()), 0.0
-        shortest, shortest_s = best, float("inf")
-        for plan in self._neighbours(now, budget_tokens):
-            work = plan.work
-            if work.prefill_tokens + work.decodes > budget_tokens:
-                continue
-            total = base + work
-            seconds = self.times.seconds(total)
-            if self.config.budget and self._upper(total) > budget_s:
-                if seconds < shortest_s and not plan.empty:
-                    shortest, shortest_s = plan, seconds
-                continue
-            value = self._value(plan) / max(seconds, 1e-9)
-            if value > best_value:
+        for plan, total in plans:
+            value = self._value(plan) / max(self.times.seconds(total), 1e-9)
+            if value > best_value and self._upper(total) <= budget_s:
                 best, best_value = plan, value
-        idle = not online.decodes and not online.chunks
-        return shortest if best.empty and idle else best
+        return best
 
     def _time_left(self, now: float, online: Schedule) -> float:
         """Seconds until the next interactive deadline; a step never lasts longer than a newcomer may wait.

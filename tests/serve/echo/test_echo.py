@@ -161,6 +161,27 @@ def test_a_machine_too_slow_for_any_step_still_does_its_batch_work() -> None:
     assert all(t.ending is Ending.FINISHED for t in outcome.online)
 
 
+def test_a_slow_machine_runs_batch_requests_together() -> None:
+    """A decode alone takes more than half the longest step, as with half a billion parameters on two cores."""
+    slow = TimeModel(60 * TIMES.coefficients, margin=0.9)
+    clock = VirtualClock()
+    scheduler = EchoScheduler(PrefixForest(400, 16), 16, 128, slow, EchoConfig(), clock)
+    assert slow.upper(StepWork.decode(200) + StepWork.decode(200)) > scheduler.config.longest_step_s
+    together: list[int] = []
+    schedule = scheduler.schedule
+
+    def watched() -> Schedule:
+        chosen = schedule()
+        together.append(len(chosen.decodes))
+        return chosen
+
+    scheduler.schedule = watched  # type: ignore[method-assign]
+    arrivals = trace(0, online=0, offline=12)
+    outcome = simulate(arrivals, scheduler, clock, slow.seconds, until_s=1e9)
+    assert outcome.offline_finished == 12
+    assert np.mean([n for n in together if n]) > 4
+
+
 def test_a_batch_request_that_takes_the_whole_cache_is_run_when_nobody_else_is_there() -> None:
     clock = VirtualClock()
     scheduler = EchoScheduler(PrefixForest(8, 16), 16, 128, TIMES, EchoConfig(), clock)
