@@ -80,7 +80,7 @@ def first_tokens(scheduler: Scheduler, arrivals: list[tuple[int, Request]]) -> d
 @given(seed=st.integers(0, 2**32 - 1), spare=st.sampled_from([0, 10, 400]))
 @example(seed=2329, spare=0)
 def test_any_batch_load_delays_a_first_token_by_at_most_one_step(make: Make, seed: int, spare: int) -> None:
-    """The cache holds all readers at once, and none or some of the batch. A prefix that batch work left in the cache may
+    """The cache holds all readers at once, and none or some of the batch. A prefix that batch work left may
     let one reader go before another, so what several lose is counted together.
     """
     readers = [(at, r) for at, r in traffic(random.Random(seed)) if r.priority is Priority.ONLINE]
