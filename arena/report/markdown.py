@@ -10,6 +10,7 @@ from arena.leaderboard.labels import (
     TASK_NAMES,
     TITLE,
     bounds,
+    counted,
     hundred,
     number,
     p_value,
@@ -115,7 +116,7 @@ def _task_markdown(view: GroupView, task: schema.TaskBoard) -> Iterator[str]:
     )
     yield from (f"### {TASK_NAMES[task.task]} ({task.task})", "")
     yield (
-        f"{task.n} samples in {task.clusters} clusters; main score `{task.headline}`; {line}; "
+        f"{counted(task.n, 'sample')} in {counted(task.clusters, 'cluster')}; main score `{task.headline}`; {line}; "
         f"smallest difference found with 80 % power: {number(task.detectable, 3)}; fingerprint `{task.fingerprint}`."
     )
     yield ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from arena.leaderboard import schema
-from arena.leaderboard.labels import TASK_NAMES, listed
+from arena.leaderboard.labels import TASK_NAMES, counted, listed
 from arena.leaderboard.ranking import ALPHA
 from arena.report.figures import Scatter, scatter
 from arena.types import TaskName
@@ -54,7 +54,7 @@ class GroupView:
         asking = [row for row in self.ranked if task.task in row.tasks]
         rows = [row for row in asking if row.tasks[task.task].rank is not None]
         others = "every other contestant" if rows == asking else "every other ranked contestant"
-        asked = f"on “{TASK_NAMES[task.task]}” with {task.n} samples"
+        asked = f"on “{TASK_NAMES[task.task]}” with {counted(task.n, 'sample')}"
         first = sorted(r.name for r in rows if (k := r.tasks[task.task].rank) and k.best == 1)
         if len(rows) < 2:
             return "", f"{asked} there is nobody to compare"
@@ -111,7 +111,7 @@ class GroupView:
             return best, "It is not above the line."
         if equal:
             who = listed(equal) if len(equal) <= 2 else f"{len(equal)} others"
-            return best, f"{who} cannot be told apart from it on {board.n} samples."
+            return best, f"{who} cannot be told apart from it on {counted(board.n, 'sample')}."
         if len(rows) == 1:
             return best, "No other ranked contestant looks at the cell."
         return best, "Significantly better than all others that look at the cell."

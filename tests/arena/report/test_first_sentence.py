@@ -39,6 +39,26 @@ def test_the_first_sentence(
     assert GroupView(group).conclusion == sentence
 
 
+def test_one_sample_is_not_called_samples(make_runs: Callable[..., list[Run]]) -> None:
+    group = build(make_runs({"a": 1.0, "b": 1.0}, tasks=("qa",), n=1, judges=()), resamples=500).groups[0]
+    assert (
+        GroupView(group).conclusion
+        == "On “Answer questions” with 1 sample the two contestants cannot be told apart."
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_on_one_task_the_rank_column_says_what_the_sentence_says(
+    seed: int, make_runs: Callable[..., list[Run]]
+) -> None:
+    field = {"a": 0.75, "b": 0.6, "c": 0.4, "d": 0.35, "random": 0.1}
+    group = build(make_runs(field, tasks=("perturbation",), judges=()), seed=seed, resamples=500).groups[0]
+    ranks = {row.name: row.rank for row in group.rows if row.rank}
+    assert ranks == {row.name: row.tasks["perturbation"].rank for row in group.rows}
+    first = [name for name, rank in ranks.items() if rank.best == 1]
+    assert all(name in GroupView(group).conclusion for name in first)
+
+
 def test_the_floor_names_who_leaves_it_and_the_tasks_where_nobody_does(
     make_runs: Callable[..., list[Run]],
 ) -> None:
