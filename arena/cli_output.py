@@ -107,19 +107,37 @@ def print_summary(summary: Mapping[str, Any]) -> None:
 
 
 def print_table(folders: Sequence[Path], into: Path) -> None:
-    """Print the main scores of runs and the path of their page."""
+    """Print the main scores of runs and the path of their page, with those of their folder on the same samples."""
     from arena.leaderboard.build import build
     from arena.report.html import write_report
     from arena.report.summary import table_lines
     from arena.run_folder import read_run
 
-    runs = [read_run(folder) for folder in folders]
+    runs = [read_run(folder) for folder in (*folders, *_comparable(folders))]
     page = write_report(runs, into)[0]
     console = out()
     for group in build(runs).groups:
         for line in table_lines(group):
             console.print(line, highlight=False, markup=False)
     console.print(str(page), highlight=False, soft_wrap=True)
+
+
+def _comparable(folders: Sequence[Path]) -> list[Path]:
+    """Return the runs beside those given of other contestants on the very same samples, the newest of each."""
+    from arena.run_folder import find_runs, finished, read_manifest
+
+    here = [read_manifest(folder) for folder in folders]
+    known = {m.contestant for m in here}
+    asked = {(m.graph_hash, sha) for m in here for sha in m.samples_sha256.values()}
+    beside = {folder.parent for folder in folders}
+    newest: dict[str, tuple[str, Path]] = {}
+    for folder in finished(find_runs(sorted(beside)), [])[0] if beside else []:
+        manifest = read_manifest(folder)
+        theirs = {(manifest.graph_hash, sha) for sha in manifest.samples_sha256.values()}
+        if manifest.contestant not in known and theirs <= asked:
+            found = newest.get(manifest.contestant, ("", folder))
+            newest[manifest.contestant] = max(found, (manifest.created, folder))
+    return [folder for _, folder in newest.values()]
 
 
 def print_run(folder: Path, *, as_json: bool) -> dict[str, Any]:

@@ -8,14 +8,14 @@ Annotation                      one cell set's answer
 ├── convergence: EvidenceItem   hyper-entities: nodes of other categories where the query genes meet
 ├── contradictions: Contradiction
 ├── coverage: CoverageWarning
-├── mixture: Mixture            the two lineages of a set of doublets
+├── mixture: Mixture            the two lineages of a set of doublets or a merged cluster
 └── states: State               cycling, interferon, ...: in addition to the type, never instead of it
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Status = Literal["named", "backed_off", "mixed", "unknown", "ungrounded"]
@@ -186,10 +186,12 @@ class CoverageWarning:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """The two sets of the file, of unrelated lineages, whose genes the same cells express.
+    """The two types, of unrelated lineages, that a set of doublets or a merged cluster is made of.
 
-    `share` is the fraction of the set's cells that express both, `expected` what independence gives over the file's
-    sets. `fdr` is the greater of the false discovery rates of the two sets' answers.
+    Of doublets these are answers of two other sets of the file. `share` is the fraction of the cells that express both,
+    `expected` what independence gives over the file's sets. Of a merged cluster (`merged`) they are the answers of its
+    two groups of cells, the greater first, and `share` is the fraction of the smaller. `fdr` is the greater of the
+    false discovery rates of the two answers.
     """
 
     curies: tuple[str, str]
@@ -197,6 +199,7 @@ class Mixture:
     share: float
     expected: float
     fdr: float
+    merged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,10 +224,10 @@ class Annotation:
     """The answer for one cell set.
 
     `status` is ``named`` (the best candidate passed), ``backed_off`` (an ancestor of the competitors), ``mixed`` (two
-    unrelated lineages in the same cells), ``unknown`` (nothing passed) or ``ungrounded`` (no gene of the set is in
-    the graph). `label` is ``unknown``, `curie` empty and `confidence` 0 for the last three, and `reason` says why;
-    `best` is the refused candidate. `closed` says whether the candidates were restricted. `reasons` are ids of
-    evidence items an LLM named.
+    unrelated lineages, in the same cells or in two groups of them), ``unknown`` (nothing passed) or ``ungrounded`` (no
+    gene of the set is in the graph). `label` is ``unknown``, `curie` empty and `confidence` 0 for the last three, and
+    `reason` says why; `best` is the refused candidate. `closed` says whether the candidates were restricted. `reasons`
+    are ids of evidence items an LLM named.
     """
 
     cell_set: str
@@ -256,6 +259,19 @@ class Annotation:
     def best(self) -> Candidate | None:
         """The best candidate, whatever the status: in a closed set always one of the list that a gene speaks for."""
         return self.candidates[0] if self.candidates else None
+
+    def mixed_of(self, mixture: Mixture) -> Annotation:
+        """Return the answer ``mixed`` in place of a label; what spoke against the label goes with it."""
+        return replace(
+            self,
+            status="mixed",
+            label="unknown",
+            curie="",
+            confidence=0.0,
+            reason="two_lineages",
+            contradictions=(),
+            mixture=mixture,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries, lists, strings and numbers, ready for ``json.dumps``."""

@@ -20,7 +20,7 @@ VersionOption = Annotated[
     bool, typer.Option("--version", help="Print the version and the default graph, and exit.")
 ]
 QuietOption = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print errors only, no progress and no notes.")
+    bool, typer.Option("--quiet", "-q", help="No progress and no notes: results and errors only.")
 ]
 Function = TypeVar("Function", bound=Callable[..., Any])
 

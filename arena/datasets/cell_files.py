@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vckg.base.atomic import write_text
+from vckg.base.console import err
 from vckg.base.errors import InputError, SourceError
 from vckg.base.resources import default_cache, resource
 from vckg.graph.graph import Graph
@@ -80,6 +81,17 @@ def cell_files(mirrors: Sequence[Path]) -> Iterator[tuple[CellFile, Path]]:
                 path = next((place for place in places if place.is_file()), None)
                 if path is not None:
                     yield source, path
+                elif table == own:
+                    _say_gone(source.file, own)
+
+
+@lru_cache
+def _say_gone(file: str, table: Path) -> None:
+    err().print(
+        f"{file} is gone, so the fresh set lacks its cells; put it back, or delete its line from {table}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def user_table() -> Path:

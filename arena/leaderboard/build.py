@@ -276,7 +276,10 @@ def _task_board(
         reliability=finite(statistics.split_half_reliability(scores, column.clusters, seed=column.seed)),
         detectable=finite(median(detectable)) if detectable else None,
         pairs=pairs,
-        effects=tuple(alone(column, helped, plain, resamples) for helped, plain in helped_pairs(column)),
+        effects=tuple(
+            alone(column, helped, plain, resamples)
+            for helped, plain in dict(helped_pairs(column, table.runs)).items()
+        ),
         over_floor=tuple(
             alone(column, name, line[1], resamples)
             for name in column.contestants

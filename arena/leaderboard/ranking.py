@@ -12,7 +12,7 @@ from arena.leaderboard import schema, statistics
 from arena.leaderboard.reliability import estimate
 from arena.leaderboard.score_table import Column
 from arena.leaderboard.statistics import Floats, finite
-from arena.types import RunManifest, TaskName
+from arena.types import Run, RunManifest, TaskName
 
 TRIVIAL: Final = frozenset({"majority", "random", "copy-control", "gene-prior", "position"})
 """Baselines that know nothing of the cell; the best of them is a line among the scores."""
@@ -97,12 +97,17 @@ def ranked_tests(column: Column, resamples: int, apart: frozenset[str] = frozens
     return Tests(names, [block], resamples, column.seed)
 
 
-def helped_pairs(column: Column) -> Iterator[tuple[str, str]]:
-    """Yield each contestant with evidence or tools and the same model without, where both were asked."""
-    for name in column.contestants:
-        plain = name.removeprefix(EVIDENCE).removeprefix(WITH_TOOLS)
-        if plain != name and plain in column.row:
-            yield name, plain
+def helped_pairs(column: Column, runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
+    """Yield each contestant with evidence or tools and the same model without, whatever they are called."""
+    manifests = [run.manifest for run in runs if run.manifest.contestant in column.row]
+    plain = {m.model_args.get("model"): m.contestant for m in manifests if kind_of(m) == "model"}
+    for manifest in sorted(manifests, key=lambda m: m.contestant):
+        if kind_of(manifest) not in ("retrieval+model", "model+tools"):
+            continue
+        same = manifest.contestant.removeprefix(EVIDENCE).removeprefix(WITH_TOOLS)
+        other = same if same in column.row else plain.get(manifest.model_args.get("model"))
+        if other:
+            yield manifest.contestant, other
 
 
 def alone(column: Column, first: str, second: str, resamples: int) -> schema.Pair:

@@ -18,8 +18,8 @@ from gather.annotation import FORMAT, Annotation, Candidate
 from gather.cells.clusters import leiden
 from gather.cells.expression import Expression, read_expression, species_of
 from gather.cells.groups import refuse_measurement, with_hints, without_group
-from gather.cells.mixtures import with_mixtures
 from gather.cells.options import AUTO, CELL, Options, require_grouping
+from gather.cells.populations import with_mixed_sets
 from gather.cells.samples import compare_samples, ranked_sets
 from gather.labelling.annotator import Annotator, Parameters
 from gather.labelling.decide import UNKNOWN
@@ -234,7 +234,7 @@ def work_out(
         for ranked, states in zip(sets, states_of(expression.graph, expression.panel, sets), strict=True):
             answers.append(replace(annotator.annotate_one(ranked), states=states))
             done(ranked.n_cells)
-        found = with_mixtures(answers, expression.matrix, groups, annotator.ontology)
+        found = with_mixed_sets(answers, expression, groups, annotator, options.ranking)
         annotations = relabel(with_hints(found, adata.obs, groups))
         if samples is not None:
             annotations, by_sample = compare_samples(annotations, samples, annotator, options.top)

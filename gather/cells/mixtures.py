@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from gather.annotation import Annotation, Mixture
-from gather.labelling.decide import UNKNOWN
+from gather.annotation import Annotation, Candidate, Mixture
 from gather.ontology import Ontology
 
 Floats = npt.NDArray[np.float64]
@@ -200,14 +199,15 @@ def _profile(matrix: Any, cells: Positions) -> Profile:
 
 def lineages_of(annotations: Sequence[Annotation], ontology: Ontology) -> dict[str, str]:
     """Return the lineage of each answered set: the answer's or, where that has none, the next candidate's with one."""
-    found = {}
-    for a in annotations:
-        curies = (a.curie, *(c.curie for c in a.candidates)) if a.curie else ()
-        known = (ontology.lineage(ontology.position(c)) for c in curies if c in ontology)
-        lineage = next((one for one in known if one is not None), None)
-        if lineage is not None:
-            found[a.cell_set] = lineage
-    return found
+    found = {a.cell_set: lineage_of(a.curie, a.candidates, ontology) for a in annotations}
+    return {name: lineage for name, lineage in found.items() if lineage is not None}
+
+
+def lineage_of(curie: str, candidates: Sequence[Candidate], ontology: Ontology) -> str | None:
+    """Return the lineage of an answer or, where it has none, of the next candidate with one; None without an answer."""
+    curies = (curie, *(c.curie for c in candidates)) if curie else ()
+    known = (ontology.lineage(ontology.position(c)) for c in curies if c in ontology)
+    return next((one for one in known if one is not None), None)
 
 
 def with_mixtures(
@@ -247,16 +247,5 @@ def with_mixtures(
             (parts[0].curie, parts[1].curie), (parts[0].label, parts[1].label), pair.share, pair.expected,
             max(p.fdr for p in parts),
         )  # fmt: skip
-        answers.append(
-            replace(
-                a,
-                status="mixed",
-                label=UNKNOWN,
-                curie="",
-                confidence=0.0,
-                reason="two_lineages",
-                contradictions=(),  # they were against the label that gave way
-                mixture=mixture,
-            )
-        )
+        answers.append(a.mixed_of(mixture))
     return tuple(answers)

@@ -53,6 +53,8 @@ def open_text(path: Path) -> Iterator[io.TextIOWrapper]:
             io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text,
         ):
             yield text
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is neither HDF5 nor text; give {OPENED}") from error
     except DAMAGED as error:

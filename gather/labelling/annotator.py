@@ -113,10 +113,7 @@ class Annotator:
 
     def annotate_one(self, cell_set: CellSet) -> Annotation:
         """Annotate one cell set, with all its evidence."""
-        query = make_query(self.panel, cell_set, top=self.parameters.top)
-        convergence = self.retriever.converge([query])[0]
-        cells = None if cell_set.detected is None or cell_set.profile else cell_set.n_cells
-        decision = self.labeller.decide(convergence, self.retriever.support(query), cells=cells)
+        query, convergence, decision = self.decide(cell_set)
         evidence, hyper = self._evidence(convergence, decision)
         return Annotation(
             cell_set=cell_set.name,
@@ -139,6 +136,17 @@ class Annotator:
             score=self.parameters.score,
             note="; ".join(filter(None, (_note(query), self.silence))),
             standings=decision.standings,
+        )
+
+    def decide(self, cell_set: CellSet) -> tuple[GeneQuery, Convergence, Decision]:
+        """Return the query of one cell set, what its genes say of every candidate, and the label; no evidence."""
+        query = make_query(self.panel, cell_set, top=self.parameters.top)
+        convergence = self.retriever.converge([query])[0]
+        cells = None if cell_set.detected is None or cell_set.profile else cell_set.n_cells
+        return (
+            query,
+            convergence,
+            self.labeller.decide(convergence, self.retriever.support(query), cells=cells),
         )
 
     def _symbols(self, query: GeneQuery) -> tuple[str, ...]:

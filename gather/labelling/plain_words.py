@@ -77,6 +77,8 @@ def status_reason(annotation: Annotation) -> str:
     if best is None:
         return f"no cell type has one of {genes} as a marker"
     if mixture is not None:
+        if mixture.merged:
+            return f"mixed: two groups of cells, the second {mixture.share:.0%} of them; cluster finer"
         return f"mixed: {mixture.share:.0%} of cells express markers of both"
     if annotation.reason == "few_cells":
         return f"{_count(annotation.n_cells, 'cell')}: a name needs {LEAST_CELLS}; best is {best.label}"

@@ -118,6 +118,18 @@ def test_run_prints_a_line_a_task_and_the_report_and_the_comparison_follow(arena
     assert said.startswith("random minus majority")
 
 
+def test_a_later_run_on_the_same_samples_stands_beside_the_earlier_ones(arena: Arena) -> None:
+    asked = ("-t", "perturbation", "-n", "3")
+    assert arena("run", "-m", "majority", *asked)[0] == 0
+    assert arena("run", "-m", "random", "-t", "qa", "-n", "2")[0] == 0
+    code, said, stderr = arena("run", "-m", "copy-control", *asked)
+    assert code == 0, stderr
+    page = Path("runs/report/leaderboard.md").read_text(encoding="utf-8")
+    assert "| majority |" in page
+    assert "| copy-control |" in page
+    assert "| random |" not in page, "it answered other samples"
+
+
 def test_a_task_that_the_cells_do_not_allow_is_said_to_be_missing(
     arena: Arena, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

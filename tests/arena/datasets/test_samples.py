@@ -448,8 +448,13 @@ def test_the_real_set_is_of_many_studies_two_species_and_told_by_the_oracle(
     assert not {"leukocyte", "stem cell", "secretory cell"} & {c.cell_type for c in made.cells}
 
 
-def test_a_user_s_own_file_joins_by_one_command(
-    toy_mirror: Path, fresh_folder: Path, fresh_graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_user_s_own_file_joins_by_one_command_and_is_missed_where_it_is_gone(
+    toy_mirror: Path,
+    fresh_folder: Path,
+    fresh_graph: Graph,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     import shutil
 
@@ -471,6 +476,10 @@ def test_a_user_s_own_file_joins_by_one_command(
     assert done.exit_code == 0, done.output
     added = [c for c in make(fresh_graph, seed=0, mirrors=()).cells if c.expression]
     assert {(c.provenance["set"], c.tissue) for c in added} == {("mine", "lung")}
+    path.rename(tmp_path / "elsewhere.h5ad")
+    capsys.readouterr()
+    assert not [c for c in make(fresh_graph, seed=0, mirrors=()).cells if c.expression]
+    assert "mine.h5ad is gone, so the fresh set lacks its cells" in capsys.readouterr().err
 
 
 def test_samples_are_plain_json(fresh: list[VirtualCell]) -> None:

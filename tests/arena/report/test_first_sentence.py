@@ -1,6 +1,7 @@
 """The first sentence of the page says what the tests allow: for a table, a tie, one contestant, an open book."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -85,3 +86,24 @@ def test_evidence_and_tools_are_compared_with_the_same_model_even_where_they_are
     assert found == {("gather+a", "a"): "helps", ("tools+a", "a"): "not shown"}
     assert {row.name: row.kind for row in group.rows}["tools+a"] == "model+tools"
     assert "| gather+a | a | 0." in markdown(build(runs, resamples=500))
+
+
+def test_a_model_under_another_name_keeps_its_pair(make_runs: Callable[..., list[Run]]) -> None:
+    named = {"gather+a": "with evidence", "a": "a"}
+    runs = [
+        replace(
+            run, manifest=replace(run.manifest, model_args=run.manifest.model_args | {"model": "endpoint/a"})
+        )
+        for run in make_runs({"a": 0.1, "gather+a": 0.95}, tasks=("annotation",), judges=())
+    ]
+    runs = [
+        replace(
+            run,
+            manifest=replace(run.manifest, contestant=named[run.manifest.contestant]),
+            answers=tuple(replace(a, contestant=named[a.contestant]) for a in run.answers),
+            scores=tuple(replace(s, contestant=named[s.contestant]) for s in run.scores),
+        )
+        for run in runs
+    ]
+    (pair,) = build(runs, resamples=500).groups[0].tasks[0].effects
+    assert (pair.first, pair.second) == ("with evidence", "a")
