@@ -123,7 +123,7 @@ def print_table(folders: Sequence[Path], into: Path) -> None:
 
 
 def _comparable(folders: Sequence[Path]) -> list[Path]:
-    """Return the runs beside those given of other contestants on the very same samples, the newest of each."""
+    """Return the runs of other contestants in the same folder on the very same samples, the newest of each."""
     from arena.run_folder import find_runs, finished, read_manifest
 
     here = [read_manifest(folder) for folder in folders]

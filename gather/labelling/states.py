@@ -44,12 +44,17 @@ def gene_sets() -> dict[str, tuple[str, ...]]:
 def states_of(graph: Graph, panel: Panel, cell_sets: Sequence[CellSet]) -> list[tuple[State, ...]]:
     """Return the states of every cell set of one file, with false discovery rates over all of them.
 
-    None of a set without a contrast (the only one of its file), and none of a state with too few measured genes.
+    None of a set without a contrast (the only one of its file) or of a mean profile, whose fractions are of no cells,
+    and none of a state with too few measured genes.
     The p of a state is that of its genes' mean contrast if the contrasts fell on the measured genes at random.
     """
     columns = {state: _columns(graph, panel, symbols) for state, symbols in gene_sets().items()}
     columns = {state: found for state, found in columns.items() if len(found) >= LEAST_GENES}
-    tested = [i for i, one in enumerate(cell_sets) if one.contrast is not None and one.detected is not None]
+    tested = [
+        i
+        for i, one in enumerate(cell_sets)
+        if one.contrast is not None and one.detected is not None and not one.profile
+    ]
     answers: list[tuple[State, ...]] = [()] * len(cell_sets)
     if not columns or not tested or panel.detected is None:
         return answers

@@ -13,7 +13,7 @@ def graph(make_graph):
     return make_graph([("HGNC:1", "is_marker_for", "CL:1")], names={"HGNC:1": "CD3D"})
 
 
-def sets_of(graph, raised, *, genes=None):
+def sets_of(graph, raised, *, genes=None, profile=False):
     """Three sets of 200 other genes and those of the states; `raised` are the states of the first set."""
     symbols = [s for state in STATES for s in gene_sets()[state]] if genes is None else genes
     names = (*symbols, *(f"X{i}" for i in range(200)))
@@ -23,7 +23,9 @@ def sets_of(graph, raised, *, genes=None):
     detected[0, up] += 0.5
     panel = ground_panel(graph, names, detected=detected.mean(axis=0))
     z = contrasts(detected * 2)
-    return states_of(graph, panel, [CellSet(str(i), (), 50, (), detected[i], z[i]) for i in range(3)])
+    return states_of(
+        graph, panel, [CellSet(str(i), (), 50, (), detected[i], z[i], profile=profile) for i in range(3)]
+    )
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -34,6 +36,11 @@ def test_a_state_is_present_where_its_genes_stand_out_and_nowhere_else(graph, st
     assert one.fdr <= 0.05
     assert one.fraction_in_set > 1.5 * one.fraction_in_file
     assert set(one.genes) == set(gene_sets()[state])
+
+
+def test_a_mean_profile_has_no_states(graph):
+    """Its fractions are of no cells."""
+    assert sets_of(graph, ["cycling"], profile=True) == [(), (), ()]
 
 
 def test_two_states_at_once_and_none_without_genes_or_other_sets(graph):
