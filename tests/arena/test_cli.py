@@ -122,7 +122,7 @@ def test_a_later_run_on_the_same_samples_stands_beside_the_earlier_ones(arena: A
     asked = ("-t", "perturbation", "-n", "3")
     assert arena("run", "-m", "majority", *asked)[0] == 0
     assert arena("run", "-m", "random", "-t", "qa", "-n", "2")[0] == 0
-    code, said, stderr = arena("run", "-m", "copy-control", *asked)
+    code, _said, stderr = arena("run", "-m", "copy-control", *asked)
     assert code == 0, stderr
     page = Path("runs/report/leaderboard.md").read_text(encoding="utf-8")
     assert "| majority |" in page
