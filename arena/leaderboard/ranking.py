@@ -104,10 +104,12 @@ def helped_pairs(column: Column, runs: Sequence[Run]) -> Iterator[tuple[str, str
     for manifest in sorted(manifests, key=lambda m: m.contestant):
         if kind_of(manifest) not in ("retrieval+model", "model+tools"):
             continue
-        same = manifest.contestant.removeprefix(EVIDENCE).removeprefix(WITH_TOOLS)
-        other = same if same in column.row else plain.get(manifest.model_args.get("model"))
+        name = manifest.contestant
+        same = name.removeprefix(EVIDENCE).removeprefix(WITH_TOOLS)
+        named = same != name and same in column.row
+        other = same if named else plain.get(manifest.model_args.get("model"))
         if other:
-            yield manifest.contestant, other
+            yield name, other
 
 
 def alone(column: Column, first: str, second: str, resamples: int) -> schema.Pair:
