@@ -12,7 +12,7 @@ from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
     from arena.contestants.baselines import Baseline
-    from arena.types import Sample, TaskName
+    from arena.types import Run, Sample, TaskName
 
 
 def print_list(
@@ -113,7 +113,7 @@ def print_table(folders: Sequence[Path], into: Path) -> None:
     from arena.report.summary import table_lines
     from arena.run_folder import read_run
 
-    runs = [read_run(folder) for folder in (*folders, *_comparable(folders))]
+    runs = [*(read_run(folder) for folder in folders), *_comparable(folders)]
     page = write_report(runs, into)[0]
     console = out()
     for group in build(runs).groups:
@@ -122,22 +122,31 @@ def print_table(folders: Sequence[Path], into: Path) -> None:
     console.print(str(page), highlight=False, soft_wrap=True)
 
 
-def _comparable(folders: Sequence[Path]) -> list[Path]:
-    """Return the runs of other contestants in the same folder on the very same samples, the newest of each."""
-    from arena.run_folder import find_runs, finished, read_manifest
+def _comparable(folders: Sequence[Path]) -> list[Run]:
+    """Return the runs of other contestants in the same folder on the very same samples, the newest of each.
+
+    One that cannot be read is named and left out: it must not take away the table of the run just made.
+    """
+    from arena.run_folder import find_runs, finished, read_manifest, read_run
 
     here = [read_manifest(folder) for folder in folders]
     known = {m.contestant for m in here}
     asked = {(m.graph_hash, sha) for m in here for sha in m.samples_sha256.values()}
     beside = {folder.parent for folder in folders}
-    newest: dict[str, tuple[str, Path]] = {}
+    newest: dict[str, Run] = {}
     for folder in finished(find_runs(sorted(beside)), [])[0] if beside else []:
-        manifest = read_manifest(folder)
-        theirs = {(manifest.graph_hash, sha) for sha in manifest.samples_sha256.values()}
-        if manifest.contestant not in known and theirs <= asked:
-            found = newest.get(manifest.contestant, ("", folder))
-            newest[manifest.contestant] = max(found, (manifest.created, folder))
-    return [folder for _, folder in newest.values()]
+        try:
+            manifest = read_manifest(folder)
+            theirs = {(manifest.graph_hash, sha) for sha in manifest.samples_sha256.values()}
+            if manifest.contestant in known or not theirs <= asked:
+                continue
+            run = read_run(folder)
+        except InputError as error:
+            err().print(f"left out of the table: {error}", highlight=False, soft_wrap=True)
+            continue
+        other = newest.get(manifest.contestant, run)
+        newest[manifest.contestant] = max(other, run, key=lambda r: r.manifest.created)
+    return list(newest.values())
 
 
 def print_run(folder: Path, *, as_json: bool) -> dict[str, Any]:

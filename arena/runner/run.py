@@ -263,10 +263,8 @@ def run_name(manifest: RunManifest) -> str:
         "epochs": manifest.epochs,
         "model": {k: v for k, v in manifest.model_args.items() if k != "prices"},
     }
-    if manifest.model_args["kind"] not in (
-        "model",
-        "replay",
-    ):  # our own code answers, or is part of the prompt
+    # Of all others our own code answers, or makes a part of the prompt.
+    if manifest.model_args["kind"] not in ("model", "replay"):
         parts["arena"] = manifest.arena_version
     digest = hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:10]
     slug = Contestant(manifest.contestant, "", "", ()).slug[:60]

@@ -19,7 +19,7 @@ from scipy.linalg import eigh
 
 from gather.annotation import Annotation, Mixture
 from gather.cells.expression import Expression, rank_cell_sets
-from gather.cells.mixtures import PRECURSORS, kin, lineage_of, with_mixtures
+from gather.cells.mixtures import kin, lineage_of, with_mixtures
 from gather.cells.options import Ranking
 from gather.labelling.annotator import Annotator
 
@@ -118,8 +118,8 @@ def with_mixed_sets(
         share = float(parts[a.cell_set].mean())
         order = (0, 1) if share <= 0.5 else (1, 0)
         one, other = (annotator.decide(ranked[names[a.cell_set][i]])[2] for i in order)
-        lineages = [lineage_of(d.curie, d.candidates, annotator.ontology) for d in (one, other)]
-        if kin(*(lineage or PRECURSORS for lineage in lineages)):
+        first, second = (lineage_of(d.curie, d.candidates, annotator.ontology) for d in (one, other))
+        if first is None or second is None or kin(first, second):
             answers.append(a)
             continue
         both = (one.curie, other.curie), (one.label, other.label)

@@ -143,11 +143,8 @@ class Annotator:
         query = make_query(self.panel, cell_set, top=self.parameters.top)
         convergence = self.retriever.converge([query])[0]
         cells = None if cell_set.detected is None or cell_set.profile else cell_set.n_cells
-        return (
-            query,
-            convergence,
-            self.labeller.decide(convergence, self.retriever.support(query), cells=cells),
-        )
+        decision = self.labeller.decide(convergence, self.retriever.support(query), cells=cells)
+        return query, convergence, decision
 
     def _symbols(self, query: GeneQuery) -> tuple[str, ...]:
         """The query's genes as the file names them; an id gives way to the symbol that the graph has for it."""

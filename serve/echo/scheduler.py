@@ -28,7 +28,7 @@ from serve.scheduling.step_work import StepWork
 REDO = 0.5
 """Value of recomputing a token, relative to a new token."""
 SLOW = 2.0
-"""Where nobody waits, a step may take this many times the shortest step of any use."""
+"""Without interactive work, a step may take this many times the shortest step of any use."""
 
 
 @dataclass(frozen=True, slots=True)

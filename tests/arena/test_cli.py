@@ -122,12 +122,18 @@ def test_a_later_run_on_the_same_samples_stands_beside_the_earlier_ones(arena: A
     asked = ("-t", "perturbation", "-n", "3")
     assert arena("run", "-m", "majority", *asked)[0] == 0
     assert arena("run", "-m", "random", "-t", "qa", "-n", "2")[0] == 0
-    code, _said, stderr = arena("run", "-m", "copy-control", *asked)
+    code, _, stderr = arena("run", "-m", "copy-control", *asked)
     assert code == 0, stderr
     page = Path("runs/report/leaderboard.md").read_text(encoding="utf-8")
     assert "| majority |" in page
     assert "| copy-control |" in page
     assert "| random |" not in page, "it answered other samples"
+    (old,) = Path("runs").glob("majority--*")
+    (old / "manifest.json").write_text('{"format": "arena-run"', encoding="utf-8")
+    code, said, stderr = arena("run", "-m", "copy-control", *asked)
+    assert code == 0, stderr
+    assert "left out of the table" in stderr
+    assert "copy-control" in said
 
 
 def test_a_task_that_the_cells_do_not_allow_is_said_to_be_missing(
