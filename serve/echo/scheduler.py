@@ -229,7 +229,7 @@ class EchoScheduler(Scheduler):
         Batch work may lengthen the step by `late_share` only, while an interactive request has no first token after
         it. That token needs several steps, and each of them would be late by a little.
         """
-        decoding = [self.due_s(r) - now for r in online.decodes]
+        decoding = [self._usable(self.due_s(r) - now) for r in online.decodes]
         finishing = [self.due_s(c.request) - now for c in online.chunks if c.rows == c.request.pending]
         left = min([self.config.longest_step_s, *decoding, *finishing])
         base = work_of(online)
@@ -238,6 +238,14 @@ class EchoScheduler(Scheduler):
         if unfinished or any(_interactive(r) for r in self.waiting[:1]):
             left = min(left, share)
         return share if left < self.times.seconds(base) else left
+
+    def _usable(self, slack: float) -> float:
+        """Seconds of a reader's slack that batch work may take; the reserve stays.
+
+        The next deadline is one pace later, so a shorter step makes the slack grow.
+        """
+        c = self.config
+        return min(slack, max(slack - c.reserve * c.allowance_s, c.recover * c.pace_s))
 
     def _value(self, plan: _Offline) -> float:
         """Useful tokens of a plan: first-time ones, plus prompt tokens that the cache saves."""

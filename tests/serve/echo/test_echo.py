@@ -1,13 +1,17 @@
 """Echo: interactive requests do not feel the batch work, nothing starves, and the accounting holds at every step."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from benchmarks.echo_ladder import percentage_errors
+from benchmarks.echo_ladder import feasible, percentage_errors
+from benchmarks.echo_simulation import bursty_trace
+from benchmarks.simulated_server import CPU_TIMES, Server, echo_scheduler
 from benchmarks.simulator import Arrival, Outcome, VirtualClock, simulate
 from serve.echo.config import EchoConfig
 from serve.echo.scheduler import EchoScheduler
-from serve.goodput import Ending
+from serve.goodput import Ending, attainment
 from serve.kv_cache.prefix_cache import PrefixForest
 from serve.request import Priority, Request, SamplingParams, Timeline
 from serve.scheduling.estimators import (
@@ -151,6 +155,29 @@ def test_the_search_is_no_worse_than_keeping_the_batch_and_within_a_tenth_of_the
     found = worth([r for r in scheduler.schedule().decodes if r is not user])
     assert found >= worth(batch)
     assert found >= 0.9 * max(map(worth, subsets))
+
+
+def test_a_reserve_keeps_readers_in_time_although_steps_last_longer_than_forecast() -> None:
+    """Steps vary by 14 % and slow ones come together. Without a reserve each step ends at the next deadline."""
+    times = TimeModel(CPU_TIMES.coefficients, margin=0.25)
+    server, rate = feasible(Server(step_tokens=64, times=times))
+    arrivals = bursty_trace(np.random.default_rng(2), rate, 40.0, batch=500)
+    in_time, batch = {}, {}
+    for reserve, recover in ((0.0, 100.0), (1.5, 0.5)):
+        rng, clock, slow = np.random.default_rng(2), VirtualClock(), [0.0]
+        config = replace(server.echo, reserve=reserve, recover=recover)
+        scheduler = echo_scheduler(replace(server, echo=config), clock)
+
+        def noisy(work: StepWork, rng: np.random.Generator = rng, slow: list[float] = slow) -> float:
+            slow[0] = 0.5 * slow[0] + 0.75**0.5 * rng.normal()
+            return times.seconds(work) * float(np.exp(0.14 * slow[0]))
+
+        outcome = simulate(arrivals, scheduler, clock, noisy, until_s=50.0)
+        in_time[reserve] = attainment(outcome.online, server.slo)
+        batch[reserve] = outcome.first_time_tokens + outcome.cached_tokens
+    assert in_time[1.5] == 1.0
+    assert in_time[0.0] < 0.9
+    assert batch[1.5] > 0.9 * batch[0.0]
 
 
 def test_a_machine_too_slow_for_any_step_still_does_its_batch_work() -> None:
