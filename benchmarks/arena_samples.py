@@ -110,9 +110,11 @@ def table(made: fresh.Fresh, samples: Mapping[str, list[Sample]], graph: Graph, 
 
 
 def strata(samples: Mapping[str, list[Sample]]) -> str:
-    """Return the number of samples by stratum."""
+    """Return the number of samples by stratum; captioning, which asks about the cells of annotation, has its strata."""
     lines = ["| task | stratum | samples |", "|---|---|---|"]
     for task, listed in samples.items():
+        if task == "captioning":
+            continue
         for key in listed[0].strata:
             counts = Counter(s.strata.get(key, "") for s in listed).most_common()
             lines.append(f"| {task} | {key} | {', '.join(f'{level} {n}' for level, n in counts)} |")

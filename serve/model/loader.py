@@ -175,14 +175,15 @@ def _gguf_tokenizer(path: Path) -> Any:
 
 
 def _keep(tokenizer: Any, folder: Path) -> None:
-    """Save a tokenizer atomically; without a writable cache each start converts it again."""
+    """Save a tokenizer atomically, unless another start has; without a writable cache each start converts it again."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             tokenizer.save_pretrained(Path(scratch) / "new")
             (Path(scratch) / "new").rename(folder)
     except OSError as error:
-        log.warning("the tokenizer was not kept in %s: %s", folder, error)
+        if not (folder / "tokenizer.json").is_file():
+            log.warning("the tokenizer was not kept in %s: %s", folder, error)
 
 
 @contextmanager
