@@ -178,7 +178,7 @@ def feasible(server: Server) -> tuple[Server, float]:
 
     By rule, from the calibration alone: a reader's pace is twice a step of eight decodes, the allowance three prompt
     chunks of 256 tokens, half of which no step may exceed; requests of the trace (165 prompt and 70 answer tokens in
-    the mean, four answering together) take a quarter of the machine at the given rate, three times that in bursts.
+    the mean, four answering together) take a sixth of the machine at the given rate, half of it in bursts.
     """
     times = server.times
     pace_s = 2 * times.seconds(StepWork(decodes=8, decode_context=8 * 300))
@@ -190,7 +190,7 @@ def feasible(server: Server) -> tuple[Server, float]:
     request_s = times.seconds(StepWork.chunk(165, 0))
     request_s += 70 * times.seconds(StepWork(decodes=4, decode_context=4 * 200)) / 4
     echo = replace(server.echo, pace_s=pace_s, allowance_s=allowance_s, longest_step_s=allowance_s / 2)
-    return replace(server, echo=echo), 0.25 / request_s
+    return replace(server, echo=echo), 1 / (6 * request_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +263,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=40.0, help="length of each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--rate", type=float, help="interactive requests a second; default: a quarter's load")
+    parser.add_argument("--rate", type=float, help="interactive requests a second; default: a sixth of what the machine can serve")
     parser.add_argument("--schedulers", nargs="+", default=list(LADDER), choices=list(LADDER))
     parser.add_argument("--model", type=Path, default=None)
     arguments = parser.parse_args()

@@ -116,7 +116,7 @@ def test_deadlines_and_load_follow_from_the_step_times_by_rule() -> None:
     assert server.echo.pace_s == pytest.approx(2 * 0.05, rel=0.1)
     assert server.echo.allowance_s == pytest.approx(3 * 0.522, rel=0.1)
     assert server.echo.longest_step_s == server.echo.allowance_s / 2
-    assert rate == pytest.approx(0.25 / (0.34 + 70 * 0.03 / 4), rel=0.1)
+    assert rate == pytest.approx(1 / 6 / (0.34 + 70 * 0.03 / 4), rel=0.1)
     nothing = TimeModel(np.zeros(6))
     with pytest.raises(InputError, match="could not tell"):
         feasible(replace(SMALL, times=nothing))

@@ -161,7 +161,7 @@ def test_a_reserve_keeps_readers_in_time_although_steps_last_longer_than_forecas
     """Steps vary by 14 % and slow ones come together. Without a reserve each step ends at the next deadline."""
     times = TimeModel(CPU_TIMES.coefficients, margin=0.25)
     server, rate = feasible(Server(step_tokens=64, times=times))
-    arrivals = bursty_trace(np.random.default_rng(2), rate, 40.0, batch=500)
+    arrivals = bursty_trace(np.random.default_rng(2), 1.5 * rate, 40.0, batch=500)
     in_time, batch = {}, {}
     for reserve, recover in ((0.0, 100.0), (1.5, 0.5)):
         rng, clock, slow = np.random.default_rng(2), VirtualClock(), [0.0]
