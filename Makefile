@@ -40,11 +40,12 @@ showcase: $(VENV)/dev        ## the whole story under one page: graph, annotatio
 test: $(VENV)/dev            ## the whole suite
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
 
-check: $(VENV)/dev           ## lint, types, layers
+check: $(VENV)/dev           ## lint, types, layers, number of lines
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q tests/test_layers.py
+	$(BIN)/python -m tests.size
 
 slow: $(VENV)/dev            ## end-to-end tests that take minutes
 	$(BIN)/pytest -m "slow and not soak" -n 2 --dist loadfile

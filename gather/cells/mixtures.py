@@ -121,13 +121,21 @@ def kin(one: str, other: str) -> bool:
 
 
 def questions(profiles: dict[str, Profile], lineages: dict[str, str]) -> list[Question]:
-    """Return what tells each two sets of unrelated lineages apart."""
+    """Return what tells each two sets of unrelated lineages apart.
+
+    The genes are those that set the two lineages apart over all their sets in the file. Two sets alone may also differ
+    by a condition: stimulated monocytes and resting B cells differ by the genes of every stimulated cell.
+    """
+    of_lineage = {
+        lineage: np.mean([profiles[name].mean for name, one in lineages.items() if one == lineage], axis=0)
+        for lineage in set(lineages.values())
+    }
     found = []
     for one, other in combinations(lineages, 2):
         if kin(lineages[one], lineages[other]):
             continue
         a, b = profiles[one], profiles[other]
-        difference = a.mean - b.mean
+        difference = of_lineage[lineages[one]] - of_lineage[lineages[other]]
         of_a, of_b = (np.argsort(sign * difference, kind="stable")[:APART] for sign in (-1, 1))
         least_a = max(2.0, float(np.quantile(b.how_many(of_a), RARELY)) + 1)
         least_b = max(2.0, float(np.quantile(a.how_many(of_b), RARELY)) + 1)
