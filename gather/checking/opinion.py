@@ -37,9 +37,9 @@ FORMAT_VERSION = 1
 class MappedLabel:
     """What a label means in the Cell Ontology.
 
-    `how` is the kind of name that decided (``label``, ``exact_synonym``, ...), ``mapping`` where the user's table
-    did, ``ambiguous`` or ``unknown``; `curie` and `name` are empty for the last two. `suggestions` are terms that an
-    ambiguous or misspelt label may mean.
+    `how` is the kind of name that decided (``label``, ``exact_synonym``, ...), ``tool_label``, ``word_order`` or
+    ``without_state`` (`gather.checking.mapping`), ``mapping`` where the user's table did, ``ambiguous`` or ``unknown``.
+    `curie` and `name` are empty for the last two. `suggestions` are terms that an ambiguous or misspelt label may mean.
     """
 
     label: str

@@ -12,6 +12,7 @@ from gather.checking.mapping import map_labels, read_mapping, write_mapping
 from gather.checking.opinion import TABLE
 from gather.checking.queue import reasons, worth
 from vckg.base.errors import GraphError, InputError
+from vckg.base.resources import resource
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:anndata.*", "ignore::FutureWarning")
 
@@ -184,13 +185,47 @@ def test_a_mapping_may_say_that_a_label_has_no_term(blood_graph):
 
 @pytest.mark.data
 def test_a_label_without_the_word_cell_means_the_type_of_that_very_name(core_graph):
-    """*alpha cell* is a synonym of a cell of the retina: such labels stay with the reader."""
-    found = map_labels(core_graph, ["Dendritic", "plasma", "alpha", "Lymphoid", "CD19+ B"])
+    """*Luminal cell* is a synonym of a cell of the prostate: such labels stay with the reader."""
+    found = map_labels(core_graph, ["Dendritic", "plasma", "TEC", "Lymphoid", "Luminal"])
     assert {label: found[label].name for label in ("Dendritic", "plasma")} == {
         "Dendritic": "dendritic cell",
         "plasma": "plasma cell",
     }
-    assert [found[label].curie for label in ("alpha", "Lymphoid", "CD19+ B")] == ["", "", ""]
+    assert [found[label].curie for label in ("TEC", "Lymphoid", "Luminal")] == ["", "", ""]
+
+
+@pytest.mark.data
+def test_labels_of_other_tools_have_a_term(core_graph):
+    """10x, Azimuth, CellTypist, SingleR's references and CIBERSORT; states and numbers are no part of a type."""
+    wanted = {
+        "CD19+ B": "B cell",
+        "CD4+/CD25 T Reg": "CD4-positive, CD25-positive, alpha-beta regulatory T cell",
+        "NK Proliferating": "natural killer cell",
+        "L2/3 IT": "L2/3 intratelencephalic projecting glutamatergic neuron",
+        "DC2": "CD1c-positive myeloid dendritic cell",
+        "T_cell:CD4+": "CD4-positive, alpha-beta T cell",
+        "Pre-B_cell_CD34-": "precursor B cell",
+        "CD8+ T-cells": "CD8-positive, alpha-beta T cell",
+        "T cells CD4 memory resting": "CD4-positive, alpha-beta memory T cell",
+        "T cells regulatory (Tregs)": "regulatory T cell",
+        "Mast cells resting": "mast cell",
+        "Fibroblasts_1": "fibroblast",
+        "Monocyte.1": "monocyte",
+    }
+    found = map_labels(core_graph, [*wanted, "Doublets", "Unknown", "7"])
+    assert {label: found[label].name for label in wanted} == wanted
+    assert [found[label].how for label in ("CD19+ B", "T_cell:CD4+", "Monocyte.1")] == [
+        "tool_label", "word_order", "without_state",
+    ]  # fmt: skip
+    assert [found[label].curie for label in ("Doublets", "Unknown", "7")] == ["", "", ""]
+
+
+@pytest.mark.data
+def test_every_label_of_the_table_stands_for_a_class_of_that_name(core_graph):
+    with resource("data", "tool_labels.tsv").open(encoding="utf-8") as lines:
+        rows = [line.rstrip("\n").split("\t") for line in lines if not line.startswith("#")][1:]
+    assert len({label for label, _, _ in rows}) == len(rows)
+    assert [row for row in rows if core_graph.names[core_graph.index(row[1])] != row[2]] == []
 
 
 def test_worth_and_reasons():
