@@ -1,4 +1,4 @@
-"""``python -m tests.size``: lines of the four packages; code is what is left without blanks, comments and docstrings."""
+"""``python -m tests.size``: lines of the four packages; code is the rest without blanks, comments and docstrings."""
 
 import ast
 import io
@@ -8,7 +8,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("vckg", "gather", "arena", "serve")
-NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+NO_CODE = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+}
 
 
 def lines_of(text: str) -> tuple[int, int]:

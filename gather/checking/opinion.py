@@ -38,8 +38,9 @@ class MappedLabel:
     """What a label means in the Cell Ontology.
 
     `how` is the kind of name that decided (``label``, ``exact_synonym``, ...), ``tool_label``, ``word_order`` or
-    ``without_state`` (`gather.checking.mapping`), ``mapping`` where the user's table did, ``ambiguous`` or ``unknown``.
-    `curie` and `name` are empty for the last two. `suggestions` are terms that an ambiguous or misspelt label may mean.
+    ``without_state`` (`gather.retrieval.cell_names`), ``mapping`` where the user's table did, ``ambiguous`` or
+    ``unknown``. `curie` and `name` are empty for the last two. `suggestions` are terms that an ambiguous or misspelt
+    label may mean.
     """
 
     label: str

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vckg.base.errors import InputError
+from gather.retrieval.cell_names import ground_labels, near_cell_types
+from vckg.base.errors import InputError, did_you_mean
 from vckg.graph.schema import CATEGORIES
 
 if TYPE_CHECKING:
@@ -30,15 +31,15 @@ MOST_KINDS = 20
 
 
 def ground_cell_types(graph: Graph, names: Sequence[str], *, where: str) -> list[int]:
-    """Return the nodes of cell types given by CL id or label; every name that is none is named in the
-    error.
-    """
-    grounded = graph.cells.ground(names)
+    """Return the nodes of cell types given by CL id or label; the error names those that are none, and a near one."""
+    grounded = ground_labels(graph, names)
     lost = [found.name for found in grounded if found.curie is None]
     if lost:
         shown = ", ".join(repr(name) for name in lost[:5]) + (" ..." if len(lost) > 5 else "")
+        near = near_cell_types(graph, lost[0], 1)
+        hint = f"; for {lost[0]!r}, did you mean {graph.names[graph.index(near[0])]!r}?" if near else ""
         raise InputError(
-            f"{where}: {len(lost)} of {len(names)} are no cell types of the graph: {shown}; give CL ids"
+            f"{where}: {len(lost)} of {len(names)} are no cell types of the graph: {shown}; give CL ids{hint}"
         )
     return sorted({graph.index(found.curie) for found in grounded if found.curie})
 
@@ -63,8 +64,10 @@ def tissue_node(graph: Graph, tissue: str) -> int:
         return found
     grounded = graph.labels("anatomy").ground([tissue])[0]
     if grounded.curie is None:
+        names = {graph.names[i] for i in graph.nodes_of("AnatomicalEntity").tolist()}
         raise InputError(
-            f"no tissue {tissue!r} in the graph; give an UBERON id such as UBERON:0000178 (blood)"
+            f"no tissue {tissue!r} in the graph{did_you_mean(tissue, names)}; give an UBERON id such as "
+            "UBERON:0000178 (blood)"
         )
     return graph.index(grounded.curie)
 

@@ -1,0 +1,101 @@
+"""Names of cell types as people and tools write them, to the Cell Ontology.
+
+A name is looked up among other tools' labels (`data/tool_labels.tsv`), then among the graph's names. What is still
+unknown is read once more with its words in another order (*T cells CD8*), without words for a state (*NK
+Proliferating*) and without a number (*Fibroblast 2*).
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import permutations
+from typing import TYPE_CHECKING
+
+from gather.metrics.labels import ROOTS
+from vckg.base.resources import resource
+from vckg.graph.grounding import Grounded
+
+if TYPE_CHECKING:
+    from vckg.graph.graph import Graph
+
+OWN_NAMES = ("label", "normalised")
+"""How a type's own name is found: synonyms such as *alpha cell* mean different types in different tissues."""
+STATES = {
+    "activated", "cycling", "dividing", "hypoxic", "ifn", "interferon", "isg", "proliferating", "proliferative",
+    "resting", "stimulated", "stressed",
+}  # fmt: skip
+"""Words of a label that say a state and no type."""
+MOST_WORDS, MOST_ORDERED = 8, 4
+
+
+def ground_labels(graph: Graph, labels: Sequence[str]) -> list[Grounded]:
+    """Return what each label means, in order; `how` may also be ``tool_label``, ``word_order`` or ``without_state``.
+
+    Labels without the word *cell* mean the type of that very name (*Dendritic*). Only a type's own label goes before
+    the table.
+    """
+    completed = graph.cells.ground([f"{label} cell" for label in labels])
+    found = []
+    for label, plain, whole in zip(labels, graph.cells.ground(list(labels)), completed, strict=True):
+        by_whole_name = not plain.curie and not plain.candidates and whole.how in OWN_NAMES
+        one = whole if by_whole_name else plain
+        customary = _customary().get(_key(label), "")
+        if customary and customary in graph and plain.how != "label":
+            one = Grounded(label, customary, "tool_label")
+        elif not one.curie and not one.candidates:
+            one = _rearranged(graph, label) or one
+        found.append(one._replace(name=label))
+    return found
+
+
+@lru_cache(maxsize=1)
+def _customary() -> dict[str, str]:
+    """CL id of each label of other tools, by `_key`."""
+    with resource("data", "tool_labels.tsv").open(encoding="utf-8", newline="") as lines:
+        rows = csv.DictReader((line for line in lines if not line.startswith("#")), delimiter="\t")
+        return {_key(row["label"]): row["cl_id"] for row in rows}
+
+
+def _key(label: str) -> str:
+    """Words of a label in lower case, in the singular and without *cell*; signs such as those of *CD34+* stay."""
+    words = re.sub(r"[\s_:.,()]+|-(?=cell)", " ", label.lower()).split()
+    singular = (word.removesuffix("s") if len(word) > 3 else word for word in words)
+    return " ".join(word for word in singular if word != "cell")
+
+
+def _rearranged(graph: Graph, label: str) -> Grounded | None:
+    """What a label means whose words are reordered, then without states and numbers."""
+    words = [re.sub("^cells$", "cell", word) for word in re.split(r"[\s_:.,()]+", label) if word]
+    kept = [word for word in words if word.lower() not in STATES and not word.isdigit()]
+    for some, how in ((words, "word_order"), (kept, "without_state")):
+        if not 0 < len(some) <= MOST_ORDERED:
+            continue
+        orders = [" ".join(order) for order in permutations(some)]
+        known = [c for order in orders if (c := _customary().get(_key(order)))]
+        known += [one.curie for one in graph.cells.ground(orders) if one.curie]
+        if "cell" not in some:
+            whole = graph.cells.ground([f"{order} cell" for order in orders])
+            known += [one.curie for one in whole if one.curie and one.how in OWN_NAMES]
+        if known:
+            return Grounded(label, known[0], how)
+    return None
+
+
+def near_cell_types(graph: Graph, label: str, most: int = 3) -> tuple[str, ...]:
+    """CURIEs that parts of a label mean, the longest part first, then of the cell types with the nearest names."""
+    words = re.findall(r"[^\W_]+", label)[:MOST_WORDS]
+    parts = [
+        " ".join(words[first : first + length])
+        for length in range(len(words), 0, -1)
+        for first in range(len(words) - length + 1)
+    ]
+    found = [grounded.curie for grounded in graph.cells.ground(parts) if grounded.curie]
+    if not found:
+        names = {graph.names[i].lower(): graph.ids[i] for i in graph.nodes_of("Cell").tolist()}
+        near = difflib.get_close_matches(label.lower(), names, n=most, cutoff=0.75)
+        found = [names[name] for name in near]
+    return tuple(curie for curie in dict.fromkeys(found) if curie not in ROOTS)[:most]
