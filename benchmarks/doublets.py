@@ -84,7 +84,9 @@ class Case:
     def flagged(self, share: float, own: float) -> bool:
         """Whether thresholds call it mixed."""
         pair = self.pair
-        return pair is not None and pair.share >= max(share, pair.expected + 1e-9) and pair.own <= own
+        if pair is None or not pair.of_lineages:
+            return False
+        return pair.share >= max(share, pair.expected + 1e-9) and pair.own <= own
 
     @property
     def right(self) -> bool:

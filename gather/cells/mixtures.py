@@ -37,6 +37,8 @@ PRECURSORS = "hematopoietic stem and progenitor"
 LEAST_SHARE, MOST_OWN = 0.5, 0.3
 """Share of the cells that express both, at least; of the genes that the set has beyond each of the two, the part that
 it has beyond both, at most. Chosen with files left out (docs/results/doublets.md)."""
+LEAST_BY_LINEAGES = LEAST_SHARE / 2
+"""Share of the cells that express both lineages' genes, at least: those of a condition alone give next to none."""
 APART = 15
 """Genes of each of the two that cells are asked for."""
 RISE, FRACTION, MORE_OFTEN = 0.4, 0.25, 0.1
@@ -81,38 +83,57 @@ class Profile:
         return np.asarray(more & (self.detected > FRACTION) & (self.level > other.level + RISE))
 
 
+Asked = tuple[Positions, float]
+"""Genes, and how many of them a cell must express."""
+
+
 @dataclass(frozen=True)
 class Question:
-    """What tells two sets apart: genes of each, how many of them a cell needs, and how often chance gives both."""
+    """What tells two sets apart, and their lineages over all sets of the file; and how often chance gives both.
+
+    Two sets may also differ by a condition: stimulated monocytes and resting B cells differ by the genes of every
+    stimulated cell. Over all sets of the two lineages these genes do not stand out.
+    """
 
     one: str
     other: str
-    genes: tuple[Positions, Positions]
-    least: tuple[float, float]
+    by_sets: tuple[Asked, Asked]
+    by_lineages: tuple[Asked, Asked]
     expected: float
 
-    def share(self, profile: Profile) -> float:
-        """Return the share of a set's cells that express both."""
-        first, second = (
-            profile.how_many(genes) >= least for genes, least in zip(self.genes, self.least, strict=True)
-        )
-        return float((first & second).mean())
+    def shares(self, profile: Profile) -> tuple[float, float]:
+        """Return the share of a set's cells that express both, by the genes of the sets and of the lineages."""
+        return _share(profile, self.by_sets), _share(profile, self.by_lineages)
+
+
+def _share(profile: Profile, asked: tuple[Asked, Asked]) -> float:
+    first, second = (profile.how_many(genes) >= least for genes, least in asked)
+    return float((first & second).mean())
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """How far two sets explain a third: `share` of its cells express both, `expected` by chance, genes of its `own`."""
+    """How far two sets explain a third: `share` of its cells express both, `expected` by chance, genes of its `own`.
+
+    `by_lineages` is the share by the genes that tell the two lineages apart over the whole file.
+    """
 
     one: str
     other: str
     share: float
+    by_lineages: float
     expected: float
     own: float
 
     @property
     def mixed(self) -> bool:
         """Whether the third set is a mixture of the two."""
-        return self.share >= LEAST_SHARE and self.own <= MOST_OWN and self.share > self.expected
+        return self.of_lineages and self.share >= LEAST_SHARE and self.own <= MOST_OWN and self.share > self.expected
+
+    @property
+    def of_lineages(self) -> bool:
+        """Whether the third set expresses both lineages, and not only what a condition changes."""
+        return self.by_lineages >= LEAST_BY_LINEAGES
 
 
 def kin(one: str, other: str) -> bool:
@@ -121,11 +142,7 @@ def kin(one: str, other: str) -> bool:
 
 
 def questions(profiles: dict[str, Profile], lineages: dict[str, str]) -> list[Question]:
-    """Return what tells each two sets of unrelated lineages apart.
-
-    The genes are those that set the two lineages apart over all their sets in the file. Two sets alone may also differ
-    by a condition: stimulated monocytes and resting B cells differ by the genes of every stimulated cell.
-    """
+    """Return what tells each two sets of unrelated lineages apart."""
     of_lineage = {
         lineage: np.mean([profiles[name].mean for name, one in lineages.items() if one == lineage], axis=0)
         for lineage in set(lineages.values())
@@ -135,17 +152,23 @@ def questions(profiles: dict[str, Profile], lineages: dict[str, str]) -> list[Qu
         if kin(lineages[one], lineages[other]):
             continue
         a, b = profiles[one], profiles[other]
-        difference = of_lineage[lineages[one]] - of_lineage[lineages[other]]
-        of_a, of_b = (np.argsort(sign * difference, kind="stable")[:APART] for sign in (-1, 1))
-        least_a = max(2.0, float(np.quantile(b.how_many(of_a), RARELY)) + 1)
-        least_b = max(2.0, float(np.quantile(a.how_many(of_b), RARELY)) + 1)
+        by_sets = _asked(a.mean - b.mean, a, b)
+        by_lineages = _asked(of_lineage[lineages[one]] - of_lineage[lineages[other]], a, b)
         everywhere = [
             np.mean([(p.how_many(genes) >= least).mean() for p in profiles.values()])
-            for genes, least in ((of_a, least_a), (of_b, least_b))
+            for genes, least in by_sets
         ]
-        expected = float(everywhere[0] * everywhere[1])
-        found.append(Question(one, other, (of_a, of_b), (least_a, least_b), expected))
+        found.append(Question(one, other, by_sets, by_lineages, float(everywhere[0] * everywhere[1])))
     return found
+
+
+def _asked(difference: Floats, a: Profile, b: Profile) -> tuple[Asked, Asked]:
+    """Genes that one set has most against another, and of the other; and how many of them a cell needs."""
+    of_a, of_b = (np.argsort(sign * difference, kind="stable")[:APART] for sign in (-1, 1))
+    least_a, least_b = (
+        max(2.0, float(np.quantile(rare.how_many(genes), RARELY)) + 1) for rare, genes in ((b, of_a), (a, of_b))
+    )
+    return (of_a, least_a), (of_b, least_b)
 
 
 def best_pair(
@@ -159,8 +182,8 @@ def best_pair(
             continue
         a, b = beyond[question.one], beyond[question.other]
         own = float((a & b).sum()) / max(min(a.sum(), b.sum()), LEAST_OWN)
-        found.append(Pair(question.one, question.other, question.share(profile), question.expected, own))
-    return max(found, key=lambda pair: pair.share - 2 * pair.own, default=None)
+        found.append(Pair(question.one, question.other, *question.shares(profile), question.expected, own))
+    return max(found, key=lambda pair: (pair.of_lineages, pair.share - 2 * pair.own), default=None)
 
 
 def profiles_of(matrix: Any, groups: npt.NDArray[np.object_]) -> dict[str, Profile]:

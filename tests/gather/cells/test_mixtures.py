@@ -117,3 +117,15 @@ def test_real_doublets_of_b_cells_and_monocytes_are_mixed(core_graph, mirror):
     assert of_set.loc["doublets", "gather_status"] == "mixed"
     assert "B cell" in of_set.loc["doublets", "gather_mixture"]
     assert (of_set.drop("doublets")["gather_status"] == "mixed").sum() <= 1
+
+
+@pytest.mark.data
+def test_stimulated_cells_are_no_mixture_of_resting_ones_and_stimulated_others(core_graph, mirror):
+    """Stimulated B cells express what resting B cells have and the interferon genes of stimulated monocytes."""
+    import anndata as ad
+
+    cells = ad.read_h5ad(mirror / "h5ad" / "pbmc_kang18_ifnb_muscat.h5ad")
+    cells.obs["group"] = cells.obs["cluster_id"].astype(str) + " " + cells.obs["group_id"].astype(str)
+    gather.annotate(cells, "group", graph=core_graph)
+    assert cells.obs["group"].nunique() >= 10
+    assert not (cells.obs["gather_status"] == "mixed").any()
