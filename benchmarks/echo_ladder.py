@@ -263,7 +263,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=40.0, help="length of each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--rate", type=float, help="interactive requests a second; default: a sixth of the load")
+    parser.add_argument(
+        "--rate", type=float, help="interactive requests a second; default: a sixth of the load"
+    )
     parser.add_argument("--schedulers", nargs="+", default=list(LADDER), choices=list(LADDER))
     parser.add_argument("--model", type=Path, default=None)
     arguments = parser.parse_args()

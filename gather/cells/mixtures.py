@@ -128,7 +128,12 @@ class Pair:
     @property
     def mixed(self) -> bool:
         """Whether the third set is a mixture of the two."""
-        return self.of_lineages and self.share >= LEAST_SHARE and self.own <= MOST_OWN and self.share > self.expected
+        return (
+            self.of_lineages
+            and self.share >= LEAST_SHARE
+            and self.own <= MOST_OWN
+            and self.share > self.expected
+        )
 
     @property
     def of_lineages(self) -> bool:
@@ -166,7 +171,8 @@ def _asked(difference: Floats, a: Profile, b: Profile) -> tuple[Asked, Asked]:
     """Genes that one set has most against another, and of the other; and how many of them a cell needs."""
     of_a, of_b = (np.argsort(sign * difference, kind="stable")[:APART] for sign in (-1, 1))
     least_a, least_b = (
-        max(2.0, float(np.quantile(rare.how_many(genes), RARELY)) + 1) for rare, genes in ((b, of_a), (a, of_b))
+        max(2.0, float(np.quantile(rare.how_many(genes), RARELY)) + 1)
+        for rare, genes in ((b, of_a), (a, of_b))
     )
     return (of_a, least_a), (of_b, least_b)
 
