@@ -10,6 +10,8 @@ from vckg.base.console import err, out
 
 SHOWN = 30
 """Rows of the queue in the terminal; the table and the page hold all."""
+LOOSELY = ("word_order", "without_state")
+"""Ways of reading a label that the user should see (`gather.retrieval.cell_names`)."""
 
 
 def print_check(found: CheckResult) -> None:
@@ -53,6 +55,13 @@ def print_check(found: CheckResult) -> None:
     for check in found.checks:
         if not check.decidable:
             say(f"{check.cell_set}: {check.coverage}", highlight=False, markup=False, soft_wrap=True)
+    read = [f"{m.label} as {m.name}" for m in found.mapping if m.how in LOOSELY]
+    if read:
+        say(
+            f"read without a state or a number, or in another order: {', '.join(read[:8])}{' ...' if read[8:] else ''}; "
+            "--write-mapping MAP.tsv to correct it",
+            highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
     lost = [m.label for m in found.mapping if not m.curie and m.how != "mapping"]
     if lost:
         say(
