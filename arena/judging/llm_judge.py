@@ -12,6 +12,7 @@ once more and then *unscored*; it never becomes a 0.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import statistics
@@ -60,7 +61,7 @@ async def judge(
     official
         Use its own words, parser and rules as well.
     repeats
-        Times the answer is rated, each with another order of what is shown; ratings are averaged.
+        Times the answer is rated, each with another order of what is shown, all asked at once; ratings are averaged.
 
     Returns
     -------
@@ -80,7 +81,10 @@ async def judge(
         reason = "refused" if answer.refused else "no answer in the reply"
         return _constant(sample, answer, scorer, form.names(sample.task), 0.0, reason)
     known = evidence(sample, answer, graph)
-    rounds = [await _rate(form, sample, answer, known, generate, seed + turn) for turn in range(repeats)]
+    # Together, so that a server finds their common beginning still in its cache.
+    rounds = await asyncio.gather(
+        *(_rate(form, sample, answer, known, generate, seed + turn) for turn in range(repeats))
+    )
     return _merge(sample, answer, scorer, form, rounds)
 
 

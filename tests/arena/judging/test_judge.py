@@ -313,6 +313,24 @@ def test_repeats_change_the_order_shown_and_are_averaged(blood: Graph) -> None:
     assert sum(p.index("REFERENCE") < p.index("<<<answer") for p in seen) == 4
 
 
+def test_the_ratings_of_an_answer_are_asked_for_together(blood: Graph) -> None:
+    """A server that keeps common beginnings computes the sample and its evidence once, not once a rating."""
+
+    class Patient(Toy):
+        async def __call__(self, system: str, prompt: str, schema: Mapping[str, Any] | None) -> Reply:
+            reply = await super().__call__(system, prompt, schema)
+            while len(self.prompts) < 4:
+                await asyncio.sleep(0.001)
+            return reply
+
+    async def asked() -> list[Score]:
+        return await asyncio.wait_for(
+            judge(SAMPLE, answer("T cell"), blood, Patient(honest), judge_id="toy", repeats=4), 10
+        )
+
+    assert {s.dimension: s for s in asyncio.run(asked())}["total"].metadata["repeats"] == 4
+
+
 def test_the_same_answer_is_shown_the_same_way_again(blood: Graph) -> None:
     toy = Toy(honest)
     rate(toy, answer("T cell"), blood)
