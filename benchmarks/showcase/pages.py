@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from arena.leaderboard.labels import KIND_NAMES, hundred, rank_text, span
 from arena.leaderboard.schema import Group, Leaderboard
+from arena.report import view
 from arena.report.figures import bar
 from arena.report.view import GroupView
 from benchmarks.showcase.steps import Row
@@ -25,6 +26,7 @@ from vckg.base import html as pages
 from vckg.base.atomic import write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
+LEADERBOARD = Path(view.__file__).parent / "templates"
 _PREFIX = "vckg_serve_"
 HISTOGRAMS = {
     "ttft_seconds": "From arrival to the first token",
@@ -96,7 +98,8 @@ def write_pages(
         pages.render(
             TEMPLATES / "showcase.html.j2",
             title="Cells named, models measured, one run",
-            styles=[TEMPLATES / "leaderboard.css", TEMPLATES / "showcase.css"],
+            styles=[LEADERBOARD / "leaderboard.css", TEMPLATES / "showcase.css"],
+            folders=[LEADERBOARD],
             graph=graph,
             profile=profile,
             files=[read_file(folder, name) for name in names],

@@ -275,7 +275,7 @@ def allowed_candidates(
     """
     tissue, candidates, column = options.tissue, options.candidates, options.candidates_from_obs
     if sum(x is not None for x in (tissue, candidates, column)) > 1:
-        raise InputError("give only one of a tissue, a candidate list and a column of candidates")
+        raise InputError("give only one of --tissue, --candidates and --candidates-from-obs")
     if tissue is not None:
         if species is None and adata is not None:
             declared = declared_taxon(adata.obs, adata.uns)

@@ -17,9 +17,17 @@ from gather.cells.groups import refuse_measurement
 from gather.cells.options import CELL, Options
 from gather.checking.consensus import agree
 from gather.checking.mapping import map_labels, read_mapping
-from gather.checking.opinion import CheckResult, Consensus, Dissent, LabelCheck, MappedLabel, SetCheck
+from gather.checking.opinion import (
+    SETTLED,
+    CheckResult,
+    Consensus,
+    Dissent,
+    LabelCheck,
+    MappedLabel,
+    SetCheck,
+)
 from gather.checking.queue import better_supported, reasons, worth
-from gather.checking.weighing import Weighed, coverage, relation_to
+from gather.checking.weighing import Weighed, all_absent, coverage, relation_to
 from gather.labelling.annotator import Annotator
 from vckg.base.errors import InputError, did_you_mean
 
@@ -163,6 +171,7 @@ def work_out_check(
         "species": expression.species,
         "weights": {column: _weight(question, column) for column in question.labels},
     }
+    about["unlabelled"] = {column: int((of == "").sum()) for column, of in texts.items()}
     meant = tuple(mapping.values())
     sets_from = question.sets_from
     return CheckResult(tuple(checked), meant, question.labels, sets_from, graph.content_hash, about), groups
@@ -193,6 +202,10 @@ def _refuse(adata: ad.AnnData, question: Question) -> None:
             raise InputError(f"weight of {column!r} is {weight}; wanted a positive number such as 2")
 
 
+MISSING = ("", "nan", "na", "n/a", "none", "null")
+"""Texts that stand for no label."""
+
+
 def _weight(question: Question, column: str) -> float:
     return float((question.weights or {}).get(column, 1.0))
 
@@ -200,15 +213,36 @@ def _weight(question: Question, column: str) -> float:
 def _texts(adata: ad.AnnData, column: str) -> Texts:
     """Label of every cell, "" where there is none."""
     values = adata.obs[column]
-    return np.where(values.isna(), "", values.astype(str)).astype(object)
+    texts = values.astype(str)
+    return np.where(values.isna() | texts.str.strip().str.lower().isin(MISSING), "", texts).astype(object)
 
 
 def _checked(weighed: Weighed, column: str, texts: Texts, mapping: Mapping[str, MappedLabel]) -> LabelCheck:
-    """Return the opinion on the commonest label of a set's cells; equals by name."""
+    """Return the opinion on the commonest label of a set's cells; equals by name.
+
+    Labels are counted by the term that they mean. A label on the line of that term is no opposition.
+    """
     counts = Counter(t for t in texts.tolist() if t)
-    label, most = min(counts.items(), key=lambda pair: (-pair[1], pair[0]), default=("", 0))
-    share = most / sum(counts.values()) if counts else 0.0
-    return opinion_on(weighed, column, mapping.get(label, MappedLabel(label, "", "", "unknown")), share)
+    meant = {t: mapping.get(t, MappedLabel(t, "", "", "unknown")) for t in counts}
+    by_term: Counter[str] = Counter()
+    for text, count in counts.items():
+        by_term[meant[text].curie or text] += count
+    order = sorted(counts, key=lambda t: (-by_term[meant[t].curie or t], -counts[t], t))
+    if not order:
+        return opinion_on(weighed, column, MappedLabel("", "", "", "unknown"), 0.0)
+    main, total = meant[order[0]], sum(counts.values())
+    others = [t for t in order if not _agrees(weighed.annotator.ontology, meant[t], main)]
+    share = 1.0 - sum(counts[t] for t in others) / total
+    found = opinion_on(weighed, column, main, share)
+    return replace(found, others=tuple((t, counts[t] / total) for t in others[:2]))
+
+
+def _agrees(ontology: Ontology, one: MappedLabel, other: MappedLabel) -> bool:
+    """Whether two labels are the same, or their terms lie on one line of the ontology."""
+    if not one.curie or not other.curie:
+        return one.label == other.label
+    found = ontology.relation(ontology.position(one.curie), ontology.position(other.curie))
+    return found in ("exact", "ancestor", "descendant")
 
 
 def opinion_on(weighed: Weighed, column: str, mapped: MappedLabel, share: float = 1.0) -> LabelCheck:
@@ -216,11 +250,16 @@ def opinion_on(weighed: Weighed, column: str, mapped: MappedLabel, share: float 
     answer, curie = weighed.answer, mapped.curie
     relation = relation_to(weighed.annotator.ontology, curie, answer.curie)
     figures, markers = (weighed.figures(curie), weighed.markers(curie)) if curie else ({}, ())
-    how_much = worth(figures.get("standing", 0.0), share, grounded=bool(curie))
+    settled = not curie and mapped.how in SETTLED
+    standing = figures.get("standing", 0.0)
+    how_much = 0.0 if settled else worth(standing, share, grounded=bool(curie))
     decidable, remark = coverage(mapped.name, markers) if curie else (True, "")
+    why = reasons(
+        relation, 1.0 - standing, share, mixed=str(answer.status) == "mixed", absent=all_absent(markers)
+    )
     return LabelCheck(
         answer.cell_set, column, mapped.label, share, answer.n_cells, mapped, relation, how_much,
-        reasons(relation, how_much, share, mixed=str(answer.status) == "mixed"),
+        tuple(reason for reason in why if not (settled and reason == "not grounded")),
         markers=markers,
         decidable=decidable,
         coverage=remark,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gather.checking.opinion import MappedLabel
+from gather.checking.opinion import SETTLED, MappedLabel
 from gather.retrieval.cell_names import ground_labels, near_cell_types
 from vckg.base.atomic import write_text
 from vckg.base.errors import InputError
@@ -35,11 +35,11 @@ def map_labels(
     found = {}
     for label, grounded in zip(names, ground_labels(graph, names), strict=True):
         curie, how = (given[label], "mapping") if label in given else (grounded.curie or "", grounded.how)
-        if curie or how == "mapping":
-            found[label] = MappedLabel(label, curie, graph.names[graph.index(curie)] if curie else "", how)
-        else:
+        near: tuple[str, ...] = ()
+        if not curie and how not in SETTLED:
             near = grounded.candidates[:3] or near_cell_types(graph, label)
-            found[label] = MappedLabel(label, "", "", how, near)
+        name, *others = (graph.names[graph.index(one)] if one else "" for one in (curie, *near))
+        found[label] = MappedLabel(label, curie, name, how, near, tuple(others))
     return found
 
 

@@ -29,6 +29,8 @@ Reason = Literal["conflict", "other kind", "too fine", "mixed", "not grounded"]
 evidence supports, is one of a mixture, or has no term."""
 MarkerState = Literal["present", "weak", "absent", "not measured", "unknown"]
 
+SETTLED = ("mapping", "no_type")
+"""Ways in which a label has no term and needs none: the user's table says so, or it is a word for unnamed cells."""
 FORMAT = "gather-check"
 FORMAT_VERSION = 1
 
@@ -39,8 +41,8 @@ class MappedLabel:
 
     `how` is the kind of name that decided (``label``, ``exact_synonym``, ...), ``tool_label``, ``word_order`` or
     ``without_state`` (`gather.retrieval.cell_names`), ``mapping`` where the user's table did, ``ambiguous`` or
-    ``unknown``. `curie` and `name` are empty for the last two. `suggestions` are terms that an ambiguous or misspelt
-    label may mean.
+    ``unknown``, and ``no_type`` for a label such as *Doublets*. Without a term `curie` and `name` are empty.
+    `suggestions` and `suggested_names` are terms that an ambiguous or misspelt label may mean.
     """
 
     label: str
@@ -48,6 +50,7 @@ class MappedLabel:
     name: str
     how: str
     suggestions: tuple[str, ...] = ()
+    suggested_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,10 @@ class LabelCheck:
     Attributes
     ----------
     label, share
-        The commonest label of the set's labelled cells, and the share of them that have it.
+        The commonest of the set's labels, and the share of its labelled cells that have it, another name of its type,
+        or a type above or below that.
+    others
+        The commonest labels of the other cells, and the share of each.
     mapped
         What the label means.
     standing
@@ -115,6 +121,7 @@ class LabelCheck:
     decidable: bool = True
     coverage: str = ""
     evidence: EvidenceItem | None = field(default=None, repr=False)
+    others: tuple[tuple[str, float], ...] = ()
 
     def with_state(self, state: MarkerState) -> tuple[str, ...]:
         """Return the symbols of the markers in one state."""

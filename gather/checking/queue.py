@@ -48,18 +48,22 @@ def worth(standing: float, share: float, *, grounded: bool = True) -> float:
 
 
 def reasons(
-    relation: LabelRelation, worth: float, share: float, *, mixed: bool = False
+    relation: LabelRelation, short: float, share: float, *, mixed: bool = False, absent: bool = False
 ) -> tuple[Reason, ...]:
     """Return why a label stands in the queue; nothing where it does not.
 
     Parameters
     ----------
+    short
+        What the label's standing lacks to the best supported type's: one less the standing.
     mixed
         Whether our own answer is that the set is a mixture.
+    absent
+        Whether the set lacks every measured marker of the label (`gather.checking.weighing.all_absent`).
     """
     found: list[Reason] = []
     reason = _REASON_OF.get(relation)
-    if reason is not None and worth >= CUTS[reason]:
+    if reason is not None and (short >= CUTS[reason] or (absent and reason == "too fine")):
         found.append(reason)
     if mixed or share < LEAST_SHARE:
         found.append("mixed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from gather.checking.opinion import CheckResult, LabelCheck
+from gather.checking.opinion import SETTLED, CheckResult, LabelCheck
 from gather.labelling.decide import MAX_FDR
 from vckg.base.console import err, out
 
@@ -58,11 +58,16 @@ def print_check(found: CheckResult) -> None:
     read = [f"{m.label} as {m.name}" for m in found.mapping if m.how in LOOSELY]
     if read:
         say(
-            f"read without a state or a number, or in another order: {', '.join(read[:8])}{' ...' if read[8:] else ''}; "
-            "--write-mapping MAP.tsv to correct it",
+            f"read without a state or a number, or in another order: {', '.join(read[:8])}"
+            f"{' ...' if read[8:] else ''}; --write-mapping MAP.tsv to correct it",
             highlight=False, markup=False, soft_wrap=True,
         )  # fmt: skip
-    lost = [m.label for m in found.mapping if not m.curie and m.how != "mapping"]
+    for column, count in found.parameters["unlabelled"].items():
+        if count:
+            say(
+                f"{count:,} cells have no label in {column!r} and are left out", highlight=False, markup=False
+            )
+    lost = [m.label for m in found.mapping if not m.curie and m.how not in SETTLED]
     if lost:
         say(
             f"no cell type of the ontology is named {', '.join(map(repr, lost[:8]))}{' ...' if lost[8:] else ''}: "
@@ -75,15 +80,18 @@ def meaning(check: LabelCheck) -> str:
     """The cell type that a label means, or why it means none."""
     if check.mapped.curie:
         return f"{check.mapped.name} ({check.mapped.curie})"
-    hint = f"; {' or '.join(check.mapped.suggestions)}?" if check.mapped.suggestions else ""
-    return f"{check.mapped.how}{hint}"
+    mapped = check.mapped
+    if mapped.how in SETTLED:
+        return "no cell type"
+    hint = f"; {' or '.join(mapped.suggested_names)}?" if mapped.suggested_names else ""
+    return f"{mapped.how}{hint}"
 
 
 def against(check: LabelCheck, top: int = 4) -> str:
     """What speaks against a label: absent markers, then a mixture of labels."""
     absent = [m for m in check.markers if m.state == "absent"]
     words = [f"{m.symbol} in {m.fraction_in_set:.0%}" for m in absent[:top] if m.fraction_in_set is not None]
-    words += [f"{1 - check.share:.0%} of the cells are labelled otherwise"] if check.share < 1 else []
+    words += [f"{share:.0%} of the cells are labelled {label}" for label, share in check.others]
     return ", ".join(words)
 
 

@@ -46,9 +46,20 @@ class Weighed:
         return standing
 
     def _inside(self, curie: str) -> npt.NDArray[np.bool_]:
-        """Mark the candidates that are a type or a kind of it, bool[candidates]."""
+        """Mark the candidates that are a type or a kind of it, bool[candidates].
+
+        Where the graph knows a marker of none of them, a parent with such candidates stands for the type: nothing
+        tells the two apart.
+        """
         ontology = self.annotator.ontology
-        return np.asarray(ontology.at_or_below(ontology.position(curie))[self._positions])
+        level, seen = [ontology.position(curie)], set[int]()
+        while level:
+            inside = np.any([ontology.at_or_below(i)[self._positions] for i in level], axis=0)
+            if inside.any():
+                return np.asarray(inside)
+            seen.update(level)
+            level = sorted({parent for i in level for parent in ontology.parents(i)} - seen)
+        return np.zeros(len(self._positions), np.bool_)
 
     def standing(self, curie: str) -> float:
         """Return how a type stands against the best supported one: 1 at best, 0 where nothing speaks for it.
@@ -92,6 +103,12 @@ class Weighed:
         inside, overall = float(self.cell_set.detected[column]), float(panel.detected[column])
         state: MarkerState = "present" if inside >= PRESENT else "absent" if inside < ABSENT else "weak"
         return Marker(curie, symbol, state, inside, overall)
+
+
+def all_absent(markers: tuple[Marker, ...]) -> bool:
+    """Whether the set lacks every marker that was measured, three at least."""
+    measured = [marker.state for marker in markers if marker.state not in ("not measured", "unknown")]
+    return len(measured) >= 3 and set(measured) == {"absent"}
 
 
 def coverage(name: str, markers: tuple[Marker, ...]) -> tuple[bool, str]:

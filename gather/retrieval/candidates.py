@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gather.retrieval.cell_names import ground_labels, near_cell_types
+from vckg.base.atomic import reason
 from vckg.base.errors import InputError, did_you_mean
 from vckg.graph.schema import CATEGORIES
 
@@ -32,14 +33,17 @@ MOST_KINDS = 20
 
 def ground_cell_types(graph: Graph, names: Sequence[str], *, where: str) -> list[int]:
     """Return the nodes of cell types given by CL id or label; the error names those that are none, and a near one."""
-    grounded = ground_labels(graph, names)
+    grounded = [found for found in ground_labels(graph, names) if found.how != "no_type"]
     lost = [found.name for found in grounded if found.curie is None]
     if lost:
-        shown = ", ".join(repr(name) for name in lost[:5]) + (" ..." if len(lost) > 5 else "")
-        near = near_cell_types(graph, lost[0], 1)
-        hint = f"; for {lost[0]!r}, did you mean {graph.names[graph.index(near[0])]!r}?" if near else ""
+        hints = [(name, near_cell_types(graph, name, 1)) for name in lost[:5]]
+        shown = ", ".join(
+            f"{name!r}" + (f" (did you mean {graph.names[graph.index(near[0])]!r}?)" if near else "")
+            for name, near in hints
+        )
+        more = " ..." if len(lost) > 5 else ""
         raise InputError(
-            f"{where}: {len(lost)} of {len(names)} are no cell types of the graph: {shown}; give CL ids{hint}"
+            f"{where}: {len(lost)} of {len(names)} are no cell types of the graph: {shown}{more}; give names or CL ids"
         )
     return sorted({graph.index(found.curie) for found in grounded if found.curie})
 
@@ -49,7 +53,8 @@ def read_candidate_names(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a candidate list ({error})") from error
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        raise InputError(f"{path}: cannot be read as a candidate list ({why})") from error
     names = [line.partition("#")[0].partition("\t")[0].strip() for line in lines]
     names = [name for name in names if name]
     if not names:
@@ -65,9 +70,10 @@ def tissue_node(graph: Graph, tissue: str) -> int:
     grounded = graph.labels("anatomy").ground([tissue])[0]
     if grounded.curie is None:
         names = {graph.names[i] for i in graph.nodes_of("AnatomicalEntity").tolist()}
+        words = [word for word in tissue.lower().split() if word in names]
+        hint = f" (did you mean {words[-1]!r}?)" if words else did_you_mean(tissue, names)
         raise InputError(
-            f"no tissue {tissue!r} in the graph{did_you_mean(tissue, names)}; give an UBERON id such as "
-            "UBERON:0000178 (blood)"
+            f"no tissue {tissue!r} in the graph{hint}; give an UBERON id such as UBERON:0000178 (blood)"
         )
     return graph.index(grounded.curie)
 

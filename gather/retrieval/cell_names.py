@@ -29,14 +29,23 @@ STATES = {
     "resting", "stimulated", "stressed",
 }  # fmt: skip
 """Words of a label that say a state and no type."""
+NO_TYPE = {
+    "ambiguous", "debris", "doublet", "low quality", "multiplet", "na", "n/a", "nan", "none", "other", "unassigned",
+    "unclassified", "undefined", "unknown",
+}  # fmt: skip
+"""Labels of cells that nobody names."""
 MOST_WORDS, MOST_ORDERED = 8, 4
+_BETWEEN = re.compile(r"[\s_:.,()]+|-(?=cell)|-(?=\d+$)")
+_NUMBER = re.compile(r"[Cc]?\d+")
 
 
 def ground_labels(graph: Graph, labels: Sequence[str]) -> list[Grounded]:
-    """Return what each label means, in order; `how` may also be ``tool_label``, ``word_order`` or ``without_state``.
+    """Return what each label means, in order.
+
+    `how` may also be ``tool_label``, ``word_order`` or ``without_state``, or ``no_type`` for labels such as *Doublets*.
 
     Labels without the word *cell* mean the type of that very name (*Dendritic*). Only a type's own label goes before
-    the table.
+    the table of other tools.
     """
     completed = graph.cells.ground([f"{label} cell" for label in labels])
     found = []
@@ -44,8 +53,10 @@ def ground_labels(graph: Graph, labels: Sequence[str]) -> list[Grounded]:
         by_whole_name = not plain.curie and not plain.candidates and whole.how in OWN_NAMES
         one = whole if by_whole_name else plain
         customary = _customary().get(_key(label), "")
-        if customary and customary in graph and plain.how != "label":
+        if customary and customary in graph and plain.how not in OWN_NAMES:
             one = Grounded(label, customary, "tool_label")
+        elif not one.curie and _key(label) in NO_TYPE:
+            one = Grounded(label, None, "no_type")
         elif not one.curie and not one.candidates:
             one = _rearranged(graph, label) or one
         found.append(one._replace(name=label))
@@ -62,22 +73,25 @@ def _customary() -> dict[str, str]:
 
 def _key(label: str) -> str:
     """Words of a label in lower case, in the singular and without *cell*; signs such as those of *CD34+* stay."""
-    words = re.sub(r"[\s_:.,()]+|-(?=cell)", " ", label.lower()).split()
+    words = _BETWEEN.sub(" ", label.lower()).split()
     singular = (word.removesuffix("s") if len(word) > 3 else word for word in words)
     return " ".join(word for word in singular if word != "cell")
 
 
 def _rearranged(graph: Graph, label: str) -> Grounded | None:
     """What a label means whose words are reordered, then without states and numbers."""
-    words = [re.sub("^cells$", "cell", word) for word in re.split(r"[\s_:.,()]+", label) if word]
-    kept = [word for word in words if word.lower() not in STATES and not word.isdigit()]
+    words = [re.sub("^cells$", "cell", word) for word in _BETWEEN.sub(" ", label).split()]
+    kept = [word for word in words if word.lower() not in STATES and not _NUMBER.fullmatch(word)]
     for some, how in ((words, "word_order"), (kept, "without_state")):
         if not 0 < len(some) <= MOST_ORDERED:
             continue
         orders = [" ".join(order) for order in permutations(some)]
         known = [c for order in orders if (c := _customary().get(_key(order)))]
         known += [one.curie for one in graph.cells.ground(orders) if one.curie]
-        if "cell" not in some:
+        if "cell" in some:
+            bare = [" ".join(order) for order in permutations([word for word in some if word != "cell"])]
+            known += [one.curie for one in graph.cells.ground(bare) if one.curie]
+        else:
             whole = graph.cells.ground([f"{order} cell" for order in orders])
             known += [one.curie for one in whole if one.curie and one.how in OWN_NAMES]
         if known:

@@ -40,6 +40,7 @@ def render(
     data: Mapping[str, object] | None = None,
     styles: Iterable[Path] = (),
     scripts: Iterable[Path] = (),
+    folders: Iterable[Path] = (),
     **variables: Any,
 ) -> str:
     """Return the HTML of one page.
@@ -54,11 +55,13 @@ def render(
         JSON blocks by element id; the script reads one with ``page.data(id)``.
     styles, scripts
         Files to append to the shared style sheet and script, in this order.
+    folders
+        More folders of templates to include.
     variables
         Variables of the template. They are escaped; an undefined name is an error.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([template.parent, TEMPLATES]),
+        loader=jinja2.FileSystemLoader([template.parent, *folders, TEMPLATES]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
