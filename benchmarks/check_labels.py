@@ -25,7 +25,7 @@ from gather.cells.options import Options
 from gather.checking.check import Question, work_out_check
 from gather.checking.opinion import LabelRelation, Reason
 from gather.checking.queue import CUTS, reasons, worth
-from gather.checking.weighing import Weighed, relation_to
+from gather.checking.weighing import Weighed, all_absent, relation_to
 from gather.labelling.annotator import Annotator, Parameters
 from vckg.base.atomic import write_text
 from vckg.base.console import err, run
@@ -117,7 +117,8 @@ def weigh_file(graph: Graph, path: Path, column: str, known: Mapping[str, tuple[
 def _pair(weighed: Weighed, label: str) -> Pair:
     relation = relation_to(weighed.annotator.ontology, label, weighed.answer.curie)
     how_much = worth(weighed.standing(label), 1.0)
-    return Pair(relation, how_much, frozenset(reasons(relation, how_much, 1.0)))
+    absent = all_absent(weighed.markers(label))
+    return Pair(relation, how_much, frozenset(reasons(relation, how_much, 1.0, absent=absent)))
 
 
 def merge_sets(

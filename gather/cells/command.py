@@ -12,6 +12,7 @@ from gather.cells.adata import Outcome, asking, declared_terms, work_out
 from gather.cells.exports import CELL_TYPE, cellxgene_columns, write_labels
 from gather.cells.file import check_paths, open_h5ad, write_annotated
 from gather.cells.options import CELL, LlmStep, Options
+from gather.retrieval.cell_names import readings
 from vckg.base.console import err, progress
 from vckg.base.errors import InputError
 
@@ -76,6 +77,8 @@ def annotate_file(
         asked_for = f"tissue {options.tissue}" if options.tissue else "candidates"
         every = graph.nodes_of("Cell").size
         err().print(f"{asked_for}: {left:,} of {every:,} cell types are left", highlight=False, markup=False)
+        if read := readings(graph, options.candidates or ()):
+            err().print(f"candidates read: {', '.join(read)}", highlight=False, markup=False, soft_wrap=True)
     if llm is not None and llm.dry_run:
         return outcome
     if asked:

@@ -63,6 +63,12 @@ def ground_labels(graph: Graph, labels: Sequence[str]) -> list[Grounded]:
     return found
 
 
+def readings(graph: Graph, labels: Sequence[str]) -> list[str]:
+    """Return in words how labels were read that are neither ids nor a type's own name."""
+    found = [one for one in ground_labels(graph, labels) if one.curie and one.how not in ("id", *OWN_NAMES)]
+    return [f"{one.name} as {graph.names[graph.index(one.curie)]}" for one in found if one.curie]
+
+
 @lru_cache(maxsize=1)
 def _customary() -> dict[str, str]:
     """CL id of each label of other tools, by `_key`."""
