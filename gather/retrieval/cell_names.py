@@ -92,7 +92,7 @@ def _rearranged(graph: Graph, label: str) -> Grounded | None:
         if not 0 < len(some) <= MOST_ORDERED:
             continue
         orders = [" ".join(order) for order in permutations(some)]
-        known = [c for order in orders if (c := _customary().get(_key(order)))]
+        known = [c for order in orders if (c := _customary().get(_key(order))) and c in graph]
         known += [one.curie for one in graph.cells.ground(orders) if one.curie]
         if "cell" in some:
             bare = [" ".join(order) for order in permutations([word for word in some if word != "cell"])]

@@ -194,6 +194,12 @@ def test_a_label_without_the_word_cell_means_the_type_of_that_very_name(core_gra
     assert [found[label].curie for label in ("TEC", "Lymphoid", "Luminal")] == ["", "", ""]
 
 
+def test_a_label_of_another_tool_whose_term_a_graph_lacks_is_unknown_there(blood_graph):
+    """The toy graph has no such types; the words of one are in another order than in the table."""
+    found = map_labels(blood_graph, ["Mk Prog", "Podo"])
+    assert [(one.curie, one.how) for one in found.values()] == [("", "unknown")] * 2
+
+
 @pytest.mark.data
 def test_labels_of_other_tools_have_a_term(core_graph):
     """10x, Azimuth, CellTypist, SingleR's references and CIBERSORT; states and numbers are no part of a type."""
