@@ -45,6 +45,8 @@ def ground_cell_types(graph: Graph, names: Sequence[str], *, where: str) -> list
         raise InputError(
             f"{where}: {len(lost)} of {len(names)} are no cell types of the graph: {shown}{more}; give names or CL ids"
         )
+    if not grounded:
+        raise InputError(f"{where}: names no cell type; give names or CL ids")
     return sorted({graph.index(found.curie) for found in grounded if found.curie})
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from arena.datasets import scarena
 from vckg.graph.graph import Graph
 
 PLANTED = {
@@ -121,3 +122,14 @@ def make_fresh_graph() -> Graph:
         pd.DataFrame(nodes, columns=["id", "category", "name", "description"]),
         pd.DataFrame(edges, columns=["subject", "relation", "object", "source", "sign", "publications"]),
     )
+
+
+def scarena_files(mirror: Path) -> scarena.Files:
+    """SC-Arena's published files in a mirror."""
+    names = (
+        "cell_sentences_fixed.jsonl",
+        "test_perturbation.json",
+        "ScientificQA_final.json",
+        "cell_marker.txt",
+    )
+    return scarena.Files(*(mirror / "scarena" / name for name in names))

@@ -15,7 +15,7 @@ from arena.datasets.virtual_cell import Interaction, VirtualCell
 from arena.tasks import TASKS, read_reply
 from arena.tasks.samples import make_samples, view_all
 from arena.types import Sample
-from tests.arena.toy import FRESH_REGULONS
+from tests.arena.toy import FRESH_REGULONS, scarena_files
 from vckg.base.errors import InputError
 from vckg.graph.graph import Graph
 
@@ -130,14 +130,7 @@ def test_the_position_prior_is_the_majority_at_the_same_place_of_the_other_sampl
 
 @pytest.fixture(scope="module")
 def screens(mirror: Path, fresh_graph: Graph) -> dict[str, dict[str, Sample]]:
-    base = mirror / "scarena"
-    names = (
-        "cell_sentences_fixed.jsonl",
-        "test_perturbation.json",
-        "ScientificQA_final.json",
-        "cell_marker.txt",
-    )
-    files = scarena.Files(*(base / name for name in names))
+    files = scarena_files(mirror)
     return {
         form: {
             s.id: s

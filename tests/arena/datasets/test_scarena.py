@@ -11,29 +11,19 @@ from arena.datasets.virtual_cell import (
 )
 from arena.tasks.samples import view_all
 from arena.types import samples_sha256
+from tests.arena.toy import scarena_files
 from vckg.base.errors import SourceError
 from vckg.graph.graph import Graph
 
 
-def _files(mirror: Path) -> scarena.Files:
-    base = mirror / "scarena"
-    names = (
-        "cell_sentences_fixed.jsonl",
-        "test_perturbation.json",
-        "ScientificQA_final.json",
-        "cell_marker.txt",
-    )
-    return scarena.Files(*(base / name for name in names))
-
-
 @pytest.fixture(scope="module")
 def repaired(mirror: Path, fresh_graph: Graph) -> list[VirtualCell]:
-    return scarena.read_cells(_files(mirror), fresh_graph)
+    return scarena.read_cells(scarena_files(mirror), fresh_graph)
 
 
 @pytest.fixture(scope="module")
 def untouched(mirror: Path, fresh_graph: Graph) -> list[VirtualCell]:
-    return scarena.read_cells(_files(mirror), fresh_graph, compat=True)
+    return scarena.read_cells(scarena_files(mirror), fresh_graph, compat=True)
 
 
 def test_the_public_data_has_the_published_sizes(untouched: list[VirtualCell]) -> None:
@@ -111,7 +101,7 @@ def test_samples_are_the_same_in_every_process_whatever_the_order_of_the_cells(
 def test_markers_are_approved_symbols_once_and_the_rest_is_counted(
     mirror: Path, fresh_graph: Graph, repaired: list[VirtualCell]
 ) -> None:
-    printed = scarena.read_markers(_files(mirror).markers)
+    printed = scarena.read_markers(scarena_files(mirror).markers)
     assert sum(map(len, printed.values())) == 66_589
     for cell in repaired:
         if cell.markers:

@@ -9,8 +9,10 @@ import pytest
 
 import gather
 from gather.checking.mapping import map_labels, read_mapping, write_mapping
-from gather.checking.opinion import TABLE
+from gather.checking.opinion import TABLE, Marker
 from gather.checking.queue import reasons, worth
+from gather.checking.weighing import all_absent
+from gather.retrieval.candidates import ground_cell_types
 from vckg.base.errors import GraphError, InputError
 from vckg.base.resources import resource
 
@@ -270,3 +272,52 @@ def test_two_swapped_lineages_of_real_cells_are_found_and_nothing_else(mirror, c
     agreed = found["B cells"].consensus
     assert agreed.share == 1.0
     assert agreed.curie not in ("CL:0000236", "CL:0001054")
+
+
+def test_labels_of_one_meaning_count_together_and_the_others_are_named(blood_graph, blood_cells):
+    obs = blood_cells.obs
+    obs["author"] = obs["group"].astype(str)
+    first = obs.index[obs["group"] == "T cells"]
+    obs.loc[first[::2], "author"] = "T_cell"
+    (same,) = gather.check(blood_cells, ["author"], "group", graph=blood_graph)["T cells"].labels
+    assert (same.share, same.others, same.reasons) == (1.0, (), ())
+    obs.loc[first[: len(first) // 3], "author"] = "B cells"
+    (mixed,) = gather.check(blood_cells, ["author"], "group", graph=blood_graph)["T cells"].labels
+    assert mixed.share == pytest.approx(2 / 3)
+    assert "mixed" in mixed.reasons
+    assert mixed.others == (("B cells", pytest.approx(1 / 3)),)
+
+
+def test_words_for_unnamed_cells_are_in_no_queue_and_cells_without_a_label_are_counted(
+    blood_graph, blood_cells
+):
+    obs = blood_cells.obs
+    obs["author"] = obs["group"].astype(str).replace({"B cells": "Doublets", "monocytes": "nan"})
+    found = gather.check(blood_cells, ["author"], "group", graph=blood_graph)
+    assert found.queue == () or {c.cell_set for c in found.queue} == {"monocytes"}
+    (unnamed,) = found["B cells"].labels
+    assert (unnamed.mapped.how, unnamed.reasons, unnamed.worth) == ("no_type", (), 0.0)
+    assert found.parameters["unlabelled"] == {"author": int((obs["group"] == "monocytes").sum())}
+
+
+@pytest.mark.parametrize(
+    ("states", "lacks"),
+    [
+        (("absent",) * 3, True),
+        (("absent", "absent", "absent", "not measured"), True),
+        (("absent", "absent", "weak"), False),
+        (("absent", "absent", "not measured"), False),
+        ((), False),
+    ],
+)
+def test_a_label_whose_measured_markers_are_all_absent_is_too_fine(states, lacks):
+    markers = tuple(Marker("HGNC:1", "A", state) for state in states)
+    assert all_absent(markers) is lacks
+    assert reasons("finer", 0.0, 1.0, absent=lacks) == (("too fine",) if lacks else ())
+
+
+def test_a_list_of_candidates_without_a_type_is_refused_and_a_near_name_given(blood_graph):
+    with pytest.raises(InputError, match="names no cell type"):
+        ground_cell_types(blood_graph, ["Unknown", "Doublets"], where="candidates")
+    with pytest.raises(InputError, match="did you mean 'monocyte'"):
+        ground_cell_types(blood_graph, ["monocite"], where="candidates")
