@@ -100,7 +100,7 @@ def _stream_file(folder: str, path: str, names: list[str]) -> tuple[float, float
 
     def annotator_of(rows: Rows) -> Any:
         panel = names_that_ground(graph, var).panel
-        return make_annotator(rows.shape[0], panel, survey_in_threads(rows), graph, Parameters())
+        return make_annotator(rows, panel, survey_in_threads(rows), graph, Parameters())
 
     with Rows(store["X"]) as rows:  # compile and warm up on a first block, not timed
         annotator = annotator_of(rows)

@@ -17,10 +17,18 @@ import numpy.typing as npt
 from gather.benchmark import suite_peers as peers
 from gather.benchmark.suite_data import Block
 from gather.cells.expression import RANKED_GENES
+from gather.labelling.annotator import Parameters
 from gather.labelling.decide import Labeller
 from gather.metrics.labels import Interval
 from gather.ontology import Ontology
-from gather.retrieval.query import DEFAULT_TOP, CellSet, GeneQuery, Panel, contrasts, make_query
+from gather.retrieval.query import (
+    DEFAULT_TOP,
+    CellSet,
+    GeneQuery,
+    Panel,
+    contrasts,
+    make_query,
+)
 from gather.retrieval.scores import Retriever
 from gather.species import graph_for
 
@@ -31,7 +39,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 METRICS = ("exact", "relation", "adjusted Lin", "lineage", "among five")
-MODES = ("label groups", "clusters", "profiles", "sentences", "panel 300", "panel 1000", "50 cells")
+MODES = ("label groups", "clusters", "profiles", "sentences", "panel 300", "panel 1000", "50 cells", "cells")
 GROUPS = {"pbmc3k_clustifyr_2000hvg": "10x pbmc3k", "colon_kinchen2018_mini": "Kinchen 2018"}
 """Publications that come both as cells and as averages."""
 LEFT_OUT = ("colon_kinchen2018_mini", "mouse_dcprogenitors_schlitzer2015_scorpius")
@@ -44,6 +52,7 @@ ON_LINE = ("exact", "ancestor", "descendant")
 SENTENCE_TOP = 100
 RANKED = 15
 OURS, BEST = "answer", "best candidate"
+CELLS = "cells"
 
 
 @dataclass(frozen=True)
@@ -193,6 +202,8 @@ class Suite:
 
     def ours(self, block: Block, closed: bool) -> list[Said]:
         """Answer every set of a block as the product does; single cells' sentences get no p-values."""
+        if block.mode == CELLS:
+            return self._streamed(block, closed)
         retriever, panel = self.retriever(block, closed), self.panel(block)
         labeller = self.closed_labeller if closed else self.open_labeller
         sentences, said = block.mode == "sentences", []
@@ -206,6 +217,29 @@ class Suite:
             ranked = tuple(c.curie for c in decision.candidates)
             said.append(Said(ranked, decision.curie, decision.confidence, decision.status))
         return said
+
+    def _streamed(self, block: Block, closed: bool) -> list[Said]:
+        """Answer single cells as `gather annotate --groupby cell` does; it tells the best candidate alone."""
+        from gather.cells.cell_answers import STATUSES
+        from gather.cells.per_cell import CellAnnotator
+        from gather.cells.row_blocks import Rows
+
+        candidates = self._known(block.closed) if closed else None
+        rows, panel = Rows(block.mean), self.panel(block)
+        annotator = CellAnnotator(self.graph, panel, rows, Parameters(), candidates=candidates)
+        found, terms = annotator.annotate(block.mean), self.ontology.terms
+        return [
+            Said(
+                (terms[best],) if best >= 0 else (), terms[term] if term >= 0 else "", sure, STATUSES[status]
+            )
+            for best, term, sure, status in zip(
+                found.best.tolist(),
+                found.term.tolist(),
+                found.confidence.tolist(),
+                found.status.tolist(),
+                strict=True,
+            )
+        ]
 
     def _untested(self, retriever: Retriever, labeller: Labeller, query: GeneQuery) -> Said:
         """Return the best candidates and the confidence of the first, without p-values and status."""
@@ -271,6 +305,8 @@ class Suite:
             values = self.relatives.values(answer.label, answer.ranked, t, chance)
             if block.flag[i] == "coarse" or block.study in ONE_TYPE:
                 values = (np.nan, values[1], np.nan, *values[3:])
+            if block.mode == CELLS:
+                values = (*values[:4], np.nan)
             about = (method, closed, block.mode, block.species, group, block.study, block.names[i])
             o = self.ontology
             near = answer.label and o.relation(o.position(answer.label), t) in ON_LINE

@@ -4,7 +4,8 @@ A `Block` is one file under one grouping. It holds the average expression and th
 cell set, so that any retriever can be asked in seconds, and names genes by CURIE, so that it serves every graph.
 
 Modes of a block: ``label groups``, ``clusters`` (Leiden), ``panel 300`` and ``panel 1000`` (the label groups on
-fewer genes), ``50 cells`` (the label groups of a sample), ``profiles`` (published averages) and ``sentences``.
+fewer genes), ``50 cells`` (the label groups of a sample), ``cells`` (single cells), ``profiles`` (published averages)
+and ``sentences``.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from vckg.graph.graph import Graph
 
 Floats = npt.NDArray[np.float32]
-FORMAT = 4
+FORMAT = 5
 PANELS = (300, 1000)
 USUAL_MARKERS = (
     "CD3D", "CD3E", "CD4", "CD8A", "MS4A1", "CD79A", "MZB1", "NKG7", "GNLY", "CD14", "LYZ", "FCGR3A", "FCER1A",
@@ -43,6 +44,10 @@ USUAL_MARKERS = (
 """Twenty markers that most targeted panels hold; the rest of a cut panel are the file's most variable genes."""
 FEW_CELLS = 50
 LEAST_SET = 3
+SINGLE_CELLS = 200
+"""So many labelled cells of a file are asked one by one."""
+EQUALS = 1e-4
+"""Far below the step from one count to the next; orders equals."""
 MOST_FOLD = 5.0
 _LOG2 = {"log2": 1.0, "log10": float(np.log2(10.0))}
 
@@ -216,6 +221,24 @@ def _of_cells(graph: Graph, path: Path, known: dict[str, tuple[str, str]]) -> It
     inside = np.flatnonzero(few != "")
     part = replace(expression, matrix=expression.matrix[inside])
     yield _grouped(part, few[inside], truth[inside], base, "50 cells", graph)
+    yield _single_cells(expression, truth, base, graph)
+
+
+def _single_cells(
+    expression: Expression, truth: npt.NDArray[Any], base: tuple[str, str], graph: Graph
+) -> Block:
+    """Labelled cells drawn at random, each a set; genes ranked as `gather.cells.cell_ranking` does."""
+    labelled = np.flatnonzero(truth != "")
+    chosen = np.sort(np.random.default_rng(0).permutation(labelled)[:SINGLE_CELLS])
+    columns = np.flatnonzero(expression.panel.nodes >= 0)
+    matrix: Any = expression.matrix
+    mean = np.asarray(matrix[chosen].todense(), dtype=np.float32)[:, columns]
+    assert expression.panel.detected is not None
+    detected = expression.panel.detected[columns]
+    strength = np.where(mean > 0, mean + EQUALS * (1.0 - detected), 0.0).astype(np.float32)
+    genes = tuple(graph.ids[i] for i in expression.panel.nodes[columns].tolist())
+    rows = [(str(i), strength[k], mean[k], None, str(truth[i]), 1) for k, i in enumerate(chosen.tolist())]
+    return _block(base, "cells", genes, rows, detected)
 
 
 def _panel(block: Block, graph: Graph, size: int) -> npt.NDArray[np.intp]:

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from gather.benchmark.suite import BEST, METRICS, MODES, OURS, Unit, by_group, over_groups, select
+from gather.benchmark.suite import BEST, CELLS, METRICS, MODES, OURS, Unit, by_group, over_groups, select
 from gather.benchmark.suite_peers import PEERS
 from gather.metrics.labels import expected_calibration_error, paired_permutation
 from gather.metrics.multiple_testing import holm
 
 OTHERS = ("published score", *PEERS)
 COMPARED = ("label groups", "clusters", "profiles")
+TESTED_MODES = (*COMPARED, CELLS)
 TESTED = METRICS[:3]
 STATUSES = ("named", "backed_off", "unknown")
 ANSWERED = STATUSES[:2]
@@ -120,7 +121,7 @@ def _share(pairs: Sequence[tuple[bool, bool]]) -> str:
 def _comparison(units: Sequence[Unit]) -> Iterator[str]:
     rows, p_values = [], []
     for closed in (False, True):
-        for mode in COMPARED:
+        for mode in TESTED_MODES:
             ours = select(units, method=BEST, mode=mode, closed=closed)
             for other in OTHERS:
                 theirs = select(units, method=other, mode=mode, closed=closed)
@@ -149,7 +150,7 @@ def _each_study(units: Sequence[Unit]) -> Iterator[str]:
     yield f"| species | mode | study | sets | {' | '.join(METRICS)} |"
     yield "|---|---|---|--:|" + "--:|" * len(METRICS)
     for species in ("human", "mouse"):
-        for mode in ("label groups", "clusters", "profiles"):
+        for mode in TESTED_MODES:
             mine = select(units, method=BEST, mode=mode, species=species)
             for study in dict.fromkeys(u.study for u in mine):
                 part = [u for u in mine if u.study == study]

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gather._compiled import compiled
+from gather.cells._best_kernels import best_scores, expected, second_stage
 
 Array = npt.NDArray[Any]
 UNDECIDED = 255
@@ -156,46 +157,6 @@ def _row(matrix: tuple[Array, Array], row: int) -> Any:
 
 
 @compiled
-def _best_scores(sums: Array, inverse: Array, scale: float, best: Array, score: Array) -> int:
-    """Fill `best` with the candidates of the greatest scores, equals by position; return how many are positive."""
-    n, top = 0, len(best)
-    for c in range(len(sums)):
-        rounded = np.rint(sums[c] * inverse[c] * scale)
-        if rounded <= 0 or (n == top and rounded <= score[top - 1]):
-            continue
-        at = n if n < top else top - 1
-        while at > 0 and score[at - 1] < rounded:
-            score[at], best[at] = score[at - 1], best[at - 1]
-            at -= 1
-        score[at], best[at] = rounded, c
-        n = min(n + 1, top)
-    return n
-
-
-@compiled
-def _expected(
-    sums: Array, inverse: Array, best: Array, n: int, lin: Array, power: int, bonus: float, scale: float
-) -> Any:
-    """The candidate among the `n` best that is worth most if each is the truth as likely as its score says
-    (`gather.labelling.decide.by_expected_similarity`).
-    """
-    chance = np.empty(n)
-    total = 0.0
-    for i in range(n):
-        chance[i] = (sums[best[i]] * inverse[best[i]] / (sums[best[0]] * inverse[best[0]])) ** power
-        total += chance[i]
-    winner, top = best[0], -1.0
-    for i in range(n):
-        worth = bonus * chance[i] / total
-        for j in range(n):
-            worth += lin[best[i], best[j]] * chance[j] / total
-        worth = np.rint(worth * scale)
-        if worth > top:
-            winner, top = best[i], worth
-    return winner
-
-
-@compiled
 def _surest(kinds: Array, own: Array, support: Any, beliefs: Any) -> float:
     """The greatest confidence of the candidates that are kinds of a term, each by its own support.
 
@@ -267,12 +228,14 @@ def _answer(
 def label_cells(
     columns: Array,
     n_genes: Array,
+    expressed: tuple[Array, Array],
     ranks: Array,
     evidence: tuple[Array, Array, Array],
+    contrast: tuple[Array, Array, Array, Array],
     scaling: tuple[Array, Array, Array],
     candidates: tuple[Array, Array, Array],
     terms: tuple[Any, Any, Any, Any, Array],
-    considered: tuple[int, int, float, int],
+    considered: tuple[int, int, float, int, float],
     critical: Array,
     counts: Array,
     calibration: tuple[Array, float, int],
@@ -294,8 +257,13 @@ def label_cells(
     ----------
     columns, n_genes
         Each cell's genes, columns of the panel, best first, and how many there are.
+    expressed
+        CSR parts [cells, panel columns]: all genes that each cell expresses.
     evidence
         CSR parts [panel columns, candidates].
+    contrast
+        By candidate, the sum of evidence times contrast of a cell that expresses nothing; CSC parts [panel columns,
+        candidates]: what each expressed gene adds.
     scaling
         By candidate, the factors from statistic to score and to cosine (less the query's norm); by number of genes,
         that norm.
@@ -307,7 +275,7 @@ def label_cells(
         is a or an ancestor of a.
     considered
         How many candidates compete by expected similarity, with which sharpness and bonus; how many genes must
-        speak for the best.
+        speak for the best; the weight of the second stage.
     critical, counts
         Statistics [genes + 1, levels, candidates] and numbers [levels] that bound which candidates the null supports.
     calibration
@@ -323,17 +291,26 @@ def label_cells(
     sums, share, cosines = np.empty(n_candidates), np.empty(n_candidates), np.empty(n_candidates)
     spread, scratch, own = np.empty(n_candidates), np.empty(n_candidates), np.empty(n_candidates)
     first, score, sure_above = np.empty(considered[0], np.int64), np.empty(considered[0]), np.empty(256)
+    starts, genes = expressed
+    flags = np.zeros(len(evidence[0]), np.uint8)
     for cell in range(len(n_genes)):
         n = n_genes[cell]
         _add_up(columns[cell, :n], ranks, evidence, sums, share)
-        many = _best_scores(sums, inverse, scale, first, score)
+        many = best_scores(sums, inverse, scale, first, score)
         term[cell], confidence[cell] = -1, 0.0  # a cell that is settled holds what the first bounds gave
         status[cell], reason[cell] = 1 if n else 0, NO_MARKER if n else NO_GENE
         if not many:
             continue
-        winner = _expected(sums, inverse, first, many, lin, considered[1], considered[2], scale)
+        leader = first[0]
+        own_genes = genes[starts[cell] : starts[cell + 1]]
+        for gene in own_genes:
+            flags[gene] = 1
+        second_stage(sums, scaling, contrast, flags, considered[4], scale, first, many, score)
+        for gene in own_genes:
+            flags[gene] = 0
+        winner = expected(score, first, many, lin, considered[1], considered[2], scale)
         best[cell], statistic[cell] = winner, sums[winner]
-        total = _sharpened(sums, inverse, first[0], power, spread, scratch)
+        total = _sharpened(sums, inverse, leader, power, spread, scratch)
         cosines[:] = cosine / norms[n]
         own[:] = -1.0
         support, beliefs = (sums, cosines, share, position), (spread, total, line, map_)

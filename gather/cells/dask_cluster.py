@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gather.cells.adata import Outcome, allowed_candidates, check_key, describe, summary
+from gather.cells.cell_answers import CellAnswers, obs_of
 from gather.cells.expression import names_that_ground, species_of
 from gather.cells.file import open_h5ad
 from gather.cells.options import Options
 from gather.cells.per_cell import (
     CellAnnotator,
-    CellAnswers,
     make_annotator,
-    obs_of,
     opened_file,
     stream,
     survey_in_threads,
@@ -177,18 +176,18 @@ def _annotate(job: Job, where: str, found: Survey, low: int, high: int) -> CellA
         return CellAnswers.joined(stream(rows, annotator, start=low, stop=high, threads=1))
 
 
-_kept: dict[tuple[Job, str, bool, bytes], CellAnnotator] = {}
+_kept: dict[tuple[Job, str, bytes], CellAnnotator] = {}
 
 
 def _annotator(job: Job, where: str, found: Survey, rows: Rows, var: Any) -> CellAnnotator:
     """The annotator of a job, made once a worker; a worker that serves another job forgets the last."""
-    key = (job, where, found.counts, found.detected.tobytes())
+    key = (job, where, found.detected.tobytes())
     if key not in _kept:
         _kept.clear()
         told = species_of(var, wanted=job.options.species)
         _, panel, graph = names_that_ground(_graph(job.graph), var, told)
         parameters = job.options.parameters()
-        _kept[key] = make_annotator(rows.shape[0], panel, found, graph, parameters, candidates=job.candidates)
+        _kept[key] = make_annotator(rows, panel, found, graph, parameters, candidates=job.candidates)
     return _kept[key]
 
 

@@ -237,7 +237,7 @@ def rank_cell_sets(
         if group not in ranked and profiles:
             ranked[group] = _ranked_profile(expression.panel, sums.means, i)
         elif group not in ranked:
-            ranked[group] = _ranked_alone(expression, sums.means[i], among_others=len(named) > 1)
+            ranked[group] = _ranked_alone(expression.panel, sums.means[i])
         names, strengths = ranked[group]
         detected = sums.above[i] / sums.n[i]
         cell_sets.append(CellSet(group, names, int(sums.n[i]), strengths, detected, profile=profiles))
@@ -352,14 +352,10 @@ def _ranked_profile(panel: Panel, means: npt.NDArray[np.float64], group: int) ->
     return _best(panel, columns, (means[group] - others)[columns])
 
 
-def _ranked_alone(expression: Expression, mean: npt.NDArray[np.float64], *, among_others: bool) -> Ranked:
-    """Rank without a contrast: one cell among others by TF-IDF, the only group of a file by mean expression."""
-    strength = mean
-    detected, n = expression.panel.detected, expression.matrix.shape[0]
-    if among_others and detected is not None:
-        strength = strength * np.log(n / (detected * n + 1.0))
-    order = np.flatnonzero(expression.panel.nodes >= 0)
-    return _best(expression.panel, order, strength[order])
+def _ranked_alone(panel: Panel, mean: npt.NDArray[np.float64]) -> Ranked:
+    """Rank without a contrast, one cell among others or the only group of a file: by mean expression."""
+    order = np.flatnonzero(panel.nodes >= 0)
+    return _best(panel, order, mean[order])
 
 
 def _best(panel: Panel, columns: npt.NDArray[np.intp], strength: npt.NDArray[np.float64]) -> Ranked:

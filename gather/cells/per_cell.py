@@ -1,9 +1,9 @@
 """Annotate every cell by itself, in two passes over blocks of rows; memory does not grow with the cells.
 
 The first pass surveys the values and counts the cells that detect each gene. The second ranks each cell's genes by
-TF-IDF, scores the candidates and labels the cell. `gather.labelling.decide.Labeller` owns the rule of the label.
-Compiled code follows it, and leaves to it the cells that need exact false discovery rates. An answer holds label,
-confidence, a bound of the false discovery rate and status, without evidence.
+expression and scores the candidates. Among the best of them all genes that the cell expresses speak, and the cell
+gets its label. `gather.labelling.decide.Labeller` owns the rule of the label. Compiled code follows it, and leaves to
+it the cells that need exact false discovery rates.
 """
 
 from __future__ import annotations
@@ -12,19 +12,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from gather._compiled import say_if_compiling
-from gather.annotation import Reason
-from gather.cells import _cell_kernels as kernels
 from gather.cells._cell_kernels import UNDECIDED, label_cells
-from gather.cells._rank_kernels import rank_dense, rank_sparse
-from gather.cells.expression import TARGET_SUM, names_that_ground, species_of
+from gather.cells.cell_answers import CellAnswers, obs_of
+from gather.cells.cell_contrast import CellContrast, expressed_genes
+from gather.cells.cell_ranking import CellRanking
+from gather.cells.expression import names_that_ground, species_of
 from gather.cells.row_blocks import Block, Rows
 from gather.cells.values import Place, Survey, choose, rows_of, survey_of
 from gather.labelling.annotator import Parameters
@@ -34,7 +32,7 @@ from gather.labelling.decide import (
     EXACT_BONUS,
     LEAST_GENES,
     MAX_FDR,
-    UNKNOWN,
+    SEPARATION,
     Calibration,
     Decision,
     Labeller,
@@ -61,46 +59,7 @@ Result = TypeVar("Result")
 
 _COUNTS_RATIO = 1.3
 """Between numbers of discoveries whose critical values are kept: a smaller one leaves fewer cells undecided."""
-_CONSIDERED = (CONSIDERED, CHANCE_SHARPNESS, EXACT_BONUS, LEAST_GENES)
-STATUSES = ("ungrounded", "unknown", "backed_off", "named")
-REASONS: dict[int, Reason] = {
-    0: "", kernels.UNSURE: "unsure", kernels.CHANCE: "chance", kernels.FEW_GENES: "few_genes",
-    kernels.NO_MARKER: "no_marker", kernels.NO_GENE: "no_gene",
-}  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class CellAnswers:
-    """Answers for a run of cells; arrays of length cells.
-
-    Attributes
-    ----------
-    term
-        Position in the ontology, int32; -1 for unknown.
-    status
-        Position in `STATUSES`, uint8.
-    confidence, fdr
-        float64. `confidence` is 0 without an answer. `fdr` is a bound: the best candidate's p times the candidates,
-        but at most `MAX_FDR` where there is an answer, because no answer's is greater.
-    reason
-        Key of `REASONS`, uint8.
-    best, best_confidence
-        Position of the best candidate in the ontology, int32, -1 for none; its confidence, float64.
-    """
-
-    term: Array
-    status: Array
-    confidence: Floats
-    fdr: Floats
-    reason: Array
-    best: Array
-    best_confidence: Floats
-
-    @classmethod
-    def joined(cls, parts: Iterable[CellAnswers]) -> CellAnswers:
-        """Return the answers of consecutive runs as one."""
-        runs = list(parts)
-        return cls(*(np.concatenate([getattr(r, f.name) for r in runs]) for f in fields(cls)))
+_CONSIDERED = (CONSIDERED, CHANCE_SHARPNESS, EXACT_BONUS, LEAST_GENES, SEPARATION)
 
 
 def _listed(rows: list[npt.NDArray[Any]]) -> tuple[Array, Array]:
@@ -115,42 +74,34 @@ class CellAnnotator:
     Parameters
     ----------
     panel
-        The measured genes, with the fraction of cells that detect them.
-    n_cells
-        Of the file: inverse document frequencies need it.
-    counts
-        Whether the values are counts (to be normalised) or log-normalised already.
+        The measured genes, with the fraction of cells that express them.
+    rows
+        The cells, from which the null of single cells is estimated (`CellRanking.asked`).
     """
 
     def __init__(
         self,
         graph: Graph,
         panel: Panel,
-        n_cells: int,
+        rows: Rows,
         parameters: Parameters,
         *,
-        counts: bool,
         candidates: Iterable[int] | None = None,
     ) -> None:
         if parameters.score != "calibrated":
             raise InputError(
                 f"score {parameters.score!r} is not streamed; use calibrated, or annotate cell sets"
             )
-        self.counts, self.top = counts, parameters.top
+        self.ranking = CellRanking(panel, parameters.top)
         self.ontology = Ontology.of_cells(graph)
         self.calibration: Calibration = calibration_with(parameters.threshold)
         self.back_off = candidates is None
         self.retriever = Retriever(
             graph, panel=panel, candidates=candidates, exclude=parameters.exclude_source
         )
-        assert panel.detected is not None
-        rare = (
-            np.log(n_cells / (panel.detected * n_cells + 1.0)) if n_cells > 1 else np.ones(len(panel.names))
-        )
-        self.idf = np.where(panel.nodes >= 0, np.maximum(rare, 1e-12), -1.0)
         self._order = panel.nodes
-        asked = np.zeros(graph.n)
-        asked[panel.nodes[panel.nodes >= 0]] = (panel.detected * self.idf)[panel.nodes >= 0]
+        asked, known = np.zeros(graph.n), panel.nodes >= 0
+        asked[panel.nodes[known]] = self.ranking.asked(rows)[known]
         self.null = Null.of(self.retriever.matrix, self.retriever.genes, asked)
         by_column = self.retriever.matrix[np.maximum(panel.nodes, 0)]
         by_column.sort_indices()
@@ -160,10 +111,11 @@ class CellAnnotator:
             by_column.indices.astype(np.uint32),
             by_column.data,
         )
+        self._contrast = CellContrast.of(panel, by_column)
         self._labeller = Labeller(self.ontology, self.calibration, back_off=self.back_off)
         length = self.retriever.length
         self._testable = length > 0
-        self._ranks = rank_weights(self.top)
+        self._ranks = rank_weights(self.ranking.top)
         norms = np.sqrt(np.concatenate([[1.0], np.cumsum(self._ranks**2)]))
         cosine = np.divide(1.0, length, out=np.zeros_like(length), where=self._testable)
         self._scaling = (self.retriever.inverse_length, cosine, norms)
@@ -175,8 +127,8 @@ class CellAnnotator:
         grid = np.rint(_COUNTS_RATIO ** np.arange(np.log(max(n, 2)) / np.log(_COUNTS_RATIO) + 1))
         self._counts = np.unique(np.minimum(grid, max(n, 1)).astype(np.int64))
         self._levels = MAX_FDR * self._counts / max(n, 1)
-        self._critical = np.empty((self.top + 1, len(self._counts), len(length)))
-        self._known = np.zeros(self.top + 1, bool)
+        self._critical = np.empty((len(self._ranks) + 1, len(self._counts), len(length)))
+        self._known = np.zeros(len(self._ranks) + 1, bool)
 
     def _lines(self) -> None:
         """For every term, the candidates on its line, at or below it, and of its kind; for every candidate, its
@@ -207,7 +159,7 @@ class CellAnnotator:
 
     def annotate(self, block: Block) -> CellAnswers:
         """Annotate the cells of one block of rows."""
-        columns, n_genes = self.ranked(block)
+        columns, n_genes = self.ranking.ranked(block)
         n = len(n_genes)
         for length in np.unique(n_genes[n_genes > 0]).tolist():
             if not self._known[length]:  # set last: other threads may read the row from then on
@@ -217,7 +169,7 @@ class CellAnnotator:
         term, codes, none = np.full(n, -1, np.int32), np.zeros(n, np.uint8), np.zeros(n)
         answers = CellAnswers(term, codes, none, np.ones(n), codes.copy(), term.copy(), none.copy())
         labels = (answers.term, answers.status, answers.confidence, answers.reason, answers.best_confidence)
-        arrays = (columns, n_genes, best, statistic, *labels)
+        arrays = (columns, n_genes, *expressed_genes(block), best, statistic, *labels)
         self._label(arrays, self._critical, self._counts)
         self._settle(arrays)
         for c in np.unique(best[best >= 0]).tolist():
@@ -228,33 +180,27 @@ class CellAnnotator:
             answers.best[cells] = self._candidates[0][c]
         return answers
 
-    def ranked(self, block: Block) -> tuple[Array, Array]:
-        """Return each cell's strongest genes by TF-IDF, columns int32[cells, top], and how many, int32[cells]."""
-        columns, n_genes = np.zeros((block.shape[0], self.top), np.int32), np.zeros(block.shape[0], np.int32)
-        settings = (self.counts, TARGET_SUM, self.idf, self._order, columns, n_genes)
-        if isinstance(block, np.ndarray):
-            rank_dense(block, *settings)
-        else:
-            rank_sparse(block.indptr, block.indices, block.data, *settings)
-        return columns, n_genes
-
     def _label(self, arrays: tuple[Array, ...], critical: Array, counts: Array) -> None:
-        columns, n_genes, *filled = arrays
+        columns, n_genes, starts, genes, *filled = arrays
         label_cells(
-            columns, n_genes, self._ranks, self._evidence, self._scaling, self._candidates, self._terms, _CONSIDERED,
-            critical, counts, self._calibration, 10.0**TIE_DECIMALS, self.back_off, *filled,
+            columns, n_genes, (starts, genes), self._ranks, self._evidence, self._contrast.arrays, self._scaling,
+            self._candidates, self._terms, _CONSIDERED, critical, counts, self._calibration, 10.0**TIE_DECIMALS,
+            self.back_off, *filled,
         )  # fmt: skip
 
     def _settle(self, arrays: tuple[Array, ...]) -> None:
         """Label the undecided cells again, with exactly what Benjamini-Hochberg discovers for each."""
-        columns, n_genes, status = arrays[0], arrays[1], arrays[5]
+        columns, n_genes, starts, genes, *filled = arrays
+        status = filled[3]
         undecided = np.flatnonzero(status == UNDECIDED).tolist()
         critical = np.empty((len(self._critical) if undecided else 0, 1, len(self._testable)))
         for cell in undecided:
             n = int(n_genes[cell])
             p = self.null.p_values(self._statistic(columns[cell, :n]), self._ranks[:n])
             critical[n, 0] = np.where(self._fdr(p) <= MAX_FDR, -np.inf, np.inf)
-            self._label(tuple(a[cell : cell + 1] for a in arrays), critical, np.ones(1, np.int64))
+            one = slice(cell, cell + 1)
+            of_cell = (columns[one], n_genes[one], starts[cell : cell + 2], genes, *(a[one] for a in filled))
+            self._label(of_cell, critical, np.ones(1, np.int64))
 
     def _statistic(self, columns: Array) -> Floats:
         return np.asarray(self._ranks[: len(columns)] @ self._by_column[columns], dtype=np.float64).ravel()
@@ -265,11 +211,16 @@ class CellAnnotator:
         fdr[self._testable] = benjamini_hochberg(p[self._testable])
         return fdr
 
-    def decide(self, columns: Array) -> Decision:
-        """Decide one cell from its ranked genes, columns of the file, as `gather.labelling.decide.Labeller` does.
+    def decide(self, columns: Array, expressed: Array) -> Decision:
+        """Decide one cell as `gather.labelling.decide.Labeller` does.
 
         `annotate` gives the same term, status and confidence, a hundred times faster. The null is that of single
-        cells: genes are drawn as often as they are detected times their inverse document frequency.
+        cells: genes are drawn as often as cells ask for them.
+
+        Parameters
+        ----------
+        columns, expressed
+            Its ranked genes and all genes that it expresses, columns of the file.
         """
         names = self.retriever.panel.names if self.retriever.panel is not None else ()
         nodes = self._order[columns].astype(np.int32)
@@ -278,7 +229,8 @@ class CellAnnotator:
         statistic = self._statistic(columns)
         p = self.null.p_values(statistic, weights) if len(query) else np.ones(len(statistic))
         score = statistic * self._scaling[0]
-        convergence = Convergence(query, "Cell", self.retriever.nodes, score, p, self._fdr(p))
+        separation = self._contrast.of_cell(expressed) * self._scaling[1]
+        convergence = Convergence(query, "Cell", self.retriever.nodes, score, p, self._fdr(p), separation)
         return self._labeller.decide(convergence, self.retriever.support(query), top=1)
 
 
@@ -306,7 +258,7 @@ def annotate_each_cell(
         rows = held[place.where]
         told = species_of(place.var, wanted=species, declared=declared_taxon(adata.obs, adata.uns))
         names_from, panel, graph = names_that_ground(graph, place.var, told)
-        annotator = make_annotator(rows.shape[0], panel, surveyed, graph, parameters, candidates=candidates)
+        annotator = make_annotator(rows, panel, surveyed, graph, parameters, candidates=candidates)
         answers = CellAnswers.joined(stream(rows, annotator, done=lambda n: done(n / 2)))
     origin = {"values": place.where, "gene_names": names_from, "species": in_words(told, graph, panel)}
     return obs_of(answers, annotator.ontology), origin
@@ -352,7 +304,7 @@ def _map_blocks(
 
 
 def make_annotator(
-    n_cells: int,
+    rows: Rows,
     panel: Panel,
     found: Survey,
     graph: Graph,
@@ -361,10 +313,9 @@ def make_annotator(
     candidates: Iterable[int] | None = None,
 ) -> CellAnnotator:
     """Return the annotator of a surveyed file."""
-    panel = Panel(
-        panel.names, panel.nodes, found.detected / n_cells, panel.ambiguous, panel.ungrounded, panel.technical
-    )
-    return CellAnnotator(graph, panel, n_cells, parameters, counts=found.counts, candidates=candidates)
+    detected = found.detected / rows.shape[0]
+    panel = Panel(panel.names, panel.nodes, detected, panel.ambiguous, panel.ungrounded, panel.technical)
+    return CellAnnotator(graph, panel, rows, parameters, candidates=candidates)
 
 
 def stream(
@@ -380,21 +331,3 @@ def stream(
     for n, answers in _map_blocks(rows, annotator.annotate, start, stop, threads):
         yield answers
         done(n)
-
-
-def obs_of(answers: CellAnswers, ontology: Ontology) -> dict[str, Any]:
-    """Return the columns of ``obs``, by suffix."""
-    columns: dict[str, Any] = {}
-    for prefix, term in (("", answers.term), ("best_", answers.best)):
-        known, codes = np.unique(term, return_inverse=True)
-        for suffix, names in (("cell_type", ontology.names), ("cell_type_ontology_term_id", ontology.terms)):
-            shown = np.array([names[i] if i >= 0 else UNKNOWN for i in known.tolist()], dtype=object)
-            columns[prefix + suffix] = pd.Categorical(shown[codes])
-    reasons = np.array([REASONS[i] for i in range(len(REASONS))], dtype=object)
-    return columns | {
-        "confidence": np.where(answers.term >= 0, answers.confidence, np.nan),
-        "best_confidence": np.where(answers.best >= 0, answers.best_confidence, np.nan),
-        "fdr": answers.fdr,
-        "status": pd.Categorical(np.array(STATUSES, dtype=object)[answers.status]),
-        "reason": pd.Categorical(reasons[answers.reason]),
-    }

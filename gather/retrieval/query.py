@@ -179,6 +179,23 @@ def contrasts(mean: npt.NDArray[np.floating[Any]]) -> Floats | None:
     return np.asarray(np.clip(difference, -MOST_CONTRAST, MOST_CONTRAST), dtype=np.float64)
 
 
+def detection_contrasts(detected: Floats) -> tuple[Floats, Floats]:
+    """Return how one cell stands out from its file by a gene that it lacks, and by one that it expresses.
+
+    Parameters
+    ----------
+    detected
+        Fraction of the file's cells that express each gene, float64[genes].
+
+    Returns
+    -------
+    Two arrays like `contrasts`, of the values 0 and 1: float64[genes] within `MOST_CONTRAST` of 0.
+    """
+    spread = np.sqrt(detected * (1.0 - detected)) + LEAST_SPREAD
+    lacks, has = -detected / spread, (1.0 - detected) / spread
+    return np.maximum(lacks, -MOST_CONTRAST), np.minimum(has, MOST_CONTRAST)
+
+
 @lru_cache(maxsize=1)
 def technical_genes() -> frozenset[str]:
     r"""Symbols of housekeeping and technical genes, upper case.

@@ -171,6 +171,7 @@ def test_the_figures_of_the_readme_are_those_of_the_suite() -> None:
             printed[(*about, cells[0], cells[1])] = [cell.split()[0] for cell in cells[4:8]]
     names = {"gather": BEST, "decoupler ulm": "ulm"}
     modes = {"label groups": "label groups", "Leiden clusters": "clusters", "mean profiles": "profiles"}
+    modes["single cells"] = "cells"
     readme = (ROOT / "README.md").read_text(encoding="utf-8").replace("**", "")
     mode, rows = "", 0
     for line in readme.splitlines():
@@ -182,4 +183,4 @@ def test_the_figures_of_the_readme_are_those_of_the_suite() -> None:
         closed = printed[graph, "closed", mode, method]
         assert cells[3:] == [*printed[graph, "open", mode, method], closed[0]], line
         rows += 1
-    assert rows == 10
+    assert rows == 14

@@ -1,8 +1,11 @@
 """Single cells: the stream equals the plain way, whatever the file holds its matrix in, alone or on a
 cluster."""
 
+import os
+import signal
 import warnings
 from dataclasses import replace
+from itertools import pairwise
 
 import anndata as ad
 import numpy as np
@@ -13,41 +16,50 @@ import scipy.sparse as sp
 import gather
 import gather.cells.dask_cluster as annotate_dask
 from gather.cells._cell_kernels import _discoveries
+from gather.cells.cell_answers import REASONS, STATUSES
+from gather.cells.cell_contrast import CellContrast, expressed_genes
 from gather.cells.command import annotate_file
 from gather.cells.expression import names_that_ground, read_expression
 from gather.cells.options import Options
-from gather.cells.per_cell import REASONS, STATUSES, make_annotator
+from gather.cells.per_cell import make_annotator
 from gather.cells.row_blocks import Rows
 from gather.cells.values import choose, rows_of, survey_rows
 from gather.labelling.annotator import Annotator, Parameters
 from gather.labelling.decide import MAX_FDR
 from gather.metrics.multiple_testing import benjamini_hochberg
 from gather.retrieval.candidates import ground_cell_types
-from gather.retrieval.query import CellSet
+from gather.retrieval.query import DEFAULT_TOP as TOP
+from gather.retrieval.query import CellSet, Panel, contrasts, detection_contrasts
 from vckg.base.errors import InputError
 
 COLUMNS = ["cell_type_ontology_term_id", "confidence", "fdr", "status"]
 
 
 def plain(adata, graph, cells):
-    """The label step for cell sets, fed with each cell's genes by TF-IDF and with the null of single cells."""
+    """The label step for cell sets, fed with each cell's genes by expression and with the null of single cells."""
     expression = read_expression(adata, graph)
-    values = expression.matrix.toarray()
-    n = len(values)
-    idf = np.maximum(np.log(n / (expression.panel.detected * n + 1)), 1e-12)
-    drawn = np.where(expression.panel.nodes >= 0, expression.panel.detected * idf, 0)
-    annotator = Annotator(graph, replace(expression.panel, detected=drawn))
+    values, panel = expression.matrix.toarray(), expression.panel
+    ranked = []
+    for cell in range(len(values)):
+        strength = np.where(panel.nodes >= 0, values[cell], 0)
+        order = np.lexsort((panel.nodes, panel.detected, -strength))
+        ranked.append([i for i in order.tolist() if strength[i] > 0])
+    asked = np.bincount(np.concatenate([r[:TOP] for r in ranked]).astype(int), minlength=len(panel.nodes))
+    background = (asked + panel.detected) / (len(values) + 1)
+    annotator = Annotator(graph, replace(panel, detected=background))
+    lacks, has = detection_contrasts(panel.detected)
     found = []
     for cell in cells:
-        strength = np.where(expression.panel.nodes >= 0, values[cell] * idf, 0)
-        order = [i for i in np.lexsort((expression.panel.nodes, -strength)) if strength[i] > 0]
-        found.append(
-            annotator.annotate_one(CellSet(str(cell), tuple(expression.panel.names[i] for i in order)))
-        )
+        contrast = np.where(values[cell] > 0, has, lacks)
+        genes = tuple(panel.names[i] for i in ranked[cell])
+        found.append(annotator.annotate_one(CellSet(str(cell), genes, contrast=contrast)))
     return found
 
 
-def test_a_streamed_cell_gets_what_the_plain_way_gives(blood_graph, blood_cells):
+def test_a_streamed_cell_gets_what_the_plain_way_gives(blood_graph, blood_cells, monkeypatch):
+    monkeypatch.setattr(
+        "gather.retrieval.scores.TARGETED", 0
+    )  # cells of panels keep the null of single cells
     gather.annotate(blood_cells, graph=blood_graph, groupby="cell")
     for cell, expected in zip(range(0, 90, 7), plain(blood_cells, blood_graph, range(0, 90, 7)), strict=True):
         row = blood_cells.obs.iloc[cell]
@@ -64,6 +76,35 @@ def test_a_streamed_cell_gets_what_the_plain_way_gives(blood_graph, blood_cells)
     assert (
         blood_cells.obs["gather_cell_type_ontology_term_id"].astype(str) == right.astype(str)
     ).mean() > 0.9
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_cell_stands_out_by_the_genes_it_has_and_by_those_it_lacks(seed):
+    """The quick sums are those of the contrasts, which tend to those of `contrasts` over many cells."""
+    rng = np.random.default_rng(seed)
+    expresses = rng.random((2000, 30)) < rng.random(30)
+    detected = expresses.mean(axis=0)
+    lacks, has = detection_contrasts(detected)
+    plain = np.where(expresses, has, lacks)
+    np.testing.assert_allclose(plain, contrasts(expresses.astype(float)), atol=2e-3)
+    nodes = np.where(rng.random(30) < 0.8, np.arange(30), -1)
+    panel = Panel(tuple(f"G{i}" for i in range(30)), nodes, detected)
+    evidence = sp.csr_array(rng.random((30, 7)) * (rng.random((30, 7)) < 0.4))
+    contrast = CellContrast.of(panel, evidence)
+    for row, wanted in zip(expresses[:20], plain[:20], strict=True):
+        of_cell = contrast.of_cell(np.flatnonzero(row))
+        np.testing.assert_allclose(of_cell, np.where(nodes >= 0, wanted, 0) @ evidence.toarray())
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix])
+def test_a_stored_zero_is_no_expressed_gene(form):
+    values = np.array([[0, 2.0, 0], [1.0, 0, 3.0]])
+    block = form(values)
+    if sp.issparse(block):
+        block.data[1] = 0
+    starts, genes = expressed_genes(block)
+    rows = [genes[low:high].tolist() for low, high in pairwise(starts)]
+    assert rows == [[1], [2] if sp.issparse(block) else [0, 2]]
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -200,7 +241,7 @@ def annotator_of(path, graph, **options):
 
     place, found = choose(cells, None, survey)
     panel = names_that_ground(graph, place.var).panel
-    return make_annotator(cells.n_obs, panel, found, graph, Parameters(), **options), held[place.where]
+    return make_annotator(held[place.where], panel, found, graph, Parameters(), **options), held[place.where]
 
 
 @pytest.mark.data
@@ -221,11 +262,12 @@ def test_real_cells_get_what_the_labeller_decides(core_graph, mirror, name, clos
     annotator, rows = annotator_of(mirror / "h5ad" / f"{name}.h5ad", core_graph, candidates=candidates)
     block = rows.block(0, 300)
     answers = annotator.annotate(block)
-    columns, found = annotator.ranked(block)
+    columns, found = annotator.ranking.ranked(block)
     ontology = annotator.ontology
     statuses = set()
+    starts, genes = expressed_genes(block)
     for cell in range(300):
-        expected = annotator.decide(columns[cell, : found[cell]])
+        expected = annotator.decide(columns[cell, : found[cell]], genes[starts[cell] : starts[cell + 1]])
         term = int(answers.term[cell])
         assert STATUSES[answers.status[cell]] == expected.status
         assert (ontology.terms[term] if term >= 0 else "") == expected.curie
@@ -316,7 +358,7 @@ def test_a_cluster_gives_the_serial_bytes_even_if_a_worker_dies(
             nonlocal steps
             steps += 1
             if kill and steps == 5:
-                next(iter(cluster.workers.values())).process.process.kill()
+                os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
 
         outcome = annotate_dask.work_out_on_dask(
             tmp_path / "in.h5ad", backed, graph, Options(groupby="cell"), "", done=done, client=client
