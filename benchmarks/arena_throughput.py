@@ -19,7 +19,13 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-PROGRAM: Final = "from arena.cli import main; main()"
+PROGRAM: Final = """
+import atexit, os, pathlib
+from arena.cli import main
+from benchmarks.streaming import peak_gigabytes
+atexit.register(lambda: pathlib.Path(os.environ["PEAK"]).write_text(str(peak_gigabytes())))
+main()
+"""
 
 
 def measure(*options: str, dataset: str = "sc-arena") -> dict[str, Any]:
@@ -34,21 +40,36 @@ def measure(*options: str, dataset: str = "sc-arena") -> dict[str, Any]:
     from arena.run_folder import find_runs, read_answers
 
     folder = Path(tempfile.mkdtemp(prefix="arena-bench-"))
+    peak = folder / "peak"
     try:
-        command = [sys.executable, "-c", PROGRAM, "run", "-m", "gold", "-d", dataset, "-q", "-o", str(folder)]
+        command = [
+            sys.executable,
+            "-c",
+            PROGRAM,
+            "run",
+            "-m",
+            "gold",
+            "-d",
+            dataset,
+            "-q",
+            "-o",
+            str(folder / "run"),
+        ]
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL)
+        environment = os.environ | {"PEAK": str(peak)}
+        subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL, env=environment)
         wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
-        (run,) = find_runs([folder])
+        (run,) = find_runs([folder / "run"])
         answers = read_answers(run).answers
         assert not any(a.error for a in answers)
+        peak_mb = 1000 * float(peak.read_text(encoding="utf-8"))
     finally:
         shutil.rmtree(folder)
     return {
         "samples": len(answers),
         "wall_s": wall,
         "cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-        "peak_mb": after.ru_maxrss * 1024 / 1e6,
+        "peak_mb": peak_mb,
     }
 
 

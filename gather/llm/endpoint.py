@@ -13,6 +13,7 @@ import socket
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
@@ -116,6 +117,7 @@ class Endpoint:
         self._http = httpx.Client(
             transport=_TimedTransport(self._clock), timeout=timeout_s, headers=own, follow_redirects=True
         )
+        weakref.finalize(self, self._http.close)  # kept connections end with their user
 
     def ask(self, request: Mapping[str, Any]) -> Answered:
         """Send one request and read its reply.

@@ -320,7 +320,7 @@ _NO_WORKBOOK = (
     TypeError,
     AttributeError,
     EOFError,
-    NotImplementedError,
+    RuntimeError,
     SyntaxError,
     zipfile.BadZipFile,
     zlib.error,

@@ -186,6 +186,8 @@ NO_LINE = "|".join(
         r"at `\$",
         "not readable: ",
         r"no \[Term\] in it",
+        "not an OBO file obonet reads",
+        "Invalid UTF-8",
         "not a readable workbook",
         "the encyclopedia's database",
     )
