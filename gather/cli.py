@@ -18,9 +18,7 @@ from vckg.base.errors import InputError
 from vckg.command_app import Application
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gather.annotation import Annotation, EvidenceItem
+    from gather.annotation import EvidenceItem
     from vckg.graph.graph import Graph
 
 app = Application(
@@ -143,6 +141,7 @@ def annotate(
     if not markers and any(job.kind != "marker table" for job in jobs):
         require_grouping(groupby)
 
+    from gather.cells.terminal import as_dicts, print_outcome
     from gather.inputs.command import annotate_inputs
     from gather.retrieval.candidates import read_candidate_names
 
@@ -159,10 +158,10 @@ def annotate(
         jobs, _graph(graph), options, reading, overwrite=force, cellxgene=cellxgene, llm=step, dask=dask
     )
     if as_json:
-        typer.echo(json.dumps([a.to_dict() for o in outcomes for a in o.annotations], sort_keys=True))
+        typer.echo(json.dumps([d for o in outcomes for d in as_dicts(o, key_added)], sort_keys=True))
     for job, outcome in zip(jobs, outcomes, strict=True):
-        if outcome.annotations and not as_json:
-            print_annotations(outcome.annotations)
+        if not as_json:
+            print_outcome(outcome, key_added)
         if writes:
             more = "".join(f" and {path}" for path in (job.report, job.obs) if path)
             err().print(f"wrote {job.out}{more}", highlight=False)
@@ -323,39 +322,6 @@ def _graph(folder: Path | None) -> Graph:
     import vckg
 
     return vckg.load(folder)
-
-
-def print_annotations(annotations: Sequence[Annotation]) -> None:
-    """Print one row a cell set: label, certainty, the genes that speak for it, what speaks against, the status."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    from gather.labelling.plain_words import answer, best_evidence, certainty, objections, status_reason
-
-    table = Table(title=None, show_lines=False)
-    table.add_column("cell set")
-    counted = any(a.n_cells > 1 for a in annotations)  # else tables of markers or mean profiles
-    if counted:
-        table.add_column("cells", justify="right")
-    table.add_column("label", overflow="fold")
-    table.add_column("certainty", no_wrap=True)
-    for name in ("because of", "against", "status"):
-        table.add_column(name, overflow="fold")
-    for a in annotations:
-        sure = f"{certainty(a)} {a.confidence:.2f}" if a.curie else "-"
-        words = (
-            a.cell_set,
-            *([f"{a.n_cells:,}"] if counted else []),
-            answer(a),
-            sure,
-            "; ".join(best_evidence(a)) if a.curie else "",
-            "; ".join(objections(a)),
-            "; ".join([status_reason(a), *(s.name for s in a.states if s.present)]),
-        )
-        table.add_row(*(escape(word) for word in words))
-    console = out()
-    console.width = max(console.width, 140)
-    console.print(table)
 
 
 def _print_item(item: EvidenceItem) -> None:

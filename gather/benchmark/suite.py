@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 METRICS = ("exact", "relation", "adjusted Lin", "lineage", "among five")
-MODES = ("label groups", "clusters", "profiles", "sentences", "panel 300", "panel 1000", "50 cells", "cells")
+MODES = (
+    "label groups", "clusters", "profiles", "profile files", "gene lists", "sentences", "panel 300", "panel 1000",
+    "50 cells", "cells",
+)  # fmt: skip
 GROUPS = {"pbmc3k_clustifyr_2000hvg": "10x pbmc3k", "colon_kinchen2018_mini": "Kinchen 2018"}
 """Publications that come both as cells and as averages."""
 LEFT_OUT = ("colon_kinchen2018_mini", "mouse_dcprogenitors_schlitzer2015_scorpius")
@@ -52,7 +55,10 @@ ON_LINE = ("exact", "ancestor", "descendant")
 SENTENCE_TOP = 100
 RANKED = 15
 OURS, BEST = "answer", "best candidate"
-CELLS = "cells"
+CELLS, LISTS, SENTENCES = "cells", "gene lists", "sentences"
+AVERAGES = ("profiles", "profile files", LISTS)
+ALONE = (CELLS, LISTS, SENTENCES)
+"""Modes whose sets are no sets of cells of a file."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +182,7 @@ class Suite:
 
     def cell_sets(self, block: Block) -> list[CellSet]:
         """Return the sets of a block as the product gets them."""
-        contrast = None if block.mode == "sentences" else contrasts(block.mean)
+        contrast = None if block.mode in ALONE else contrasts(block.mean)
         return [
             CellSet(
                 name,
@@ -190,7 +196,7 @@ class Suite:
     def retriever(self, block: Block, closed: bool) -> Retriever:
         """Return the retriever of a block, with its panel and candidates."""
         if self._last is None or self._last[0] is not block or self._last[1] != closed:
-            panel = None if block.mode == "sentences" else self.panel(block)
+            panel = None if block.mode in (LISTS, SENTENCES) else self.panel(block)
             candidates = self._known(block.closed) if closed else None
             made = Retriever(self.graph, panel=panel, candidates=candidates, weights=self.base.weights)
             self._last = block, closed, made
@@ -206,13 +212,13 @@ class Suite:
             return self._streamed(block, closed)
         retriever, panel = self.retriever(block, closed), self.panel(block)
         labeller = self.closed_labeller if closed else self.open_labeller
-        sentences, said = block.mode == "sentences", []
+        sentences, said = block.mode == SENTENCES, []
         for cell_set in self.cell_sets(block):
             query = make_query(panel, cell_set, top=SENTENCE_TOP if sentences else DEFAULT_TOP)
             if sentences:
                 said.append(self._untested(retriever, labeller, query))
                 continue
-            cells = None if block.mode == "profiles" else cell_set.n_cells
+            cells = None if block.mode in AVERAGES else cell_set.n_cells
             decision = labeller.decide(retriever.converge([query])[0], retriever.support(query), cells=cells)
             ranked = tuple(c.curie for c in decision.candidates)
             said.append(Said(ranked, decision.curie, decision.confidence, decision.status))
@@ -258,7 +264,7 @@ class Suite:
         lists = peers.marker_lists(retriever, nodes, least=1 if closed else peers.MIN_LIST)
         expression = peers.scaled(block.mean)
         asked = np.zeros(block.mean.shape, bool)
-        top = SENTENCE_TOP if block.mode == "sentences" else DEFAULT_TOP
+        top = SENTENCE_TOP if block.mode == SENTENCES else DEFAULT_TOP
         for i in range(len(block.names)):
             asked[i, block.ranked(i, top)] = True
         scores = {
@@ -319,14 +325,15 @@ class Suite:
         for block in blocks:
             if block.study in LEFT_OUT:
                 continue
-            for closed in (False, True) if block.mode != "sentences" else (False,):
+            for closed in (False, True) if block.mode != SENTENCES else (False,):
                 if closed and len(block.closed) < 2:
                     continue
                 said = self.ours(block, closed)
                 made += self.units(block, said, OURS, closed)
                 first = [Said(s.ranked, next(iter(s.ranked), ""), s.confidence, s.status) for s in said]
                 made += self.units(block, first, BEST, closed)
-                for name, answers in (self.theirs(block, closed) if others else {}).items():
+                compared = others and block.mode != LISTS
+                for name, answers in (self.theirs(block, closed) if compared else {}).items():
                     made += self.units(block, answers, name, closed)
         return made
 

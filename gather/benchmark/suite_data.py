@@ -4,8 +4,9 @@ A `Block` is one file under one grouping. It holds the average expression and th
 cell set, so that any retriever can be asked in seconds, and names genes by CURIE, so that it serves every graph.
 
 Modes of a block: ``label groups``, ``clusters`` (Leiden), ``panel 300`` and ``panel 1000`` (the label groups on
-fewer genes), ``50 cells`` (the label groups of a sample), ``cells`` (single cells), ``profiles`` (published averages)
-and ``sentences``.
+fewer genes), ``50 cells`` (the label groups of a sample), ``cells`` (single cells) and ``sentences``. Published
+averages come as ``profiles`` (genes by fold change times expression), as ``gene lists`` (the same without the file)
+and as ``profile files`` (ranked as `gather annotate` ranks them).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from vckg.graph.graph import Graph
 
 Floats = npt.NDArray[np.float32]
-FORMAT = 5
+FORMAT = 7
 PANELS = (300, 1000)
 USUAL_MARKERS = (
     "CD3D", "CD3E", "CD4", "CD8A", "MS4A1", "CD79A", "MZB1", "NKG7", "GNLY", "CD14", "LYZ", "FCGR3A", "FCER1A",
@@ -166,7 +167,7 @@ def blocks(graph: Graph, data: Path) -> Iterator[Block]:
         for path in sorted((data / folder).glob("*.h5ad")):
             yield from _of_cells(graph, path, maps.get(path.stem, {}))
     for path in sorted((data / "profiles").glob("*.h5ad")):
-        yield _of_profiles(graph, path, maps.get(path.stem, {}))
+        yield from _of_profiles(graph, path, maps.get(path.stem, {}))
     if (data / "scarena" / "cell_sentences_fixed.jsonl").is_file():
         yield _of_sentences(graph, data / "scarena" / "cell_sentences_fixed.jsonl")
 
@@ -292,7 +293,7 @@ def _block(
     )  # fmt: skip
 
 
-def _of_profiles(graph: Graph, path: Path, known: dict[str, tuple[str, str]]) -> Block:
+def _of_profiles(graph: Graph, path: Path, known: dict[str, tuple[str, str]]) -> Iterator[Block]:
     """Rank by fold change over the mean of the other profiles (at most 5) times expression, upper half of the genes."""
     adata = open_h5ad(path)
     said = dict(adata.uns)
@@ -312,11 +313,27 @@ def _of_profiles(graph: Graph, path: Path, known: dict[str, tuple[str, str]]) ->
     labels = [str(v) for v in adata.obs["label"]]
     truths = [known.get(label, ("", "")) for label in labels]
     study = str(said["study"])
-    return Block(
+    block = Block(
         path.stem, study, species, path.stem, "profiles",
         tuple(graph.ids[i] for i in panel.nodes[columns].tolist()), np.ones(len(columns), np.float32), strength,
         x.astype(np.float32), np.zeros((0, 0), np.float32), tuple(labels), tuple(t for t, _ in truths),
         tuple(f for _, f in truths), (1,) * len(labels),
+    )  # fmt: skip
+    yield block
+    yield replace(block, mode="gene lists")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            expression = read_expression(adata, graph)
+        except InputError:  # values that are neither counts nor logarithms throughout
+            return
+    rows = np.array([str(i) for i in range(len(labels))], dtype=object)
+    right = np.array(block.truth, dtype=object)
+    ranked = _grouped(expression, rows, right, (species, path.stem), "profile files", graph)
+    kept = [int(i) for i in ranked.names]
+    yield replace(
+        ranked, group=study, tissue=path.stem, names=tuple(labels[i] for i in kept),
+        flag=tuple(block.flag[i] for i in kept),
     )  # fmt: skip
 
 

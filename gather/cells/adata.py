@@ -94,9 +94,9 @@ def annotate(
     Returns
     -------
     AnnData or None
-        The copy where one was asked for. Written are ``obs[f'{key_added}_cell_type']``,
-        ``..._cell_type_ontology_term_id``, ``..._confidence``, ``..._fdr``, ``..._status``, and ``uns[key_added]``
-        with parameters, versions and the evidence as tables; `gather.results` reads them.
+        The copy where one was asked for. Written are ``obs[f'{key_added}_cell_type']``, ``..._confidence``,
+        ``..._fdr``, ``..._status``, ``..._reason``, ``..._best_cell_type``, ``..._best_confidence``, ids of the cell types,
+        and ``uns[key_added]``; of cell sets it holds the evidence, which `gather.results` reads.
 
     Raises
     ------
@@ -256,7 +256,7 @@ def describe(options: Options, allowed: Sequence[int] | None) -> dict[str, Any]:
     """What ``uns`` says about the options, as plain values."""
     return {
         "groupby": options.groupby,
-        "ranking": options.ranking,
+        "ranking": "expression" if options.groupby == CELL else options.ranking,
         "seed": options.seed,
         "sample_key": options.sample_key or "",
         "tissue": options.tissue or "",

@@ -11,8 +11,8 @@ import numpy as np
 
 from gather.annotation import Annotation
 from gather.cells.file import open_h5ad
-from gather.cells.options import AUTO
-from gather.cells.results import results
+from gather.cells.options import AUTO, CELL
+from gather.cells.results import kept_annotations
 from gather.retrieval.metapaths import target_named, walkable_rows
 from vckg.base.errors import InputError
 from vckg.base.resources import resource
@@ -39,7 +39,7 @@ def cite(path: Path, graph: Graph, key: str = "gather") -> str:
     adata = open_h5ad(path, backed=True)
     try:
         kept = dict(adata.uns.get(key, {}))
-        annotations = results(adata, key).annotations
+        annotations = kept_annotations(adata, key).annotations
     finally:
         adata.file.close()
     if str(kept["graph"]) != graph.content_hash:
@@ -81,7 +81,7 @@ def used_sources(graph: Graph, annotations: Sequence[Annotation], exclude: Seque
 def _software(parameters: dict[str, Any]) -> tuple[str, ...]:
     if parameters["groupby"] == AUTO:
         return _CLUSTERED
-    return () if parameters["ranking"] in ("specific", "t-test") else _RANKED
+    return () if parameters["ranking"] in ("specific", "t-test", "expression") else _RANKED
 
 
 def _plain(value: Any) -> Any:
@@ -95,9 +95,9 @@ def _paragraph(
     names: Sequence[str],
     software: Sequence[str],
 ) -> str:
-    groups = (
-        "Leiden clusters" if parameters["groupby"] == AUTO else f"the cell sets of {parameters['groupby']!r}"
-    )
+    named = {AUTO: "Leiden clusters", CELL: "single cells"}
+    groups = named.get(parameters["groupby"], f"the cell sets of {parameters['groupby']!r}")
+    asked = "cell" if parameters["groupby"] == CELL else "set"
     sources = graph.manifest["sources"]
     listed = "; ".join(
         f"{sources[n]['title']}" + (f" {sources[n]['release']}" if sources[n].get("release") else "")
@@ -125,7 +125,7 @@ def _paragraph(
         f"Cell types of {groups} were annotated by gather ({versions}; "
         f"{', '.join(f'[@{n}]' for n in software)}) with the {kept['graph_label']} "
         f"(content hash {kept['graph']}). Genes were ranked by {parameters['ranking']!r}{within} on "
-        f"{parameters['values']}; the first {parameters['top']} of each set were scored by {parameters['score']!r} "
+        f"{parameters['values']}; the first {parameters['top']} of each {asked} were scored by {parameters['score']!r} "
         f"against the graph's cell types. "
         f"Answers below a confidence of {parameters['threshold']:g} were given as a more general type or as unknown."
         f"{closed}{left_out}{model} Labels and evidence rest on: {listed}."

@@ -97,6 +97,10 @@ class Options:
             raise InputError(f"seed is {self.seed}; wanted a whole number from 0 to {2**32 - 1}")
         if self.sample_key is not None and self.groupby == CELL:
             raise InputError("--sample-key is for cell sets; choose another --groupby than cell")
+        if self.ranking != "specific" and self.groupby == CELL:
+            raise InputError(
+                "--ranking is for cell sets; single cells are ranked by expression, leave it out"
+            )
         if self.ranking not in RANKINGS:
             hint = did_you_mean(self.ranking, RANKINGS)
             raise InputError(f"no ranking {self.ranking!r}{hint}; one of {', '.join(RANKINGS)}")

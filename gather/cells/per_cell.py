@@ -23,6 +23,7 @@ from gather.cells.cell_answers import CellAnswers, obs_of
 from gather.cells.cell_contrast import CellContrast, expressed_genes
 from gather.cells.cell_ranking import CellRanking
 from gather.cells.expression import names_that_ground, species_of
+from gather.cells.options import CELL
 from gather.cells.row_blocks import Block, Rows
 from gather.cells.values import Place, Survey, choose, rows_of, survey_of
 from gather.labelling.annotator import Parameters
@@ -44,6 +45,7 @@ from gather.retrieval.null import Null
 from gather.retrieval.query import TIE_DECIMALS, GeneQuery, Panel, rank_weights
 from gather.retrieval.scores import Convergence, Retriever
 from gather.species import declared_taxon, in_words
+from vckg.base.console import err
 from vckg.base.cpus import usable_cpus
 from vckg.base.errors import InputError
 
@@ -246,6 +248,8 @@ def annotate_each_cell(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Annotate every cell of an AnnData, backed or in memory; return ``obs`` columns and their origin by name."""
     say_if_compiling(label_cells, "the loops of per-cell annotation")
+    if CELL in adata.obs:
+        err().print(f"every cell is named; obs[{CELL!r}] is not read: give it another name to annotate its sets")
     with ExitStack() as stack:
         file = opened_file(adata, stack)
         held: dict[str, Rows] = {}

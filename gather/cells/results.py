@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from gather.annotation import FORMAT, Annotation
+from gather.cells.options import CELL
 from gather.labelling.frames import KEPT_VERSION, html_table, unpacked
 from gather.labelling.plain_words import best_evidence, certainty, objections, status_reason
 from vckg.base.errors import InputError, did_you_mean
@@ -91,7 +92,8 @@ def results(adata: ad.AnnData, key: str = "gather") -> Results:
     Raises
     ------
     InputError
-        ``uns[key]`` is missing, damaged, or written by another tool or another version.
+        ``uns[key]`` is missing, damaged, or written by another tool or another version; or single cells were named,
+        whose answers stand in ``obs`` alone.
 
     Examples
     --------
@@ -99,6 +101,17 @@ def results(adata: ad.AnnData, key: str = "gather") -> Results:
     >>> gather.results(adata)["T cells"].label
     'T cell'
     """
+    found = kept_annotations(adata, key)
+    if not found.annotations and str(adata.uns[key].get("parameters", {}).get("groupby")) == CELL:
+        raise InputError(
+            f"{key} named single cells: answers stand in obs ({key}_cell_type, {key}_best_cell_type ...), evidence "
+            "is kept for cell sets; annotate clusters for it"
+        )
+    return found
+
+
+def kept_annotations(adata: ad.AnnData, key: str) -> Results:
+    """Return what is kept in ``adata.uns[key]``: none for single cells. Errors are those of `results`."""
     kept = adata.uns.get(key)
     if not _is_ours(kept):
         others = [str(name) for name in adata.uns if _is_ours(adata.uns[name])]

@@ -15,7 +15,7 @@ from gather.annotation import Annotation
 from gather.cells.adata import CELL_SET
 from gather.cells.file import open_h5ad
 from gather.cells.options import AUTO
-from gather.cells.results import results
+from gather.cells.results import kept_annotations
 from gather.report.review_block import FORMAT, answers_hash
 from gather.review.decisions import Event
 from vckg.base.errors import InputError
@@ -74,7 +74,7 @@ def read_annotated(path: Path, key: str) -> Annotated:
     adata = open_h5ad(path, backed=True)
     try:
         try:
-            found = results(adata, key)
+            found = kept_annotations(adata, key)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         if not len(found):

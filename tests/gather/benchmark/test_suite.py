@@ -170,7 +170,7 @@ def test_the_figures_of_the_readme_are_those_of_the_suite() -> None:
         if about[0] and len(cells) > 8 and "[" in cells[4]:
             printed[(*about, cells[0], cells[1])] = [cell.split()[0] for cell in cells[4:8]]
     names = {"gather": BEST, "decoupler ulm": "ulm"}
-    modes = {"label groups": "label groups", "Leiden clusters": "clusters", "mean profiles": "profiles"}
+    modes = {"label groups": "label groups", "Leiden clusters": "clusters", "mean profiles": "profile files"}
     modes["single cells"] = "cells"
     readme = (ROOT / "README.md").read_text(encoding="utf-8").replace("**", "")
     mode, rows = "", 0

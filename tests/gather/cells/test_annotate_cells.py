@@ -1,6 +1,7 @@
 """Single cells: the stream equals the plain way, whatever the file holds its matrix in, alone or on a
 cluster."""
 
+import json
 import os
 import signal
 import warnings
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from typer.testing import CliRunner
 
 import gather
 import gather.cells.dask_cluster as annotate_dask
@@ -24,6 +26,7 @@ from gather.cells.options import Options
 from gather.cells.per_cell import make_annotator
 from gather.cells.row_blocks import Rows
 from gather.cells.values import choose, rows_of, survey_rows
+from gather.cli import app
 from gather.labelling.annotator import Annotator, Parameters
 from gather.labelling.decide import MAX_FDR
 from gather.metrics.multiple_testing import benjamini_hochberg
@@ -105,6 +108,29 @@ def test_a_stored_zero_is_no_expressed_gene(form):
     starts, genes = expressed_genes(block)
     rows = [genes[low:high].tolist() for low, high in pairwise(starts)]
     assert rows == [[1], [2] if sp.issparse(block) else [0, 2]]
+
+
+def test_a_run_of_single_cells_says_what_it_found_and_where(blood_graph, blood_cells, tmp_path):
+    """On the terminal, as JSON, in Python and in the methods paragraph; there is no evidence, and it is said."""
+    blood_cells.write_h5ad(tmp_path / "in.h5ad")
+    graph = str(blood_graph.save(tmp_path / "graph"))
+    arguments = ["annotate", str(tmp_path / "in.h5ad"), "-o", str(tmp_path / "out.h5ad"), "--groupby", "cell"]
+    ran = CliRunner().invoke(app, [*arguments, "-g", graph])
+    found = ad.read_h5ad(tmp_path / "out.h5ad")
+    status = found.obs["gather_status"].astype(str).value_counts()
+    labels = found.obs["gather_cell_type"].astype(str).value_counts().drop("unknown", errors="ignore")
+    for count, name in [*((n, s.replace("_", " ")) for s, n in status.items())]:
+        assert f"{count} {name}" in ran.stderr
+    assert f"answers: {labels.index[0]} {labels.iloc[0]}" in ran.stderr
+    ran = CliRunner().invoke(app, [*arguments, "-g", graph, "--force", "--json"])
+    (counted,) = json.loads(ran.stdout)
+    assert counted["cells"] == 90
+    assert counted["status"] == status.to_dict()
+    with pytest.raises(InputError, match="answers stand in obs"):
+        gather.results(found)
+    said = CliRunner().invoke(app, ["cite", str(tmp_path / "out.h5ad"), "-g", graph]).stdout
+    assert "Cell types of single cells" in said
+    assert "ranked by 'expression'" in said
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -214,6 +240,7 @@ def test_scaled_or_broken_values_are_refused(blood_graph, blood_cells):
     [
         ({"groupby": "group"}, {"dask": "local"}, "--groupby cell"),
         ({"groupby": "cell", "score": "paper"}, {}, "not streamed"),
+        ({"groupby": "cell", "ranking": "wilcoxon"}, {}, "ranked by expression"),
         ({"groupby": "cell"}, {"report": "page.html"}, "for cell sets"),
     ],
 )

@@ -1,0 +1,103 @@
+"""What a terminal shows of answers: a table of cell sets, or what all single cells come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from vckg.base.console import err, out
+
+if TYPE_CHECKING:
+    from gather.annotation import Annotation
+    from gather.cells.adata import Outcome
+
+MOST = 10
+"""Labels of single cells that are shown."""
+
+
+def print_outcome(outcome: Outcome, key: str) -> None:
+    """Print the table of cell sets, or the counts of single cells."""
+    if outcome.annotations:
+        print_annotations(outcome.annotations)
+    elif f"{key}_status" in outcome.columns:
+        for line in in_words(cell_counts(outcome.columns, key), key):
+            err().print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def as_dicts(outcome: Outcome, key: str) -> list[dict[str, Any]]:
+    """Return one dict a cell set, or one with the counts of all single cells."""
+    if outcome.annotations or f"{key}_status" not in outcome.columns:
+        return [annotation.to_dict() for annotation in outcome.annotations]
+    return [cell_counts(outcome.columns, key)]
+
+
+def print_annotations(annotations: Sequence[Annotation]) -> None:
+    """Print one row a cell set: label, certainty, the genes that speak for it, what speaks against, the status."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from gather.labelling.plain_words import answer, best_evidence, certainty, objections, status_reason
+
+    table = Table(title=None, show_lines=False)
+    table.add_column("cell set")
+    counted = any(a.n_cells > 1 for a in annotations)  # else tables of markers or mean profiles
+    if counted:
+        table.add_column("cells", justify="right")
+    table.add_column("label", overflow="fold")
+    table.add_column("certainty", no_wrap=True)
+    for name in ("because of", "against", "status"):
+        table.add_column(name, overflow="fold")
+    for a in annotations:
+        sure = f"{certainty(a)} {a.confidence:.2f}" if a.curie else "-"
+        words = (
+            a.cell_set,
+            *([f"{a.n_cells:,}"] if counted else []),
+            answer(a),
+            sure,
+            "; ".join(best_evidence(a)) if a.curie else "",
+            "; ".join(objections(a)),
+            "; ".join([status_reason(a), *(s.name for s in a.states if s.present)]),
+        )
+        table.add_row(*(escape(word) for word in words))
+    console = out()
+    console.width = max(console.width, 140)
+    console.print(table)
+
+
+def cell_counts(columns: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return how many cells have each status, reason of no answer, and label, the commonest first.
+
+    Parameters
+    ----------
+    columns
+        Of ``obs``, as `gather.cells.cell_answers.obs_of` makes them, each name behind `key` and ``_``.
+    """
+    status = pd.Series(columns[f"{key}_status"]).astype(str)
+    answered = status.isin(("named", "backed_off")).to_numpy()
+    found = {
+        "status": status,
+        "reason": pd.Series(columns[f"{key}_reason"]).astype(str)[~answered],
+        "cell_type": pd.Series(columns[f"{key}_cell_type"]).astype(str)[answered],
+    }
+    counts = {
+        name: {str(k): int(n) for k, n in values.value_counts().items()} for name, values in found.items()
+    }
+    return {"cells": len(status), **counts}
+
+
+def in_words(counts: Mapping[str, Any], key: str) -> Iterator[str]:
+    """Yield the lines that a terminal shows."""
+    told = [f"{n:,} {status.replace('_', ' ')}" for status, n in counts["status"].items()]
+    yield f"{counts['cells']:,} cells: {', '.join(told)}"
+    if counts["reason"]:
+        why = ", ".join(f"{reason.replace('_', ' ')} {n:,}" for reason, n in counts["reason"].items())
+        yield f"no answer because of: {why}; each cell's best candidate is in obs['{key}_best_cell_type']"
+    labels = list(counts["cell_type"].items())
+    if labels:
+        more = f" and {len(labels) - MOST} more" if len(labels) > MOST else ""
+        yield f"answers: {', '.join(f'{label} {n:,}' for label, n in labels[:MOST])}{more}"
+
+
+__all__ = ["as_dicts", "cell_counts", "in_words", "print_annotations", "print_outcome"]
