@@ -95,7 +95,7 @@ def annotate(
     -------
     AnnData or None
         The copy where one was asked for. Written are ``obs[f'{key_added}_cell_type']``, ``..._confidence``,
-        ``..._fdr``, ``..._status``, ``..._reason``, ``..._best_cell_type``, ``..._best_confidence``, ids of the cell types,
+        ``..._fdr``, ``..._status``, ``..._reason``, ``..._best_cell_type``, ``..._best_confidence``, the ids,
         and ``uns[key_added]``; of cell sets it holds the evidence, which `gather.results` reads.
 
     Raises

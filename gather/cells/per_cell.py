@@ -249,7 +249,8 @@ def annotate_each_cell(
     """Annotate every cell of an AnnData, backed or in memory; return ``obs`` columns and their origin by name."""
     say_if_compiling(label_cells, "the loops of per-cell annotation")
     if CELL in adata.obs:
-        err().print(f"every cell is named; obs[{CELL!r}] is not read: give it another name to annotate its sets")
+        said = f"every cell is named; obs[{CELL!r}] is not read: give it another name to annotate its sets"
+        err().print(said, highlight=False, markup=False, soft_wrap=True)
     with ExitStack() as stack:
         file = opened_file(adata, stack)
         held: dict[str, Rows] = {}
