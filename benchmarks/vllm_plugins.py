@@ -113,7 +113,7 @@ def schedulers(folder: Path, load: Mixed, knobs: str, goodput: str) -> list[str]
             figure = it.wait_gauge("vckg:smooth_goodput")
         lines.append(f"| {name} | {_row([s.timeline for s in online], offline, settings)} {figure:.2f} |")
         cells = lines.pop().split("|")  # the logger's figure stands beside the clients'
-        cells.insert(7, cells.pop(-2))
+        cells.insert(6, cells.pop(-2))
         lines.append("|".join(cells))
     return lines
 
