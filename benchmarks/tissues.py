@@ -1,7 +1,8 @@
-"""What ``--tissue`` leaves: ``python -m benchmarks.tissues -g GRAPH [-g GRAPH] [--output FILE]``.
+"""What ``--tissue`` leaves: ``python -m benchmarks.tissues -g GRAPH [-g GRAPH] [--data MIRROR] [--output FILE]``.
 
 For ten tissues: how many cell types stay, and whether types that live there are among them and types that live
-elsewhere are not. The two lists were written from textbooks, not from the graph.
+elsewhere are not. The two lists were written from textbooks, not from the graph. With the data folder also what naming
+the tissue does to the answers of the development suite, best candidate, means over files.
 """
 
 from __future__ import annotations
@@ -12,7 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from gather.benchmark.suite import METRICS, Floats, Said, Suite
+from gather.benchmark.suite_data import suite as blocks_of
+from gather.labelling.decide import Labeller
 from gather.retrieval.candidates import candidates_of_tissue
+from gather.retrieval.query import make_query
+from gather.retrieval.scores import Retriever
+from vckg.base.resources import default_cache
 from vckg.graph.graph import Graph
 
 #: Tissue, types that live there, types that do not.
@@ -38,6 +47,20 @@ TISSUES = [
     ("retina", ["amacrine cell", "retinal ganglion cell", "Mueller cell", "retinal cone cell"],
      ["hepatocyte", "podocyte", "ameloblast", "cardiac muscle cell", "enterocyte"]),
 ]  # fmt: skip
+
+
+#: Files of the development suite whose tissue is known, and what a user would call it.
+NAMED = {
+    "h_adult_colon_hca": "colon", "h_adult_heart_hca": "heart", "h_adult_ileum_wang": "ileum",
+    "h_adult_muscle_demicheli": "skeletal muscle tissue", "h_adult_pancreas_hca": "pancreas",
+    "h_adult_rectum_wang": "rectum", "h_adult_retina_hca": "retina", "h_adult_skin_hca": "skin of body",
+    "h_adult_testis_guo": "testis", "h_fetal_adrenal": "adrenal gland", "h_fetal_eye": "eye", "h_fetal_heart": "heart",
+    "h_fetal_intestine": "intestine", "h_fetal_muscle": "muscle organ", "h_fetal_pancreas": "pancreas",
+    "h_fetal_stomach": "stomach", "h_pancreas_baron": "pancreas", "breast_tnbc_wu2021_cid4465": "breast",
+    "pancreas_wang2016_scclassify": "pancreas", "marrow_he2020_scdiagnostics": "bone marrow",
+    "pbmc_kang18_ifnb_muscat": "blood", "pbmc3k_clustifyr_2000hvg": "blood", "h_pbmc3k": "blood",
+}  # fmt: skip
+MODES = ("label groups", "profile files")
 
 
 class Row(NamedTuple):
@@ -78,12 +101,43 @@ def table(graph: Graph) -> str:
     return "\n".join(lines)
 
 
+def answers(graph: Graph, data: Path) -> str:
+    """What naming the tissue does to the answers, in Markdown."""
+    suite, found = Suite(graph), dict[str, list[Floats]]()
+    kept = []
+    for block in blocks_of(graph, data, default_cache()):
+        if block.study not in NAMED or block.mode not in MODES or block.species != "human":
+            continue
+        types, panel = candidates_of_tissue(graph, NAMED[block.study]), suite.panel(block)
+        kept.append(len(types))
+        for name, candidates in (("every cell type", None), ("those of the tissue", types)):
+            retriever = Retriever(graph, panel=panel, candidates=candidates, weights=suite.base.weights)
+            labeller = Labeller(suite.ontology, back_off=candidates is None)
+            said = []
+            for cell_set in suite.cell_sets(block):
+                best = labeller.best(retriever.scored(make_query(panel, cell_set)), 5)
+                terms = tuple(graph.ids[node] for node in retriever.nodes[best].tolist())
+                said.append(Said(terms, next(iter(terms), "")))
+            values = [unit.values for unit in suite.units(block, said, "", False)]
+            found.setdefault(name, []).append(np.nanmean(np.array(values), axis=0))
+    lines = [
+        f"| candidates | files | types, mean | {' | '.join(METRICS)} |",
+        "|---|--:|--:|" + "--:|" * len(METRICS),
+    ]
+    for name, rows in found.items():
+        size = f"{np.mean(kept):.0f}" if len(lines) > 2 else f"{graph.nodes_of('Cell').size:,}"
+        cells = " | ".join(f"{v:.2f}" for v in np.nanmean(np.array(rows), axis=0))
+        lines.append(f"| {name} | {len(rows)} | {size} | {cells} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Print the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tissues", description=__doc__)
     parser.add_argument(
         "-g", "--graph", type=Path, action="append", required=True, help="folder of a graph; repeatable"
     )
+    parser.add_argument("--data", type=Path, help="folder with h5ad/ and profiles/: also compare answers")
     parser.add_argument("--output", type=Path, help="also write the page there")
     asked = parser.parse_args()
     text = f"# What a tissue leaves\n\n{__doc__}"
@@ -91,6 +145,8 @@ def main() -> None:
         graph = Graph.load(folder)
         profile = graph.manifest["parameters"].get("profile", "")
         text += f"\n## Profile {profile} ({graph.content_hash[:12]})\n\n{table(graph)}\n"
+        if asked.data:
+            text += f"\n{answers(graph, asked.data)}\n"
     sys.stdout.write(text)
     if asked.output:
         asked.output.write_text(text, encoding="utf-8")

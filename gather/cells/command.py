@@ -12,6 +12,7 @@ from gather.cells.adata import Outcome, asking, declared_terms, work_out
 from gather.cells.exports import CELL_TYPE, cellxgene_columns, write_labels
 from gather.cells.file import check_paths, open_h5ad, write_annotated
 from gather.cells.options import CELL, LlmStep, Options
+from gather.retrieval.candidates import tissue_taken
 from gather.retrieval.cell_names import readings
 from vckg.base.console import err, progress
 from vckg.base.errors import InputError
@@ -74,11 +75,7 @@ def annotate_file(
         if adata.isbacked:
             adata.file.close()
     if (left := outcome.kept["parameters"]["candidate_types"]) >= 0:
-        asked_for = f"tissue {options.tissue}" if options.tissue else "candidates"
-        every = graph.nodes_of("Cell").size
-        err().print(f"{asked_for}: {left:,} of {every:,} cell types are left", highlight=False, markup=False)
-        if read := readings(graph, options.candidates or ()):
-            err().print(f"candidates read: {', '.join(read)}", highlight=False, markup=False, soft_wrap=True)
+        _say_what_is_left(graph, options, left)
     if llm is not None and llm.dry_run:
         return outcome
     if asked:
@@ -95,6 +92,18 @@ def annotate_file(
     if report is not None:
         _write_report(report, source, adata, graph, outcome, options, asked, of_cells=work is work_out)
     return outcome
+
+
+def _say_what_is_left(graph: Graph, options: Options, left: int) -> None:
+    """Say how many cell types a tissue or a list leaves, and how they were read."""
+    asked_for = f"tissue {options.tissue}" if options.tissue else "candidates"
+    if options.tissue and (taken := tissue_taken(graph, options.tissue)):
+        asked_for += f" (few types are known there, those of {taken} are taken)"
+    said = [f"{asked_for}: {left:,} of {graph.nodes_of('Cell').size:,} cell types are left"]
+    if read := readings(graph, options.candidates or ()):
+        said.append(f"candidates read: {', '.join(read)}")
+    for line in said:
+        err().print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _add_cellxgene(adata: ad.AnnData, outcome: Outcome, options: Options) -> None:

@@ -5,15 +5,17 @@ labels silently.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from gather.retrieval.cell_names import ground_labels, near_cell_types
 from vckg.base.atomic import reason
 from vckg.base.errors import InputError, did_you_mean
+from vckg.base.resources import resource
 from vckg.graph.schema import CATEGORIES
 
 if TYPE_CHECKING:
@@ -29,6 +31,10 @@ ENOUGH_GENES = 10
 """So many marker genes of one resource are enough: some tissues are the subject of one resource alone."""
 MOST_KINDS = 20
 """A type with more kinds is general: where it lives says nothing about each of them."""
+FEW_TYPES = 100
+"""Of a tissue with fewer known types those of the smallest whole with so many are taken (small intestine for ileum)."""
+_STEPS = 3
+_BLOOD = "UBERON:0000178"
 
 
 def ground_cell_types(graph: Graph, names: Sequence[str], *, where: str) -> list[int]:
@@ -86,7 +92,9 @@ def candidates_of_tissue(graph: Graph, tissue: str) -> list[int]:
     A type is kept where the ontology places it, or a type it is a kind of, in the tissue or a part of it. It is
     kept where markers of it or of its kinds were observed there by two resources, or for `ENOUGH_GENES` genes
     by one. A type whose markers name no tissue at all follows its direct parents, unless a parent is general
-    (more than `MOST_KINDS` kinds): what holds for neurons says nothing about Purkinje cells.
+    (more than `MOST_KINDS` kinds): what holds for neurons says nothing about Purkinje cells. The cells of blood,
+    vessels, nerves and connective tissue (`data/cells_of_every_organ.tsv`) live in every organ but the blood. Where few
+    types are known the tissue is widened (`tissue_taken`).
 
     Parameters
     ----------
@@ -98,18 +106,71 @@ def candidates_of_tissue(graph: Graph, tissue: str) -> list[int]:
     InputError
         The tissue is unknown, or no cell type is known there.
     """
-    inside = _parts(graph, tissue_node(graph, tissue))
-    found = _placed(graph, inside)
-    told = _MarkersByTissue(graph)
-    seen = told.inside(inside)
-    found |= told.supported(_with_ancestors(graph, seen))
-    for parent in told.supported(seen):
-        kinds = set(graph.descendants(parent).tolist())
-        if len(kinds) <= MOST_KINDS:
-            found.update(c for c in graph.children(parent).tolist() if c not in told.types)
-    if not found:
+    node = tissue_node(graph, tissue)
+    taken = _Tissues(graph).taken(node)
+    if not taken.types:
         raise InputError(f"no cell type is known in {tissue!r}; use a wider tissue or leave --tissue out")
-    return sorted(found)
+    inside_blood = node in _parts(graph, graph.index(_BLOOD)) if graph.get(_BLOOD) is not None else False
+    everywhere = set() if inside_blood else {n for c in _of_every_organ() if (n := graph.get(c)) is not None}
+    return sorted(taken.types | everywhere)
+
+
+def tissue_taken(graph: Graph, tissue: str) -> str:
+    """Return the name of the whole whose types `candidates_of_tissue` takes; ``""`` where the tissue has enough."""
+    node = tissue_node(graph, tissue)
+    taken = _Tissues(graph).taken(node).node
+    return "" if taken == node else graph.names[taken]
+
+
+@lru_cache(maxsize=1)
+def _of_every_organ() -> tuple[str, ...]:
+    text = resource("data", "cells_of_every_organ.tsv").read_text(encoding="utf-8")
+    return tuple(line.split("\t")[0] for line in text.splitlines() if line.startswith("CL:"))
+
+
+class _Taken(NamedTuple):
+    node: int
+    types: set[int]
+
+
+class _Tissues:
+    """The cell types that are known to live in a tissue."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph, self._told = graph, _MarkersByTissue(graph)
+
+    def types(self, node: int) -> set[int]:
+        """Return the types of a tissue and its parts."""
+        graph, told = self._graph, self._told
+        inside = _parts(graph, node)
+        found = _placed(graph, inside)
+        seen = told.inside(inside)
+        found |= told.supported(_with_ancestors(graph, seen))
+        for parent in told.supported(seen):
+            kinds = set(graph.descendants(parent).tolist())
+            if len(kinds) <= MOST_KINDS:
+                found.update(c for c in graph.children(parent).tolist() if c not in told.types)
+        return found
+
+    def taken(self, node: int) -> _Taken:
+        """Return a tissue with its types, or the smallest near whole of at least `FEW_TYPES`, where there is one."""
+        own = self.types(node)
+        near, seen = [node], {node}
+        for _step in range(_STEPS if len(own) < FEW_TYPES else 0):
+            near = sorted({whole for n in near for whole in self._wholes(n)} - seen)
+            seen.update(near)
+            wider = [_Taken(n, own | self.types(n)) for n in near]
+            enough = [one for one in wider if len(one.types) >= FEW_TYPES]
+            if enough:
+                return min(enough, key=lambda one: (len(one.types), one.node))
+        return _Taken(node, own)
+
+    def _wholes(self, node: int) -> Iterator[int]:
+        graph, anatomy = self._graph, CATEGORIES.index("AnatomicalEntity")
+        for relation in ("is_a_or_part_of", "part_of"):
+            for edge in graph.out_edges(node, relation):
+                if graph.category[graph.object[edge]] == anatomy:
+                    yield int(graph.object[edge])
 
 
 def _placed(graph: Graph, inside: set[int]) -> set[int]:

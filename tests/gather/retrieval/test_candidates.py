@@ -4,7 +4,13 @@ import pandas as pd
 import pytest
 
 from benchmarks.tissues import TISSUES, row
-from gather.retrieval.candidates import ENOUGH_GENES, MOST_KINDS, candidates_of_tissue
+from gather.retrieval.candidates import (
+    ENOUGH_GENES,
+    FEW_TYPES,
+    MOST_KINDS,
+    candidates_of_tissue,
+    tissue_taken,
+)
 from vckg.base.errors import InputError
 from vckg.graph.graph import Graph
 
@@ -41,6 +47,36 @@ def test_a_tissue_keeps_its_residents_and_no_strangers_on_all_files(
     assert found.kept <= found.types / 4
     assert found.absent == []
     assert found.strangers == []
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    "tissue", ["breast", "prostate gland", "adipose tissue", "muscle organ", "ileum", "eye"]
+)
+def test_every_organ_holds_vessels_blood_and_connective_tissue(core_graph: Graph, tissue: str) -> None:
+    """Without them a T cell of a prostate would be called whatever else is known there."""
+    kept = {core_graph.names[i] for i in candidates_of_tissue(core_graph, tissue)}
+    assert {
+        "T cell",
+        "B cell",
+        "macrophage",
+        "endothelial cell",
+        "pericyte",
+        "fibroblast",
+        "mast cell",
+    } <= kept
+
+
+@pytest.mark.data
+def test_blood_holds_no_fibroblasts_and_a_tissue_of_few_types_is_widened(core_graph: Graph) -> None:
+    blood = {core_graph.names[i] for i in candidates_of_tissue(core_graph, "blood")}
+    assert not {"Schwann cell", "vascular associated smooth muscle cell"} & blood
+    assert tissue_taken(core_graph, "lung") == ""
+    whole = tissue_taken(core_graph, "ileum")
+    assert whole
+    ileum, wider = (set(candidates_of_tissue(core_graph, name)) for name in ("ileum", whole))
+    assert wider <= ileum
+    assert len(ileum) >= FEW_TYPES
 
 
 KIDNEY, CORTEX, LIVER = "UBERON:0002113", "UBERON:0001225", "UBERON:0002107"
