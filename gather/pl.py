@@ -40,9 +40,11 @@ def evidence_dotplot(
     require_extra("leiden", "gather.pl", "scanpy")
     import scanpy as sc
 
-    answers = results(adata, key)
     if groupby not in adata.obs:
+        if key in adata.uns:
+            results(adata, key)  # of single cells it says where their answers stand
         raise InputError(f"no column {groupby!r} in obs; name the column that was annotated")
+    answers = results(adata, key)
     var = adata.var if adata.raw is None else adata.raw.var
     column = adata.uns[key]["parameters"]["gene_names"]  # of var, where that and not the index gave the names
     names = var.get(column, var.index)
