@@ -42,19 +42,8 @@ def measure(*options: str, dataset: str = "sc-arena") -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp(prefix="arena-bench-"))
     peak = folder / "peak"
     try:
-        command = [
-            sys.executable,
-            "-c",
-            PROGRAM,
-            "run",
-            "-m",
-            "gold",
-            "-d",
-            dataset,
-            "-q",
-            "-o",
-            str(folder / "run"),
-        ]
+        asked = ["run", "-m", "gold", "-d", dataset, "-q", "-o", str(folder / "run")]
+        command = [sys.executable, "-c", PROGRAM, *asked]
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         environment = os.environ | {"PEAK": str(peak)}
         subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL, env=environment)

@@ -14,6 +14,7 @@ from gather.cells.file import check_paths, open_h5ad, write_annotated
 from gather.cells.options import CELL, LlmStep, Options
 from gather.retrieval.candidates import tissue_taken
 from gather.retrieval.cell_names import readings
+from gather.species import HUMAN, graph_for
 from vckg.base.console import err, progress
 from vckg.base.errors import InputError
 
@@ -75,7 +76,8 @@ def annotate_file(
         if adata.isbacked:
             adata.file.close()
     if (left := outcome.kept["parameters"]["candidate_types"]) >= 0:
-        _say_what_is_left(graph, options, left)
+        species = str(outcome.kept["parameters"].get("species") or HUMAN).partition(",")[0]
+        _say_what_is_left(graph_for(graph, species), options, left)
     if llm is not None and llm.dry_run:
         return outcome
     if asked:

@@ -31,8 +31,9 @@ ENOUGH_GENES = 10
 """So many marker genes of one resource are enough: some tissues are the subject of one resource alone."""
 MOST_KINDS = 20
 """A type with more kinds is general: where it lives says nothing about each of them."""
-FEW_TYPES = 100
-"""Of a tissue with fewer known types those of the smallest whole with so many are taken (small intestine for ileum)."""
+FEW_TYPES, MOST_TYPES = 50, 250
+"""Of a tissue with fewer known types those of the smallest near whole that knows more are taken (small intestine for
+ileum), but none of a whole of very many: an endocrine system is no adrenal gland."""
 _STEPS = 3
 _BLOOD = "UBERON:0000178"
 
@@ -153,14 +154,14 @@ class _Tissues:
         return found
 
     def taken(self, node: int) -> _Taken:
-        """Return a tissue with its types, or the smallest near whole of at least `FEW_TYPES`, where there is one."""
+        """Return a tissue with its types, or the smallest near whole of `FEW_TYPES` to `MOST_TYPES` types."""
         own = self.types(node)
         near, seen = [node], {node}
         for _step in range(_STEPS if len(own) < FEW_TYPES else 0):
             near = sorted({whole for n in near for whole in self._wholes(n)} - seen)
             seen.update(near)
             wider = [_Taken(n, own | self.types(n)) for n in near]
-            enough = [one for one in wider if len(one.types) >= FEW_TYPES]
+            enough = [one for one in wider if FEW_TYPES <= len(one.types) <= MOST_TYPES]
             if enough:
                 return min(enough, key=lambda one: (len(one.types), one.node))
         return _Taken(node, own)
@@ -169,8 +170,11 @@ class _Tissues:
         graph, anatomy = self._graph, CATEGORIES.index("AnatomicalEntity")
         for relation in ("is_a_or_part_of", "part_of"):
             for edge in graph.out_edges(node, relation):
-                if graph.category[graph.object[edge]] == anatomy:
-                    yield int(graph.object[edge])
+                whole = int(graph.object[edge])
+                if (
+                    graph.category[whole] == anatomy and "derived" not in graph.names[whole]
+                ):  # by descent, not by place
+                    yield whole
 
 
 def _placed(graph: Graph, inside: set[int]) -> set[int]:
