@@ -94,7 +94,7 @@ class ArenaModel(ModelAPI):
         if self.model_name == "gather":
             from arena.contestants.gather import answer_by_retrieval
 
-            return answer_by_retrieval(sample, questions.graph, questions.measured)
+            return answer_by_retrieval(sample, questions.graph)
         return baselines.reply(self.model_name, sample, questions.peers(sample.task))
 
 

@@ -200,7 +200,7 @@ def ask(samples: str, evidence: bool = False, tools: bool = False) -> Solver:
         if evidence:
             from arena.contestants.gather import evidence_for
 
-            text = evidence_for(sample, questions.graph, questions.measured)
+            text = evidence_for(sample, questions.graph)
             state.user_prompt.text = load_prompt("arena/with-evidence").render(
                 evidence=text, question=state.user_prompt.text
             )

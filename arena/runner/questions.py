@@ -41,11 +41,6 @@ class Questions:
         return self.load_graph()
 
     @cached_property
-    def measured(self) -> tuple[str, ...]:
-        """All genes of the cells that are shown; retrieval takes them as measured."""
-        return tuple(sorted({g for s in self.samples.values() for g in s.fields.get("genes", ())}))
-
-    @cached_property
     def _peers(self) -> dict[TaskName, baselines.Peers]:
         return {}
 
