@@ -281,6 +281,14 @@ def blood_cells(blood_graph):
     return adata
 
 
+@pytest.fixture
+def source(blood_cells, tmp_path):
+    """The ninety cells as a file."""
+    path = tmp_path / "in.h5ad"
+    blood_cells.write_h5ad(path)
+    return path
+
+
 @pytest.fixture(scope="session")
 def eight_genes() -> Graph:
     """The graph of `tests.gather.eight_genes`."""

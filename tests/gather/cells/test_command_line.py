@@ -18,13 +18,6 @@ ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:anndata.*")
 
 
-@pytest.fixture
-def source(blood_cells, tmp_path):
-    path = tmp_path / "in.h5ad"
-    blood_cells.write_h5ad(path)
-    return path
-
-
 def test_the_copy_lies_beside_the_input_and_the_table_fits_a_glance(blood_graph, source, tmp_path):
     folder = blood_graph.save(tmp_path / "graph")
     done = CliRunner().invoke(app, ["annotate", str(source), "--groupby", "group", "-g", str(folder)])

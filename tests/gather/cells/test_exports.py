@@ -23,12 +23,6 @@ from tests.battery.rows import ensembl_ids
 from vckg.base.errors import InputError
 
 
-@pytest.fixture
-def source(blood_cells, tmp_path):
-    blood_cells.write_h5ad(tmp_path / "in.h5ad")
-    return tmp_path / "in.h5ad"
-
-
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_labels_alone_are_a_table_of_all_cells(blood_graph, source, tmp_path, ending) -> None:
     table = tmp_path / f"labels.{ending}"
