@@ -256,10 +256,10 @@ def mapped(graph: Graph, panel: Panel) -> Mapped:
 
 def in_words(told: Detected, graph: Graph, panel: Panel) -> str:
     """Say the species of a file, what tells it, how its genes were mapped and how many take part."""
-    if told.species == HUMAN:
-        return f"human, told by {told.by}"
     counts = mapped(graph, panel)
     head = f"{told.species}, told by {told.by}: {counts.known:,} of {len(panel.names):,} genes known"
+    if told.species == HUMAN:
+        return head
     if graph.species == told.species:
         return (
             f"{head}; of those asked about {counts.one_to_one:,} have one human orthologue, {counts.one_to_many:,} one "

@@ -8,10 +8,10 @@ packages become one line.
 from __future__ import annotations
 
 import atexit
+import io
 import os
 import shutil
 import socket
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -76,8 +76,8 @@ def evaluate(tasks: list[Any], model: Model, log_dir: Path, sampling: Sampling) 
     log_dir.mkdir(parents=True, exist_ok=True)
     _whole_logs(log_dir)
     _trace_outside_runs()
-    # On a resumed run the engine prints to stdout, which is for results.
-    with _buffer_in(log_dir), _engine_errors(), redirect_stdout(sys.stderr):
+    # On a resumed run the engine says of every task that it is done already, whatever `display` is.
+    with _buffer_in(log_dir), _engine_errors(), redirect_stdout(io.StringIO()):
         eval_set(
             tasks,
             log_dir=str(log_dir),

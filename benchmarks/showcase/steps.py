@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import math
 import os
 import shlex
 import signal
@@ -115,6 +116,8 @@ class Server:
     ) -> None:
         self.folder, self.model, self.options = folder, model, options
         self._process: subprocess.Popen[bytes] | None = None
+        self._ready_s = math.nan
+        """Seconds until it answered; NaN while it has not."""
 
     @property
     def url(self) -> str:

@@ -215,6 +215,7 @@ def reached(told: Path) -> list[Path]:
     return seen
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.data
 def test_every_page_of_the_story_is_reached_from_the_index(told: Path, reached: list[Path]) -> None:
@@ -223,6 +224,7 @@ def test_every_page_of_the_story_is_reached_from_the_index(told: Path, reached: 
     assert len([n for n in names if n.startswith("annotation/")]) == 6 + 3
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.data
 def test_the_board_has_all_contestants_on_all_tasks_with_two_judges(told: Path) -> None:
@@ -236,6 +238,7 @@ def test_the_board_has_all_contestants_on_all_tasks_with_two_judges(told: Path) 
     assert len(took["steps"]) == 2 + 6 + 1 + 3 + len(CONTESTANTS) + 1 + 3 + 1 + 1
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.browser

@@ -199,6 +199,7 @@ def test_a_damaged_file_raises_only_the_documented_error(tmp_path: Path, name: s
     fuzz(tmp_path, name, DAMAGED)
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.parametrize("read_by", sorted({s.reader for s in SOURCES.values()}))
 def test_every_reader_meets_ten_thousand_damaged_files(tmp_path: Path, read_by: str) -> None:
