@@ -75,8 +75,10 @@ def annotate_file(
     finally:
         if adata.isbacked:
             adata.file.close()
+    told = str(outcome.kept["parameters"].get("species") or HUMAN)
+    err().print(told, highlight=False, markup=False, soft_wrap=True)
     if (left := outcome.kept["parameters"]["candidate_types"]) >= 0:
-        species = str(outcome.kept["parameters"].get("species") or HUMAN).partition(",")[0]
+        species = told.partition(",")[0]
         _say_what_is_left(graph_for(graph, species), options, left)
     if llm is not None and llm.dry_run:
         return outcome

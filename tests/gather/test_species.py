@@ -209,6 +209,13 @@ def test_a_table_of_mouse_markers_is_answered_by_mouse_evidence(both: Graph) -> 
     assert outcome.kept["graph"] == both.content_hash
 
 
+def test_the_known_genes_of_a_human_table_are_counted(both: Graph) -> None:
+    table = MarkerTable({"0": ("CD3D", "CD8B"), "1": ("LYZ", "NOGENE1")}, {}, "list")
+    kept = MarkerWork(table)(as_anndata(table), both, Options(species="human")).kept
+    assert kept["parameters"]["species"].startswith("human, told by --species: ")
+    assert kept["parameters"]["species"].endswith(" genes known")
+
+
 def test_without_mouse_genes_in_the_graph_capitals_stand_for_them(blood_graph: Graph) -> None:
     assert graph_for(blood_graph, MOUSE) is blood_graph
     found = ground(blood_graph, ["Cd3d", "Gm38380"], MOUSE)
