@@ -29,6 +29,7 @@ from arena.judging.rubric import RUBRICS, TOP, total
 from arena.scoring import metrics, wording
 from arena.scoring.gene_lists import Values
 from arena.scoring.grounding import Names, names_of
+from arena.scoring.named_claims import named_claims
 from arena.tasks import OWN
 from arena.types import Answer, Sample, Score, TaskName
 from vckg.graph.graph import Graph
@@ -194,6 +195,10 @@ def _times_top(value: float | None) -> float | None:
 
 def _qa(sample: Sample, answer: Answer, values: Values, names: Names) -> Ratings:
     assert answer.parsed is not None
+    if named_claims([str(claim) for claim in sample.gold["claims"]], names):
+        # Names in their places are all there is to say: two that are exchanged are two that are wrong.
+        covered = _times_top(values["claim_coverage"])
+        return {"correctness": covered, "completeness": covered, "grounding": covered}
     text, reference = metrics.answered_text(sample, answer.parsed), str(sample.gold["answer"])
     known = wording.content_words(
         " ".join(str(sample.fields[key]) for key in ("question", "title", "abstract", "passage"))

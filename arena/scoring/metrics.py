@@ -40,6 +40,7 @@ from arena.scoring import wording
 from arena.scoring.attributes import ATTRIBUTES, attributes
 from arena.scoring.gene_lists import Parsed, Values, generation
 from arena.scoring.grounding import Named, Names, names_of
+from arena.scoring.named_claims import named_claims, told
 from arena.tasks import OWN, TASK_TABLE
 from arena.tasks.task import Scoring
 from arena.types import Answer, Sample, Score, TaskName
@@ -229,8 +230,9 @@ COVERED: Final = 0.6
 def qa(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
     """Look for the reference's claims in the answer, read up to three times its length.
 
-    A claim is covered by the words of it that the answer says in the same order; what the answer copies from the
-    input is not read, words of the question do not count, and a claim that is contradicted is not covered.
+    A claim is covered by the name that stands in its place (`arena.scoring.named_claims`), else by the words of it that
+    the answer says in the same order; what the answer copies from the input is not read, words of the question do not
+    count, and a claim that is contradicted is not covered.
     """
     reference = str(sample.gold["answer"])
     budget = max(SHORTEST_READ, LENGTH_FACTOR * len(reference.split()))
@@ -243,17 +245,19 @@ def qa(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
     places = _places(claims, asked)
     if not any(words for _claim, words in wanted):
         wanted = [(claim, wording.listed_words(claim)) for claim in claims]
+    named = named_claims(claims, names)
     shares, contradicted = [], []
     retracted = wording.retracts(text) and not wording.retracts(reference)
     for claim, words in wanted:
         if words:
             contradicted.append(retracted or _contradicted(claim, words, sentences))
-            few = len(words) < FEW_WORDS
-            share = (
-                _told(claim, words, sentences, places)
-                if few
-                else wording.common_in_order(words, read) / len(words)
-            )
+            by_name = told(claim, text, named, names) if named else None
+            if by_name is not None:
+                share = by_name
+            elif len(words) < FEW_WORDS:
+                share = _told(claim, words, sentences, places)
+            else:
+                share = wording.common_in_order(words, read) / len(words)
             shares.append(0.0 if contradicted[-1] else share)
     values: Values = {
         "claim_coverage": float(np.mean(shares)) if shares else None,
