@@ -115,6 +115,7 @@ def run_command(
     judges = [resolve(j, base_url=judge_base_url) for j in judge or ()]
     if name and len(contestants) > 1:
         raise InputError("--name fits one --model only")
+    prices = read_prices(price)
     data = dataset_name(dataset, compat)
     loaded = load_graph(graph)
     data_name, samples = make_all_samples(data, loaded, tasks, seed, limit)
@@ -123,21 +124,21 @@ def run_command(
     sampling = Sampling(temperature, max_tokens, None, connections, timeout)
     for judge_model in judges:  # fail on a judge's dead server or missing key before any call
         open_model(judge_model, sampling)
+    taking_part = [c for c in contestants if model is not None or set(c.tasks) & set(samples)]
+    asked = [samples_for(samples, contestant) for contestant in taking_part]  # refuse before anybody is asked
     facts, folders = [], []
-    for contestant in contestants:
-        if model is None and not set(contestant.tasks) & set(samples):
-            continue
+    for contestant, of_contestant in zip(taking_part, asked, strict=True):
         plan = Plan(
             contestant,
             data_name,
-            samples_for(samples, contestant),
+            of_contestant,
             loaded.content_hash,
             lambda: loaded,
             seed=seed,
             limit=limit,
             epochs=epochs,
             sampling=sampling,
-            prices=read_prices(price),
+            prices=prices,
             cache=cache,
             command=_command(),
         )
@@ -209,7 +210,7 @@ def report_command(
 ) -> None:
     """Write the leaderboard of runs as HTML, Markdown and JSON."""
     from arena.report.html import write_report
-    from arena.run_folder import find_runs, finished, read_run
+    from arena.run_folder import find_runs, finished, readable
     from vckg.base.errors import InputError
 
     folders, unfinished = finished(find_runs(runs), runs)
@@ -217,7 +218,8 @@ def report_command(
         err().print(f"{folder} has no answers yet and is left out", highlight=False)
     if not folders:
         raise InputError(f"{runs[0]}: no run with answers; finish one with its `arena run` command")
-    written = [str(path) for path in write_report([read_run(folder) for folder in folders], output)]
+    read = readable(folders, runs)
+    written = [str(path) for path in write_report(read, output)]
     print(json.dumps(written) if as_json else "\n".join(written))
 
 

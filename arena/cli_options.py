@@ -19,7 +19,7 @@ DataOption = Annotated[
 ]
 CompatOption = Annotated[str, typer.Option("--compat", help="'sc-arena': its public data, unchanged.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the fresh set, of shuffles and of --limit.")]
-LimitOption = Annotated[int | None, typer.Option("--limit", "-n", help="Samples per task.")]
+LimitOption = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Samples per task.")]
 ConnectionsOption = Annotated[int, typer.Option("--connections", min=1, help="Calls in flight.")]
 TimeoutOption = Annotated[
     int, typer.Option("--timeout", min=1, help="Seconds for one attempt of a call; no retry begins later.")

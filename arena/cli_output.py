@@ -138,7 +138,12 @@ def _comparable(folders: Sequence[Path]) -> list[Run]:
         try:
             manifest = read_manifest(folder)
             theirs = {(manifest.graph_hash, sha) for sha in manifest.samples_sha256.values()}
-            if manifest.contestant in known or not theirs <= asked:
+            if not theirs <= asked:
+                continue
+            if manifest.contestant in known:
+                if folder not in folders:
+                    say = f"{folder}: another run of {manifest.contestant}, with other settings; not in the table"
+                    err().print(say, highlight=False, markup=False, soft_wrap=True)
                 continue
             run = read_run(folder)
         except InputError as error:

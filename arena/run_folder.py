@@ -27,6 +27,7 @@ from pydantic_core import from_json
 from arena.tasks import TASK_TABLE
 from arena.types import RUN_FORMAT, RUN_VERSION, Answer, Run, RunManifest, Sample, Score, canonical_json
 from vckg.base.atomic import write_text
+from vckg.base.console import err
 from vckg.base.errors import InputError
 
 MANIFEST, SAMPLES, ANSWERS, SCORES = "manifest.json", "samples.jsonl", "answers.jsonl", "scores.jsonl"
@@ -107,7 +108,10 @@ def read_samples(path: Path) -> dict[str, Sample]:
     for number, sample in _records(path, Sample):
         task = TASK_TABLE.get(sample.task)
         if task is None:
-            raise InputError(f"{path}:{number}: no task {sample.task[:40]!r}; known: {', '.join(TASK_TABLE)}")
+            raise InputError(
+                f"{path}:{number}: no task {sample.task[:40]!r}; install the package that has it "
+                f"(here: {', '.join(TASK_TABLE)})"
+            )
         _check(task.fields, sample.fields, f"{path}:{number}: fields")
         _check(task.gold, sample.gold, f"{path}:{number}: gold")
         if sample.id in samples:
@@ -256,6 +260,30 @@ def finished(folders: Sequence[Path], named: Sequence[Path]) -> tuple[list[Path]
     return [f for f in folders if f not in unfinished], unfinished
 
 
+def readable(folders: Sequence[Path], named: Sequence[Path]) -> list[Run]:
+    """Read runs; one that the user did not name and that cannot be read is named and left out.
+
+    Raises
+    ------
+    InputError
+        A named run, or every run, cannot be read.
+    """
+    runs: list[Run] = []
+    faults: list[InputError] = []
+    for folder in folders:
+        try:
+            runs.append(read_run(folder))
+        except InputError as error:
+            if folder in named:
+                raise
+            faults.append(error)
+    if not runs:
+        raise faults[0]
+    for fault in faults:
+        err().print(f"left out: {fault}", highlight=False, markup=False, soft_wrap=True)
+    return runs
+
+
 def _called(path: Path) -> list[Path]:
     """Return the folders next to `path` whose name is its own, two dashes and more."""
     if not path.parent.is_dir():
@@ -284,16 +312,21 @@ def _records(path: Path, kind: type[Record]) -> Iterator[tuple[int, Record]]:
         try:
             yield number, adapter.validate_json(line)
         except ValidationError as error:
-            raise InputError(
-                f"{path}:{number}: a damaged line ({_cause(error)}); run the same command again"
-            ) from None
+            raise InputError(f"{path}:{number}: a damaged line ({_cause(error)}); {_again(path)}") from None
+
+
+def _again(path: Path) -> str:
+    """Return what makes a damaged file whole."""
+    if path.name == SCORES:
+        return "run its `arena score` again"
+    return "run its `arena run` again, which asks only what is missing"
 
 
 def _check(shape: type[BaseModel], value: Mapping[str, Any], where: str) -> None:
     try:
         shape.model_validate(value)
     except ValidationError as error:
-        raise InputError(f"{where}: {_cause(error)}; run the same command again") from None
+        raise InputError(f"{where}: {_cause(error)}; {_again(Path(where.partition(':')[0]))}") from None
 
 
 def _cause(error: ValidationError) -> str:

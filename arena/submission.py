@@ -35,19 +35,19 @@ class Checked(NamedTuple):
     missing: tuple[str, ...]
     """Samples without an answer: each scores 0."""
     unknown: tuple[str, ...]
-    """Ids that are no sample's: they are not read."""
+    """Ids of no sample that is asked: they are not read."""
     unread: tuple[str, ...]
     """Samples whose text has no answer in the form that the prompt asks for: each scores 0."""
 
-    def lines(self) -> list[str]:
-        """Return one line for each kind of id that scores 0 or is not read."""
+    def lines(self, most: int | None = 3) -> list[str]:
+        """Return one line for each kind of id that scores 0 or is not read, with at most so many ids."""
         faults = (
             ("samples without an answer (each scores 0)", self.missing),
-            ("ids of no sample (not read)", self.unknown),
+            ("answers to samples that are not asked for (not read)", self.unknown),
             ("answers not in the form that the prompt asks for (each scores 0)", self.unread),
         )
         return [
-            f"{len(ids)} {what}: {', '.join(ids[:3])}{' ...' if len(ids) > 3 else ''}"
+            f"{len(ids)} {what}: {', '.join(ids[:most])}{' ...' if ids[:most] != ids else ''}"
             for what, ids in faults
             if ids
         ]

@@ -65,7 +65,7 @@ def summary(view: GroupView) -> Iterator[str]:
         "",
     )
     yield from _table(
-        ["rank", "contestant", "kind", "win rate", *(TASK_NAMES[t] for t in view.tasks), "format failures"],
+        ["rank", "contestant", "kind", "win rate", *(TASK_NAMES[t] for t in view.tasks), "no answer"],
         [
             [
                 rank_text(row.rank),

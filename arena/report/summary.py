@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from arena.leaderboard import schema
+from arena.leaderboard.labels import rank_text
 from arena.report.view import GroupView
 from arena.scoring.metrics import HEADLINE, mean_of
 from arena.types import Run, TaskName
@@ -37,21 +38,29 @@ def _task_facts(run: Run, task: TaskName) -> dict[str, Any]:
 
 def table_lines(group: schema.Group) -> Iterator[str]:
     """Yield the conclusion of the tests, and the main scores as a table for the terminal."""
-    yield GroupView(group).conclusion
-    tasks = [task.task for task in group.tasks]
+    view = GroupView(group)
+    yield view.conclusion
     width = max(len(row.name) for row in group.rows)
-    yield f"{'':{width}}  " + "  ".join(f"{task:20}" for task in tasks)
+    yield f"rank   {'':{width}}  " + "  ".join(f"{task.task:22}" for task in group.tasks).rstrip()
     for row in group.rows:
-        shown = [_cell(row.tasks[task].score) if task in row.tasks else "-" for task in tasks]
-        yield f"{row.name:{width}}  " + "  ".join(f"{text:20}" for text in shown).rstrip()
+        shown = "  ".join(f"{_cell(row, task):22}" for task in group.tasks).rstrip()
+        yield f"{rank_text(row.rank):5}  {row.name:{width}}  {shown}"
+    notes = [
+        "main scores from 0 to 1, with 95 % intervals",
+        "rank –: reads the graph, is the reference, or lacks a task",
+    ]
+    if view.opened:
+        notes.append("†: open book, the questions were made from the graph that this contestant reads")
+    yield "; ".join(notes)
 
 
-def _cell(estimate: schema.Estimate) -> str:
-    if estimate.value is None:
+def _cell(row: schema.Row, task: schema.TaskBoard) -> str:
+    """Return a contestant's score on a task, marked where the task is open book for it."""
+    if task.task not in row.tasks or (estimate := row.tasks[task.task].score).value is None:
         return "-"
-    if estimate.low is None:
-        return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+    mark = " †" if row.open_book and task.made_from_graph else ""
+    span = "" if estimate.low is None else f" [{estimate.low:.2f}, {estimate.high:.2f}]"
+    return f"{estimate.value:.3f}{span}{mark}"
 
 
 def task_lines(run: Run) -> Iterator[str]:

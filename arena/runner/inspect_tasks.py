@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from inspect_ai import Epochs, Task, task
@@ -37,14 +36,13 @@ from arena.runner.inspect_models import (
     said,
     tokens_of,
 )
-from arena.runner.questions import Questions, questions_of, register_questions, verdicts_of
+from arena.runner.questions import Questions, made_name, questions_of, verdicts_of
 from arena.scoring.metrics import mean_of
 from arena.scoring.metrics import score as score_answer
 from arena.tasks import TASK_TABLE, read_reply, render
 from arena.types import Answer, Sample, Score, TaskName, Usage, canonical_json
 from gather.llm.base import Reply as CachedReply
 from gather.llm.base import Usage as CachedUsage
-from vckg.base.errors import InputError
 from vckg.base.prompts import load_prompt
 
 if TYPE_CHECKING:
@@ -57,8 +55,8 @@ __all__ = [
     "average",
     "endpoint_provider",
     "judging",
-    "known",
-    "measured",
+    "knowledge",
+    "metrics",
 ]
 
 
@@ -83,7 +81,7 @@ def _task_of(name: TaskName) -> Callable[..., Task]:
         graph: str = "",
         samples: str = "",
     ) -> Task:
-        return _ask(name, samples or _made(name, dataset, seed, limit, graph), evidence, tools, epochs)
+        return _ask(name, samples or made_name(name, dataset, seed, limit, graph), evidence, tools, epochs)
 
     make.__name__ = make.__qualname__ = name
     make.__doc__ = TASK_TABLE[name].title.capitalize() + "."
@@ -108,20 +106,6 @@ def judging(answers: str, judge: str) -> Task:
     )
 
 
-def _made(name: TaskName, dataset: str, seed: int, limit: int | None, graph: str) -> str:
-    """Make the samples of a task as `arena run` does and return the name under which they are known."""
-    import vckg
-    from arena.datasets import make_cells
-    from arena.tasks.samples import make_samples
-
-    loaded = vckg.load(Path(graph) if graph else None)
-    _, cells = make_cells(dataset, loaded, seed=seed)
-    samples = make_samples(cells, (name,), seed=seed, limit=limit).get(name, [])
-    if not samples:
-        raise InputError(f"{dataset}: its cells allow no {name} samples; see `arena data -d {dataset}`")
-    return register_questions(Questions({s.id: s for s in samples}, lambda: loaded))
-
-
 def _ask(name: TaskName, samples: str, evidence: bool, tools: bool, epochs: int) -> Task:
     rows = [
         EngineSample(
@@ -137,7 +121,7 @@ def _ask(name: TaskName, samples: str, evidence: bool, tools: bool, epochs: int)
     return Task(
         dataset=MemoryDataset(rows, name=f"{name}-{samples}"),
         solver=ask(samples, evidence, tools),
-        scorer=[measured(samples), known(samples)],
+        scorer=[metrics(samples), knowledge(samples)],
         epochs=Epochs(epochs),
         name=name,
     )
@@ -159,20 +143,20 @@ def average() -> Metric:
 
 
 @scorer(metrics={"*": [average()]}, name=_named("metrics"))
-def measured(samples: str) -> Scorer:
-    """Score by the deterministic metrics of the task."""
+def metrics(samples: str = "") -> Scorer:
+    """Score by the deterministic metrics of the task; of a log that is scored again, the samples are those it names."""
     return _scored_by(samples, score_answer)
 
 
 @scorer(metrics={"*": [average()]}, name=_named("knowledge"))
-def known(samples: str) -> Scorer:
-    """Score by the judge that needs no model."""
+def knowledge(samples: str = "") -> Scorer:
+    """Score by the judge that needs no model; `samples` as above."""
     return _scored_by(samples, knowledge_scores)
 
 
 def _scored_by(samples: str, function: Callable[[Sample, Answer, Graph], list[Score]]) -> Scorer:
     async def score(state: TaskState, target: Target) -> EngineScore:
-        questions = questions_of(samples)
+        questions = questions_of(samples or str((state.messages[0].metadata or {}).get("samples", "")))
         sample = questions.samples[str(state.sample_id)]
         text = state.output.completion
         parsed, refused = read_reply(sample.task, text)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode
 
 from arena.contestants import baselines
 from arena.contestants.gather import markers_by_type
@@ -81,8 +82,33 @@ def register_verdicts(verdicts: Verdicts, key: str) -> str:
     return key
 
 
+def made_name(task: TaskName, dataset: str, seed: int, limit: int | None, graph: str) -> str:
+    """Return a name of which `questions_of` makes the samples of a task, in any process."""
+    asked = {"task": task, "dataset": dataset, "seed": seed, "limit": limit or "", "graph": graph}
+    return f"make?{urlencode(asked)}"
+
+
+def _make(name: str) -> Questions:
+    """Make the samples of a task as `arena run` does."""
+    import vckg
+    from arena.datasets import make_cells
+    from arena.tasks.samples import make_samples
+
+    asked = dict(parse_qsl(name.partition("?")[2]))
+    task, dataset, seed = asked["task"], asked["dataset"], int(asked["seed"])
+    loaded = vckg.load(Path(asked["graph"]) if "graph" in asked else None)
+    _, cells = make_cells(dataset, loaded, seed=seed)
+    limit = int(asked["limit"]) if "limit" in asked else None
+    made = make_samples(cells, (task,), seed=seed, limit=limit).get(task, [])
+    if not made:
+        raise InputError(f"{dataset}: its cells allow no {task} samples; see `arena data -d {dataset}`")
+    return Questions({s.id: s for s in made}, lambda: loaded)
+
+
 def questions_of(samples: str) -> Questions:
-    """Registered samples by name, or those of a run's ``samples.jsonl``."""
+    """Registered samples by name, those of a run's ``samples.jsonl``, or those that `made_name` names."""
+    if samples not in _QUESTIONS and samples.startswith("make?"):
+        _QUESTIONS[samples] = _make(samples)
     if samples not in _QUESTIONS:
         path = Path(samples)
         if not path.is_file():

@@ -195,16 +195,16 @@ def _macro_f1(gold: np.ndarray[Any, Any], guess: np.ndarray[Any, Any]) -> float:
 
 
 def _mcc(gold: np.ndarray[Any, Any], guess: np.ndarray[Any, Any]) -> float | None:
-    """Matthews correlation of the directions; unscored where the reference has one direction only.
+    """Matthews correlation of the directions that were called, times their share of all.
 
-    A candidate that was not called counts as called wrong, so that silence does not raise the correlation.
+    Unscored where the reference has one direction only. Silence is worth what a coin is: nothing.
     """
     if len(set(gold.tolist())) < 2:
         return None
-    filled = np.where(guess == 0, -gold, guess)
-    if len(set(filled.tolist())) < 2:
+    called = guess != 0
+    if len(set(gold[called].tolist())) < 2 or len(set(guess[called].tolist())) < 2:
         return 0.0
-    return float(np.corrcoef(gold, filled)[0, 1])
+    return float(np.corrcoef(gold[called], guess[called])[0, 1] * called.mean())
 
 
 def _sentence_values(sample: Sample, sentence: Sequence[str]) -> Values:

@@ -64,10 +64,16 @@ def prompt_id(task: TaskName) -> str:
 
 
 def render(sample: Sample) -> str:
-    """Return the prompt of a sample; a whole prompt in another's words stands for ours."""
+    """Return the prompt of a sample; a whole prompt in another's words stands for ours.
+
+    A prompt need not show all that a sample has.
+    """
     if OFFICIAL in sample.variables:
         return sample.variables[OFFICIAL]
-    return load_prompt(TASK_TABLE[sample.task].prompt_of(sample)).render(**sample.variables)
+    prompt = load_prompt(TASK_TABLE[sample.task].prompt_of(sample))
+    return prompt.render(
+        **{name: sample.variables[name] for name in prompt.variables if name in sample.variables}
+    )
 
 
 def read_reply(task: TaskName, text: str) -> tuple[dict[str, Any] | None, bool]:

@@ -1,6 +1,7 @@
 """A run's folder as it is read: what is damaged, unfinished or foreign is named; fingerprints; plain JSON lines."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,21 @@ def folder(tmp_path: Path) -> Path:
     assert run_folder.read_run(tmp_path).answers == (answer,)
     assert run_folder.read_run(tmp_path).samples == {"s": sample}
     return tmp_path
+
+
+def test_a_run_that_cannot_be_read_takes_no_other_from_the_page(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign = tmp_path_factory.mktemp("foreign") / "run"
+    shutil.copytree(folder, foreign)
+    samples = foreign / run_folder.SAMPLES
+    samples.write_bytes(samples.read_bytes().replace(b'"qa"', b'"kin"'))
+    assert [run.folder for run in run_folder.readable([folder, foreign], [])] == [str(folder)]
+    assert "no task 'kin'; install the package that has it" in capsys.readouterr().err.replace("\n", " ")
+    with pytest.raises(InputError, match="no task 'kin'"):
+        run_folder.readable([folder, foreign], [foreign])
+    with pytest.raises(InputError, match="no task 'kin'"):
+        run_folder.readable([foreign], [])
 
 
 @pytest.mark.parametrize(

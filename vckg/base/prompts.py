@@ -64,7 +64,12 @@ class Prompt:
         """
         if values.keys() != set(self.variables):
             missing, unknown = set(self.variables) - values.keys(), values.keys() - set(self.variables)
-            raise InputError(f"prompt {self.id}: missing {sorted(missing)}, unknown {sorted(unknown)}")
+            said = [
+                f"{what} {', '.join(sorted(which))}"
+                for what, which in (("no value for", missing), ("no place for", unknown))
+                if which
+            ]
+            raise InputError(f"prompt {self.id}: {'; '.join(said)}")
         return _VARIABLE.sub(lambda match: values[match[1]], self.text)
 
 

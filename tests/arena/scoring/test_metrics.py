@@ -176,6 +176,9 @@ def test_mcc_of_one_direction_only_is_unscored(blood: Graph) -> None:
     assert values(one, {"up": ["HBG1"], "down": []}, blood)["mcc"] is None
     flipped = values(PERTURBATION, {"up": ["SPI1"], "down": ["HBG1", "GATA1"], "sentence": []}, blood)
     assert flipped["mcc"] == pytest.approx(-1)
+    assert values(PERTURBATION, {"up": [], "down": [], "sentence": []}, blood)["mcc"] == 0
+    called = values(PERTURBATION, {"up": ["HBG1"], "down": ["SPI1"], "sentence": []}, blood)
+    assert called["mcc"] == pytest.approx(2 / 3)  # two of three, both right
 
 
 def test_a_long_answer_is_read_no_further_than_three_times_the_reference(blood: Graph) -> None:

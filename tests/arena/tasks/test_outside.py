@@ -10,9 +10,9 @@ ROOT = Path(__file__).parents[3]
 PROMPT = """---
 name: outside_task/kin
 version: 1
-variables: n_genes, context, sentence
+variables: n_genes, sentence
 ---
-{{n_genes}} genes of {{context}}: {{sentence}}
+{{n_genes}} genes of a cell: {{sentence}}
 Which lineage? Finish with [Lineage: name of the lineage]
 """
 
