@@ -64,12 +64,9 @@ class Prompt:
         """
         if values.keys() != set(self.variables):
             missing, unknown = set(self.variables) - values.keys(), values.keys() - set(self.variables)
-            said = [
-                f"{what} {', '.join(sorted(which))}"
-                for what, which in (("no value for", missing), ("no place for", unknown))
-                if which
-            ]
-            raise InputError(f"prompt {self.id}: {'; '.join(said)}")
+            faults = [f"no value for {name}" for name in sorted(missing)]
+            faults += [f"no place for {name}" for name in sorted(unknown)]
+            raise InputError(f"prompt {self.id}: {'; '.join(faults)}")
         return _VARIABLE.sub(lambda match: values[match[1]], self.text)
 
 
