@@ -46,7 +46,10 @@ class GroupView:
         if len(parts) > 1 and len({first for first, _ in parts}) == 1 and parts[0][0]:
             others = "every other ranked contestant" if self.opened else "every other contestant"
             return f"On each of the {len(parts)} tasks {parts[0][0]} scores higher than {others}."
-        text = "; ".join(text for _, text in parts)
+        tasks_of: dict[str, list[schema.TaskBoard]] = {}
+        for task, (_, finding) in zip(self.group.tasks, parts, strict=True):
+            tasks_of.setdefault(finding, []).append(task)
+        text = "; ".join(f"on {_asked(tasks)} {finding}" for finding, tasks in tasks_of.items())
         return f"{text[0].upper()}{text[1:]}."
 
     def _settled(self, task: schema.TaskBoard) -> tuple[str, str]:
@@ -54,19 +57,18 @@ class GroupView:
         asking = [row for row in self.ranked if task.task in row.tasks]
         rows = [row for row in asking if row.tasks[task.task].rank is not None]
         others = "every other contestant" if rows == asking else "every other ranked contestant"
-        asked = f"on “{TASK_NAMES[task.task]}” with {counted(task.n, 'sample')}"
         first = sorted(r.name for r in rows if (k := r.tasks[task.task].rank) and k.best == 1)
         if len(rows) < 2:
-            return "", f"{asked} there is nobody to compare"
+            return "", "there is nobody to compare"
         if len(first) == 1:
-            return first[0], f"{asked} {first[0]} scores higher than {others}"
+            return first[0], f"{first[0]} scores higher than {others}"
         if len(first) == len(rows):
             kind = "contestants" if rows == asking else "ranked contestants"
             which = f"the two {kind}" if len(rows) == 2 else f"no two of the {len(rows)} {kind}"
             settled = any(r.tasks[task.task].rank != rows[0].tasks[task.task].rank for r in rows)
             if not settled:
-                return "", f"{asked} {which} can{'not' if len(rows) == 2 else ''} be told apart"
-        return "", f"{asked} {listed(first)} cannot be told apart as the best"
+                return "", f"{which} can{'not' if len(rows) == 2 else ''} be told apart"
+        return "", f"{listed(first)} cannot be told apart as the best"
 
     @property
     def floor_note(self) -> str:
@@ -170,6 +172,15 @@ class GroupView:
             y_label="judge's total, times 100",
             diagonal=True,
         )
+
+
+def _asked(tasks: Sequence[schema.TaskBoard]) -> str:
+    """Return tasks by name, with how many samples each has."""
+    names = listed([f"“{TASK_NAMES[task.task]}”" for task in tasks])
+    sizes = sorted({task.n for task in tasks})
+    if len(sizes) > 1:
+        return f"{names} with {sizes[0]} to {sizes[-1]} samples each"
+    return f"{names} with {counted(sizes[0], 'sample')}{' each' if len(tasks) > 1 else ''}"
 
 
 def _clear(pair: schema.Pair) -> int:

@@ -48,6 +48,13 @@ def test_one_sample_is_not_called_samples(make_runs: Callable[..., list[Run]]) -
     )
 
 
+def test_tasks_of_which_the_same_is_to_say_share_half_a_sentence(make_runs: Callable[..., list[Run]]) -> None:
+    made = make_runs({"a": 0.5, "b": 0.5}, tasks=("qa", "perturbation"), judges=())
+    said = GroupView(build(made, resamples=500).groups[0]).conclusion
+    tasks = "“Predict a response” and “Answer questions” with 40 samples each"
+    assert said == f"On {tasks} the two contestants cannot be told apart."
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_on_one_task_the_rank_column_says_what_the_sentence_says(
     seed: int, make_runs: Callable[..., list[Run]]
