@@ -15,7 +15,10 @@ TaskOption = Annotated[
     typer.Option("--task", "-t", help="annotation, captioning, generation, perturbation, qa, or all."),
 ]
 DataOption = Annotated[
-    str, typer.Option("--dataset", "-d", help="fresh, sc-arena, or a .jsonl file of virtual cells.")
+    str,
+    typer.Option(
+        "--dataset", "-d", help="fresh, sc-arena, sc-arena-compat, or a .jsonl file of virtual cells."
+    ),
 ]
 CompatOption = Annotated[str, typer.Option("--compat", help="'sc-arena': its public data, unchanged.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the fresh set, of shuffles and of --limit.")]

@@ -35,6 +35,11 @@ class Half(NamedTuple):
     repressed: int = -1
     """Of a regulator: the target that it represses."""
 
+    @property
+    def nodes(self) -> frozenset[int]:
+        """What is shown and what answers it."""
+        return frozenset((self.node, *self.shown))
+
 
 class Kind(NamedTuple):
     """A kind of question in several wordings."""
@@ -46,13 +51,16 @@ class Kind(NamedTuple):
 
 
 def questions(graph: Graph, entry: Admission) -> Iterator[VirtualCell]:
-    """Yield questions of every kind, as many as the facts allow."""
+    """Yield questions of every kind, as many as the facts allow; no fact is asked from both of its ends."""
+    asked: set[frozenset[int]] = set()
     for kind in KINDS:
         halves = sorted(kind.find(graph, entry), key=lambda half: graph.ids[half.node])
+        halves = [half for half in halves if half.nodes not in asked and not _told(graph, half)]
         rng = item_rng(entry.seed, f"qa {kind.name}\n{graph.content_hash}")
         drawn = [halves[int(i)] for i in rng.permutation(len(halves))[: 2 * PER_KIND]]
         for number, (first, second) in enumerate(zip(drawn[::2], drawn[1::2], strict=False)):
             if set(first.shown).isdisjoint(second.shown):
+                asked |= {first.nodes, second.nodes}
                 yield _question(graph, entry, kind, first, second, number)
 
 
@@ -86,6 +94,12 @@ def _question(
         cluster=graph.ids[first.node],
         provenance={"graph": graph.content_hash, "seed": entry.seed, "canary": CANARY},
     )
+
+
+def _told(graph: Graph, half: Half) -> bool:
+    """Tell whether a shown name holds the answer or the answer holds it: MST1 gives MST1R away."""
+    answer = graph.names[half.node].upper()
+    return any((name := graph.names[g].upper()) in answer or answer in name for g in half.shown)
 
 
 def _shown(graph: Graph, half: Half) -> str:

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from arena.cli import app
+from arena.contestants.graph_questions import gene_words
 from arena.datasets import make_cells
 from arena.datasets.admission import BLURRED
 from arena.datasets.facts import replicated
@@ -74,6 +75,19 @@ def test_every_fresh_question_has_two_facts_of_two_resources_and_holds_no_answer
         for subject, relation, target, _source in sample.provenance["edges"]:
             pair = fresh_graph.index(subject), fresh_graph.index(target)
             assert len(replicated(fresh_graph, relation)[pair].resources) >= 2
+
+
+def test_no_fact_is_asked_from_both_ends_and_no_name_gives_its_answer_away(
+    fresh: list[VirtualCell], fresh_graph: Graph
+) -> None:
+    asked: list[frozenset[str]] = []
+    for sample in _samples(fresh)["qa"]:
+        edges = [(subject, target) for subject, _, target, _ in sample.provenance["edges"]]
+        asked += map(frozenset, edges) if sample.fields["kind"] in ("receptors", "ligands") else ()
+        for claim in sample.gold["claims"]:
+            answer = claim.partition(": ")[2]
+            assert not any(word in answer for word in gene_words(sample.fields["question"]))
+    assert len(set(asked)) == len(asked)
 
 
 def test_markers_are_ordered_by_sources_then_publications_then_curie() -> None:
