@@ -187,7 +187,7 @@ def test_a_further_judge_scores_a_finished_run(
             ("run", "-m", "gold", "-n", "1", "-j", "x", "--judge-base-url", "http://127.0.0.1:9/v1"),
             "no server answers",
         ),
-        (("run", "-m", "gold", "-n", "0"), "--limit 0: nothing would be asked"),
+        (("run", "-m", "gold", "-n", "0"), "Input should be greater than or equal to 1"),
         (("run", "-m", "gold", "-d", "sc-arina"), "no data set 'sc-arina' (did you mean 'sc-arena'?)"),
         (("run", "-m", "gold", "--compat", "gather"), "only 'sc-arena' has an untouched form"),
         (("run", "-m", "gold", "-d", "absent.jsonl"), "no such file of virtual cells"),
