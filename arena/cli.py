@@ -171,12 +171,12 @@ def score_command(
 ) -> None:
     """Score finished runs again, with the deterministic scores or a further judge."""
     from arena.contestants.resolve import resolve
-    from arena.run_folder import find_runs, read_manifest
+    from arena.run_folder import read_manifest
     from arena.runner.inspect_engine import Sampling
     from arena.runner.run import check_graph, locked, write_scores
 
     judges = [resolve(j, base_url=judge_base_url) for j in judge or ()]
-    folders = find_runs(runs)
+    folders = _finished(runs)
     loaded = load_graph(graph)
     sampling = Sampling(max_tokens=judge_max_tokens, connections=connections, timeout_s=timeout)
     facts = []
@@ -210,7 +210,16 @@ def report_command(
 ) -> None:
     """Write the leaderboard of runs as HTML, Markdown and JSON."""
     from arena.report.html import write_report
-    from arena.run_folder import find_runs, finished, readable
+    from arena.run_folder import readable
+
+    read = readable(_finished(runs), runs)
+    written = [str(path) for path in write_report(read, output)]
+    print(json.dumps(written) if as_json else "\n".join(written))
+
+
+def _finished(runs: list[Path]) -> list[Path]:
+    """Return the runs with answers among and below folders; those without are named and left out."""
+    from arena.run_folder import find_runs, finished
     from vckg.base.errors import InputError
 
     folders, unfinished = finished(find_runs(runs), runs)
@@ -218,9 +227,7 @@ def report_command(
         err().print(f"{folder} has no answers yet and is left out", highlight=False)
     if not folders:
         raise InputError(f"{runs[0]}: no run with answers; finish one with its `arena run` command")
-    read = readable(folders, runs)
-    written = [str(path) for path in write_report(read, output)]
-    print(json.dumps(written) if as_json else "\n".join(written))
+    return folders
 
 
 @app.command("compare")

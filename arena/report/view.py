@@ -184,8 +184,8 @@ def _asked(tasks: Sequence[schema.TaskBoard]) -> str:
 
 
 def _clear(pair: schema.Pair) -> int:
-    """Sign of a difference that its own test finds, 0 where it finds none."""
-    if pair.difference is None or pair.p is None or pair.p > ALPHA:
+    """Sign of a difference that its own test finds, 0 where it finds none or one that no printed digit shows."""
+    if pair.difference is None or pair.p is None or pair.p > ALPHA or round(pair.difference, 3) == 0:
         return 0
     return (pair.difference > 0) - (pair.difference < 0)
 
