@@ -40,9 +40,10 @@ from arena.runner.questions import Questions, made_name, questions_of, verdicts_
 from arena.scoring.metrics import mean_of
 from arena.scoring.metrics import score as score_answer
 from arena.tasks import TASK_TABLE, read_reply, render
-from arena.types import Answer, Sample, Score, TaskName, Usage, canonical_json
+from arena.types import Answer, Sample, Score, TaskName, Usage, canonical_json, samples_sha256
 from gather.llm.base import Reply as CachedReply
 from gather.llm.base import Usage as CachedUsage
+from vckg.base.errors import InputError
 from vckg.base.prompts import load_prompt
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def judging(answers: str, judge: str) -> Task:
 
 
 def _ask(name: TaskName, samples: str, evidence: bool, tools: bool, epochs: int) -> Task:
+    asked = questions_of(samples).samples
     rows = [
         EngineSample(
             id=sample.id,
@@ -115,11 +117,11 @@ def _ask(name: TaskName, samples: str, evidence: bool, tools: bool, epochs: int)
             ],
             target=TASK_TABLE[name].reference(sample),
         )
-        for sample in questions_of(samples).samples.values()
+        for sample in asked.values()
         if sample.task == name
     ]
     return Task(
-        dataset=MemoryDataset(rows, name=f"{name}-{samples}"),
+        dataset=MemoryDataset(rows, name=f"{name}-{samples_sha256(list(asked.values()))[:16]}"),
         solver=ask(samples, evidence, tools),
         scorer=[metrics(samples), knowledge(samples)],
         epochs=Epochs(epochs),
@@ -157,7 +159,11 @@ def knowledge(samples: str = "") -> Scorer:
 def _scored_by(samples: str, function: Callable[[Sample, Answer, Graph], list[Score]]) -> Scorer:
     async def score(state: TaskState, target: Target) -> EngineScore:
         questions = questions_of(samples or str((state.messages[0].metadata or {}).get("samples", "")))
-        sample = questions.samples[str(state.sample_id)]
+        sample = questions.samples.get(str(state.sample_id))
+        if sample is None:
+            raise InputError(
+                f"{state.sample_id}: no such sample here; score the log where its data and graph are"
+            )
         text = state.output.completion
         parsed, refused = read_reply(sample.task, text)
         contestant = str(state.model)

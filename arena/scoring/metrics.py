@@ -30,7 +30,9 @@ qa
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -223,6 +225,7 @@ LENGTH_FACTOR: Final = 3
 SHORTEST_READ: Final = 60
 FEW_WORDS: Final = 4
 """A claim with fewer words of its own has to stand in one sentence: the order of so few says little."""
+_WORD: Final = re.compile(r"\S+")
 COVERED: Final = 0.6
 """Share of a claim's words that must be found for it to count as covered."""
 
@@ -230,7 +233,7 @@ COVERED: Final = 0.6
 def qa(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
     """Look for the reference's claims in the answer, read up to three times its length.
 
-    A claim is covered by the name that stands in its place (`arena.scoring.named_claims`), else by the words of it that
+    A claim is covered by the name in its place (`arena.scoring.named_claims`), else by the words of it that
     the answer says in the same order; what the answer copies from the input is not read, words of the question do not
     count, and a claim that is contradicted is not covered.
     """
@@ -251,7 +254,7 @@ def qa(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
     for claim, words in wanted:
         if words:
             contradicted.append(retracted or _contradicted(claim, words, sentences))
-            by_name = told(claim, text, named, names) if named else None
+            by_name = told(claim, _first_words(text, budget), named, names) if named else None
             if by_name is not None:
                 share = by_name
             elif len(words) < FEW_WORDS:
@@ -266,6 +269,11 @@ def qa(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
         "consistency": 1 - float(np.mean(contradicted)) if contradicted else None,
     }
     return values, f"{sum(share >= COVERED for share in shares)} of {len(shares)} claims"
+
+
+def _first_words(text: str, most: int) -> str:
+    """The beginning of a text, with its lines as they are."""
+    return text[: next(islice((word.end() for word in _WORD.finditer(text)), most - 1, None), len(text))]
 
 
 def answered_text(sample: Sample, parsed: Parsed) -> str:

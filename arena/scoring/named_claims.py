@@ -18,7 +18,8 @@ _CLAIM = re.compile(r"\s*([A-Za-z]+):\s+(.+?)\s*\.?\s*")
 _BEFORE = re.compile(
     r"^\W*(?:(?:is|was|are|were|be|the|an?|gene|factor|receptor|ligand|cell type|group)\b\W*)*", re.IGNORECASE
 )
-_AFTER = re.compile(r"(?:[\s,*_\"']|\b(?:and|the)\b)*$")
+_AROUND = " \t\n,*_\"'"
+_LINKS = (" and", " the")
 
 
 class NamedClaim(NamedTuple):
@@ -66,4 +67,7 @@ def _said_at(place: str, text: str, others: Sequence[str]) -> str:
     """Return the words behind the last mention of a place, up to that of another or the sentence's end."""
     ends = "|".join([*(rf"\b{re.escape(other)}\b" for other in others), r"[;\n]", r"\.(?:\s|$)", "$"])
     found = re.findall(rf"\b{re.escape(place)}\b(.*?)(?={ends})", text, re.IGNORECASE | re.DOTALL)
-    return _AFTER.sub("", _BEFORE.sub("", found[-1])) if found else ""
+    name = _BEFORE.sub("", found[-1]).strip(_AROUND) if found else ""
+    while name.endswith(_LINKS):  # ", and the second ..."
+        name = name.rpartition(" ")[0].rstrip(_AROUND)
+    return name

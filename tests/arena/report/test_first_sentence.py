@@ -55,6 +55,16 @@ def test_tasks_of_which_the_same_is_to_say_share_half_a_sentence(make_runs: Call
     assert said == f"On {tasks} the two contestants cannot be told apart."
 
 
+def test_a_difference_that_no_digit_shows_is_called_none(make_runs: Callable[..., list[Run]]) -> None:
+    group = build(make_runs({"a": 0.5, "gather+a": 0.5}, tasks=("qa",), judges=()), resamples=200).groups[0]
+    (task,) = group.tasks
+    pair = task.effects[0].model_copy(update={"difference": -0.0004, "p": 0.0001})
+    for difference, reading in ((-0.0004, "not shown"), (-0.1, "hurts"), (0.1, "helps")):
+        told = pair.model_copy(update={"difference": difference})
+        shown = group.model_copy(update={"tasks": (task.model_copy(update={"effects": (told,)}),)})
+        assert [text for _, _, text in GroupView(shown).effects] == [reading]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_on_one_task_the_rank_column_says_what_the_sentence_says(
     seed: int, make_runs: Callable[..., list[Run]]

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from inspect_ai.log import read_eval_log
 from typer.testing import CliRunner
 
 from arena.cli import app
@@ -74,6 +75,31 @@ def test_the_engine_prints_what_arena_run_prints_to_the_last_digit(
     assert theirs["metrics lin"] == [ours["metrics"]["mean"]]
     assert theirs["knowledge total"] == [ours["knowledge"]["mean"]]
     assert {"metrics exact", "knowledge identity"} <= theirs.keys()
+    assert scored_again(next((tmp_path / "logs").glob("*.eval")), tmp_path)["lin"] == ours["metrics"]["mean"]
+
+
+def scored_again(log: Path, folder: Path) -> dict[str, float]:
+    """What `inspect score` gives in a process that has not made the samples."""
+    words = [
+        "--scorer",
+        "arena/metrics",
+        "--action",
+        "overwrite",
+        "--output-file",
+        str(folder / "again.eval"),
+    ]
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "inspect"), "score", str(log), *words, "--display", "none"],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr[-1500:]
+    results = read_eval_log(str(folder / "again.eval"), header_only=True).results
+    assert results is not None
+    return {score.name: next(iter(score.metrics.values())).value for score in results.scores}
 
 
 def test_a_run_without_a_model_puts_the_baselines_and_prints_the_table(

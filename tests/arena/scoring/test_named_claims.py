@@ -41,6 +41,12 @@ GENES = ("KLF1", "TP53")
         (GENES, "First: TP53. Second: KLF1.", 0.0),
         (GENES, "First: KLF1 or GATA1. Second: TP53.", 0.75),
         (GENES, "First: KLF1. Second: CD14.", 0.5),
+        (GENES, "The first is KLF1, and the second TP53.", 1.0),
+        (
+            GENES,
+            f"First: CD14. {'word ' * 100} First: KLF1. Second: TP53.",
+            0.0,
+        ),  # read so far and no further
     ],
 )
 def test_a_name_earns_its_place(wanted: tuple[str, str], said: str, earned: float, blood: Graph) -> None:
