@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.echo_simulation import LADDER, STRICT, bursty_trace, by_class, readers
+from benchmarks.arrivals import bursty_trace, read_recorded, readers
+from benchmarks.echo_simulation import LADDER, STRICT, by_class
 from benchmarks.echo_simulation import run as run_simulated
 from benchmarks.simulated_server import Rung, Server, batch_prompts, rung_of
 from benchmarks.simulator import Arrival, Outcome
@@ -267,6 +268,7 @@ def main() -> None:
         "--rate", type=float, help="interactive requests a second; default: a sixth of the load"
     )
     parser.add_argument("--schedulers", nargs="+", default=list(LADDER), choices=list(LADDER))
+    parser.add_argument("--arrivals", type=Path, help="CSV of a recorded trace; default: bursts")
     parser.add_argument("--model", type=Path, default=None)
     arguments = parser.parse_args()
     use_threads(1)
@@ -276,15 +278,19 @@ def main() -> None:
     times = calibrate(model, checkpoint, server, seed=1_000)
     server, rate = feasible(replace(server, times=times))
     rate = rate if arguments.rate is None else arguments.rate
+    make = read_recorded(arguments.arrivals).trace if arguments.arrivals else bursty_trace
+    kind = f"of {arguments.arrivals.name}" if arguments.arrivals else "in bursts"
     steps, runs = Steps(BusyClock()), []
     for seed in arguments.seeds:
         span = max(1.0, arguments.seconds - 10.0)
-        trace = bursty_trace(np.random.default_rng(seed), rate, span, batch=2_000)
+        trace = make(np.random.default_rng(seed), rate, span, batch=2_000)
+        met = sum(arrival.priority is Priority.ONLINE for arrival in trace)
+        sys.stderr.write(f"seed {seed}: {met} readers\n")
         runs.append(climb(model, checkpoint, server, trace, arguments.seconds, steps, arguments.schedulers))
     mape, p95 = percentage_errors(times, steps.works, steps.seconds)
     sys.stdout.write(
-        f"{len(arguments.seeds)} traces of {arguments.seconds:g} s, {rate:.2f} interactive requests a second (in "
-        f"bursts), tokens due {server.echo.allowance_s:.2f} s + {server.echo.pace_s:.3f} s x i.\n"
+        f"{len(arguments.seeds)} traces of {arguments.seconds:g} s, {rate:.2f} interactive requests a second "
+        f"({kind}), tokens due {server.echo.allowance_s:.2f} s + {server.echo.pace_s:.3f} s x i.\n"
         f"Step times, fitted on a run of its own: {mape:.1f} % mean absolute relative error over "
         f"{len(steps.works):,} held-out steps, 95th percentile {p95:.1f} %.\n\n{table(runs)}\n"
     )

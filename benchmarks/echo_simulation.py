@@ -11,24 +11,18 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
-from benchmarks.simulated_server import (
-    Rung,
-    Server,
-    batch_prompts,
-    echo_scheduler,
-    plain_scheduler,
-    random_tokens,
-    rung_of,
-)
+from benchmarks.arrivals import bursty_trace, read_recorded
+from benchmarks.simulated_server import Rung, Server, echo_scheduler, plain_scheduler, rung_of
 from benchmarks.simulator import Arrival, Outcome, VirtualClock, simulate
 from serve.request import Priority
 from serve.scheduling.scheduler import Scheduler
 
 LAST_ARRIVAL_S = 20.0
-"""Seconds at the end of `table`'s window without interactive arrivals."""
+"""Seconds at the end of a run without interactive arrivals, so that the last reader is served within it."""
 
 Make = Callable[[Server, Callable[[], float]], Scheduler]
 
@@ -93,37 +87,12 @@ def by_class(
     return outcome
 
 
-def bursty_trace(rng: np.random.Generator, rate: float, span_s: float, *, batch: int = 3000) -> list[Arrival]:
-    """Interactive arrivals whose rate alternates every 15 s between 0.4 and 3 times `rate`, beside `batch` prompts
-    that come in families of 100 sharing 480 tokens, shuffled: judge prompts over shared evidence.
-    """
-    arrivals: list[Arrival] = []
-    at_s = 0.0
-    while True:
-        at_s += rng.exponential(1.0 / (rate * (3.0 if int(at_s) // 15 % 2 else 0.4)))
-        if at_s >= span_s:
-            break
-        arrivals += [replace(arrival, at_s=at_s) for arrival in readers(rng, 1)]
-    return arrivals + batch_prompts(rng, batch)
-
-
-def readers(rng: np.random.Generator, n: int) -> list[Arrival]:
-    """`n` interactive requests: 30 to 299 prompt tokens of their own, 20 to 119 answer tokens."""
-    return [
-        Arrival(0.0, random_tokens(rng, rng.integers(30, 300)), int(rng.integers(20, 120))) for _ in range(n)
-    ]
-
-
-def table(server: Server, rate: float, seeds: Sequence[int], span_s: float) -> str:
-    """Every row over the seeds as Markdown; means, with the range over seeds for batch work."""
+def table(server: Server, traces: Sequence[Sequence[Arrival]], span_s: float) -> str:
+    """Every row over the traces as Markdown; means, with the range over traces for batch work."""
     rows = [
         "| scheduler | readers | in time | smooth goodput, tokens/s | batch requests | batch tokens/s (range) "
         "| recomputed tokens | batch, x strict priority | batch, x sorted |",
         "|---" * 9 + "|",
-    ]
-    # the last interactive request comes early enough to be finished within the window
-    traces = [
-        bursty_trace(np.random.default_rng(s), rate, span_s - LAST_ARRIVAL_S, batch=1500) for s in seeds
     ]
     readers_a_run = np.mean([sum(a.priority is Priority.ONLINE for a in trace) for trace in traces])
     found = {name: [run(name, server, trace, span_s)[0] for trace in traces] for name in LADDER}
@@ -149,9 +118,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--blocks", type=int, nargs="+", default=[512, 160])
+    parser.add_argument("--arrivals", type=Path, help="CSV of a recorded trace; default: bursts")
     chosen = parser.parse_args()
+    make = read_recorded(chosen.arrivals).trace if chosen.arrivals else bursty_trace
+    span_s = chosen.seconds - LAST_ARRIVAL_S
+    traces = [make(np.random.default_rng(seed), chosen.rate, span_s, batch=1500) for seed in chosen.seeds]
     for blocks in chosen.blocks:
-        made = table(Server(n_blocks=blocks), chosen.rate, chosen.seeds, chosen.seconds)
+        made = table(Server(n_blocks=blocks), traces, chosen.seconds)
         sys.stdout.write(f"Cache of {blocks} blocks:\n\n{made}\n\n")
         sys.stdout.flush()
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.echo_simulation import readers
+from benchmarks.arrivals import readers
 from benchmarks.simulated_server import Server, echo_scheduler, plain_scheduler
 from benchmarks.simulator import Arrival, VirtualClock, simulate
 from serve.goodput import (

@@ -126,6 +126,8 @@ def simulate(
         run.admit()
         schedule = scheduler.schedule()
         if not schedule.decodes and not schedule.chunks:
+            if schedule.preempted:  # the only chosen request gave up its blocks; the next step has them
+                continue
             if not run.due:
                 if not run.live:
                     break

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.arrivals import bursty_trace
 from benchmarks.echo_ladder import feasible, percentage_errors
-from benchmarks.echo_simulation import bursty_trace
 from benchmarks.simulated_server import CPU_TIMES, Server, echo_scheduler
 from benchmarks.simulator import Arrival, Outcome, VirtualClock, simulate
 from serve.echo.config import EchoConfig
