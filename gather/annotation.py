@@ -19,7 +19,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Status = Literal["named", "backed_off", "mixed", "unknown", "ungrounded"]
-Reason = Literal["", "no_marker", "few_cells", "few_genes", "chance", "unsure", "two_lineages", "no_gene"]
+Reason = Literal[
+    "", "no_marker", "few_cells", "few_genes", "chance", "unsure", "two_lineages", "no_gene", "no_group"
+]
 """Why there is no answer; empty where there is one."""
 DecidedBy = Literal["retrieval", "llm", "fallback"]
 ContradictionKind = Literal["expected_absent", "negative_present", "disputed"]
@@ -60,13 +62,15 @@ class EdgeRef:
 def sources_in_words(step: Sequence[EdgeRef]) -> str:
     """Count the sources of parallel edges, those that speak of an orthologue apart.
 
-    E.g. ``3 sources``; for a gene of mouse ``3 mouse sources, 5 by orthology``.
+    E.g. ``3 sources``; for a gene of mouse ``3 mouse and 5 human sources``, the latter of its orthologue.
     """
     native = {edge.source for edge in step if not edge.orthologue}
     borrowed = {edge.source for edge in step if edge.orthologue} - native
     of_mouse = any(curie.startswith("MGI:") for edge in step for curie in (edge.subject, edge.object))
-    own = f"{len(native)} {'mouse ' * of_mouse}source{'s' * (len(native) != 1)}"
-    return own if not borrowed else f"{own}, {len(borrowed)} by orthology"
+    kinds = [(len(native), " mouse" * of_mouse), (len(borrowed), " human" if of_mouse else " orthologue's")]
+    shown = [(n, kind) for n, kind in kinds if n] or kinds[:1]
+    last = shown[-1][0]
+    return f"{' and '.join(f'{n}{kind}' for n, kind in shown)} source{'s' * (last != 1)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
+from gather.cells.expression import chosen_values, normalise
+from gather.cells.groups import texts_of
 from gather.cells.results import Results, results
 from vckg.base.errors import InputError
 from vckg.base.extras import require_extra
 
 if TYPE_CHECKING:
     import anndata as ad
+
+    from gather.annotation import GeneSupport
 
 __all__ = ["confidence", "evidence_dotplot"]
 
@@ -18,6 +25,8 @@ def evidence_dotplot(
     adata: ad.AnnData, groupby: str, *, n_genes: int = 3, key: str = "gather", **settings: Any
 ) -> Any:
     """Draw, for each label, the genes that speak most for it, as a dot plot over the cell sets.
+
+    The values are those that were annotated, log-normalised.
 
     Parameters
     ----------
@@ -45,17 +54,43 @@ def evidence_dotplot(
             results(adata, key)  # of single cells it says where their answers stand
         raise InputError(f"no column {groupby!r} in obs; name the column that was annotated")
     answers = results(adata, key)
-    var = adata.var if adata.raw is None else adata.raw.var
-    column = adata.uns[key]["parameters"]["gene_names"]  # of var, where that and not the index gave the names
-    names = var.get(column, var.index)
-    if column in var:
-        settings.setdefault("gene_symbols", column)
-    measured = set(names[~names.duplicated(keep=False)].astype(str))  # scanpy draws no name that stands twice
-    genes = supporting_genes(answers, n_genes, measured)
+    view = _annotated_values(adata, adata.uns[key]["parameters"])
+    genes = supporting_genes(answers, n_genes, set(view.var_names))
     if not genes:
         raise InputError(f"uns[{key!r}] holds no supporting gene that the file measures")
-    grouped = adata[adata.obs[groupby].notna().to_numpy()]  # scanpy cannot draw groups without cells
-    return sc.pl.dotplot(grouped, genes, groupby=groupby, **settings)
+    drawn = [name for names in genes.values() for name in names]
+    symbols = {g.name_in_file: shown_name(g) for a in answers for e in a.evidence for g in e.genes}
+    if len({symbols[name] for name in drawn}) < len(drawn):  # two ids of one symbol
+        symbols = dict(zip(drawn, drawn, strict=True))
+    shown = view[:, drawn].copy()
+    shown.var_names = [symbols[name] for name in drawn]
+    sets = texts_of(adata.obs[groupby])
+    order = [a.cell_set for a in answers if a.cell_set in set(sets)]
+    shown.obs[groupby] = pd.Categorical(sets, categories=order)
+    shown = shown[shown.obs[groupby].notna().to_numpy()]  # scanpy cannot draw groups without cells
+    markers = {label: [symbols[name] for name in names] for label, names in genes.items()}
+    return sc.pl.dotplot(shown, markers, groupby=groupby, **settings)
+
+
+def _annotated_values(adata: ad.AnnData, parameters: Mapping[str, Any]) -> ad.AnnData:
+    """Return the log-normalised values that were annotated, under the gene names that were read, each name once."""
+    import anndata as ad
+
+    layer = str(parameters["values"])
+    place, rows, counts = chosen_values(adata, layer.removeprefix("layers/") if "/" in layer else None)
+    column = parameters["gene_names"]  # of var, where that and not the index gave the names
+    names = place.var[column] if column in place.var else place.var.index.to_series()
+    values = rows.block(0, adata.n_obs)
+    once = (~names.duplicated(keep=False)).to_numpy()  # scanpy draws no name that occurs twice
+    matrix = (normalise(values) if counts else values)[:, once]
+    obs = pd.DataFrame(index=adata.obs_names.astype(str))
+    return ad.AnnData(matrix, obs=obs, var=pd.DataFrame(index=names[once].astype(str)))
+
+
+def shown_name(gene: GeneSupport) -> str:
+    """Return the file's name of a gene, its symbol where that name is an id."""
+    is_id = gene.name_in_file.upper().startswith(("ENS", "HGNC:", "MGI:"))
+    return gene.symbol if is_id else gene.name_in_file
 
 
 def confidence(adata: ad.AnnData, *, basis: str = "umap", key: str = "gather", **settings: Any) -> Any:
@@ -87,7 +122,8 @@ def confidence(adata: ad.AnnData, *, basis: str = "umap", key: str = "gather", *
     if f"X_{basis}" not in adata.obsm and basis not in adata.obsm:
         found = ", ".join(map(str, adata.obsm)) or "none"
         raise InputError(
-            f"no embedding {basis!r} in obsm; found {found}; scanpy makes one: sc.pp.pca, sc.pp.neighbors, sc.tl.umap"
+            f"no embedding {basis!r} in obsm; found {found}; scanpy makes one of log-normalised values: "
+            "sc.pp.pca, sc.pp.neighbors, sc.tl.umap"
         )
     settings.setdefault(
         "wspace", 0.2 + 0.02 * max(map(len, adata.obs[columns[0]].astype(str).unique()), default=0)

@@ -50,8 +50,8 @@ _IDS = {
     PIG: re.compile(r"ENSSSCG\d{11}"),
 }
 _ONLY = {
-    HUMAN: re.compile(r"HLA-[A-Z]|LINC\d{4,}|C\d+ORF\d+$", re.I),
-    MOUSE: re.compile(r"GM\d{3,}$|[0-9A-Z]+\d{2}[A-Z]\d{2}RIK\d?$|H2-[A-Z]|[AB][CIUVWY]\d{6}$", re.I),
+    HUMAN: re.compile(r"HLA[-.][A-Z]|LINC\d{4,}|C\d+ORF\d+$", re.I),
+    MOUSE: re.compile(r"GM\d{3,}$|[0-9A-Z]+\d{2}[A-Z]\d{2}RIK\d?$|H2[-.][A-Z]|[AB][CIUVWY]\d{6}$", re.I),
     RAT: re.compile(r"RT1-[A-Z]|RGD\d{6,}$|AABR0\d", re.I),
     MACAQUE: re.compile(r"MA(MU|FA)-[A-Z]", re.I),
     PIG: re.compile(r"SLA-[A-Z0-9]", re.I),
@@ -216,11 +216,21 @@ def ground(graph: Graph, names: Sequence[str], species: str) -> list[Grounded]:
     for it, if its symbol is approved; symbols that only that species has, and its ids, have none.
     """
     if species == graph.species:
-        return graph.genes.ground([_GENOME.sub("", name) for name in names])
+        return _with_hyphens(graph, graph.genes.ground([_GENOME.sub("", name) for name in names]))
     if species == RAT and _has_mouse(graph):
         return graph.genes_of(RAT).ground(names)
     found = graph.genes.ground(by_upper_case(names, species))
     return [one if one.how == "symbol" else one._replace(curie=None, how="unknown") for one in found]
+
+
+def _with_hyphens(graph: Graph, found: list[Grounded]) -> list[Grounded]:
+    """Read the dots of unknown names as hyphens, where that is an approved symbol: R writes ``HLA.DRA``."""
+    dotted = [i for i, one in enumerate(found) if one.how == "unknown" and "." in one.name]
+    again = graph.genes.ground([found[i].name.replace(".", "-") for i in dotted])
+    for i, one in zip(dotted, again, strict=True):
+        if one.how == "symbol":
+            found[i] = one._replace(name=found[i].name)
+    return found
 
 
 def by_upper_case(names: Iterable[str], species: str) -> list[str]:

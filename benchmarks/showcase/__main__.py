@@ -9,6 +9,7 @@ inputs is not run again, so a killed run resumes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,11 @@ class Plan:
     def profile(self) -> str:
         """The graph's profile: the default one, or what pip alone gives."""
         return "standard" if self.mirrors else "core"
+
+    @property
+    def contestants(self) -> tuple[str, ...]:
+        """Contestants of the arena; without a mirror nothing is perturbed, and gene-prior has nothing to answer."""
+        return tuple(name for name in CONTESTANTS if self.mirrors or name != "gene-prior")
 
 
 def make_plan(limit: int, judged: int = JUDGED, load_s: int = LOAD_S) -> Plan:
@@ -189,7 +195,7 @@ def _annotation(name: str, path: Path, column: str, *, asks: bool) -> Step:
 def _contest(plan: Plan) -> Iterator[Step]:
     runs = f"runs/limit-{plan.limit}"
     asked = []
-    for contestant in CONTESTANTS:
+    for contestant in plan.contestants:
         command = ["arena", "run", "--model", contestant, "--limit", str(plan.limit), "--graph", "graph"]
         command += ["--output", runs, "--max-tokens", str(ANSWER_TOKENS), "--connections", str(CONNECTIONS)]
         command += ["--timeout", "1800", "--base-url", SERVER, "--judge", MODEL, "--judge-base-url", SERVER]
@@ -263,6 +269,8 @@ def showcase(
     """Tell the whole story in one run; the same command goes on where a killed one was."""
     plan = make_plan(limit, judged, load)
     listed = list(steps(plan))
+    if plan.mirrors:  # the arena draws its samples from there
+        os.environ["VCKG_MIRROR"] = os.pathsep.join(map(str, plan.mirrors))
     with Story(output, Server(output / "serving", MODEL)) as story:
         for number, step in enumerate(listed, 1):
             story.take(step, f"[{number}/{len(listed)}]")

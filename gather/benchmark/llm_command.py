@@ -91,13 +91,14 @@ def h5ad_cases(
         from gather.benchmark.llm import make_cases
         from gather.cells.expression import rank_cell_sets, read_expression
         from gather.cells.file import open_h5ad
+        from gather.cells.groups import texts_of
         from gather.labelling.annotator import Annotator
 
         adata = open_h5ad(path)
         if column not in adata.obs:
             raise InputError(f"{path}: no column {column!r} in obs{did_you_mean(column, adata.obs.columns)}")
         expression = read_expression(adata, graph)
-        groups = adata.obs[column].astype(object).where(adata.obs[column].notna(), "").astype(str)
+        groups = texts_of(adata.obs[column])
         names = sorted(set(groups) - {""})
         if labels is None:
             found = graph.cells.ground(names)

@@ -17,7 +17,7 @@ import pandas as pd
 from gather.annotation import FORMAT, Annotation, Candidate
 from gather.cells.clusters import leiden
 from gather.cells.expression import Expression, read_expression, species_of
-from gather.cells.groups import refuse_measurement, with_hints, without_group
+from gather.cells.groups import refuse_measurement, texts_of, with_hints, without_group
 from gather.cells.options import AUTO, CELL, Options, require_grouping
 from gather.cells.populations import with_mixed_sets
 from gather.cells.samples import compare_samples, ranked_sets
@@ -335,11 +335,7 @@ def cell_groups(
 ) -> npt.NDArray[np.object_]:
     """Group of every cell as text; "" for cells without a group or without any expression."""
     empty = np.asarray(expression.matrix.sum(axis=1)).ravel() == 0
-    if groupby == AUTO:
-        groups = leiden(expression, ~empty, seed)
-    else:
-        column = adata.obs[groupby]
-        groups = np.where(column.isna(), "", column.astype(str)).astype(object)
+    groups = leiden(expression, ~empty, seed) if groupby == AUTO else texts_of(adata.obs[groupby])
     groups[empty] = ""
     if not (groups != "").any():
         raise InputError(
@@ -350,7 +346,7 @@ def cell_groups(
 
 def obs_columns(annotations: Sequence[Annotation], groups: npt.NDArray[np.object_]) -> dict[str, Any]:
     """Columns of ``obs`` by suffix; cells without a group are ``unknown`` with status ``ungrounded``."""
-    none = Annotation("", 0, "ungrounded", UNKNOWN, "", 0.0, 1.0, reason="no_gene")
+    none = Annotation("", 0, "ungrounded", UNKNOWN, "", 0.0, 1.0, reason="no_group")
     nothing = Candidate(0, UNKNOWN, UNKNOWN, 0.0, 1.0, 1.0, np.nan, 0)
     by_name = {a.cell_set: a for a in annotations}
     of_cell = [by_name.get(g, none) for g in groups.tolist()]

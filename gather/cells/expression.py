@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import scipy.sparse as sp
 
 from gather.cells.options import Ranking
@@ -38,8 +39,7 @@ NAME_COLUMNS = (
 )  # fmt: skip
 MIN_GROUNDED = 5
 RANKED_GENES = 400
-"""How many genes of a cell set's ranking are kept: enough to fill a query after unknown and technical
-names."""
+"""Genes of a ranking that are kept: enough to fill a query after unknown and technical names."""
 TARGET_SUM = 1e4
 _MAX_LOG2FC = 5.0
 _LEAST_MEAN = 1e-9
@@ -87,8 +87,26 @@ def read_expression(
     Raises
     ------
     InputError
-        No cells, no usable values (scaled X without raw), too few genes that ground, or genes of another
-        species.
+        No cells, no usable values (scaled X without raw), too few known genes, or genes of another species.
+    """
+    place, rows, counts = chosen_values(adata, layer)
+    told = species_of(place.var, wanted=species, declared=declared_taxon(adata.obs, adata.uns))
+    names_from, panel, graph = names_that_ground(graph, place.var, told)
+    values = rows.block(0, adata.n_obs)
+    matrix = normalise(values) if counts else values
+    panel = Panel(
+        panel.names, panel.nodes, detection(matrix), panel.ambiguous, panel.ungrounded, panel.technical
+    )
+    return Expression(matrix, panel, place.where, names_from, counts, graph, in_words(told, graph, panel))
+
+
+def chosen_values(adata: ad.AnnData, layer: str | None) -> tuple[Place, Rows, bool]:
+    """Return the place of the values that are annotated, its rows, and whether they are counts.
+
+    Raises
+    ------
+    InputError
+        No cells or no usable values.
     """
     held: dict[str, Rows] = {}
 
@@ -97,16 +115,7 @@ def read_expression(
         return survey_rows(held[place.where])
 
     place, found = choose(adata, layer, survey)
-    told = species_of(place.var, wanted=species, declared=declared_taxon(adata.obs, adata.uns))
-    names_from, panel, graph = names_that_ground(graph, place.var, told)
-    values = held[place.where].block(0, adata.n_obs)
-    matrix = normalise(values) if found.counts else values
-    panel = Panel(
-        panel.names, panel.nodes, detection(matrix), panel.ambiguous, panel.ungrounded, panel.technical
-    )
-    return Expression(
-        matrix, panel, place.where, names_from, found.counts, graph, in_words(told, graph, panel)
-    )
+    return place, held[place.where], found.counts
 
 
 def normalise(counts: Matrix) -> Matrix:
@@ -137,10 +146,22 @@ def gene_names(var: Any) -> dict[str, list[str]]:
     return choices | {str(c): ["" if v is None else str(v) for v in var[c]] for c in columns}
 
 
+def other_names(var: Any) -> dict[str, list[str]]:
+    """Return the texts of further columns of `var` that name most genes apart, by column."""
+    seen = {*gene_names(var)}
+    columns = [c for c in var.columns if str(c) not in seen and not pd.api.types.is_numeric_dtype(var[c])]
+    distinct = [c for c in columns if 2 * var[c].astype(str).nunique() > len(var)]
+    return {str(c): ["" if v is None else str(v) for v in var[c]] for c in distinct}
+
+
 def species_of(var: Any, *, wanted: str = "auto", declared: str | None = None) -> Detected:
     """Return the species of the genes: told by the first names that tell one for sure, else by var_names."""
-    found = [detect(names, wanted=wanted, declared=declared) for names in gene_names(var).values()]
-    return next((one for one in found if one.by != "its symbols"), found[0])
+    found = []
+    for names in (*gene_names(var).values(), *other_names(var).values()):
+        found.append(detect(names, wanted=wanted, declared=declared))
+        if found[-1].by != "its symbols":
+            return found[-1]
+    return found[0]
 
 
 class Measured(NamedTuple):
@@ -151,28 +172,42 @@ class Measured(NamedTuple):
     graph: Graph
 
 
+class _Read(NamedTuple):
+    """Gene names of one place, and how many of them the graph knows."""
+
+    grounded: list[Grounded]
+    panel: Panel
+    known: int
+
+    @classmethod
+    def of(cls, graph: Graph, names: Sequence[str], species: str) -> _Read:
+        grounded = ground(graph, names, species)
+        panel = ground_panel(graph, names, grounded=grounded)
+        return cls(grounded, panel, panel.n_grounded + len(panel.technical))
+
+
 def names_that_ground(graph: Graph, var: Any, told: Detected | None = None) -> Measured:
     """The names of `var` that ground best, its index or a known column, in the graph of the species.
 
-    `told` is the species; it is detected where it is None.
+    `told` is the species; it is detected where it is None. Where most of those names are unknown, the other columns of
+    text are tried, too.
     """
     told = species_of(var) if told is None else told
     graph = graph_for(graph, told.species)
     choices = gene_names(var)
-    grounded = {where: ground(graph, names, told.species) for where, names in choices.items()}
-    panels = {where: ground_panel(graph, names, grounded=grounded[where]) for where, names in choices.items()}
-    best = max(
-        panels,
-        key=lambda where: (panels[where].n_grounded + len(panels[where].technical), where == "var_names"),
-    )
-    panel = panels[best]
+    read = {where: _Read.of(graph, names, told.species) for where, names in choices.items()}
+    if 2 * max(one.known for one in read.values()) < len(var):
+        choices |= other_names(var)
+        read = {where: _Read.of(graph, names, told.species) for where, names in choices.items()}
+    best = max(read, key=lambda where: (read[where].known, where == "var_names"))
+    grounded, panel, _known = read[best]
     if _are_positions(choices[best]):
         raise InputError(
             f"{best} holds the numbers {choices[best][0]} to {choices[best][-1]} instead of gene names; give symbols "
             f"or Ensembl ids there, or in a column such as {NAME_COLUMNS[0]!r}"
         )
     if told.species == HUMAN and told.by != "--species":
-        _refuse_other_species(grounded[best])
+        _refuse_other_species(grounded)
     if panel.n_grounded < MIN_GROUNDED:
         shown = ", ".join(choices["var_names"][:3])
         raise InputError(
@@ -323,7 +358,6 @@ def _ranked_by_scanpy(
 ) -> dict[str, Ranked]:
     require_extra("leiden", f"--ranking {ranking}", "scanpy")
     import anndata as ad
-    import pandas as pd
     import scanpy as sc
 
     inside = np.flatnonzero(labels != "")

@@ -20,6 +20,10 @@ MOST_NUMBERS = 100
 """Distinct numbers a column of clusters may hold; more are a measurement, such as counts of genes."""
 MOST_OF_FEW_CELLS = 50
 """Distinct values that are always clusters' where more than half the cells have a value of their own."""
+MISSING = ("", "nan", "na", "n/a", "<na>", "none", "null")
+"""Texts, lower case, that stand for no value; R writes ``NA``."""
+_EXACT = 2**53
+"""Floats below it hold every whole number."""
 HINTS = {"doublet_score": "doublets", "pct_counts_mt": "dying cells"}
 """Columns of ``obs`` that other tools write, and what their high values hint at; they are shown and decide nothing."""
 MARKED = 1.5
@@ -64,12 +68,24 @@ def columns_of_clusters(adata: ad.AnnData) -> list[str]:
     return [name for _, _, name in sorted(found)]
 
 
+def texts_of(column: pd.Series) -> npt.NDArray[np.object_]:
+    """Return the value of every cell as text, "" where there is none (`MISSING`).
+
+    Whole numbers have no decimal point: pandas makes clusters 0, 1, 2 to floats where a cell has none.
+    """
+    values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
+    if pd.api.types.is_float_dtype(values):
+        numbers = column.astype(float)
+        if (numbers.dropna() % 1 == 0).all() and numbers.abs().max() < _EXACT:
+            column = numbers.astype("Int64")
+    texts = np.where(column.isna(), "", column.astype(str)).astype(object)
+    texts[pd.Series(texts).str.strip().str.lower().isin(MISSING).to_numpy()] = ""
+    return texts
+
+
 def without_group(adata: ad.AnnData, groupby: str) -> int:
-    """Return how many cells have no value, or an empty one, in a column: ``unknown`` with status ``ungrounded``."""
-    if groupby not in adata.obs:
-        return 0
-    column = adata.obs[groupby]
-    return int((column.isna() | (column.astype(str) == "")).sum())
+    """Return how many cells have no value in a column: ``unknown`` with status ``ungrounded``."""
+    return int((texts_of(adata.obs[groupby]) == "").sum()) if groupby in adata.obs else 0
 
 
 def with_hints(

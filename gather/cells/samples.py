@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from gather.cells.expression import RANKED_GENES, Expression, rank_cell_sets
+from gather.cells.groups import texts_of
 from gather.cells.options import Ranking
 from gather.labelling.decide import UNKNOWN
 from gather.retrieval.query import CellSet, make_query
@@ -57,8 +58,7 @@ def sample_of_cells(adata: ad.AnnData, key: str) -> npt.NDArray[np.object_]:
         raise InputError(
             f"no column {key!r} in obs{did_you_mean(key, map(str, adata.obs.columns))}; give --sample-key"
         )
-    column = adata.obs[key]
-    return np.where(column.isna(), "", column.astype(str)).astype(object)
+    return texts_of(adata.obs[key])
 
 
 def ranked_sets(

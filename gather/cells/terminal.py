@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MOST = 10
 """Labels of single cells that are shown."""
+MOST_UNKNOWN = 2 / 3
+"""Share of cells without an answer above which clusters are recommended."""
 
 
 def print_outcome(outcome: Outcome, key: str) -> None:
@@ -47,7 +49,7 @@ def print_annotations(annotations: Sequence[Annotation]) -> None:
         table.add_column("cells", justify="right")
     table.add_column("label", overflow="fold")
     table.add_column("certainty", no_wrap=True)
-    for name in ("because of", "against", "status"):
+    for name in ("best evidence", "against", "status"):
         table.add_column(name, overflow="fold")
     for a in annotations:
         sure = f"{certainty(a)} {a.confidence:.2f}" if a.curie else "-"
@@ -94,6 +96,8 @@ def in_words(counts: Mapping[str, Any], key: str) -> Iterator[str]:
     if counts["reason"]:
         why = ", ".join(f"{reason.replace('_', ' ')} {n:,}" for reason, n in counts["reason"].items())
         yield f"no answer because of: {why}; each cell's best candidate is in obs['{key}_best_cell_type']"
+    if counts["status"].get("unknown", 0) > MOST_UNKNOWN * counts["cells"]:
+        yield "most cells have no answer: one cell has few genes that tell; clusters get more answers (--groupby auto)"
     labels = list(counts["cell_type"].items())
     if labels:
         more = f" and {len(labels) - MOST} more" if len(labels) > MOST else ""

@@ -219,7 +219,13 @@ def choose(
         raise InputError(f"{scaled[0]} {SCALED}; give counts or log-normalised values by --layer")
     what = f"{', '.join(scaled)}: {SCALED}" if scaled else "X is empty"
     missing = "" if adata.raw is not None else " and there is no .raw"
-    raise InputError(f"{what}{missing}; keep counts or log-normalised values in .raw or in a layer (--layer)")
+    others = sorted(name for name in adata.layers if name and name not in LAYERS)
+    fix = (
+        f"the layer {others[0]!r} may hold them: --layer {others[0]}"
+        if others
+        else "keep them in .raw or in a layer (--layer)"
+    )
+    raise InputError(f"{what}{missing}; counts or log-normalised values are wanted, and {fix}")
 
 
 def rows_of(place: Place, n_cells: int) -> Rows:

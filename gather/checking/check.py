@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from gather.cells.adata import cell_groups, check_groupby
 from gather.cells.expression import rank_cell_sets, read_expression
-from gather.cells.groups import refuse_measurement
+from gather.cells.groups import refuse_measurement, texts_of
 from gather.cells.options import CELL, Options
 from gather.checking.consensus import agree
 from gather.checking.mapping import map_labels, read_mapping
@@ -144,7 +144,7 @@ def work_out_check(
     _refuse(adata, question)
     expression = read_expression(adata, graph, layer=options.layer, species=options.species)
     groups = cell_groups(adata, expression, question.sets_from, options.seed)
-    texts = {column: _texts(adata, column) for column in question.labels}
+    texts = {column: texts_of(adata.obs[column]) for column in question.labels}
     mapping = map_labels(graph, {t for of in texts.values() for t in of.tolist() if t}, question.mapping)
     sets = rank_cell_sets(expression, groups.tolist(), ranking=options.ranking)
     parameters = replace(options.parameters(), hyper_entities=())  # of cell types, nothing else is shown
@@ -202,19 +202,8 @@ def _refuse(adata: ad.AnnData, question: Question) -> None:
             raise InputError(f"weight of {column!r} is {weight}; wanted a positive number such as 2")
 
 
-MISSING = ("", "nan", "na", "n/a", "none", "null")
-"""Texts that stand for no label."""
-
-
 def _weight(question: Question, column: str) -> float:
     return float((question.weights or {}).get(column, 1.0))
-
-
-def _texts(adata: ad.AnnData, column: str) -> Texts:
-    """Label of every cell, "" where there is none."""
-    values = adata.obs[column]
-    texts = values.astype(str)
-    return np.where(values.isna() | texts.str.strip().str.lower().isin(MISSING), "", texts).astype(object)
 
 
 def _checked(weighed: Weighed, column: str, texts: Texts, mapping: Mapping[str, MappedLabel]) -> LabelCheck:

@@ -54,6 +54,8 @@ def reasons(
 
     Parameters
     ----------
+    relation
+        Of the label to our answer. Every label of another lineage is in the queue, below its cut as a weak conflict.
     short
         What the label's standing lacks to the best supported type's: one less the standing.
     mixed
@@ -65,6 +67,8 @@ def reasons(
     reason = _REASON_OF.get(relation)
     if reason is not None and (short >= CUTS[reason] or (absent and reason == "too fine")):
         found.append(reason)
+    elif reason == "conflict":
+        found.append("weak conflict")
     if mixed or share < LEAST_SHARE:
         found.append("mixed")
     if relation == "not grounded":

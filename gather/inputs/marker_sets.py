@@ -107,7 +107,7 @@ class MarkerWork:
             "values": self.table.form,
             "gene_names": "table",
             "measured_genes": source,
-            "species": in_words(told, seen, panel),
+            "species": in_words(told, seen, self.of_table(panel)),
         }
         groups = np.array(list(self.table.genes), dtype=object)
         columns = {f"{options.key_added}_{k}": v for k, v in obs_columns(annotations, groups).items()}
@@ -171,6 +171,15 @@ class MarkerWork:
         if self.measured is not None:
             return panel, "--measured", True
         return panel, "unknown" if given is None else "table", given is not None
+
+    def of_table(self, panel: Panel) -> Panel:
+        """Return the genes that the table lists, which come first in the panel."""
+        n, listed = len(self.listed), set(self.listed)
+        unknown, technical = (
+            tuple(name for name in names if name in listed) for names in (panel.ungrounded, panel.technical)
+        )
+        return replace(panel, names=panel.names[:n], nodes=panel.nodes[:n], detected=None,
+                       ungrounded=unknown, technical=technical)  # fmt: skip
 
     def detected(self, names: tuple[str, ...]) -> np.ndarray[Any, np.dtype[np.float64]] | None:
         """Return about which fraction of cells express each gene, float64; the table's median where it lists it not."""

@@ -14,6 +14,7 @@ import pandas as pd
 from gather.annotation import Annotation
 from gather.cells.adata import CELL_SET
 from gather.cells.file import open_h5ad
+from gather.cells.groups import texts_of
 from gather.cells.options import AUTO
 from gather.cells.results import kept_annotations
 from gather.report.review_block import FORMAT, answers_hash
@@ -108,7 +109,7 @@ def _cell_sets(
     column = f"{key}_{CELL_SET}" if groupby == AUTO else groupby
     names = obs[column] if column in obs else obs.index.to_series()  # of a table of markers: the clusters
     position = {a.cell_set: i for i, a in enumerate(annotations)}
-    text = np.where(names.isna(), "", names.astype(str))
+    text = texts_of(names)
     sets = np.array([position.get(name, -1) for name in text.tolist()], np.int32)
     if f"{key}_status" in obs:
         grounded = np.array([a.status != "ungrounded" for a in annotations] + [True])

@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -129,6 +130,26 @@ def test_pictures_name_genes_as_the_column_of_var_that_gave_their_names(blood_gr
     twice = sorted(drawn)[0]
     blood_cells.var["feature_name"] = [twice, twice, *blood_cells.var["feature_name"].astype(str)[2:]]
     assert twice not in gather.pl.evidence_dotplot(blood_cells, "group", n_genes=2, return_fig=True).var_names
+    mpl.pyplot.close("all")
+
+
+def test_the_dot_plot_shows_the_cell_sets_and_values_that_were_annotated(blood_graph, blood_cells):
+    """Numbered clusters are no axis to cut into bins; X was scaled, and ids have symbols."""
+    numbers = pd.Categorical(blood_cells.obs["group"]).codes.astype(float)
+    numbers[0] = np.nan  # so that pandas keeps them as floats
+    blood_cells.obs["cluster"] = numbers
+    known = blood_graph.genes.ground(blood_cells.var_names)
+    curies = [one.curie or f"ENSG9{i:010}" for i, one in enumerate(known)]
+    blood_cells.layers["counts"] = blood_cells.X.copy()
+    blood_cells.X = np.asarray(blood_cells.X.todense() if sp.issparse(blood_cells.X) else blood_cells.X) - 1.0
+    symbols, blood_cells.var_names = list(blood_cells.var_names), curies
+    gather.annotate(blood_cells, "cluster", graph=blood_graph)
+    assert [a.cell_set for a in gather.results(blood_cells)] == ["0", "1", "2"]
+    assert blood_cells.obs["gather_reason"].iloc[0] == "no_group"
+    plot = gather.pl.evidence_dotplot(blood_cells, "cluster", n_genes=2, return_fig=True)
+    assert plot.categories.tolist() == ["0", "1", "2"]
+    assert set(plot.var_names) <= set(symbols)
+    assert plot.dot_color_df.to_numpy().min() >= 0
     mpl.pyplot.close("all")
 
 

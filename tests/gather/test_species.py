@@ -177,7 +177,7 @@ def test_human_answers_take_nothing_from_mouse(both: Graph) -> None:
 def test_native_and_borrowed_sources_are_counted_apart(both: Graph) -> None:
     mouse = graph_for(both, MOUSE)
     step = edges_between(mouse, mouse.index("MGI:1"), mouse.index("CL:1"))
-    assert sources_in_words(step) == "1 mouse source, 2 by orthology"
+    assert sources_in_words(step) == "1 mouse and 2 human sources"
     assert {e.orthologue for e in step} == {"", "CD3D (HGNC:1), one to one"}
     human = edges_between(both, both.index("HGNC:1"), both.index("CL:1"))
     assert sources_in_words(human) == "2 sources"

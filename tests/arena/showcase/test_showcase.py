@@ -122,6 +122,7 @@ def test_without_a_mirror_it_is_the_core_graph_and_scanpys_cells(
     monkeypatch.delenv("VCKG_MIRROR", raising=False)
     plan = make_plan(2)
     assert (plan.profile, list(plan.files)) == ("core", ["pbmc68k_reduced"])
+    assert "gene-prior" not in plan.contestants  # it answers for a perturbation alone, and none is drawn
     monkeypatch.setenv("VCKG_MIRROR", str(tmp_path))
     with pytest.raises(InputError, match=r"no h5ad/pbmc68k_reduced\.h5ad there"):
         make_plan(2)

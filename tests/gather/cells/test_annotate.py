@@ -189,7 +189,7 @@ def test_the_command_says_how_many_types_a_tissue_leaves(blood_graph, source, tm
     options = Options(groupby="group", tissue="blood")
     annotate_file(source, tmp_path / "out.h5ad", blood_graph, options)
     every = blood_graph.nodes_of("Cell").size
-    assert f"tissue blood: 1 of {every} cell types are left" in capsys.readouterr().err
+    assert f"tissue blood (UBERON:0000178): 1 of {every} cell types are left" in capsys.readouterr().err
 
 
 def test_unmeasured_markers_are_warned_of_and_negative_ones_reported(blood_graph, blood_cells):

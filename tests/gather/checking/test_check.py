@@ -240,7 +240,7 @@ def test_worth_and_reasons():
     assert worth(1.0, 1.0) == 0.0
     assert worth(0.5, 0.5) == 0.75
     assert reasons("conflict", 0.95, 1.0) == ("conflict",)
-    assert reasons("conflict", 0.1, 1.0) == ()
+    assert reasons("conflict", 0.1, 1.0) == ("weak conflict",)
     assert reasons("same", 0.9, 1.0, mixed=True) == ("mixed",)
     assert reasons("coarser", 1.0, 1.0) == ()
 
