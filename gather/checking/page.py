@@ -45,7 +45,6 @@ def page_html(found: CheckResult, *, title: str) -> str:
             "place": place[check.cell_set],
             "answer": answers[check.cell_set],
             "meaning": meaning(check),
-            "tone": _TONES[check.relation],
             "against": against(check),
             "for_it": for_it(check),
         }
