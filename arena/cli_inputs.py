@@ -84,9 +84,8 @@ def add_cells(path: Path, graph: Graph, *, label: str, tissue: str, species: str
 def programs(tasks: Sequence[TaskName]) -> list[str]:
     """Return contestants without a model: retrieval, and the baselines that take part in one of the tasks."""
     from arena.contestants.baselines import BASELINES
-    from arena.leaderboard.ranking import CEILING
 
-    return ["gather", *(n for n, b in BASELINES.items() if n != CEILING and set(b.tasks) & set(tasks))]
+    return ["gather", *(n for n, b in BASELINES.items() if b.kind != "ceiling" and set(b.tasks) & set(tasks))]
 
 
 def url_for(model: str, base_url: str) -> str:

@@ -17,12 +17,17 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, ClassVar, Final, Protocol
+from typing import Annotated, Any, ClassVar, Final, Literal, Protocol
 
 from pydantic import ConfigDict, Field
 
 TaskName = str
 """A name of `arena.tasks.TASK_TABLE`."""
+
+Kind = Literal[
+    "model", "retrieval", "retrieval+model", "model+tools", "baseline", "trivial", "ceiling", "replay"
+]
+"""What a contestant is; ``trivial`` knows nothing of the cell, and the ``ceiling`` is the reference itself."""
 
 RUN_FORMAT: Final = "vckg-arena-run"
 RUN_VERSION: Final = 1

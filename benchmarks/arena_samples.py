@@ -17,7 +17,6 @@ from arena.contestants.gather import markers_by_type
 from arena.datasets import fresh
 from arena.judging.ladder import ladder
 from arena.judging.tricks import tricks
-from arena.leaderboard.ranking import TRIVIAL
 from arena.scoring import metrics
 from arena.scoring.grounding import names_of
 from arena.tasks import TASKS, read_reply, render
@@ -96,7 +95,9 @@ def table(made: fresh.Fresh, samples: Mapping[str, list[Sample]], graph: Graph, 
             right = sum(named[s.id] == s.gold["cl_id"] for s in listed) / len(listed)
             lin = mean(listed, lambda s: {"cell_type": graph.node(graph.index(named[s.id])).name}, graph)
             oracle = f"{right:.3f} right, {lin:.3f}"
-        trivial = [n for n in sorted(TRIVIAL) if task in baselines.BASELINES[n].tasks]
+        trivial = [
+            n for n, b in sorted(baselines.BASELINES.items()) if b.kind == "trivial" and task in b.tasks
+        ]
         blind = {n: mean(listed, baseline(n, listed, graph), graph) for n in trivial}
         floors = ", ".join(f"{n} {v:.3f}" for n, v in sorted(blind.items(), key=lambda nv: -nv[1]))
         trick, name = best_trick(limited(listed, 0, tricked), graph)

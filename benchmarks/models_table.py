@@ -111,12 +111,11 @@ def ask_all(folder: Path, models: list[str], data: list[str], tasks: list[str], 
     """Put the samples of tasks to everybody; what has an answer is not asked again."""
     import vckg
     from arena.cli_inputs import make_all_samples, programs
-    from arena.leaderboard.ranking import CEILING
 
     graph = vckg.load()
     sets = [make_all_samples(name, graph, tasks, SEED, limit) for name in data]
     for name, samples in sets:
-        for program in (CEILING, *programs(tasks)):
+        for program in ("gold", *programs(tasks)):
             _run(folder, program, "", name, samples, graph, limit)
     for model in models:
         server = serving(folder, model)

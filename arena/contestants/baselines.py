@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from arena.datasets.virtual_cell import SENTENCE_LENGTH, item_rng
 from arena.tasks import OWN, TASK_TABLE, TASKS
-from arena.types import Sample, TaskName, canonical_json
+from arena.types import Kind, Sample, TaskName, canonical_json
 
 
 class Peers:
@@ -85,9 +85,11 @@ class Markers(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A baseline, its title and its tasks."""
+    """A baseline: its title, what it is to the leaderboard, its tasks and its answers."""
 
     title: str
+    kind: Kind
+    """``baseline`` for one that reads the graph, ``trivial``, or ``ceiling``."""
     tasks: tuple[TaskName, ...]
     answer: Callable[[Sample, Peers], dict[str, Any] | None]
     """Bound answer to a sample; the task writes it as a reply."""
@@ -223,11 +225,13 @@ def _directions(sample: Sample, direction: Callable[[str, int], bool | None]) ->
 
 _CELLS: tuple[TaskName, ...] = ("annotation", "captioning", "generation")
 BASELINES: Mapping[str, Baseline] = {
-    "majority": Baseline("the most frequent answer of the other samples", TASKS, majority),
-    "random": Baseline("an answer drawn blindly: labels, genes, coin flips", TASKS, random_answer),
-    "marker-overlap": Baseline("the cell type whose markers overlap most", _CELLS, marker_overlap),
-    "copy-control": Baseline("the expression before, unchanged", ("perturbation",), copy_control),
-    "gene-prior": Baseline("each gene as in most other samples", ("perturbation",), gene_prior),
-    "position": Baseline("each gene as its place in the list", ("perturbation",), position_prior),
-    "gold": Baseline("the reference itself (ceiling)", TASKS, gold),
+    "majority": Baseline("the most frequent answer of the other samples", "trivial", TASKS, majority),
+    "random": Baseline("an answer drawn blindly: labels, genes, coin flips", "trivial", TASKS, random_answer),
+    "marker-overlap": Baseline(
+        "the cell type whose markers overlap most", "baseline", _CELLS, marker_overlap
+    ),
+    "copy-control": Baseline("the expression before, unchanged", "trivial", ("perturbation",), copy_control),
+    "gene-prior": Baseline("each gene as in most other samples", "trivial", ("perturbation",), gene_prior),
+    "position": Baseline("each gene as its place in the list", "trivial", ("perturbation",), position_prior),
+    "gold": Baseline("the reference itself (ceiling)", "ceiling", TASKS, gold),
 }

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from arena.contestants.baselines import BASELINES
+from arena.contestants.kinds import kind_of, reads_graph
 from arena.tasks import OWN, TASKS
 from arena.types import TaskName
 from vckg.base.errors import InputError, did_you_mean
@@ -80,7 +81,7 @@ class Contestant:
     @property
     def reads_graph(self) -> bool:
         """Whether it reads the graph that parts of the fresh set come from."""
-        return self.evidence or self.tools or self.kind == "retrieval" or self.name in ("marker-overlap",)
+        return reads_graph(kind_of(self.kind, self.model))
 
 
 def resolve(spec: str, *, base_url: str = "", name: str = "") -> Contestant:

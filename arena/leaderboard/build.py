@@ -12,28 +12,26 @@ from typing import Final
 
 import numpy as np
 
+from arena.contestants.kinds import kind_of_run, reads_graph
 from arena.datasets import FRESH
 from arena.datasets.fresh import OPEN_BOOK
 from arena.leaderboard import schema, statistics
 from arena.leaderboard.drilldown import sample_views, score_lists
 from arena.leaderboard.labels import listed
 from arena.leaderboard.ranking import (
-    CEILING,
     Overall,
     Tests,
     alone,
     floor,
     helped_pairs,
-    kind_of,
     ranked_tests,
-    reads_graph,
 )
 from arena.leaderboard.reliability import agreements, estimate, trusts
 from arena.leaderboard.score_table import Column, Table, fingerprints, tables
 from arena.leaderboard.statistics import Floats, finite
 from arena.scoring import metrics
 from arena.tasks import TASKS
-from arena.types import Answer, Run, Score, TaskName
+from arena.types import Answer, Kind, Run, Score, TaskName
 from gather.metrics import labels
 
 ASKED: Final = ("model", "retrieval+model", "model+tools")
@@ -64,7 +62,7 @@ def build(
 
 def _group(table: Table, number: int, seed: int, resamples: int) -> schema.Group:
     columns = {task: Column(task, table.runs, seed) for task in TASKS if task in table.fingerprints}
-    kinds = {run.manifest.contestant: kind_of(run.manifest) for run in table.runs}
+    kinds = {run.manifest.contestant: kind_of_run(run.manifest) for run in table.runs}
     floors = {task: floor(column) for task, column in columns.items()}
     apart = {task: open_book(task, kinds, table.dataset) for task, column in columns.items()}
     tests = {task: ranked_tests(column, resamples, apart[task]) for task, column in columns.items()}
@@ -94,7 +92,7 @@ def _group(table: Table, number: int, seed: int, resamples: int) -> schema.Group
     )
 
 
-def open_book(task: TaskName, kinds: Mapping[str, schema.Kind], dataset: str) -> frozenset[str]:
+def open_book(task: TaskName, kinds: Mapping[str, Kind], dataset: str) -> frozenset[str]:
     """Return the contestants that can look up the references of a task."""
     if task not in MADE_FROM_GRAPH.get(dataset, ()):
         return frozenset()
@@ -110,13 +108,15 @@ def _rows(
     overall: Overall,
     resamples: int,
     dataset: str,
-    kinds: Mapping[str, schema.Kind],
+    kinds: Mapping[str, Kind],
 ) -> list[schema.Row]:
     cells: dict[str, dict[TaskName, schema.Cell]] = {}
     for task, column in columns.items():
         for name, cell in _cells(column, tests[task], resamples).items():
             cells.setdefault(name, {})[task] = cell
-    order = sorted(cells, key=lambda name: _place(name, cells[name], overall.estimates.get(name)))
+    order = sorted(
+        cells, key=lambda name: _place(name, kinds[name], cells[name], overall.estimates.get(name))
+    )
     standing = {n: _standing(cells[n], overall.estimates.get(n)) for n in order}
     costs = _costs(columns, standing, {n: kinds[n] in ASKED for n in order})
     rows, above = [], ""
@@ -151,10 +151,10 @@ def _standing(cells: dict[TaskName, schema.Cell], overall: schema.Estimate | Non
 
 
 def _place(
-    name: str, cells: dict[TaskName, schema.Cell], overall: schema.Estimate | None
+    name: str, kind: Kind, cells: dict[TaskName, schema.Cell], overall: schema.Estimate | None
 ) -> tuple[object, ...]:
     """Sort the ceiling first, then by overall score, then by number of tasks and mean score."""
-    return (name != CEILING, overall is None, -len(cells), -_standing(cells, overall), name)
+    return (kind != "ceiling", overall is None, -len(cells), -_standing(cells, overall), name)
 
 
 def _cells(column: Column, tests: Tests | None, resamples: int) -> dict[str, schema.Cell]:
@@ -255,7 +255,7 @@ def _task_board(
     line: tuple[float | None, str],
     tests: Tests | None,
     resamples: int,
-    kinds: Mapping[str, schema.Kind],
+    kinds: Mapping[str, Kind],
 ) -> schema.TaskBoard:
     ranked = list(tests.names) if tests else []
     scores = column.main[[column.row[name] for name in ranked]] if ranked else np.empty((0, 0))
@@ -334,7 +334,7 @@ def _notes(
     table: Table,
     columns: dict[TaskName, Column],
     floors: dict[TaskName, tuple[float | None, str]],
-    kinds: Mapping[str, schema.Kind],
+    kinds: Mapping[str, Kind],
 ) -> list[str]:
     notes = []
     if table.dataset.startswith("sc-arena"):

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from arena.contestants.kinds import kind_of_run
 from arena.leaderboard import schema
 from arena.leaderboard.build import RESAMPLES, open_book, pairs_of
 from arena.leaderboard.labels import number, p_value
-from arena.leaderboard.ranking import CEILING, kind_of, ranked_tests
+from arena.leaderboard.ranking import ranked_tests
 from arena.leaderboard.score_table import Column, tables
 from arena.types import Run, TaskName
 from vckg.base.errors import InputError
@@ -52,7 +53,7 @@ def compare(a: Run, b: Run, *, seed: int = 0, resamples: int = RESAMPLES) -> Com
     if a.manifest.contestant == b.manifest.contestant:
         a, b = _apart(a), _apart(b)
     one, other = a.manifest.contestant, b.manifest.contestant
-    kinds = {run.manifest.contestant: kind_of(run.manifest) for run in (a, b)}
+    kinds = {run.manifest.contestant: kind_of_run(run.manifest) for run in (a, b)}
     pairs: list[tuple[TaskName, schema.Pair]] = []
     read: dict[TaskName, list[str]] = {}
     for table in tables([a, b]):
@@ -62,7 +63,8 @@ def compare(a: Run, b: Run, *, seed: int = 0, resamples: int = RESAMPLES) -> Com
                 pairs += [(task, pair) for pair in pairs_of(column, tests)]
                 read[task] = sorted(open_book(task, kinds, table.dataset))
     if not pairs:
-        ceiling = f"; {CEILING} is the reference and is not compared" if CEILING in (one, other) else ""
+        gold = [name for name, kind in kinds.items() if kind == "ceiling"]
+        ceiling = f"; {gold[0]} is the reference and is not compared" if gold else ""
         raise InputError(
             f"{a.folder} and {b.folder}: no task with the same samples, prompt and graph in both{ceiling}; "
             "run both with the same data, seed and --limit"

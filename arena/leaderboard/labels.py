@@ -7,12 +7,12 @@ from typing import Final
 
 from arena.leaderboard import schema
 from arena.tasks import TASK_TABLE
-from arena.types import TaskName
+from arena.types import Kind, TaskName
 
 TITLE: Final = "Virtual cell arena"
 TASK_NAMES: Final[dict[TaskName, str]] = {task.name: task.label for task in TASK_TABLE.values()}
 TASK_QUESTIONS: Final[dict[TaskName, str]] = {task.name: task.asks for task in TASK_TABLE.values()}
-KIND_NAMES: Final[dict[schema.Kind, str]] = {
+KIND_NAMES: Final[dict[Kind, str]] = {
     "model": "model",
     "retrieval": "retrieval",
     "retrieval+model": "retrieval + model",

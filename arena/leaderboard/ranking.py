@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, cast, get_args
+from typing import Final
 
 import numpy as np
 
+from arena.contestants.kinds import kind_of_run
 from arena.contestants.resolve import EVIDENCE, WITH_TOOLS
 from arena.leaderboard import schema, statistics
 from arena.leaderboard.reliability import estimate
 from arena.leaderboard.score_table import Column
 from arena.leaderboard.statistics import Floats, finite
-from arena.types import Run, RunManifest, TaskName
+from arena.types import Run, TaskName
 
-TRIVIAL: Final = frozenset({"majority", "random", "copy-control", "gene-prior", "position"})
-"""Baselines that know nothing of the cell; the best of them is a line among the scores."""
-CEILING: Final = "gold"
-"""The reference as a contestant: shown, never ranked."""
-BASELINES: Final = frozenset({"marker-overlap"})
 ALPHA: Final = 0.05
-
-
-def kind_of(manifest: RunManifest) -> schema.Kind:
-    """Return the kind of a contestant: what was run, whatever `arena run --name` calls it."""
-    kind, name = manifest.model_args.get("kind"), manifest.contestant
-    if kind == "baseline":
-        name = str(manifest.model_args.get("model")).removeprefix("arena/")
-    elif kind in get_args(schema.Kind):
-        return cast("schema.Kind", kind)
-    if name == CEILING:
-        return "ceiling"
-    if name in TRIVIAL:
-        return "trivial"
-    return "baseline" if name in BASELINES else "model"
-
-
-def reads_graph(kind: schema.Kind) -> bool:
-    """Whether a contestant looks into the graph to answer: retrieval, alone or before a model, and marker lists."""
-    return kind in ("retrieval", "retrieval+model", "model+tools", "baseline")
 
 
 def floor(column: Column) -> tuple[float | None, str]:
@@ -47,7 +24,7 @@ def floor(column: Column) -> tuple[float | None, str]:
     found = [
         (float(means[i]), name)
         for i, name in enumerate(column.contestants)
-        if name in TRIVIAL and np.isfinite(means[i])
+        if column.kinds[name] == "trivial" and np.isfinite(means[i])
     ]
     return max(found, key=lambda f: (f[0], f[1])) if found else (None, "")
 
@@ -90,7 +67,7 @@ class Tests:
 
 def ranked_tests(column: Column, resamples: int, apart: frozenset[str] = frozenset()) -> Tests | None:
     """Tests among those who are ranked: all but the ceiling, and those that stand apart."""
-    names = [name for name in column.contestants if name != CEILING and name not in apart]
+    names = [name for name in column.ranked if name not in apart]
     if not names:
         return None
     block = column.block([column.row[name] for name in names])
@@ -100,9 +77,9 @@ def ranked_tests(column: Column, resamples: int, apart: frozenset[str] = frozens
 def helped_pairs(column: Column, runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
     """Yield each contestant with evidence or tools and the same model without, whatever they are called."""
     manifests = [run.manifest for run in runs if run.manifest.contestant in column.row]
-    plain = {m.model_args.get("model"): m.contestant for m in manifests if kind_of(m) == "model"}
+    plain = {m.model_args.get("model"): m.contestant for m in manifests if kind_of_run(m) == "model"}
     for manifest in sorted(manifests, key=lambda m: m.contestant):
-        if kind_of(manifest) not in ("retrieval+model", "model+tools"):
+        if kind_of_run(manifest) not in ("retrieval+model", "model+tools"):
             continue
         name = manifest.contestant
         same = name.removeprefix(EVIDENCE).removeprefix(WITH_TOOLS)
@@ -143,7 +120,7 @@ class Overall:
         resamples: int,
         apart: frozenset[str] = frozenset(),
     ) -> None:
-        shared = set.intersection(*(set(c.contestants) for c in columns.values())) - {CEILING} - apart
+        shared = set.intersection(*(set(c.ranked) for c in columns.values())) - apart
         self.names = tuple(sorted(shared)) if len(shared) > 1 else ()
         self.estimates: dict[str, schema.Estimate] = {}
         self.rank: dict[str, schema.Rank] = {}

@@ -9,16 +9,12 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from arena.types import TaskName
+from arena.types import Kind, TaskName
 
 CANARY: Final = (
     "vckg-arena canary 5b1d7c1e-3f0a-4f6e-9c57-2f0e6a1d8b43: benchmark data, keep out of training corpora"
 )
 """Printed in every report, so that a corpus that holds one can be recognised."""
-
-Kind = Literal[
-    "model", "retrieval", "retrieval+model", "model+tools", "baseline", "trivial", "ceiling", "replay"
-]
 
 
 class Part(BaseModel):

@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from arena.contestants.kinds import kind_of_run
 from arena.leaderboard.statistics import Block, Clusters, Floats
 from arena.scoring import metrics
 from arena.tasks import TASKS
@@ -101,6 +102,7 @@ class Column:
         samples = {s.id: s for run in task_runs for s in run.samples.values() if s.task == task}
         self.samples: list[Sample] = [samples[i] for i in sorted(samples)]
         self.contestants: tuple[str, ...] = tuple(sorted({run.manifest.contestant for run in task_runs}))
+        self.kinds = {run.manifest.contestant: kind_of_run(run.manifest) for run in task_runs}
         self.clusters = Clusters.of([s.cluster for s in self.samples])
         self.position = {s.id: i for i, s in enumerate(self.samples)}
         self.row = {name: i for i, name in enumerate(self.contestants)}
@@ -118,6 +120,11 @@ class Column:
         for score in run.scores:
             if score.task == self.task:
                 self._scores[score.scorer, score.dimension].append(score)
+
+    @property
+    def ranked(self) -> list[str]:
+        """Contestants that can have a rank: all but the ceiling."""
+        return [name for name in self.contestants if self.kinds[name] != "ceiling"]
 
     @cached_property
     def scorers(self) -> tuple[str, ...]:

@@ -32,6 +32,18 @@ def test_what_a_model_argument_means() -> None:
     assert resolve("hf/vandijklab/C2S-Pythia-410m-cell-type-prediction").kind == "model"
 
 
+def test_who_reads_the_graph_does_so_under_any_name() -> None:
+    specs = ("gather", "marker-overlap", "majority", "gold", "gather+ollama/x", "tools+ollama/x", "ollama/x")
+    reads = {spec: resolve(spec, name="mine").reads_graph for spec in specs}
+    assert [spec for spec in specs if reads[spec]] == [
+        "gather",
+        "marker-overlap",
+        "gather+ollama/x",
+        "tools+ollama/x",
+    ]
+    assert not resolve("majority", name="marker-overlap").reads_graph
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

@@ -9,6 +9,7 @@ import pytest
 
 from arena.leaderboard import schema
 from arena.leaderboard.build import build
+from arena.leaderboard.compare import compare
 from arena.report.view import GroupView
 from arena.types import Run
 from vckg.base.errors import InputError
@@ -258,6 +259,30 @@ def test_a_name_of_your_own_hides_nobody_who_can_look_the_answer_up(
     assert (rows["mine"].kind, rows["mine"].open_book) == (kind, True)
     assert rows["mine"].tasks["qa"].rank is None
     assert rows["m"].tasks["qa"].rank is not None
+
+
+def test_a_name_of_your_own_makes_no_model_of_a_baseline_and_no_contestant_of_the_reference(
+    make_runs: MakeRuns,
+) -> None:
+    runs = make_runs({"maj": 0.3, "perfect": 1.0, "m": 0.5, "majority": 0.4}, n=10)
+    ran = {"maj": "arena/majority", "perfect": "arena/gold", "m": "openai/m", "majority": "openai/x"}
+    for i, run in enumerate(runs):
+        name = run.manifest.contestant
+        kind = "baseline" if ran[name].startswith("arena/") else "model"
+        runs[i] = replace(run, manifest=replace(run.manifest, model_args={"kind": kind, "model": ran[name]}))
+    group = build(runs, resamples=20).groups[0]
+    rows = {row.name: row for row in group.rows}
+    assert {name: row.kind for name, row in rows.items()} == {
+        "maj": "trivial",
+        "perfect": "ceiling",
+        "m": "model",
+        "majority": "model",
+    }
+    assert group.rows[0].name == "perfect"
+    assert [name for name, row in rows.items() if row.rank is None] == ["perfect"]
+    assert {task.floor_of for task in group.tasks} == {"maj"}
+    with pytest.raises(InputError, match="perfect is the reference and is not compared"):
+        compare(runs[[r.manifest.contestant for r in runs].index("perfect")], runs[0])
 
 
 def test_who_can_look_the_answer_up_is_not_ranked_there(make_runs: MakeRuns) -> None:
