@@ -14,6 +14,7 @@ import typer
 
 from arena.cli_data import check_command, data_command, form_command
 from arena.cli_inputs import (
+    check_tasks,
     dataset_name,
     load_graph,
     make_all_samples,
@@ -115,6 +116,8 @@ def run_command(
     judges = [resolve(j, base_url=judge_base_url) for j in judge or ()]
     if name and len(contestants) > 1:
         raise InputError("--name fits one --model only")
+    for contestant in contestants if model else ():  # before samples are made, which takes a minute
+        check_tasks(contestant, tasks)
     prices = read_prices(price)
     data = dataset_name(dataset, compat)
     loaded = load_graph(graph)
@@ -195,11 +198,10 @@ def score_command(
 @app.command("list")
 def list_command(as_json: JsonOption = False) -> None:
     """Show tasks, data sets and contestants."""
-    from arena.contestants.baselines import BASELINES
     from arena.datasets import DATASETS
     from arena.tasks import TASK_TABLE
 
-    print_list({t.name: t.title for t in TASK_TABLE.values()}, DATASETS, BASELINES, as_json=as_json)
+    print_list({t.name: t.title for t in TASK_TABLE.values()}, DATASETS, as_json=as_json)
 
 
 @app.command("report")

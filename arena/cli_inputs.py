@@ -95,16 +95,21 @@ def url_for(model: str, base_url: str) -> str:
     return "" if model in BASELINES or model == "gather" or model.startswith("replay:") else base_url
 
 
+def check_tasks(contestant: Contestant, tasks: Sequence[TaskName]) -> None:
+    """Raise `InputError` where a contestant takes part in none of the tasks."""
+    if not set(contestant.tasks) & set(tasks):
+        raise InputError(
+            f"{contestant.name} takes part in {', '.join(contestant.tasks)} only, not in {', '.join(tasks)}; "
+            "leave it out, or choose one of its tasks with --task"
+        )
+
+
 def samples_for(
     samples: Mapping[TaskName, list[Sample]], contestant: Contestant
 ) -> dict[TaskName, list[Sample]]:
     """Return the samples of the tasks that the contestant takes part in."""
+    check_tasks(contestant, tuple(samples))
     chosen = {task: listed for task, listed in samples.items() if task in contestant.tasks}
-    if not chosen:
-        tasks = ", ".join(samples)
-        raise InputError(
-            f"{contestant.name} takes part in {', '.join(contestant.tasks)} only, not in {tasks}"
-        )
     if contestant.content:
         say_replayed(Path(contestant.args["answers"]), [s for listed in chosen.values() for s in listed])
     return chosen

@@ -11,27 +11,33 @@ from vckg.base.console import err, out
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
-    from arena.contestants.baselines import Baseline
     from arena.types import Run, Sample, TaskName
 
 
 def print_list(
     tasks: Mapping[str, str],
     datasets: Mapping[str, str],
-    baselines: Mapping[str, Baseline],
     *,
     as_json: bool,
 ) -> None:
     """Print tasks, data sets and contestants with one line on each."""
-    contestants = {
-        "gather": "the graph alone: walks for cells, edges for the rest",
-        "gather+MODEL": "a model that reads gather's evidence before the question",
-        "tools+MODEL": "a model that may call the graph's tools: explain, node, path",
-        "PROVIDER/NAME": "any model of the run engine: openai/gpt-4o-mini, ollama/llama3.2, hf/ORG/NAME ...",
-        "NAME --base-url URL": "any model behind an OpenAI-compatible URL",
-        "replay:FILE": "answers from JSON lines with sample_id and text",
-        **{name: f"baseline: {b.title} ({', '.join(b.tasks)})" for name, b in baselines.items()},
+    from arena.contestants.baselines import BASELINES
+    from arena.contestants.resolve import RETRIEVAL_TASKS
+
+    every = "every task"
+    described = {
+        "gather": ("the graph alone: walks for cells, edges for the rest", ", ".join(RETRIEVAL_TASKS)),
+        "gather+MODEL": ("a model that reads gather's evidence before the question", every),
+        "tools+MODEL": ("a model that may call the graph's tools: explain, node, path", every),
+        "PROVIDER/NAME": (
+            "a model of the run engine: openai/gpt-4o-mini, ollama/llama3.2, hf/ORG/NAME",
+            every,
+        ),
+        "NAME --base-url URL": ("any model behind an OpenAI-compatible URL", every),
+        "replay:FILE": ("answers from JSON lines with sample_id and text", every),
+        **{name: (f"baseline: {b.title}", ", ".join(b.tasks)) for name, b in BASELINES.items()},
     }
+    contestants = {name: f"{title} ({theirs})" for name, (title, theirs) in described.items()}
     listed = {"tasks": tasks, "datasets": datasets, "contestants": contestants}
     if as_json:
         print(json.dumps(listed, indent=1))

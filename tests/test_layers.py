@@ -11,7 +11,7 @@ LAYERS: dict[str, set[str]] = {"vckg": set(), "gather": {"vckg"}, "arena": {"vck
 ROOMS = {  # library -> the rooms that may import it
     "torch": ("serve.",),
     "transformers": ("serve.",),
-    "inspect_ai": ("arena.runner.", "arena.scoring.", "arena.tasks."),
+    "inspect_ai": ("arena.runner.inspect_", "arena.contestants.resolve"),
     "openai": ("gather.llm.",),
     "anndata": (
         "gather.checking.",

@@ -17,38 +17,13 @@ from arena.tasks import OWN, TASKS
 from arena.types import TaskName
 from vckg.base.errors import InputError, did_you_mean
 
-HOSTED = (
-    "anthropic",
-    "azureai",
-    "bedrock",
-    "cloudflare",
-    "deepseek",
-    "fireworks",
-    "google",
-    "grok",
-    "groq",
-    "hf",
-    "llama-cpp-python",
-    "mistral",
-    "mockllm",
-    "ollama",
-    "openai",
-    "openai-api",
-    "openrouter",
-    "perplexity",
-    "sglang",
-    "together",
-    "transformer_lens",
-    "vertex",
-    "vllm",
-)
-"""Prefixes of the run engine's model names; ``hf/...`` also loads domain models such as Cell2Sentence."""
-
 ENDPOINT = "endpoint"
 """Provider of models behind the OpenAI-compatible URL of ``--base-url``, see `arena.runner.inspect_models`."""
 
 EVIDENCE, WITH_TOOLS = "gather+", "tools+"
 RETRIEVAL = "gather"
+RETRIEVAL_TASKS: tuple[TaskName, ...] = tuple(task for task in TASKS if task not in OWN)
+"""The tasks that the graph alone answers."""
 REPLAY = "replay"
 
 
@@ -105,7 +80,7 @@ def resolve(spec: str, *, base_url: str = "", name: str = "") -> Contestant:
     """
     spec = spec.strip()
     if spec == RETRIEVAL:
-        return Contestant(name or spec, f"arena/{spec}", "retrieval", tuple(t for t in TASKS if t not in OWN))
+        return Contestant(name or spec, f"arena/{spec}", "retrieval", RETRIEVAL_TASKS)
     if spec in BASELINES:
         return Contestant(name or spec, f"arena/{spec}", "baseline", BASELINES[spec].tasks)
     if spec.startswith(f"{REPLAY}:"):
@@ -149,10 +124,25 @@ def _known_provider(model: str) -> None:
             f"no contestant {model!r}{did_you_mean(model, known)}; a model is PROVIDER/NAME (openai/gpt-4o-mini, "
             f"ollama/llama3.2, hf/ORG/NAME), or any name with --base-url; `arena list` shows the others"
         )
-    if provider not in HOSTED or not rest:
+    known = providers()
+    if provider not in known or not rest:
         raise InputError(
-            f"no model provider {provider!r}{did_you_mean(provider, HOSTED)}; known: {', '.join(HOSTED)}"
+            f"no model provider {provider!r}{did_you_mean(provider, known)}; known: {', '.join(known)}"
         )
+
+
+def providers() -> tuple[str, ...]:
+    """Return the prefixes of the run engine's model names, those of other packages' providers included.
+
+    ``hf/...`` also loads domain models such as Cell2Sentence.
+    """
+    import inspect_ai.model  # noqa: F401  registers the engine's own
+    from inspect_ai._util.entrypoints import ensure_entry_points
+    from inspect_ai._util.registry import registry_find, registry_info, registry_unqualified_name
+
+    ensure_entry_points()
+    found = map(registry_info, registry_find(lambda info: info.type == "modelapi"))
+    return tuple(sorted({registry_unqualified_name(info) for info in found} - {"arena", ENDPOINT, "none"}))
 
 
 def _replay(spec: str, name: str) -> Contestant:

@@ -1,4 +1,4 @@
-"""The run engine, inspect-ai; only the ``inspect_*`` modules of this folder import it.
+"""The run engine, inspect-ai; only the ``inspect_*`` modules of this folder run it.
 
 Tasks and a model go in, `Outcome`s come out. Logs are written as samples end and the crash buffer lies inside the
 run, so a killed run resumes. Dead and damaged logs are told from finished ones. The engine's messages about keys and

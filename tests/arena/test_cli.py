@@ -191,7 +191,10 @@ def test_a_further_judge_scores_a_finished_run(
         (("run", "-m", "gold", "-d", "sc-arina"), "no data set 'sc-arina' (did you mean 'sc-arena'?)"),
         (("run", "-m", "gold", "--compat", "gather"), "only 'sc-arena' has an untouched form"),
         (("run", "-m", "gold", "-d", "absent.jsonl"), "no such file of virtual cells"),
-        (("run", "-m", "copy-control", "-t", "qa"), "copy-control takes part in perturbation only"),
+        (
+            ("run", "-m", "gold", "-m", "copy-control", "-t", "qa"),
+            "copy-control takes part in perturbation only",
+        ),
         (("run", "-m", "gold", "-m", "random", "--name", "x"), "--name fits one --model only"),
         (("run", "-m", "gold", "--price", "cheap", "-n", "1"), "--price 'cheap': wanted two numbers"),
         (("run", "-m", "gold", "--price", "nan,1", "-n", "1"), "--price 'nan,1': wanted two numbers"),
@@ -214,6 +217,21 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(
     assert message in lines[0]
     assert "Traceback" not in complaint
     assert not list(tmp_path.rglob("answers.jsonl"))
+
+
+def test_who_takes_part_in_no_chosen_task_is_refused_before_samples_are_made(arena: Arena) -> None:
+    code, _said, complaint = arena("run", "-m", "gold", "-m", "marker-overlap", "-t", "qa", "-n", "1")
+    assert code == 2
+    assert complaint.startswith(
+        "arena: error: marker-overlap takes part in annotation, captioning, generation only"
+    )
+
+
+def test_every_contestant_is_listed_with_its_tasks(arena: Arena) -> None:
+    contestants = json.loads(arena("list", "--json")[1])["contestants"]
+    assert contestants["gather"].endswith("(annotation, captioning, generation, perturbation, qa)")
+    assert contestants["position"].endswith("(perturbation)")
+    assert all(text.endswith(")") for text in contestants.values())
 
 
 def test_a_data_file_with_a_wrong_checksum_is_refused(

@@ -9,7 +9,7 @@ import pytest
 
 from arena.contestants import gather as retrieval
 from arena.contestants.baselines import BASELINES, Markers, Peers, reply
-from arena.contestants.resolve import resolve
+from arena.contestants.resolve import providers, resolve
 from arena.datasets import make_cells, scarena
 from arena.datasets.virtual_cell import Interaction, VirtualCell
 from arena.tasks import TASKS, read_reply
@@ -57,6 +57,18 @@ def test_who_reads_the_graph_does_so_under_any_name() -> None:
 def test_an_unknown_contestant_is_named_with_the_nearest(spec: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         resolve(spec)
+
+
+def test_a_provider_that_a_package_registers_is_a_model() -> None:
+    from inspect_ai.model import modelapi
+
+    with pytest.raises(
+        InputError, match=r"no model provider 'toyprovider'.*known: .*mistral, .*ollama, openai, "
+    ):
+        resolve("toyprovider/m")
+    modelapi(name="toyprovider")(lambda: None)
+    assert resolve("toyprovider/m").model == "toyprovider/m"
+    assert not {"arena", "endpoint"} & set(providers())
 
 
 @pytest.mark.parametrize("url", ["http://user:secret@127.0.0.1/v1", "http://127.0.0.1/v1?key=secret"])
