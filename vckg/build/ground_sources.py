@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from inspect import signature
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +22,7 @@ from vckg.graph.grounding import NAME_KINDS, BulkGrounder, NameRows, NameTable, 
 from vckg.graph.name_keys import normal_keys
 from vckg.graph.statements import Names, Reading
 from vckg.graph.string_array import Strings
-from vckg.readers import reader
+from vckg.readers import parse_options, reader
 
 
 def build_graph(taken: Sequence[Taken], excluded_parts: Collection[str] = ()) -> tuple[Graph, Mappings]:
@@ -80,16 +79,13 @@ def read_all(taken: Sequence[Taken]) -> dict[str, Reading]:
         A reader, or an option that its reader needs or does not have, is named wrongly in the source table.
     """
     readers = {t.source.name: reader(t.source.reader) for t in taken}
-    for t in taken:
-        try:
-            signature(readers[t.source.name]).bind(t.files, **t.options)
-        except TypeError as error:
-            raise BuildError(
-                f"source {t.source.name}, options of its reader {t.source.reader}: {error}"
-            ) from error
+    options = {
+        t.source.name: parse_options(readers[t.source.name], t.options, f"source {t.source.name}")
+        for t in taken
+    }
     with ThreadPoolExecutor(2) as pool:
         futures = {
-            t.source.name: pool.submit(readers[t.source.name], t.files, **t.options)
+            t.source.name: pool.submit(readers[t.source.name], t.files, **options[t.source.name])
             for t in sorted(taken, key=lambda t: -sum(p.stat().st_size for p in t.files.values()))
         }
         return {name: futures[name].result() for name in sorted(futures)}

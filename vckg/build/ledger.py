@@ -101,7 +101,7 @@ class Grounding:
         self, name: str, statements: Statements, rejected: Rejections, excluded_parts: Collection[str]
     ) -> None:
         if statements.relation not in RELATION_CODE:
-            hint = did_you_mean(statements.relation, RELATION_CODE)
+            hint = did_you_mean(statements.relation, RELATION_CODE) or f"; one of {', '.join(RELATION_CODE)}"
             raise BuildError(f"source {name}: no relation {statements.relation!r}{hint}")
         relation = RELATIONS[RELATION_CODE[statements.relation]]
         part = self._parts(name, statements)

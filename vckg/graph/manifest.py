@@ -49,6 +49,7 @@ class SourceEntry(msgspec.Struct, kw_only=True):
     unknown_tissues: Count = 0
     rejected: dict[str, Count] = {}
     rejected_terms: dict[str, Count] = {}
+    unread: dict[str, Count] = {}
     examples: dict[str, list[str]] = {}
 
 

@@ -17,6 +17,8 @@ from vckg.graph.string_array import texts, whole
 
 Column = Any  # pa.Array | pa.ChunkedArray of strings: pyarrow carries no types
 EXAMPLES = 3
+UNSTATED = ("", "NA", "N/A", "nan", "NaN", "null", "-", ".")
+"""Cells that state nothing."""
 
 
 class End(NamedTuple):
@@ -95,6 +97,8 @@ class Reading:
     rejected: Rejections = field(default_factory=Rejections)
     """Statements that the reader rejects: another species, a NOT annotation."""
     rejected_terms: Rejections = field(default_factory=Rejections)
+    unread: Rejections = field(default_factory=Rejections)
+    """Values that their row goes without: the row itself is kept."""
 
 
 def keep(table: pa.Table, mask: Bools, reason: str, rejected: Rejections, example: str) -> pa.Table:
@@ -122,12 +126,20 @@ def one_of(column: Column, values: Sequence[str]) -> Bools:
     return as_mask(pc.is_in(column, value_set=pa.array(list(values), pa.string())))
 
 
-def pmids(column: Column, separator: str = ";") -> pa.Array:
-    """Return the PubMed ids of each cell as ``PMID:`` CURIEs, without values that are not numbers."""
+def pmids(column: Column, separator: str = ";", unread: Rejections | None = None) -> pa.Array:
+    """Return the PubMed ids of each cell as ``PMID:`` CURIEs, without values that are not numbers.
+
+    `unread` counts the rows with such a value.
+    """
     encoded = whole(column).dictionary_encode()
     lists = pc.split_pattern(encoded.dictionary, separator)
     words = pc.replace_substring_regex(pc.utf8_trim_whitespace(lists.flatten()), "^PMID:", "")
     good = pc.match_substring_regex(words, "^[0-9]+$")
+    if unread is not None:
+        other = pc.and_(pc.invert(good), pc.invert(pc.is_in(words, value_set=pa.array(UNSTATED))))
+        cells = np.unique(pc.list_parent_indices(lists).filter(other).to_numpy())
+        rows = np.isin(encoded.indices.to_numpy(zero_copy_only=False), cells)
+        unread.add("publication not a PubMed id", int(rows.sum()), pc.unique(words.filter(other)).to_pylist())
     owner = pc.list_parent_indices(lists).filter(good).to_numpy()
     curies = pc.binary_join_element_wise("PMID:", words.filter(good), "")
     return ascending_lists(owner, curies, len(lists)).take(encoded.indices)
@@ -145,10 +157,17 @@ def ascending_lists(owner: Longs, words: pa.Array, n: int) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(ends), values)
 
 
-def numbers(column: Column) -> Singles:
-    """Return a text column as float32[m]; NaN where it is empty or ``NA``."""
+def numbers(column: Column, unread: Rejections | None = None) -> Singles:
+    """Return a text column as float32[m], NaN where it is empty or no number; `unread` counts the latter."""
     series = pd.to_numeric(pd.Series(column.to_pandas()), errors="coerce")
-    return series.to_numpy(dtype=np.float32)
+    values = series.to_numpy(dtype=np.float32)
+    if unread is not None:
+        words = pc.utf8_trim_whitespace(column)
+        other = np.isnan(values) & ~one_of(words, UNSTATED)
+        unread.add(
+            "weight not a number", int(other.sum()), pc.unique(words.filter(pa.array(other))).to_pylist()
+        )
+    return values
 
 
 def exploded(lists: Sequence[Sequence[str]]) -> tuple[Longs, pa.Array]:

@@ -29,7 +29,7 @@ def graph_facts(graph: Graph) -> dict[str, Any]:
         "relations": {r: int(k) for r, k in zip(RELATION_NAMES, edges, strict=True) if k},
         "sources": {
             name: {k: d[k] for k in keys if k in d}
-            | {k: d[k] for k in ("rejected", "rejected_terms") if d.get(k)}
+            | {k: d[k] for k in ("rejected", "rejected_terms", "unread") if d.get(k)}
             for name, d in graph.manifest["sources"].items()
         },
     }
@@ -60,7 +60,8 @@ def print_info(graph: Graph, *, as_json: bool) -> None:
             f"{d.get('read', 0):,}",
             f"{d.get('kept', 0):,}",
             f"{d.get('terms', 0):,}",
-            _reasons(d.get("rejected", {}) | d.get("rejected_terms", {})),
+            _reasons(d.get("rejected", {}) | d.get("rejected_terms", {}))
+            + (f"; kept without: {_reasons(d['unread'])}" if d.get("unread") else ""),
         )
         for name, d in facts["sources"].items()
         if "rows" in d

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING
+from inspect import signature
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import msgspec
 
 from vckg.base.errors import BuildError, did_you_mean
 
@@ -64,3 +67,31 @@ def reader(name: str) -> Callable[..., Reading]:
     module, function = READERS[name].split(":")
     read: Callable[..., Reading] = getattr(import_module(f"vckg.readers.{module}"), function)
     return read
+
+
+def parse_options(read: Callable[..., Reading], given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the options of a reader as its signature types them.
+
+    Raises
+    ------
+    BuildError
+        An option is unknown, missing or of another type; the message begins with `where`.
+    """
+    options = dict(list(signature(read).parameters.items())[1:])  # the first are the files
+    for name in sorted(given.keys() - options):
+        hint = did_you_mean(name, options)
+        listed = ", ".join(options) or "none"
+        raise BuildError(f"{where}: its reader has no option {name!r}{hint}; options: {listed}")
+    for name, option in options.items():
+        if option.default is option.empty and name not in given:
+            raise BuildError(
+                f"{where}: its reader needs the option {name!r}; add it to the options of the source"
+            )
+    hints = get_type_hints(read)
+    parsed = {}
+    for name, value in given.items():
+        try:
+            parsed[name] = msgspec.convert(value, hints[name])
+        except msgspec.ValidationError as error:
+            raise BuildError(f"{where}: option {name} = {value!r}: {error}") from error
+    return parsed

@@ -61,64 +61,56 @@ def read_table(
     parts: Parts,
     *,
     relation: str,
-    subject: Sequence[Mapping[str, Any]],
-    object: Sequence[Mapping[str, Any]],
+    subject: Sequence[Names],
+    object: Sequence[Names],
     separator: str = "\t",
     header: Sequence[str] | None = None,
-    quoted: bool = False,
+    quoted: bool | None = None,
     comment: str = "",
-    only: Sequence[Mapping[str, Any]] = (),
-    terms: Mapping[str, Any] | None = None,
-    sign: Mapping[str, Any] | None = None,
+    only: Sequence[Only] = (),
+    terms: Terms | None = None,
+    sign: Signed | None = None,
     publications: str = "",
-    publication_separator: str = "|",
+    publication_separator: str = "",
     weight: str = "",
     evidence: str = "",
-    tissue: Mapping[str, Any] | None = None,
+    tissue: Names | None = None,
 ) -> Reading:
-    """Read a table of statements; the options are keys of the source table (see docs/sources.md)."""
-    subjects, objects = [_from(Names, s) for s in subject], [_from(Names, o) for o in object]
-    kept_if = [_from(Only, o) for o in only]
-    described = _from(Terms, terms) if terms else None
-    place = _from(Names, tissue) if tissue else None
-    signed = _from(Signed, sign) if sign else None
-    wanted = [n.column for n in (*subjects, *objects, *kept_if, place, signed) if n]
-    wanted += [c for c in (publications, weight, evidence) if c] + (
-        [described.column, described.name] if described else []
-    )
+    """Read a table of statements; the options are keys of the source table (see docs/sources.md).
+
+    Publications are separated by ``;`` or ``|`` unless `publication_separator` names another. Fields may be in double
+    quotes where the separator is a comma, unless `quoted` states it.
+    """
+    wanted = [n.column for n in (*subject, *object, *only, tissue, sign, terms) if n]
+    wanted += [c for c in (publications, weight, evidence, terms.name if terms else "") if c]
     table = read_columns(
         parts["main"],
         list(dict.fromkeys(wanted)),
         separator=separator,
         header=header,
-        quoted=quoted,
+        quoted=separator == "," if quoted is None else quoted,
         comment=comment.encode(),
     )
     reading = Reading(rows=table.num_rows)
-    for rule in kept_if:
+    for rule in only:
         table = keep(table, _kept(table, rule), rule.reason, reading.rejected, rule.column)
-    if described:
-        reading.nodes.append(_nodes(table, described))
+    if terms:
+        reading.nodes.append(_nodes(table, terms))
     reading.statements.append(
         Statements(
             relation,
-            tuple(_end(table, n) for n in subjects),
-            tuple(_end(table, n) for n in objects),
-            sign=_signs(table, signed) if signed else None,
-            weight=numbers(table[weight]) if weight else None,
-            publications=pmids(_pubmed(table[publications]), publication_separator) if publications else None,
-            tissue=_end(table, place) if place else None,
+            tuple(_end(table, n) for n in subject),
+            tuple(_end(table, n) for n in object),
+            sign=_signs(table, sign) if sign else None,
+            weight=numbers(table[weight], reading.unread) if weight else None,
+            publications=_cited(table[publications], publication_separator, reading)
+            if publications
+            else None,
+            tissue=_end(table, tissue) if tissue else None,
             evidence=table[evidence] if evidence else None,
         )
     )
     return reading
-
-
-def _from(cls: type[Any], options: Mapping[str, Any]) -> Any:
-    try:
-        return msgspec.convert(options, cls)
-    except msgspec.ValidationError as error:
-        raise BuildError(f"source table: {dict(options)}: {error}") from error
 
 
 def _cells(table: pa.Table, column: str, prefix: str, strip: str) -> pa.Array:
@@ -158,6 +150,10 @@ def _signs(table: pa.Table, signed: Signed) -> SignedBytes:
     return one_of(cells, signed.plus).astype(np.int8) - one_of(cells, signed.minus).astype(np.int8)
 
 
-def _pubmed(column: Any) -> Any:
-    """Return ``PUBMED:1`` and ``pubmed:1`` as the number alone."""
-    return pc.replace_substring_regex(column, "(?i)pubmed:", "")
+def _cited(column: Any, separator: str, reading: Reading) -> pa.Array:
+    """Return the PubMed ids of each cell, also of ``PUBMED:1`` and ``pmid: 1``; other publications are counted."""
+    if not separator:
+        column = pc.replace_substring(column, "|", ";")
+    return pmids(
+        pc.replace_substring_regex(column, r"(?i)(pubmed|pmid):\s*", ""), separator or ";", reading.unread
+    )

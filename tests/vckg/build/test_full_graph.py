@@ -13,7 +13,7 @@ from vckg.build.fetch import Places, fetch
 from vckg.build.source_table import shipped_sources
 from vckg.graph.graph import Graph
 from vckg.graph.schema import CATEGORY_CODE, RELATIONS
-from vckg.readers import reader
+from vckg.readers import parse_options, reader
 
 pytestmark = pytest.mark.data
 
@@ -196,7 +196,8 @@ def test_cellmarker_by_pip_says_what_the_mirrors_copy_says(mirror: Path, tmp_pat
     for kind in ("mirror", "pypi"):
         only = replace(source, routes=tuple(r for r in source.routes if r.kind == kind))
         (taken,) = fetch([only], Places(tmp_path, (mirror,)))
-        reading = reader(source.reader)(taken.files, **taken.options)
+        read = reader(source.reader)
+        reading = read(taken.files, **parse_options(read, taken.options, source.name))
         statements, mouse = reading.statements
         assert (statements.relation, mouse.relation) == ("is_marker_for", "is_ortholog_marker_for")
         columns = [

@@ -212,9 +212,19 @@ object = [{ space = "cells", column = "cell" }]
 @pytest.mark.parametrize(
     ("right", "wrong", "said"),
     [
-        ("[own.options]", "[own.options]\npublication = 'x'", "unexpected keyword argument 'publication'"),
-        ('relation = "is_marker_for"', "", "missing a required argument: 'relation'"),
+        (
+            "[own.options]",
+            "[own.options]\npublication = 'x'",
+            "own: its reader has no option 'publication' (did you mean 'publications'?); options: ",
+        ),
+        ('relation = "is_marker_for"', "", "source own: its reader needs the option 'relation'; add it"),
         ('"is_marker_for"', '"is_markr_for"', "did you mean 'is_marker_for'"),
+        (
+            "[own.options]",
+            "[own.options]\nweight = 1",
+            "source own: option weight = 1: Expected `str`, got `int`",
+        ),
+        ('"is_marker_for"', '"xyz"', "no relation 'xyz'; one of is_marker_for, "),
         ('"cells"', '"cell"', "did you mean 'cells'"),
         (', column = "gene"', "", "missing required field `column`"),
         ("column", "colum", "unknown field `colum`"),

@@ -20,7 +20,7 @@ from tests.vckg.readers.forms import FORMS, Form, Triples, write
 from vckg.base.errors import KnownError, SourceError
 from vckg.build.source_table import Source, shipped_sources
 from vckg.graph.statements import Reading
-from vckg.readers import reader
+from vckg.readers import parse_options, reader
 from vckg.readers._csv import _Lines, read_columns
 
 SOURCES = {s.name: s for s in shipped_sources()}
@@ -30,7 +30,8 @@ DAMAGED = 60
 def read(source: Source, files: dict[str, Path]) -> Reading:
     # the options of the first route hold; a copy cut off within a line is a matter of that one file
     options = {k: v for k, v in {**source.options, **source.routes[0].options}.items() if k != "cut_off"}
-    return reader(source.reader)(files, **options)
+    found = reader(source.reader)
+    return found(files, **parse_options(found, options, source.name))
 
 
 def triples(reading: Reading) -> Triples:
