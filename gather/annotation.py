@@ -58,6 +58,12 @@ class EdgeRef:
     n_publications: int = 0
     orthologue: str = ""
 
+    @property
+    def cited_source(self) -> str:
+        """Title and release of the source; the release once where the title names it, as ``CellMarker 2.0`` does."""
+        named = self.release in self.source_title.replace(",", " ").split()
+        return self.source_title if named else f"{self.source_title} {self.release}".strip()
+
 
 def sources_in_words(step: Sequence[EdgeRef]) -> str:
     """Count the sources of parallel edges, those that speak of an orthologue apart.

@@ -345,8 +345,8 @@ def _print_item(item: EvidenceItem) -> None:
             cited = f", {', '.join(best.publications[:3])}" if best.publications else ""
             more = f" ({sources_in_words(step)})" if len(step) > 1 or best.orthologue else ""
             say(
-                f"           {best.subject_name} {best.relation} {best.object_name}: {best.source_title} "
-                f"{best.release}, {best.licence}, {best.knowledge_level}{cited}{more}"
+                f"           {best.subject_name} {best.relation} {best.object_name}: {best.cited_source}, "
+                f"{best.licence}, {best.knowledge_level}{cited}{more}"
             )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vckg.build.default_graph import load
+    from vckg.build.default_graph import as_graph, load
     from vckg.export.networks import to_networkx, to_rustworkx
     from vckg.graph.example import example_graph
     from vckg.graph.graph import Edge, Graph, Node, read, write
@@ -26,6 +26,7 @@ __all__ = [
     "Metapath",
     "Node",
     "__version__",
+    "as_graph",
     "example_graph",
     "load",
     "metagraph",
@@ -37,7 +38,7 @@ __all__ = [
     "write",
 ]
 _HOME = {
-    "build.default_graph": ("load",),
+    "build.default_graph": ("as_graph", "load"),
     "export.networks": ("to_networkx", "to_rustworkx"),
     "graph.example": ("example_graph",),
     "graph.graph": ("Edge", "Graph", "Node", "read", "write"),

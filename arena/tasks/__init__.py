@@ -89,7 +89,7 @@ def parse_tasks(names: Iterable[str]) -> tuple[TaskName, ...]:
     wanted = {part.strip() for name in names for part in name.split(",")}
     for name in sorted(wanted - {*TASKS, "all"}):
         if name in _broken:
-            raise InputError(f"no task {name!r}: {_broken[name]}; mend the package or uninstall it")
+            raise InputError(f"no task {name!r}: {_broken[name]}; correct that package or uninstall it")
         raise InputError(
             f"no task {name!r}{did_you_mean(name, (*TASKS, 'all'))}; tasks: {', '.join(TASKS)}, all"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,9 @@ class Explanation:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def __iter__(self) -> Iterator[EvidenceItem]:
+        return iter(self.items)
 
     def __getitem__(self, curie: str) -> EvidenceItem:
         """Return the evidence for a node."""
@@ -104,10 +107,22 @@ def explain(
         and commas.
     graph
         A graph or its folder; ``vckg.load()`` by default.
+    target
+        A category of nodes: ``Cell``, ``BiologicalProcess``, ``Pathway``, ``AnatomicalEntity``, ``Disease``, ...
+    score
+        ``calibrated``, or ``paper``: that of the published method.
+    hops
+        Most edges of a walk, 1 to 3.
+    top
+        Number of nodes to return.
+    walks
+        Most walks of each node.
+    exclude_source
+        Sources or parts (``cellmarker:cancer``) whose edges are left out.
     species
         ``human`` or ``mouse``: whose genes they are.
     retriever
-        A retriever to use again; by default one is made from the other arguments.
+        A retriever to use again; it holds the graph, target, score, hops, sources and species, so give none of them.
 
     Returns
     -------
@@ -117,7 +132,7 @@ def explain(
     Raises
     ------
     InputError
-        No gene is known, or there is no such target, score, source or species.
+        No gene is known, there is no such target, score, source or species, or `retriever` comes with one of them.
 
     Examples
     --------
@@ -127,19 +142,18 @@ def explain(
     if top < 1:
         raise InputError(f"top is {top}; wanted at least one node")
     genes = re.findall(r"[^\s,;]+", genes) if isinstance(genes, str) else list(genes)
+    excluded = (exclude_source,) if isinstance(exclude_source, str) else tuple(exclude_source)
     if retriever is None:
         import vckg
 
         if species not in (HUMAN, MOUSE):
             raise InputError(f"no list of {species!r} genes is explained; give human or mouse genes")
-        retriever = Retriever(
-            graph_for(
-                vckg.load(graph) if graph is None or isinstance(graph, (str, Path)) else graph, species
-            ),
-            target=target,
-            score=score,
-            hops=hops,
-            exclude=tuple(exclude_source),
+        seen = graph_for(vckg.as_graph(graph), species)
+        retriever = Retriever(seen, target=target, score=score, hops=hops, exclude=excluded)
+    elif (graph, target, score, hops, excluded, species) != (None, "Cell", "calibrated", 2, (), HUMAN):
+        raise InputError(
+            "retriever was given with graph, target, score, hops, exclude_source or species, "
+            "which it holds; give either"
         )
     # genes that the user names are asked, also housekeeping genes
     query = query_genes(retriever.graph, genes, top=max(DEFAULT_TOP, len(genes)), keep_technical=True)

@@ -41,7 +41,7 @@ def claim_of(edge: EdgeRef) -> Claim:
         subject=plain(edge.subject_name),
         relation=edge.relation,
         object=plain(edge.object_name),
-        source=plain(f"{edge.source_title} {edge.release}"),
+        source=plain(edge.cited_source),
         licence=plain(edge.licence),
         publications=list(edge.publications[:PAPERS]),
         n_publications=edge.n_publications or len(edge.publications),

@@ -5,6 +5,7 @@ import importlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 import gather
 from gather.annotation import Annotation
 from gather.labelling.frames import KEPT_VERSION, packed, tables, unpacked
+from gather.retrieval.scores import Retriever
 from vckg.base.errors import InputError
 
 mpl.use("Agg")
@@ -170,6 +172,36 @@ def test_explain_takes_the_folder_of_a_graph_and_shows_a_node_at_least(blood_gra
     for top in (0, -1):
         with pytest.raises(InputError, match="wanted at least one node"):
             gather.explain(["CD3D"], graph=blood_graph, top=top)
+
+
+def test_an_explanation_is_a_row_of_evidence(blood_graph):
+    found = gather.explain(["CD3D", "CD79A"], graph=blood_graph)
+    assert tuple(found) == found.items
+    assert len(found) == len(list(found)) > 1
+
+
+def test_a_retriever_is_used_again_and_nothing_that_it_holds_is_given_twice(blood_graph):
+    retriever = Retriever(blood_graph, target="Cell", score="paper")
+    found = gather.explain(["CD3D"], retriever=retriever)
+    assert found.to_dict() == gather.explain(["CD3D"], graph=blood_graph, score="paper").to_dict()
+    held = {"graph": blood_graph, "target": "Disease", "score": "paper", "hops": 1, "exclude_source": "other"}
+    for name, value in {**held, "species": "mouse"}.items():
+        with pytest.raises(InputError, match="which it holds; give either"):
+            gather.explain(["CD3D"], retriever=retriever, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("title", "release", "cited"),
+    [
+        ("CellMarker 2.0", "2.0", "CellMarker 2.0"),
+        ("CellMarker 2.0, cancer", "2.0", "CellMarker 2.0, cancer"),
+        ("PanglaoDB", "2020-03-27", "PanglaoDB 2020-03-27"),
+        ("PanglaoDB", "", "PanglaoDB"),
+    ],
+)
+def test_a_release_is_cited_once(make_annotation, title, release, cited):
+    edge = make_annotation().evidence[0].walks[0].steps[0][0]
+    assert replace(edge, source_title=title, release=release).cited_source == cited
 
 
 def test_pictures_of_what_was_not_annotated_are_refused(blood_cells):

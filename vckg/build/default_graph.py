@@ -54,6 +54,11 @@ def load(path: Path | str | None = None) -> Graph:
     return graph
 
 
+def as_graph(graph: Graph | Path | str | None) -> Graph:
+    """Return a graph as it is, and the graph of a folder, or the default graph, as `load` does."""
+    return graph if isinstance(graph, Graph) else load(graph)
+
+
 def _usable(folder: Path, places: Places) -> Graph | None:
     """The default graph where it lies there whole, with every source that lies here."""
     try:
