@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,10 +17,10 @@ from serve.spec_decode import METHODS
 
 if TYPE_CHECKING:
     from serve.engine.engine import Engine, EngineConfig
+    from serve.kv_cache.prefix_cache import PrefixForest
     from serve.scheduling.scheduler import Scheduler
 
 KEY_VARIABLE = "VCKG_SERVE_API_KEY"
-SCHEDULERS = ("echo", "priority")
 
 
 def versions() -> Iterator[str]:
@@ -216,19 +216,36 @@ def load_engine(
     ), checkpoint.name
 
 
-def make_scheduler(name: str, config: EngineConfig, pace_s: float) -> Scheduler:
-    """One of `SCHEDULERS` over a new cache; Echo starts from a guess of the step times and learns the machine's."""
-    from serve.echo.config import EchoConfig
-    from serve.echo.scheduler import EchoScheduler
-    from serve.kv_cache.prefix_cache import PrefixForest
-    from serve.scheduling.estimators import FIRST_GUESS, LearningTimeModel
+def _priority(forest: PrefixForest, config: EngineConfig, pace_s: float) -> Scheduler:
     from serve.scheduling.scheduler import Scheduler
 
-    forest = PrefixForest(config.cache_tokens // config.block_tokens, config.block_tokens)
-    if name == "priority":
-        return Scheduler(forest, config.max_running, config.step_tokens)
+    return Scheduler(forest, config.max_running, config.step_tokens)
+
+
+def _echo(forest: PrefixForest, config: EngineConfig, pace_s: float) -> Scheduler:
+    """Echo starts from a guess of the step times and learns the machine's."""
+    from serve.echo.config import EchoConfig
+    from serve.echo.scheduler import EchoScheduler
+    from serve.scheduling.estimators import FIRST_GUESS, LearningTimeModel
+
     times = LearningTimeModel(FIRST_GUESS)
     return EchoScheduler(forest, config.max_running, config.step_tokens, times, EchoConfig(pace_s=pace_s))
+
+
+SCHEDULERS: dict[str, Callable[[PrefixForest, EngineConfig, float], Scheduler]] = {
+    "echo": _echo,
+    "priority": _priority,
+}
+"""Schedulers by the name of `--scheduler`; each is made of a cache, the engine's settings and seconds a token."""
+
+
+def make_scheduler(name: str, config: EngineConfig, pace_s: float) -> Scheduler:
+    """Return one of `SCHEDULERS` over a new cache."""
+    from serve.kv_cache.prefix_cache import PrefixForest
+
+    check_name("--scheduler", name, SCHEDULERS)
+    forest = PrefixForest(config.cache_tokens // config.block_tokens, config.block_tokens)
+    return SCHEDULERS[name](forest, config, pace_s)
 
 
 def plug_draft(engine: Engine, method: str, folder: Path | None) -> None:

@@ -13,7 +13,7 @@ Anything else is a bug and keeps its traceback.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection
 
 
 class KnownError(Exception):
@@ -47,7 +47,7 @@ class InputError(KnownError):
     """An argument or an input file is not usable as given."""
 
 
-def check_name(what: str, name: str, known: Sequence[str]) -> None:
+def check_name(what: str, name: str, known: Collection[str]) -> None:
     """Raise InputError if `name`, the value of `what`, is not a known one; the nearest known name is offered."""
     if name not in known:
         near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)

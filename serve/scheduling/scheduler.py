@@ -221,13 +221,17 @@ class Scheduler:
         self.running.append(request)
 
     def _grow(self, request: Request, rows: int, preempted: list[Request]) -> bool:
-        """Blocks for `rows` more tokens, preempting less urgent requests; False if the request itself went."""
+        """Blocks for `rows` more tokens, preempting less urgent requests; False if the request itself went.
+
+        Within a class the last arrival goes, so that the first one always gets on.
+        """
         if request not in self.running:
             return False
         forest = self.forest
         wanted = forest.blocks_for(request.computed + rows) - len(request.blocks)
         while wanted > forest.n_available:
-            victim = max(self.running, key=urgency)
+            below = self._victim([r for r in self.running if r.priority > request.priority])
+            victim = below or max(self.running, key=urgency)
             self._preempt(victim, preempted)
             if victim is request:
                 return False

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from serve.errors import InputError, check_name
@@ -27,6 +30,23 @@ def draft_folder(model_name: str) -> Path | None:
     if spec is not None and spec.submodule_search_locations:
         places.append(Path(next(iter(spec.submodule_search_locations))))
     return next((p for p in places if (p / HEAD).is_file()), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a proposer is made from; `make_proposer` describes the fields."""
+
+    checkpoint: Checkpoint
+    model: Model
+    block_tokens: int
+    folder: Path | None
+    nodes: int | None
+
+    def trie(self) -> Trie | None:
+        """Return the n-grams of the folder; None where there are none."""
+        if self.folder is None or not (self.folder / TRIE).is_file():
+            return None
+        return Trie.load(self.folder / TRIE, tokenizer_hash(self.checkpoint.tokenizer))
 
 
 def make_proposer(
@@ -56,29 +76,42 @@ def make_proposer(
         for an unknown method, a missing head, or files of another tokenizer.
     """
     check_name("draft method", method, METHODS)
-    if method == "lookup":
-        return LookupProposer(nodes=nodes)
-    known = tokenizer_hash(checkpoint.tokenizer)
-    end = min(checkpoint.eos)
-    trie = None
-    if folder is not None and (folder / TRIE).is_file():
-        trie = Trie.load(folder / TRIE, known)
-    if method == "ngram":
-        return NgramProposer(trie, end, nodes=nodes)
-    if folder is None:
+    module, function = METHODS[method].split(":")
+    make: Callable[[Setting], Sized] = getattr(import_module(f"serve.spec_decode.{module}"), function)
+    return make(Setting(checkpoint, model, block_tokens, folder, nodes))
+
+
+def make_lookup(setting: Setting) -> Sized:
+    """Return prompt lookup."""
+    return LookupProposer(nodes=setting.nodes)
+
+
+def make_ngram(setting: Setting) -> Sized:
+    """Return the n-gram tree."""
+    return NgramProposer(setting.trie(), min(setting.checkpoint.eos), nodes=setting.nodes)
+
+
+def make_head(setting: Setting, *, grams: bool = False) -> Sized:
+    """Return DART's head with n-gram pruning, and with `grams` the n-gram tree too."""
+    if setting.folder is None:
         raise InputError(
-            f"draft method {method!r} needs a folder with {HEAD}: install the embedded model's "
+            f"draft method {'dart' if grams else 'head'!r} needs a folder with {HEAD}: install the embedded model's "
             "(pip install ./draft in the repository), or train one with vckg-serve train-draft"
         )
     return DartProposer(
-        find_head(folder / HEAD, checkpoint, model),
-        model.embedding,
-        trie,
-        end,
-        block_tokens=block_tokens,
-        nodes=nodes,
-        grams=method == "dart",
+        find_head(setting.folder / HEAD, setting.checkpoint, setting.model),
+        setting.model.embedding,
+        setting.trie(),
+        min(setting.checkpoint.eos),
+        block_tokens=setting.block_tokens,
+        nodes=setting.nodes,
+        grams=grams,
     )
+
+
+def make_dart(setting: Setting) -> Sized:
+    """Return DART: its head and the n-gram tree together."""
+    return make_head(setting, grams=True)
 
 
 def find_head(path: Path, checkpoint: Checkpoint, model: Model, *, autoregressive: bool = False) -> DraftHead:

@@ -8,8 +8,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from serve.cli import app
+from serve.cli import SCHEDULERS, app, make_scheduler
+from serve.engine.engine import EngineConfig
 from serve.errors import InputError
+from serve.spec_decode import METHODS
+from serve.spec_decode.prompt_lookup import LookupProposer
+from serve.spec_decode.registry import make_proposer
 
 
 def test_help_loads_no_torch():
@@ -23,6 +27,23 @@ def test_an_outside_address_needs_a_key(monkeypatch):
     result = CliRunner().invoke(app, ["start", "--host", "0.0.0.0"])
     assert isinstance(result.exception, InputError)
     assert "set an API key in VCKG_SERVE_API_KEY" in str(result.exception)
+
+
+def test_a_scheduler_is_made_by_its_row_and_an_unknown_name_is_none():
+    config = EngineConfig(cache_tokens=256, block_tokens=4, max_running=2, step_tokens=8)
+    made = {name: type(make_scheduler(name, config, 0.2)).__name__ for name in SCHEDULERS}
+    assert made == {"echo": "EchoScheduler", "priority": "Scheduler"}
+    with pytest.raises(InputError, match=r"--scheduler 'ecco' \(did you mean 'echo'\?\); wanted one of echo"):
+        make_scheduler("ecco", config, 0.2)
+
+
+def test_a_draft_method_of_ones_own_is_a_row(tiny, tiny_model, monkeypatch):
+    monkeypatch.setitem(METHODS, "mine", "registry:make_lookup")
+    assert isinstance(make_proposer("mine", tiny(), tiny_model(), block_tokens=4), LookupProposer)
+    with pytest.raises(InputError, match=r"draft method 'mime'.*did you mean 'mine'"):
+        make_proposer("mime", tiny(), tiny_model(), block_tokens=4)
+    with pytest.raises(InputError, match="draft method 'dart' needs a folder"):
+        make_proposer("dart", tiny(), tiny_model(), block_tokens=4)
 
 
 def test_a_conversation_from_a_pipe(tiny, tiny_engine, monkeypatch, capsys):

@@ -95,3 +95,26 @@ def test_every_request_ends_within_budget_and_accounting_holds(seed, n_blocks, s
             break
     assert len(ended) == total
     assert forest.n_in_use == 0
+
+
+class FirstArrivalGoes(Scheduler):
+    """A policy of its own for whom to preempt."""
+
+    def _victim(self, requests):
+        return min(requests, key=urgency, default=None)
+
+
+def grown(scheduler, *classes):
+    """Preempted requests after the first one wants a block of a cache that all fill, a block each."""
+    for name, priority in enumerate(classes):
+        scheduler.add(request(name, 3, first=100 * name, priority=priority))
+    pretend(scheduler, scheduler.schedule())
+    pretend(scheduler, scheduler.schedule())
+    return [r.id for r in scheduler.schedule().preempted]
+
+
+def test_whom_a_growing_request_preempts_is_the_policys_choice_in_a_lower_class_and_the_last_of_its_own():
+    online, offline = Priority.ONLINE, Priority.OFFLINE
+    for made, expected in ((Scheduler, ["r2"]), (FirstArrivalGoes, ["r1"])):
+        assert grown(made(PrefixForest(3, 4), 4, 16), online, offline, offline)[:1] == expected
+        assert grown(made(PrefixForest(3, 4), 4, 16), online, online, online)[:1] == ["r2"]
