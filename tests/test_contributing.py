@@ -88,6 +88,13 @@ def test_an_addition_touches_one_room_and_its_lines_are_still_there(name: str) -
             assert path not in texts, f"{path} is there already"
 
 
+def test_the_frames_of_a_graph_are_as_the_page_shows() -> None:
+    (code,) = re.findall(
+        r"## In Python.*?```python\n(.*?)```", (ROOT / "docs/extend.md").read_text(), re.DOTALL
+    )
+    exec(code, {})
+
+
 @pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.parametrize("name", ROOMS)
