@@ -114,8 +114,7 @@ def annotate(
     import vckg
 
     chosen = Options.of(groupby, options)
-    if graph is None or isinstance(graph, (str, Path)):
-        graph = vckg.load(graph)
+    graph = vckg.as_graph(graph)
     if copy:
         adata = adata.copy()
     usage: dict[str, Any] = {}

@@ -120,8 +120,7 @@ def check(
     for name in options:
         if name not in OPTIONS:
             raise InputError(f"no option {name!r}{did_you_mean(name, OPTIONS)}; one of {', '.join(OPTIONS)}")
-    if graph is None or isinstance(graph, (str, Path)):
-        graph = vckg.load(graph)
+    graph = vckg.as_graph(graph)
     if isinstance(mapping, (str, Path)):
         mapping = read_mapping(Path(mapping), graph)
     columns = (labels,) if isinstance(labels, str) else tuple(labels)
