@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "recipes"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 #: Names on conda-forge where they differ from PyPI's.
-CONDA = {"igraph": "python-igraph", "msgspec": "msgspec-python"}
+CONDA = {"igraph": "python-igraph"}
 
 
 def annotate_options() -> set[str]:
@@ -34,6 +34,13 @@ def test_conda_lists_the_dependencies_and_commands_of_the_project() -> None:
         [("python", "3.11"), *((CONDA.get(name, name), least) for name, least in wanted)]
     )
     assert [k for k, v in PROJECT["scripts"].items() if f"- {k} = {v}" not in text] == []
+
+
+def test_no_line_of_the_conda_recipe_reads_as_a_selector() -> None:
+    """Conda drops a line that ends in square brackets, unless the expression in them holds."""
+    text = (RECIPES / "bioconda" / "meta.yaml").read_text(encoding="utf-8")
+    assert re.findall(r"^.*\[[^\[\]]+\]\s*$", text, re.MULTILINE) == []
+    assert "    - gather\n" in text.partition("  imports:\n")[2]
 
 
 def test_the_release_has_one_version_everywhere() -> None:
