@@ -1,7 +1,8 @@
 """What names in answers mean: free text to cell types and genes of one graph, and how it was decided.
 
-`vckg.graph.grounding` never guesses from a part of a name. Answers are prose, so three more ways follow here, each
-named in the result: the name without its brackets, a spelling one or two letters off (never in short words or
+`vckg.graph.grounding` never guesses from a part of a name. `arena.scoring.cell_names` and `gene_names` read the
+spellings of biologists. Answers are prose, so three more ways follow here, each named in the result: the name
+without its brackets, a spelling one or two letters off (never in short words or
 numbers: "CD4" is not "CD8"), and a type mentioned inside a longer text.
 """
 
@@ -16,6 +17,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from arena.scoring import cell_names
+from arena.scoring.gene_names import GeneNames
 from arena.scoring.wording import NEGATION, affirmed
 from arena.types import Sample
 from gather.ontology import Ontology
@@ -51,8 +54,8 @@ class Named(NamedTuple):
     name: str
     curie: str | None
     how: str
-    """``label``, ``exact_synonym`` ... of `vckg.graph.grounding`, ``brackets``, ``spelling``, ``mention``, ``common``
-    (the most specific type above several meanings), or ``unknown``."""
+    """``label``, ``tool_label`` ... of `arena.scoring.cell_names.read_name`, ``brackets``, ``spelling``, ``mention``,
+    ``common`` (the most specific type above several meanings), or ``unknown``."""
 
 
 class Names:
@@ -87,9 +90,9 @@ class Names:
             return self._several(text)
         plain = _BRACKETS.sub("", text).strip()
         for name, how in ((text, None), (plain, "brackets")):
-            found = self.graph.cells.ground([name])[0] if name else None
-            if found is None:
+            if not name:
                 continue
+            found = cell_names.read_name(self.graph, name)
             if found.curie in self.ontology:
                 return Named(text, found.curie, how or found.how)
             if found.candidates:
@@ -146,7 +149,8 @@ class Names:
             for synonym in node.synonyms:
                 synonyms.setdefault(normal_key(synonym)[1:], set()).add(node.id)
         sure = {key: min(ids) for key, ids in synonyms.items() if len(ids) == 1}
-        return {key: curie for key, curie in {**sure, **labels}.items() if len(key) >= SHORTEST_NAME}
+        usual = {key: curie for key, curie in cell_names.customary().items() if curie in self.ontology}
+        return {k: curie for k, curie in {**sure, **labels, **usual}.items() if len(k) >= SHORTEST_NAME}
 
     @cached_property
     def _longest_from(self) -> dict[str, int]:
@@ -161,11 +165,12 @@ class Names:
         """Cell types named in a text, in order, the longest name at each place."""
         found: list[str] = []
         for part in _BREAK.split(" ".join(text.split()[:TEXT_READ])):
-            words = normal_key(part)[1:].split() if part else []
+            words = normal_key(cell_names.DC.sub("dendritic cell", part))[1:].split() if part else []
             at = 0
             while at < len(words):
                 length, curie = self._longest_name(words, at)
-                found += [curie] if curie and words[max(at, 1) - 1] not in ("non", "anti") else []
+                denied = at > 0 and words[at - 1] in ("non", "anti")
+                found += [curie] if curie and not denied else []
                 at += max(1, length)
         return found
 
@@ -208,6 +213,18 @@ class Names:
             for found in self.graph.genes.ground(new):
                 self._gene_of[found.name] = found.curie or found.name.strip().upper()
         return [self._gene_of[name] for name in wanted]
+
+    def gene_named(self, name: str) -> str | None:
+        """The gene that a short answer names, spelt as biologists do (`arena.scoring.gene_names`).
+
+        Lists of genes are not read so: there *Ins1* is a gene of mice and no alias.
+        """
+        (found,) = self.graph.genes.ground([name])
+        return found.curie if found.curie or found.candidates else self._gene_names.find(name)
+
+    @cached_property
+    def _gene_names(self) -> GeneNames:
+        return GeneNames(self.graph)
 
     def genes(self, names: Iterable[str]) -> set[str]:
         """Keys of the names as a set."""

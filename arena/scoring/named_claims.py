@@ -1,7 +1,8 @@
 """Claims that are one name each, behind a word that says which: ``First: microglial cell. Second: TP53.``
 
-Such an answer is right by what it names, not by its words: a synonym is the name. Of a cell type, one above or below
-the right one earns up to half, any other nothing. Of several genes in one place each earns its share.
+Such an answer is right by what it names, not by its words: a synonym is the name. Of a cell type, a kind of the right
+one entails it and is right; one above it says less and earns up to half, any other nothing. Of several genes in one
+place each earns its share.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from typing import NamedTuple
 from arena.scoring.grounding import Names
 
 NEAR_KIN = 0.5
-"""What the nearest type above or below the right one earns."""
+"""What the nearest type above the right one earns."""
 _CLAIM = re.compile(r"\s*([A-Za-z]+):\s+(.+?)\s*\.?\s*")
 _BEFORE = re.compile(
     r"^\W*(?:(?:is|was|are|were|be|the|an?|gene|factor|receptor|ligand|cell type|group)\b\W*)*", re.IGNORECASE
 )
+_PARTS = re.compile(r"\s*[,()\[\]]\s*|\s+(?:and|or|aka)\s+")
 _AROUND = " \t\n,*_\"'"
 _LINKS = (" and", " the")
 
@@ -53,14 +55,23 @@ def told(claim: str, text: str, named: Mapping[str, NamedClaim], names: Names) -
     if not said:
         return None
     if not is_type:
-        keys = [key for key in names.gene_keys([said]) if names.is_gene(key)] or names.claimed_genes(said)
+        keys = _genes(said, names)
         return (right in keys) / len(keys) if keys else None
     curie = names.resolve(said).curie
-    if curie is None or curie == right:
-        return None if curie is None else 1.0
+    if curie is None:
+        return None
     one, other = (names.ontology.position(term) for term in (curie, right))
-    kin = names.ontology.closure[one, other] or names.ontology.closure[other, one]
-    return NEAR_KIN * names.ontology.lin(one, other) if kin else 0.0
+    if names.ontology.same(one, other) or names.ontology.closure[one, other]:
+        return 1.0
+    return NEAR_KIN * names.ontology.lin(one, other) if names.ontology.closure[other, one] else 0.0
+
+
+def _genes(said: str, names: Names) -> set[str]:
+    """Return the genes of a place: the one that the whole names, else those of its parts (*p53 (TP53), a factor*)."""
+    if whole := names.gene_named(said):
+        return {whole}
+    parts = {names.gene_named(part) for part in _PARTS.split(said) if part}
+    return {gene for gene in parts if gene} | names.claimed_genes(said)
 
 
 def _said_at(place: str, text: str, others: Sequence[str]) -> str:

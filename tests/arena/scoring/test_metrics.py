@@ -76,7 +76,8 @@ def test_a_reply_without_an_answer_is_0_and_a_failed_call_is_unscored(to: Sample
         ("T cell", "CL:0000084", "label"),
         ("CL_0000084", "CL:0000084", "id"),
         ("T lymphocyte", "CL:0000084", "exact_synonym"),
-        ("B cell (CD19+)", "CL:0000236", "brackets"),
+        ("B cell (CD19+)", "CL:0000236", "word_order"),
+        ("B cell (one of many in the node)", "CL:0000236", "brackets"),
         ("fibroblsat", "CL:0000057", "spelling"),
         ("CD6-positive, alpha-beta T cell", "CL:0000084", "mention"),  # never taken for CD4 or CD8
         ("Most likely a B lymphocyte.", "CL:0000236", "mention"),

@@ -1,0 +1,87 @@
+"""Names of cell types as biologists write them, to the Cell Ontology.
+
+`data/arena/cell_names.tsv` goes before the names that gather reads (`gather.retrieval.cell_names`). What is still
+unknown is read once more with its abbreviations written out: *plasmacytoid DC*, *enteric glia*, *CD4+ effector
+memory T cell*.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Final
+
+from gather.retrieval.cell_names import ground_labels
+from vckg.base.resources import resource
+from vckg.graph.graph import Graph
+from vckg.graph.grounding import Grounded
+from vckg.graph.name_keys import normal_key
+
+LONGEST: Final = 10
+"""Words of a name at most; more are prose."""
+DC: Final = re.compile(r"\bDCs?\b")
+_WRITTEN_OUT: Final = (
+    (DC, "dendritic cell"),
+    (re.compile(r"\bglia$"), "glial cell"),
+    (re.compile(r"thelium$"), "thelial cell"),
+    (re.compile(r"\b(?:pancreatic )?islets?(?: of Langerhans)?(?= \w)"), "pancreatic"),
+)
+_T_CELL: Final = re.compile(r"(.*?)\b(CD[48])(?:\+|-positive)(.*?)\bT[ -](?:cell|lymphocyte)s?")
+
+
+@cache
+def customary() -> dict[str, str]:
+    """Return the CL id of each name of the table, by `normal_key` without its first sign."""
+    with resource("data", "arena", "cell_names.tsv").open(encoding="utf-8", newline="") as lines:
+        return {normal_key(row["name"])[1:]: row["cl_id"] for row in csv.DictReader(lines, delimiter="\t")}
+
+
+@cache
+def _in_any_order() -> dict[tuple[str, ...], str]:
+    return {_words(key): cl_id for key, cl_id in customary().items()}
+
+
+def _words(key: str) -> tuple[str, ...]:
+    return tuple(sorted(word for word in key.split() if word != "cell"))
+
+
+def read_name(graph: Graph, name: str) -> Grounded:
+    """Return what one name means; `how` may be that of `ground_labels`, ``customary`` or ``written_out``."""
+    first = _read(graph, name)
+    if first.curie or first.candidates or len(name.split()) > LONGEST:
+        return first
+    for other in _written_out(name):
+        found = _read(graph, other)
+        if found.curie:
+            return Grounded(name, found.curie, "written_out")
+    return first
+
+
+def _read(graph: Graph, name: str) -> Grounded:
+    key = normal_key(name)[1:]
+    cl_id = customary().get(key) or _in_any_order().get(_words(key))
+    if cl_id and cl_id in graph:
+        return Grounded(name, cl_id, "customary")
+    return ground_labels(graph, [name])[0]
+
+
+def _written_out(name: str) -> Iterator[str]:
+    """Yield longer forms of a name.
+
+    Examples
+    --------
+    >>> list(_written_out("enteric glia")), next(_written_out("CD4+ effector memory T cells"))
+    (['enteric glial cell'], 'effector memory CD4-positive, alpha-beta T cell')
+    """
+    whole = name
+    for short, words in _WRITTEN_OUT:
+        whole = short.sub(words, whole)
+    if whole != name:
+        yield whole
+    if found := _T_CELL.fullmatch(name):
+        kind = " ".join(f"{found[1]} {found[3]}".split())
+        yield f"{kind} {found[2]}-positive, alpha-beta T cell"
+        yield f"{found[2]}-positive, alpha-beta {kind} T cell"
+        yield f"{kind} thymus-derived {found[2]}-positive, alpha-beta T cell"
