@@ -36,6 +36,8 @@ UNINFORMATIVE: Final = re.compile(
 of antigen receptors: which one a cell shows is its clone.
 """
 
+FILTERED = "file filtered to few genes, without housekeeping genes"
+TWICE = "perturbation in another order of its names"
 POWERLESS = "perturbed gene that nothing says regulates others"
 UNNAMED = "label without one sure type"
 GENERAL = "no type of one lineage, or too general"
@@ -46,7 +48,6 @@ UNSEEN = "no profile of the type in another set"
 NEARER = "another type's profile is nearer"
 DOUBTED = "label that its genes contradict"
 SPREAD = "real cells of the type differ as much as from other types"
-REASONS: Final = (UNNAMED, GENERAL, FEW, ALONE, BLURRED, UNSEEN, NEARER, DOUBTED, SPREAD)
 
 
 @cache

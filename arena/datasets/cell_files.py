@@ -25,6 +25,12 @@ from vckg.graph.graph import Graph
 
 Floats = npt.NDArray[np.float32]
 LABEL_MAP: Final = "label_to_cl.tsv"
+WHOLE: Final = 10_000
+"""Genes from which on a file covers the transcriptome, so that its rankings are whole cells."""
+HOUSEKEEPING: Final = frozenset(
+    ("ACTB", "B2M", "EEF1A1", "FTH1", "GAPDH", "PTMA", "RPLP0", "TMSB4X", "TPT1", "UBC")
+)
+"""Genes high in nearly every cell, human and mouse, without regard to case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,12 @@ class Labelled:
     """Rows of each label without a term."""
     rows: tuple[str, ...]
     sha256: str
+
+    @property
+    def filtered(self) -> bool:
+        """Whether the file keeps too few genes to show what a cell expresses most."""
+        kept = len(HOUSEKEEPING.intersection(gene.upper() for gene in self.genes))
+        return len(self.genes) < WHOLE and 2 * kept < len(HOUSEKEEPING)
 
     def of(self, cl_id: str) -> npt.NDArray[np.int64]:
         """Rows of a type."""
@@ -107,7 +119,7 @@ def add_file(path: Path, graph: Graph, *, label: str, species: str, tissue: str,
     Raises
     ------
     InputError
-        No such file or column, or no label names a type of the graph.
+        No such file or column, no label names a type of the graph, or the file was filtered to few genes.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; wanted an h5ad file of labelled cells")
@@ -120,6 +132,11 @@ def add_file(path: Path, graph: Graph, *, label: str, species: str, tissue: str,
         raise InputError(
             f"{path}: no label of {label!r} names a cell type ({', '.join(sorted(found.unnamed)[:5])}); write a "
             f"{LABEL_MAP} next to it with the columns set, label, cl_id"
+        )
+    if found.filtered:
+        raise InputError(
+            f"{path}: {len(found.genes)} genes without most housekeeping genes ({', '.join(sorted(HOUSEKEEPING))}); "
+            "wanted a file that was not filtered to few genes"
         )
     own = [s for s in known if Path(s.file).is_absolute() and s.name != row.name]
     columns = [f.name for f in fields(CellFile)]

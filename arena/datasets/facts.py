@@ -1,7 +1,7 @@
 """Facts of the graph that two independent resources state, with publications.
 
-A collection hands on what others published: ``accordion:CellMarker2.0`` and ``cellmarker`` count as one resource,
-and a consensus of resources counts as none.
+A collection hands on what others published: ``accordion:CellMarker2.0`` and ``cellmarker`` count as one resource. A
+consensus of resources counts as none, and so does a table that was compiled from others.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from arena.datasets.lineages import CellTerms
 
 COLLECTIONS: Final = ("accordion", "liana")
-NO_RESOURCE: Final = "consensus"
-_EDITION = re.compile(r"[._ -]?(?:v?\d[\d.]*|db)$")
+NO_RESOURCE: Final = ("consensus", "cellmatch", "sctype", "sctyper")
+"""Consensus, and markers compiled from CellMarker, PanglaoDB and others: scCATCH, ScType and scTyper."""
+_EDITION = re.compile(r"_cells$|[._ -]?(?:v?\d[\d.]*|db(?:_cells)?)$")
 
 
 class Replicated(NamedTuple):
@@ -39,11 +40,13 @@ def resource_of(source: str) -> str:
     --------
     >>> resource_of("accordion:CellMarker2.0"), resource_of("cellmarker"), resource_of("liana:consensus")
     ('cellmarker', 'cellmarker', '')
+    >>> resource_of("accordion:MSigDB") == resource_of("msigdb_cells")
+    True
     """
     first, _, rest = source.partition(":")
     name = rest if first in COLLECTIONS and rest else first
     name = _EDITION.sub("", name.lower())
-    return "" if name == NO_RESOURCE else name
+    return "" if name in NO_RESOURCE else name
 
 
 @lru_cache(maxsize=8)
@@ -86,6 +89,18 @@ def markers_of(graph: Graph) -> Mapping[int, Sequence[int]]:
     for gene, cell in replicated(graph, "is_marker_for"):
         found[cell].append(gene)
     return dict(found)
+
+
+@lru_cache(maxsize=2)
+def attested(graph: Graph) -> Mapping[int, Mapping[int, int]]:
+    """Return the number of resources that name each gene (first key) as a marker of each type."""
+    rows = graph.rows("is_marker_for")
+    resource = [resource_of(name) for name in graph.sources]
+    named: dict[int, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+    columns = (graph.subject, graph.object, graph.source)
+    for gene, cell, source in zip(*(c[rows].tolist() for c in columns), strict=True):
+        named[gene][cell].update(filter(None, [resource[source]]))
+    return {gene: {cell: len(names) for cell, names in cells.items()} for gene, cells in named.items()}
 
 
 @lru_cache(maxsize=2)

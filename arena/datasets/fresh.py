@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from arena.datasets.admission import CANARY, POWERLESS, UNNAMED, Admission
-from arena.datasets.cell_files import cell_files, read_labelled
+from arena.datasets.admission import CANARY, FILTERED, POWERLESS, TWICE, UNNAMED, Admission
+from arena.datasets.cell_files import Labelled, cell_files, read_labelled
 from arena.datasets.lineages import CellTerms
 from arena.datasets.profiles import profile_cells, profiles_of
 from arena.datasets.questions import questions
@@ -44,8 +44,14 @@ def make(graph: Graph, *, seed: int, mirrors: Sequence[Path] = ()) -> Fresh:
     """Return the fresh set with the count of what was rejected."""
     terms = CellTerms(graph)
     entry = Admission(terms, seed)
-    sets = [read_labelled(source, path, graph) for source, path in cell_files(mirrors)]
+    sets: list[Labelled] = []
     cells: list[VirtualCell] = []
+    for source, path in cell_files(mirrors):
+        labelled = read_labelled(source, path, graph)
+        if labelled.filtered and source.use == "samples":
+            entry.rejected[FILTERED] += len(set(labelled.types) - {""})
+        else:
+            sets.append(labelled)
     for labelled in sets:
         if labelled.source.use == "samples":
             entry.rejected[UNNAMED] += len(labelled.unnamed)
@@ -67,7 +73,8 @@ def make(graph: Graph, *, seed: int, mirrors: Sequence[Path] = ()) -> Fresh:
 def _screen(graph: Graph, mirrors: Sequence[Path], entry: Admission) -> Iterator[VirtualCell]:
     """Yield SC-Arena's screen, repaired, where its file is available.
 
-    A gene that no resource names as a regulator changes others by what the screen does to any cell.
+    ``A+ctrl`` and ``ctrl+A`` are one perturbation, of which the first by name is kept. A gene that no resource names
+    as a regulator changes others by what the screen does to any cell.
     """
     from arena.datasets import scarena
 
@@ -78,7 +85,12 @@ def _screen(graph: Graph, mirrors: Sequence[Path], entry: Admission) -> Iterator
         named = sorted({gene for cell in screened for one in cell.interactions for gene in one.regulators})
         found = graph.genes.ground(named)  # the screen has symbols that are out of use
         regulators = {g.name for g in found if g.curie and graph.index(g.curie) in acting}
-        for cell in screened:
+        asked_before: set[frozenset[str]] = set()
+        for cell in sorted(screened, key=lambda cell: cell.id):
+            if asked_before & (same := {frozenset(one.regulators) for one in cell.interactions}):
+                entry.rejected[TWICE] += 1
+                continue
+            asked_before |= same
             if not all(regulators.intersection(one.regulators) for one in cell.interactions):
                 entry.rejected[POWERLESS] += 1
                 continue

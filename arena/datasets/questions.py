@@ -6,12 +6,14 @@ has all markers of the panel, no other regulator acts so on all targets.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations, islice
 from typing import Final, NamedTuple
 
 from arena.datasets.admission import CANARY, Admission
-from arena.datasets.facts import markers_of, publications, replicated
+from arena.datasets.facts import attested, markers_of, publications, replicated
 from arena.datasets.virtual_cell import Question, VirtualCell, item_rng
 from vckg.graph.graph import Graph
 
@@ -19,10 +21,20 @@ PER_KIND: Final = 25
 """Questions of one kind at most."""
 PANEL: Final = 4
 """Genes from which one name is to be told."""
+CHOICE: Final = 12
+"""Best attested markers of which a panel is chosen."""
+OWN: Final = 2
+"""Markers of a panel that are no better known for a type above it."""
 FEW: Final = 5
 """Regulators that act so on one target of a question at most: what dozens do tells nobody apart."""
 CITED: Final = 6
 """Publications of one question."""
+RECEPTOR: Final = re.compile(r"TR[ABDG](?:[VDJC](?:\d.*)?)?$|IG[HKL](?:[VDJCGAME]P?(?:\d.*)?)?$")
+"""Segments, constant parts and loci of antigen receptors: which one a cell shows is its clone."""
+FAMILY: Final = re.compile(r"\d+[A-Z]?$")
+RNA: Final = re.compile(
+    r"non-protein coding|antisense|\btranscript\b|\bmicroRNA\b|pseudogene|host gene", re.IGNORECASE
+)
 
 
 class Half(NamedTuple):
@@ -57,11 +69,42 @@ def questions(graph: Graph, entry: Admission) -> Iterator[VirtualCell]:
         halves = sorted(kind.find(graph, entry), key=lambda half: graph.ids[half.node])
         halves = [half for half in halves if half.nodes not in asked and not _told(graph, half)]
         rng = item_rng(entry.seed, f"qa {kind.name}\n{graph.content_hash}")
-        drawn = [halves[int(i)] for i in rng.permutation(len(halves))[: 2 * PER_KIND]]
-        for number, (first, second) in enumerate(zip(drawn[::2], drawn[1::2], strict=False)):
-            if set(first.shown).isdisjoint(second.shown):
-                asked |= {first.nodes, second.nodes}
-                yield _question(graph, entry, kind, first, second, number)
+        drawn = [halves[int(i)] for i in rng.permutation(len(halves))]
+        for number, (first, second) in enumerate(islice(_pairs(drawn, graph, entry), PER_KIND)):
+            asked |= {first.nodes, second.nodes}
+            yield _question(graph, entry, kind, first, second, number)
+
+
+def _pairs(halves: Sequence[Half], graph: Graph, entry: Admission) -> Iterator[tuple[Half, Half]]:
+    """Yield each half with the next one that can be told from it."""
+    left = list(halves)
+    while left:
+        first = left.pop(0)
+        for at, second in enumerate(left):
+            if _apart(first, second, graph, entry):
+                yield first, left.pop(at)
+                break
+
+
+def _apart(first: Half, second: Half, graph: Graph, entry: Admission) -> bool:
+    """Tell whether two halves show other genes, and neither answer is a kind of the other or of its family."""
+    one, other = (graph.ids[half.node] for half in (first, second))
+    if not first.nodes.isdisjoint(second.nodes):
+        return False
+    if graph.categories[graph.category[first.node]] == "Cell":
+        return not entry.agree(one, other)
+    return stem(graph.names[first.node]) != stem(graph.names[second.node])
+
+
+def stem(symbol: str) -> str:
+    """Return the family of a gene by its symbol: what precedes the last number.
+
+    Examples
+    --------
+    >>> stem("E2F4") == stem("E2F1"), stem("STAT5A") == stem("STAT1"), stem("SP1") == stem("SPI1"), stem("AR")
+    (True, True, False, 'AR')
+    """
+    return FAMILY.sub("", symbol)
 
 
 def _question(
@@ -113,30 +156,69 @@ def _shown(graph: Graph, half: Half) -> str:
 
 
 def _types(graph: Graph, entry: Admission) -> list[Half]:
-    """Cell types with markers that no type of another line shares as a whole."""
-    marked = markers_of(graph)
-    every = defaultdict(set)
-    rows = graph.rows("is_marker_for")
-    for gene, cell in zip(graph.subject[rows].tolist(), graph.object[rows].tolist(), strict=True):
-        every[gene].add(cell)
-    facts = replicated(graph, "is_marker_for")
+    """Cell types with markers that no type of another line shares as a whole, the best attested ones."""
+    facts, every = replicated(graph, "is_marker_for"), attested(graph)
     found = []
-    for cell, genes in sorted(marked.items()):
+    for cell, genes in sorted(markers_of(graph).items()):
         if not entry.is_type(graph.ids[cell]):
             continue
-        panel = tuple(sorted(genes, key=lambda g: (len(every[g]), g))[:PANEL])
-        sharing = set.intersection(*(every[g] for g in panel))
-        if len(panel) == PANEL and all(
-            entry.agree(graph.ids[c], graph.ids[cell])
-            for c in sharing
-            if graph.ids[c] in entry.terms.ontology
-        ):
-            found.append(Half(cell, panel, tuple(facts[g, cell].rows[0] for g in panel)))
+        lead = {gene: _lead(graph, entry, gene, cell) for gene in genes if _stains(graph, gene)}
+        telling = [gene for gene, by in lead.items() if by > 0]
+        best = sorted(telling, key=lambda g: (-lead[g], -every[g][cell], g))[:CHOICE]
+        for least in (1, 2):  # resources by which a rival has a marker
+            rivals = {
+                g: {c for c, n in every[g].items() if n >= least and _is_rival(graph, entry, c, cell)}
+                for g in best
+            }
+            panels = (p for p in combinations(best, PANEL) if not set.intersection(*(rivals[g] for g in p)))
+            panels = (p for p in panels if _own(graph, entry, p, cell) >= OWN)
+            if panel := next(panels, None):
+                found.append(Half(cell, panel, tuple(facts[g, cell].rows[0] for g in panel)))
+                break
     return found
 
 
+def _own(graph: Graph, entry: Admission, panel: Sequence[int], cell: int) -> int:
+    """Return how many markers are no better known for a type above: those say that the cell is of this very kind."""
+    ontology, every = entry.terms.ontology, attested(graph)
+    at = ontology.position(graph.ids[cell])
+    above = {int(ontology.nodes[i]) for i in ontology.ancestors(at)}
+    return sum(all(every[g].get(a, 0) <= every[g][cell] for a in above) for g in panel)
+
+
+def _is_rival(graph: Graph, entry: Admission, other: int, cell: int) -> bool:
+    """Tell whether a type lies on another line of the ontology."""
+    return graph.ids[other] in entry.terms.ontology and not entry.agree(graph.ids[other], graph.ids[cell])
+
+
+def _lead(graph: Graph, entry: Admission, gene: int, cell: int) -> int:
+    """Return by how many resources more a gene marks a type than any other; a kind of the type may be level with it.
+
+    A gene of a type above it is no rival. There is no lead where two resources state a type of another lineage.
+    """
+    ontology, every, facts = entry.terms.ontology, attested(graph)[gene], replicated(graph, "is_marker_for")
+    at, best = ontology.position(graph.ids[cell]), 0
+    for other, n in every.items():
+        if graph.ids[other] not in ontology:
+            continue
+        place = ontology.position(graph.ids[other])
+        if (gene, other) in facts and ontology.lineage(place) not in (None, ontology.lineage(at)):
+            return 0
+        if not (ontology.same(place, at) or ontology.closure[at, place]):
+            best = max(best, n - bool(ontology.closure[place, at]))
+    return every[cell] - best
+
+
+def _stains(graph: Graph, gene: int) -> bool:
+    """Tell whether a gene can be stained for: no RNA gene, no segment or locus of an antigen receptor."""
+    return not (RECEPTOR.match(graph.names[gene]) or RNA.search(graph.node(gene).description))
+
+
 def _regulators(graph: Graph, entry: Admission) -> list[Half]:
-    """Regulators that alone activate three genes and repress a fourth."""
+    """Regulators that alone activate three genes and repress a fourth.
+
+    An edge without a sign counts as either, and targets come first on which no other of the family acts so.
+    """
     facts = replicated(graph, "regulates")
     targets: dict[int, dict[int, int]] = defaultdict(dict)
     for (regulator, target), fact in facts.items():
@@ -147,11 +229,17 @@ def _regulators(graph: Graph, entry: Admission) -> list[Half]:
     for regulator, target, sign in zip(
         *(c[span].tolist() for c in (graph.subject, graph.object, graph.sign)), strict=True
     ):
-        acting[target, sign].add(regulator)
+        for way in (sign,) if sign else (1, -1, 0):
+            acting[target, way].add(regulator)
     found = []
     for regulator, signs in sorted(targets.items()):
-        few = sorted(signs, key=lambda t: (len(acting[t, signs[t]]), t))
-        few = [t for t in few if len(acting[t, signs[t]]) <= FEW]
+        kin = {
+            r: stem(graph.names[r]) == stem(graph.names[regulator])
+            for t in signs
+            for r in acting[t, signs[t]]
+        }
+        few = [t for t in signs if len(acting[t, signs[t]]) <= FEW]
+        few.sort(key=lambda t: (sum(kin[r] for r in acting[t, signs[t]]), len(acting[t, signs[t]]), t))
         up, down = ([t for t in few if signs[t] == sign] for sign in (1, -1))
         panel = (*up[: PANEL - 1], *down[:1])
         if len(panel) == PANEL and len(set.intersection(*(acting[t, signs[t]] for t in panel))) == 1:
@@ -160,7 +248,10 @@ def _regulators(graph: Graph, entry: Admission) -> list[Half]:
 
 
 def _partners(graph: Graph, *, ligands: bool) -> list[Half]:
-    """Genes of which all resources know one partner: the receptor of a ligand, or the ligand of a receptor."""
+    """Genes of which all resources know one partner: the receptor of a ligand, or the ligand of a receptor.
+
+    No resource takes the ligand for a receptor of another, or the receptor for a ligand.
+    """
     facts = {
         pair: fact
         for pair, fact in replicated(graph, "ligand_receptor", 1).items()
@@ -170,10 +261,11 @@ def _partners(graph: Graph, *, ligands: bool) -> list[Half]:
     span = graph.rows("ligand_receptor")
     for ligand, receptor in zip(graph.subject[span].tolist(), graph.object[span].tolist(), strict=True):
         partners[ligand if ligands else receptor].add(receptor if ligands else ligand)
+    as_ligand, as_receptor = ({*column[span].tolist()} for column in (graph.subject, graph.object))
     found = []
     for pair, fact in facts.items():
         shown, answer = pair if ligands else pair[::-1]
-        if partners[shown] == {answer}:
+        if partners[shown] == {answer} and pair[0] not in as_receptor and pair[1] not in as_ligand:
             found.append(Half(answer, (shown,), fact.rows))
     return list({half.node: half for half in found}.values())
 

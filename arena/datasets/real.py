@@ -15,7 +15,7 @@ import numpy as np
 
 from arena.datasets import admission
 from arena.datasets.admission import Admission
-from arena.datasets.cell_files import CellFile, Floats, Labelled, read_labelled
+from arena.datasets.cell_files import WHOLE, CellFile, Floats, Labelled, read_labelled
 from arena.datasets.lineages import CellTerms
 from arena.datasets.oracle import likeness, rank_vectors, ranked
 from arena.datasets.to_generate import cells_to_generate
@@ -31,8 +31,6 @@ REPLICATES: Final = 3
 DRAWS: Final = 20
 """Draws by which the oracle decides on a type."""
 SEPARABLE: Final = 0.9
-WHOLE: Final = 10_000
-"""Genes from which on a file covers the transcriptome, so that its rankings are whole cells."""
 RANKINGS: Final = 4
 """Rankings of real cells of one type."""
 

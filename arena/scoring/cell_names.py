@@ -61,10 +61,11 @@ def read_name(graph: Graph, name: str) -> Grounded:
 
 def _read(graph: Graph, name: str) -> Grounded:
     key = normal_key(name)[1:]
-    cl_id = customary().get(key) or _in_any_order().get(_words(key))
+    backwards = key.startswith("cell ")  # "cell T" is the words of a name and no name
+    cl_id = customary().get(key) or (None if backwards else _in_any_order().get(_words(key)))
     if cl_id and cl_id in graph:
         return Grounded(name, cl_id, "customary")
-    return ground_labels(graph, [name])[0]
+    return (graph.cells.ground([name]) if backwards else ground_labels(graph, [name]))[0]
 
 
 def _written_out(name: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from arena.datasets import scarena
+from arena.datasets.cell_files import HOUSEKEEPING
 from vckg.graph.graph import Graph
 
 PLANTED = {
@@ -16,7 +17,9 @@ PLANTED = {
     "CL:0000451": ("dendritic cell", "FCER1A CD1C CLEC10A"),
 }
 GENES = sorted(
-    {g for _name, genes in PLANTED.values() for g in genes.split()} | {f"HOUSE{i}" for i in range(280)}
+    {g for _name, genes in PLANTED.values() for g in genes.split()}
+    | {f"HOUSE{i}" for i in range(280)}
+    | HOUSEKEEPING
 )
 PROFILES = ("h_adult_heart_hca", "h_adult_skin_hca", "h_adult_muscle_demicheli")
 

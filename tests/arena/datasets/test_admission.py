@@ -3,14 +3,17 @@
 import json
 from pathlib import Path
 
+import anndata
+import numpy as np
 import pandas as pd
 import pytest
 
 from arena.datasets import admission, fresh, questions
+from arena.datasets.cell_files import HOUSEKEEPING, CellFile, Labelled
 from arena.datasets.lineages import CellTerms
 from arena.datasets.virtual_cell import Interaction
 from arena.scoring import gene_lists
-from tests.arena.toy import FRESH_REGULONS
+from tests.arena.toy import FRESH_REGULONS, write_mirror
 from vckg.graph.graph import Graph
 
 NODE = ["id", "category", "name", "description"]
@@ -72,7 +75,45 @@ def test_a_hidden_factor_is_told_by_targets_that_few_others_have(others: int, as
 
 
 def test_a_label_in_doubt_is_of_a_known_set() -> None:
-    assert ("wu2021", "CL:0000787") in admission.doubted()
+    assert {("wu2021", "CL:0000787"), ("wu2021", "CL:0000980")} <= admission.doubted()
+
+
+@pytest.mark.parametrize(
+    ("genes", "others", "filtered"),
+    [
+        (["ACTB", "B2M", "GAPDH", "UBC"], 300, True),  # four of ten
+        (["Actb", "B2m", "Gapdh", "Ubc", "Tpt1"], 300, False),
+        (["ACTB", "B2M", "GAPDH", "UBC", "TPT1"], 300, False),
+        ([], 12_000, False),  # whole cells whose ambiguous genes are left out
+    ],
+)
+def test_a_file_of_few_genes_shows_housekeeping_genes(genes: list[str], others: int, filtered: bool) -> None:
+    measured = (*genes, *(f"G{i}" for i in range(others)))
+    source = CellFile("s", "s.h5ad", "label", "human", "blood", "", "log", "samples", "")
+    found = Labelled(source, measured, np.zeros((0, len(measured)), np.float32), (), {}, (), "")
+    assert found.filtered is filtered
+
+
+def test_a_filtered_file_gives_no_samples_and_is_counted(fresh_graph: Graph, tmp_path: Path) -> None:
+    mirror = write_mirror(tmp_path)
+    path = mirror / "h5ad_more" / "breast_tnbc_wu2021_cid4465.h5ad"
+    data = anndata.read_h5ad(path)
+    data[:, ~data.var_names.isin(HOUSEKEEPING)].copy().write_h5ad(path)
+    made = fresh.make(fresh_graph, seed=0, mirrors=(mirror,))
+    assert not any(cell.id.startswith("wu2021/") for cell in made.cells)
+    assert made.admission.rejected[admission.FILTERED] == 4
+
+
+def test_a_perturbation_is_asked_about_once_in_whatever_order(fresh_graph: Graph, tmp_path: Path) -> None:
+    mirror = write_mirror(tmp_path)
+    path = mirror / "scarena" / "test_perturbation.json"
+    rows = json.loads(path.read_text())
+    path.write_text(json.dumps([{**rows[0], "condition": "ctrl+GATA1"}, *rows]))
+    entry = admission.Admission(CellTerms(fresh_graph), 0)
+    named = [cell.id for cell in fresh._screen(fresh_graph, (mirror,), entry)]
+    assert "GATA1+ctrl" in named
+    assert "ctrl+GATA1" not in named
+    assert entry.rejected[admission.TWICE] == 1
 
 
 def test_half_right_in_both_is_half_right() -> None:

@@ -130,6 +130,13 @@ def test_every_type_keeps_its_own_label(core_graph: Graph) -> None:
         assert names.resolve(core_graph.names[at]).curie == core_graph.ids[at]
 
 
+def test_the_words_of_a_name_backwards_are_no_name(core_graph: Graph) -> None:
+    names = names_of(core_graph)
+    for label in ("cardiac muscle cell", "plasmacytoid dendritic cell", "islet alpha cell", "mast cell"):
+        found = names.resolve(" ".join(reversed(label.split()))).curie
+        assert found != names.resolve(label).curie
+
+
 def test_every_customary_name_is_of_a_type(core_graph: Graph) -> None:
     assert all(cl_id in names_of(core_graph).ontology for cl_id in customary().values())
 
