@@ -16,11 +16,13 @@ PLANTED = {
     "CL:0001054": ("CD14-positive monocyte", "LYZ CD14 S100A9 CST3"),
     "CL:0000451": ("dendritic cell", "FCER1A CD1C CLEC10A"),
 }
-GENES = sorted(
-    {g for _name, genes in PLANTED.values() for g in genes.split()}
-    | {f"HOUSE{i}" for i in range(280)}
-    | HOUSEKEEPING
-)
+_NAMED = dict(zip((f"HOUSE{i}" for i in range(270, 280)), sorted(HOUSEKEEPING), strict=True))
+GENES = [
+    _NAMED.get(gene, gene)
+    for gene in sorted(
+        {g for _name, genes in PLANTED.values() for g in genes.split()} | {f"HOUSE{i}" for i in range(280)}
+    )
+]
 PROFILES = ("h_adult_heart_hca", "h_adult_skin_hca", "h_adult_muscle_demicheli")
 
 

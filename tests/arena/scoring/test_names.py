@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arena.scoring.cell_names import customary
@@ -55,6 +55,7 @@ def test_a_gene_is_found_by_its_usual_spellings(name: str, gene: str | None, gen
     assert genes.find(name) == gene
 
 
+@settings(deadline=None)
 @given(st.text("abp12-.α βalph", max_size=8))
 def test_a_gene_is_found_where_one_gene_alone_has_the_key(name: str) -> None:
     rows = [
