@@ -1,20 +1,16 @@
 """Names of cell types as biologists write them, to the Cell Ontology.
 
-`data/arena/cell_names.tsv` goes before the names that gather reads (`gather.retrieval.cell_names`). What is still
-unknown is read once more with its abbreviations written out: *plasmacytoid DC*, *enteric glia*, *CD4+ effector
-memory T cell*.
+Names are read as those of a file's labels (`gather.retrieval.cell_names`). What is still unknown is read once more with
+its abbreviations written out: *plasmacytoid DC*, *enteric glia*, *CD4+ effector memory T cell*.
 """
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
-from functools import cache
 from typing import Final
 
 from gather.retrieval.cell_names import ground_labels
-from vckg.base.resources import resource
 from vckg.graph.graph import Graph
 from vckg.graph.grounding import Grounded
 from vckg.graph.name_keys import normal_key
@@ -31,24 +27,8 @@ _WRITTEN_OUT: Final = (
 _T_CELL: Final = re.compile(r"(.*?)\b(CD[48])(?:\+|-positive)(.*?)\bT[ -](?:cell|lymphocyte)s?")
 
 
-@cache
-def customary() -> dict[str, str]:
-    """Return the CL id of each name of the table, by `normal_key` without its first sign."""
-    with resource("data", "arena", "cell_names.tsv").open(encoding="utf-8", newline="") as lines:
-        return {normal_key(row["name"])[1:]: row["cl_id"] for row in csv.DictReader(lines, delimiter="\t")}
-
-
-@cache
-def _in_any_order() -> dict[tuple[str, ...], str]:
-    return {_words(key): cl_id for key, cl_id in customary().items()}
-
-
-def _words(key: str) -> tuple[str, ...]:
-    return tuple(sorted(word for word in key.split() if word != "cell"))
-
-
 def read_name(graph: Graph, name: str) -> Grounded:
-    """Return what one name means; `how` may be that of `ground_labels`, ``customary`` or ``written_out``."""
+    """Return what one name means; `how` may be that of `ground_labels`, or ``written_out``."""
     first = _read(graph, name)
     if first.curie or first.candidates or len(name.split()) > LONGEST:
         return first
@@ -60,11 +40,7 @@ def read_name(graph: Graph, name: str) -> Grounded:
 
 
 def _read(graph: Graph, name: str) -> Grounded:
-    key = normal_key(name)[1:]
-    backwards = key.startswith("cell ")  # "cell T" is the words of a name and no name
-    cl_id = customary().get(key) or (None if backwards else _in_any_order().get(_words(key)))
-    if cl_id and cl_id in graph:
-        return Grounded(name, cl_id, "customary")
+    backwards = normal_key(name)[1:].startswith("cell ")  # "cell T" is the words of a name and no name
     return (graph.cells.ground([name]) if backwards else ground_labels(graph, [name]))[0]
 
 

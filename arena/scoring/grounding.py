@@ -22,6 +22,7 @@ from arena.scoring.gene_names import GeneNames
 from arena.scoring.wording import NEGATION, affirmed
 from arena.types import Sample
 from gather.ontology import Ontology
+from gather.retrieval.cell_names import tool_labels
 from vckg.graph.graph import Graph
 from vckg.graph.name_keys import normal_key
 
@@ -149,7 +150,10 @@ class Names:
             for synonym in node.synonyms:
                 synonyms.setdefault(normal_key(synonym)[1:], set()).add(node.id)
         sure = {key: min(ids) for key, ids in synonyms.items() if len(ids) == 1}
-        usual = {key: curie for key, curie in cell_names.customary().items() if curie in self.ontology}
+        labels_of_tools = {
+            normal_key(name)[1:]: curie for name, curie in tool_labels().items() if " " in name
+        }
+        usual = {key: curie for key, curie in labels_of_tools.items() if curie in self.ontology}
         return {k: curie for k, curie in {**sure, **labels, **usual}.items() if len(k) >= SHORTEST_NAME}
 
     @cached_property

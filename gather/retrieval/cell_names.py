@@ -35,6 +35,7 @@ NO_TYPE = {
 }  # fmt: skip
 """Labels of cells that nobody names."""
 MOST_WORDS, MOST_ORDERED = 8, 4
+GREEK = str.maketrans({"α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon"})
 _BETWEEN = re.compile(r"[\s_:.,()]+|-(?=cell)|-(?=\d+$)")
 _NUMBER = re.compile(r"[Cc]?\d+")
 
@@ -70,16 +71,28 @@ def readings(graph: Graph, labels: Sequence[str]) -> list[str]:
 
 
 @lru_cache(maxsize=1)
-def _customary() -> dict[str, str]:
-    """CL id of each label of other tools, by `_key`."""
+def tool_labels() -> dict[str, str]:
+    """Return the CL id of each label of `data/tool_labels.tsv`."""
     with resource("data", "tool_labels.tsv").open(encoding="utf-8", newline="") as lines:
         rows = csv.DictReader((line for line in lines if not line.startswith("#")), delimiter="\t")
-        return {_key(row["label"]): row["cl_id"] for row in rows}
+        return {row["label"]: row["cl_id"] for row in rows}
+
+
+@lru_cache(maxsize=1)
+def _customary() -> dict[str, str]:
+    """CL id of each label of other tools, by `_key`."""
+    return {_key(label): cl_id for label, cl_id in tool_labels().items()}
+
+
+@lru_cache(maxsize=1)
+def _in_any_order() -> dict[tuple[str, ...], str]:
+    """CL id of each label of other tools, by its sorted words."""
+    return {tuple(sorted(key.split())): cl_id for key, cl_id in _customary().items()}
 
 
 def _key(label: str) -> str:
     """Words of a label in lower case, in the singular and without *cell*; signs such as those of *CD34+* stay."""
-    words = _BETWEEN.sub(" ", label.lower()).split()
+    words = _BETWEEN.sub(" ", label.lower().translate(GREEK)).split()
     singular = (word.removesuffix("s") if len(word) > 3 else word for word in words)
     return " ".join(word for word in singular if word != "cell")
 
@@ -89,11 +102,13 @@ def _rearranged(graph: Graph, label: str) -> Grounded | None:
     words = [re.sub("^cells$", "cell", word) for word in _BETWEEN.sub(" ", label).split()]
     kept = [word for word in words if word.lower() not in STATES and not _NUMBER.fullmatch(word)]
     for some, how in ((words, "word_order"), (kept, "without_state")):
+        customary = _in_any_order().get(tuple(sorted(_key(" ".join(some)).split())))
+        if customary and customary in graph:
+            return Grounded(label, customary, how)
         if not 0 < len(some) <= MOST_ORDERED:
             continue
         orders = [" ".join(order) for order in permutations(some)]
-        known = [c for order in orders if (c := _customary().get(_key(order))) and c in graph]
-        known += [one.curie for one in graph.cells.ground(orders) if one.curie]
+        known = [one.curie for one in graph.cells.ground(orders) if one.curie]
         if "cell" in some:
             bare = [" ".join(order) for order in permutations([word for word in some if word != "cell"])]
             known += [one.curie for one in graph.cells.ground(bare) if one.curie]

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arena.scoring.cell_names import customary
 from arena.scoring.gene_names import SHORTEST, GeneNames, full_key, short_key
 from arena.scoring.grounding import names_of
+from gather.retrieval.cell_names import tool_labels
 from vckg.graph.graph import Graph
 
 NODE = ["id", "category", "name", "synonyms", "description"]
@@ -139,7 +139,7 @@ def test_the_words_of_a_name_backwards_are_no_name(core_graph: Graph) -> None:
 
 
 def test_every_customary_name_is_of_a_type(core_graph: Graph) -> None:
-    assert all(cl_id in names_of(core_graph).ontology for cl_id in customary().values())
+    assert all(cl_id in names_of(core_graph).ontology for cl_id in tool_labels().values())
 
 
 @pytest.mark.parametrize(
