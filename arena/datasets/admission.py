@@ -108,6 +108,7 @@ class Admission:
             species=source.species,
             state=source.state,
             expression=tuple(shown),
+            mean=True,
             partial=True,
             description=term.description,
             evident=markers_shown(self.terms, term.cl_id, shown),

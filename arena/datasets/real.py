@@ -169,7 +169,7 @@ def stimulated_cells(terms: CellTerms, *, mirrors: Sequence[Path]) -> Iterator[V
             dataset="fresh",
             tissue=KANG.tissue,
             species=KANG.species,
-            wording=f"a human {term.name} from blood",
+            wording=f"human cells of the type {term.name} from blood",
             interactions=(
                 Interaction(
                     regulators=("IFNB1",),

@@ -81,6 +81,8 @@ class VirtualCell:
     species: str = ""
     expression: tuple[str, ...] = ()
     """Genes by descending expression."""
+    mean: bool = False
+    """The expression is a mean of several cells of the type."""
     partial: bool = False
     """The expression covers a panel of genes, not the transcriptome, so it is no reference for a generated
     cell.
@@ -116,8 +118,9 @@ class VirtualCell:
         """The cell in words that do not give its type away, e.g. ``"a human cell from lung"``."""
         if self.wording:
             return self.wording
-        article = f"a {self.species} cell" if self.species else "a cell"
-        return f"{article} from {self.tissue}" if self.tissue else article
+        species = f"{self.species} " if self.species else ""
+        what = f"{species}cells of one type" if self.mean else f"a {species}cell"
+        return f"{what} from {self.tissue}" if self.tissue else what
 
 
 # ---- the five views -------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What no sample may ask: the activated gene itself, genes of every cell as markers, a label that its genes deny."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import anndata
@@ -11,7 +12,7 @@ import pytest
 from arena.datasets import admission, fresh, questions
 from arena.datasets.cell_files import HOUSEKEEPING, CellFile, Labelled
 from arena.datasets.lineages import CellTerms
-from arena.datasets.virtual_cell import Interaction
+from arena.datasets.virtual_cell import Interaction, VirtualCell
 from arena.scoring import gene_lists
 from tests.arena.toy import FRESH_REGULONS, write_mirror
 from vckg.graph.graph import Graph
@@ -124,3 +125,10 @@ def test_half_right_in_both_is_half_right() -> None:
 def test_a_gene_that_the_list_lacks_is_no_real_one() -> None:
     assert gene_lists._plausible(["A", "B"], {"A", "B"}, wanted=8, shared=1.0) == 0.25
     assert gene_lists._plausible([], {"A"}, wanted=8, shared=1.0) == 0
+
+
+def test_the_prompt_says_that_a_mean_is_of_several_cells() -> None:
+    cell = VirtualCell("a", "fresh", species="human", tissue="heart", mean=True)
+    assert cell.context == "human cells of one type from heart"
+    assert replace(cell, mean=False).context == "a human cell from heart"
+    assert replace(cell, species="", tissue="").context == "cells of one type"
