@@ -288,7 +288,7 @@ def explain(
     top: Annotated[int, typer.Option(min=1, help="How many nodes to show.")] = 5,
     walks: Annotated[int, typer.Option(min=0, help="How many walks of each.")] = 5,
     exclude_source: ExcludeOption = None,
-    species: Annotated[str, typer.Option(help="Whose genes they are: human or mouse.")] = "human",
+    species: Annotated[str, typer.Option(help="human, mouse, or auto (told by the genes).")] = "auto",
     graph: GraphOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -309,6 +309,10 @@ def explain(
     if as_json:
         typer.echo(json.dumps(explained.to_dict(), sort_keys=True))
         return
+    if species == "auto" and explained.species != "human":
+        err().print(
+            f"{explained.species} genes by their symbols; --species human for others", highlight=False
+        )
     for reason, names in (("ambiguous", explained.query.ambiguous), ("unknown", explained.query.ungrounded)):
         if names:
             err().print(f"{reason}: {', '.join(names)}", highlight=False, markup=False)

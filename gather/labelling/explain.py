@@ -15,7 +15,7 @@ from gather.labelling.frames import html_table
 from gather.retrieval.query import DEFAULT_TOP, GeneQuery, query_genes
 from gather.retrieval.scores import Retriever
 from gather.retrieval.walks import SHOWN_WALKS, evidence_items
-from gather.species import HUMAN, MOUSE, graph_for
+from gather.species import HUMAN, MOUSE, detect, graph_for
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class Explanation:
     target: str
     score: str
     items: tuple[EvidenceItem, ...]
+    species: str = HUMAN
+    """Whose genes they are."""
 
     def __repr__(self) -> str:
         genes = f"{len(self.query)} gene" + ("" if len(self.query) == 1 else "s")
@@ -79,6 +81,7 @@ class Explanation:
             "ambiguous": list(self.query.ambiguous),
             "ungrounded": list(self.query.ungrounded),
             "technical": list(self.query.technical),
+            "species": self.species,
             "target": self.target,
             "score": self.score,
             "evidence": [asdict(item) for item in self.items],
@@ -95,7 +98,7 @@ def explain(
     top: int = 5,
     walks: int = SHOWN_WALKS,
     exclude_source: Iterable[str] = (),
-    species: str = HUMAN,
+    species: str = "auto",
     retriever: Retriever | None = None,
 ) -> Explanation:
     """Find the `top` nodes of a target category where ranked genes converge.
@@ -120,7 +123,7 @@ def explain(
     exclude_source
         Sources or parts (``cellmarker:cancer``) whose edges are left out.
     species
-        ``human`` or ``mouse``: whose genes they are.
+        ``human`` or ``mouse``: whose genes they are; ``auto``: told by their ids and symbols.
     retriever
         A retriever to use again; it holds the graph, target, score, hops, sources and species, so give none of them.
 
@@ -146,11 +149,12 @@ def explain(
     if retriever is None:
         import vckg
 
+        species = detect(genes).species if species == "auto" else species
         if species not in (HUMAN, MOUSE):
             raise InputError(f"no list of {species!r} genes is explained; give human or mouse genes")
         seen = graph_for(vckg.as_graph(graph), species)
         retriever = Retriever(seen, target=target, score=score, hops=hops, exclude=excluded)
-    elif (graph, target, score, hops, excluded, species) != (None, "Cell", "calibrated", 2, (), HUMAN):
+    elif (graph, target, score, hops, excluded, species) != (None, "Cell", "calibrated", 2, (), "auto"):
         raise InputError(
             "retriever was given with graph, target, score, hops, exclude_source or species, "
             "which it holds; give either"
@@ -165,4 +169,4 @@ def explain(
         )
     convergence = retriever.converge([query])[0]
     items = evidence_items(retriever, convergence, convergence.best(top), walks=walks)
-    return Explanation(query, retriever.target.name, retriever.score, items)
+    return Explanation(query, retriever.target.name, retriever.score, items, retriever.graph.species)

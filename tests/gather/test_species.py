@@ -271,3 +271,10 @@ def test_the_tools_of_a_model_speak_of_mouse_genes_for_a_file_of_mouse(
     assert claim["id"].startswith("vckg:is_marker_for/MGI:1/CL:1/")
     assert call(session, "edge", {"id": claim["id"]})["claim"] == claim
     assert call(session, "cite", {"ids": [claim["id"]]})["sources"]
+
+
+def test_a_list_of_mouse_symbols_is_explained_by_mouse(both: Graph) -> None:
+    told = gather.explain(["Cd3d"], graph=both)
+    assert (told.species, told.query.names) == (MOUSE, ("Cd3d",))
+    assert told.to_dict() == gather.explain(["Cd3d"], graph=both, species=MOUSE).to_dict()
+    assert gather.explain(["CD3D"], graph=both).species == HUMAN
