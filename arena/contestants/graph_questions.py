@@ -7,8 +7,9 @@ as for the other. The name of each is the node to which most of its genes have t
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from math import log1p
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from arena.contestants.edge_facts import Fact, distinct, edges_among, fact_of, nodes_named
@@ -79,23 +80,27 @@ def _halves(question: str, graph: Graph) -> list[tuple[str, int, list[int]]]:
 
 
 def _singled_out(signs: dict[int, int], edge: Edge, graph: Graph) -> tuple[int, list[int]] | None:
-    """Return the node that most of the genes have the edge to, and its edges; of equals, that with the fewest edges.
+    """Return the node for which most sources speak, gene by gene, and its edges; of equals, that with the fewest edges.
 
-    An edge of regulation counts where its sign is the gene's in `signs`.
+    A gene counts by the logarithm of its edges, one a source. An edge of regulation counts where its sign is the gene's
+    in `signs`.
     """
     rows_of: dict[int, dict[int, int]] = defaultdict(dict)
+    sources: dict[int, Counter[int]] = defaultdict(Counter)
     outward = edge.gene_is == "subject"
     for gene, sign in signs.items():
         rows = (graph.out_edges if outward else graph.in_edges)(gene, edge.relation)
         for row in rows.tolist():
             if edge.relation != "regulates" or int(graph.sign[row]) == sign:
                 end = int((graph.object if outward else graph.subject)[row])
+                sources[end][gene] += 1
                 had = rows_of[end].setdefault(gene, row)
                 rows_of[end][gene] = max(had, row, key=lambda r: int(graph.n_publications[r]))
     if not rows_of:
         return None
     degree = graph.in_edges if outward else graph.out_edges
-    best = min(rows_of, key=lambda end: (-len(rows_of[end]), len(degree(end, edge.relation)), end))
+    support = {end: sum(map(log1p, counts.values())) for end, counts in sources.items()}
+    best = min(rows_of, key=lambda end: (-round(support[end], 9), len(degree(end, edge.relation)), end))
     return best, list(rows_of[best].values())
 
 

@@ -312,7 +312,7 @@ KINDS: Final = (
         ),
     ),
 )
-FORM: Final = " Answer in this form: First: NAME. Second: NAME."
+FORM: Final = " Name both, in the form [Answer: First: NAME. Second: NAME.]"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -20,11 +20,16 @@ LONGEST: Final = 10
 DC: Final = re.compile(r"\bDCs?\b")
 _WRITTEN_OUT: Final = (
     (DC, "dendritic cell"),
+    (re.compile(r"\bECs\b"), "endothelial cells"),
+    (re.compile(r"\bM[φΦ]s?\b"), "macrophage"),
+    (re.compile(r"αβ"), " alpha-beta"),
+    (re.compile(r"γδ"), " gamma-delta"),
     (re.compile(r"\bglia$"), "glial cell"),
     (re.compile(r"thelium$"), "thelial cell"),
     (re.compile(r"\b(?:pancreatic )?islets?(?: of Langerhans)?(?= \w)"), "pancreatic"),
 )
-_T_CELL: Final = re.compile(r"(.*?)\b(CD[48])(?:\+|-positive)(.*?)\bT[ -](?:cell|lymphocyte)s?")
+_T_CELL: Final = re.compile(r"(.*?)\b(CD[48])(?:\+|-positive)?(.*?)\bT[ -](?:cell|lymphocyte)s?")
+_ALPHA_BETA: Final = re.compile(r"\b(?:alpha|α)[ -]?(?:beta|β)\b")
 
 
 def read_name(graph: Graph, name: str) -> Grounded:
@@ -56,9 +61,9 @@ def _written_out(name: str) -> Iterator[str]:
     for short, words in _WRITTEN_OUT:
         whole = short.sub(words, whole)
     if whole != name:
-        yield whole
-    if found := _T_CELL.fullmatch(name):
-        kind = " ".join(f"{found[1]} {found[3]}".split())
+        yield " ".join(whole.split())
+    if found := _T_CELL.fullmatch(whole):
+        kind = " ".join(_ALPHA_BETA.sub(" ", f"{found[1]} {found[3]}").split())
         yield f"{kind} {found[2]}-positive, alpha-beta T cell"
         yield f"{found[2]}-positive, alpha-beta {kind} T cell"
         yield f"{kind} thymus-derived {found[2]}-positive, alpha-beta T cell"

@@ -32,6 +32,8 @@ TEXT_READ: Final = 2000
 """Words of a text in which names are looked for."""
 SPELLING: Final = 0.8
 
+_LISTED = re.compile(r"\s*(?:[,;/|&()\[\]]|\b(?:or|and|versus|vs|alternatively)\b[.:]?)\s*", re.IGNORECASE)
+"""What parts the names of an answer that gives several."""
 _BRACKETS = re.compile(r"\s*[(\[][^)\]]*[)\]]")
 _BREAK = re.compile(r"[.;:!?()\n]+(?:\s|$)|[()\n]")
 _GENE_WORD = re.compile(
@@ -89,6 +91,8 @@ class Names:
         """Resolve one name: several types count as the type above them all, a denied type does not count."""
         if NEGATION.search(text) and self.graph.cells.ground([text])[0].curie not in self.ontology:
             return self._several(text)
+        if several := self._listed(text):
+            return Named(text, self._common(several), "common")
         plain = _BRACKETS.sub("", text).strip()
         for name, how in ((text, None), (plain, "brackets")):
             if not name:
@@ -101,6 +105,21 @@ class Names:
         if curie := self._spelt_like(plain):
             return Named(text, curie, "spelling")
         return self._several(text)
+
+    def _listed(self, text: str) -> list[str]:
+        """Return the types that a list names, in whatever order and with whatever between; empty for one name.
+
+        A type above another of the list adds nothing: *lymphocyte, T cell* is a T cell.
+        """
+        parts = [part.strip() for part in _LISTED.split(text) if part.strip()]
+        whole = self.graph.cells.ground([text])[0]
+        if len(parts) < 2 or (whole.curie in self.ontology and whole.how != "mapped"):
+            return []  # markers of "Monocyte/Macrophage" are mapped to one of the two; an answer names both
+        found = [cell_names.read_name(self.graph, part).curie for part in parts]
+        known = [curie for curie in found if curie and curie in self.ontology]
+        closure, at = self.ontology.closure, [self.ontology.position(curie) for curie in known]
+        own = [not any(closure[other, one] for other in at if other != one) for one in at]
+        return [c for c, kept in zip(known, own, strict=True) if kept] if len(known) == len(parts) else []
 
     def _several(self, text: str) -> Named:
         """The one type a short answer claims, or what is above all that it names."""

@@ -12,7 +12,7 @@ from arena.datasets import virtual_cell
 from arena.tasks.reply import last_tagged
 from arena.tasks.task import Shape, Task
 
-_PLACEHOLDERS = {"the answer"}
+_PLACEHOLDERS = {"the answer", "first: name. second: name."}
 
 
 class Fields(Shape):

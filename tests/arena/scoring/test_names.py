@@ -109,6 +109,10 @@ def test_a_greek_letter_has_one_key_however_it_is_written(stem: str, greek: str)
         ("crypt base columnar cell", "intestinal crypt stem cell"),
         ("monocyte-dendritic cell progenitor", "macrophage dendritic cell progenitor"),
         ("Non-classical monocytes", "non-classical monocyte"),
+        ("CD4+ αβ T cells", "CD4-positive, alpha-beta T cell"),
+        ("CD8αβ T cell", "CD8-positive, alpha-beta T cell"),
+        ("Lymphatic ECs", "endothelial cell of lymphatic vessel"),
+        ("Mφ", "macrophage"),
         ("retinal ganglion cell", "retinal ganglion cell"),
     ],
 )
@@ -160,3 +164,37 @@ def test_a_name_that_begins_with_non_is_no_denial(text: str, core_graph: Graph) 
 def test_a_type_behind_non_is_denied(core_graph: Graph) -> None:
     assert "CL:0000084" not in names_of(core_graph).mentions("a non-T cell, non-T cells")
     assert "CL:0000084" not in names_of(core_graph).mentions("Non-T cell")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("T cell", "NK cell"),
+        ("monocyte", "macrophage"),
+        ("endothelial cell", "pericyte"),
+    ],
+)
+def test_an_answer_of_several_types_says_what_is_above_them_in_any_order(
+    names: tuple[str, str], core_graph: Graph
+) -> None:
+    read = names_of(core_graph)
+    ontology = read.ontology
+    at = [ontology.position(str(read.resolve(name).curie)) for name in names]
+    above = ontology.terms[ontology.lowest_common_ancestor(at)]
+    forms = ("{}, {}", "{}/{}", "{} or {}", "{} ({})", "{} (or {})", "{}; {}", "{} / {}", "{}s and {}s")
+    for form in forms:
+        for one, other in (names, names[::-1]):
+            assert read.resolve(form.format(one, other)).curie == above, form
+
+
+def test_a_type_above_another_of_the_answer_adds_nothing(core_graph: Graph) -> None:
+    read = names_of(core_graph)
+    for text in ("Schwann cell / glia", "glia, Schwann cell", "Schwann cell (glia)"):
+        assert core_graph.names[core_graph.index(str(read.resolve(text).curie))] == "Schwann cell"
+
+
+def test_a_label_with_a_comma_or_a_slash_is_one_name(core_graph: Graph) -> None:
+    read = names_of(core_graph)
+    for label in ("CD4-positive, alpha-beta T cell", "naive thymus-derived CD8-positive, alpha-beta T cell"):
+        assert core_graph.names[core_graph.index(str(read.resolve(label).curie))] == label
+    assert read.resolve("HSC/MPP").how == "abbreviation"
