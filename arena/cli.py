@@ -271,7 +271,8 @@ def judge_check_command(
 ) -> None:
     """Check that a judge is fair: rate ladders of known answers (gold, synonym, parent, ... empty) and tricks.
 
-    The exit code is 1 where a trick earns more than a half-right answer.
+    The exit code is 1 where a trick earns more than a half-right answer, where orders in an answer gain, or where
+    silence gets as much as the reference.
     """
     from arena.contestants.resolve import resolve
     from arena.judging.meta_eval import check
@@ -294,7 +295,7 @@ def judge_check_command(
         connections=connections,
     )
     print(found.json() if as_json else found.text())
-    if found.fooled:
+    if found.fooled or found.unfair:
         raise typer.Exit(1)
 
 

@@ -105,10 +105,11 @@ def check_command(
     from arena.tasks import parse_tasks
 
     name, tasks = dataset_name(dataset, compat), parse_tasks(task or ["all"])
-    _name, samples = make_all_samples(name, load_graph(graph), tasks, seed, limit)
-    found = check_submission(answers, [s for group in samples.values() for s in group])
+    loaded = load_graph(graph)
+    _name, samples = make_all_samples(name, loaded, tasks, seed, limit)
+    found = check_submission(answers, [s for group in samples.values() for s in group], loaded)
     print(f"{answers}: {found.answered} answers to samples of {name}, seed {seed}")
     for line in found.lines(most=None):
         print(line)
-    if found.missing or found.unread:
+    if found.missing or found.unread or found.unnamed:
         raise typer.Exit(1)

@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from arena.run_folder import read_answer_texts
+from arena.scoring.grounding import names_of
 from arena.tasks import TASK_TABLE, read_reply, render
 from arena.types import Sample
+from gather.metrics.labels import ROOTS
 from vckg.base.atomic import write_text
 from vckg.base.errors import InputError
+from vckg.graph.graph import Graph
 
 FORM_TASKS: Final = ("annotation", "captioning", "perturbation", "qa")
 """Tasks that a person answers in half a minute; two hundred ranked genes are none."""
@@ -38,6 +41,8 @@ class Checked(NamedTuple):
     """Ids of no sample that is asked: they are not read."""
     unread: tuple[str, ...]
     """Samples whose text has no answer in the form that the prompt asks for: each scores 0."""
+    unnamed: tuple[str, ...] = ()
+    """Samples whose answer names no cell type of the graph: each scores 0."""
 
     def lines(self, most: int | None = 3) -> list[str]:
         """Return one line for each kind of id that scores 0 or is not read, with at most so many ids."""
@@ -45,6 +50,7 @@ class Checked(NamedTuple):
             ("samples without an answer (each scores 0)", self.missing),
             ("answers to samples that are not asked for (not read)", self.unknown),
             ("answers not in the form that the prompt asks for (each scores 0)", self.unread),
+            ("answers that name no cell type of the graph (each scores 0)", self.unnamed),
         )
         return [
             f"{len(ids)} {what}: {', '.join(ids[:most])}{' ...' if ids[:most] != ids else ''}"
@@ -53,8 +59,8 @@ class Checked(NamedTuple):
         ]
 
 
-def check_submission(path: Path, samples: Sequence[Sample]) -> Checked:
-    """Compare a file of answers with the samples that they are for.
+def check_submission(path: Path, samples: Sequence[Sample], graph: Graph | None = None) -> Checked:
+    """Compare a file of answers with the samples that they are for; with a graph, read the cell types that they name.
 
     Raises
     ------
@@ -64,12 +70,17 @@ def check_submission(path: Path, samples: Sequence[Sample]) -> Checked:
     texts = read_answer_texts(path)
     known = {sample.id: sample for sample in samples}
     given = {i: text for i, text in texts.items() if i in known}
-    unread = tuple(i for i, text in sorted(given.items()) if read_reply(known[i].task, text)[0] is None)
+    replies = {i: read_reply(known[i].task, text)[0] for i, text in sorted(given.items())}
+    named = {i: str(r["cell_type"]) for i, r in replies.items() if r and known[i].task == "annotation"}
+    unnamed = [
+        i for i, name in named.items() if graph and names_of(graph).resolve(name).curie in (None, *ROOTS)
+    ]
     return Checked(
         answered=len(given),
         missing=tuple(sorted(known.keys() - texts.keys())),
         unknown=tuple(sorted(texts.keys() - known.keys())),
-        unread=unread,
+        unread=tuple(i for i, reply in replies.items() if reply is None),
+        unnamed=tuple(unnamed),
     )
 
 

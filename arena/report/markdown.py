@@ -52,7 +52,7 @@ def _group_markdown(view: GroupView) -> Iterator[str]:
 def summary(view: GroupView) -> Iterator[str]:
     """Yield what a group shows: conclusion, main table, who leaves the floor, and what evidence and tools change."""
     group = view.group
-    yield from (f"## {cell_text(group.dataset)} samples", "")
+    yield from (f"## {cell_text(group.dataset)} samples, seed {group.runs[0].seed}", "")
     yield from (f"**{cell_text(view.conclusion)}** {cell_text(view.caveat)}".rstrip(), "")
     yield from (
         "Scores of 100, with 95 % intervals. Win rate: the share of the other contestants that score lower, mean over "

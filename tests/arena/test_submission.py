@@ -115,6 +115,21 @@ def test_a_replay_says_what_it_leaves_out_and_needs_one_answer(
         samples_for({asked[0].task: asked}, resolve(f"replay:{path}"))
 
 
+def test_names_of_no_cell_type_are_listed(asked: list[Sample], fresh_graph: Graph, tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    cells = [sample for sample in asked if sample.task == "annotation"]
+    replies = [
+        "[Predicted_Cell_Type: zorblax cell]",
+        *(f"[Predicted_Cell_Type: {s.gold['cell_type']}]" for s in cells[1:]),
+    ]
+    rows = [{"sample_id": s.id, "text": text} for s, text in zip(cells, replies, strict=True)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert submission.check_submission(path, cells, fresh_graph).unnamed == (cells[0].id,)
+    assert "1 answers that name no cell type of the graph" in "".join(
+        submission.check_submission(path, cells, fresh_graph).lines()
+    )
+
+
 def test_what_a_submission_lacks_is_named(asked: list[Sample], tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     first, second = asked[:2]
