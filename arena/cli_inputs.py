@@ -79,6 +79,10 @@ def add_cells(path: Path, graph: Graph, *, label: str, tissue: str, species: str
     )
     if unnamed:
         print(f"labels without a cell type: {unnamed}")
+    if added.filtered:
+        print(
+            f"{path}: {len(added.genes)} genes, few of them housekeeping ones: nobody can tell what is not shown"
+        )
 
 
 def programs(tasks: Sequence[TaskName]) -> list[str]:

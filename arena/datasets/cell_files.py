@@ -52,6 +52,11 @@ class CellFile:
     """``samples``, or ``reference`` where others are compared with it and none is drawn."""
     study: str
 
+    @property
+    def of_user(self) -> bool:
+        """Whether `add_file` added it."""
+        return Path(self.file).is_absolute()
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Labelled:
@@ -119,7 +124,7 @@ def add_file(path: Path, graph: Graph, *, label: str, species: str, tissue: str,
     Raises
     ------
     InputError
-        No such file or column, no label names a type of the graph, or the file was filtered to few genes.
+        No such file or column, or no label names a type of the graph.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; wanted an h5ad file of labelled cells")
@@ -133,12 +138,7 @@ def add_file(path: Path, graph: Graph, *, label: str, species: str, tissue: str,
             f"{path}: no label of {label!r} names a cell type ({', '.join(sorted(found.unnamed)[:5])}); write a "
             f"{LABEL_MAP} next to it with the columns set, label, cl_id"
         )
-    if found.filtered:
-        raise InputError(
-            f"{path}: {len(found.genes)} genes without most housekeeping genes ({', '.join(sorted(HOUSEKEEPING))}); "
-            "wanted a file that was not filtered to few genes"
-        )
-    own = [s for s in known if Path(s.file).is_absolute() and s.name != row.name]
+    own = [s for s in known if s.of_user and s.name != row.name]
     columns = [f.name for f in fields(CellFile)]
     lines = ["\t".join(columns), *("\t".join(asdict(s)[c] for c in columns) for s in (*own, row))]
     write_text(user_table(), "\n".join(lines) + "\n")

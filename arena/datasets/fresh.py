@@ -48,7 +48,7 @@ def make(graph: Graph, *, seed: int, mirrors: Sequence[Path] = ()) -> Fresh:
     cells: list[VirtualCell] = []
     for source, path in cell_files(mirrors):
         labelled = read_labelled(source, path, graph)
-        if labelled.filtered and source.use == "samples":
+        if labelled.filtered and source.use == "samples" and not source.of_user:  # users know their files
             entry.rejected[FILTERED] += len(set(labelled.types) - {""})
         else:
             sets.append(labelled)
