@@ -9,7 +9,7 @@ from arena.tasks.samples import view_all
 from arena.types import Sample
 from vckg.graph.graph import Graph
 
-FORM = " Answer in this form: First: NAME. Second: NAME."
+FORM = " Name both, in the form [Answer: First: NAME. Second: NAME.]"
 GENES = ("TFA1", "TFB1", "TFC1", "AAA1", "BBB1", "CCC1", "DDD1", "EEE1", "FFF1", "GGG1")
 
 
@@ -98,3 +98,21 @@ def test_other_questions_are_answered_by_what_joins_the_genes(
     assert (found is None) is (said is None)
     if found and said:
         assert found["answer"].startswith(said)
+
+
+def test_many_sources_of_one_type_outweigh_one_source_of_another() -> None:
+    """One resource calls islet genes markers of another "alpha cell"; thirteen name the right type."""
+    nodes = [
+        {"id": "HGNC:1", "category": "Gene", "name": "GCG1"},
+        {"id": "HGNC:2", "category": "Gene", "name": "OTHER1"},
+        {"id": "CL:1", "category": "Cell", "name": "retinal alpha cell"},
+        {"id": "CL:2", "category": "Cell", "name": "islet alpha cell"},
+    ]
+    edges = [
+        {"subject": "HGNC:1", "object": end, "relation": "is_marker_for", "source": source}
+        for end, sources in (("CL:1", ["a"]), ("CL:2", ["a", "b", "c"]))
+        for source in sources
+    ]
+    graph = Graph.from_frames(pd.DataFrame(nodes), pd.DataFrame(edges))
+    text = "A first group has GCG1, a second OTHER1. Which cell type is each?"
+    assert graph_questions.answer(asking(text + FORM), graph) == {"answer": "First: islet alpha cell."}

@@ -292,3 +292,21 @@ def test_the_check_in_words() -> None:
     ):
         assert words in told, words
     assert "wrong above half" not in told
+
+
+@pytest.mark.parametrize(
+    ("gold", "empty", "gained", "why"),
+    [
+        (0.9, 0.0, 0.05, ()),
+        (0.9, 0.0, 0.8, ("orders in a wrong answer gain 0.800",)),
+        (0.2, 0.2, None, ("qa: an empty answer gets 0.200, the reference 0.200",)),
+    ],
+)
+def test_a_judge_that_obeys_orders_or_likes_silence_is_unfair(
+    gold: float, empty: float, gained: float | None, why: tuple[str, ...]
+) -> None:
+    rungs = (RungResult("qa", "gold", 2, gold, 1.0, 0), RungResult("qa", "empty", 2, empty, 0.0, 0))
+    found = Check("j", 2, rungs, (), None, None, None, None, gained, None, ())
+    assert tuple(" ".join(line.split()) for line in found.unfair) == why
+    assert ("UNFAIR" in found.text()) == bool(why)
+    assert json.loads(found.json())["unfair"] == list(found.unfair)

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import gather
 from gather.annotation import Annotation, Candidate, Mixture
 from gather.cells.file import check_input
+from gather.cells.terminal import cell_counts, in_words
 from gather.cli import app
 from gather.labelling.plain_words import certainty, objections, status_reason
 
@@ -117,3 +118,11 @@ def test_certainty_and_status_in_plain_words(annotation, word, reason):
     assert certainty(annotation) == word
     assert status_reason(annotation) == reason
     assert objections(annotation) == []
+
+
+@pytest.mark.parametrize(("unknown", "told"), [(90, True), (50, False)])
+def test_clusters_are_recommended_where_most_single_cells_have_no_answer(unknown: int, told: bool) -> None:
+    status = ["unknown"] * unknown + ["named"] * (100 - unknown)
+    columns = {"k_status": status, "k_reason": ["chance"] * 100, "k_cell_type": ["T cell"] * 100}
+    lines = "\n".join(in_words(cell_counts(columns, "k"), "k"))
+    assert ("most cells have no answer" in lines) == told
