@@ -12,7 +12,7 @@ from arena.contestants.resolve import EVIDENCE, WITH_TOOLS
 from arena.leaderboard import schema, statistics
 from arena.leaderboard.reliability import estimate
 from arena.leaderboard.score_table import Column
-from arena.leaderboard.statistics import Floats, finite
+from arena.leaderboard.statistics import Floats, finite, probability
 from arena.types import Run, TaskName
 
 ALPHA: Final = 0.05
@@ -56,12 +56,12 @@ class Tests:
             difference=finite(t.difference[at]),
             low=finite(t.low[at]),
             high=finite(t.high[at]),
-            p=finite(t.p[at]),
-            p_holm=finite(t.p_holm[at]),
+            p=probability(t.p[at]),
+            p_holm=probability(t.p_holm[at]),
             detectable=finite(t.detectable[at]),
             common=int(t.common[at]),
             win_rate=finite(win_rate),
-            mcnemar_p=finite(mcnemar_p),
+            mcnemar_p=probability(mcnemar_p),
         )
 
 

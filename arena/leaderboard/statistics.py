@@ -8,8 +8,8 @@ works on the per-cluster sums: a mean under resampling is a ratio of two weighte
 Methods: cluster bootstrap with the expanded percentile interval of Hesterberg (2015,
 doi:10.1080/00031305.2015.1089789) and the effective number of clusters of Kish (1965); sign-flip
 permutation over clusters; rank intervals from all pairwise tests (Mogstad et al. 2024,
-doi:10.1093/restud/rdad006); Wilson (1927). Holm's correction is in `gather.metrics.multiple_testing`, McNemar's test
-in `gather.metrics.labels`.
+doi:10.1093/restud/rdad006); Clopper and Pearson (1934); Wilson (1927). Holm's correction is in
+`gather.metrics.multiple_testing`, McNemar's test in `gather.metrics.labels`.
 """
 
 from __future__ import annotations
@@ -85,6 +85,11 @@ def finite(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else round(float(value), 6)
 
 
+def probability(p: float | None) -> float | None:
+    """Round a p-value to six significant digits, so that a small one is never 0; None for what is not a number."""
+    return None if p is None or not np.isfinite(p) else float(f"{p:.6g}")
+
+
 def means(scores: Floats) -> Floats:
     """Mean of the scored samples, float64[m]; NaN for a row without any."""
     scored = np.isfinite(scores)
@@ -119,19 +124,33 @@ def expanded_tail(level: float, groups: float) -> float:
     return float(stats.norm.cdf(np.sqrt(groups / (groups - 1)) * stats.t.ppf(tail, groups - 1)))
 
 
-def intervals(estimates: Floats, draws: Floats, groups: float, *, level: float = 0.95) -> list[Interval]:
+def intervals(
+    estimates: Floats,
+    draws: Floats,
+    groups: float,
+    *,
+    level: float = 0.95,
+    bounds: tuple[float, float] | None = None,
+) -> list[Interval]:
     """Expanded percentile interval of each row of ``draws[m, resamples]`` around its estimate.
 
-    Limits are NaN where there are fewer than `FEWEST_CLUSTERS` effective clusters.
+    Clusters that all score alike say nothing of the spread. With `bounds`, the least and greatest score of a
+    cluster, the exact binomial limit then holds (Clopper and Pearson 1934): a share of at most
+    ``1 - tail ** (1 / groups)`` of all clusters is unlike these, and may score anything in the bounds. Limits are NaN
+    where there are fewer than `FEWEST_CLUSTERS` effective clusters.
     """
     tail = expanded_tail(level, groups)
+    unlike = 1 - ((1 - level) / 2) ** (1 / groups) if groups > 0 else 1.0
     found = []
     for estimate, row in zip(estimates, draws, strict=True):
         finite = row[np.isfinite(row)]
         if groups < FEWEST_CLUSTERS - 1e-9 or not finite.size or not np.isfinite(estimate):
             found.append(Interval(float(estimate), float("nan"), float("nan")))
             continue
-        low, high = np.quantile(finite, [tail, 1 - tail])
+        if bounds is not None and np.ptp(finite) < 1e-12:
+            low, high = (estimate + unlike * (end - estimate) for end in bounds)
+        else:
+            low, high = np.quantile(finite, [tail, 1 - tail])
         found.append(Interval(float(estimate), float(low), float(high)))
     return found
 
@@ -141,7 +160,7 @@ def mean_intervals(
 ) -> list[Interval]:
     """Mean of each row of ``scores[m, n]`` with its cluster-bootstrap interval; NaN where one cluster has scores."""
     draws = bootstrap_means(scores, clusters, resamples=resamples, seed=seed)
-    found = intervals(means(scores), draws, clusters.effective(), level=level)
+    found = intervals(means(scores), draws, clusters.effective(), level=level, bounds=(0.0, 1.0))
     scored = (clusters.sums(np.isfinite(scores).astype(float)) > 0).sum(axis=-1)
     unknown = float("nan")
     return [i if n > 1 else Interval(i.value, unknown, unknown) for i, n in zip(found, scored, strict=True)]
@@ -260,7 +279,8 @@ def paired_tests(
     # A pair without a common sample in some block has no overall difference.
     possible = np.all([n > 0 for _, _, n in parts], axis=0)
     difference = np.where(possible, table.sum(axis=1), np.nan)
-    limits = intervals(difference, draws, effective_clusters(blocks), level=level)
+    most = float(len(blocks))  # scores lie in 0..1, a sum of differences in -blocks..blocks
+    limits = intervals(difference, draws, effective_clusters(blocks), level=level, bounds=(-most, most))
     p = sign_flip_p(table, flips=max(FLIPS, 100 * len(which)), seed=seed)
     p = np.where(possible, p, np.nan)
     spread = np.array([row[np.isfinite(row)].std() if np.isfinite(row).any() else np.nan for row in draws])

@@ -39,7 +39,7 @@ class Parsed(Shape):
 
 def parse(text: str) -> dict[str, Any] | None:
     """Return ``{"cell_type": name}``."""
-    name = last_tagged(text, "Predicted_Cell_Type", _PLACEHOLDERS)
+    name = last_tagged(text, "Predicted_Cell_Type", _PLACEHOLDERS, alone=True, line=True)
     return None if name is None else {"cell_type": " ".join(name.split())}
 
 

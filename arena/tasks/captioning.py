@@ -38,7 +38,7 @@ class Parsed(Shape):
 
 def parse(text: str) -> dict[str, Any] | None:
     """Return ``{"caption": text}``."""
-    caption = last_tagged(text, "Captioning", _PLACEHOLDERS)
+    caption = last_tagged(text, "Captioning", _PLACEHOLDERS, alone=True)
     return None if caption is None else {"caption": caption}
 
 

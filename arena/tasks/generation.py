@@ -49,7 +49,7 @@ class Parsed(Shape):
 
 def parse(text: str) -> dict[str, Any] | None:
     """Return ``{"genes": names}``, best first."""
-    sentence = last_tagged(text, "Cell_Sentence", _PLACEHOLDERS)
+    sentence = last_tagged(text, "Cell_Sentence", _PLACEHOLDERS, alone=True)
     genes = gene_list(sentence) if sentence else []
     return {"genes": genes} if genes else None
 

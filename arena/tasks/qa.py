@@ -41,7 +41,7 @@ class Parsed(Shape):
 
 def parse(text: str) -> dict[str, Any] | None:
     """Return ``{"answer": text}``."""
-    answer = last_tagged(text, "Answer", _PLACEHOLDERS)
+    answer = last_tagged(text, "Answer", _PLACEHOLDERS, alone=True)
     return None if answer is None else {"answer": answer}
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score
 
 from arena.leaderboard import statistics as s
@@ -237,3 +238,22 @@ def test_an_unscored_difference_has_no_p(groups: int) -> None:
     scored, unscored = s.sign_flip_p(table, flips=200)
     assert scored < 0.2
     assert np.isnan(unscored)
+
+
+@pytest.mark.parametrize("successes", [0, 20])
+def test_clusters_that_score_alike_have_the_exact_interval_of_a_share(successes: int) -> None:
+    clusters = s.Clusters.of([f"{i:02d}" for i in range(20)])
+    (found,) = s.mean_intervals(np.full((1, 20), successes / 20), clusters, resamples=50)
+    exact = binomtest(successes, 20).proportion_ci(0.95, method="exact")
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
+
+
+def test_a_constant_difference_has_an_interval_within_its_bounds_and_a_p_above_0() -> None:
+    clusters = s.Clusters.of([f"{i:02d}" for i in range(20)])
+    scores = np.array([np.ones(20), np.zeros(20), np.zeros(20)])
+    paired = s.paired_tests([s.Block(scores, clusters)], resamples=50)
+    unlike = 1 - 0.025 ** (1 / 20)
+    assert paired.low == pytest.approx([1 - 2 * unlike, 1 - 2 * unlike, -unlike])
+    assert paired.high == pytest.approx([1, 1, unlike])
+    assert s.probability(1.25e-9) == 1.25e-9
+    assert s.probability(NAN) is None

@@ -53,6 +53,35 @@ def test_a_reply_without_an_answer_binds_nothing_and_refuses_nothing(reply: str)
     assert read_reply("annotation", reply) == (None, False)
 
 
+@pytest.mark.parametrize(
+    ("task", "reply", "parsed"),
+    [
+        ("annotation", "**Predicted_Cell_Type:** T cell\nCD3D says so.", {"cell_type": "T cell"}),
+        ("annotation", "Predicted cell type:\nT cell", {"cell_type": "T cell"}),
+        ("annotation", '```json\n{"predicted_cell_type": "T cell", "why": ""}\n```', {"cell_type": "T cell"}),
+        ("annotation", "Predicted_Cell_Type: B cell\n[Predicted_Cell_Type: T cell]", {"cell_type": "T cell"}),
+        ("annotation", "[T cell]", {"cell_type": "T cell"}),
+        ("annotation", "{broken [T cell]", None),
+        ("generation", "[CD3D, CD3E]", {"genes": ["CD3D", "CD3E"]}),
+        ("generation", '{"Cell_Sentence": ["CD3D", "CD3E"]}', {"genes": ["CD3D", "CD3E"]}),
+        ("generation", "Cell sentence:\n1. CD3D\n2. CD3E", {"genes": ["CD3D", "CD3E"]}),
+        (
+            "perturbation",
+            "**Up:** A1, B2\n**Down:** C3",
+            {"up": ["A1", "B2"], "down": ["C3"], "sentence": []},
+        ),
+        ("perturbation", "[A1, B2]", None),
+        ("qa", "Answer:\nFirst: LYZ.\nSecond: CD14.", {"answer": "First: LYZ.\nSecond: CD14."}),
+        ("qa", "[Answer: the answer]\nAnswer: LYZ", None),
+        ("captioning", "Captioning: A T cell.\nIt kills.\n\nDone.", {"caption": "A T cell.\nIt kills."}),
+    ],
+)
+def test_an_answer_without_its_brackets_is_read(
+    task: str, reply: str, parsed: dict[str, object] | None
+) -> None:
+    assert read_reply(task, reply)[0] == parsed
+
+
 def test_a_refusal_is_one_only_without_an_answer() -> None:
     assert read_reply("qa", "I'm sorry, I cannot help with that.") == (None, True)
     assert read_reply("qa", "I cannot be sure. [Answer: GATA1]") == ({"answer": "GATA1"}, False)
