@@ -39,6 +39,7 @@ of antigen receptors: which one a cell shows is its clone.
 FILTERED = "file filtered to few genes, without housekeeping genes"
 TWICE = "perturbation in another order of its names"
 POWERLESS = "perturbed gene that nothing says regulates others"
+DRIFT = "perturbation whose genes all move as under most others, or one way"
 UNNAMED = "label without one sure type"
 GENERAL = "no type of one lineage, or too general"
 FEW = "fewer than 20 cells"

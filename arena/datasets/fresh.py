@@ -8,19 +8,19 @@ counted. Questions, and part of the claims about a cell, come from the graph: op
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from arena.datasets.admission import CANARY, FILTERED, POWERLESS, TWICE, UNNAMED, Admission
+from arena.datasets.admission import FILTERED, UNNAMED, Admission
 from arena.datasets.cell_files import Labelled, cell_files, read_labelled
 from arena.datasets.lineages import CellTerms
 from arena.datasets.profiles import profile_cells, profiles_of
 from arena.datasets.questions import questions
 from arena.datasets.real import cells_of, stimulated_cells
+from arena.datasets.screen import screen
 from arena.datasets.to_generate import cells_to_generate
-from arena.datasets.virtual_cell import SENTENCE_LENGTH, Interaction, VirtualCell
+from arena.datasets.virtual_cell import SENTENCE_LENGTH, VirtualCell
 from vckg.graph.graph import Graph
 
 OPEN_BOOK: Final = ("captioning", "qa")
@@ -65,44 +65,9 @@ def make(graph: Graph, *, seed: int, mirrors: Sequence[Path] = ()) -> Fresh:
         real[profile.cl_id].append(profile.symbols(SENTENCE_LENGTH))
     cells += cells_to_generate(real, entry, item="", sets=sorted({p.set for p in human}))
     cells += stimulated_cells(terms, mirrors=mirrors)
-    cells += _screen(graph, mirrors, entry)
+    cells += screen(graph, mirrors, entry)
     cells += questions(graph, entry)
     return Fresh(cells, entry)
-
-
-def _screen(graph: Graph, mirrors: Sequence[Path], entry: Admission) -> Iterator[VirtualCell]:
-    """Yield SC-Arena's screen, repaired, where its file is available.
-
-    ``A+ctrl`` and ``ctrl+A`` are one perturbation, of which the first by name is kept. A gene that no resource names
-    as a regulator changes others by what the screen does to any cell.
-    """
-    from arena.datasets import scarena
-
-    path = next((p for folder in mirrors if (p := folder / scarena.SCREEN).is_file()), None)
-    if path is not None:
-        acting = set(graph.subject[graph.rows("regulates")].tolist())
-        screened = list(scarena.screened_cells(path))
-        named = sorted({gene for cell in screened for one in cell.interactions for gene in one.regulators})
-        found = graph.genes.ground(named)  # the screen has symbols that are out of use
-        regulators = {g.name for g in found if g.curie and graph.index(g.curie) in acting}
-        asked_before: set[frozenset[str]] = set()
-        for cell in sorted(screened, key=lambda cell: cell.id):
-            if asked_before & (same := {frozenset(one.regulators) for one in cell.interactions}):
-                entry.rejected[TWICE] += 1
-                continue
-            asked_before |= same
-            if not all(regulators.intersection(one.regulators) for one in cell.interactions):
-                entry.rejected[POWERLESS] += 1
-                continue
-            asked = tuple(_without_regulators(one) for one in cell.interactions)
-            told = {**cell.provenance, "canary": CANARY}
-            yield replace(cell, dataset="fresh", interactions=asked, provenance=told)
-
-
-def _without_regulators(asked: Interaction) -> Interaction:
-    """Leave out the activated genes: the question says that they rise, and the screen has 17 of them falling."""
-    kept = [tuple(g for g in side if g not in asked.regulators) for side in (asked.up, asked.down)]
-    return replace(asked, up=kept[0], down=kept[1])
 
 
 # ---- what the graph says, for contestants that read it ----------------------------------------------------

@@ -8,8 +8,11 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from arena.datasets import admission, fresh, questions
+from arena.contestants.baselines import Peers, gene_prior
+from arena.datasets import admission, fresh, questions, screen, virtual_cell
 from arena.datasets.cell_files import HOUSEKEEPING, CellFile, Labelled
 from arena.datasets.lineages import CellTerms
 from arena.datasets.virtual_cell import Interaction, VirtualCell
@@ -25,7 +28,7 @@ def test_an_activated_gene_is_no_candidate() -> None:
     asked = Interaction(
         regulators=("KLF1",), effect="activation", up=("HBG1",), down=("KLF1", "SPI1"), control=(), outcome=()
     )
-    left = fresh._without_regulators(asked)
+    left = screen._without_regulators(asked)
     assert (left.up, left.down) == (("HBG1",), ("SPI1",))
 
 
@@ -48,7 +51,7 @@ def test_what_only_one_clone_shows_marks_no_type(gene: str, left_out: bool) -> N
 
 def test_a_perturbed_gene_regulates_others(fresh_graph: Graph, toy_mirror: Path) -> None:
     entry = admission.Admission(CellTerms(fresh_graph), 0)
-    asked = {one.interactions[0].regulators for one in fresh._screen(fresh_graph, (toy_mirror,), entry)}
+    asked = {one.interactions[0].regulators for one in screen.screen(fresh_graph, (toy_mirror,), entry)}
     acting = {*FRESH_REGULONS}
     assert asked
     assert all(acting & {*regulators} for regulators in asked)
@@ -111,10 +114,56 @@ def test_a_perturbation_is_asked_about_once_in_whatever_order(fresh_graph: Graph
     rows = json.loads(path.read_text())
     path.write_text(json.dumps([{**rows[0], "condition": "ctrl+GATA1"}, *rows]))
     entry = admission.Admission(CellTerms(fresh_graph), 0)
-    named = [cell.id for cell in fresh._screen(fresh_graph, (mirror,), entry)]
-    assert "GATA1+ctrl" in named
+    named = [cell.id for cell in screen.screen(fresh_graph, (mirror,), entry)]
     assert "ctrl+GATA1" not in named
     assert entry.rejected[admission.TWICE] == 1
+
+
+SIDES = st.lists(st.sampled_from("abcdefgh"), unique=True, max_size=8)
+
+
+def perturbation(regulator: str, genes: list[str], split: int) -> Interaction:
+    return Interaction((regulator,), "activation", tuple(genes[:split]), tuple(genes[split:]))
+
+
+@given(rows=st.lists(st.tuples(SIDES, st.integers(0, 8)), min_size=1, max_size=6), seed=st.integers(0, 5))
+def test_as_many_genes_go_with_the_drift_of_the_others_as_against_it(
+    rows: list[tuple[list[str], int]], seed: int
+) -> None:
+    asked = [perturbation(f"R{i}", genes, split) for i, (genes, split) in enumerate(rows)]
+    drift = screen.drift_of(asked)
+    for place, one in enumerate(asked):
+        others = asked[:place] + asked[place + 1 :]
+        way = {
+            gene: sum(gene in o.up for o in others) - sum(gene in o.down for o in others)
+            for gene in "abcdefgh"
+        }
+        kept = screen.balanced(one, drift, seed, str(place))
+        against = {g for g in one.up if way[g] < 0} | {g for g in one.down if way[g] > 0}
+        along = {g for g in one.up if way[g] > 0} | {g for g in one.down if way[g] < 0}
+        if kept is None:
+            continue
+        left = {*kept.up, *kept.down}
+        assert left - along == {*one.up, *one.down} - along
+        assert len(left & along) == min(len(along), len(against)) > 0 or not along
+        assert min(len(kept.up), len(kept.down)) >= screen.LEAST
+        assert {*kept.up} <= {*one.up}
+        assert {*kept.down} <= {*one.down}
+
+
+@pytest.mark.data
+def test_who_knows_the_drift_of_the_real_screen_answers_at_chance(mirror: Path, full_graph: Graph) -> None:
+    entry = admission.Admission(CellTerms(full_graph), 0)
+    asked = list(screen.screen(full_graph, (mirror,), entry))
+    samples = [sample for cell in asked for sample in virtual_cell.perturbation(cell)]
+    assert len(samples) >= 20
+    assert entry.rejected[admission.DRIFT] > 0
+    peers = Peers({sample.id: sample for sample in samples}, dict)
+    said = [
+        (gene in s.gold[way]) for s in samples for way in ("up", "down") for gene in gene_prior(s, peers)[way]
+    ]
+    assert len(said) > 50
+    assert np.mean(said) < 0.6
 
 
 def test_half_right_in_both_is_half_right() -> None:
