@@ -47,6 +47,7 @@ class Annotated(NamedTuple):
     sets: int
     named: int
     backed_off: int
+    mixed: int
     unknown: int
     labels: dict[str, str]
     """Label by cell set."""
@@ -168,7 +169,8 @@ def _annotated(folder: Path, name: str) -> Annotated:
         len(annotations),
         status["named"],
         status["backed_off"],
-        status["unknown"],
+        status["mixed"],
+        sum(status[word] for word in ("unknown", "ungrounded")),
         {a["cell_set"]: a["label"] for a in annotations},
         dict(Counter(a["decided_by"] for a in annotations)),
     )
