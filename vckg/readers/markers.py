@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,7 +68,9 @@ def read_cellmarker(parts: Parts, *, separator: str = "\t") -> Reading:
     table = read_columns(parts["main"], columns, separator=separator, quoted=separator == ",")
     reading = Reading(rows=table.num_rows)
     for species, rows in _of_both(reading, table):
-        stated = _corrected(parts, rows["cell_name"], _underscored(rows["cellontology_id"]))
+        papers = pc.binary_join_element_wise("PMID:", rows["PMID"], "")
+        where = [papers, rows["tissue_type"]]
+        stated = _corrected(parts, rows["cell_name"], _underscored(rows["cellontology_id"]), where=where)
         if species is _HUMAN:
             reading.mapped.append(_mapped(rows["cell_name"], stated))
         rows = rows.append_column("cell", stated)
@@ -106,7 +108,8 @@ def read_accordion(parts: Parts) -> Reading:
     table = read_columns(parts["main"], [*columns, "resource", "ECs_global", "SPs_global"])
     reading = Reading(rows=table.num_rows)
     for species, rows in _of_both(reading, table):
-        stated = _corrected(parts, rows["original_celltype"], _underscored(rows["CL_ID"]))
+        where = [rows["original_tissue"]]
+        stated = _corrected(parts, rows["original_celltype"], _underscored(rows["CL_ID"]), where=where)
         if species is _HUMAN:
             reading.mapped.append(_mapped(rows["original_celltype"], stated))
         rows = rows.append_column("cell", stated)
@@ -361,15 +364,23 @@ def _underscored(column: Any) -> Any:
     return pc.if_else(right, pc.replace_substring(text, "_", ":"), "")
 
 
-def _corrected(parts: Parts, names: Any, stated: Any, part: str = "corrections", right: str = "cl_id") -> Any:
-    """Replace ids listed in the corrections table."""
+def _corrected(
+    parts: Parts,
+    names: Any,
+    stated: Any,
+    part: str = "corrections",
+    right: str = "cl_id",
+    where: Sequence[Any] = (),
+) -> Any:
+    """Replace ids listed in the corrections table; a row with a ``where`` holds for the rows of one tissue or paper."""
     if part not in parts:
         return stated
-    table = read_columns(parts[part], ["name", "stated", right], comment=b"#")
-    wrong = pc.binary_join_element_wise(table["name"], table["stated"], "\t")
-    asked = pc.binary_join_element_wise(names, stated, "\t")
-    at = pc.index_in(asked, value_set=wrong.combine_chunks())
-    return pc.coalesce(pc.take(table[right].combine_chunks(), at), stated)
+    table = read_columns(parts[part], ["name", "stated", right, *(["where"] if where else [])], comment=b"#")
+    keys = [table[name] for name in ("name", "stated", "where") if name in table.column_names]
+    wrong = pc.binary_join_element_wise(*keys, "\t").combine_chunks()
+    asked = [[names, stated, text] for text in (*where, "")] if where else [[names, stated]]
+    rows = [pc.index_in(pc.binary_join_element_wise(*key, "\t"), value_set=wrong) for key in asked]
+    return pc.coalesce(*(pc.take(table[right].combine_chunks(), row) for row in rows), stated)
 
 
 def _right_tissue(parts: Parts, names: Any, stated: Any) -> Any:
