@@ -39,7 +39,8 @@ class SamplingParams:
     probable than this share of the best one. The penalties lower the logits of tokens that the answer already has:
     `frequency_penalty` once per occurrence, `presence_penalty` once per token. `logit_bias` holds (token, bias)
     pairs that are added to the logits. `logprobs` is the number of alternatives reported with the chosen token
-    (None: no log-probabilities at all). `stop` strings end the text and are not part of it. `json_schema` constrains
+    (None: no log-probabilities at all), `prompt_logprobs` the same for each prompt token. `max_tokens` 0 computes the
+    prompt alone. `stop` strings end the text and are not part of it. `json_schema` constrains
     the output to that schema ({} is any JSON), `lark` to a grammar of llguidance; a request has at most one of them.
     """
 
@@ -50,6 +51,7 @@ class SamplingParams:
     max_tokens: int = 256
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
+    prompt_logprobs: int | None = None
     json_schema: dict[str, Any] | None = None
     lark: str | None = None
     min_p: float = 0.0
@@ -63,8 +65,9 @@ class SamplingParams:
             ("temperature", self.temperature, 0.0, 2.0),
             ("top_k", self.top_k, 0, 2**31),
             ("top_p", self.top_p, 0.0, 1.0),
-            ("max_tokens", self.max_tokens, 1, 2**31),
+            ("max_tokens", self.max_tokens, 0, 2**31),
             ("logprobs", self.logprobs or 0, 0, 20),
+            ("prompt_logprobs", self.prompt_logprobs or 0, 0, 20),
             ("min_p", self.min_p, 0.0, 1.0),
             ("frequency_penalty", self.frequency_penalty, -2.0, 2.0),
             ("presence_penalty", self.presence_penalty, -2.0, 2.0),
@@ -110,11 +113,15 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """Log-probability of a chosen token under the model's raw distribution, and of the best alternatives."""
+    """Log-probability of a token under the model's raw distribution, and of the best alternatives.
+
+    `rank` counts the tokens that are at least as probable, the token itself among them.
+    """
 
     token: int
     logprob: float
     top: tuple[tuple[int, float], ...]
+    rank: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +149,9 @@ class Request:
     `tokens` is the prompt followed by the committed output. `computed` counts the leading tokens whose keys
     and values lie in the cache. The last committed output token is never among them until its forward pass.
     `blocks` is the block table. `chain` has the chained hashes of the full blocks of `tokens`
-    (`serve.kv_cache.prefix_cache`). The first `registered` blocks are in the prefix forest.
+    (`serve.kv_cache.prefix_cache`). The first `registered` blocks are in the prefix forest. `prompt_logprobs` grows
+    with the prompt's chunks where the parameters ask for it. It begins with the second token, as nothing
+    predicts the first.
     """
 
     id: str
@@ -159,6 +168,7 @@ class Request:
     registered: int = 0
     preemptions: int = 0
     forwards: int = 0
+    prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     rng: np.random.Generator = field(init=False)
 
@@ -185,3 +195,18 @@ class Request:
     def decoding(self) -> bool:
         """Whether all but the last token are in the cache, so that the next pass yields a new token."""
         return self.pending == 1 and self.n_output > 0
+
+    @property
+    def scoring(self) -> bool:
+        """Whether prompt tokens still lack the log-probabilities that the request asks for."""
+        return self.params.prompt_logprobs is not None and len(self.prompt_logprobs) < len(self.prompt) - 1
+
+    @property
+    def reusable(self) -> int:
+        """Number of leading tokens whose rows may come from the prefix cache.
+
+        The cache holds no logits. So the last token is always computed, and so is every row whose logits score a
+        prompt token: a request that asks for `prompt_logprobs` computes its whole prompt. After a preemption it
+        reuses the rows whose scores it has.
+        """
+        return len(self.prompt_logprobs) if self.scoring else len(self.tokens) - 1

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from serve.kv_cache.attention_metadata import (
     ALL_LOGITS,
@@ -14,10 +15,12 @@ from serve.kv_cache.attention_metadata import (
     AttentionPlan,
     Segment,
     plan_attention,
+    slots_of,
 )
 from serve.request import Request
 from serve.scheduling.scheduler import Schedule
-from serve.spec_decode.proposer import DraftTree, Int64
+from serve.spec_decode.proposer import DraftTree, Int64, Observed
+from serve.spec_decode.verify import Accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,8 @@ def pack(schedule: Schedule, trees: Sequence[DraftTree], block_tokens: int) -> B
         rounds.append(Round(request, tree, row, row + n, logit, decode=True))
         row, logit = row + n, logit + n
     for chunk in schedule.chunks:
-        r, last = chunk.request, chunk.rows == chunk.request.pending
+        r = chunk.request
+        last = chunk.rows == r.pending and r.params.max_tokens > 0
         segments.append(Segment(r.blocks, r.computed, chunk.rows, None, LAST_LOGITS if last else NO_LOGITS))
         tokens.append(r.tokens[r.computed : r.computed + chunk.rows])
         first_logit = logit if last else -1
@@ -63,3 +67,23 @@ def pack(schedule: Schedule, trees: Sequence[DraftTree], block_tokens: int) -> B
         row, logit = row + chunk.rows, logit + last
     flat = np.concatenate([np.asarray(t, np.int64) for t in tokens])
     return Batch(rounds, flat, plan_attention(segments, block_tokens))
+
+
+def observed(
+    committed: Sequence[tuple[Round, Accepted]], taps: torch.Tensor | None, block_tokens: int
+) -> list[Observed]:
+    """What a proposer is shown of a step: the committed rows of each request that goes on."""
+    shown = []
+    for item, accepted in committed:
+        request = item.request
+        if request.finish_reason is not None:
+            continue
+        if item.decode:
+            rows = [item.start, *(item.start + 1 + node for node in accepted.nodes)]
+        else:
+            rows = list(range(item.start, item.stop))
+        start = request.computed - len(rows)
+        slots = slots_of(request.blocks, start, request.computed, block_tokens)
+        own = None if taps is None else taps[rows]
+        shown.append(Observed(request, start, slots, own, len(item.tree), len(accepted.nodes)))
+    return shown

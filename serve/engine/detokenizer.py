@@ -12,11 +12,11 @@ class TextStream:
     """Text of one growing answer.
 
     Bytes of an unfinished character wait for the rest, and a tail that begins a stop string waits until it is
-    decided. A stop string ends the text and is not part of it.
+    decided. A stop string ends the text and is not part of it. Special tokens have text only with `keep_special`.
     """
 
-    def __init__(self, tokenizer: Any, stop: Sequence[str] = ()) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, stop: Sequence[str] = (), *, keep_special: bool = False) -> None:
+        self._tokenizer, self._skip = tokenizer, not keep_special
         self._stop = tuple(stop)
         self._tokens: list[int] = []
         self._read = 0  # tokens whose text is decided
@@ -47,7 +47,7 @@ class TextStream:
     def _decode(self, start: int, stop: int) -> str:
         if start >= stop:
             return ""
-        return str(self._tokenizer.decode(self._tokens[start:stop], skip_special_tokens=True))
+        return str(self._tokenizer.decode(self._tokens[start:stop], skip_special_tokens=self._skip))
 
     def _release(self, new: str) -> tuple[str, bool]:
         text = self._held + new

@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from serve.engine.batch import Round, pack
+from serve.engine.batch import Round, observed, pack
 from serve.engine.detokenizer import TextStream
+from serve.engine.prompt_logprobs import on_cpu, score_prompts
 from serve.engine.sampler import choose
 from serve.engine.sampling import log_probabilities
 from serve.engine.stats import EngineStats
@@ -29,7 +30,7 @@ from serve.model.loader import Checkpoint
 from serve.request import FinishReason, Priority, Request, SamplingParams, TokenEvent, TokenLogprob
 from serve.scheduling.scheduler import Schedule, Scheduler, work_of
 from serve.scheduling.step_work import StepWork
-from serve.spec_decode.proposer import DraftTree, Int64, Observed, Proposer, RoundTiming
+from serve.spec_decode.proposer import DraftTree, Int64, Proposer, RoundTiming
 from serve.spec_decode.verify import Accepted
 
 log = logging.getLogger(__name__)
@@ -264,7 +265,14 @@ class Engine:
     ) -> tuple[list[Round], torch.Tensor, torch.Tensor | None]:
         batch = pack(schedule, trees, self.forest.block_tokens)
         wants_taps = self.proposer is not None and self.proposer.wants_taps
-        logits, taps = self.model.forward(batch.tokens, batch.plan, self.cache, want_taps=wants_taps)
+        scoring = any(item.request.scoring for item in batch.rounds)
+        logits, taps = self.model.forward(
+            batch.tokens, batch.plan, self.cache, want_taps=wants_taps or scoring, want_final=scoring
+        )
+        if taps is not None and scoring:
+            hidden = self.model.dims.hidden
+            score_prompts(self.model, batch.rounds, taps[:, -hidden:])
+            taps = taps[:, :-hidden]
         self.model.wait()
         return batch.rounds, logits, taps
 
@@ -272,7 +280,7 @@ class Engine:
         self, rounds: list[Round], logits: torch.Tensor, taps: torch.Tensor | None
     ) -> list[TokenEvent]:
         """Accept or draw each request's tokens, move accepted rows into place, and report."""
-        scores = logits.float().cpu() if logits.dtype in (torch.float16, torch.bfloat16) else logits.cpu()
+        scores = on_cpu(logits)
         # On a CPU numpy's argmax is many times faster than torch's; both take the first of equals.
         best = (scores.numpy() if logits.device.type == "cpu" else logits).argmax(-1).tolist()
         now = time.perf_counter()
@@ -284,7 +292,6 @@ class Engine:
             request = item.request
             request.forwards += 1
             if item.logits < 0:
-                self.scheduler.advance(request, request.computed + item.stop - item.start)
                 committed.append((item, Accepted((), ())))
                 continue
             rows = slice(item.logits, item.logits + 1 + len(item.tree))
@@ -304,7 +311,10 @@ class Engine:
         for item, accepted in committed:
             if item.logits >= 0:
                 events.append(self._commit(item, accepted, scores, now))
-        self._observe(committed, taps)
+            else:
+                events += self._prefilled(item)
+        if self.proposer is not None:
+            self.proposer.observe(observed(committed, taps, self.forest.block_tokens))
         for item, _ in committed:
             if item.request.finish_reason is not None:
                 self._finish(item.request, item.request.finish_reason)
@@ -313,6 +323,15 @@ class Engine:
             self._finish(request, FinishReason.ERROR)
             events.append(TokenEvent(request.id, (), "", (), FinishReason.ERROR, str(problem), problem.param))
         return events
+
+    def _prefilled(self, item: Round) -> list[TokenEvent]:
+        """Record a chunk that yields no token; the request ends with its prompt where `max_tokens` is 0."""
+        request = item.request
+        self.scheduler.advance(request, request.computed + item.stop - item.start)
+        if request.pending:
+            return []
+        request.finish_reason = FinishReason.LENGTH
+        return [TokenEvent(request.id, (), "", (), FinishReason.LENGTH)]
 
     def _commit(self, item: Round, accepted: Accepted, scores: torch.Tensor, now: float) -> TokenEvent:
         """Append the accepted tokens up to the first that ends the answer."""
@@ -344,24 +363,6 @@ class Engine:
             self.stats.accepted += len(accepted.nodes)
         self.stats.output_tokens += len(kept)
         return TokenEvent(request.id, tuple(kept), text, tuple(logprobs), request.finish_reason)
-
-    def _observe(self, committed: list[tuple[Round, Accepted]], taps: torch.Tensor | None) -> None:
-        if self.proposer is None:
-            return
-        observed = []
-        for item, accepted in committed:
-            request = item.request
-            if request.finish_reason is not None:
-                continue
-            if item.decode:
-                rows = [item.start, *(item.start + 1 + node for node in accepted.nodes)]
-            else:
-                rows = list(range(item.start, item.stop))
-            start = request.computed - len(rows)
-            slots = slots_of(request.blocks, start, request.computed, self.forest.block_tokens)
-            own = None if taps is None else taps[rows]
-            observed.append(Observed(request, start, slots, own, len(item.tree), len(accepted.nodes)))
-        self.proposer.observe(observed)
 
     def _finish(self, request: Request, reason: FinishReason) -> None:
         request.finish_reason = reason

@@ -65,10 +65,11 @@ def _nucleus(p: Float64, mass: float) -> npt.NDArray[np.intp]:
 
 
 def log_probabilities(logits: npt.NDArray[np.floating], token: int, top: int) -> TokenLogprob:
-    """Log-probability of a token and of the `top` best ones under the raw distribution of logits [V]."""
+    """Log-probability and rank of a token, and the `top` best ones, under the raw distribution of logits [V]."""
     z = logits.astype(np.float64)
     largest = z.max()
     z -= largest + np.log(np.exp(z - largest).sum())
     best = np.argpartition(z, -top)[-top:] if top else np.empty(0, np.intp)
     best = best[np.lexsort((best, -z[best]))]
-    return TokenLogprob(token, float(z[token]), tuple((int(i), float(z[i])) for i in best))
+    rank = int(np.count_nonzero(z >= z[token]))
+    return TokenLogprob(token, float(z[token]), tuple((int(i), float(z[i])) for i in best), rank)

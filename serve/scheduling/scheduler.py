@@ -165,8 +165,8 @@ class Scheduler:
         return len(cached) < self._shareable(request) and request.chain[len(cached)] in in_flight
 
     def _shareable(self, request: Request) -> int:
-        """Number of full blocks that may come from the cache; the last token is always computed, for its logits."""
-        return (len(request.tokens) - 1) // self.forest.block_tokens
+        """Number of full blocks that may come from the cache."""
+        return request.reusable // self.forest.block_tokens
 
     def _needs(self, request: Request, budget: int) -> tuple[list[Block], int]:
         """Cached blocks a waiting request can start from, and the number of new blocks for its first `budget` rows."""

@@ -210,8 +210,7 @@ class Server:
             return JSONResponse(
                 error_body(message, "rate_limit_error", code="rate_limit_exceeded"), 429, {"Retry-After": "1"}
             )
-        chat = isinstance(body, ChatBody)
-        name = f"{'chatcmpl' if chat else 'cmpl'}-{uuid.uuid4().hex}"
+        name = f"{'chatcmpl' if isinstance(body, ChatBody) else 'cmpl'}-{uuid.uuid4().hex}"
         requests: list[Request] = []
         events = asyncio.Queue[TokenEvent]()
         self.n_open += choices
@@ -221,12 +220,8 @@ class Server:
         except BaseException:
             self._close(choices, requests)
             raise
-        options = body.stream_options
-        with_usage = options is not None and options.include_usage
         new_parser = partial(self.preparation.call_parser, body)
-        answer = Answer(
-            requests, self.engine.tokenizer, self.model_name, chat, with_usage, new_parser, body.n or 1
-        )
+        answer = Answer(requests, self.engine.tokenizer, self.model_name, body, new_parser)
         if body.stream:
             headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
             return EventStream(event_stream(answer, events), lambda: self._close(choices, requests), headers)
@@ -269,7 +264,8 @@ class Server:
             self._close(choices, answer.requests)
         if problem := problem_of(events[-1]):
             return JSONResponse(problem, status_of(events[-1]))
-        return JSONResponse(answer.whole(events))
+        whole = await asyncio.to_thread(answer.whole, events) if answer.slow else answer.whole(events)
+        return JSONResponse(whole)
 
 
 def _http_error(_http: HttpRequest, error: Exception) -> Response:

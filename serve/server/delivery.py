@@ -24,7 +24,8 @@ async def event_stream(answer: Answer, events: asyncio.Queue[TokenEvent]) -> Asy
         if problem := problem_of(event):
             yield sse(problem)
             return
-        for chunk in answer.piece(event):
+        chunks = await asyncio.to_thread(answer.piece, event) if answer.slow else answer.piece(event)
+        for chunk in chunks:
             yield sse(chunk)
         open_choices -= event.finish_reason is not None
     for chunk in answer.closing():

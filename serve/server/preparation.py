@@ -30,6 +30,7 @@ class Limits:
     output_tokens: int = 4_096
     default_output_tokens: int = 512
     open_requests: int = 256
+    prompt_logprobs: int = 200_000
     compile_s: float = 10.0
 
     @property
@@ -72,7 +73,19 @@ class Preparation:
                 own = f"{name}-{len(requests)}" if requests else name
                 requests.append(Request(own, tuple(ids), replace(params, seed=seed), body.offline))
             self.engine.check(requests[-1])
+        self._check_scores(requests)
         return requests
+
+    def _check_scores(self, requests: Sequence[Request]) -> None:
+        """Bound the memory that the log-probabilities of a call's prompts take."""
+        asked = [(r.params.prompt_logprobs, len(r.prompt)) for r in requests]
+        total = sum((top + 1) * tokens for top, tokens in asked if top is not None)
+        if total > self.limits.prompt_logprobs:
+            raise RequestError(
+                f"{total} log-probabilities of prompt tokens; at most {self.limits.prompt_logprobs}: "
+                "send fewer prompts, choices or alternatives",
+                param="logprobs",
+            )
 
     def _parameters(self, body: ChatBody | CompletionBody, ids: Sequence[int]) -> SamplingParams:
         """How a prompt is answered, within the limits."""
@@ -82,7 +95,7 @@ class Preparation:
                 f"{len(ids)} prompt tokens; at most {limits.prompt_tokens}", param=param, code=TOO_LONG
             )
         room = self.engine.longest - len(ids)
-        if room < 1:
+        if room < (body.max_tokens != 0):
             message = f"{len(ids)} prompt tokens leave no room; the model holds {self.engine.longest}"
             raise RequestError(message, param=param, code=TOO_LONG)
         params = body.parameters(min(limits.default_output_tokens, limits.output_tokens, room))

@@ -7,6 +7,7 @@ the server applied it.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -210,17 +211,27 @@ _Few = Annotated[list[T], Field(min_length=1, max_length=MAX_CHOICES)]
 class CompletionBody(_Common):
     """Body of /v1/completions."""
 
+    max_tokens: Annotated[int, Field(ge=0)] | None = None
     prompt: str | _Few[str] | _Few[list[_Token]] | Annotated[list[_Token], Field(min_length=1)]
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    echo: bool | None = None
+    echo: bool | None = Field(None, description="Whether the text begins with the prompt.")
+    prompt_logprobs: Annotated[int, Field(ge=0, le=20)] | None = Field(
+        None, description="Number of alternatives shown with each token of the prompt, in vLLM's form."
+    )
     suffix: str | None = None
     best_of: int | None = None
 
     def refuse_unsupported(self) -> None:
         """Raise RequestError for a field that this server does not honour."""
-        for name, value in (("echo", self.echo), ("suffix", self.suffix)):
-            if value:
-                raise RequestError(f"{name} is not supported by this server", param=name)
+        if self.suffix:
+            raise RequestError("suffix is not supported by this server", param="suffix")
+        if self.max_tokens == 0 and not self.echo and self.prompt_logprobs is None:
+            raise RequestError("max_tokens is 0: nothing is asked for; send echo: true", param="max_tokens")
+        if self.stream and self.prompt_logprobs is not None:
+            raise RequestError(
+                "prompt_logprobs and stream exclude each other; send echo and logprobs",
+                param="prompt_logprobs",
+            )
         if self.best_of not in (None, 1):
             raise RequestError(f"best_of is {self.best_of}; this server supports only 1", param="best_of")
         if self.choices > MAX_CHOICES:
@@ -245,7 +256,9 @@ class CompletionBody(_Common):
 
     def parameters(self, limit: int) -> SamplingParams:
         """Sampling parameters of the body."""
-        return self.sampling(limit, self.logprobs)
+        either = (self.prompt_logprobs, self.logprobs if self.echo else None)
+        most = max((top for top in either if top is not None), default=None)
+        return replace(self.sampling(limit, self.logprobs), prompt_logprobs=most)
 
 
 Body = TypeVar("Body", ChatBody, CompletionBody)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from serve.request import Request, TokenEvent, TokenLogprob
+from serve.server.completion_logprobs import CompletionText, finite, joined, prompt_logprobs, token_bytes
+from serve.server.protocol import ChatBody, CompletionBody
 from serve.server.tool_calls import CallParser, Piece
 
 
@@ -20,31 +20,48 @@ class _Choice:
     """State of one choice while its answer grows."""
 
     index: int
+    request: Request
     parser: CallParser | None
-    offset: int = 0
-    """Characters of the tokens whose log-probabilities were sent so far."""
+    text: CompletionText
+    begun: bool = False
 
 
 @dataclass(slots=True)
 class Answer:
     """The answer to one call of the API, with a request of the engine per choice.
 
-    `chat` tells the endpoint (text completion otherwise). `new_parser` gives a parser of tool calls for each choice.
-    Each prompt has `n` requests, one behind another.
+    `new_parser` gives a parser of tool calls for each choice. Each prompt of `body` has `n` requests, in order.
     """
 
     requests: Sequence[Request]
     tokenizer: Any
     model_name: str
-    chat: bool
-    with_usage: bool
+    body: ChatBody | CompletionBody
     new_parser: Callable[[], CallParser | None] = lambda: None
-    n: int = 1
     created: int = field(default_factory=lambda: int(time.time()))
     _choices: dict[str, _Choice] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._choices = {r.id: _Choice(i, self.new_parser()) for i, r in enumerate(self.requests)}
+        self._choices = {
+            r.id: _Choice(i, r, self.new_parser(), CompletionText(self.tokenizer, r.params.logprobs))
+            for i, r in enumerate(self.requests)
+        }
+
+    @property
+    def chat(self) -> bool:
+        """Whether this answers a conversation, and no text completion."""
+        return isinstance(self.body, ChatBody)
+
+    @property
+    def with_usage(self) -> bool:
+        """Whether a stream ends with the number of tokens."""
+        options = self.body.stream_options
+        return options is not None and options.include_usage
+
+    @property
+    def slow(self) -> bool:
+        """Whether a part of the answer may be so large that it is made beside the event loop."""
+        return self.requests[0].params.prompt_logprobs is not None
 
     def whole(self, events: Sequence[TokenEvent]) -> dict[str, Any]:
         """The response's body, from every event of the requests."""
@@ -58,17 +75,32 @@ class Answer:
     def _whole_choice(self, choice: _Choice, events: Sequence[TokenEvent]) -> dict[str, Any]:
         text = "".join(event.text for event in events)
         reason = str(events[-1].finish_reason)
+        given = [p for event in events for p in event.logprobs]
         body: dict[str, Any] = {"index": choice.index}
-        if self.chat:
+        if isinstance(self.body, ChatBody):
             message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
             if choice.parser is not None:
                 message |= _called(choice.parser.push(text) + choice.parser.finish())
                 reason = _reason(choice.parser, reason)
             body["message"] = message
+            logprobs = self._content(given)
         else:
-            body["text"] = text
-        logprobs = self._logprobs(choice, [p for event in events for p in event.logprobs])
+            body["text"], logprobs = self._completed(choice, text, given)
+            top = self.body.prompt_logprobs
+            if top is not None:
+                body["prompt_logprobs"] = prompt_logprobs(self.tokenizer, choice.request, top)
         return body | {"finish_reason": reason, "logprobs": logprobs}
+
+    def _completed(
+        self, choice: _Choice, text: str, given: Sequence[TokenLogprob]
+    ) -> tuple[str, dict[str, Any] | None]:
+        """Text and `logprobs` of the next part of a text completion; the first part begins with the echo."""
+        before, scores = "", None
+        if not choice.begun and isinstance(self.body, CompletionBody) and self.body.echo:
+            prompt = self.body.prompts[choice.index // (self.body.n or 1)]
+            before, scores = choice.text.echo(choice.request, prompt)
+        choice.begun = True
+        return before + text, joined(scores, choice.text.answer(given))
 
     def opening(self) -> list[dict[str, Any]]:
         """Chunks before the first token."""
@@ -83,10 +115,11 @@ class Answer:
         if not (event.text or event.logprobs or event.finish_reason):
             return []
         reason = None if event.finish_reason is None else str(event.finish_reason)
-        logprobs = self._logprobs(choice, event.logprobs)
         if not self.chat:
-            body = {"index": choice.index, "text": event.text, "logprobs": logprobs, "finish_reason": reason}
+            text, logprobs = self._completed(choice, event.text, event.logprobs)
+            body = {"index": choice.index, "text": text, "logprobs": logprobs, "finish_reason": reason}
             return [self._chunk([body])]
+        logprobs = self._content(event.logprobs)
         if choice.parser is None:
             content = {"content": event.text} if event.text else {}
             return [self._chunk([_delta(choice.index, content, reason, logprobs)])]
@@ -118,7 +151,7 @@ class Answer:
         return {"id": self.requests[0].id, "object": kind, "created": self.created, "model": self.model_name}
 
     def _usage(self) -> dict[str, Any]:
-        first_choices = self.requests[:: self.n]
+        first_choices = self.requests[:: self.body.n or 1]
         prompt = sum(len(request.prompt) for request in first_choices)
         completion = sum(request.n_output for request in self.requests)
         cached = sum(request.cached_prompt_tokens for request in first_choices)
@@ -129,28 +162,19 @@ class Answer:
             "prompt_tokens_details": {"cached_tokens": cached},
         }
 
-    def _logprobs(self, choice: _Choice, given: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+    def _content(self, given: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+        """`logprobs` of a part of a chat answer."""
         if self.requests[0].params.logprobs is None:
             return None
-        if self.chat:
-            content = [
-                self._token(p.token, p.logprob) | {"top_logprobs": [self._token(t, lp) for t, lp in p.top]}
-                for p in given
-            ]
-            return {"content": content, "refusal": None}
-        names = [self.tokenizer.decode([p.token]) for p in given]
-        offsets = list(itertools.accumulate(map(len, names), initial=choice.offset))
-        choice.offset = offsets.pop()
-        return {
-            "tokens": names,
-            "token_logprobs": [_finite(p.logprob) for p in given],
-            "top_logprobs": [{self.tokenizer.decode([t]): _finite(lp) for t, lp in p.top} for p in given],
-            "text_offset": offsets,
-        }
+        content = [
+            self._token(p.token, p.logprob) | {"top_logprobs": [self._token(t, lp) for t, lp in p.top]}
+            for p in given
+        ]
+        return {"content": content, "refusal": None}
 
     def _token(self, token: int, logprob: float) -> dict[str, Any]:
         text = self.tokenizer.decode([token])
-        return {"token": text, "logprob": _finite(logprob), "bytes": list(token_bytes(self.tokenizer, token))}
+        return {"token": text, "logprob": finite(logprob), "bytes": list(token_bytes(self.tokenizer, token))}
 
 
 def _called(pieces: Sequence[Piece]) -> dict[str, Any]:
@@ -188,26 +212,6 @@ def _reason(parser: CallParser, reason: str) -> str:
     return "tool_calls" if parser.n_calls and reason == "stop" else reason
 
 
-def token_bytes(tokenizer: Any, token: int) -> bytes:
-    """The bytes a token stands for; those of a part of a character are not text by themselves."""
-    text: str = tokenizer.decode([token])
-    if "\N{REPLACEMENT CHARACTER}" not in text:
-        return text.encode()
-    name: str = tokenizer.convert_ids_to_tokens(token)
-    if len(name) == 6 and name.startswith("<0x"):  # SentencePiece's byte fallback
-        return bytes.fromhex(name[3:5])
-    known = _byte_level()
-    return bytes(known[c] for c in name) if all(c in known for c in name) else text.encode()
-
-
-@lru_cache(maxsize=1)
-def _byte_level() -> dict[str, int]:
-    """Byte of each character of GPT-2's byte-level alphabet: printable bytes are themselves."""
-    own = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    rest = [byte for byte in range(256) if byte not in own]
-    return {chr(byte): byte for byte in own} | {chr(256 + i): byte for i, byte in enumerate(rest)}
-
-
 def sse(value: dict[str, Any]) -> str:
     """A server-sent event."""
     return f"data: {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}\n\n"
@@ -217,8 +221,3 @@ def _delta(
     index: int, content: dict[str, Any], reason: str | None = None, logprobs: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     return {"index": index, "delta": content, "logprobs": logprobs, "finish_reason": reason}
-
-
-def _finite(logprob: float) -> float:
-    """JSON has no infinity; -9999 is what OpenAI writes for probability 0."""
-    return max(logprob, -9999.0)

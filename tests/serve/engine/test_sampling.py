@@ -84,6 +84,7 @@ def test_log_probabilities_are_the_raw_ones_best_first():
     expected = logits - np.log(np.exp(logits).sum())
     got = log_probabilities(logits, 2, 3)
     assert got.logprob == pytest.approx(expected[2])
+    assert got.rank == 3
     assert [t for t, _ in got.top] == [1, 3, 2]
     assert [p for _, p in got.top] == pytest.approx([expected[1], expected[3], expected[2]])
 
@@ -96,8 +97,9 @@ def test_log_probabilities_are_the_raw_ones_best_first():
         ("top_p", 0.0),
         ("top_p", 1.5),
         ("top_k", -1),
-        ("max_tokens", 0),
+        ("max_tokens", -1),
         ("logprobs", 21),
+        ("prompt_logprobs", 21),
     ],
 )
 def test_parameters_out_of_range_are_refused_by_name(field, value):

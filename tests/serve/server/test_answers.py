@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from serve.engine.sampling import processed
 from serve.model.loader import _gguf_tokenizer, embedded_model
 from serve.request import Request, SamplingParams, TokenEvent, TokenLogprob
-from serve.server.responses import Answer, token_bytes
+from serve.server.completion_logprobs import token_bytes
+from serve.server.protocol import CompletionBody
+from serve.server.responses import Answer
 from tests.serve.conftest import tiny_tokenizer
 from tests.serve.servers import HEADERS, another, running
 
@@ -32,20 +34,17 @@ def test_the_embedded_models_partial_characters_have_their_bytes() -> None:
     assert b"".join(token_bytes(tokenizer, token) for token in ids) == text.encode()
 
 
-@given(st.lists(st.lists(st.integers(1, 250), max_size=4), min_size=1, max_size=6))
-def test_offsets_go_on_from_chunk_to_chunk(chunks: list[list[int]]) -> None:
-    def answer() -> Answer:
-        request = Request("a", (1,), SamplingParams(logprobs=0))
-        return Answer([request], TOKENIZER, "tiny", chat=False, with_usage=False)
-
-    events = [
-        TokenEvent("a", tuple(ids), "", tuple(TokenLogprob(i, -1.0, ()) for i in ids)) for ids in chunks
-    ]
-    streaming = answer()
-    pieces = [piece for event in events for piece in streaming.piece(event)]
+@given(st.text(min_size=1, max_size=20), st.lists(st.integers(0, 40), max_size=5))
+def test_offsets_go_on_from_chunk_to_chunk(text: str, cuts: list[int]) -> None:
+    ids = TOKENIZER.backend_tokenizer.encode(text, add_special_tokens=False).ids
+    given = [TokenLogprob(i, -1.0, (), 1) for i in ids]
+    request = Request("a", (1,), SamplingParams(logprobs=0))
+    streaming = Answer([request], TOKENIZER, "tiny", CompletionBody(prompt="a", logprobs=0))
+    cuts = sorted(cuts)
+    chunks = [given[a:b] for a, b in zip([0, *cuts], [*cuts, None], strict=True)]
+    pieces = [p for chunk in chunks for p in streaming.piece(TokenEvent("a", (), "", tuple(chunk)))]
     offsets = [o for piece in pieces for o in piece["choices"][0]["logprobs"]["text_offset"]]
-    names = [TOKENIZER.decode([i]) for ids in chunks for i in ids]
-    assert offsets == [sum(map(len, names[:k])) for k in range(len(names))]
+    assert offsets == [len(text.encode()[:k].decode(errors="ignore")) for k in range(len(ids))]
 
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-308, 1e-100])
