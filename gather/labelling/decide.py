@@ -12,7 +12,8 @@ likely as not (`supported`).
 The best candidate is not simply that of the greatest score. Where the file has other cell sets, all measured genes
 speak in a second stage among the ten best scores (`second_stage`). Among the ten it is then the one most like the
 others, weighed by theirs (`by_expected_similarity`). Where naive, memory and plain T cells score alike, the
-truth is one of them, and the one in their middle is right or nearly so most often.
+truth is one of them, and the one in their middle is right or nearly so most often. At last a grouping class gives way
+to a kind of it that more resources know (`kind_instead`).
 """
 
 from __future__ import annotations
@@ -104,6 +105,11 @@ MAX_FDR = 0.02
 refuses all but 1 to 2 of 100 lists of random genes (docs/results/confidence.md)."""
 
 
+KNOWN = 0.75
+"""Exponent of how many times as many resources know a kind as know the class that it may stand for. Chosen with whole
+study groups left out, over both graphs and both species (docs/results/suite.md)."""
+
+
 LEAST_CELLS = 5
 """Fewer cells of a set are never named."""
 FEW_CELLS, FEW_CELLS_FDR = 20, 0.001
@@ -170,6 +176,33 @@ def by_expected_similarity(
     lin = np.array([[ontology.lin(a, b) for b in positions.tolist()] for a in positions.tolist()])
     worth = lin @ chance + EXACT_BONUS * chance
     return np.argsort(-np.round(worth, TIE_DECIMALS), kind="stable")
+
+
+def kind_instead(
+    score: Floats,
+    positions: npt.NDArray[np.intp],
+    attested: npt.NDArray[np.intp],
+    ontology: Ontology,
+    power: float = KNOWN,
+) -> int:
+    """Return the place of the candidate that stands first: the first one, or the first kind of it.
+
+    The kind needs more resources r that name a marker of it, and ``s_kind * (r_kind / r_first) ** power > s_first``.
+    A class such as mononuclear phagocyte is a heading: few resources list it, and its markers are those of its kinds.
+    People call the cells macrophages, and nearly all resources list those.
+
+    Parameters
+    ----------
+    score, positions, attested
+        Of the candidates, best first: scores of both stages, terms, and `Convergence.attested`.
+    """
+    kinds = np.flatnonzero(ontology.closure[positions, positions[0]])
+    kinds = kinds[kinds > 0]
+    if not len(kinds):
+        return 0
+    kind = int(kinds[0])
+    times = attested[kind] / max(int(attested[0]), 1)
+    return kind if times > 1 and score[kind] * times**power > score[0] else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +315,7 @@ class Labeller:
 
     def best(self, convergence: Convergence, top: int) -> npt.NDArray[np.intp]:
         """Positions in a convergence of its best candidates: by score, the first few by both stages and by expected
-        similarity.
+        similarity, the first of all by `kind_instead`.
         """
         best = convergence.best(max(top, CONSIDERED))
         first = best[:CONSIDERED]
@@ -293,6 +326,9 @@ class Labeller:
             first, score = first[order], score[order]
             terms = np.array([self._position[n] for n in convergence.nodes[first].tolist()])
             order = by_expected_similarity(score, terms, self.ontology)
+            if (known := convergence.attested) is not None:
+                kind = kind_instead(score[order], terms[order], known[first[order]], self.ontology)
+                order = np.concatenate([order[[kind]], np.delete(order, kind)])
             best = np.concatenate([first[order], best[CONSIDERED:]])
         return best[:top]
 

@@ -59,6 +59,9 @@ class Weights:
         How many resources say so, of the same pattern.
     share
         Share that each node inherits from each other one, float64 CSR [t from, t to]: ``W~ = W @ share``.
+    attested
+        How many resources name a marker of the node itself, int[t]. Inherited markers do not count, nor do those
+        borrowed from another species.
     """
 
     target: Target
@@ -67,6 +70,7 @@ class Weights:
     direct: Sparse
     resources: Sparse
     share: Sparse
+    attested: npt.NDArray[np.intp]
 
     @cached_property
     def column_of(self) -> dict[int, int]:
@@ -84,7 +88,7 @@ def evidence_weights(graph: Graph, target: Target, *, exclude: Iterable[str] = (
 
 @lru_cache(maxsize=16)
 def _evidence_weights(graph: Graph, target: Target, exclude: tuple[str, ...]) -> Weights:
-    gene, node, resources, attested = _claims(graph, target, exclude)
+    gene, node, resources, attested, named = _claims(graph, target, exclude)
     kinds = kinds_of(graph, target)
     nodes = _with_descendants(node, kinds)
     own = np.isin(nodes, node)
@@ -96,7 +100,8 @@ def _evidence_weights(graph: Graph, target: Target, exclude: tuple[str, ...]) ->
     counts = sp.csr_array((resources, (gene, columns)), shape=shape)
     for matrix in (direct, counts):
         matrix.sort_indices()
-    return Weights(target, nodes, own, direct, counts, _shares(nodes, kinds))
+    known = np.bincount(np.searchsorted(nodes, named), minlength=len(nodes))
+    return Weights(target, nodes, own, direct, counts, _shares(nodes, kinds), known)
 
 
 def kinds_of(graph: Graph, target: Target) -> tuple[Ints, Ints]:
@@ -134,8 +139,12 @@ def _shares(nodes: Ints, kinds: tuple[Ints, Ints]) -> Sparse:
     return sp.csr_array(total)
 
 
-def _claims(graph: Graph, target: Target, exclude: tuple[str, ...]) -> tuple[Ints, Ints, Floats, Floats]:
-    """Gene, node, number of resources and what they weigh, of every distinct direct pair, ordered by (gene, node)."""
+def _claims(
+    graph: Graph, target: Target, exclude: tuple[str, ...]
+) -> tuple[Ints, Ints, Floats, Floats, Ints]:
+    """Gene, node, number of resources and what they weigh, of every distinct direct pair, ordered by (gene, node); and
+    each node once for every resource that names a gene of it, not an orthologue.
+    """
     is_gene = graph.category == CATEGORIES.index("Gene")
     is_target = graph.category == CATEGORIES.index(target.category)
     resource_code = {name: i for i, name in enumerate(sorted(set(graph.underlying)))}
@@ -152,16 +161,24 @@ def _claims(graph: Graph, target: Target, exclude: tuple[str, ...]) -> tuple[Int
         cited.append(cites if relation == "is_marker_for" else np.zeros(len(cites)))
         trust.append(_trust(graph, rows[keep]))
     every, sure = np.concatenate(pairs), np.concatenate(trust)
-    claims, which = np.unique(every * len(resource_code) + np.concatenate(by), return_inverse=True)
+    n_resources = max(len(resource_code), 1)
+    claims, which = np.unique(every * n_resources + np.concatenate(by), return_inverse=True)
     believed = np.zeros(len(claims))
     np.maximum.at(believed, which, sure)
-    pair, of, count = np.unique(claims // max(len(resource_code), 1), return_inverse=True, return_counts=True)
+    pair, of, count = np.unique(claims // n_resources, return_inverse=True, return_counts=True)
     publications, most = np.zeros(len(pair)), np.zeros(len(pair))
     np.maximum.at(publications, np.searchsorted(pair, every), np.concatenate(cited) * sure)
     np.maximum.at(most, of, believed)
     attested = np.bincount(of, believed, minlength=len(pair)) - LONE_CLAIM * most
     gene, node = (pair // graph.n).astype(np.int32), (pair % graph.n).astype(np.int32)
-    return gene, node, count.astype(np.float64), attested * (1.0 + publications) ** CITED
+    named = np.unique(claims[believed == TRUST[0]] % (graph.n * n_resources)) // n_resources
+    return (
+        gene,
+        node,
+        count.astype(np.float64),
+        attested * (1.0 + publications) ** CITED,
+        named.astype(np.int32),
+    )
 
 
 def _trust(graph: Graph, rows: npt.NDArray[np.int64]) -> Floats:

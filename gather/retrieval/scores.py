@@ -55,6 +55,9 @@ class Convergence:
     separation
         How all measured genes speak for the candidate against the file's other sets, float64[c]
         (`Retriever.separation`); None where there are no others.
+    attested
+        How many resources name a marker of the candidate itself, int[c] (`Weights.attested`); None where that is not
+        asked: for single cells, and for scores other than `calibrated`.
     """
 
     query: GeneQuery
@@ -64,6 +67,7 @@ class Convergence:
     p: Floats
     fdr: Floats
     separation: Floats | None = None
+    attested: npt.NDArray[np.intp] | None = None
 
     def best(self, top: int) -> npt.NDArray[np.intp]:
         """Positions of the best candidates with a positive score; ties, to nine decimals, by CURIE."""
@@ -286,9 +290,7 @@ class Retriever:
         """The scores alone: every p and FDR is 1."""
         query = self._scored(query)
         score, nothing = getattr(self, f"_{self.score}")(query), np.ones(len(self.nodes))
-        return Convergence(
-            query, self.target.name, self.nodes, score, nothing, nothing, self.separation(query)
-        )
+        return Convergence(query, self.target.name, self.nodes, score, nothing, nothing, *self._beside(query))
 
     def _converge(self, query: GeneQuery, score: Floats) -> Convergence:
         testable = self.length > 0
@@ -296,7 +298,15 @@ class Retriever:
         p = self.p_values(query) if among_sets is None else among_sets
         fdr = np.ones(len(p))
         fdr[testable] = benjamini_hochberg(p[testable])
-        return Convergence(query, self.target.name, self.nodes, score, p, fdr, self.separation(query))
+        return Convergence(query, self.target.name, self.nodes, score, p, fdr, *self._beside(query))
+
+    def _beside(self, query: GeneQuery) -> tuple[Floats | None, npt.NDArray[np.intp] | None]:
+        """What else decides among the best scores: the separation, and how many resources name each candidate."""
+        return self.separation(query), self._attested if self.score == "calibrated" else None
+
+    @cached_property
+    def _attested(self) -> npt.NDArray[np.intp]:
+        return self.weights.attested[np.searchsorted(self.weights.nodes, self.nodes)]
 
     def statistic(self, query: GeneQuery) -> Floats:
         """``sum_g w_g W[g, c]``, float64[c]."""
