@@ -94,7 +94,12 @@ def measure(graph: Graph, blocks: Sequence[Block]) -> dict[Variant, list[Unit]]:
 
 def grouped(units: Sequence[Unit]) -> dict[str, dict[str, Floats]]:
     """Return the mean metrics by mode and study group."""
-    return {mode: by_group([u for u in units if u.mode == mode]) for mode in MODES}
+    return grouped_by(units, MODES)
+
+
+def grouped_by(units: Sequence[Unit], modes: Sequence[str]) -> dict[str, dict[str, Floats]]:
+    """Return the mean metrics of the given modes by study group."""
+    return {mode: by_group([u for u in units if u.mode == mode]) for mode in modes}
 
 
 def composite(scores: dict[str, dict[str, Floats]], groups: Sequence[str]) -> float:

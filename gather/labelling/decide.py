@@ -236,6 +236,8 @@ class Labeller:
         Whether an ancestor of the candidates may be the answer; not in a closed set.
     separation
         Weight of the second stage (`second_stage`).
+    known
+        Exponent of `kind_instead`; 0 leaves that out.
     """
 
     def __init__(
@@ -245,8 +247,9 @@ class Labeller:
         *,
         back_off: bool = True,
         separation: float = SEPARATION,
+        known: float = KNOWN,
     ) -> None:
-        self.ontology, self.separation = ontology, separation
+        self.ontology, self.separation, self.known = ontology, separation, known
         self.calibration = calibration or default_calibration()
         self.back_off = back_off
         self._position = {node: i for i, node in enumerate(ontology.nodes.tolist())}
@@ -326,8 +329,10 @@ class Labeller:
             first, score = first[order], score[order]
             terms = np.array([self._position[n] for n in convergence.nodes[first].tolist()])
             order = by_expected_similarity(score, terms, self.ontology)
-            if (known := convergence.attested) is not None:
-                kind = kind_instead(score[order], terms[order], known[first[order]], self.ontology)
+            if (known := convergence.attested) is not None and self.known:
+                kind = kind_instead(
+                    score[order], terms[order], known[first[order]], self.ontology, self.known
+                )
                 order = np.concatenate([order[[kind]], np.delete(order, kind)])
             best = np.concatenate([first[order], best[CONSIDERED:]])
         return best[:top]
