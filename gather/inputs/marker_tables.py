@@ -8,7 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gather.inputs.text import head_of_text, header_of, open_text, rows_of, separator_of
+from gather.inputs.conserved import as_one_test, conditions_of
+from gather.inputs.text import (
+    head_of_text,
+    header_of,
+    open_text,
+    rows_of,
+    separator_of,
+    with_decimal_points,
+    writes_decimal_commas,
+)
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
@@ -81,6 +90,8 @@ def is_marker_table(head: str) -> bool:
         return True
     if {"fold", "natural fold"} & found.keys() and "p" in found:
         return True  # of one cluster, the genes as row names
+    if conditions_of(header_of(head)):
+        return True
     return _is_wide(head) or _is_listed(head)
 
 
@@ -89,7 +100,10 @@ def _fields(head: str) -> list[list[str]]:
     import csv
 
     lines = [line for line in head.splitlines() if line.strip()][1:21]
-    return list(csv.reader(lines, delimiter=separator_of(head)))
+    rows = list(csv.reader(lines, delimiter=separator_of(head)))
+    if not writes_decimal_commas(head):
+        return rows
+    return [[with_decimal_points(field) for field in row] for row in rows]
 
 
 def _is_word(field: str) -> bool:
@@ -105,10 +119,26 @@ def _is_blank(field: str) -> bool:
 
 
 def _is_wide(head: str) -> bool:
-    """Whether every column is a cluster and every field a gene, as scanpy's ``names`` are; short columns end early."""
-    rows = _fields(head)
-    words = [field for row in rows for field in row[1:] if not _is_blank(field)]
-    return len(rows) > 2 and len(words) > 2 and all(_is_word(f) and "," not in f for f in words)
+    """Whether the columns are clusters and their fields genes, as scanpy's ``names`` are; short columns end early.
+
+    Columns of numbers may stand between them where they are named after a cluster: ``0_n``, ``0_p``, ``1_n``, ``1_p``.
+    """
+    rows, header = _fields(head), header_of(head)
+    columns = {
+        i: [row[i] for row in rows if len(row) > i and not _is_blank(row[i])]
+        for i in range(1, max(map(len, rows), default=0))
+    }
+    words = {i: fields for i, fields in columns.items() if fields and all(map(_is_word, fields))}
+    numbers = [i for i, fields in columns.items() if fields and i not in words]
+    lists = [field for fields in words.values() for field in fields]
+    if len(rows) < 3 or len(lists) < 3 or any("," in field for field in lists):
+        return False
+    if not numbers:
+        return True
+    named = {i: name for i, name in enumerate(header)}
+    stems = tuple(name.rpartition("_")[0] + "_" for i, name in named.items()
+                  if i in words and name.endswith(("_n", "_names")))  # fmt: skip
+    return all(named.get(i, "").startswith(stems) for i in numbers)
 
 
 def _is_listed(head: str) -> bool:
@@ -130,6 +160,10 @@ def read_marker_table(path: Path) -> MarkerTable:
     if path.name.removesuffix(".gz").endswith(".gmt"):
         return listed(path, "GMT", _gmt_lines(path))
     header = header_of(head)
+    if conditions := conditions_of(header):
+        table = table_of_frame(as_one_test(_read(path, head), conditions), where=str(path))
+        where = f"the least of {', '.join(conditions)}" if len(conditions) > 1 else conditions[0]
+        return replace(table, form=f"Seurat FindConservedMarkers ({where})")
     if columns_of(header).keys() & {"gene", "fold", "natural fold"}:
         frame = _read(path, head)
         if "," in "".join(frame[columns_of(header).get("gene", frame.columns[0])].head(5)):
@@ -146,9 +180,10 @@ def _read(path: Path, head: str) -> pd.DataFrame:
 
     try:
         with open_text(path) as file:
-            return pd.read_csv(file, sep=separator_of(head), dtype=str, keep_default_na=False)
+            frame = pd.read_csv(file, sep=separator_of(head), dtype=str, keep_default_na=False)
     except (ValueError, pd.errors.ParserError) as error:
         raise InputError(f"{path}: is no table ({str(error).splitlines()[0][:160]})") from error
+    return frame.map(with_decimal_points) if writes_decimal_commas(head) else frame
 
 
 Lists = Iterable[tuple[str, Iterable[str]]]

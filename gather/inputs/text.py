@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ OPENED = "an h5ad, a 10x .h5, a 10x folder, loom, zarr, h5mu, rds, a csv or tsv 
 DAMAGED = (OSError, EOFError, zlib.error)
 """What reading a file raises, plain or gzipped, that is cut off or damaged."""
 _HEAD_CHARACTERS = 1 << 20
+_DECIMAL_COMMA = re.compile(r"([-+]?\d+),(\d+(?:[eE][-+]?\d+)?)")
+_DECIMAL_POINT = re.compile(r"[-+]?\d*\.\d+(?:[eE][-+]?\d+)?")
+_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
 
 
 def head_of_text(path: Path) -> str:
@@ -79,3 +83,24 @@ def header_of(head: str) -> list[str]:
     """Return the fields of the first line that holds text, without quotes."""
     first = next(line for line in head.splitlines() if line.strip())
     return [field.strip() for field in next(csv.reader([first], delimiter=separator_of(head)))]
+
+
+def writes_decimal_commas(head: str) -> bool:
+    """Whether a table writes 0,5 for one half, as R's ``write.csv2`` and spreadsheets of many countries do.
+
+    A number such as 1,234 alone does not tell: it may be a thousand.
+    """
+    separator = separator_of(head)
+    if separator == ",":
+        return False
+    lines = [line for line in head.splitlines() if line.strip()][1:21]
+    fields = [field.strip() for row in csv.reader(lines, delimiter=separator) for field in row]
+    if any(_DECIMAL_POINT.fullmatch(field) for field in fields):
+        return False
+    return any(_DECIMAL_COMMA.fullmatch(field) and not _THOUSANDS.fullmatch(field) for field in fields)
+
+
+def with_decimal_points(field: str) -> str:
+    """Return a number with a decimal comma with a point; other fields as they are."""
+    found = _DECIMAL_COMMA.fullmatch(field.strip())
+    return f"{found[1]}.{found[2]}" if found else field

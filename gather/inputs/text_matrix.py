@@ -5,13 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gather.inputs.text import head_of_text, open_text, separator_of
+from gather.inputs.marker_tables import columns_of
+from gather.inputs.text import head_of_text, header_of, open_text, separator_of, writes_decimal_commas
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
     import anndata as ad
 
     from vckg.graph.graph import Graph
+
+_OF_A_TEST = ("_p_val", "_p_val_adj", "_pval", "_pvals", "_pvals_adj", "_padj", "log2fc", "_logfc", "_pct.1", "_pct.2",
+              "_logfoldchanges")  # fmt: skip
+"""Endings of columns that a test of markers writes, in lower case."""
 
 
 def read_text_matrix(path: Path, graph: Graph) -> ad.AnnData:
@@ -20,17 +25,21 @@ def read_text_matrix(path: Path, graph: Graph) -> ad.AnnData:
     Raises
     ------
     InputError
-        A field is no number, a row is cut off, or neither axis holds known genes.
+        A field is no number, a row is cut off, neither axis holds known genes, or the columns are those of a test.
     """
     import anndata as ad
     import numpy as np
     import pandas as pd
     import scipy.sparse as sp
 
-    separator = separator_of(head_of_text(path))
+    head = head_of_text(path)
+    _refuse_a_test(path, header_of(head))
+    decimal = "," if writes_decimal_commas(head) else "."
     try:
         with open_text(path) as file:
-            frame = pd.read_csv(file, sep=separator, index_col=0, dtype={0: str}, low_memory=False)
+            frame = pd.read_csv(
+                file, sep=separator_of(head), decimal=decimal, index_col=0, dtype={0: str}, low_memory=False
+            )
         values = frame.to_numpy(dtype=np.float32)
     except (ValueError, pd.errors.ParserError) as error:
         first = (str(error).splitlines() or ["no table"])[0][:160]
@@ -56,3 +65,15 @@ def read_text_matrix(path: Path, graph: Graph) -> ad.AnnData:
         obs=pd.DataFrame(index=pd.Index(cells)),
         var=pd.DataFrame(index=pd.Index(genes)),
     )
+
+
+def _refuse_a_test(path: Path, header: list[str]) -> None:
+    """Refuse a table of a test as a matrix: its columns are measures such as ``p_val``, no cells and no genes."""
+    measures = {name for meaning, name in columns_of(header).items() if meaning not in ("gene", "cluster")}
+    measures |= {name for name in header if name.lower().endswith(_OF_A_TEST)}
+    shown = [name for name in header if name in measures]
+    if len(shown) > 1:
+        raise InputError(
+            f"{path}: columns such as {', '.join(shown[:3])} are of a test of markers, but which column holds genes or "
+            "clusters is not clear; name columns cluster, gene, avg_log2FC, pct.1, p_val_adj"
+        )

@@ -3,9 +3,11 @@ import pandas as pd
 import pytest
 
 from gather.cells.options import Options
+from gather.inputs.kinds import kind_of
 from gather.inputs.marker_sets import NO_FDR, MarkerWork, as_anndata
-from gather.inputs.marker_tables import columns_of, read_marker_table, table_of_frame
-from gather.inputs.text import head_of_text
+from gather.inputs.marker_tables import columns_of, is_marker_table, read_marker_table, table_of_frame
+from gather.inputs.text import head_of_text, writes_decimal_commas
+from gather.inputs.text_matrix import read_text_matrix
 from vckg.base.errors import InputError
 
 SEURAT = """"","p_val","avg_log2FC","pct.1","pct.2","p_val_adj","cluster","gene"
@@ -152,3 +154,71 @@ def test_clusters_of_a_table_are_contrasted_and_equals_are_ordered_by_curie(bloo
     t = dict(zip(panel.names, sets[0].contrast, strict=True))
     assert t["CD3D"] == t["CD3E"] > 0 > t["CD14"] == -t["CD3D"]
     assert t["MS4A1"] == 0  # measured, in no list
+
+
+SCANPY_PAIRS = """,0_n,0_p,1_n,1_p
+0,IL7R,1e-30,LYZ,2e-250
+1,LTB,2e-20,CD14,1e-200
+2,TRAC,3e-10,S100A8,1e-190
+"""
+
+
+@pytest.mark.parametrize(("n", "p"), [("n", "p"), ("names", "pvals"), ("names", "pvals_adj")])
+def test_names_and_p_values_of_scanpys_tutorial_are_genes_by_rank(tmp_path, n: str, p: str) -> None:
+    text = SCANPY_PAIRS.replace("_n", f"_{n}").replace("_p", f"_{p}")
+    assert is_marker_table(text)
+    assert read(tmp_path, text).genes == {"0": ("IL7R", "LTB", "TRAC"), "1": ("LYZ", "CD14", "S100A8")}
+
+
+def test_cells_with_a_column_of_words_are_no_genes_by_rank() -> None:
+    """The columns of numbers must be named after clusters; those of a Seurat object's meta data are not."""
+    text = ",orig.ident,nCount_RNA,classified\nA,pbmc3k,2419,T\nB,pbmc3k,4903,B\nC,pbmc3k,3147,T\n"
+    assert not is_marker_table(text)
+
+
+TESTED = ("p_val", "avg_log2FC", "pct.1", "pct.2", "p_val_adj")
+CONSERVED = f"""{",".join(["", *(f"{c}_{m}" for c in ("CTRL", "STIM") for m in TESTED), "max_pval", "minimump_p_val"])}
+"CD79A",1e-90,4.0,0.9,0.1,1e-86,1e-80,3.0,0.8,0.1,1e-76,1e-80,1e-90
+"MS4A1",1e-90,5.0,0.9,0.1,1e-86,1e-80,1.0,0.9,0.1,1e-76,1e-80,1e-90
+"CD3D",1e-90,5.0,0.9,0.1,1e-86,1e-80,-1.0,0.1,0.5,1e-76,1e-80,1e-90
+"""
+
+
+def test_conserved_markers_count_as_in_the_condition_where_they_count_least(tmp_path) -> None:
+    assert is_marker_table(CONSERVED)
+    table = read(tmp_path, CONSERVED)
+    assert table.form == "Seurat FindConservedMarkers (the least of CTRL, STIM)"
+    assert table.genes == {"0": ("CD79A", "MS4A1")}
+    assert table.strengths["0"] == pytest.approx((3.0 * 0.8, 1.0 * 0.9))
+    header, *rows = CONSERVED.splitlines()
+    stacked = "\n".join([f'{header},"cluster_id","gene"', *(f"{row},B,{row.split(',')[0]}" for row in rows)])
+    assert read(tmp_path, stacked.replace('"CD79A",1e', '"1",1e')).genes == {"B": ("CD79A", "MS4A1")}
+
+
+def test_numbers_with_decimal_commas_are_read(tmp_path, blood_graph) -> None:
+    text = SEURAT.replace(",", ";").replace(".0", ",0").replace("0.", "0,")
+    assert writes_decimal_commas(text)
+    assert read(tmp_path, text).strengths == read(tmp_path, SEURAT).strengths
+    (tmp_path / "m.csv").write_text("gene;a;b\nCD3D;0,5;1\nCD79A;2;0,25\n")
+    assert read_text_matrix(tmp_path / "m.csv", blood_graph).to_df().to_numpy().tolist() == [
+        [0.5, 2],
+        [1, 0.25],
+    ]
+
+
+@pytest.mark.parametrize("text", ["a;b\nCD3D;1,234", "a;b\nCD3D;0.5", "a,b\nCD3D,5", 'a;b\nT;"CD3D,CD3E"'])
+def test_thousands_points_and_lists_are_no_decimal_commas(text: str) -> None:
+    assert not writes_decimal_commas(text)
+
+
+def test_columns_of_a_test_are_no_matrix(tmp_path, blood_graph) -> None:
+    (tmp_path / "t.csv").write_text(",p_val,pct.1,pct.2\nCD3D,0.1,0.5,0.2\nCD79A,0.2,0.5,0.1\n")
+    with pytest.raises(InputError, match="columns such as p_val, pct.1, pct.2 are of a test of markers"):
+        read_text_matrix(tmp_path / "t.csv", blood_graph)
+
+
+@pytest.mark.parametrize("ending", ["xlsx", "xls", "ods"])
+def test_a_workbook_is_refused_with_what_to_do(tmp_path, ending: str) -> None:
+    (tmp_path / f"markers.{ending}").write_bytes(b"PK\x03\x04")
+    with pytest.raises(InputError, match="is a workbook; save its sheet as csv"):
+        kind_of(tmp_path / f"markers.{ending}")
