@@ -12,8 +12,9 @@ from gather.cells.adata import Outcome, asking, declared_terms, work_out
 from gather.cells.exports import CELL_TYPE, cellxgene_columns, write_labels
 from gather.cells.file import check_paths, open_h5ad, write_annotated
 from gather.cells.options import CELL, LlmStep, Options
-from gather.retrieval.candidates import tissue_node, tissue_taken
+from gather.retrieval.candidates import tissue_taken
 from gather.retrieval.cell_names import readings
+from gather.retrieval.tissue_names import tissue_in_words
 from gather.species import HUMAN, graph_for
 from vckg.base.console import err, progress
 from vckg.base.errors import InputError
@@ -102,8 +103,7 @@ def _say_what_is_left(graph: Graph, options: Options, left: int) -> None:
     """Say how many cell types a tissue or a list leaves, and how they were read."""
     asked_for = "candidates"
     if options.tissue:
-        node = tissue_node(graph, options.tissue)
-        asked_for = f"tissue {graph.names[node]} ({graph.ids[node]})"
+        asked_for = f"tissue {tissue_in_words(graph, options.tissue)}"
         if taken := tissue_taken(graph, options.tissue):
             asked_for += f" (few types are known there, those of {taken} are taken)"
     said = [f"{asked_for}: {left:,} of {graph.nodes_of('Cell').size:,} cell types are left"]

@@ -135,7 +135,7 @@ def _is_wide(head: str) -> bool:
         return False
     if not numbers:
         return True
-    named = {i: name for i, name in enumerate(header)}
+    named = dict(enumerate(header))
     stems = tuple(name.rpartition("_")[0] + "_" for i, name in named.items()
                   if i in words and name.endswith(("_n", "_names")))  # fmt: skip
     return all(named.get(i, "").startswith(stems) for i in numbers)

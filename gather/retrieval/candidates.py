@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gather.retrieval.cell_names import ground_labels, near_cell_types
+from gather.retrieval.tissue_names import LOCATED, tissue_node
 from vckg.base.atomic import reason
-from vckg.base.errors import InputError, did_you_mean
+from vckg.base.errors import InputError
 from vckg.base.resources import resource
 from vckg.graph.schema import CATEGORIES
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 Seen = dict[int, set[tuple[str, int]]]
 _INSIDE = ("is_a_or_part_of", "part_of", "subclass_of")
-_LOCATED = ("part_of", "has_soma_location")
 _CELL = CATEGORIES.index("Cell")
 RESOURCES = 2
 """So many resources must agree; one where only one of a graph's names tissues."""
@@ -71,22 +71,6 @@ def read_candidate_names(path: Path) -> list[str]:
     return names
 
 
-def tissue_node(graph: Graph, tissue: str) -> int:
-    """Return the node of a tissue given by UBERON id or name."""
-    found = graph.get(tissue)
-    if found is not None and CATEGORIES[graph.category[found]] == "AnatomicalEntity":
-        return found
-    grounded = graph.labels("anatomy").ground([tissue])[0]
-    if grounded.curie is None:
-        names = {graph.names[i] for i in graph.nodes_of("AnatomicalEntity").tolist()}
-        words = [word for word in tissue.lower().split() if word in names]
-        hint = f" (did you mean {words[-1]!r}?)" if words else did_you_mean(tissue, names)
-        raise InputError(
-            f"no tissue {tissue!r} in the graph{hint}; give an UBERON id such as UBERON:0000178 (blood)"
-        )
-    return graph.index(grounded.curie)
-
-
 def candidates_of_tissue(graph: Graph, tissue: str) -> list[int]:
     """Return the cell types of a tissue, ascending.
 
@@ -100,7 +84,7 @@ def candidates_of_tissue(graph: Graph, tissue: str) -> list[int]:
     Parameters
     ----------
     tissue
-        UBERON id or name.
+        UBERON id, name, or a usual word (`data/tissue_words.tsv`).
 
     Raises
     ------
@@ -180,7 +164,7 @@ class _Tissues:
 def _placed(graph: Graph, inside: set[int]) -> set[int]:
     """Types that the ontology places in some anatomy, with all their kinds."""
     found: set[int] = set()
-    for relation in _LOCATED:
+    for relation in LOCATED:
         rows = graph.rows(relation)
         located = (graph.category[graph.subject[rows]] == _CELL) & np.isin(graph.object[rows], list(inside))
         for node in set(graph.subject[rows][located].tolist()) - found:

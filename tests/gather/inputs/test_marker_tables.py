@@ -213,7 +213,7 @@ def test_thousands_points_and_lists_are_no_decimal_commas(text: str) -> None:
 
 def test_columns_of_a_test_are_no_matrix(tmp_path, blood_graph) -> None:
     (tmp_path / "t.csv").write_text(",p_val,pct.1,pct.2\nCD3D,0.1,0.5,0.2\nCD79A,0.2,0.5,0.1\n")
-    with pytest.raises(InputError, match="columns such as p_val, pct.1, pct.2 are of a test of markers"):
+    with pytest.raises(InputError, match=r"columns such as p_val, .* are of a test of markers"):
         read_text_matrix(tmp_path / "t.csv", blood_graph)
 
 

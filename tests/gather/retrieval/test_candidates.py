@@ -8,10 +8,13 @@ from gather.retrieval.candidates import (
     ENOUGH_GENES,
     FEW_TYPES,
     MOST_KINDS,
+    _Tissues,
     candidates_of_tissue,
     tissue_taken,
 )
+from gather.retrieval.tissue_names import tissue_in_words, tissue_node
 from vckg.base.errors import InputError
+from vckg.base.resources import resource
 from vckg.graph.graph import Graph
 
 #: Of these singlecellbase is the second resource; the mirror lacks it.
@@ -158,3 +161,53 @@ def test_only_direct_kinds_follow() -> None:
 
 def test_what_the_ontology_places_there_counts_with_all_its_kinds() -> None:
     assert left(small_graph([], kinds={"CL:5": PURKINJE}, placed=NEURON)) == {NEURON, PURKINJE, "CL:5"}
+
+
+@pytest.mark.data
+def test_every_word_for_a_tissue_leads_to_one_with_cell_types(core_graph: Graph) -> None:
+    text = resource("data", "tissue_words.tsv").read_text(encoding="utf-8")
+    rows = [line.split("\t") for line in text.splitlines() if not line.startswith("#")][1:]
+    assert len(rows) == len({word.casefold() for word, *_ in rows}) >= 50
+    known = _Tissues(core_graph)
+    for word, curie, name in rows:
+        node = tissue_node(core_graph, word)
+        assert (core_graph.ids[node], core_graph.names[node]) == (curie, name)
+    for curie in sorted({curie for _, curie, _ in rows}):
+        node = core_graph.index(curie)
+        assert known.types(node) or known.taken(node).types, curie
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("skin", "skin (skin of body, UBERON:0002097)"),
+        ("PBMCs", "PBMCs (blood, UBERON:0000178)"),
+        ("bm", "bm (bone marrow, UBERON:0002371)"),
+        ("Lung tissue", "Lung tissue (lung, UBERON:0002048)"),
+        ("Blood", "blood (UBERON:0000178)"),
+        ("UBERON:0000178", "blood (UBERON:0000178)"),
+    ],
+)
+def test_a_tissue_is_shown_by_the_users_word(core_graph: Graph, given: str, shown: str) -> None:
+    assert tissue_in_words(core_graph, given) == shown
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("tumor", "; give the organ: the one it grows in or resembles, such as lung"),
+        ("breast tumour", "; give the organ: breast"),
+        ("brain organoids", "; give the organ: brain"),
+        ("cell line", "; give the organ: the one it grows in or resembles, such as lung"),
+        ("bone marow", r" \(did you mean 'bone marrow'\?\); give an UBERON id"),
+        ("upper lung", r" \(did you mean 'lung'\?\); give an UBERON id"),
+        ("xyzzy", "; give an UBERON id"),
+    ],
+)
+def test_hints_are_tissues_with_cell_types_or_ask_for_the_organ(
+    core_graph: Graph, given: str, hint: str
+) -> None:
+    with pytest.raises(InputError, match=f"no tissue {given!r} in the graph{hint}"):
+        tissue_node(core_graph, given)
