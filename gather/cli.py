@@ -90,7 +90,10 @@ def annotate(
     report: Annotated[Path | None, typer.Option(help="Also write a self-contained HTML page.")] = None,
     obs: Annotated[
         Path | None,
-        typer.Option(metavar="OUT.csv|parquet", help="Also write the labels alone, a row a cell."),
+        typer.Option(
+            metavar="OUT.csv|parquet",
+            help="Table of the labels alone, a row a cell; without -o nothing else is written.",
+        ),
     ] = None,
     cellxgene: Annotated[
         bool, typer.Option("--cellxgene", help="Also write the ontology columns of CELLxGENE's schema 7.")
@@ -163,8 +166,8 @@ def annotate(
         if not as_json:
             print_outcome(outcome, key_added)
         if writes:
-            more = "".join(f" and {path}" for path in (job.report, job.obs) if path)
-            err().print(f"wrote {job.out}{more}", highlight=False)
+            written = " and ".join(str(path) for path in (job.out, job.report, job.obs) if path)
+            err().print(f"wrote {written}", highlight=False)
 
 
 @app.command()
@@ -294,6 +297,7 @@ def explain(
 ) -> None:
     """Show where genes converge in the graph, with the walks and where every edge comes from."""
     from gather.labelling.explain import explain as explain_genes
+    from gather.retrieval.unknown_names import with_hints
 
     explained = explain_genes(
         " ".join(genes),
@@ -315,7 +319,8 @@ def explain(
         )
     for reason, names in (("ambiguous", explained.query.ambiguous), ("unknown", explained.query.ungrounded)):
         if names:
-            err().print(f"{reason}: {', '.join(names)}", highlight=False, markup=False)
+            line = f"{reason}: {with_hints(names, explained.hints)}"
+            err().print(line, highlight=False, markup=False, soft_wrap=True)
     for item in explained.items:
         _print_item(item)
     if not explained.items:

@@ -273,7 +273,7 @@ def in_words(told: Detected, graph: Graph, panel: Panel) -> str:
     if graph.species == told.species:
         return (
             f"{head}; of those asked about {counts.one_to_one:,} have one human orthologue, {counts.one_to_many:,} one "
-            f"of several, {counts.alone:,} none; {counts.unknown:,} names are unknown"
+            f"of several, {counts.alone:,} none"
         )
     how = (
         "by HGNC's rat orthologues" if told.species == RAT else "by the human symbol in capitals, which errs"

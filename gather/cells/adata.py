@@ -17,7 +17,7 @@ import pandas as pd
 from gather.annotation import FORMAT, Annotation, Candidate
 from gather.cells.clusters import leiden
 from gather.cells.expression import Expression, read_expression, species_of
-from gather.cells.groups import refuse_measurement, texts_of, with_hints, without_group
+from gather.cells.groups import refuse_measurement, require_anndata, texts_of, with_hints, without_group
 from gather.cells.options import AUTO, CELL, Options, require_grouping
 from gather.cells.populations import with_mixed_sets
 from gather.cells.samples import compare_samples, ranked_sets
@@ -26,6 +26,7 @@ from gather.labelling.decide import UNKNOWN
 from gather.labelling.frames import KEPT_VERSION, packed, tables
 from gather.labelling.states import STATES, states_of
 from gather.retrieval.candidates import candidates_of_tissue, ground_cell_types
+from gather.retrieval.unknown_names import unknown_in_words
 from gather.species import HUMAN, declared_taxon, graph_for
 from vckg.base.errors import InputError, did_you_mean
 from vckg.graph.manifest import graph_label
@@ -113,6 +114,7 @@ def annotate(
     """
     import vckg
 
+    require_anndata(adata)
     chosen = Options.of(groupby, options)
     graph = vckg.as_graph(graph)
     if copy:
@@ -240,6 +242,7 @@ def work_out(
         columns = obs_columns(annotations, groups)
         read = {"values": expression.origin, "gene_names": expression.names_from}
         about |= {"cells_without_group": without_group(adata, options.groupby), "species": expression.species}
+        about["unknown_genes"] = unknown_in_words(expression.panel)
         position = {a.cell_set: i for i, a in enumerate(annotations)}
         cell_set = np.array([position.get(g, -1) for g in groups.tolist()], np.int32)
         if options.groupby == AUTO:

@@ -31,7 +31,7 @@ Work = Callable[..., Outcome]
 
 def annotate_file(
     source: Path,
-    out: Path,
+    out: Path | None,
     graph: Graph,
     options: Options,
     *,
@@ -44,7 +44,7 @@ def annotate_file(
     work: Work = work_out,
     known: bool = False,
 ) -> Outcome:
-    """Annotate one file and write the copy, and the page where one is wanted.
+    """Annotate one file and write the copy, and the page where one is wanted; without `out` there is no copy.
 
     `obs` is a table for the labels alone, CSV or Parquet; with `cellxgene` the columns of its schema are written, too.
     `work` is what works the answers out: `work_out`, or another of its form for obs that are no cells. A file that is
@@ -57,10 +57,12 @@ def annotate_file(
     """
     check_paths(source, out, report, obs, overwrite=overwrite, writes=llm is None or not llm.dry_run)
     by_cell = options.groupby == CELL
-    if dask is not None and not by_cell:
-        raise InputError("--dask spreads single cells; add --groupby cell")
-    if by_cell and (report is not None or llm is not None):
-        raise InputError("--report and --model are for cell sets; choose another --groupby than cell")
+    _refuse_what_does_not_fit(
+        by_cell,
+        of_sets=report is not None or llm is not None,
+        dask=dask is not None,
+        lost=cellxgene and not out,
+    )
     adata = open_h5ad(source, backed=by_cell, known=known)
     asked: dict[str, Any] = {}
     try:
@@ -76,11 +78,7 @@ def annotate_file(
     finally:
         if adata.isbacked:
             adata.file.close()
-    told = str(outcome.kept["parameters"].get("species") or HUMAN)
-    err().print(told, highlight=False, markup=False, soft_wrap=True)
-    if (left := outcome.kept["parameters"]["candidate_types"]) >= 0:
-        species = told.partition(",")[0]
-        _say_what_is_left(graph_for(graph, species), options, left)
+    _say_what_was_read(outcome.kept["parameters"], graph, options)
     if llm is not None and llm.dry_run:
         return outcome
     if asked:
@@ -90,13 +88,39 @@ def annotate_file(
         write_labels(obs, adata.obs_names, outcome.columns)
     if cellxgene:
         _add_cellxgene(adata, outcome, options)
-    held = None if by_cell else adata
-    write_annotated(
-        source, out, outcome.columns, options.key_added, outcome.kept, held=held, outdated=outcome.outdated
-    )
+    if out is not None:
+        held = None if by_cell else adata
+        write_annotated(
+            source,
+            out,
+            outcome.columns,
+            options.key_added,
+            outcome.kept,
+            held=held,
+            outdated=outcome.outdated,
+        )
     if report is not None:
         _write_report(report, source, adata, graph, outcome, options, asked, of_cells=work is work_out)
     return outcome
+
+
+def _refuse_what_does_not_fit(by_cell: bool, *, of_sets: bool, dask: bool, lost: bool) -> None:
+    """Refuse outputs of cell sets for single cells, Dask for cell sets, and columns that no file would hold."""
+    if lost:
+        raise InputError("--cellxgene adds columns to the annotated copy; give it by -o OUT.h5ad")
+    if dask and not by_cell:
+        raise InputError("--dask spreads single cells; add --groupby cell")
+    if by_cell and of_sets:
+        raise InputError("--report and --model are for cell sets; choose another --groupby than cell")
+
+
+def _say_what_was_read(parameters: dict[str, Any], graph: Graph, options: Options) -> None:
+    """Say the species, the names that are no genes, and which cell types are left."""
+    told = str(parameters.get("species") or HUMAN)
+    for line in filter(None, (told, str(parameters.get("unknown_genes", "")))):
+        err().print(line, highlight=False, markup=False, soft_wrap=True)
+    if (left := parameters["candidate_types"]) >= 0:
+        _say_what_is_left(graph_for(graph, told.partition(",")[0]), options, left)
 
 
 def _say_what_is_left(graph: Graph, options: Options, left: int) -> None:

@@ -81,7 +81,7 @@ def open_h5ad(path: Path, *, backed: bool = False, known: bool = False) -> ad.An
 
 def check_paths(
     source: Path,
-    out: Path,
+    out: Path | None,
     report: Path | None,
     obs: Path | None = None,
     *,
@@ -96,7 +96,7 @@ def check_paths(
         The input is no h5ad, the output has another name, or an output exists, is the input, or cannot be written.
     """
     check_input(source)
-    if out.suffix != ".h5ad":
+    if out is not None and out.suffix != ".h5ad":
         raise InputError(f"{out}: the output is an h5ad; give a name that ends in .h5ad")
     if writes:
         check_outputs([path for path in (out, report, obs) if path], inputs=[source], overwrite=overwrite)

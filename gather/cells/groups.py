@@ -68,6 +68,16 @@ def columns_of_clusters(adata: ad.AnnData) -> list[str]:
     return [name for _, _, name in sorted(found)]
 
 
+def require_anndata(adata: object) -> None:
+    """Refuse what is no AnnData, such as the path of a file."""
+    if not all(hasattr(adata, name) for name in ("obs", "var", "uns", "X")):
+        found = f"the text {adata!r}" if isinstance(adata, str) else f"a {type(adata).__name__}"
+        raise InputError(
+            f"{found} is no AnnData; give an AnnData, as anndata.read_h5ad(FILE) reads one; for a file there is "
+            "`gather annotate FILE`"
+        )
+
+
 def texts_of(column: pd.Series) -> npt.NDArray[np.object_]:
     """Return the value of every cell as text, "" where there is none (`MISSING`).
 

@@ -44,6 +44,7 @@ from gather.ontology import Ontology
 from gather.retrieval.null import Null
 from gather.retrieval.query import TIE_DECIMALS, GeneQuery, Panel, rank_weights
 from gather.retrieval.scores import Convergence, Retriever
+from gather.retrieval.unknown_names import unknown_in_words
 from gather.species import declared_taxon, in_words
 from vckg.base.console import err
 from vckg.base.cpus import usable_cpus
@@ -266,6 +267,7 @@ def annotate_each_cell(
         annotator = make_annotator(rows, panel, surveyed, graph, parameters, candidates=candidates)
         answers = CellAnswers.joined(stream(rows, annotator, done=lambda n: done(n / 2)))
     origin = {"values": place.where, "gene_names": names_from, "species": in_words(told, graph, panel)}
+    origin["unknown_genes"] = unknown_in_words(panel)
     return obs_of(answers, annotator.ontology), origin
 
 

@@ -63,7 +63,7 @@ def annotate_inputs(
         with as_h5ad(job.source, job.kind, graph, reading.modality, read=read) as h5ad:
             asked["known"] = job.kind != "h5ad"
             outcomes.append(annotate_file(h5ad, job.out, graph, options, dask=dask, **asked))
-        _say_what_was_read(outcomes[-1].kept["parameters"])
+        _say_cells_without_group(outcomes[-1].kept["parameters"])
         _say_what_samples_gave(outcomes[-1])
     reports = [job for job in jobs if job.report is not None]
     if len(reports) > 1:
@@ -95,7 +95,8 @@ def _annotate_markers(
     measured = None if reading.measured is None else measured_genes(reading.measured)
     ranked = sum(len(genes) for genes in table.genes.values())
     by = f", ranked by {table.used}" if table.used else ", in the order of the table"
-    line = f"{job.source}: {table.form}, {len(table.genes)} clusters, {ranked:,} genes{by}"
+    clusters = "1 cluster" if len(table.genes) == 1 else f"{len(table.genes):,} clusters"
+    line = f"{job.source}: {table.form}, {clusters}, {ranked:,} genes{by}"
     if measured is None and table.background is None:
         line += f"; {NO_FDR} (give them by --measured GENES)"
     err().print(line, highlight=False, markup=False, soft_wrap=True)
@@ -103,19 +104,14 @@ def _annotate_markers(
         h5ad = written(as_anndata(table), Path(scratch) / f"{stem_of(job.source)}.h5ad")
         work = MarkerWork(table, measured)
         outcome = annotate_file(h5ad, job.out, graph, options, work=work, known=True, **asked)
-    _say_what_was_read(outcome.kept["parameters"])
     return outcome
 
 
-def _say_what_was_read(parameters: dict[str, Any]) -> None:
-    """Print the species where it is not human, and how many cells have no group."""
-    lines = (
-        [species] if (species := parameters.get("species", "")) and not species.startswith("human") else []
-    )
+def _say_cells_without_group(parameters: dict[str, Any]) -> None:
+    """Print how many cells have no group."""
     if left := parameters.get("cells_without_group", 0):
         column = parameters["groupby"]
-        lines.append(f"{left:,} cells have no value in {column!r}: they are unknown, with status ungrounded")
-    for line in lines:
+        line = f"{left:,} cells have no value in {column!r}: they are unknown, with status ungrounded"
         err().print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -36,7 +36,8 @@ class Job:
 
     source: Path
     kind: Kind
-    out: Path
+    out: Path | None
+    """None where the table of labels alone is wanted."""
     report: Path | None = None
     obs: Path | None = None
 
@@ -52,7 +53,7 @@ def jobs_of(
     """Return what is to be done, all paths checked.
 
     One input goes to `out` (by default ``NAME.gather.h5ad`` in its folder), several into the folder `out`; `obs` is the
-    table of the labels of one.
+    table of the labels of one, and all that is written of it where `out` is None.
 
     Raises
     ------
@@ -61,6 +62,8 @@ def jobs_of(
     """
     if len(sources) == 1:
         source = sources[0]
+        if out is None and obs is not None:
+            return [_job(source, None, report, obs, overwrite)]
         target = out or source.resolve().parent / f"{stem_of(source)}.gather.h5ad"
         if target.is_dir():
             target = target / f"{stem_of(source)}.h5ad"
@@ -98,9 +101,9 @@ def jobs_of(
     ]
 
 
-def _job(source: Path, out: Path, report: Path | None, obs: Path | None, overwrite: bool) -> Job:
+def _job(source: Path, out: Path | None, report: Path | None, obs: Path | None, overwrite: bool) -> Job:
     kind = kind_of(source)
-    if out.suffix != ".h5ad":
+    if out is not None and out.suffix != ".h5ad":
         raise InputError(f"{out}: the output is an h5ad; give a name that ends in .h5ad")
     if obs is not None and obs.suffix not in (".csv", ".parquet"):
         raise InputError(

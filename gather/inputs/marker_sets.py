@@ -12,6 +12,7 @@ import numpy as np
 from gather.inputs.marker_tables import MarkerTable
 from gather.inputs.text import open_text
 from gather.retrieval.query import CellSet, Panel, contrasts, ground_panel
+from gather.retrieval.unknown_names import unknown_in_words
 from gather.species import HUMAN, detect, graph_for, ground, in_words
 from vckg.base.errors import InputError
 
@@ -108,6 +109,7 @@ class MarkerWork:
             "gene_names": "table",
             "measured_genes": source,
             "species": in_words(told, seen, self.of_table(panel)),
+            "unknown_genes": unknown_in_words(self.of_table(panel)),
         }
         groups = np.array(list(self.table.genes), dtype=object)
         columns = {f"{options.key_added}_{k}": v for k, v in obs_columns(annotations, groups).items()}
@@ -175,11 +177,12 @@ class MarkerWork:
     def of_table(self, panel: Panel) -> Panel:
         """Return the genes that the table lists, which come first in the panel."""
         n, listed = len(self.listed), set(self.listed)
-        unknown, technical = (
-            tuple(name for name in names if name in listed) for names in (panel.ungrounded, panel.technical)
+        unknown, technical, ambiguous = (
+            tuple(name for name in names if name in listed)
+            for names in (panel.ungrounded, panel.technical, panel.ambiguous)
         )
         return replace(panel, names=panel.names[:n], nodes=panel.nodes[:n], detected=None,
-                       ungrounded=unknown, technical=technical)  # fmt: skip
+                       ungrounded=unknown, technical=technical, ambiguous=ambiguous)  # fmt: skip
 
     def detected(self, names: tuple[str, ...]) -> np.ndarray[Any, np.dtype[np.float64]] | None:
         """Return about which fraction of cells express each gene, float64; the table's median where it lists it not."""

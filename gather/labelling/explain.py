@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,16 @@ from gather.annotation import EvidenceItem
 from gather.labelling.frames import html_table
 from gather.retrieval.query import DEFAULT_TOP, GeneQuery, query_genes
 from gather.retrieval.scores import Retriever
+from gather.retrieval.unknown_names import meant_genes, with_hints
 from gather.retrieval.walks import SHOWN_WALKS, evidence_items
 from gather.species import HUMAN, MOUSE, detect, graph_for
 from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
     from vckg.graph.graph import Graph
+
+MOST_HINTS = 20
+"""So many names at most get a hint of what they may mean."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -43,6 +47,8 @@ class Explanation:
     items: tuple[EvidenceItem, ...]
     species: str = HUMAN
     """Whose genes they are."""
+    hints: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Symbols that unknown and ambiguous names may mean."""
 
     def __repr__(self) -> str:
         genes = f"{len(self.query)} gene" + ("" if len(self.query) == 1 else "s")
@@ -81,6 +87,7 @@ class Explanation:
             "ambiguous": list(self.query.ambiguous),
             "ungrounded": list(self.query.ungrounded),
             "technical": list(self.query.technical),
+            "hints": {name: list(symbols) for name, symbols in self.hints.items()},
             "species": self.species,
             "target": self.target,
             "score": self.score,
@@ -161,12 +168,13 @@ def explain(
         )
     # genes that the user names are asked, also housekeeping genes
     query = query_genes(retriever.graph, genes, top=max(DEFAULT_TOP, len(genes)), keep_technical=True)
+    unknown = [*query.ambiguous, *query.ungrounded]
+    hints = meant_genes(retriever.graph, unknown[:MOST_HINTS])
     if not len(query):
-        unknown = [*query.ambiguous, *query.ungrounded]
         raise InputError(
-            f"none of {len(genes)} genes is known and unambiguous ({', '.join(unknown[:5])}); "
+            f"none of {len(genes)} genes is known and unambiguous ({with_hints(unknown[:5], hints)}); "
             "give HGNC symbols or Ensembl ids"
         )
     convergence = retriever.converge([query])[0]
     items = evidence_items(retriever, convergence, convergence.best(top), walks=walks)
-    return Explanation(query, retriever.target.name, retriever.score, items, retriever.graph.species)
+    return Explanation(query, retriever.target.name, retriever.score, items, retriever.graph.species, hints)

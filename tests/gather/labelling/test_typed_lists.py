@@ -6,6 +6,8 @@ import pytest
 
 import gather
 from benchmarks.annotation.textbook import LISTS
+from gather.retrieval.unknown_names import with_hints
+from vckg.base.errors import InputError
 from vckg.graph.graph import Graph
 
 pytestmark = pytest.mark.xdist_group("core-graph")
@@ -20,3 +22,14 @@ def test_a_list_typed_in_one_line_is_the_list(name: str, genes: str, core_graph:
     typed = gather.explain(", ".join(genes.split()), graph=core_graph)
     assert typed.items, name
     assert [(i.curie, i.score) for i in typed.items] == [(i.curie, i.score) for i in listed.items]
+
+
+@pytest.mark.data
+def test_names_that_are_no_symbols_are_shown_with_what_they_may_mean(core_graph: Graph) -> None:
+    found = gather.explain("CD3 CD8 PD1 FOOBAR MS4A1", graph=core_graph, top=1, walks=0)
+    assert {"CD3D", "CD3E", "CD3G"} == set(found.hints["CD3"])
+    assert found.hints["PD1"][0] == "PDCD1"
+    assert "FOOBAR" not in found.hints
+    assert with_hints(["CD3", "FOOBAR"], {"CD3": ("CD3D", "CD3E")}) == "CD3 (CD3D? CD3E?), FOOBAR"
+    with pytest.raises(InputError, match=r"none of 2 genes is known and unambiguous \(.*CD3 \(CD3"):
+        gather.explain("CD3 FOOBAR", graph=core_graph)

@@ -1,0 +1,82 @@
+"""What to tell of gene names that lead to no gene: which they are, why, and what was probably meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gather.retrieval.query import Panel
+    from vckg.graph.graph import Graph
+
+SHOWN = 5
+"""Names of each kind that are shown."""
+_HINTS = 3
+_CONTROL = re.compile(
+    r"(neg(ative)?[-_ ]?(control|prb|probe)|negative\d|blank([-_ ]|\d)|antisense_|unassigned|deprecatedcodeword|"
+    r"intergenic_|systemcontrol|falsecode)",
+    re.I,
+)
+"""Control probes and unused codes of Xenium, CosMx and MERSCOPE."""
+_MONTH = "(jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)"
+_DATE = re.compile(rf"\d{{1,2}}-{_MONTH}$|{_MONTH}-\d{{1,2}}$", re.I)
+
+
+def unknown_in_words(panel: Panel) -> str:
+    """Name up to five unknown and ambiguous names of a file; say which are control probes, and which are dates.
+
+    An empty text where all names lead to a gene.
+    """
+    dates = [name for name in panel.names if _DATE.match(name)]
+    made = set(dates)
+    controls = [name for name in panel.ungrounded if _CONTROL.match(name)]
+    others = [name for name in panel.ungrounded if not _CONTROL.match(name) and name not in made]
+    ambiguous = [name for name in panel.ambiguous if name not in made]
+    parts = [
+        f"{_count(others, 'name is', 'names are')} unknown: {_some(others)}" if others else "",
+        f"{_count(controls, 'name is a control probe', 'names are control probes')} and left out: {_some(controls)}"
+        if controls
+        else "",
+        f"{_count(ambiguous, 'name is', 'names are')} ambiguous and left out: {_some(ambiguous)}"
+        if ambiguous
+        else "",
+        f"{_count(dates, 'name is a date', 'names are dates')} that a spreadsheet made of a gene symbol: "
+        f"{_some(dates)}; import the column as text"
+        if dates
+        else "",
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def meant_genes(graph: Graph, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return for unknown and ambiguous names the symbols that may be meant, those with most markers first.
+
+    Of an ambiguous name these are its genes; of an unknown one the symbols that add one or two letters to it.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for one in graph.genes.ground(list(names)):
+        nodes = [graph.index(curie) for curie in one.candidates]
+        if one.how == "unknown" and len(one.name) > 1:
+            longer = re.compile(re.escape(one.name) + r"[A-Za-z]{1,2}", re.I)
+            nodes = [n for n in graph.nodes_of("Gene").tolist() if longer.fullmatch(graph.names[n])]
+        ranked = sorted(nodes, key=lambda n: (-len(graph.out_edges(n, "is_marker_for")), graph.ids[n]))
+        if symbols := tuple(graph.names[n] for n in ranked[:_HINTS]):
+            found[one.name] = symbols
+    return found
+
+
+def with_hints(names: Sequence[str], hints: dict[str, tuple[str, ...]]) -> str:
+    """Return names in a line, each with the symbols that may be meant: ``CD3 (CD3D? CD3E?)``."""
+    return ", ".join(
+        name + (f" ({' '.join(f'{symbol}?' for symbol in hints[name])})" if name in hints else "")
+        for name in names
+    )
+
+
+def _count(names: Sequence[str], one: str, several: str) -> str:
+    return f"{len(names):,} {one if len(names) == 1 else several}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

@@ -1,0 +1,79 @@
+"""What is told of names that are no genes, of text that is no AnnData, and what is written without ``-o``."""
+
+import anndata as ad
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import gather
+from gather.cells.command import annotate_file
+from gather.cells.options import Options
+from gather.cli import app
+from gather.retrieval.query import ground_panel
+from gather.retrieval.unknown_names import unknown_in_words
+from vckg.base.errors import InputError
+from vckg.graph.graph import Graph
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:anndata.*")
+XENIUM = [
+    "NegControlProbe_00042",
+    "NegControlCodeword_0500",
+    "BLANK_0006",
+    "antisense_PROKR2",
+    "UnassignedCodeword_0001",
+]
+COSMX = ["NegPrb1", "Negative01", "SystemControl1"]
+MERSCOPE = ["Blank-1"]
+
+
+@pytest.mark.data
+def test_control_probes_dates_and_unknown_names_are_named(core_graph: Graph) -> None:
+    names = ["CD3D", "NEGR1", "ANTXR1", *XENIUM, *COSMX, *MERSCOPE, "1-Mar", "2-Sep", "NOGENE1"]
+    told = unknown_in_words(ground_panel(core_graph, names))
+    unknown, controls, dates, import_as = told.split("; ")
+    assert unknown == "1 name is unknown: NOGENE1"
+    assert controls == f"9 names are control probes and left out: {', '.join(XENIUM)}, ..."
+    assert dates == "2 names are dates that a spreadsheet made of a gene symbol: 1-Mar, 2-Sep"
+    assert import_as == "import the column as text"
+    assert unknown_in_words(ground_panel(core_graph, ["CD3D", "NEGR1"])) == ""
+
+
+def test_the_species_is_told_once_and_unknown_names_are_named(blood_graph, tmp_path) -> None:
+    table = tmp_path / "markers.csv"
+    table.write_text("gene,cluster\nCd3d,0\nCd3e,0\nIl7r,0\nCd2,0\nBLANK_1,0\n")
+    folder = blood_graph.save(tmp_path / "graph")
+    done = CliRunner().invoke(app, ["annotate", str(table), "-g", str(folder)])
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("mouse, told by") == 1
+    assert "1 name is a control probe and left out: BLANK_1" in done.stderr
+    assert "marker table, 1 cluster, 5 genes" in done.stderr
+
+
+def test_the_path_of_a_file_is_no_anndata() -> None:
+    with pytest.raises(InputError, match=r"the text 'in\.h5ad' is no AnnData.*`gather annotate FILE`"):
+        gather.annotate("in.h5ad", "louvain")
+    with pytest.raises(InputError, match="a DataFrame is no AnnData"):
+        gather.annotate(pd.DataFrame(), "louvain")
+
+
+def test_without_an_output_the_table_of_labels_is_all_that_is_written(blood_graph, source, tmp_path) -> None:
+    folder = blood_graph.save(tmp_path / "graph")
+    before = set(tmp_path.iterdir())
+    words = [
+        "annotate",
+        str(source),
+        "--groupby",
+        "group",
+        "-g",
+        str(folder),
+        "--obs",
+        str(tmp_path / "labels.csv"),
+    ]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert set(tmp_path.iterdir()) - before == {tmp_path / "labels.csv"}
+    assert f"wrote {tmp_path / 'labels.csv'}" in done.stderr.replace("\n", "")
+    labels = pd.read_csv(tmp_path / "labels.csv", index_col=0)
+    assert labels.index.tolist() == ad.read_h5ad(source).obs_names.tolist()
+    with pytest.raises(InputError, match="--cellxgene adds columns to the annotated copy; give it by -o"):
+        annotate_file(source, None, blood_graph, Options("group"), obs=tmp_path / "b.csv", cellxgene=True)
