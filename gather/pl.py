@@ -10,6 +10,7 @@ import pandas as pd
 from gather.cells.expression import chosen_values, normalise
 from gather.cells.groups import texts_of
 from gather.cells.results import Results, results
+from gather.labelling.decide import UNKNOWN
 from vckg.base.errors import InputError
 from vckg.base.extras import require_extra
 
@@ -94,7 +95,7 @@ def shown_name(gene: GeneSupport) -> str:
 
 
 def confidence(adata: ad.AnnData, *, basis: str = "umap", key: str = "gather", **settings: Any) -> Any:
-    """Draw labels and their confidence side by side over an embedding.
+    """Draw labels and their confidence side by side over an embedding; mixed sets have both names and their own colour.
 
     Parameters
     ----------
@@ -125,10 +126,33 @@ def confidence(adata: ad.AnnData, *, basis: str = "umap", key: str = "gather", *
             f"no embedding {basis!r} in obsm; found {found}; scanpy makes one of log-normalised values: "
             "sc.pp.pca, sc.pp.neighbors, sc.tl.umap"
         )
+    adata = _with_mixed_sets(adata, key)
     settings.setdefault(
         "wspace", 0.2 + 0.02 * max(map(len, adata.obs[columns[0]].astype(str).unique()), default=0)
     )
     return sc.pl.embedding(adata, basis=basis, color=columns, **settings)
+
+
+def _with_mixed_sets(adata: ad.AnnData, key: str) -> ad.AnnData:
+    """Return the cells with both names where their set is mixed; the AnnData itself where none is."""
+    import anndata as ad
+    from scanpy.plotting.palettes import default_102
+
+    name, mixture = f"{key}_cell_type", f"{key}_mixture"
+    both = adata.obs[mixture].astype(str) if mixture in adata.obs else pd.Series("", index=adata.obs_names)
+    mixed = ~both.isin(["", "nan"])
+    if not mixed.any():
+        return adata
+    labels = adata.obs[name].astype(str).mask(mixed, "mixed: " + both)
+    shown = ad.AnnData(
+        obs=adata.obs.assign(**{name: pd.Categorical(labels)}), obsm=dict(adata.obsm), obsp=dict(adata.obsp)
+    )
+    named = pd.Categorical(adata.obs[name]).categories.astype(str)
+    before = dict(zip(named, adata.uns.get(f"{name}_colors", ()), strict=False)) | {UNKNOWN: "lightgrey"}
+    free = iter(colour for colour in default_102 if colour not in before.values())
+    categories = shown.obs[name].cat.categories
+    shown.uns[f"{name}_colors"] = [before.get(label) or next(free) for label in categories]
+    return shown
 
 
 def supporting_genes(answers: Results, n_genes: int, measured: set[str]) -> dict[str, list[str]]:

@@ -121,6 +121,22 @@ def test_pictures_show_the_genes_of_the_evidence_and_the_confidence(named):
     mpl.pyplot.close("all")
 
 
+def test_a_mixed_set_is_drawn_with_both_names_and_its_own_colour(named):
+    cells = named.copy()
+    first = cells.obs["group"] == cells.obs["group"].iloc[0]
+    cells.obs["gather_cell_type"] = cells.obs["gather_cell_type"].astype(str).mask(first, "unknown")
+    cells.obs["gather_mixture"] = np.where(first, "T cell + B cell", "")
+    before = cells.obs["gather_cell_type"].tolist()
+    (axes, *_more) = gather.pl.confidence(cells, show=False)
+    shown = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert "mixed: T cell + B cell" in shown
+    assert "unknown" not in shown
+    colours = {tuple(colour) for colour in axes.collections[0].get_facecolors()}
+    assert len(colours) == len(shown) == 3
+    assert cells.obs["gather_cell_type"].tolist() == before
+    mpl.pyplot.close("all")
+
+
 def test_pictures_name_genes_as_the_column_of_var_that_gave_their_names(blood_graph, blood_cells):
     """CELLxGENE's files have Ensembl ids as var_names; a symbol that stands twice cannot be drawn."""
     blood_cells.var["feature_name"] = pd.Categorical(blood_cells.var_names)
