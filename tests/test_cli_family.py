@@ -258,3 +258,10 @@ def test_json_is_json_and_goes_alone_to_stdout(toy: Path) -> None:
     assert json.loads(ran.stdout), ran.stderr
     listed = json.loads(call("arena", "list", "--json").stdout)
     assert set(listed) == {"tasks", "datasets", "contestants"}
+
+
+@pytest.mark.parametrize("module", COMMANDS.values(), ids=COMMANDS)
+def test_the_list_of_commands_is_not_cut(module: str) -> None:
+    group = typer.main.get_command(importlib.import_module(module).app)
+    cut = [name for name, one in group.commands.items() if one.get_short_help_str().endswith("...")]
+    assert cut == []

@@ -58,10 +58,12 @@ class Application(typer.Typer):
 
     def command(self, *args: Any, **kwargs: Any) -> Callable[[Function], Function]:
         """Register a subcommand that also takes ``--quiet``."""
-        register = super().command(*args, context_settings=HELP, **kwargs)
+        register = super().command
 
         def add(function: Function) -> Function:
-            register(_with_quiet(function))
+            first = (inspect.getdoc(function) or "").partition("\n\n")[0]
+            whole = {"short_help": first or None} | kwargs  # else the list of commands cuts it
+            register(*args, context_settings=HELP, **whole)(_with_quiet(function))
             return function
 
         return add

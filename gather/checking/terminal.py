@@ -10,6 +10,7 @@ from vckg.base.console import err, out
 
 SHOWN = 30
 """Rows of the queue in the terminal; the table and the page hold all."""
+WORTH = "worth: how much a look at the label gains, 0 to 1; the highest first"
 LOOSELY = ("word_order", "without_state")
 """Ways of reading a label that the user should see (`gather.retrieval.cell_names`)."""
 
@@ -43,6 +44,8 @@ def print_check(found: CheckResult) -> None:
     if found.queue:
         console.print(table)
     say = err().print
+    if found.queue:
+        say(WORTH, highlight=False, markup=False, soft_wrap=True)
     if len(found.queue) > SHOWN:
         say(f"{len(found.queue) - SHOWN} more are in --table and --report", highlight=False)
     counts = Counter(check.relation for check in found.checks)

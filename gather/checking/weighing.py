@@ -119,7 +119,7 @@ def coverage(name: str, markers: tuple[Marker, ...]) -> tuple[bool, str]:
     missing = [marker.symbol for marker in defining if marker.state == "not measured"]
     if len(defining) < 3 or 2 * len(missing) <= len(defining):
         return True, ""
-    return False, f"this panel cannot tell {name}: {', '.join(missing)} not measured"
+    return False, f"the measured genes cannot tell {name}: {', '.join(missing)} not measured"
 
 
 def relation_to(ontology: Ontology, label: str, answer: str) -> LabelRelation:
