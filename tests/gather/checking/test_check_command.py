@@ -8,7 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 import gather
+from gather.checking.opinion import Marker
 from gather.checking.page import write_page
+from gather.checking.weighing import coverage
 from gather.cli import app
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:anndata.*", "ignore::FutureWarning")
@@ -61,6 +63,20 @@ def test_all_outputs_agree_and_the_input_stays(check, source, tmp_path):
     again = check("--labels", "group", "-o", copy)
     assert (again.exit_code, type(again.exception).__name__) != (0, "NoneType")
     assert check("--labels", "group", "-o", copy, "--force").exit_code == 0
+
+
+def test_the_column_worth_is_explained_below_the_table(check):
+    swapped, right = check("--labels", "author"), check("--labels", "group")
+    assert "worth: how much a look at the label gains, 0 to 1" in swapped.stderr
+    assert "worth:" not in right.stderr
+
+
+def test_missing_markers_are_told_of_the_measured_genes_whatever_the_file():
+    markers = tuple(Marker(f"HGNC:{i}", f"G{i}", "not measured") for i in range(4))
+    assert coverage("T cell", markers) == (
+        False,
+        "the measured genes cannot tell T cell: G0, G1, G2, G3 not measured",
+    )
 
 
 def test_json_is_what_python_gives(check, blood_graph, source):
