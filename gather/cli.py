@@ -321,6 +321,8 @@ def explain(
         if names:
             line = f"{reason}: {with_hints(names, explained.hints)}"
             err().print(line, highlight=False, markup=False, soft_wrap=True)
+    if explained.verdict:
+        out().print(explained.verdict, highlight=False, markup=False)
     for item in explained.items:
         _print_item(item)
     if not explained.items:

@@ -8,11 +8,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
-from gather.annotation import EvidenceItem
+from gather.annotation import Annotation, EvidenceItem
+from gather.labelling import plain_words
+from gather.labelling.decide import SHOWN_CANDIDATES, Labeller
 from gather.labelling.frames import html_table
-from gather.retrieval.query import DEFAULT_TOP, GeneQuery, query_genes
+from gather.ontology import Ontology
+from gather.retrieval.query import DEFAULT_TOP, CellSet, GeneQuery, make_query, panel_of_list, query_genes
 from gather.retrieval.scores import Retriever
 from gather.retrieval.unknown_names import meant_genes, with_hints
 from gather.retrieval.walks import SHOWN_WALKS, evidence_items
@@ -49,11 +53,23 @@ class Explanation:
     """Whose genes they are."""
     hints: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Symbols that unknown and ambiguous names may mean."""
+    answer: Annotation | None = None
+    """What `gather annotate` answers of this list; None for other targets than cell types."""
 
     def __repr__(self) -> str:
         genes = f"{len(self.query)} gene" + ("" if len(self.query) == 1 else "s")
         best = f", best {self.items[0].name} ({self.items[0].curie})" if self.items else ""
         return f"gather.Explanation: {genes}, {len(self.items)} {self.target}{best}"
+
+    @property
+    def verdict(self) -> str:
+        """The answer with its certainty, or why there is none; empty for other targets than cell types."""
+        if self.answer is None:
+            return ""
+        words, status = plain_words.answer(self.answer), plain_words.status_reason(self.answer)
+        if not self.answer.curie:
+            return f"answer: {words} ({status})"
+        return f"answer: {words}, {plain_words.certainty(self.answer)} {self.answer.confidence:.2f}, {status}"
 
     def _repr_html_(self) -> str:
         return html_table(repr(self), self.table())
@@ -91,7 +107,20 @@ class Explanation:
             "species": self.species,
             "target": self.target,
             "score": self.score,
+            "answer": self._answer_in_plain_values(),
             "evidence": [asdict(item) for item in self.items],
+        }
+
+    def _answer_in_plain_values(self) -> dict[str, Any] | None:
+        if self.answer is None:
+            return None
+        return {
+            "label": self.answer.label,
+            "curie": self.answer.curie,
+            "status": self.answer.status,
+            "confidence": self.answer.confidence,
+            "certainty": plain_words.certainty(self.answer),
+            "reason": plain_words.status_reason(self.answer),
         }
 
 
@@ -109,6 +138,8 @@ def explain(
     retriever: Retriever | None = None,
 ) -> Explanation:
     """Find the `top` nodes of a target category where ranked genes converge.
+
+    Cell types come in the order in which `gather annotate` prefers them; its answer is the field `answer`.
 
     Parameters
     ----------
@@ -176,5 +207,52 @@ def explain(
             "give HGNC symbols or Ensembl ids"
         )
     convergence = retriever.converge([query])[0]
-    items = evidence_items(retriever, convergence, convergence.best(top), walks=walks)
-    return Explanation(query, retriever.target.name, retriever.score, items, retriever.graph.species, hints)
+    found = convergence.best(max(top, SHOWN_CANDIDATES))
+    answer = _answer(retriever, genes) if retriever.target.name == "Cell" else None
+    if answer is not None:
+        preferred = [retriever.graph.index(c.curie) for c in answer.candidates]
+        first = np.flatnonzero(np.isin(convergence.nodes, preferred) & (convergence.score > 0)).tolist()
+        first.sort(key=lambda i: preferred.index(int(convergence.nodes[i])))
+        found = np.array([*first, *(i for i in found.tolist() if i not in first)], np.intp)
+    items = evidence_items(retriever, convergence, found[:top], walks=walks)
+    return Explanation(
+        query, retriever.target.name, retriever.score, items, retriever.graph.species, hints, answer
+    )
+
+
+def _answer(given: Retriever, genes: Sequence[str]) -> Annotation:
+    """What `gather annotate` answers of a list of genes; a retriever of a panel or of candidates decides itself."""
+    graph = given.graph
+    panel = panel_of_list(graph, genes)
+    query = make_query(panel, CellSet("query", panel.names[: len(dict.fromkeys(genes))]))
+    declared = len(given.nodes) < int(given.weights.own.sum())
+    retriever = given
+    if given.panel is None and not declared:
+        retriever = type(given)(
+            graph,
+            target="Cell",
+            score=given.score,
+            hops=given.hops,
+            panel=panel,
+            exclude=given.exclude,
+            weights=given.weights,
+        )
+    labeller = Labeller(Ontology.of_cells(graph), back_off=not declared)
+    decision = labeller.decide(retriever.converge([query])[0], retriever.support(query))
+    return Annotation(
+        cell_set="query",
+        n_cells=1,
+        status=decision.status,
+        label=decision.label,
+        curie=decision.curie,
+        confidence=decision.confidence,
+        fdr=decision.fdr,
+        candidates=decision.candidates,
+        query_genes=query.names,
+        ambiguous_genes=query.ambiguous,
+        ungrounded_genes=query.ungrounded,
+        closed=declared,
+        score=retriever.score,
+        standings=decision.standings,
+        reason=decision.reason,
+    )

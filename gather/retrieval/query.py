@@ -7,7 +7,7 @@ be grounded.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -242,6 +242,17 @@ def ground_panel(
         ungrounded=tuple(passed["unknown"]),
         technical=tuple(passed["technical"]),
     )
+
+
+def panel_of_list(graph: Graph, names: Iterable[str]) -> Panel:
+    """Return the panel of a bare list: its genes, then all other genes of the graph, as if every one was measured."""
+    listed = tuple(dict.fromkeys(names))
+    panel = ground_panel(graph, listed)
+    technical = technical_genes()
+    others = np.setdiff1d(graph.nodes_of("Gene"), panel.nodes).tolist()
+    kept = [node for node in others if graph.names[node].upper() not in technical]
+    nodes = np.concatenate([panel.nodes, np.array(kept, np.int32)]).astype(np.int32)
+    return replace(panel, names=(*listed, *(graph.ids[node] for node in kept)), nodes=nodes)
 
 
 def make_query(panel: Panel, cell_set: CellSet, *, top: int = DEFAULT_TOP) -> GeneQuery:

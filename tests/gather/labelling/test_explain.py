@@ -1,0 +1,81 @@
+"""`gather explain` and `gather annotate` give one answer to one list of genes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import gather
+from benchmarks.annotation.textbook import LISTS
+from gather.annotation import Annotation
+from gather.cli import app
+from gather.inputs.marker_sets import MarkerWork
+from gather.inputs.marker_tables import MarkerTable
+from gather.labelling.annotator import Annotator, Parameters
+from gather.labelling.plain_words import status_reason
+from gather.retrieval.scores import Retriever
+from tests.conftest import ROOT
+from vckg.graph.graph import Graph
+
+
+def annotated(graph: Graph, lists: dict[str, tuple[str, ...]]) -> dict[str, Annotation]:
+    """The answers of `gather annotate` to a table of these lists."""
+    work = MarkerWork(MarkerTable(lists, {}, "lists"))
+    panel, _, _ = work.panel(graph)
+    annotator = Annotator(graph, panel, Parameters(hyper_entities=()), contrast=False)
+    return {one.name: annotator.annotate_one(one) for one in work.cell_sets(panel)}
+
+
+def same(explained: gather.Explanation, answer: Annotation) -> bool:
+    told = explained.answer
+    assert told is not None
+    assert [c.curie for c in told.candidates] == [c.curie for c in answer.candidates]
+    assert explained.items[0].curie == answer.candidates[0].curie
+    return (told.status, told.curie, status_reason(told)) == (
+        answer.status, answer.curie, status_reason(answer),
+    ) and told.confidence == pytest.approx(answer.confidence)  # fmt: skip
+
+
+def test_the_answer_comes_first_and_the_nodes_in_its_order(blood_graph: Graph) -> None:
+    genes = ("CD3D", "CD3E", "LCK")
+    found = gather.explain(list(genes), graph=blood_graph)
+    assert same(found, annotated(blood_graph, {"0": genes})["0"])
+    assert found.verdict.startswith("answer: ")
+    kept = found.to_dict()["answer"]
+    assert set(kept) == {"label", "curie", "status", "confidence", "certainty", "reason"}
+    assert json.loads(json.dumps(kept)) == kept
+
+
+def test_no_answer_says_why_and_other_targets_have_none(blood_graph: Graph) -> None:
+    assert "a name needs 3" in gather.explain(["CD3D"], graph=blood_graph).verdict
+    other = gather.explain(["CD3D"], graph=blood_graph, target="BiologicalProcess")
+    assert (other.verdict, other.to_dict()["answer"]) == ("", None)
+
+
+def test_a_closed_retriever_answers_from_its_list(blood_graph: Graph) -> None:
+    closed = Retriever(blood_graph, candidates=[blood_graph.index("CL:0000236")])
+    found = gather.explain(["CD3D", "CD3E", "CD79A"], retriever=closed)
+    assert found.answer is not None
+    assert found.answer.closed
+    assert {item.curie for item in found.items} == {"CL:0000236"}
+
+
+@pytest.mark.xdist_group("core-graph")
+def test_real_lists_get_the_answer_of_annotate(core_graph: Graph) -> None:
+    lists = {name: tuple(genes.split()) for _truth, name, genes in LISTS[:: len(LISTS) // 6]}
+    lists["user"] = ("CD3D", "CD3E", "TRAC")
+    for name, answer in annotated(core_graph, lists).items():
+        assert same(gather.explain(list(lists[name]), graph=core_graph), answer), name
+
+
+@pytest.mark.xdist_group("core-graph")
+def test_the_list_of_the_readme_is_named_rightly(core_graph: Graph, tmp_path: Path) -> None:
+    line = re.search(r"^gather (explain .*)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert line is not None
+    core_graph.save(tmp_path / "graph")
+    ran = CliRunner().invoke(app, [*line[1].split(), "--graph", str(tmp_path / "graph")])
+    assert ran.stdout.splitlines()[0].startswith("answer: regulatory T cell (CL:0000815), high")
