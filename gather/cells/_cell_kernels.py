@@ -99,15 +99,28 @@ def _add_up(
 
 
 @compiled
-def _speak(genes: Array, evidence: tuple[Array, Array, Array], candidate: int) -> int:
-    """How many genes have evidence for a candidate."""
-    indptr, indices, _weights = evidence
-    count = 0
-    for gene in genes:
-        for j in range(indptr[gene], indptr[gene + 1]):
+def _speak(
+    genes: Array,
+    ranks: Array,
+    evidence: tuple[Array, Array, Array],
+    candidate: int,
+    least: float,
+    added: Array,
+) -> int:
+    """How many genes add `least` of what the loudest adds to a candidate's score; `added` holds what each adds."""
+    indptr, indices, weights = evidence
+    loudest = 0.0
+    for i in range(len(genes)):
+        added[i] = 0.0
+        for j in range(indptr[genes[i]], indptr[genes[i] + 1]):
             if indices[j] >= candidate:
-                count += indices[j] == candidate
+                if indices[j] == candidate:
+                    added[i] = ranks[i] * weights[j]
                 break
+        loudest = max(loudest, added[i])
+    count = 0
+    for i in range(len(genes)):
+        count += added[i] > 0.0 and added[i] >= least * loudest
     return count
 
 
@@ -235,7 +248,7 @@ def label_cells(
     scaling: tuple[Array, Array, Array],
     candidates: tuple[Array, Array, Array],
     terms: tuple[Any, Any, Any, Any, Array],
-    considered: tuple[int, int, float, int, float],
+    considered: tuple[int, int, float, int, float, float],
     critical: Array,
     counts: Array,
     calibration: tuple[Array, float, int],
@@ -275,7 +288,7 @@ def label_cells(
         is a or an ancestor of a.
     considered
         How many candidates compete by expected similarity, with which sharpness and bonus; how many genes must
-        speak for the best; the weight of the second stage.
+        speak for the best; the weight of the second stage; what of the loudest gene's part such a gene adds at least.
     critical, counts
         Statistics [genes + 1, levels, candidates] and numbers [levels] that bound which candidates the null supports.
     calibration
@@ -291,6 +304,7 @@ def label_cells(
     sums, share, cosines = np.empty(n_candidates), np.empty(n_candidates), np.empty(n_candidates)
     spread, scratch, own = np.empty(n_candidates), np.empty(n_candidates), np.empty(n_candidates)
     first, score, sure_above = np.empty(considered[0], np.int64), np.empty(considered[0]), np.empty(256)
+    added = np.empty(columns.shape[1])
     starts, genes = expressed
     flags = np.zeros(len(evidence[0]), np.uint8)
     for cell in range(len(n_genes)):
@@ -316,7 +330,7 @@ def label_cells(
         support, beliefs = (sums, cosines, share, position), (spread, total, line, map_)
         sure = _surest(_row(kinds, position[winner]), own, support, beliefs)
         best_confidence[cell], reason[cell] = sure, FEW_GENES
-        if _speak(columns[cell, :n], evidence, winner) < considered[3]:
+        if _speak(columns[cell, :n], ranks, evidence, winner, considered[5], added) < considered[3]:
             continue
         low, high = 0, 0  # a winner that is discovered by itself supports all that is above it
         alone = sums[winner] >= critical[n, 0, winner]

@@ -43,7 +43,7 @@ from gather.metrics.multiple_testing import benjamini_hochberg
 from gather.ontology import Ontology
 from gather.retrieval.null import Null
 from gather.retrieval.query import TIE_DECIMALS, GeneQuery, Panel, rank_weights
-from gather.retrieval.scores import Convergence, Retriever
+from gather.retrieval.scores import LEAST_VOICE, Convergence, Retriever
 from gather.retrieval.unknown_names import unknown_in_words
 from gather.species import declared_taxon, in_words
 from vckg.base.console import err
@@ -62,7 +62,7 @@ Result = TypeVar("Result")
 
 _COUNTS_RATIO = 1.3
 """Between numbers of discoveries whose critical values are kept: a smaller one leaves fewer cells undecided."""
-_CONSIDERED = (CONSIDERED, CHANCE_SHARPNESS, EXACT_BONUS, LEAST_GENES, SEPARATION)
+_CONSIDERED = (CONSIDERED, CHANCE_SHARPNESS, EXACT_BONUS, LEAST_GENES, SEPARATION, LEAST_VOICE)
 
 
 def _listed(rows: list[npt.NDArray[Any]]) -> tuple[Array, Array]:

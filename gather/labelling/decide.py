@@ -115,7 +115,8 @@ LEAST_CELLS = 5
 FEW_CELLS, FEW_CELLS_FDR = 20, 0.001
 """A set of fewer cells needs this false discovery rate: what a dozen cells express by chance looks specific."""
 LEAST_GENES = 3
-"""So many query genes must speak for the best candidate; one or two markers are no cell type."""
+"""So many query genes must speak for the best candidate (`gather.retrieval.scores.LEAST_VOICE`); one or two markers are
+no cell type."""
 
 
 SEPARATION = 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,6 +215,7 @@ def explain(
         first.sort(key=lambda i: preferred.index(int(convergence.nodes[i])))
         found = np.array([*first, *(i for i in found.tolist() if i not in first)], np.intp)
     items = evidence_items(retriever, convergence, found[:top], walks=walks)
+    answer = answer and replace(answer, evidence=items)
     return Explanation(
         query, retriever.target.name, retriever.score, items, retriever.graph.species, hints, answer
     )

@@ -38,6 +38,9 @@ SCORES: tuple[Score, ...] = ("calibrated", "paper")
 
 DIRECT: tuple[Score, ...] = ("calibrated",)
 """Scores of direct evidence alone."""
+LEAST_VOICE = 0.02
+"""A gene that adds less to a candidate's score, relative to the gene that adds most, does not count as one that speaks
+for it: SST alone is no pancreatic D cell because NPY is listed somewhere above it."""
 LENGTH_EXPONENT = 0.8
 """Of the norm of a candidate's measured marker list: 0 favours hubs, 1 favours tiny lists."""
 
@@ -76,6 +79,15 @@ class Convergence:
         return reached[order[:top]]
 
 
+def _voices(rows: Sparse, weights: Floats) -> npt.NDArray[np.intp]:
+    """How many genes speak for each candidate, int[c], given rows of the matrix and the genes' rank weights."""
+    added = sp.csc_array(sp.diags_array(weights) @ rows)
+    loudest = added.max(axis=0).toarray().ravel()
+    column = np.repeat(np.arange(added.shape[1]), np.diff(added.indptr))
+    heard = (added.data > 0) & (added.data >= LEAST_VOICE * loudest[column])
+    return np.bincount(column[heard], minlength=added.shape[1])
+
+
 @dataclass(frozen=True, eq=False)
 class Support:
     """How the genes of a query support each candidate.
@@ -87,7 +99,7 @@ class Support:
     similarity
         Cosine of the query with its measured evidence weights, float64[c].
     genes
-        How many genes speak for it, int[c].
+        How many genes speak for it, each with `LEAST_VOICE` of what the loudest adds to the score at least, int[c].
     """
 
     share: Floats
@@ -357,7 +369,7 @@ class Retriever:
         scale = self.length * float(np.linalg.norm(query.weights))
         similarity = np.zeros(len(scale))
         np.divide(np.asarray(query.weights @ rows).ravel(), scale, out=similarity, where=scale > 0)
-        return Support(share, similarity, np.asarray(speaks.sum(axis=0)).ravel())
+        return Support(share, similarity, _voices(rows, query.weights))
 
     def p_values(self, query: GeneQuery) -> Floats:
         """Upper-tail p of the statistic under the null, float64[c] in [`gather.retrieval.null.P_FLOOR`, 1]."""

@@ -79,3 +79,13 @@ def test_the_list_of_the_readme_is_named_rightly(core_graph: Graph, tmp_path: Pa
     core_graph.save(tmp_path / "graph")
     ran = CliRunner().invoke(app, [*line[1].split(), "--graph", str(tmp_path / "graph")])
     assert ran.stdout.splitlines()[0].startswith("answer: regulatory T cell (CL:0000815), high")
+
+
+@pytest.mark.xdist_group("core-graph")
+def test_one_gene_that_speaks_alone_is_no_answer_and_is_named(core_graph: Graph) -> None:
+    """The graph lists GAD1 and NPY somewhere above the pancreatic D cell; they add nothing to its score."""
+    found = gather.explain(["SST", "GAD1", "NPY"], graph=core_graph)
+    assert found.answer is not None
+    assert (found.answer.status, found.answer.reason) == ("unknown", "few_genes")
+    assert "1 gene of 3 speak for the best, pancreatic D cell: SST;" in found.verdict
+    assert gather.explain(["SST", "HHEX", "LEPR"], graph=core_graph).items[0].curie == "CL:0000173"

@@ -11,7 +11,7 @@ from gather.retrieval.evidence_weights import CITED, INHERITANCE, LONE_CLAIM, ev
 from gather.retrieval.metapaths import target_named
 from gather.retrieval.null import Null
 from gather.retrieval.query import query_genes, rank_weights, technical_genes
-from gather.retrieval.scores import SCORES, Retriever
+from gather.retrieval.scores import LEAST_VOICE, SCORES, Retriever, _voices
 from vckg.base.errors import InputError
 
 
@@ -257,3 +257,9 @@ def test_other_targets_are_reached_with_their_own_evidence(blood_graph):
     assert [i.name for i in found.items] in (["immune response"], [])
     walks = explain(["CD14", "LYZ"], graph=blood_graph, target="AnatomicalEntity", score="paper").items
     assert walks == () or walks[0].name == "blood"
+
+
+def test_a_gene_speaks_where_it_adds_enough_relative_to_the_loudest():
+    rows = sp.csr_array(np.array([[1.0, 0.0, 0.0], [LEAST_VOICE, 1.0, 0.0], [LEAST_VOICE / 2, 1.0, 0.0]]))
+    assert _voices(rows, np.ones(3)).tolist() == [2, 2, 0]
+    assert _voices(rows, np.array([0.5, 1.0, 1.0])).tolist() == [3, 2, 0]
