@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from gather.cells.options import Ranking
 from gather.cells.row_blocks import Rows
 from gather.cells.values import Place, Survey, choose, rows_of, survey_rows
-from gather.retrieval.query import CellSet, Panel, contrasts, ground_panel
+from gather.retrieval.query import CellSet, Panel, compared, contrasts, ground_panel
 from gather.species import HUMAN, Detected, declared_taxon, detect, graph_for, ground, in_words
 from vckg.base.errors import InputError
 from vckg.base.extras import require_extra
@@ -276,7 +276,7 @@ def rank_cell_sets(
         names, strengths = ranked[group]
         detected = sums.above[i] / sums.n[i]
         cell_sets.append(CellSet(group, names, int(sums.n[i]), strengths, detected, profile=profiles))
-    contrast = contrasts(sums.means)
+    cell_sets, contrast = compared(cell_sets), contrasts(sums.means)
     if contrast is None:
         return cell_sets
     return [replace(one, contrast=z) for one, z in zip(cell_sets, contrast, strict=True)]

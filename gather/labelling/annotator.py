@@ -221,6 +221,8 @@ class Annotator:
     def _contradictions(self, decision: Decision, cell_set: CellSet) -> tuple[Contradiction, ...]:
         """Expected markers that are measured and absent, and negative markers that are present.
 
+        A gene that no set of the file has in more than `PRESENT` of its cells is lost to sparse reads rather than
+        absent; it is no objection.
         A gene that some sources call a marker and others a negative one is no objection: it is ``disputed``.
         """
         if not decision.curie or cell_set.detected is None or self.panel.detected is None:
@@ -237,7 +239,8 @@ class Annotator:
             if column is None:
                 continue
             inside, overall = float(cell_set.detected[column]), float(self.panel.detected[column])
-            absent = kind == "expected_absent" and inside < ABSENT
+            seen = float((self.panel.detected if cell_set.most is None else cell_set.most)[column])
+            absent = kind == "expected_absent" and inside < ABSENT and seen >= PRESENT
             present = kind == "negative_present" and inside > PRESENT and inside > overall
             if not absent and not present:
                 continue

@@ -33,6 +33,9 @@ MOST_CONTRAST = 2.0
 LEAST_SPREAD = 0.1
 """Added to the spread of a gene over the sets, natural logarithm of expression: small differences stay small."""
 
+LEAST_COMPARED = 10
+"""Cells of a set whose fractions say how often other sets have a gene."""
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -102,6 +105,9 @@ class CellSet:
         there are no others.
     profile
         Whether the set is one profile of unknown many cells: every set of the file has one row.
+    most
+        Fraction of the cells that express each gene in that set of the file where it is greatest, float64[panel]; None
+        where unknown.
     """
 
     name: str
@@ -111,6 +117,7 @@ class CellSet:
     detected: Floats | None = None
     contrast: Floats | None = None
     profile: bool = False
+    most: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -177,6 +184,20 @@ def contrasts(mean: npt.NDArray[np.floating[Any]]) -> Floats | None:
     others = (values.sum(axis=0) - values) / (n - 1)
     difference = (values - others) / (values.std(axis=0) + LEAST_SPREAD)
     return np.asarray(np.clip(difference, -MOST_CONTRAST, MOST_CONTRAST), dtype=np.float64)
+
+
+def compared(cell_sets: Sequence[CellSet]) -> list[CellSet]:
+    """Return the sets of a file, each with the greatest fraction of any of them (`CellSet.most`).
+
+    Sets of fewer than `LEAST_COMPARED` cells say nothing of the others, unless all sets are profiles.
+    """
+    known = [
+        one.detected
+        for one in cell_sets
+        if one.detected is not None and (one.profile or one.n_cells >= LEAST_COMPARED)
+    ]
+    most = np.max(known, axis=0) if known else None
+    return [replace(one, most=most) for one in cell_sets]
 
 
 def detection_contrasts(detected: Floats) -> tuple[Floats, Floats]:

@@ -12,7 +12,8 @@ import pytest
 
 import gather
 from gather.cells.expression import rank_cell_sets, read_expression
-from gather.labelling.annotator import Annotator
+from gather.cells.file import open_h5ad
+from gather.labelling.annotator import PRESENT, Annotator, Parameters
 from gather.labelling.decide import FEW_CELLS, FEW_CELLS_FDR, LEAST_CELLS
 from gather.retrieval.query import CellSet
 from vckg.graph.graph import Graph
@@ -79,3 +80,21 @@ def test_a_marker_of_some_kinds_or_of_another_type_is_no_reason_against_a_genera
     assert against["T cells CD4+"] == ("T cell", ["ICOS", "CD5"])  # not CD8B and CD4, each of a kind
     assert against["NKT cells"] == ("lymphocyte", [])  # not LYVE1, FLT4 and PDPN of lymphatic vessels
     assert against["DCs"] == ("dendritic cell", ["CD1C", "ITGAX", "CCL17"])  # not LILRA4 of one kind
+
+
+def test_lost_reads_of_a_tumour_are_no_objections(mirror: Path, core_graph: Graph) -> None:
+    """Markers that no set has in a quarter of its cells say nothing; planted wrong cells still meet objections."""
+    found = open_h5ad(mirror / "h5ad_more" / "breast_tnbc_wu2021_cid4465.h5ad")
+    expression = read_expression(found, core_graph)
+    sets = {s.name: s for s in rank_cell_sets(expression, found.obs["cell_type"].astype(str).tolist())}
+    annotator = Annotator(core_graph, expression.panel, Parameters(hyper_entities=(), evidence=0))
+    answers = annotator.annotate(list(sets.values()))
+    absent = [c for a in answers for c in a.contradictions if c.kind == "expected_absent"]
+    for one in absent:
+        column = annotator.panel_column[core_graph.index(one.gene)]
+        assert max(s.detected[column] for s in sets.values() if s.detected is not None) >= PRESENT
+    assert len(absent) <= 5
+    wrong = next(a for a in answers if "T-cells" in a.cell_set and a.curie)
+    cells = next(s for name, s in sets.items() if "CAF" in name)
+    decision = annotator.decide(sets[wrong.cell_set])[2]
+    assert [c for c in annotator._contradictions(decision, cells) if c.kind == "expected_absent"]

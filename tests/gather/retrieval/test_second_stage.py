@@ -11,6 +11,7 @@ from gather.retrieval.query import (
     LEAST_SPREAD,
     MOST_CONTRAST,
     CellSet,
+    compared,
     contrasts,
     ground_panel,
     make_query,
@@ -79,3 +80,11 @@ def test_absent_markers_decide_between_candidates_of_like_scores(blood_graph) ->
 
     assert first(0.0) == "B cell"
     assert first(1.0) == "T cell"
+
+
+def test_small_sets_do_not_say_how_often_others_have_a_gene():
+    sets = [
+        CellSet(str(n), (), n, detected=np.array([share])) for n, share in ((3, 1.0), (50, 0.2), (50, 0.0))
+    ]
+    assert [one.most.tolist() for one in compared(sets)] == [[0.2]] * 3
+    assert compared([CellSet("0", ())])[0].most is None
