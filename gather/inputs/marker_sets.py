@@ -93,7 +93,7 @@ class MarkerWork:
         seen = graph_for(graph, told.species)
         panel, source, known = self.panel(seen, told.species)
         annotator = Annotator(
-            seen, panel, parameters, candidates=allowed, contrast=panel.detected is not None
+            seen, panel, parameters, candidates=allowed, contrast=known and panel.detected is not None
         )
         answers = []
         for one in self.cell_sets(panel):
@@ -119,8 +119,12 @@ class MarkerWork:
     def cell_sets(self, panel: Panel) -> list[CellSet]:
         """Return the clusters as ranked genes; equals by CURIE, as the genes of cells are.
 
-        The fractions of cells that express each gene stand for its mean expression in the contrast of the clusters.
+        The fractions of cells that express each gene stand for its mean expression in the contrast of the clusters,
+        and say which markers a cluster lacks; nothing is known of genes that no cluster lists.
         """
+        fractions = self.table.fractions
+        inside = None if fractions is None else fractions.reindex(list(panel.names))
+        most = None if inside is None else inside.max(axis=1).to_numpy(dtype=np.float64)
         node = dict(zip(panel.names, panel.nodes.tolist(), strict=True))
         contrast = self._contrast(panel)
         sets = []
@@ -130,7 +134,14 @@ class MarkerWork:
             if strengths:
                 order = np.lexsort(([node[gene] for gene in kept], -np.array(strengths)))
                 kept, strengths = tuple(kept[i] for i in order), tuple(strengths[i] for i in order)
-            sets.append(CellSet(name, kept, 1, strengths, contrast=contrast.get(name)))
+            found = None
+            if inside is not None and name in inside:
+                found = inside[name].to_numpy(dtype=np.float64)
+            sets.append(
+                CellSet(
+                    name, kept, 1, strengths, found, contrast.get(name), profile=found is not None, most=most
+                )
+            )
         return sets
 
     def _contrast(self, panel: Panel) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
@@ -162,8 +173,7 @@ class MarkerWork:
         names = (*listed, *others)
         grounded = ground(graph, listed, species)
         grounded += graph.genes.ground(others) if given is None else ground(graph, others, species)
-        detected = None if given is None else self.detected(names)
-        panel = ground_panel(graph, names, detected=detected, grounded=grounded)
+        panel = ground_panel(graph, names, detected=self.detected(names), grounded=grounded)
         known = int((panel.nodes[: len(listed)] >= 0).sum())
         if known < min(LEAST_KNOWN, len(listed)):
             raise InputError(

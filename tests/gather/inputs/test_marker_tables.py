@@ -222,3 +222,30 @@ def test_a_workbook_is_refused_with_what_to_do(tmp_path, ending: str) -> None:
     (tmp_path / f"markers.{ending}").write_bytes(b"PK\x03\x04")
     with pytest.raises(InputError, match="is a workbook; save its sheet as csv"):
         kind_of(tmp_path / f"markers.{ending}")
+
+
+def of_table(graph, rows):
+    """The answers to a table of gene, cluster and the two fractions."""
+    frame = pd.DataFrame(rows, columns=["gene", "cluster", "pct.1", "pct.2"]).assign(avg_log2FC=2.0)
+    frame.loc[frame["pct.1"] < frame["pct.2"], "avg_log2FC"] = -2.0
+    work = MarkerWork(table_of_frame(frame, where="t"))
+    return {a.cell_set: a for a in work(as_anndata(work.table), graph, Options()).annotations}
+
+
+@pytest.mark.xdist_group("core-graph")
+def test_markers_that_a_table_says_are_absent_speak_against_the_answer(core_graph) -> None:
+    """T cell genes without CD3D and CD3E, which another cluster has; without such a cluster they are just rare."""
+    own = [(g, "a", 0.8, 0.1) for g in ("CD3G", "CD2", "TRAC", "TRBC1", "CD5", "IL7R", "CD6", "LCK")]
+    absent = [("CD3D", "a", 0.01, 0.9), ("CD3E", "a", 0.0, 0.9)]
+    other = [
+        ("CD3D", "b", 0.9, 0.01),
+        ("CD3E", "b", 0.9, 0.0),
+        ("MS4A1", "b", 0.9, 0.0),
+        ("LYZ", "b", 0.9, 0.0),
+    ]
+    found = of_table(core_graph, [*own, *absent, *other])["a"]
+    against = {c.symbol: c.fraction_in_set for c in found.contradictions}
+    assert found.curie
+    assert against["CD3D"] == pytest.approx(0.01)
+    rare = [(g, c, inside, min(outside, 0.02)) for g, c, inside, outside in absent]
+    assert not of_table(core_graph, [*own, *rare, *other[2:]])["a"].contradictions

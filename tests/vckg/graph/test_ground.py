@@ -371,7 +371,9 @@ def test_only_the_stated_row_of_that_name_is_corrected(tmp_path: Path) -> None:
 def test_one_name_means_another_class_by_tissue_or_paper(tmp_path: Path) -> None:
     from vckg.readers.markers import read_cellmarker
 
-    columns = "species tissue_type uberonongology_id cancer_type cell_name cellontology_id marker Symbol GeneID"
+    columns = (
+        "species tissue_type uberonongology_id cancer_type cell_name cellontology_id marker Symbol GeneID"
+    )
     columns += " UNIPROTID technology_seq marker_source PMID"
     rows = [
         ("Breast", "1", "CL:0002326"),
