@@ -1,6 +1,7 @@
 """Doublets: a set whose cells express what sets two other, unrelated sets of the file apart, and little of their own.
 
-Each answered set is compared with all pairs of other answered sets of unrelated lineages. The genes that set the two
+Each set is compared with all pairs of other sets of unrelated lineages. A set without an answer has a lineage where its
+first candidates share one; it is called by the deepest term above these. The genes that set the two
 apart are asked in single cells: a cell counts as both where it expresses more of either set's genes than cells of the
 other set do. What a doublet has beyond one of the two comes from the other; a real third type has genes beyond both.
 Sets of too few cells stand together for their lineage where no other set of it does. A doublet of a type that has no
@@ -51,6 +52,8 @@ RARELY = 0.95
 CELLS = 200
 """Cells of each set that are looked at, evenly taken."""
 LEAST_CELLS = 10
+AGREE = 3
+"""Best candidates of a set without an answer that must share a lineage for it to be the set's."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +229,18 @@ def with_small_sets_joined(
         curie, label = ontology.terms[top], ontology.names[top]
         joined.append(replace(some[0], cell_set=name, curie=curie, label=label, fdr=fdr))
         groups[np.isin(groups, [a.cell_set for a in some])] = name
-    return (*annotations, *joined), groups
+    return (*(_by_candidates(a, ontology) for a in annotations), *joined), groups
+
+
+def _by_candidates(annotation: Annotation, ontology: Ontology) -> Annotation:
+    """Call a set without an answer by the deepest term above its first candidates, where they share a lineage."""
+    first = [ontology.position(c.curie) for c in annotation.candidates[:AGREE]]
+    lineages = {ontology.lineage(i) for i in first}
+    top = ontology.lowest_common_ancestor(first) if len(first) == AGREE and len(lineages) == 1 else None
+    if annotation.curie or top is None or None in lineages:
+        return annotation
+    fdr = annotation.candidates[0].fdr
+    return replace(annotation, curie=ontology.terms[top], label=ontology.names[top], fdr=fdr)
 
 
 def _profile(matrix: Any, cells: Positions) -> Profile:

@@ -1,5 +1,7 @@
 """Doublets: two unrelated lineages in the same cells, and no genes of their own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -120,6 +122,34 @@ def test_real_doublets_of_b_cells_and_monocytes_are_mixed(core_graph, mirror):
 
 
 @pytest.mark.data
+def test_real_doublets_of_a_type_without_an_answer_are_mixed(core_graph, mirror):
+    """The B cells of real blood are not answered, as with a threshold that none passes; their doublets are found."""
+    import anndata as ad
+
+    from gather.cells.expression import rank_cell_sets, read_expression
+    from gather.labelling.annotator import Annotator, Parameters
+
+    cells = ad.read_h5ad(mirror / "h5ad" / "pbmc68k_reduced.h5ad")
+    values = np.expm1(cells.raw.X.toarray())
+    labels = cells.obs["bulk_labels"].astype(str).to_numpy()
+    rng = np.random.default_rng(0)
+    first, second = (rng.choice(np.flatnonzero(labels == x), 40) for x in ("CD19+ B", "CD14+ Monocyte"))
+    both = np.log1p(np.concatenate([values, (values[first] + values[second]) / 2])).astype(np.float32)
+    groups = np.array([*labels, *["doublets"] * 40], dtype=object)
+    expression = read_expression(ad.AnnData(both, var=cells.raw.var[[]].copy()), core_graph)
+    annotator = Annotator(core_graph, expression.panel, Parameters(hyper_entities=(), evidence=0))
+    answers = annotator.annotate(rank_cell_sets(expression, groups.tolist()))
+    answers = [
+        replace(a, status="unknown", label="unknown", curie="") if a.cell_set == "CD19+ B" else a
+        for a in answers
+    ]
+    found = {a.cell_set: a for a in with_mixtures(answers, expression.matrix, groups, annotator.ontology)}
+    assert found["doublets"].status == "mixed"
+    assert any("B" in label for label in found["doublets"].mixture.labels)
+    assert found["CD19+ B"].status == "unknown"
+
+
+@pytest.mark.data
 def test_stimulated_cells_are_no_mixture_of_resting_ones_and_stimulated_others(core_graph, mirror):
     """Stimulated B cells express what resting B cells have and the interferon genes of stimulated monocytes."""
     import anndata as ad
@@ -129,3 +159,26 @@ def test_stimulated_cells_are_no_mixture_of_resting_ones_and_stimulated_others(c
     gather.annotate(cells, "group", graph=core_graph)
     assert cells.obs["group"].nunique() >= 10
     assert not (cells.obs["gather_status"] == "mixed").any()
+
+
+def test_a_set_without_an_answer_explains_a_mixture_where_its_first_candidates_share_a_lineage():
+    def of(first: list[str]) -> list[str]:
+        sets = {"t": [1, 0], "b": [0, 1], "x": [1, 1]}
+        rng, groups = np.random.default_rng(0), np.repeat(list(sets), 60).astype(object)
+        means = np.array([np.repeat(sets[g], 20) * 2.0 + 0.05 for g in groups])
+        names = {"CL:1": "T", "CL:2": "B", "CL:3": "NK"}
+        candidates = tuple(
+            Candidate(i, c, names[c], 1.0, 1e-6, 1e-6, 0.5, 5) for i, c in enumerate(first, start=1)
+        )
+        answers = [
+            Annotation("t", 60, "named", "T", "CL:1", 0.9, 1e-6),
+            Annotation("b", 60, "unknown", "unknown", "", 0.0, 1e-6, candidates),
+            Annotation("x", 60, "named", "T", "CL:1", 0.9, 1e-6),
+        ]
+        found = with_mixtures(answers, np.log1p(rng.poisson(means).astype(float)), groups, ontology())
+        assert (found[1].status, found[1].curie) == ("unknown", "")
+        return [a.status for a in found] + [*(found[2].mixture.labels if found[2].mixture else ())]
+
+    assert of(["CL:2"] * 3) == ["named", "unknown", "mixed", "T", "B"]
+    assert of(["CL:2", "CL:2", "CL:3"]) == ["named", "unknown", "named"]
+    assert of(["CL:2"] * 2) == ["named", "unknown", "named"]
