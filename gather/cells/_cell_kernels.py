@@ -288,7 +288,7 @@ def label_cells(
         is a or an ancestor of a.
     considered
         How many candidates compete by expected similarity, with which sharpness and bonus; how many genes must
-        speak for the best; the weight of the second stage; what of the loudest gene's part such a gene adds at least.
+        speak for the best; the weight of the second stage; the part of the loudest gene that such a gene adds at least.
     critical, counts
         Statistics [genes + 1, levels, candidates] and numbers [levels] that bound which candidates the null supports.
     calibration
