@@ -78,8 +78,9 @@ def candidates_of_tissue(graph: Graph, tissue: str) -> list[int]:
     kept where markers of it or of its kinds were observed there by two resources, or for `ENOUGH_GENES` genes
     by one. A type whose markers name no tissue at all follows its direct parents, unless a parent is general
     (more than `MOST_KINDS` kinds): what holds for neurons says nothing about Purkinje cells. The cells of blood,
-    vessels, nerves and connective tissue (`data/cells_of_every_organ.tsv`) live in every organ but the blood. Where few
-    types are known the tissue is widened (`tissue_taken`).
+    vessels, nerves and connective tissue (`data/cells_of_every_organ.tsv`) live in every organ but the blood.
+    Terms of one organ are taken together (`data/tissues_of_one_organ.tsv`). Where few types are known the tissue
+    is widened (`tissue_taken`).
 
     Parameters
     ----------
@@ -113,6 +114,17 @@ def _of_every_organ() -> tuple[str, ...]:
     return tuple(line.split("\t")[0] for line in text.splitlines() if line.startswith("CL:"))
 
 
+def _of_one_organ(graph: Graph, node: int) -> list[int]:
+    """A tissue and those that `data/tissues_of_one_organ.tsv` pairs with it: the breast has its gland's cells."""
+    curie, found = graph.ids[node], [node]
+    for line in resource("data", "tissues_of_one_organ.tsv").read_text(encoding="utf-8").splitlines():
+        pair = line.split("\t")[:2]
+        if curie in pair:
+            other = graph.get(pair[1 - pair.index(curie)])
+            found += [] if other is None else [other]
+    return found
+
+
 class _Taken(NamedTuple):
     node: int
     types: set[int]
@@ -127,7 +139,7 @@ class _Tissues:
     def types(self, node: int) -> set[int]:
         """Return the types of a tissue and its parts."""
         graph, told = self._graph, self._told
-        inside = _parts(graph, node)
+        inside = set().union(*(_parts(graph, one) for one in _of_one_organ(graph, node)))
         found = _placed(graph, inside)
         seen = told.inside(inside)
         found |= told.supported(_with_ancestors(graph, seen))

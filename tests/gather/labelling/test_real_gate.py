@@ -77,7 +77,10 @@ def test_a_marker_of_some_kinds_or_of_another_type_is_no_reason_against_a_genera
         a.cell_set: (a.label, [c.symbol for c in a.contradictions])
         for a in gather.results(tumour).annotations
     }
-    assert against["T cells CD4+"] == ("T cell", [])  # not CD8B and CD4, each of a kind; ICOS and CD5 are lost
+    assert against["T cells CD4+"] == (
+        "T cell",
+        [],
+    )  # not CD8B and CD4, each of a kind; ICOS and CD5 are lost
     assert against["NKT cells"] == ("lymphocyte", [])  # not LYVE1, FLT4 and PDPN of lymphatic vessels
     assert against["DCs"] == ("dendritic cell", [])  # not LILRA4, of one kind
 

@@ -211,3 +211,16 @@ def test_hints_are_tissues_with_cell_types_or_ask_for_the_organ(
 ) -> None:
     with pytest.raises(InputError, match=f"no tissue {given!r} in the graph{hint}"):
         tissue_node(core_graph, given)
+
+
+@pytest.mark.data
+def test_breast_and_mammary_gland_are_one_organ_and_no_class_of_glands(core_graph: Graph) -> None:
+    kept = [
+        {core_graph.names[i] for i in candidates_of_tissue(core_graph, t)}
+        for t in ("breast", "mammary gland")
+    ]
+    assert kept[0] == kept[1]
+    assert {name for name in kept[0] if "luminal" in name and "mammary" in name}
+    assert [tissue_taken(core_graph, t) for t in ("breast", "mammary gland")] == ["", ""]
+    assert "hepatocyte" not in kept[0]
+    assert "pancreatic acinar cell" not in kept[0]
