@@ -59,8 +59,7 @@ class Convergence:
         How all measured genes speak for the candidate against the file's other sets, float64[c]
         (`Retriever.separation`); None where there are no others.
     attested
-        How many resources name a marker of the candidate itself, int[c] (`Weights.attested`); None where that is not
-        asked: for single cells, and for scores other than `calibrated`.
+        How many resources name a marker of it (`Weights.attested`), int[c]; None for single cells and other scores.
     """
 
     query: GeneQuery
@@ -203,8 +202,7 @@ class Retriever:
     @cached_property
     def length(self) -> Floats:
         """Euclidean norm of each candidate's measured weights, float64[c]."""
-        squares = self.matrix.power(2).sum(axis=0)
-        return np.sqrt(np.asarray(squares, dtype=np.float64).ravel())
+        return np.sqrt(np.asarray(self.matrix.power(2).sum(axis=0), dtype=np.float64).ravel())
 
     @cached_property
     def null(self) -> Null:
@@ -219,9 +217,7 @@ class Retriever:
         return operators(self.graph, self.target, hops=self.hops, exclude=self.exclude)
 
     def lines_to(self, node: int) -> Lines:
-        """The lines by which a candidate gets its evidence; kept, because every query asks again for the same few
-        nodes.
-        """
+        """The lines by which a candidate gets its evidence; kept, because every query asks for the same few nodes."""
         if node not in self._lines_to:
             lines: dict[int, tuple[int, ...]] = {node: (node,)}
             frontier = [node]
@@ -314,11 +310,8 @@ class Retriever:
 
     def _beside(self, query: GeneQuery) -> tuple[Floats | None, npt.NDArray[np.intp] | None]:
         """What else decides among the best scores: the separation, and how many resources name each candidate."""
-        return self.separation(query), self._attested if self.score == "calibrated" else None
-
-    @cached_property
-    def _attested(self) -> npt.NDArray[np.intp]:
-        return self.weights.attested[np.searchsorted(self.weights.nodes, self.nodes)]
+        known = self.weights.attested[np.searchsorted(self.weights.nodes, self.nodes)]
+        return self.separation(query), known if self.score == "calibrated" else None
 
     def statistic(self, query: GeneQuery) -> Floats:
         """``sum_g w_g W[g, c]``, float64[c]."""
@@ -363,9 +356,8 @@ class Retriever:
         query = self._scored(query)
         rows = self.matrix[query.genes]
         speaks = rows > 0
-        share = np.asarray(query.weights @ speaks, dtype=np.float64).ravel() / max(
-            float(query.weights.sum()), 1e-12
-        )
+        share = np.asarray(query.weights @ speaks, dtype=np.float64).ravel()
+        share /= max(float(query.weights.sum()), 1e-12)
         scale = self.length * float(np.linalg.norm(query.weights))
         similarity = np.zeros(len(scale))
         np.divide(np.asarray(query.weights @ rows).ravel(), scale, out=similarity, where=scale > 0)
@@ -374,11 +366,9 @@ class Retriever:
     def p_values(self, query: GeneQuery) -> Floats:
         """Upper-tail p of the statistic under the null, float64[c] in [`gather.retrieval.null.P_FLOOR`, 1]."""
         asked = self.asked(query)
-        return (
-            self.null.p_values(self.statistic(asked), asked.weights)
-            if len(asked)
-            else np.ones(len(self.nodes))
-        )
+        if not len(asked):
+            return np.ones(len(self.nodes))
+        return self.null.p_values(self.statistic(asked), asked.weights)
 
     def _calibrated(self, query: GeneQuery) -> Floats:
         """Statistic over the damped length of the candidate's measured weights."""
