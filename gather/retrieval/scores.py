@@ -81,8 +81,8 @@ class Convergence:
 def _voices(rows: Sparse, weights: Floats) -> npt.NDArray[np.intp]:
     """How many genes speak for each candidate, int[c], given rows of the matrix and the genes' rank weights."""
     added = sp.csc_array(sp.diags_array(weights) @ rows)
-    loudest = added.max(axis=0).toarray().ravel()
-    column = np.repeat(np.arange(added.shape[1]), np.diff(added.indptr))
+    loudest, column = np.zeros(added.shape[1]), np.repeat(np.arange(added.shape[1]), np.diff(added.indptr))
+    np.maximum.at(loudest, column, added.data)
     heard = (added.data > 0) & (added.data >= LEAST_VOICE * loudest[column])
     return np.bincount(column[heard], minlength=added.shape[1])
 

@@ -263,3 +263,4 @@ def test_a_gene_speaks_where_it_adds_enough_relative_to_the_loudest():
     rows = sp.csr_array(np.array([[1.0, 0.0, 0.0], [LEAST_VOICE, 1.0, 0.0], [LEAST_VOICE / 2, 1.0, 0.0]]))
     assert _voices(rows, np.ones(3)).tolist() == [2, 2, 0]
     assert _voices(rows, np.array([0.5, 1.0, 1.0])).tolist() == [3, 2, 0]
+    assert _voices(rows[:0], np.ones(0)).tolist() == [0, 0, 0]  # a query without genes
