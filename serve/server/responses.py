@@ -60,7 +60,7 @@ class Answer:
 
     @property
     def slow(self) -> bool:
-        """Whether a part of the answer may be so large that it is made with the event loop."""
+        """Whether a part of the answer may be so large that it is made off the event loop."""
         return self.requests[0].params.prompt_logprobs is not None
 
     def whole(self, events: Sequence[TokenEvent]) -> dict[str, Any]:
