@@ -21,7 +21,7 @@ _ANY_TAG = re.compile(r"\[\s*\**\s*[A-Za-z][A-Za-z_ ]*\**\s*:")
 _BRACKETED = re.compile(r"\[([^\[\]:]+)\]")
 _OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 _PARAGRAPH_END = re.compile(
-    r"\n\s*\n|\n[ \t>#*_-]*(?:up|down|cell[_ ]?sentence|answer|captioning|predicted[_ ]?cell[_ ]?type)\W*:",
+    r"\n\s*\n|[\n;.][ \t>#*_-]*(?:up|down|cell[_ ]?sentence|answer|captioning|predicted[_ ]?cell[_ ]?type)\W*:",
     re.IGNORECASE,
 )
 _GENE = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-._/@][A-Za-z0-9]+)*")
@@ -81,7 +81,7 @@ def _of_json(text: str, name: str) -> list[str]:
 
 def _of_lines(text: str, name: str, line: bool) -> list[str]:
     """Return the paragraphs, or lines, that start with ``tag:``; another tag ends a paragraph."""
-    start = re.compile(rf"^[ \t>#*_-]*{name}[ \t*_]*:[ \t*_]*\n?", re.IGNORECASE | re.MULTILINE)
+    start = re.compile(rf"(?:^|[;.])[ \t>#*_-]*{name}[ \t*_]*:[ \t*_]*\n?", re.IGNORECASE | re.MULTILINE)
     end = re.compile("\n") if line else _PARAGRAPH_END
     return [end.split(text[found.end() :], maxsplit=1)[0] for found in start.finditer(text)]
 
