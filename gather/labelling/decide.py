@@ -102,7 +102,7 @@ EXACT_BONUS = 0.5
 """Bonus of the exact term, in addition to its similarity of 1."""
 MAX_FDR = 0.02
 """Some candidate at or below an answer has a false discovery rate of at most this, whatever the confidence. It
-refuses all but 1 to 2 of 100 lists of random genes (docs/results/confidence.md)."""
+refuses nearly all lists of random genes (docs/results/confidence.md)."""
 
 
 KNOWN = 0.75
