@@ -18,7 +18,7 @@ _THINKING = re.compile(
 )
 _THINKING_END = re.compile(r"\A.*</(?:think|thinking|reasoning|thought)\s*>", re.DOTALL | re.IGNORECASE)
 _ANY_TAG = re.compile(r"\[\s*\**\s*[A-Za-z][A-Za-z_ ]*\**\s*:")
-_BRACKETED = re.compile(r"\[([^\[\]:]+)\]")
+_BRACKETED = re.compile(r"\[([^\[\]:]+)\]?")
 _OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 _PARAGRAPH_END = re.compile(
     r"\n\s*\n|[\n;.][ \t>#*_-]*(?:up|down|cell[_ ]?sentence|answer|captioning|predicted[_ ]?cell[_ ]?type)\W*:",
@@ -49,7 +49,7 @@ def last_tagged(
     to the next tag or the end. A content that only repeats the prompt's placeholder is no answer. Without
     such a tag the content is, in this order: the value of the key `tag` of a JSON object, the paragraph (with
     `line`: the line) that starts with ``tag:``, and with `alone` (the task has no other tag) the text between
-    brackets that enclose the whole reply.
+    brackets that enclose the whole reply, cut or not.
     """
     name = tag.replace("_", "[_ ]?")
     opening = re.compile(rf"\[\s*\**\s*{name}\s*\**\s*:\**", re.IGNORECASE)

@@ -63,6 +63,7 @@ def test_a_reply_without_an_answer_binds_nothing_and_refuses_nothing(reply: str)
         ("annotation", "[T cell]", {"cell_type": "T cell"}),
         ("annotation", "{broken [T cell]", None),
         ("generation", "[CD3D, CD3E]", {"genes": ["CD3D", "CD3E"]}),
+        ("generation", "[CD3D, CD3E, CD", {"genes": ["CD3D", "CD3E", "CD"]}),
         ("generation", '{"Cell_Sentence": ["CD3D", "CD3E"]}', {"genes": ["CD3D", "CD3E"]}),
         ("generation", "Cell sentence:\n1. CD3D\n2. CD3E", {"genes": ["CD3D", "CD3E"]}),
         (
