@@ -81,7 +81,8 @@ def add_cells(path: Path, graph: Graph, *, label: str, tissue: str, species: str
         print(f"labels without a cell type: {unnamed}")
     if added.filtered:
         print(
-            f"{path}: {len(added.genes)} genes, few of them housekeeping ones: nobody can tell what is not shown"
+            f"warning: {path} lacks most housekeeping genes; it may be filtered to its {len(added.genes)} genes, and a "
+            "model cannot tell a gene that was left out from one that the cells lack"
         )
 
 

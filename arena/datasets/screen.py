@@ -32,11 +32,13 @@ def screen(graph: Graph, mirrors: Sequence[Path], entry: Admission) -> Iterator[
     path = next((p for folder in mirrors if (p := folder / scarena.SCREEN).is_file()), None)
     if path is None:
         return
+    cells = sorted(
+        scarena.screened_cells(path), key=lambda cell: cell.id, reverse=True
+    )  # the first by name is last
     screened = {
-        frozenset(gene for one in cell.interactions for gene in one.regulators): cell
-        for cell in sorted(scarena.screened_cells(path), key=lambda cell: cell.id, reverse=True)
+        frozenset(gene for one in cell.interactions for gene in one.regulators): cell for cell in cells
     }
-    entry.rejected[TWICE] += sum(1 for _ in scarena.screened_cells(path)) - len(screened)
+    entry.rejected[TWICE] += len(cells) - len(screened)
     acting = set(graph.subject[graph.rows("regulates")].tolist())
     found = graph.genes.ground(sorted(frozenset[str]().union(*screened)))  # some symbols are out of use
     regulators = {g.name for g in found if g.curie and graph.index(g.curie) in acting}

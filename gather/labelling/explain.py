@@ -13,10 +13,10 @@ import pandas as pd
 
 from gather.annotation import Annotation, EvidenceItem
 from gather.labelling import plain_words
-from gather.labelling.decide import SHOWN_CANDIDATES, Labeller
+from gather.labelling.annotator import Annotator, Parameters
+from gather.labelling.decide import SHOWN_CANDIDATES
 from gather.labelling.frames import html_table
-from gather.ontology import Ontology
-from gather.retrieval.query import DEFAULT_TOP, CellSet, GeneQuery, make_query, panel_of_list, query_genes
+from gather.retrieval.query import DEFAULT_TOP, CellSet, GeneQuery, panel_of_list, query_genes
 from gather.retrieval.scores import Retriever
 from gather.retrieval.unknown_names import meant_genes, with_hints
 from gather.retrieval.walks import SHOWN_WALKS, evidence_items
@@ -222,38 +222,18 @@ def explain(
 
 
 def _answer(given: Retriever, genes: Sequence[str]) -> Annotation:
-    """What `gather annotate` answers of a list of genes; a retriever of a panel or of candidates decides itself."""
-    graph = given.graph
-    panel = panel_of_list(graph, genes)
-    query = make_query(panel, CellSet("query", panel.names[: len(dict.fromkeys(genes))]))
-    declared = len(given.nodes) < int(given.weights.own.sum())
-    retriever = given
-    if given.panel is None and not declared:
-        retriever = type(given)(
-            graph,
-            target="Cell",
-            score=given.score,
-            hops=given.hops,
-            panel=panel,
-            exclude=given.exclude,
-            weights=given.weights,
-        )
-    labeller = Labeller(Ontology.of_cells(graph), back_off=not declared)
-    decision = labeller.decide(retriever.converge([query])[0], retriever.support(query))
-    return Annotation(
-        cell_set="query",
-        n_cells=1,
-        status=decision.status,
-        label=decision.label,
-        curie=decision.curie,
-        confidence=decision.confidence,
-        fdr=decision.fdr,
-        candidates=decision.candidates,
-        query_genes=query.names,
-        ambiguous_genes=query.ambiguous,
-        ungrounded_genes=query.ungrounded,
-        closed=declared,
-        score=retriever.score,
-        standings=decision.standings,
-        reason=decision.reason,
+    """What `gather annotate` answers of a list of genes; a retriever of a panel decides itself."""
+    panel = panel_of_list(given.graph, genes)
+    closed = len(given.nodes) < int(given.weights.own.sum())
+    annotator = Annotator(
+        given.graph,
+        panel,
+        Parameters(
+            score=given.score, hops=given.hops, exclude_source=given.exclude, hyper_entities=(), evidence=0
+        ),
+        candidates=given.nodes.tolist() if closed else None,
+        contrast=False,
     )
+    if given.panel is not None:
+        annotator.retriever = given
+    return annotator.annotate_one(CellSet("query", panel.names[: len(dict.fromkeys(genes))]))

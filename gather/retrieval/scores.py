@@ -298,7 +298,9 @@ class Retriever:
         """The scores alone: every p and FDR is 1."""
         query = self._scored(query)
         score, nothing = getattr(self, f"_{self.score}")(query), np.ones(len(self.nodes))
-        return Convergence(query, self.target.name, self.nodes, score, nothing, nothing, *self._beside(query))
+        return Convergence(
+            query, self.target.name, self.nodes, score, nothing, nothing, *self._deciding(query)
+        )
 
     def _converge(self, query: GeneQuery, score: Floats) -> Convergence:
         testable = self.length > 0
@@ -306,10 +308,10 @@ class Retriever:
         p = self.p_values(query) if among_sets is None else among_sets
         fdr = np.ones(len(p))
         fdr[testable] = benjamini_hochberg(p[testable])
-        return Convergence(query, self.target.name, self.nodes, score, p, fdr, *self._beside(query))
+        return Convergence(query, self.target.name, self.nodes, score, p, fdr, *self._deciding(query))
 
-    def _beside(self, query: GeneQuery) -> tuple[Floats | None, npt.NDArray[np.intp] | None]:
-        """What else decides among the best scores: the separation, and how many resources name each candidate."""
+    def _deciding(self, query: GeneQuery) -> tuple[Floats | None, npt.NDArray[np.intp] | None]:
+        """Return what decides among the best scores: the separation, and how many resources name each candidate."""
         known = self.weights.attested[np.searchsorted(self.weights.nodes, self.nodes)]
         return self.separation(query), known if self.score == "calibrated" else None
 
