@@ -151,7 +151,7 @@ def _with_mixed_sets(adata: ad.AnnData, key: str) -> ad.AnnData:
     before = dict(zip(named, adata.uns.get(f"{name}_colors", ()), strict=False)) | {UNKNOWN: "lightgrey"}
     free = iter(colour for colour in default_102 if colour not in before.values())
     categories = shown.obs[name].cat.categories
-    shown.uns[f"{name}_colors"] = [before.get(label) or next(free) for label in categories]
+    shown.uns[f"{name}_colors"] = [before.get(label) or next(free, "grey") for label in categories]
     return shown
 
 
