@@ -380,9 +380,7 @@ class Retriever:
     def inverse_length(self) -> Floats:
         """``1 / length ** LENGTH_EXPONENT``, 0 for candidates without measured evidence, float64[c]."""
         length = self.length
-        inverse = np.zeros(len(length))
-        inverse[length > 0] = length[length > 0] ** -LENGTH_EXPONENT
-        return inverse
+        return np.power(length, -LENGTH_EXPONENT, out=np.zeros(len(length)), where=length > 0)
 
     def _paper(self, query: GeneQuery) -> Floats:
         """Published score, hub bias and all."""
