@@ -22,10 +22,10 @@ from serve.model.linear import make_linear
 from serve.request import Request
 from serve.spec_decode.dart_head import DraftHead, rotate
 from serve.spec_decode.ngram_trie import Trie
-from serve.spec_decode.proposer import DraftTree, Observed
-from serve.spec_decode.proposers import NgramProposer
+from serve.spec_decode.proposer import DraftTree, Observed, RoundTiming
+from serve.spec_decode.proposers import NgramProposer, path_of
 from serve.spec_decode.tree import Candidates, SearchSettings, TreeSearch, path_chances
-from serve.spec_decode.tree_budget import Levels
+from serve.spec_decode.tree_budget import Levels, Trial, choose
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -144,7 +144,9 @@ class DartProposer(NgramProposer):
         c = head.config
         self.device = embedding.device
         self.cache = HeadCache(c.kv_heads, c.head_width, self.device)
-        self.asks_head = True
+        self.asks_head, self.trial = True, Trial()
+        self._asked: list[tuple[Request, Candidates, int, int]] = []  # with n-grams, budget and tokens so far
+        self._head_ms = self._prompts_ms = 0.0  # of this round, and of prompts since the last
         self._last: dict[str, LastRow] = {}
         self._waiting: list[Observed] = []
         with torch.inference_mode():
@@ -153,10 +155,19 @@ class DartProposer(NgramProposer):
             self._mask_k = self.head.k(mask).view(1, c.kv_heads, c.head_width)
             self._mask_v = self.head.v(mask).view(1, c.kv_heads, c.head_width)
 
+    def pick(self, requests: int) -> int:
+        """Choose the way of the next round: while its trial is open the head is asked."""
+        return self.ways - 1 if self._on_trial else super().pick(requests)
+
+    @property
+    def _on_trial(self) -> bool:
+        return self.trial.open and self.asks_head and self.with_grams and self.nodes is None
+
     def propose(self, requests: Sequence[Request], budgets: Sequence[int]) -> list[DraftTree]:
-        """Draft for every request. A head that has cost more than it brings is left out for good, with its taps."""
-        if self.nodes is None and self.asks_head and self.arms.dropped():
+        """Draft for every request. A head that has lost its trial is left out for good, with its taps."""
+        if self.asks_head and not self.trial.open and self.trial.lost:
             self.asks_head = self.wants_taps = False
+            self.arms.ways -= 1
             self._waiting.clear()
             self._last.clear()
             log.info("the draft head does not pay here: n-grams go on alone")
@@ -170,7 +181,30 @@ class DartProposer(NgramProposer):
         rows = [seen for seen in observed if seen.taps is not None and len(seen.slots)]
         self._waiting += rows
         if any(not seen.request.n_output or len(seen.slots) > self.depth for seen in rows):
+            began = time.perf_counter()
             self.take_in()  # a prompt's rows are too many to keep
+            self._prompts_ms += 1e3 * (time.perf_counter() - began)
+
+    def timed(self, timing: RoundTiming) -> None:
+        """Learn the cost of a pass by its rows; during the trial, what the round had been without the head, too."""
+        brought = timing.decode_requests + self._brought
+        super().timed(timing)
+        asked, self._asked = self._asked, []
+        if timing.prefill_rows or not asked or not self._on_trial:
+            return
+        judged = [replace(gram, chance=self.calibrations[-1](gram.chance)) for _, gram, _, _ in asked]
+        alone = choose(judged, [budget for _, _, budget, _ in asked], self.cost, self._overhead_ms)
+        brought_alone = timing.decode_requests
+        for (request, _, _, start), tree in zip(asked, alone, strict=True):
+            brought_alone += len(path_of(tree, request.tokens[start:]))
+        rows = np.array([timing.rows, timing.decode_requests + sum(map(len, alone))])
+        verified, verified_alone = self.cost(rows).tolist()
+        spent = timing.draft_ms + timing.forward_ms + timing.verify_ms
+        spent_alone = spent - self._head_ms - verified + verified_alone
+        self.trial.add(
+            len(asked), (brought, spent + self._prompts_ms), (min(brought_alone, brought), spent_alone)
+        )
+        self._prompts_ms = 0.0
 
     @torch.inference_mode()
     def take_in(self) -> None:
@@ -205,6 +239,7 @@ class DartProposer(NgramProposer):
         grams = super().candidates(requests, budgets) if self.with_grams else [()] * len(requests)
         drafted: dict[str, Candidates] = {}
         if self.asks_head and self.way == self.ways - 1:
+            began = time.perf_counter()
             asked = [
                 r
                 for r, budget, gram in zip(requests, budgets, grams, strict=True)
@@ -214,6 +249,12 @@ class DartProposer(NgramProposer):
                 self.take_in()
             ready = [r for r in asked if r.id in self._last]
             drafted = dict(zip((r.id for r in ready), self.head_trees(ready), strict=True)) if ready else {}
+            self._head_ms = 1e3 * (time.perf_counter() - began)
+            if self._on_trial:
+                self._asked = [
+                    (r, gram[0], budget, len(r.tokens))
+                    for r, gram, budget in zip(requests, grams, budgets, strict=True)
+                ]
         heads = [drafted.get(r.id, Candidates.empty()) for r in requests]
         return [(head, *gram) for head, gram in zip(heads, grams, strict=True)]
 

@@ -68,11 +68,15 @@ class Sized:
         """Return per request one uncut tree per source, with raw confidences; each kind of proposer has its own."""
         raise NotImplementedError
 
+    def pick(self, requests: int) -> int:
+        """Choose the way of the next round."""
+        return self.arms.pick(requests)
+
     def propose(self, requests: Sequence[Request], budgets: Sequence[int]) -> list[DraftTree]:
         """Draft for every request; an empty tree where nothing is worth its verification."""
         self.stats.rounds += 1
         if self.nodes is None:
-            self.way = self.arms.pick(len(requests))
+            self.way = self.pick(len(requests))
         if self.way == 0:
             return [DraftTree.empty()] * len(requests)
         raw = self.candidates(requests, budgets)
@@ -105,12 +109,7 @@ class Sized:
     def _judge(self, seen: Observed, draft: _Draft) -> None:
         """Compare a tree with the tokens that were committed since."""
         place = _places(draft.tree)
-        path, node = {-1}, -1
-        for token in seen.request.tokens[draft.start :]:
-            node = place.get((node, token), -2)
-            if node < -1:
-                break
-            path.add(node)
+        path = {-1, *path_of(draft.tree, seen.request.tokens[draft.start :])}
         for calibration, tree in zip(self.calibrations, draft.sources, strict=True):
             own, offered, kept = np.empty(len(tree), np.int64), list[float](), list[bool]()
             for i, (token, parent) in enumerate(
@@ -156,6 +155,17 @@ def _lowest(offered: Sequence[Candidates], chosen: Sequence[Candidates]) -> floa
     if any(map(len, chosen)):
         return min(float(path_chances(tree).min()) for tree in chosen if len(tree))
     return max((float(path_chances(tree).max()) for tree in offered if len(tree)), default=LEAST_CHANCE)
+
+
+def path_of(tree: Candidates, tokens: Sequence[int]) -> list[int]:
+    """Nodes of a tree along the tokens, from its root on."""
+    place, path, node = _places(tree), list[int](), -1
+    for token in tokens:
+        node = place.get((node, token), -2)
+        if node < -1:
+            break
+        path.append(node)
+    return path
 
 
 def _places(tree: Candidates) -> dict[tuple[int, int], int]:

@@ -130,13 +130,40 @@ class Levels:
         self._reached[: len(path)] += new * (path - self._reached[: len(path)])
 
 
-TRIAL = 48
-"""Drafts, one a request and round, after which the richest way has shown what it brings."""
-GIVE_UP = 2 * TRIAL
-"""Drafts after which the richest way is given up where it has lost."""
+TRIAL = 96
+"""Drafts, one a request and round, after which a head has shown what it brings."""
 BURST, LEAST_PAUSE, LOSS = 4, 16, 0.005
 """Rounds for which another way is tried again, the fewest rounds between, and the share of speed that trying may cost.
 """
+
+
+class Trial:
+    """Whether a head pays: what `TRIAL` drafts with it brought and cost, and what the same rounds had been without it.
+
+    Both sides see the same texts and the same busy moments. So a difference of a few per cent shows in some dozen
+    rounds, where rounds with the head and rounds without it would need thousands.
+    """
+
+    def __init__(self) -> None:
+        self._left = TRIAL
+        self._with, self._without = np.zeros(2), np.zeros(2)  # tokens and milliseconds
+
+    @property
+    def open(self) -> bool:
+        """Whether the head has drafts left to show what it brings."""
+        return self._left > 0
+
+    @property
+    def lost(self) -> bool:
+        """Whether the rounds had brought more tokens a millisecond without the head."""
+        (tokens, ms), (tokens_without, ms_without) = self._with, self._without
+        return bool(tokens * ms_without < tokens_without * ms)
+
+    def add(self, drafts: int, given: tuple[float, float], without: tuple[float, float]) -> None:
+        """Take in tokens and milliseconds of a round of `drafts`, as it was and as it had been without the head."""
+        self._left -= drafts
+        self._with += given
+        self._without += without
 
 
 class Arms:
@@ -144,12 +171,9 @@ class Arms:
 
     Way 0 is not to draft at all. Rates are kept for each number of requests that decode together, in powers of two. A
     batch that shrinks request by request is then not new each time. Every way is tried `tries` times (two or
-    more), the richest first. The richest then takes turns of four rounds with the best other until it has had `TRIAL`
-    drafts. Eight requests bring eight a round, so a batch that loses by it loses few rounds. Where it has lost after
-    `GIVE_UP` drafts, what it needs outside its rounds is given up, too (`dropped`). Later the others are tried again
-    in bursts, the less they seem to lose the sooner: all bursts of a way cost about `LOSS` of the speed. Every round
-    fades what is known of all ways, so a burst counts the more, the older the rest is, and a text of another kind is
-    soon noticed.
+    more), the richest first. Later the others are tried again in bursts, the less they seem to lose the sooner: all
+    bursts of a way cost about `LOSS` of the speed. Every round fades what is known of all ways, so a burst counts the
+    more, the older the rest is, and a text of another kind is soon noticed.
     The first round after a change of method is not counted. In it the head computes all rows that were committed
     without it, a cost that comes once and not every round.
     """
@@ -174,8 +198,6 @@ class Arms:
         self._rounds += 1
         speed = self._speed(rates)
         best = int(np.argmax(speed))
-        if self.ways > 2 and rates.drafts < TRIAL:
-            return self.ways - 1 if self._rounds % 8 < 4 else int(np.argmax(speed[:-1]))
         if rates.burst and rates.last < self.ways:
             rates.burst -= 1
             return rates.last
@@ -191,19 +213,10 @@ class Arms:
         speed: Float64 = rates.tokens[: self.ways] / rates.ms[: self.ways]
         return speed
 
-    def dropped(self) -> bool:
-        """Drop the richest way for good if it has lost in every number of requests in which it was tried to the end."""
-        tried = [r for r in self._rates.values() if r.drafts >= GIVE_UP]
-        if self.ways < 3 or not tried or any(np.argmax(self._speed(r)) == self.ways - 1 for r in tried):
-            return False
-        self.ways -= 1
-        return True
-
     def add(self, way: int, requests: int, tokens: int, ms: float) -> None:
         """Take in what one round of a way brought."""
         rates = self._rates.setdefault(self._band(requests), _Rates.none(self.ways))
         rates.seen[way] += 1
-        rates.drafts += requests * (way == len(rates.seen) - 1)
         rates.idle += 1
         rates.idle[way] = 0
         new, rates.last = rates.last != way and rates.last >= 0, way
@@ -222,7 +235,7 @@ class Arms:
 class _Rates:
     """Of each way: fading sums of tokens, milliseconds and rounds, how often it was taken, and the rounds since then.
 
-    `last` is the way taken last; it is taken for `burst` more rounds. `drafts` counts those of the richest way.
+    `last` is the way taken last; it is taken for `burst` more rounds.
     """
 
     tokens: Float64
@@ -232,7 +245,6 @@ class _Rates:
     idle: npt.NDArray[np.int64]
     last: int = -1
     burst: int = 0
-    drafts: int = 0
 
     @classmethod
     def none(cls, ways: int) -> _Rates:

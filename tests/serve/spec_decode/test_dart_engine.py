@@ -24,7 +24,7 @@ from serve.spec_decode.prompt_lookup import LookupProposer, lookup
 from serve.spec_decode.proposer import Proposer
 from serve.spec_decode.proposers import NgramProposer, Sized
 from serve.spec_decode.tree import Candidates
-from serve.spec_decode.tree_budget import Arms
+from serve.spec_decode.tree_budget import Arms, Trial
 
 BLOCK = 4
 TINY = EngineConfig(cache_tokens=1024, block_tokens=BLOCK, max_running=4, step_tokens=16, max_draft_nodes=20)
@@ -257,24 +257,32 @@ def test_the_way_that_brings_most_is_taken_and_the_others_are_tried_again() -> N
     assert taken[:12] == [2] * 4 + [1] * 4 + [0] * 4
     later = Counter(taken[12:])
     assert 12 <= later[0] <= 24  # four rounds in 400: it is half as fast
-    assert 60 < later[2] < 90  # its trial, then four rounds in 200
+    assert 30 < later[2] < 60  # four rounds in 200
     assert later[1] == 2000 - 12 - later[0] - later[2]
     assert arms.pick(16) == 2  # another number of requests is judged on its own
 
 
-def test_a_batch_that_loses_by_the_richest_way_loses_few_rounds() -> None:
-    """A round of eight requests brings eight drafts, so that the trial is as long in drafts and not in rounds."""
-    taken = {}
+@pytest.mark.parametrize("gain", [0.97, 1.03])
+def test_a_trial_sees_three_per_cent_through_noise(gain: float) -> None:
+    """Rounds of 1 to 8 tokens on a machine whose speed wavers: both sides share the noise, so few drafts suffice."""
+    right = 0
+    for seed in range(200):
+        trial, rng = Trial(), np.random.default_rng(seed)
+        while trial.open:
+            tokens, ms = float(rng.geometric(0.4)), float(10 * rng.uniform(0.6, 1.6))
+            trial.add(1, (tokens + (rng.uniform() < 0.08), ms * 1.08 / gain), (tokens, ms * 1.05))
+        right += trial.lost is (gain < 1)
+    assert right > 180
+
+
+def test_a_trial_is_counted_in_drafts() -> None:
     for requests in (1, 8):
-        arms, rounds = Arms(3), []
-        while not arms.dropped() and len(rounds) < 20_000:
-            way = arms.pick(requests)
-            rounds.append(way)
-            arms.add(way, requests, requests, requests / (1.0, 2.0, 1.9)[way])
-        assert arms.ways == 2
-        taken[requests] = rounds.count(2)
-    assert taken[1] > 5 * taken[8]
-    assert 8 * taken[8] >= tree_budget.GIVE_UP
+        trial, rounds = Trial(), 0
+        while trial.open:
+            trial.add(requests, (2.0, 1.0), (1.0, 1.0))
+            rounds += 1
+        assert rounds * requests == tree_budget.TRIAL
+        assert not trial.lost
 
 
 def test_a_text_of_another_kind_is_soon_drafted_again() -> None:
@@ -296,9 +304,11 @@ def test_a_head_that_does_not_pay_is_left_out_for_good(
 ) -> None:
     proposer = proposers(checkpoint, None)["dart"]
     monkeypatch.setattr(tree_budget, "TRIAL", 12)
-    monkeypatch.setattr(tree_budget, "GIVE_UP", 12)
-    real, costs = proposer.arms.add, {0: 4.0, 1: 2.0, 2: 1.0 if pays else 3.0}
-    monkeypatch.setattr(proposer.arms, "add", lambda way, n, _tokens, _ms: real(way, n, n, n * costs[way]))
+    proposer.trial = Trial()
+    real = proposer.trial.add
+    monkeypatch.setattr(
+        proposer.trial, "add", lambda n, _given, _without: real(n, (n, 1.0), (n, 1.5 if pays else 0.5))
+    )
     params = SamplingParams(max_tokens=40, ignore_eos=True)
     prompts = [[1, 2, 3], [5, 6, 7]]
     plain = answer(model, checkpoint, None, prompts, params)
