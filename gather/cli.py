@@ -70,7 +70,7 @@ def annotate(
     ] = "specific",
     layer: Annotated[str | None, typer.Option(help="Layer with counts or log-normalised values.")] = None,
     tissue: Annotated[
-        str | None, typer.Option(help="UBERON id or name: only cell types known there.")
+        str | None, typer.Option(help="UBERON id or name: cell types known there are preferred.")
     ] = None,
     candidates: Annotated[
         Path | None, typer.Option(help="File with one CL id or label a line: only these.")

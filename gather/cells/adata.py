@@ -15,8 +15,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from gather.annotation import FORMAT, Annotation, Candidate
+from gather.cells.choice import choice_of, declared_terms
 from gather.cells.clusters import leiden
-from gather.cells.expression import Expression, read_expression, species_of
+from gather.cells.expression import Expression, read_expression
 from gather.cells.groups import refuse_measurement, require_anndata, texts_of, with_hints, without_group
 from gather.cells.options import AUTO, CELL, Options, require_grouping
 from gather.cells.populations import with_mixed_sets
@@ -25,9 +26,7 @@ from gather.labelling.annotator import Annotator, Parameters
 from gather.labelling.decide import UNKNOWN
 from gather.labelling.frames import KEPT_VERSION, packed, tables
 from gather.labelling.states import STATES, states_of
-from gather.retrieval.candidates import candidates_of_tissue, ground_cell_types
 from gather.retrieval.unknown_names import unknown_in_words
-from gather.species import HUMAN, declared_taxon, graph_for
 from vckg.base.errors import InputError, did_you_mean
 from vckg.graph.manifest import graph_label
 
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     import anndata as ad
 
     from gather.llm.base import Model
+    from gather.retrieval.candidates import Choice
     from vckg.graph.graph import Graph
 
 SUFFIXES = (
@@ -180,12 +180,6 @@ def asking(
     return relabel
 
 
-def declared_terms(adata: ad.AnnData, graph: Graph, options: Options) -> list[tuple[str, str]] | None:
-    """Return ids and names of the candidates of a closed run, None for an open one."""
-    closed = allowed_candidates(graph, options, adata)
-    return None if closed is None else [(graph.ids[i], graph.names[i]) for i in closed]
-
-
 def work_out(
     adata: ad.AnnData,
     graph: Graph,
@@ -205,8 +199,8 @@ def work_out(
     """
     earlier = check_key(adata, options.key_added)
     parameters = options.parameters()
-    allowed = allowed_candidates(graph, options, adata)
-    about = describe(options, allowed)
+    choice = choice_of(graph, options, adata)
+    about = describe(options, choice)
     by_sample = None
     if options.groupby == CELL:
         require_grouping(CELL)
@@ -218,7 +212,7 @@ def work_out(
             parameters,
             layer=options.layer,
             species=options.species,
-            candidates=allowed,
+            choice=choice,
             done=done,
         )
         annotations: tuple[Annotation, ...] = ()
@@ -229,7 +223,12 @@ def work_out(
         groups = cell_groups(adata, expression, options.groupby, options.seed)
         sets, samples = ranked_sets(adata, expression, groups, options.sample_key, options.ranking)
         annotator = Annotator(
-            expression.graph, expression.panel, parameters, candidates=allowed, contrast=len(sets) > 1
+            expression.graph,
+            expression.panel,
+            parameters,
+            candidates=choice.allowed,
+            preferred=choice.preferred,
+            contrast=len(sets) > 1,
         )
         answers = []
         for ranked, states in zip(sets, states_of(expression.graph, expression.panel, sets), strict=True):
@@ -254,7 +253,7 @@ def work_out(
     return Outcome(annotations, named, kept, cell_set, earlier - named.keys())
 
 
-def describe(options: Options, allowed: Sequence[int] | None) -> dict[str, Any]:
+def describe(options: Options, choice: Choice) -> dict[str, Any]:
     """What ``uns`` says about the options, as plain values."""
     return {
         "groupby": options.groupby,
@@ -263,34 +262,10 @@ def describe(options: Options, allowed: Sequence[int] | None) -> dict[str, Any]:
         "sample_key": options.sample_key or "",
         "tissue": options.tissue or "",
         "candidates_from_obs": options.candidates_from_obs or "",
-        "closed": allowed is not None,
-        "candidate_types": -1 if allowed is None else len(allowed),
+        "tissue_types": -1 if choice.preferred is None else len(choice.preferred),
+        "closed": choice.allowed is not None,
+        "candidate_types": -1 if choice.allowed is None else len(choice.allowed),
     }
-
-
-def allowed_candidates(
-    graph: Graph, options: Options, adata: ad.AnnData | None, *, species: str | None = None
-) -> list[int] | None:
-    """Return the candidate nodes of at most one kind of restriction, None for an open set.
-
-    A tissue's types are those of the species, which is told by the file where it is not given.
-    """
-    tissue, candidates, column = options.tissue, options.candidates, options.candidates_from_obs
-    if sum(x is not None for x in (tissue, candidates, column)) > 1:
-        raise InputError("give only one of --tissue, --candidates and --candidates-from-obs")
-    if tissue is not None:
-        if species is None and adata is not None:
-            declared = declared_taxon(adata.obs, adata.uns)
-            species = species_of(adata.var, wanted=options.species, declared=declared).species
-        return candidates_of_tissue(graph_for(graph, species or HUMAN), tissue)
-    if candidates is not None:
-        return ground_cell_types(graph, list(candidates), where="candidates")
-    if column is not None and adata is not None:
-        if column not in adata.obs:
-            raise InputError(f"no column {column!r} in obs{did_you_mean(column, adata.obs.columns)}")
-        names = sorted({str(v) for v in adata.obs[column].dropna().unique()})
-        return ground_cell_types(graph, names, where=f"obs[{column!r}]")
-    return None
 
 
 def check_key(adata: ad.AnnData, key: str) -> frozenset[str]:

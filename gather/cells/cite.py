@@ -107,6 +107,11 @@ def _paragraph(
     within = (
         f", ranked within the samples of {parameters['sample_key']!r}" if parameters["sample_key"] else ""
     )
+    tissue = (
+        f" {parameters['tissue_types']:,} cell types that are known in {parameters['tissue']} were preferred."
+        if parameters.get("tissue_types", -1) >= 0
+        else ""
+    )
     closed = (
         f" Candidates were restricted to {parameters['candidate_types']:,} cell types."
         if parameters["closed"]
@@ -128,7 +133,7 @@ def _paragraph(
         f"{parameters['values']}; the first {parameters['top']} of each {asked} were scored by {parameters['score']!r} "
         f"against the graph's cell types. "
         f"Answers below a confidence of {parameters['threshold']:g} were given as a more general type or as unknown."
-        f"{closed}{left_out}{model} Labels and evidence rest on: {listed}."
+        f"{tissue}{closed}{left_out}{model} Labels and evidence rest on: {listed}."
     )
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gather.annotation import Annotation
-from gather.cells.adata import Outcome, asking, declared_terms, work_out
+from gather.cells.adata import Outcome, asking, work_out
+from gather.cells.choice import declared_terms
 from gather.cells.exports import CELL_TYPE, cellxgene_columns, write_labels
 from gather.cells.file import check_paths, open_h5ad, write_annotated
 from gather.cells.options import CELL, LlmStep, Options
-from gather.retrieval.candidates import tissue_taken
 from gather.retrieval.cell_names import readings
 from gather.retrieval.tissue_names import tissue_in_words
 from gather.species import HUMAN, graph_for
@@ -119,22 +119,21 @@ def _say_what_was_read(parameters: dict[str, Any], graph: Graph, options: Option
     told = str(parameters.get("species") or HUMAN)
     for line in filter(None, (told, str(parameters.get("unknown_genes", "")))):
         err().print(line, highlight=False, markup=False, soft_wrap=True)
-    if (left := parameters["candidate_types"]) >= 0:
-        _say_what_is_left(graph_for(graph, told.partition(",")[0]), options, left)
-
-
-def _say_what_is_left(graph: Graph, options: Options, left: int) -> None:
-    """Say how many cell types a tissue or a list leaves, and how they were read."""
-    asked_for = "candidates"
-    if options.tissue:
-        asked_for = f"tissue {tissue_in_words(graph, options.tissue)}"
-        if taken := tissue_taken(graph, options.tissue):
-            asked_for += f" (few types are known there, those of {taken} are taken)"
-    said = [f"{asked_for}: {left:,} of {graph.nodes_of('Cell').size:,} cell types are left"]
-    if read := readings(graph, options.candidates or ()):
-        said.append(f"candidates read: {', '.join(read)}")
-    for line in said:
+    for line in _what_was_chosen(graph_for(graph, told.partition(",")[0]), options, parameters):
         err().print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _what_was_chosen(graph: Graph, options: Options, parameters: dict[str, Any]) -> Iterator[str]:
+    """Say how many cell types a tissue prefers and a list leaves, and how they were read."""
+    total = f"{graph.nodes_of('Cell').size:,} cell types"
+    if options.tissue:
+        where, known = tissue_in_words(graph, options.tissue), parameters["tissue_types"]
+        what = "are preferred" if known else "are known there, so that it changes nothing"
+        yield f"tissue {where}: {known:,} of {total} {what}"
+    if (left := parameters["candidate_types"]) >= 0:
+        yield f"candidates: {left:,} of {total} are left"
+    if read := readings(graph, options.candidates or ()):
+        yield f"candidates read: {', '.join(read)}"
 
 
 def _add_cellxgene(adata: ad.AnnData, outcome: Outcome, options: Options) -> None:

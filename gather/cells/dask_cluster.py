@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gather.cells.adata import Outcome, allowed_candidates, check_key, describe, summary
+from gather.cells.adata import Outcome, check_key, describe, summary
 from gather.cells.cell_answers import CellAnswers, obs_of
+from gather.cells.choice import choice_of
 from gather.cells.expression import names_that_ground, species_of
 from gather.cells.file import open_h5ad
 from gather.cells.options import Options
@@ -32,6 +33,7 @@ from gather.cells.per_cell import (
 from gather.cells.row_blocks import Rows
 from gather.cells.values import Place, Survey, choose, places, rows_of
 from gather.ontology import Ontology
+from gather.retrieval.candidates import Choice
 from gather.species import declared_taxon, in_words
 from vckg.base.errors import InputError
 
@@ -51,7 +53,7 @@ class Job:
     source: str
     graph: str
     options: Options
-    candidates: tuple[int, ...] | None
+    choice: Choice
 
 
 def work_out_on_dask(
@@ -81,12 +83,12 @@ def work_out_on_dask(
     """
     earlier = check_key(adata, options.key_added)
     parameters = options.parameters()
-    allowed = allowed_candidates(graph, options, adata)
+    choice = choice_of(graph, options, adata)
     if graph.folder is None:
         raise InputError(
             "the graph is in memory only; save it with graph.save(folder) so that workers can open it"
         )
-    job = Job(str(source.resolve()), str(graph.folder), options, None if allowed is None else tuple(allowed))
+    job = Job(str(source.resolve()), str(graph.folder), options, choice)
     with ExitStack() as stack:
         client = client or stack.enter_context(_connected(address))
         n = adata.n_obs
@@ -108,7 +110,7 @@ def work_out_on_dask(
     answers = CellAnswers.joined(parts)
     columns = obs_of(answers, Ontology.of_cells(graph))
     named = {f"{options.key_added}_{suffix}": values for suffix, values in columns.items()}
-    about = describe(options, allowed) | {"values": place.where, "gene_names": names_from}
+    about = describe(options, choice) | {"values": place.where, "gene_names": names_from}
     about |= {"species": in_words(told, seen, panel)}
     kept = summary((), graph, parameters, about)
     return Outcome((), named, kept, np.full(n, -1, np.int32), earlier - named.keys())
@@ -187,7 +189,7 @@ def _annotator(job: Job, where: str, found: Survey, rows: Rows, var: Any) -> Cel
         told = species_of(var, wanted=job.options.species)
         _, panel, graph = names_that_ground(_graph(job.graph), var, told)
         parameters = job.options.parameters()
-        _kept[key] = make_annotator(rows, panel, found, graph, parameters, candidates=job.candidates)
+        _kept[key] = make_annotator(rows, panel, found, graph, parameters, job.choice)
     return _kept[key]
 
 

@@ -34,7 +34,7 @@ class Options:
     layer
         The layer that holds counts or log-normalised values; by default ``.raw`` or ``.X``.
     tissue
-        UBERON id or name: only cell types known there are candidates.
+        UBERON id or name: cell types known there are preferred.
     candidates, candidates_from_obs
         CL ids or labels, or a column of ``obs`` that holds such: the answer is one of them (a closed set).
     exclude_source

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from gather._compiled import say_if_compiling
 from gather.cells._cell_kernels import UNDECIDED, label_cells
@@ -41,6 +42,7 @@ from gather.labelling.decide import (
 )
 from gather.metrics.multiple_testing import benjamini_hochberg
 from gather.ontology import Ontology
+from gather.retrieval.candidates import Choice
 from gather.retrieval.null import Null
 from gather.retrieval.query import TIE_DECIMALS, GeneQuery, Panel, rank_weights
 from gather.retrieval.scores import LEAST_VOICE, Convergence, Retriever
@@ -90,6 +92,7 @@ class CellAnnotator:
         parameters: Parameters,
         *,
         candidates: Iterable[int] | None = None,
+        preferred: Iterable[int] | None = None,
     ) -> None:
         if parameters.score != "calibrated":
             raise InputError(
@@ -100,8 +103,9 @@ class CellAnnotator:
         self.calibration: Calibration = calibration_with(parameters.threshold)
         self.back_off = candidates is None
         self.retriever = Retriever(
-            graph, panel=panel, candidates=candidates, exclude=parameters.exclude_source
+            graph, panel=panel, candidates=candidates, preferred=preferred, exclude=parameters.exclude_source
         )
+        preference = self.retriever.preference
         self._order = panel.nodes
         asked, known = np.zeros(graph.n), panel.nodes >= 0
         asked[panel.nodes[known]] = self.ranking.asked(rows)[known]
@@ -114,14 +118,14 @@ class CellAnnotator:
             by_column.indices.astype(np.uint32),
             by_column.data,
         )
-        self._contrast = CellContrast.of(panel, by_column)
+        self._contrast = CellContrast.of(panel, sp.csr_array(by_column @ sp.diags_array(preference)))
         self._labeller = Labeller(self.ontology, self.calibration, back_off=self.back_off)
         length = self.retriever.length
         self._testable = length > 0
         self._ranks = rank_weights(self.ranking.top)
         norms = np.sqrt(np.concatenate([[1.0], np.cumsum(self._ranks**2)]))
         cosine = np.divide(1.0, length, out=np.zeros_like(length), where=self._testable)
-        self._scaling = (self.retriever.inverse_length, cosine, norms)
+        self._scaling = (self.retriever.inverse_length * preference, cosine, norms)
         c = self.calibration
         coefficients = np.array([c.intercept, c.belief, c.similarity, c.support])
         self._calibration = (coefficients, c.threshold, int(c.sharpness))
@@ -244,7 +248,7 @@ def annotate_each_cell(
     *,
     layer: str | None = None,
     species: str = "auto",
-    candidates: Iterable[int] | None = None,
+    choice: Choice = Choice(),
     done: Done = lambda _steps: None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Annotate every cell of an AnnData, backed or in memory; return ``obs`` columns and their origin by name."""
@@ -264,7 +268,7 @@ def annotate_each_cell(
         rows = held[place.where]
         told = species_of(place.var, wanted=species, declared=declared_taxon(adata.obs, adata.uns))
         names_from, panel, graph = names_that_ground(graph, place.var, told)
-        annotator = make_annotator(rows, panel, surveyed, graph, parameters, candidates=candidates)
+        annotator = make_annotator(rows, panel, surveyed, graph, parameters, choice)
         answers = CellAnswers.joined(stream(rows, annotator, done=lambda n: done(n / 2)))
     origin = {"values": place.where, "gene_names": names_from, "species": in_words(told, graph, panel)}
     origin["unknown_genes"] = unknown_in_words(panel)
@@ -316,13 +320,14 @@ def make_annotator(
     found: Survey,
     graph: Graph,
     parameters: Parameters,
-    *,
-    candidates: Iterable[int] | None = None,
+    choice: Choice = Choice(),
 ) -> CellAnnotator:
     """Return the annotator of a surveyed file."""
     detected = found.detected / rows.shape[0]
     panel = Panel(panel.names, panel.nodes, detected, panel.ambiguous, panel.ungrounded, panel.technical)
-    return CellAnnotator(graph, panel, rows, parameters, candidates=candidates)
+    return CellAnnotator(
+        graph, panel, rows, parameters, candidates=choice.allowed, preferred=choice.preferred
+    )
 
 
 def stream(

@@ -83,17 +83,23 @@ class MarkerWork:
         done: Callable[[float], None] = lambda _steps: None,
     ) -> Outcome:
         """Return the answers; the obs of `adata` are the clusters of the table."""
-        from gather.cells.adata import Outcome, allowed_candidates, check_key, describe, obs_columns, summary
+        from gather.cells.adata import Outcome, check_key, describe, obs_columns, summary
+        from gather.cells.choice import choice_of
         from gather.labelling.annotator import Annotator
 
         check_key(adata, options.key_added)
         parameters = options.parameters()
         told = detect(list(self.listed), wanted=options.species)
-        allowed = allowed_candidates(graph, options, None, species=told.species)
+        choice = choice_of(graph, options, None, species=told.species)
         seen = graph_for(graph, told.species)
         panel, source, known = self.panel(seen, told.species)
         annotator = Annotator(
-            seen, panel, parameters, candidates=allowed, contrast=known and panel.detected is not None
+            seen,
+            panel,
+            parameters,
+            candidates=choice.allowed,
+            preferred=choice.preferred,
+            contrast=known and panel.detected is not None,
         )
         answers = []
         for one in self.cell_sets(panel):
@@ -102,7 +108,7 @@ class MarkerWork:
         annotations = relabel(tuple(answers))
         if not known:
             annotations = tuple(without_fdr(a) for a in annotations)
-        about: dict[str, Any] = describe(options, allowed) | {
+        about: dict[str, Any] = describe(options, choice) | {
             "groupby": "clusters of the table",
             "ranking": self.table.used or "order of the table",
             "values": self.table.form,

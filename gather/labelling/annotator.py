@@ -67,6 +67,8 @@ class Annotator:
         The genes the file measured.
     candidates
         Graph nodes the answer must come from; None for the whole Cell branch (an open set).
+    preferred
+        Graph nodes that are likelier beforehand, such as the types of a tissue.
     contrast
         Whether the cell sets' genes are ranked against other cells of the file. Those of its only cell set are
         not: they are the ones detected most, and p is that of measured genes drawn alike, not as often as the
@@ -80,18 +82,25 @@ class Annotator:
         parameters: Parameters | None = None,
         *,
         candidates: Iterable[int] | None = None,
+        preferred: Iterable[int] | None = None,
         contrast: bool = True,
     ) -> None:
         self.graph, self.panel = graph, panel
         self._null_panel = panel if contrast else replace(panel, detected=None)
         self.parameters = parameters or Parameters()
         self.closed = candidates is not None
-        self.retriever = self._retriever("Cell", candidates, self.parameters.score)
+        self.retriever = self._retriever("Cell", self.parameters.score, candidates, preferred)
         self.ontology = Ontology.of_cells(graph)
         calibration = calibration_with(self.parameters.threshold)
         self.labeller = Labeller(self.ontology, calibration, back_off=not self.closed)
 
-    def _retriever(self, target: str, candidates: Iterable[int] | None, score: str) -> Retriever:
+    def _retriever(
+        self,
+        target: str,
+        score: str,
+        candidates: Iterable[int] | None = None,
+        preferred: Iterable[int] | None = None,
+    ) -> Retriever:
         return Retriever(
             self.graph,
             target=target,
@@ -99,12 +108,13 @@ class Annotator:
             hops=self.parameters.hops,
             panel=self._null_panel,
             candidates=candidates,
+            preferred=preferred,
             exclude=self.parameters.exclude_source,
         )
 
     @cached_property
     def _hyper(self) -> tuple[Retriever, ...]:
-        made = (self._retriever(target, None, "calibrated") for target in self.parameters.hyper_entities)
+        made = (self._retriever(target, "calibrated") for target in self.parameters.hyper_entities)
         return tuple(retriever for retriever in made if len(retriever.nodes))
 
     def annotate(self, cell_sets: Sequence[CellSet]) -> list[Annotation]:

@@ -1,12 +1,10 @@
-"""Which cell types may be the answer: all of them, a declared list, or those of a tissue. Never read from
-labels silently.
+"""Which cell types may be the answer: all of them or a declared list; and which are likelier, those of a tissue.
+Never read from labels silently.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,20 +20,17 @@ from vckg.graph.schema import CATEGORIES
 if TYPE_CHECKING:
     from vckg.graph.graph import Graph
 
-Seen = dict[int, set[tuple[str, int]]]
 _INSIDE = ("is_a_or_part_of", "part_of", "subclass_of")
 _CELL = CATEGORIES.index("Cell")
-RESOURCES = 2
-"""So many resources must agree; one where only one of a graph's names tissues."""
-ENOUGH_GENES = 10
-"""So many marker genes of one resource are enough: some tissues are the subject of one resource alone."""
-MOST_KINDS = 20
-"""A type with more kinds is general: where it lives says nothing about each of them."""
-FEW_TYPES, MOST_TYPES = 50, 250
-"""Of a tissue with fewer known types those of the smallest near whole that knows more are taken (small intestine for
-ileum), but none of a whole of very many: an endocrine system is no adrenal gland."""
-_STEPS = 3
-_BLOOD = "UBERON:0000178"
+ENOUGH = 4
+"""So many pairs of a resource and a marker gene place a type in a tissue."""
+
+
+class Choice(NamedTuple):
+    """Which cell types may be the answer (None: every one), and which are preferred: graph nodes, ascending."""
+
+    allowed: list[int] | None = None
+    preferred: list[int] | None = None
 
 
 def ground_cell_types(graph: Graph, names: Sequence[str], *, where: str) -> list[int]:
@@ -71,16 +66,13 @@ def read_candidate_names(path: Path) -> list[str]:
     return names
 
 
-def candidates_of_tissue(graph: Graph, tissue: str) -> list[int]:
-    """Return the cell types of a tissue, ascending.
+def types_of_tissue(graph: Graph, tissue: str) -> list[int]:
+    """Return the cell types that are known in a tissue, ascending.
 
-    A type is kept where the ontology places it, or a type it is a kind of, in the tissue or a part of it. It is
-    kept where markers of it or of its kinds were observed there by two resources, or for `ENOUGH_GENES` genes
-    by one. A type whose markers name no tissue at all follows its direct parents, unless a parent is general
-    (more than `MOST_KINDS` kinds): what holds for neurons says nothing about Purkinje cells. The cells of blood,
-    vessels, nerves and connective tissue (`data/cells_of_every_organ.tsv`) live in every organ but the blood.
-    Terms of one organ are taken together (`data/tissues_of_one_organ.tsv`). Where few types are known the tissue
-    is widened (`tissue_taken`).
+    A type is known there where the ontology places it, or a type it is a kind of, in the tissue or a part of it; and
+    where markers of it or of its kinds were observed there, `ENOUGH` pairs of a resource and a gene. Terms of one
+    organ are taken together (`data/tissues_of_one_organ.tsv`). Nobody has listed all types of a tissue, so these are
+    preferred, and no other is left out.
 
     Parameters
     ----------
@@ -90,28 +82,10 @@ def candidates_of_tissue(graph: Graph, tissue: str) -> list[int]:
     Raises
     ------
     InputError
-        The tissue is unknown, or no cell type is known there.
+        The tissue is unknown.
     """
-    node = tissue_node(graph, tissue)
-    taken = _Tissues(graph).taken(node)
-    if not taken.types:
-        raise InputError(f"no cell type is known in {tissue!r}; use a wider tissue or leave --tissue out")
-    inside_blood = node in _parts(graph, graph.index(_BLOOD)) if graph.get(_BLOOD) is not None else False
-    everywhere = set() if inside_blood else {n for c in _of_every_organ() if (n := graph.get(c)) is not None}
-    return sorted(taken.types | everywhere)
-
-
-def tissue_taken(graph: Graph, tissue: str) -> str:
-    """Return the name of the whole whose types `candidates_of_tissue` takes; ``""`` where the tissue has enough."""
-    node = tissue_node(graph, tissue)
-    taken = _Tissues(graph).taken(node).node
-    return "" if taken == node else graph.names[taken]
-
-
-@lru_cache(maxsize=1)
-def _of_every_organ() -> tuple[str, ...]:
-    text = resource("data", "cells_of_every_organ.tsv").read_text(encoding="utf-8")
-    return tuple(line.split("\t")[0] for line in text.splitlines() if line.startswith("CL:"))
+    inside = set().union(*(_parts(graph, one) for one in _of_one_organ(graph, tissue_node(graph, tissue))))
+    return sorted(_placed(graph, inside) | _observed(graph, inside))
 
 
 def _of_one_organ(graph: Graph, node: int) -> list[int]:
@@ -125,54 +99,6 @@ def _of_one_organ(graph: Graph, node: int) -> list[int]:
     return found
 
 
-class _Taken(NamedTuple):
-    node: int
-    types: set[int]
-
-
-class _Tissues:
-    """The cell types that are known to live in a tissue."""
-
-    def __init__(self, graph: Graph) -> None:
-        self._graph, self._told = graph, _MarkersByTissue(graph)
-
-    def types(self, node: int) -> set[int]:
-        """Return the types of a tissue and its parts."""
-        graph, told = self._graph, self._told
-        inside = set().union(*(_parts(graph, one) for one in _of_one_organ(graph, node)))
-        found = _placed(graph, inside)
-        seen = told.inside(inside)
-        found |= told.supported(_with_ancestors(graph, seen))
-        for parent in told.supported(seen):
-            kinds = set(graph.descendants(parent).tolist())
-            if len(kinds) <= MOST_KINDS:
-                found.update(c for c in graph.children(parent).tolist() if c not in told.types)
-        return found
-
-    def taken(self, node: int) -> _Taken:
-        """Return a tissue with its types, or the smallest near whole of `FEW_TYPES` to `MOST_TYPES` types."""
-        own = self.types(node)
-        near, seen = [node], {node}
-        for _step in range(_STEPS if len(own) < FEW_TYPES else 0):
-            near = sorted({whole for n in near for whole in self._wholes(n)} - seen)
-            seen.update(near)
-            wider = [_Taken(n, own | self.types(n)) for n in near]
-            enough = [one for one in wider if FEW_TYPES <= len(one.types) <= MOST_TYPES]
-            if enough:
-                return min(enough, key=lambda one: (len(one.types), one.node))
-        return _Taken(node, own)
-
-    def _wholes(self, node: int) -> Iterator[int]:
-        graph, anatomy = self._graph, CATEGORIES.index("AnatomicalEntity")
-        for relation in ("is_a_or_part_of", "part_of"):
-            for edge in graph.out_edges(node, relation):
-                whole = int(graph.object[edge])
-                if (
-                    graph.category[whole] == anatomy and "derived" not in graph.names[whole]
-                ):  # by descent, not by place
-                    yield whole
-
-
 def _placed(graph: Graph, inside: set[int]) -> set[int]:
     """Types that the ontology places in some anatomy, with all their kinds."""
     found: set[int] = set()
@@ -184,45 +110,23 @@ def _placed(graph: Graph, inside: set[int]) -> set[int]:
     return found
 
 
-class _MarkersByTissue:
-    """The marker edges that name a tissue.
+def _observed(graph: Graph, tissues: set[int]) -> set[int]:
+    """Types with enough markers that name one of the tissues, their own or those of their kinds.
 
     Publications are no evidence here: an edge joins those of all its tissues.
     """
-
-    def __init__(self, graph: Graph) -> None:
-        span = graph.rows("is_marker_for")
-        lists = graph.list_codes("tissues").take(np.arange(span.start, span.stop))
-        self._row = np.repeat(np.arange(span.start, span.stop), np.diff(lists.indptr))
-        self._tissue = lists.codes
-        self._graph = graph
-        self.types = set(graph.object[self._row].tolist())
-        """Cell types with such edges."""
-        underlying = {graph.underlying[code] for code in np.unique(graph.source[self._row]).tolist()}
-        self._wanted = min(RESOURCES, len(underlying))
-
-    def inside(self, tissues: set[int]) -> Seen:
-        """Return what was observed in some tissues: (resource, gene) pairs by cell type."""
-        graph = self._graph
-        found: Seen = {}
-        for row in np.unique(self._row[np.isin(self._tissue, list(tissues))]).tolist():
-            pair = graph.underlying[graph.source[row]], int(graph.subject[row])
-            found.setdefault(int(graph.object[row]), set()).add(pair)
-        return found
-
-    def supported(self, seen: Seen) -> set[int]:
-        """Return the types with enough evidence."""
-        genes = {node: Counter(resource for resource, _ in pairs) for node, pairs in seen.items()}
-        return {n for n, by in genes.items() if len(by) >= self._wanted or max(by.values()) >= ENOUGH_GENES}
-
-
-def _with_ancestors(graph: Graph, seen: Seen) -> Seen:
-    """What was observed of each type or of a kind of it."""
-    found: Seen = {}
+    span = graph.rows("is_marker_for")
+    lists = graph.list_codes("tissues").take(np.arange(span.start, span.stop))
+    told = np.repeat(np.arange(span.start, span.stop), np.diff(lists.indptr))
+    seen: dict[int, set[tuple[str, int]]] = {}
+    for row in np.unique(told[np.isin(lists.codes, list(tissues))]).tolist():
+        pair = graph.underlying[graph.source[row]], int(graph.subject[row])
+        seen.setdefault(int(graph.object[row]), set()).add(pair)
+    known: dict[int, set[tuple[str, int]]] = {}
     for node, pairs in seen.items():
         for above in (node, *graph.ancestors(node).tolist()):
-            found.setdefault(above, set()).update(pairs)
-    return found
+            known.setdefault(above, set()).update(pairs)
+    return {node for node, pairs in known.items() if len(pairs) >= ENOUGH}
 
 
 def _parts(graph: Graph, node: int) -> set[int]:

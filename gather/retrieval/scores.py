@@ -41,6 +41,8 @@ DIRECT: tuple[Score, ...] = ("calibrated",)
 LEAST_VOICE = 0.02
 """A gene that adds less to a candidate's score, relative to the gene that adds most, does not count as one that speaks
 for it: SST alone is no pancreatic D cell because NPY is listed somewhere above it."""
+NOT_PREFERRED = 0.8
+"""What the score of a cell type counts that is not preferred, where others are (docs/results/tissues.md)."""
 LENGTH_EXPONENT = 0.8
 """Of the norm of a candidate's measured marker list: 0 favours hubs, 1 favours tiny lists."""
 
@@ -137,6 +139,8 @@ class Retriever:
     candidates
         Graph nodes the answer must come from; None for every node that a gene speaks for directly. A declared
         candidate may live on what it inherits.
+    preferred
+        Graph nodes that are likelier than others beforehand: the scores of all others count `NOT_PREFERRED`.
     exclude
         Sources to leave out.
     """
@@ -153,6 +157,7 @@ class Retriever:
         hops: int = 2,
         panel: Panel | None = None,
         candidates: Iterable[int] | None = None,
+        preferred: Iterable[int] | None = None,
         exclude: Iterable[str] = (),
         weights: Weights | None = None,
     ) -> None:
@@ -166,6 +171,8 @@ class Retriever:
         self._without_evidence: Ints = np.zeros(0, np.int32)
         self._last_measured: tuple[Ints, Sparse, tuple[Floats, Floats]] | None = None
         self.nodes = self._candidate_nodes(candidates)
+        near = np.ones(len(self.nodes), bool) if preferred is None else np.isin(self.nodes, list(preferred))
+        self.preference: Floats = np.where(near, 1.0, NOT_PREFERRED)
 
     def _candidate_nodes(self, candidates: Iterable[int] | None) -> Ints:
         if candidates is None:
@@ -291,29 +298,23 @@ class Retriever:
 
     def converge(self, queries: Sequence[GeneQuery]) -> list[Convergence]:
         """Score every candidate for every query."""
-        formula = getattr(self, f"_{self.score}")
-        return [self._converge(query, formula(query)) for query in map(self._scored, queries)]
+        return [self._tested(self.scored(query)) for query in queries]
 
     def scored(self, query: GeneQuery) -> Convergence:
         """The scores alone: every p and FDR is 1."""
-        query = self._scored(query)
-        score, nothing = getattr(self, f"_{self.score}")(query), np.ones(len(self.nodes))
-        return Convergence(
-            query, self.target.name, self.nodes, score, nothing, nothing, *self._deciding(query)
-        )
+        query, nothing = self._scored(query), np.ones(len(self.nodes))
+        score = getattr(self, f"_{self.score}")(query) * self.preference
+        known = self.weights.attested[np.searchsorted(self.weights.nodes, self.nodes)]
+        deciding = self.separation(query), known if self.score == "calibrated" else None
+        return Convergence(query, self.target.name, self.nodes, score, nothing, nothing, *deciding)
 
-    def _converge(self, query: GeneQuery, score: Floats) -> Convergence:
+    def _tested(self, found: Convergence) -> Convergence:
         testable = self.length > 0
-        among_sets = self.p_among_sets(query) if self.targeted else None
-        p = self.p_values(query) if among_sets is None else among_sets
+        among_sets = self.p_among_sets(found.query) if self.targeted else None
+        p = self.p_values(found.query) if among_sets is None else among_sets
         fdr = np.ones(len(p))
         fdr[testable] = benjamini_hochberg(p[testable])
-        return Convergence(query, self.target.name, self.nodes, score, p, fdr, *self._deciding(query))
-
-    def _deciding(self, query: GeneQuery) -> tuple[Floats | None, npt.NDArray[np.intp] | None]:
-        """Return what decides among the best scores: the separation, and how many resources name each candidate."""
-        known = self.weights.attested[np.searchsorted(self.weights.nodes, self.nodes)]
-        return self.separation(query), known if self.score == "calibrated" else None
+        return replace(found, p=p, fdr=fdr)
 
     def statistic(self, query: GeneQuery) -> Floats:
         """``sum_g w_g W[g, c]``, float64[c]."""
@@ -328,7 +329,7 @@ class Retriever:
         if query.contrast is None or query.measured is None or self.score != "calibrated":
             return None
         rows, _ = self._measured(query.measured)
-        total = np.asarray(query.contrast @ rows, dtype=np.float64).ravel()
+        total = np.asarray(query.contrast @ rows, dtype=np.float64).ravel() * self.preference
         return np.divide(total, self.length, out=np.zeros(len(total)), where=self.length > 0)
 
     @property

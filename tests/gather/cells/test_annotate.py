@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import gather
 from gather.cells.command import annotate_file
 from gather.cells.options import Options
+from gather.retrieval.scores import NOT_PREFERRED
 from vckg.base.errors import GraphError, InputError
 
 TRUTH = {"T cells": "CL:0000084", "B cells": "CL:0000236", "monocytes": "CL:0000576"}
@@ -177,19 +178,38 @@ def test_a_closed_set_says_so_and_keeps_to_it(blood_graph, blood_cells):
     assert blood_cells.uns["gather"]["parameters"]["candidates_from_obs"] == "said"
 
 
-def test_a_tissue_restricts_to_what_is_known_there(blood_graph, blood_cells):
+def test_a_tissue_prefers_what_is_known_there_and_closes_nothing(blood_graph, blood_cells, monkeypatch):
+    monkeypatch.setattr("gather.retrieval.candidates.ENOUGH", 1)
+    plain = answers(blood_cells, blood_graph)
     found = answers(blood_cells, blood_graph, tissue="UBERON:0000178")
-    assert {c.curie for a in found for c in a.candidates} == {"CL:0000576"}
+    scores = [{(a.cell_set, c.curie): c.score for a in them for c in a.candidates} for them in (plain, found)]
+    assert scores[0].keys() == scores[1].keys()
+    for (cell_set, curie), score in scores[0].items():
+        weight = 1.0 if curie == "CL:0000576" else NOT_PREFERRED
+        assert scores[1][cell_set, curie] == pytest.approx(weight * score)
+    assert not any(a.closed for a in found)
     again = answers(blood_cells, blood_graph, tissue="blood")
     assert [a.candidates for a in again] == [a.candidates for a in found]
-    assert blood_cells.uns["gather"]["parameters"]["candidate_types"] == 1
+    assert blood_cells.uns["gather"]["parameters"]["tissue_types"] == 1
 
 
-def test_the_command_says_how_many_types_a_tissue_leaves(blood_graph, source, tmp_path, capsys):
-    options = Options(groupby="group", tissue="blood")
-    annotate_file(source, tmp_path / "out.h5ad", blood_graph, options)
+def test_a_tissue_goes_with_a_list_of_candidates(blood_graph, blood_cells):
+    found = answers(blood_cells, blood_graph, tissue="blood", candidates=["T cell", "B cell"])
+    assert {c.label for a in found for c in a.candidates} <= {"T cell", "B cell"}
+    assert all(a.closed for a in found)
+
+
+def test_the_command_says_how_many_types_a_tissue_prefers(blood_graph, source, tmp_path, capsys, monkeypatch):
     every = blood_graph.nodes_of("Cell").size
-    assert f"tissue blood (UBERON:0000178): 1 of {every} cell types are left" in capsys.readouterr().err
+    monkeypatch.setattr("gather.retrieval.candidates._placed", lambda *_: set())
+    for enough, said in ((1, "are preferred"), (99, "are known there, so that it changes nothing")):
+        monkeypatch.setattr("gather.retrieval.candidates.ENOUGH", enough)
+        options = Options(groupby="group", tissue="blood")
+        annotate_file(source, tmp_path / f"{enough}.h5ad", blood_graph, options)
+        known = int(enough == 1)
+        assert (
+            f"tissue blood (UBERON:0000178): {known} of {every} cell types {said}" in capsys.readouterr().err
+        )
 
 
 def test_unmeasured_markers_are_warned_of_and_negative_ones_reported(blood_graph, blood_cells):
@@ -256,7 +276,7 @@ def test_unusable_data_is_refused_with_a_reason_and_nothing_written(blood_graph,
         ({"groupby": "group", "candidates": ["T cell", "tea cell"]}, "'tea cell'"),
         ({"groupby": "group", "candidates_from_obs": "label"}, "no column 'label'"),
         ({"groupby": "group", "tissue": "UBERON:9"}, "no tissue"),
-        ({"groupby": "group", "tissue": "blood", "candidates": ["T cell"]}, "only one"),
+        ({"groupby": "group", "candidates_from_obs": "group", "candidates": ["T cell"]}, "only one"),
         ({"groupby": "group", "top": 0}, "top is 0"),
         ({"groupby": "group", "exclude_source": ["tay"]}, "did you mean 'toy'"),
     ],

@@ -30,7 +30,7 @@ from gather.cli import app
 from gather.labelling.annotator import Annotator, Parameters
 from gather.labelling.decide import MAX_FDR
 from gather.metrics.multiple_testing import benjamini_hochberg
-from gather.retrieval.candidates import ground_cell_types
+from gather.retrieval.candidates import Choice, ground_cell_types, types_of_tissue
 from gather.retrieval.query import DEFAULT_TOP as TOP
 from gather.retrieval.query import CellSet, Panel, contrasts, detection_contrasts
 from vckg.base.errors import InputError
@@ -272,12 +272,12 @@ def annotator_of(path, graph, **options):
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("closed", [False, True])
+@pytest.mark.parametrize("asked", ["open", "closed", "tissue"])
 @pytest.mark.parametrize("name", ["pbmc_kang18_ifnb_muscat", "pbmc68k_reduced"])
-def test_real_cells_get_what_the_labeller_decides(core_graph, mirror, name, closed):
+def test_real_cells_get_what_the_labeller_decides(core_graph, mirror, name, asked):
     """Labels, statuses and confidences of 300 cells, on the core graph; some are left undecided by the fast way."""
-    candidates = None
-    if closed:
+    choice = Choice(None, types_of_tissue(core_graph, "bone marrow") if asked == "tissue" else None)
+    if asked == "closed":
         names = [
             "CD4-positive, alpha-beta T cell",
             "B cell",
@@ -285,8 +285,8 @@ def test_real_cells_get_what_the_labeller_decides(core_graph, mirror, name, clos
             "natural killer cell",
             "dendritic cell",
         ]
-        candidates = ground_cell_types(core_graph, names, where="test")
-    annotator, rows = annotator_of(mirror / "h5ad" / f"{name}.h5ad", core_graph, candidates=candidates)
+        choice = Choice(ground_cell_types(core_graph, names, where="test"))
+    annotator, rows = annotator_of(mirror / "h5ad" / f"{name}.h5ad", core_graph, choice=choice)
     block = rows.block(0, 300)
     answers = annotator.annotate(block)
     columns, found = annotator.ranking.ranked(block)
