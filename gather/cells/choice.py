@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gather.cells.expression import species_of
 from gather.retrieval.candidates import Choice, ground_cell_types, types_of_tissue
+from gather.retrieval.tissue_names import tissue_node
 from gather.species import HUMAN, declared_taxon, graph_for
 from vckg.base.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import anndata as ad
+    import pandas as pd
 
     from gather.cells.options import Options
     from vckg.graph.graph import Graph
@@ -30,6 +33,16 @@ def choice_of(
         species = species_of(adata.var, wanted=options.species, declared=declared).species
     preferred = types_of_tissue(graph_for(graph, species or HUMAN), options.tissue)
     return Choice(_allowed(graph, options, adata), preferred)
+
+
+def tissue_of_file(graph: Graph, obs: pd.DataFrame) -> str:
+    """Return the one tissue that CELLxGENE's columns of a file name, as the graph calls it; else an empty text."""
+    for column in ("tissue_ontology_term_id", "tissue"):
+        named = obs[column].dropna().astype(str).unique().tolist() if column in obs else []
+        if len(named) == 1:
+            with suppress(InputError):
+                return graph.names[tissue_node(graph, named[0])]
+    return ""
 
 
 def _allowed(graph: Graph, options: Options, adata: ad.AnnData | None) -> list[int] | None:

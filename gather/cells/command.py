@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gather.annotation import Annotation
 from gather.cells.adata import Outcome, asking, work_out
-from gather.cells.choice import declared_terms
+from gather.cells.choice import declared_terms, tissue_of_file
 from gather.cells.exports import CELL_TYPE, cellxgene_columns, write_labels
 from gather.cells.file import check_paths, open_h5ad, write_annotated
 from gather.cells.options import CELL, LlmStep, Options
@@ -78,7 +79,7 @@ def annotate_file(
     finally:
         if adata.isbacked:
             adata.file.close()
-    _say_what_was_read(outcome.kept["parameters"], graph, options)
+    _say_what_was_read(outcome.kept["parameters"], graph, options, adata)
     if llm is not None and llm.dry_run:
         return outcome
     if asked:
@@ -114,11 +115,14 @@ def _refuse_what_does_not_fit(by_cell: bool, *, of_sets: bool, dask: bool, lost:
         raise InputError("--report and --model are for cell sets; choose another --groupby than cell")
 
 
-def _say_what_was_read(parameters: dict[str, Any], graph: Graph, options: Options) -> None:
-    """Say the species, the names that are no genes, and which cell types are left."""
+def _say_what_was_read(parameters: dict[str, Any], graph: Graph, options: Options, adata: ad.AnnData) -> None:
+    """Say the species, the names that are no genes, and which cell types are preferred and left."""
     told = str(parameters.get("species") or HUMAN)
     for line in filter(None, (told, str(parameters.get("unknown_genes", "")))):
         err().print(line, highlight=False, markup=False, soft_wrap=True)
+    if not options.tissue and (tissue := tissue_of_file(graph, adata.obs)):
+        hint = f"the file names a tissue: --tissue {shlex.quote(tissue)} would prefer its types"
+        err().print(hint, highlight=False, markup=False, soft_wrap=True)
     for line in _what_was_chosen(graph_for(graph, told.partition(",")[0]), options, parameters):
         err().print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -207,6 +207,24 @@ def test_the_command_says_how_many_types_a_tissue_prefers(blood_graph, source, t
         monkeypatch.setattr("gather.retrieval.candidates._placed", lambda *_: set())
 
 
+@pytest.mark.parametrize(
+    ("column", "values", "said"),
+    [
+        ("tissue", ["blood"], True),
+        ("tissue_ontology_term_id", ["UBERON:0000178"], True),
+        ("tissue", ["blood", "lung"], False),
+        ("tissue", ["no such tissue"], False),
+    ],
+)
+def test_a_tissue_that_the_file_names_is_offered_and_not_taken(
+    blood_graph, blood_cells, tmp_path, capsys, column, values, said
+):
+    blood_cells.obs[column] = [values[i % len(values)] for i in range(blood_cells.n_obs)]
+    blood_cells.write_h5ad(tmp_path / "in.h5ad")
+    annotate_file(tmp_path / "in.h5ad", tmp_path / "out.h5ad", blood_graph, Options(groupby="group"))
+    assert ("--tissue blood would prefer its types" in capsys.readouterr().err) is said
+
+
 def test_unmeasured_markers_are_warned_of_and_negative_ones_reported(blood_graph, blood_cells):
     kept = blood_cells[
         :, [g for g in blood_cells.var_names if g not in ("CD14", "LYZ", "FCN1", "S100A8")]
