@@ -127,33 +127,59 @@ def start(
         server = Server(engine, name or model_name, limits, key, Hosts(host, allowed_host or ()))
         where = f"[{host}]" if ":" in host else host
         url = f"http://{where}:{address.getsockname()[1]}/v1"
-        server.on_ready = lambda: note(f"serving {server.model_name} at {url}")
         settings = config(server.app(), drain_s=drain, most_connections=max_connections)
         running = uvicorn.Server(settings)
+        sockets = [address]
 
         def give_up() -> None:
             running.should_exit = True
 
+        def ready() -> None:
+            if listens(address):
+                note(f"serving {server.model_name} at {url}")
+            else:
+                sockets.clear()
+                give_up()
+
+        server.on_ready = ready
         server.worker.on_failure = give_up
         note("answering once to warm up ...")
-        running.run(sockets=[address])
+        running.run(sockets=sockets)
+        if not sockets:
+            raise InputError(f"another server took {host}:{port} meanwhile; name another --port")
         if server.worker.failed:
             raise KnownError("the engine failed (its log is above); start the server again")
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket on an address that is free, not listening yet; port 0 is any free one."""
+    """A socket on an address that is free, not listening yet; port 0 is any free one.
+
+    No other process can bind the address, unless connections of an earlier server still linger on it.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     address = socket.socket(family, socket.SOCK_STREAM)
-    address.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        address.bind((host, port))
+        try:
+            address.bind((host, port))
+        except OSError:
+            address.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            address.bind((host, port))
     except OSError as error:
         address.close()
         raise InputError(
             f"cannot bind {host}:{port}: {error.strerror}; name another --host or --port"
         ) from error
     return address
+
+
+def listens(address: socket.socket) -> bool:
+    """Listen on a bound socket; return whether that worked."""
+    address.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # so that a restart finds the port free
+    try:
+        address.listen()
+    except OSError:
+        return False
+    return True
 
 
 @app.command()

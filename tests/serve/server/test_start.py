@@ -16,7 +16,8 @@ import httpx
 import pytest
 import uvicorn
 
-from serve.cli import bind
+from serve.cli import bind, listens
+from serve.errors import InputError
 from serve.server.app import Server
 from serve.server.guard import Protocol, config
 from tests.serve.conftest import save_tiny
@@ -85,6 +86,49 @@ def test_a_process_whose_engine_fails_ends_with_one_line(folder: Path) -> None:
         assert process.stderr is not None
         last = process.stderr.read().splitlines()[-1]
     assert last == "vckg-serve: error: the engine failed (its log is above); start the server again"
+
+
+def test_a_port_is_refused_while_its_server_still_reads_the_model() -> None:
+    with bind("127.0.0.1", 0) as address, pytest.raises(InputError, match="Address already in use"):
+        bind(*address.getsockname())
+
+
+def test_a_port_is_free_again_right_after_its_server_ended() -> None:
+    with bind("127.0.0.1", 0) as address:
+        where = address.getsockname()
+        assert listens(address)
+        with socket.create_connection(where) as client:
+            accepted, _ = address.accept()
+            accepted.close()  # the side that ends first lingers
+            assert client.recv(1) == b""
+    with bind(*where) as again:
+        assert listens(again)
+
+
+LOSES_THE_PORT = """
+import socket, sys
+from serve import cli
+
+def shared(host, port):
+    address, other = socket.socket(), socket.socket()
+    for one in (address, other):
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    address.bind((host, port))
+    other.bind(address.getsockname())
+    other.listen()
+    cli.others = [other]
+    return address
+
+cli.bind = shared
+cli.main()
+"""
+
+
+def test_a_server_that_cannot_listen_says_so_in_one_line_and_nothing_else(folder: Path) -> None:
+    with started(folder, "-c", LOSES_THE_PORT) as (process, lines):
+        assert process.wait(60) == 2
+    assert not [line for line in lines if line.startswith(("serving", "Traceback", "nanobind"))]
+    assert lines[-1].startswith("vckg-serve: error: another server took 127.0.0.1:0 meanwhile")
 
 
 def test_nobody_is_answered_before_the_warm_up(tiny_engine, monkeypatch) -> None:
