@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vckg.base.errors import InputError
+from vckg.graph.name_keys import gene_key, symbol_and_id
 from vckg.graph.schema import ORTHOLOGY
 from vckg.graph.species import NATIVE, ONE_TO_MANY, ONE_TO_ONE, of_species
 
@@ -123,7 +124,8 @@ def _by_id(name: str) -> str | None:
         return next(
             species for start, species in sorted(_GENOMES.items(), reverse=True) if genome.startswith(start)
         )
-    return next((species for species, pattern in _IDS.items() if pattern.match(name)), None)
+    key = gene_key(name)
+    return next((species for species, pattern in _IDS.items() if pattern.match(key)), None)
 
 
 def _only(names: Sequence[str]) -> Counter[str]:
@@ -236,6 +238,7 @@ def _with_hyphens(graph: Graph, found: list[Grounded]) -> list[Grounded]:
 def by_upper_case(names: Iterable[str], species: str) -> list[str]:
     """Return symbols in capitals: most one-to-one orthologues bear one name. Names of this species alone are empty."""
     alone = (_ONLY[species], _IDS[species])
+    names = [symbol_and_id(name)[0] for name in names]
     return ["" if any(p.match(name) for p in alone) else _GENOME.sub("", name).upper() for name in names]
 
 

@@ -9,19 +9,34 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_VERSION = re.compile(r"^(ENS[A-Z]*G\d{11})\.\d+(_PAR_Y)?$")
+_ENSEMBL = r"ENS[A-Z]*G\d{11}"
+_VERSION = re.compile(rf"^({_ENSEMBL})\.\d+(_PAR_Y)?$")
+_JOINED = re.compile(
+    rf"(?P<symbol>.+?)[-_|](?P<id>{_ENSEMBL}(\.\d+)?)$|(?P<id2>{_ENSEMBL})(\.\d+)?[-_|](?P<symbol2>.+)$"
+)
+
+
+def symbol_and_id(name: str) -> tuple[str, str]:
+    """Return a gene name as its symbol and its Ensembl id: the parts of ``CD79A_ENSG00000105369``, else the name twice.
+
+    The parts may come in either order and may be joined by a hyphen or a bar.
+    """
+    text = str(name).strip()
+    found = _JOINED.match(text) if "ENS" in text and not _VERSION.match(text) else None
+    return (found["symbol"] or found["symbol2"], found["id"] or found["id2"]) if found else (text, text)
 
 
 def gene_key(name: str) -> str:
-    """Return the lookup key of a gene name: stripped, without an Ensembl version."""
-    text = str(name).strip()
+    """Return the lookup key of a gene name: stripped, its Ensembl id where it has one, without the id's version."""
+    text = symbol_and_id(name)[1]
     versioned = _VERSION.match(text)
     return versioned.group(1) if versioned else text
 
 
 def case_key(name: str) -> str:
-    """Return the lookup key of a gene name in any case."""
-    return "~" + gene_key(name).upper()
+    """Return the lookup key of a gene name in any case; of a symbol joined to an id, that of the symbol."""
+    symbol = symbol_and_id(name)[0]
+    return "~" + gene_key(symbol).upper()
 
 
 _CURIE = re.compile(r"^([A-Za-z]+)[_:](\d+)$")

@@ -9,8 +9,11 @@ import gather
 from gather.cells.command import annotate_file
 from gather.cells.options import Options
 from gather.cli import app
+from gather.inputs.marker_sets import MarkerWork, as_anndata
+from gather.inputs.marker_tables import MarkerTable
 from gather.retrieval.query import ground_panel
 from gather.retrieval.unknown_names import unknown_in_words
+from gather.species import by_upper_case, detect
 from vckg.base.errors import InputError
 from vckg.graph.graph import Graph
 
@@ -47,6 +50,38 @@ def test_the_species_is_told_once_and_unknown_names_are_named(blood_graph, tmp_p
     assert done.stderr.count("mouse, told by") == 1
     assert "1 name is a control probe and left out: BLANK_1" in done.stderr
     assert "marker table, 1 cluster, 5 genes" in done.stderr
+
+
+@pytest.mark.data
+def test_symbols_joined_to_ensembl_ids_are_known(core_graph: Graph) -> None:
+    ids = {"CD3D": "ENSG00000167286", "MS4A1": "ENSG00000156738", "RPL3": "ENSG00000100316"}
+    panel = ground_panel(core_graph, [f"{symbol}_{curie}" for symbol, curie in ids.items()])
+    assert [core_graph.names[node] for node in panel.nodes if node >= 0] == ["CD3D", "MS4A1"]
+    assert panel.technical == ("RPL3_ENSG00000100316",)
+    assert detect([f"Odd{i}_ENSMUSG0000000000{i}" for i in range(9)]).by == "gene ids"
+    assert by_upper_case(["CD3D_ENSMMUG00000000001"], "macaque") == ["CD3D"]
+
+
+def joined(graph: Graph, name: str) -> str:
+    """A symbol joined to its Ensembl id, the symbol itself unknown: the id must tell the gene."""
+    (found,) = graph.genes.ground([name])
+    return name if found.curie is None else f"old-{name}_ENSG{int(found.curie.split(':')[1]):011}"
+
+
+def test_cells_whose_symbols_are_joined_to_ids_are_answered_alike(blood_graph, blood_cells) -> None:
+    plain = gather.annotate(blood_cells, "group", graph=blood_graph, copy=True)
+    blood_cells.var_names = [joined(blood_graph, name) for name in blood_cells.var_names]
+    found = gather.annotate(blood_cells, "group", graph=blood_graph, copy=True)
+    assert found.obs["gather_cell_type"].tolist() == plain.obs["gather_cell_type"].tolist()
+
+
+def test_a_table_whose_symbols_are_joined_to_ids_is_answered_alike(blood_graph) -> None:
+    genes = ("CD3D", "CD3E", "IL7R", "CD2")
+    tables = [MarkerTable({"0": names}, {}, "list")
+              for names in (genes, tuple(joined(blood_graph, gene) for gene in genes))]  # fmt: skip
+    plain, found = (MarkerWork(t)(as_anndata(t), blood_graph, Options()).annotations[0] for t in tables)
+    assert (found.best.label, found.best.score) == (plain.best.label, plain.best.score)
+    assert found.best.label == "T cell"
 
 
 def test_the_path_of_a_file_is_no_anndata() -> None:

@@ -54,6 +54,11 @@ def graph() -> Graph:
     [
         ("CD3D", "HGNC:1", "symbol"),  # an approved symbol is not what another gene was once called
         (" CD3D ", "HGNC:1", "symbol"),
+        ("anything_ENSG00000167286", "HGNC:1", "ensembl"),  # muscat and scater join symbol and id
+        ("anything-ENSG00000167286.7", "HGNC:1", "ensembl"),
+        ("ENSG00000167286.7_any_thing", "HGNC:1", "ensembl"),
+        ("cd3d_ENSG00000000001", "HGNC:1", "case"),  # the symbol where the id is unknown
+        ("_ENSG00000000001", None, "unknown"),
         ("N-CAM", "HGNC:2", "previous"),  # an official name of old comes before an alias
         ("CD56", "HGNC:2", "alias"),
         ("P40", None, "ambiguous"),
