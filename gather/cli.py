@@ -325,7 +325,7 @@ def explain(
         out().print(explained.verdict, highlight=False, markup=False)
     for item in explained.items:
         _print_item(item)
-    if not explained.items:
+    if not explained.items and (explained.answer is None or explained.answer.status != "ungrounded"):
         out().print(f"no {explained.target} is reached by these genes")
 
 

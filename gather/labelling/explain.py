@@ -197,7 +197,7 @@ def explain(
             "retriever was given with graph, target, score, hops, exclude_source or species, "
             "which it holds; give either"
         )
-    # genes that the user names are asked, also housekeeping genes
+    # genes that the user names are asked, also housekeeping genes: other targets may be reached by these alone
     query = query_genes(retriever.graph, genes, top=max(DEFAULT_TOP, len(genes)), keep_technical=True)
     unknown = [*query.ambiguous, *query.ungrounded]
     hints = meant_genes(retriever.graph, unknown[:MOST_HINTS])
@@ -214,6 +214,8 @@ def explain(
         first = np.flatnonzero(np.isin(convergence.nodes, preferred) & (convergence.score > 0)).tolist()
         first.sort(key=lambda i: preferred.index(int(convergence.nodes[i])))
         found = np.array([*first, *(i for i in found.tolist() if i not in first)], np.intp)
+    if answer is not None and answer.status == "ungrounded":
+        found = found[:0]  # all genes are of families that tell no cell type
     items = evidence_items(retriever, convergence, found[:top], walks=walks)
     answer = answer and replace(answer, evidence=items)
     return Explanation(

@@ -8,6 +8,9 @@ from gather.labelling.decide import FEW_CELLS, FEW_CELLS_FDR, LEAST_CELLS, LEAST
 HIGH, MEDIUM = 0.9, 0.7
 """Least confidence that is called high, and medium; an answer below is low."""
 
+LEFT_OUT = "every known gene is of a family that is left out: housekeeping, ribosomal, mitochondrial"
+"""Why a set has no answer whose known genes are all in `data/gene_families.tsv`."""
+
 
 def certainty(annotation: Annotation) -> str:
     """Return ``high``, ``medium`` or ``low`` by the two digits that are shown; ``-`` where there is no answer."""
@@ -73,7 +76,7 @@ def status_reason(annotation: Annotation) -> str:
         finer = f": {best.label} has confidence {best.confidence:.2f}" if best else ""
         return f"backed off{finer}"
     if annotation.status == "ungrounded":
-        return "no gene is known"
+        return LEFT_OUT if " technical" in annotation.note else "no gene is known"
     if best is None:
         return f"no cell type has one of {genes} as a marker"
     if mixture is not None:

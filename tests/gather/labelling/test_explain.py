@@ -16,7 +16,7 @@ from gather.cli import app
 from gather.inputs.marker_sets import MarkerWork
 from gather.inputs.marker_tables import MarkerTable
 from gather.labelling.annotator import Annotator, Parameters
-from gather.labelling.plain_words import status_reason
+from gather.labelling.plain_words import LEFT_OUT, status_reason
 from gather.retrieval.scores import Retriever
 from tests.conftest import ROOT
 from vckg.graph.graph import Graph
@@ -62,6 +62,14 @@ def test_a_closed_retriever_answers_from_its_list(blood_graph: Graph) -> None:
     assert found.answer is not None
     assert found.answer.closed
     assert {item.curie for item in found.items} == {"CL:0000236"}
+
+
+@pytest.mark.xdist_group("core-graph")
+def test_genes_of_families_that_are_left_out_are_no_unknown_genes(core_graph: Graph) -> None:
+    found = gather.explain("RPL13 RPS6 NOGENE1 MT-CO1", graph=core_graph)
+    assert found.verdict == f"answer: unknown ({LEFT_OUT})"
+    assert not found.items
+    assert gather.explain("RPL13 RPS6", graph=core_graph, target="BiologicalProcess").items
 
 
 @pytest.mark.xdist_group("core-graph")
