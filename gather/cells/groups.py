@@ -29,13 +29,13 @@ HINTS = {"doublet_score": "doublets", "pct_counts_mt": "dying cells"}
 MARKED = 1.5
 """Mean of a set relative to the file's from which a hint is shown."""
 _CLUSTERS = (
+    "leiden",
+    "louvain",
+    "seurat_clusters",
+    "cluster",
     "cell_type",
     "celltype",
     "annotation",
-    "leiden",
-    "louvain",
-    "cluster",
-    "seurat",
     "label",
     "ident",
 )
@@ -57,9 +57,15 @@ def refuse_measurement(adata: ad.AnnData, groupby: str) -> None:
 
 
 def columns_of_clusters(adata: ad.AnnData) -> list[str]:
-    """Return the columns that may hold clusters, the likeliest first: those named as clusters are, then by order."""
+    """Return the columns that may hold clusters, the likeliest first: those named as clusters are, then by order.
+
+    Columns that an earlier run wrote are left out.
+    """
     found = []
+    written = tuple(f"{key}_" for key in map(str, adata.uns) if f"{key}_status" in adata.obs)
     for order, name in enumerate(map(str, adata.obs.columns)):
+        if name.startswith(written):
+            continue
         column = adata.obs[name]
         fits = 2 <= int(column.nunique()) <= min(MOST_NUMBERS, max(adata.n_obs // 2, 2))
         if fits and not pd.api.types.is_float_dtype(column):

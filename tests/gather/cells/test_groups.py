@@ -6,7 +6,7 @@ import pytest
 
 import gather
 from gather.cells.expression import names_that_ground
-from gather.cells.groups import texts_of
+from gather.cells.groups import columns_of_clusters, texts_of
 from gather.species import HUMAN, ground
 from vckg.base.errors import InputError
 
@@ -27,6 +27,17 @@ from vckg.base.errors import InputError
 )
 def test_values_are_texts_and_missing_ones_are_empty(values: pd.Series, texts: list[str]) -> None:
     assert texts_of(values).tolist() == texts
+
+
+def test_clusters_are_suggested_before_labels_and_the_columns_of_an_earlier_run_never(
+    blood_graph, blood_cells
+) -> None:
+    blood_cells.obs["cell_type"] = blood_cells.obs["seurat_clusters"] = blood_cells.obs["group"]
+    gather.annotate(blood_cells, "group", graph=blood_graph)
+    blood_cells.obs["nCount_RNA"] = np.arange(90.0) + 0.5
+    assert columns_of_clusters(blood_cells) == ["seurat_clusters", "cell_type", "group"]
+    with pytest.raises(InputError, match="did you mean 'seurat_clusters'"):
+        gather.annotate(blood_cells, "nCount_RNA", graph=blood_graph)
 
 
 def test_cells_that_r_calls_na_are_in_no_set(blood_graph, blood_cells) -> None:
