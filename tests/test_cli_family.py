@@ -265,3 +265,11 @@ def test_the_list_of_commands_is_not_cut(module: str) -> None:
     group = typer.main.get_command(importlib.import_module(module).app)
     cut = [name for name, one in group.commands.items() if one.get_short_help_str().endswith("...")]
     assert cut == []
+
+
+@pytest.mark.parametrize(("command", "module"), COMMANDS.items())
+def test_a_package_runs_as_its_command(command: str, module: str) -> None:
+    package = module.removesuffix(".cli")
+    done = subprocess.run([sys.executable, "-m", package, "--version"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{command} ")

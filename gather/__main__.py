@@ -1,0 +1,5 @@
+"""`python -m gather`: the command `gather`."""
+
+from gather.cli import main
+
+main()

@@ -1,0 +1,5 @@
+"""`python -m serve`: the command `vckg-serve`."""
+
+from serve.cli import main
+
+main()

@@ -1,0 +1,5 @@
+"""`python -m vckg`: the command `vckg`."""
+
+from vckg.cli import main
+
+main()
