@@ -13,7 +13,7 @@ Kind = Literal["h5ad", "10x h5", "10x folder", "loom", "zarr", "h5mu", "rds", "m
 
 ZARR_FILES = (".zgroup", "zarr.json", ".zattrs", ".zmetadata")
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-_WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
+_CLOSED_WORKBOOKS = (".xls", ".xlsb", ".ods")
 _MATRIX_NAMES = ("matrix.mtx", "matrix.mtx.gz")
 
 
@@ -37,8 +37,10 @@ def kind_of(path: Path) -> Kind:
         raise InputError(
             f'{path}: may hold several R objects; write one of them in R: saveRDS(object, "object.rds")'
         )
-    if path.suffix.lower() in _WORKBOOKS:
-        raise InputError(f"{path}: is a workbook; save its sheet as csv and give that")
+    if path.suffix.lower() in _CLOSED_WORKBOOKS:
+        raise InputError(
+            f"{path}: is a workbook of a kind that is not read; save it as xlsx or csv and give that"
+        )
     if path.name.endswith(_MATRIX_NAMES):
         return "10x folder"
     with path.open("rb") as file:
@@ -103,6 +105,8 @@ def stem_of(path: Path) -> str:
         ".csv",
         ".tsv",
         ".txt",
+        ".xlsx",
+        ".xlsm",
         ".gmt",
         ".mtx",
     ):

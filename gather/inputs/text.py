@@ -1,4 +1,4 @@
-"""Text files, gzipped or not: their first lines, their separator, their header."""
+"""Text files, gzipped or not, and sheets of workbooks as text: their first lines, their separator, their header."""
 
 from __future__ import annotations
 
@@ -6,16 +6,32 @@ import csv
 import gzip
 import io
 import re
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
+from typing import Any, TextIO
 
 from vckg.base.errors import InputError
 
 OPENED = "an h5ad, a 10x .h5, a 10x folder, loom, zarr, h5mu, rds, a csv or tsv matrix, or a table of markers"
+WORKBOOKS = (".xlsx", ".xlsm")
+"""Endings of the workbooks whose first sheet is read."""
 DAMAGED = (OSError, EOFError, zlib.error)
 """What reading a file raises, plain or gzipped, that is cut off or damaged."""
+NO_WORKBOOK = (
+    *DAMAGED,
+    zipfile.BadZipFile,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    SyntaxError,
+)
+"""What openpyxl raises on files that are no sound workbook."""
 _HEAD_CHARACTERS = 1 << 20
 _DECIMAL_COMMA = re.compile(r"([-+]?\d+),(\d+(?:[eE][-+]?\d+)?)")
 _DECIMAL_POINT = re.compile(r"[-+]?\d*\.\d+(?:[eE][-+]?\d+)?")
@@ -43,14 +59,19 @@ def head_of_text(path: Path) -> str:
 
 
 @contextmanager
-def open_text(path: Path) -> Iterator[io.TextIOWrapper]:
+def open_text(path: Path) -> Iterator[TextIO]:
     """Open a text file for reading, gzipped or not; the byte order mark of spreadsheets is skipped.
+
+    Of a workbook this is the first sheet as csv.
 
     Raises
     ------
     InputError
         What is read is not text, or is cut off or damaged.
     """
+    if path.suffix.lower() in WORKBOOKS:
+        yield _first_sheet(path)
+        return
     try:
         with (
             gzip.open(path) if path.suffix == ".gz" else path.open("rb") as raw,
@@ -63,6 +84,33 @@ def open_text(path: Path) -> Iterator[io.TextIOWrapper]:
         raise InputError(f"{path}: is neither HDF5 nor text; give {OPENED}") from error
     except DAMAGED as error:
         raise InputError(f"{path}: cannot be read, it may be cut off or damaged ({error})") from error
+
+
+def _first_sheet(path: Path) -> TextIO:
+    """Return the first sheet of a workbook as csv."""
+    from openpyxl import load_workbook
+
+    text = io.StringIO(newline="")
+    try:
+        book = load_workbook(path, read_only=True, data_only=True)
+        rows = book.worksheets[0].iter_rows(values_only=True)
+        csv.writer(text).writerows([_as_text(value) for value in row] for row in rows)
+        book.close()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except NO_WORKBOOK as error:
+        raise InputError(
+            f"{path}: cannot be read as a workbook ({error}); save its sheet as csv and give that"
+        ) from error
+    text.seek(0)
+    return text
+
+
+def _as_text(value: Any) -> str:
+    """Return the text of a field of a sheet; a date as a spreadsheet shows it that made it of a symbol: 2-Sep."""
+    if isinstance(value, date):
+        return f"{value.day}-{value:%b}"
+    return "" if value is None else str(value)
 
 
 def separator_of(head: str) -> str:

@@ -1,9 +1,11 @@
+from io import StringIO
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from gather.cells.options import Options
-from gather.inputs.kinds import kind_of
+from gather.inputs.kinds import kind_of, stem_of
 from gather.inputs.marker_sets import NO_FDR, MarkerWork, as_anndata
 from gather.inputs.marker_tables import columns_of, is_marker_table, read_marker_table, table_of_frame
 from gather.inputs.text import head_of_text, writes_decimal_commas
@@ -217,11 +219,36 @@ def test_columns_of_a_test_are_no_matrix(tmp_path, blood_graph) -> None:
         read_text_matrix(tmp_path / "t.csv", blood_graph)
 
 
-@pytest.mark.parametrize("ending", ["xlsx", "xls", "ods"])
-def test_a_workbook_is_refused_with_what_to_do(tmp_path, ending: str) -> None:
+@pytest.mark.parametrize("ending", ["xls", "ods"])
+def test_a_workbook_of_another_kind_is_refused_with_what_to_do(tmp_path, ending: str) -> None:
     (tmp_path / f"markers.{ending}").write_bytes(b"PK\x03\x04")
-    with pytest.raises(InputError, match="is a workbook; save its sheet as csv"):
+    with pytest.raises(InputError, match="is a workbook of a kind that is not read; save it as xlsx or csv"):
         kind_of(tmp_path / f"markers.{ending}")
+
+
+def test_the_first_sheet_of_a_workbook_is_read_as_its_csv_is(tmp_path, blood_graph) -> None:
+    frame, book = pd.read_csv(StringIO(SEURAT)), tmp_path / "markers.xlsx"
+    with pd.ExcelWriter(book) as file:
+        frame.to_excel(file, sheet_name="markers", index=False)
+        pd.DataFrame({"note": ["other"]}).to_excel(file, sheet_name="notes", index=False)
+    assert kind_of(book) == "marker table"
+    assert stem_of(book) == "markers"
+    found, wanted = read_marker_table(book), read(tmp_path, SEURAT)
+    assert (found.genes, found.strengths, found.form) == (wanted.genes, wanted.strengths, wanted.form)
+    pd.DataFrame({"a": [0.5, 2], "b": [1, 0.25]}, index=["CD3D", "CD79A"]).to_excel(tmp_path / "m.xlsx")
+    assert read_text_matrix(tmp_path / "m.xlsx", blood_graph).to_df().to_numpy().tolist() == [
+        [0.5, 2],
+        [1, 0.25],
+    ]
+
+
+def test_dates_of_a_workbook_are_told_as_dates_and_a_damaged_one_is_refused(tmp_path) -> None:
+    genes = ["CD3D", pd.Timestamp("2024-09-02")]
+    pd.DataFrame({"gene": genes, "cluster": 0}).to_excel(tmp_path / "t.xlsx", index=False)
+    assert read_marker_table(tmp_path / "t.xlsx").genes == {"0": ("CD3D", "2-Sep")}
+    (tmp_path / "cut.xlsx").write_bytes((tmp_path / "t.xlsx").read_bytes()[:2000])
+    with pytest.raises(InputError, match=r"cut\.xlsx: cannot be read as a workbook"):
+        kind_of(tmp_path / "cut.xlsx")
 
 
 def of_table(graph, rows):
