@@ -241,10 +241,11 @@ def opinion_on(weighed: Weighed, column: str, mapped: MappedLabel, share: float 
     settled = not curie and mapped.how in SETTLED
     standing = figures.get("standing", 0.0)
     how_much = 0.0 if settled else worth(standing, share, grounded=bool(curie))
-    decidable, remark = coverage(mapped.name, markers) if curie else (True, "")
     why = reasons(
         relation, 1.0 - standing, share, mixed=str(answer.status) == "mixed", absent=all_absent(markers)
     )
+    rival = answer.label if {"conflict", "weak conflict"} & {*why} else ""
+    decidable, remark = coverage(mapped.name, markers, rival) if curie else (True, "")
     return LabelCheck(
         answer.cell_set, column, mapped.label, share, answer.n_cells, mapped, relation, how_much,
         tuple(reason for reason in why if not (settled and reason == "not grounded")),

@@ -111,14 +111,19 @@ def all_absent(markers: tuple[Marker, ...]) -> bool:
     return len(measured) >= 3 and set(measured) == {"absent"}
 
 
-def coverage(name: str, markers: tuple[Marker, ...]) -> tuple[bool, str]:
-    """Return whether the measured genes can tell a type by its markers, and a remark where they cannot."""
+def coverage(name: str, markers: tuple[Marker, ...], rival: str = "") -> tuple[bool, str]:
+    """Return whether the measured genes can tell a type by its markers, and a remark where they cannot.
+
+    `rival` is the type of our answer where the label is in conflict with it.
+    """
     if not markers:
         return True, f"the graph knows no marker of {name} that two resources attest"
     defining = markers[:DEFINING_MARKERS]
     missing = [marker.symbol for marker in defining if marker.state == "not measured"]
     if len(defining) < 3 or 2 * len(missing) <= len(defining):
         return True, ""
+    if rival:
+        return False, f"{', '.join(missing)} of {name} are not measured; the measured genes speak for {rival}"
     return False, f"the measured genes cannot tell {name}: {', '.join(missing)} not measured"
 
 

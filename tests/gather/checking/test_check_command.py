@@ -79,6 +79,17 @@ def test_missing_markers_are_told_of_the_measured_genes_whatever_the_file():
     )
 
 
+def test_a_conflict_and_its_missing_markers_do_not_contradict_each_other(blood_graph, blood_cells):
+    missing = ["CD3D", "CD3E", "CD2", "IL7R"]
+    cells = blood_cells[blood_cells.obs["group"] != "T cells", ~blood_cells.var_names.isin(missing)].copy()
+    cells.obs["wrong"] = cells.obs["group"].astype(str).replace("monocytes", "T cells")
+    found = gather.check(cells, "wrong", graph=blood_graph)
+    (conflict,) = [one for one in found.checks if one.label == "T cells"]
+    assert conflict.reasons == ("conflict",)
+    assert "cannot tell" not in conflict.coverage
+    assert conflict.coverage.endswith(" of T cell are not measured; the measured genes speak for monocyte")
+
+
 def test_json_is_what_python_gives(check, blood_graph, source):
     done = check("--labels", "author", "--json")
     assert done.exit_code == 0, done.output
