@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MOST = 10
 """Labels of single cells that are shown."""
+MOST_REFUSED = 3
+"""Candidates that chance refused most often, which are named."""
 MOST_UNKNOWN = 2 / 3
 """Share of cells without an answer above which clusters are recommended."""
 
@@ -69,7 +71,9 @@ def print_annotations(annotations: Sequence[Annotation]) -> None:
 
 
 def cell_counts(columns: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Return how many cells have each status, reason of no answer, and label, the commonest first.
+    """Return how many cells have each status, reason of no answer, label, and candidate that chance refused.
+
+    The commonest comes first.
 
     Parameters
     ----------
@@ -78,10 +82,14 @@ def cell_counts(columns: Mapping[str, Any], key: str) -> dict[str, Any]:
     """
     status = pd.Series(columns[f"{key}_status"]).astype(str)
     answered = status.isin(("named", "backed_off")).to_numpy()
+    reason = pd.Series(columns[f"{key}_reason"]).astype(str)
     found = {
         "status": status,
-        "reason": pd.Series(columns[f"{key}_reason"]).astype(str)[~answered],
+        "reason": reason[~answered],
         "cell_type": pd.Series(columns[f"{key}_cell_type"]).astype(str)[answered],
+        "refused": pd.Series(columns[f"{key}_best_cell_type"]).astype(str)[
+            ~answered & (reason == "chance").to_numpy()
+        ],
     }
     counts = {
         name: {str(k): int(n) for k, n in values.value_counts().items()} for name, values in found.items()
@@ -96,6 +104,11 @@ def in_words(counts: Mapping[str, Any], key: str) -> Iterator[str]:
     if counts["reason"]:
         why = ", ".join(f"{reason.replace('_', ' ')} {n:,}" for reason, n in counts["reason"].items())
         yield f"no answer because of: {why}; each cell's best candidate is in obs['{key}_best_cell_type']"
+    refused = list(counts["refused"].items())
+    if refused:
+        most = ", ".join(f"{name} ({n:,})" for name, n in refused[:MOST_REFUSED])
+        total = sum(n for _, n in refused)
+        yield f"{total:,} cells unanswered by chance, mostly {most}: annotate clusters for these"
     if counts["status"].get("unknown", 0) > MOST_UNKNOWN * counts["cells"]:
         yield "most cells have no answer: one cell has few genes that tell; clusters get more answers (--groupby auto)"
     labels = list(counts["cell_type"].items())

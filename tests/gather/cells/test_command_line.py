@@ -124,5 +124,13 @@ def test_certainty_and_status_in_plain_words(annotation, word, reason):
 def test_clusters_are_recommended_where_most_single_cells_have_no_answer(unknown: int, told: bool) -> None:
     status = ["unknown"] * unknown + ["named"] * (100 - unknown)
     columns = {"k_status": status, "k_reason": ["chance"] * 100, "k_cell_type": ["T cell"] * 100}
+    columns["k_best_cell_type"] = (
+        ["naive T cell"] * 30 + ["B cell"] * 15 + ["monocyte"] * 28 + ["mast cell"] * 27
+    )
     lines = "\n".join(in_words(cell_counts(columns, "k"), "k"))
     assert ("most cells have no answer" in lines) == told
+    refused = (
+        "naive T cell (30), monocyte (28), mast cell (17)" if told else "naive T cell (30), B cell (15), "
+    )
+    assert f"{unknown} cells unanswered by chance, mostly {refused}" in lines
+    assert "annotate clusters for these" in lines
