@@ -296,6 +296,7 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Show where genes converge in the graph, with the walks and where every edge comes from."""
+    from gather.labelling.explain import ALONE
     from gather.labelling.explain import explain as explain_genes
     from gather.retrieval.unknown_names import with_hints
 
@@ -323,6 +324,7 @@ def explain(
             err().print(line, highlight=False, markup=False, soft_wrap=True)
     if explained.verdict:
         out().print(explained.verdict, highlight=False, markup=False)
+        err().print(ALONE, highlight=False, markup=False, soft_wrap=True)
     for item in explained.items:
         _print_item(item)
     if not explained.items and (explained.answer is None or explained.answer.status != "ungrounded"):

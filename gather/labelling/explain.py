@@ -26,6 +26,9 @@ from vckg.base.errors import InputError
 if TYPE_CHECKING:
     from vckg.graph.graph import Graph
 
+ALONE = (
+    "a list alone has no other cells to compare with: the answer for a cluster with these genes may differ"
+)
 MOST_HINTS = 20
 """So many names at most get a hint of what they may mean."""
 
@@ -54,7 +57,7 @@ class Explanation:
     hints: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Symbols that unknown and ambiguous names may mean."""
     answer: Annotation | None = None
-    """What `gather annotate` answers of this list; None for other targets than cell types."""
+    """What `gather annotate` answers of this list alone; None for other targets than cell types."""
 
     def __repr__(self) -> str:
         genes = f"{len(self.query)} gene" + ("" if len(self.query) == 1 else "s")

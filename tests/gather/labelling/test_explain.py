@@ -16,6 +16,7 @@ from gather.cli import app
 from gather.inputs.marker_sets import MarkerWork
 from gather.inputs.marker_tables import MarkerTable
 from gather.labelling.annotator import Annotator, Parameters
+from gather.labelling.explain import ALONE
 from gather.labelling.plain_words import LEFT_OUT, status_reason
 from gather.retrieval.scores import Retriever
 from tests.conftest import ROOT
@@ -54,6 +55,16 @@ def test_no_answer_says_why_and_other_targets_have_none(blood_graph: Graph) -> N
     assert "a name needs 3" in gather.explain(["CD3D"], graph=blood_graph).verdict
     other = gather.explain(["CD3D"], graph=blood_graph, target="BiologicalProcess")
     assert (other.verdict, other.to_dict()["answer"]) == ("", None)
+
+
+def test_the_command_says_that_a_list_has_no_other_cells_to_compare_with(
+    blood_graph: Graph, tmp_path
+) -> None:
+    words = ["explain", "CD3D", "CD3E", "LCK", "--graph", str(blood_graph.save(tmp_path / "graph"))]
+    ran = CliRunner().invoke(app, words)
+    assert ran.stdout.startswith("answer: ")
+    assert ALONE in ran.stderr
+    assert ALONE not in CliRunner().invoke(app, [*words, "--target", "BiologicalProcess"]).stderr
 
 
 def test_a_closed_retriever_answers_from_its_list(blood_graph: Graph) -> None:
