@@ -24,6 +24,20 @@ _AUTHORS = re.compile(r"^(?P<authors>.+?) (?P<year>(?:19|20)\d\d)\b")
 _DOI = re.compile(r"doi:(\S+?)(?=[;,\s]|$)")
 _ALWAYS, _CLUSTERED, _RANKED = ("vckg", "gather", "anndata"), ("scanpy", "leiden"), ("scanpy",)
 
+_RANKINGS = {
+    "specific": "log2 fold change times the fraction of the set's cells that express the gene",
+    "expression": "expression, equals the rarer first",
+    "t-test": "Welch's t-test",
+    "t-test_overestim_var": "a t-test with overestimated variance",
+    "wilcoxon": "the Wilcoxon rank-sum test",
+    "logreg": "logistic regression",
+}
+_SCORES = {
+    "calibrated": "the resources and publications that call them markers of a type, relative to the weight of all its "
+    "markers",
+    "paper": "the published GATHER score",
+}
+
 
 def cite(path: Path, graph: Graph, key: str = "gather") -> str:
     """Return the paragraph, then the BibTeX, of an annotated h5ad.
@@ -98,6 +112,7 @@ def _paragraph(
     named = {AUTO: "Leiden clusters", CELL: "single cells"}
     groups = named.get(parameters["groupby"], f"the cell sets of {parameters['groupby']!r}")
     asked = "cell" if parameters["groupby"] == CELL else "set"
+    ranking, score = str(parameters["ranking"]), str(parameters["score"])
     sources = graph.manifest["sources"]
     listed = "; ".join(
         f"{sources[n]['title']}" + (f" {sources[n]['release']}" if sources[n].get("release") else "")
@@ -129,9 +144,9 @@ def _paragraph(
     return (
         f"Cell types of {groups} were annotated by gather ({versions}; "
         f"{', '.join(f'[@{n}]' for n in software)}) with the {kept['graph_label']} "
-        f"(content hash {kept['graph']}). Genes were ranked by {parameters['ranking']!r}{within} on "
-        f"{parameters['values']}; the first {parameters['top']} of each {asked} were scored by {parameters['score']!r} "
-        f"against the graph's cell types. "
+        f"(content hash {kept['graph']}). Genes were ranked by {_RANKINGS.get(ranking, ranking)}{within}, with "
+        f"the values of {parameters['values']}. The first {parameters['top']} of each {asked} were scored against the "
+        f"graph's cell types by {_SCORES.get(score, score)}. "
         f"Answers below a confidence of {parameters['threshold']:g} were given as a more general type or as unknown."
         f"{tissue}{closed}{left_out}{model} Labels and evidence rest on: {listed}."
     )

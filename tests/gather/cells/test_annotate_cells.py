@@ -130,7 +130,7 @@ def test_a_run_of_single_cells_says_what_it_found_and_where(blood_graph, blood_c
         gather.results(found)
     said = CliRunner().invoke(app, ["cite", str(tmp_path / "out.h5ad"), "-g", graph]).stdout
     assert "Cell types of single cells" in said
-    assert "ranked by 'expression'" in said
+    assert "ranked by expression, equals the rarer first, with the values of " in said
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -128,6 +128,8 @@ def test_what_was_used_is_cited_and_nothing_else(blood_graph, source, tmp_path) 
     text = cite(out, blood_graph)
     assert blood_graph.content_hash in text
     assert "confidence of 0.55" in text
+    assert "ranked by log2 fold change times the fraction" in text  # in words, not the names of options
+    assert "calibrated" not in text
     paragraph, *entries = text.split("\n\n")
     cited, listed = (
         set(re.findall(r"\[@(\w+)\]", paragraph)),
