@@ -324,6 +324,8 @@ def explain(
             err().print(line, highlight=False, markup=False, soft_wrap=True)
     if explained.verdict:
         out().print(explained.verdict, highlight=False, markup=False)
+        if explained.remark:
+            out().print(explained.remark, highlight=False, markup=False, soft_wrap=True)
         err().print(ALONE, highlight=False, markup=False, soft_wrap=True)
     for item in explained.items:
         _print_item(item)

@@ -14,8 +14,9 @@ import pandas as pd
 from gather.annotation import Annotation, EvidenceItem
 from gather.labelling import plain_words
 from gather.labelling.annotator import Annotator, Parameters
-from gather.labelling.decide import SHOWN_CANDIDATES
+from gather.labelling.decide import SHOWN_CANDIDATES, default_calibration, supported
 from gather.labelling.frames import html_table
+from gather.ontology import Ontology
 from gather.retrieval.query import DEFAULT_TOP, CellSet, GeneQuery, panel_of_list, query_genes
 from gather.retrieval.scores import Retriever
 from gather.retrieval.unknown_names import meant_genes, with_hints
@@ -31,6 +32,19 @@ ALONE = (
 )
 MOST_HINTS = 20
 """So many names at most get a hint of what they may mean."""
+
+
+FAINT = 0.1
+"""A gene that adds less to the best type, relative to the one that adds most, may speak for another lineage."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOver:
+    """Genes of a list that speak for another lineage than its answer does, and the type they speak for."""
+
+    genes: tuple[str, ...]
+    label: str
+    curie: str
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -58,6 +72,8 @@ class Explanation:
     """Symbols that unknown and ambiguous names may mean."""
     answer: Annotation | None = None
     """What `gather annotate` answers of this list alone; None for other targets than cell types."""
+    left_over: LeftOver | None = None
+    """What may be a second kind of cells in the list, as in a doublet."""
 
     def __repr__(self) -> str:
         genes = f"{len(self.query)} gene" + ("" if len(self.query) == 1 else "s")
@@ -73,6 +89,16 @@ class Explanation:
         if not self.answer.curie:
             return f"answer: {words} ({status})"
         return f"answer: {words}, {plain_words.certainty(self.answer)} {self.answer.confidence:.2f}, {status}"
+
+    @property
+    def remark(self) -> str:
+        """Name the genes that speak for another lineage; empty where there are none."""
+        if self.left_over is None:
+            return ""
+        genes = ", ".join(self.left_over.genes)
+        return (
+            f"two lineages? {genes} speak for another type: {self.left_over.label} ({self.left_over.curie})"
+        )
 
     def _repr_html_(self) -> str:
         return html_table(repr(self), self.table())
@@ -111,6 +137,7 @@ class Explanation:
             "target": self.target,
             "score": self.score,
             "answer": self._answer_in_plain_values(),
+            "left_over": self.left_over and asdict(self.left_over),
             "evidence": [asdict(item) for item in self.items],
         }
 
@@ -221,9 +248,33 @@ def explain(
         found = found[:0]  # all genes are of families that tell no cell type
     items = evidence_items(retriever, convergence, found[:top], walks=walks)
     answer = answer and replace(answer, evidence=items)
+    left_over = _left_over(retriever, answer, query) if answer is not None else None
     return Explanation(
-        query, retriever.target.name, retriever.score, items, retriever.graph.species, hints, answer
+        query,
+        retriever.target.name,
+        retriever.score,
+        items,
+        retriever.graph.species,
+        hints,
+        answer,
+        left_over,
     )
+
+
+def _left_over(retriever: Retriever, answer: Annotation, query: GeneQuery) -> LeftOver | None:
+    """Return the genes that add next to nothing to the answer, if they are a sure sign of another lineage."""
+    if not answer.curie or not answer.evidence:
+        return None
+    adds = {gene.name_in_file: gene.contribution for gene in answer.evidence[0].genes}
+    rest = [name for name in query.names if adds.get(name, 0.0) < FAINT * max(adds.values())]
+    best = _answer(retriever, rest).best if len(rest) > 1 else None
+    if best is None or best.n_genes < 2 or not supported(best.fdr):
+        return None
+    ontology = Ontology.of_cells(retriever.graph)
+    lineages = [ontology.lineage(ontology.position(curie)) for curie in (answer.curie, best.curie)]
+    if None in lineages or lineages[0] == lineages[1] or best.confidence < default_calibration().threshold:
+        return None
+    return LeftOver(tuple(rest), best.label, best.curie)
 
 
 def _answer(given: Retriever, genes: Sequence[str]) -> Annotation:

@@ -108,3 +108,30 @@ def test_one_gene_that_speaks_alone_is_no_answer_and_is_named(core_graph: Graph)
     assert (found.answer.status, found.answer.reason) == ("unknown", "few_genes")
     assert "1 gene of 3 speak for the best, pancreatic D cell: SST;" in found.verdict
     assert gather.explain(["SST", "HHEX", "LEPR"], graph=core_graph).items[0].curie == "CL:0000173"
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("genes", "answer", "genes_of_another", "other"),
+    [
+        ("CD3D CD3E MS4A1 CD79A", "T cell", ("MS4A1", "CD79A"), "B cell"),
+        ("PECAM1 VWF COL1A1 DCN", "endothelial cell", ("COL1A1", "DCN"), "fibroblast"),
+    ],
+)
+def test_genes_of_a_second_lineage_are_named(
+    core_graph: Graph, genes: str, answer: str, genes_of_another: tuple[str, ...], other: str
+) -> None:
+    found = gather.explain(genes, graph=core_graph)
+    assert found.answer is not None
+    assert found.answer.label == answer
+    assert found.left_over is not None
+    assert (found.left_over.genes, found.left_over.label) == (genes_of_another, other)
+    assert found.remark.startswith("two lineages? ")
+    assert found.to_dict()["left_over"]["label"] == other
+
+
+@pytest.mark.data
+def test_textbook_lists_are_of_one_lineage(core_graph: Graph) -> None:
+    retriever = Retriever(core_graph)
+    flagged = [name for _, name, genes in LISTS if gather.explain(genes, retriever=retriever).left_over]
+    assert flagged == []
