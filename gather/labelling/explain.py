@@ -14,7 +14,7 @@ import pandas as pd
 from gather.annotation import Annotation, EvidenceItem
 from gather.labelling import plain_words
 from gather.labelling.annotator import Annotator, Parameters
-from gather.labelling.decide import SHOWN_CANDIDATES, default_calibration, supported
+from gather.labelling.decide import SHOWN_CANDIDATES, Labeller, default_calibration, supported
 from gather.labelling.frames import html_table
 from gather.ontology import Ontology
 from gather.retrieval.query import DEFAULT_TOP, CellSet, GeneQuery, panel_of_list, query_genes
@@ -267,10 +267,16 @@ def _left_over(retriever: Retriever, answer: Annotation, query: GeneQuery) -> Le
         return None
     adds = {gene.name_in_file: gene.contribution for gene in answer.evidence[0].genes}
     rest = [name for name in query.names if adds.get(name, 0.0) < FAINT * max(adds.values())]
-    best = _answer(retriever, rest).best if len(rest) > 1 else None
+    if len(rest) < 2:
+        return None
+    ontology, asked = (
+        Ontology.of_cells(retriever.graph),
+        query_genes(retriever.graph, rest, keep_technical=True),
+    )
+    found = Labeller(ontology).decide(retriever.converge([asked])[0], retriever.support(asked)).candidates
+    best = next(iter(found), None)
     if best is None or best.n_genes < 2 or not supported(best.fdr):
         return None
-    ontology = Ontology.of_cells(retriever.graph)
     lineages = [ontology.lineage(ontology.position(curie)) for curie in (answer.curie, best.curie)]
     if None in lineages or lineages[0] == lineages[1] or best.confidence < default_calibration().threshold:
         return None
