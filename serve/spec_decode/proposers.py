@@ -133,7 +133,10 @@ class Sized:
             self.cost.add(timing.rows, timing.forward_ms)
             self._overhead_ms += 0.1 * (timing.verify_ms + timing.draft_ms - self._overhead_ms)
             spent = timing.draft_ms + timing.forward_ms + timing.verify_ms
-            self.arms.add(self.way, timing.decode_requests, timing.decode_requests + self._brought, spent)
+            requests = timing.decode_requests
+            drafted, alone = self.cost(np.array([timing.rows, requests])).tolist()
+            plain = max(spent - timing.draft_ms - drafted + alone, 0.0)
+            self.arms.add(self.way, requests, requests + self._brought, spent, plain)
         self._brought = 0
 
     def release(self, request: Request) -> None:

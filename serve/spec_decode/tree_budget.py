@@ -170,10 +170,11 @@ class Arms:
     """Which way of drafting brings the most tokens a millisecond, by what the rounds so far brought.
 
     Way 0 is not to draft at all. Rates are kept for each number of requests that decode together, in powers of two. A
-    batch that shrinks request by request is then not new each time. Every way is tried `tries` times (two or
-    more), the richest first. Later the others are tried again in bursts, the less they seem to lose the sooner: all
-    bursts of a way cost about `LOSS` of the speed. Every round fades what is known of all ways, so a burst counts the
-    more, the older the rest is, and a text of another kind is soon noticed.
+    batch that shrinks request by request is then not new each time. Every way is known from `tries` rounds (two or
+    more), the richest first. A round with drafts also tells what it had been without them, on the same text and at the
+    same speed of the machine, so that way 0 need not be tried. Later the others are tried again in bursts, the less
+    they seem to lose the sooner: all bursts of a way cost about `LOSS` of the speed. Every round fades what is known of
+    all ways, so a burst counts the more, the older the rest is, and a text of another kind is soon noticed.
     The first round after a change of method is not counted. In it the head computes all rows that were committed
     without it, a cost that comes once and not every round.
     """
@@ -193,7 +194,7 @@ class Arms:
         if rates is None:
             return self.ways - 1
         for way in reversed(range(self.ways)):
-            if rates.seen[way] < self.tries:
+            if rates.seen[way] < self.tries and (way or rates.rounds[0] < self.tries):
                 return way
         self._rounds += 1
         speed = self._speed(rates)
@@ -213,8 +214,8 @@ class Arms:
         speed: Float64 = rates.tokens[: self.ways] / rates.ms[: self.ways]
         return speed
 
-    def add(self, way: int, requests: int, tokens: int, ms: float) -> None:
-        """Take in what one round of a way brought."""
+    def add(self, way: int, requests: int, tokens: int, ms: float, plain_ms: float | None = None) -> None:
+        """Take in what one round of a way brought; `plain_ms` is what it had taken without drafts."""
         rates = self._rates.setdefault(self._band(requests), _Rates.none(self.ways))
         rates.seen[way] += 1
         rates.idle += 1
@@ -223,12 +224,20 @@ class Arms:
         if new:
             return
         if rates.rounds.any():  # a busy moment of the machine is not the way's fault
-            ms = min(ms, 2 * float(rates.ms.sum() / rates.rounds.sum()))
+            most = 2 * float(rates.ms.sum() / rates.rounds.sum())
+            ms, plain_ms = min(ms, most), plain_ms and min(plain_ms, most)
         # A ratio of sums: the mean of per-round ratios would favour whatever had one lucky fast round.
         fade = np.where(rates.rounds > 1, self.memory, 1.0)  # of a way that is not taken, a round stays
-        for sums, what in ((rates.tokens, tokens), (rates.ms, ms), (rates.rounds, 1)):
+        brought = {way: (tokens, ms)}
+        if plain_ms is not None:
+            brought.setdefault(0, (requests, plain_ms))
+            rates.idle[0] = 0
+        for sums in (rates.tokens, rates.ms, rates.rounds):
             sums *= fade
-            sums[way] += what
+        for one, (more, took) in brought.items():
+            rates.tokens[one] += more
+            rates.ms[one] += took
+            rates.rounds[one] += 1
 
 
 @dataclass(slots=True)

@@ -285,6 +285,22 @@ def test_a_trial_is_counted_in_drafts() -> None:
         assert not trial.lost
 
 
+@pytest.mark.parametrize("gain", [0.85, 1.15])
+def test_rounds_with_drafts_tell_what_plain_ones_had_brought(gain: float) -> None:
+    """On a machine whose speed wavers the better way is taken nearly always, and way 0 is never tried in vain."""
+    right = 0
+    for seed in range(100):
+        arms, rng, taken = Arms(2), np.random.default_rng(seed), []
+        for _ in range(60):
+            way, ms = arms.pick(8), float(rng.uniform(10, 16))
+            taken.append(way)
+            tokens = 8 + int(rng.binomial(8, 0.4)) if way else 8
+            arms.add(way, 8, tokens, ms * 1.4 / gain if way else ms, ms if way else None)
+        assert 0 not in taken[:4]
+        right += taken[8:].count(int(gain > 1)) > 40
+    assert right > 80
+
+
 def test_a_text_of_another_kind_is_soon_drafted_again() -> None:
     """Drafting that has just lost, by a little, is taken up within some dozen rounds where it would win by much."""
     arms = Arms(2)
