@@ -157,15 +157,16 @@ class DartProposer(NgramProposer):
 
     def pick(self, requests: int) -> int:
         """Choose the way of the next round: while its trial is open the head is asked."""
-        return self.ways - 1 if self._on_trial else super().pick(requests)
+        return self.ways - 1 if self.trial.open and self._judged else super().pick(requests)
 
     @property
-    def _on_trial(self) -> bool:
-        return self.trial.open and self.asks_head and self.with_grams and self.nodes is None
+    def _judged(self) -> bool:
+        """Whether rounds with the head are compared with what they had been without it."""
+        return self.asks_head and self.with_grams and self.nodes is None
 
     def propose(self, requests: Sequence[Request], budgets: Sequence[int]) -> list[DraftTree]:
         """Draft for every request. A head that has lost its trial is left out for good, with its taps."""
-        if self.asks_head and not self.trial.open and self.trial.lost:
+        if self._judged and not self.trial.open and self.trial.lost:
             self.asks_head = self.wants_taps = False
             self.arms.ways -= 1
             self._waiting.clear()
@@ -186,11 +187,11 @@ class DartProposer(NgramProposer):
             self._prompts_ms += 1e3 * (time.perf_counter() - began)
 
     def timed(self, timing: RoundTiming) -> None:
-        """Learn the cost of a pass by its rows; during the trial, what the round had been without the head, too."""
+        """Learn the cost of a pass by its rows; of one with the head, what it had been without, too."""
         brought = timing.decode_requests + self._brought
         super().timed(timing)
         asked, self._asked = self._asked, []
-        if timing.prefill_rows or not asked or not self._on_trial:
+        if timing.prefill_rows or not asked:
             return
         judged = [replace(gram, chance=self.calibrations[-1](gram.chance)) for _, gram, _, _ in asked]
         alone = choose(judged, [budget for _, _, budget, _ in asked], self.cost, self._overhead_ms)
@@ -250,7 +251,7 @@ class DartProposer(NgramProposer):
             ready = [r for r in asked if r.id in self._last]
             drafted = dict(zip((r.id for r in ready), self.head_trees(ready), strict=True)) if ready else {}
             self._head_ms = 1e3 * (time.perf_counter() - began)
-            if self._on_trial:
+            if self._judged:
                 self._asked = [
                     (r, gram[0], budget, len(r.tokens))
                     for r, gram, budget in zip(requests, grams, budgets, strict=True)

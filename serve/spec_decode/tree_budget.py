@@ -132,6 +132,8 @@ class Levels:
 
 TRIAL = 96
 """Drafts, one a request and round, after which a head has shown what it brings."""
+WORTH = 0.01
+"""The share of speed that a head must bring to be kept."""
 BURST, LEAST_PAUSE, LOSS = 4, 16, 0.005
 """Rounds for which another way is tried again, the fewest rounds between, and the share of speed that trying may cost.
 """
@@ -141,7 +143,8 @@ class Trial:
     """Whether a head pays: what `TRIAL` drafts with it brought and cost, and what the same rounds had been without it.
 
     Both sides see the same texts and the same busy moments. So a difference of a few per cent shows in some dozen
-    rounds, where rounds with the head and rounds without it would need thousands.
+    rounds, where rounds with the head and rounds without it would need thousands. Later rounds with the head are
+    counted on, so that a verdict by luck does not last.
     """
 
     def __init__(self) -> None:
@@ -155,9 +158,9 @@ class Trial:
 
     @property
     def lost(self) -> bool:
-        """Whether the rounds had brought more tokens a millisecond without the head."""
+        """Whether the head brings less than `WORTH` of the tokens a millisecond that there had been without it."""
         (tokens, ms), (tokens_without, ms_without) = self._with, self._without
-        return bool(tokens * ms_without < tokens_without * ms)
+        return bool(tokens * ms_without < (1 + WORTH) * tokens_without * ms)
 
     def add(self, drafts: int, given: tuple[float, float], without: tuple[float, float]) -> None:
         """Take in tokens and milliseconds of a round of `drafts`, as it was and as it had been without the head."""
