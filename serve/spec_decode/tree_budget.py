@@ -173,16 +173,17 @@ class Arms:
     """Which way of drafting brings the most tokens a millisecond, by what the rounds so far brought.
 
     Way 0 is not to draft at all. Rates are kept for each number of requests that decode together, in powers of two. A
-    batch that shrinks request by request is then not new each time. Every way is known from `tries` rounds (two or
-    more), the richest first. A round with drafts also tells what it had been without them, on the same text and at the
-    same speed of the machine, so that way 0 need not be tried. Later the others are tried again in bursts, the less
-    they seem to lose the sooner: all bursts of a way cost about `LOSS` of the speed. Every round fades what is known of
-    all ways, so a burst counts the more, the older the rest is, and a text of another kind is soon noticed.
+    batch that shrinks request by request is then not new each time. Every way is known from `tries` drafts, one a
+    request and round, the richest first: one round brings a single token or six. A round with drafts also tells what it
+    had been without them, on the same text and at the same speed of the machine. So way 0 need not be tried. Later the
+    others are tried again in bursts, the less they seem to lose the sooner: all bursts of a way cost about `LOSS` of
+    the speed. Every round fades what is known of all ways, so a burst counts the more, the older the rest is, and a
+    text of another kind is soon noticed.
     The first round after a change of method is not counted. In it the head computes all rows that were committed
     without it, a cost that comes once and not every round.
     """
 
-    def __init__(self, ways: int, tries: int = 4, memory: float = 0.98) -> None:
+    def __init__(self, ways: int, tries: int = 32, memory: float = 0.98) -> None:
         self.ways, self.tries, self.memory = ways, tries, memory
         self._rates: dict[int, _Rates] = {}
         self._rounds = 0
@@ -197,7 +198,7 @@ class Arms:
         if rates is None:
             return self.ways - 1
         for way in reversed(range(self.ways)):
-            if rates.seen[way] < self.tries and (way or rates.rounds[0] < self.tries):
+            if rates.drafts[way] < self.tries:
                 return way
         self._rounds += 1
         speed = self._speed(rates)
@@ -220,12 +221,12 @@ class Arms:
     def add(self, way: int, requests: int, tokens: int, ms: float, plain_ms: float | None = None) -> None:
         """Take in what one round of a way brought; `plain_ms` is what it had taken without drafts."""
         rates = self._rates.setdefault(self._band(requests), _Rates.none(self.ways))
-        rates.seen[way] += 1
         rates.idle += 1
         rates.idle[way] = 0
         new, rates.last = rates.last != way and rates.last >= 0, way
         if new:
             return
+        rates.drafts[way] += requests
         if rates.rounds.any():  # a busy moment of the machine is not the way's fault
             most = 2 * float(rates.ms.sum() / rates.rounds.sum())
             ms, plain_ms = min(ms, most), plain_ms and min(plain_ms, most)
@@ -234,6 +235,7 @@ class Arms:
         brought = {way: (tokens, ms)}
         if plain_ms is not None:
             brought.setdefault(0, (requests, plain_ms))
+            rates.drafts[0] += requests
             rates.idle[0] = 0
         for sums in (rates.tokens, rates.ms, rates.rounds):
             sums *= fade
@@ -245,7 +247,7 @@ class Arms:
 
 @dataclass(slots=True)
 class _Rates:
-    """Of each way: fading sums of tokens, milliseconds and rounds, how often it was taken, and the rounds since then.
+    """Of each way: fading sums of tokens, milliseconds and rounds, its drafts, and the rounds since it was taken.
 
     `last` is the way taken last; it is taken for `burst` more rounds.
     """
@@ -253,7 +255,7 @@ class _Rates:
     tokens: Float64
     ms: Float64
     rounds: Float64
-    seen: npt.NDArray[np.int64]
+    drafts: npt.NDArray[np.int64]
     idle: npt.NDArray[np.int64]
     last: int = -1
     burst: int = 0
@@ -261,8 +263,8 @@ class _Rates:
     @classmethod
     def none(cls, ways: int) -> _Rates:
         tokens, ms, rounds = np.zeros((3, ways))
-        seen, idle = np.zeros((2, ways), np.int64)
-        return cls(tokens, ms, rounds, seen, idle)
+        drafts, idle = np.zeros((2, ways), np.int64)
+        return cls(tokens, ms, rounds, drafts, idle)
 
 
 def choose(
