@@ -62,5 +62,5 @@ def _allowed(graph: Graph, options: Options, adata: ad.AnnData | None) -> list[i
 
 def declared_terms(adata: ad.AnnData, graph: Graph, options: Options) -> list[tuple[str, str]] | None:
     """Return ids and names of the candidates of a closed run, None for an open one."""
-    closed = choice_of(graph, options, adata).allowed
+    closed = _allowed(graph, options, adata)
     return None if closed is None else [(graph.ids[i], graph.names[i]) for i in closed]

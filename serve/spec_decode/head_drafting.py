@@ -198,12 +198,12 @@ class DartProposer(NgramProposer):
         brought_alone = timing.decode_requests
         for (request, _, _, start), tree in zip(asked, alone, strict=True):
             brought_alone += len(path_of(tree, request.tokens[start:]))
-        rows = np.array([timing.rows, timing.decode_requests + sum(map(len, alone))])
-        verified, verified_alone = self.cost(rows).tolist()
-        spent = timing.draft_ms + timing.forward_ms + timing.verify_ms
-        spent_alone = spent - self._head_ms - verified + verified_alone
+        around = timing.draft_ms + timing.verify_ms
+        alone_ms = self.pass_of(timing.decode_requests + sum(map(len, alone)), timing)
         self.trial.add(
-            len(asked), (brought, spent + self._prompts_ms), (min(brought_alone, brought), spent_alone)
+            len(asked),
+            (brought, around + timing.forward_ms + self._prompts_ms),
+            (min(brought_alone, brought), around - self._head_ms + alone_ms),
         )
         self._prompts_ms = 0.0
 
@@ -251,7 +251,7 @@ class DartProposer(NgramProposer):
             ready = [r for r in asked if r.id in self._last]
             drafted = dict(zip((r.id for r in ready), self.head_trees(ready), strict=True)) if ready else {}
             self._head_ms = 1e3 * (time.perf_counter() - began)
-            if self._judged:
+            if self._judged and drafted:
                 self._asked = [
                     (r, gram[0], budget, len(r.tokens))
                     for r, gram, budget in zip(requests, grams, budgets, strict=True)

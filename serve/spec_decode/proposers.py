@@ -134,10 +134,14 @@ class Sized:
             self._overhead_ms += 0.1 * (timing.verify_ms + timing.draft_ms - self._overhead_ms)
             spent = timing.draft_ms + timing.forward_ms + timing.verify_ms
             requests = timing.decode_requests
-            drafted, alone = self.cost(np.array([timing.rows, requests])).tolist()
-            plain = max(spent - timing.draft_ms - drafted + alone, 0.0)
+            plain = self.pass_of(requests, timing) + timing.verify_ms if self.way else None
             self.arms.add(self.way, requests, requests + self._brought, spent, plain)
         self._brought = 0
+
+    def pass_of(self, rows: int, timing: RoundTiming) -> float:
+        """Milliseconds that a round's pass had taken with so many rows, at the speed that the machine had then."""
+        asked, measured = self.cost(np.array([rows, timing.rows])).tolist()
+        return timing.forward_ms * float(asked / measured)
 
     def release(self, request: Request) -> None:
         """Forget a request."""

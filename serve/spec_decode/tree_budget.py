@@ -219,7 +219,7 @@ class Arms:
         return speed
 
     def add(self, way: int, requests: int, tokens: int, ms: float, plain_ms: float | None = None) -> None:
-        """Take in what one round of a way brought; `plain_ms` is what it had taken without drafts."""
+        """Take in what one round of a way brought; `plain_ms` is what one with drafts had taken without them."""
         rates = self._rates.setdefault(self._band(requests), _Rates.none(self.ways))
         rates.idle += 1
         rates.idle[way] = 0
@@ -229,12 +229,12 @@ class Arms:
         rates.drafts[way] += requests
         if rates.rounds.any():  # a busy moment of the machine is not the way's fault
             most = 2 * float(rates.ms.sum() / rates.rounds.sum())
-            ms, plain_ms = min(ms, most), plain_ms and min(plain_ms, most)
+            ms, plain_ms = min(ms, most), None if plain_ms is None else min(plain_ms, most)
         # A ratio of sums: the mean of per-round ratios would favour whatever had one lucky fast round.
         fade = np.where(rates.rounds > 1, self.memory, 1.0)  # of a way that is not taken, a round stays
         brought = {way: (tokens, ms)}
         if plain_ms is not None:
-            brought.setdefault(0, (requests, plain_ms))
+            brought[0] = (requests, plain_ms)
             rates.drafts[0] += requests
             rates.idle[0] = 0
         for sums in (rates.tokens, rates.ms, rates.rounds):
