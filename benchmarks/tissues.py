@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,12 +115,11 @@ def answers(graph: Graph, data: Path) -> str:
         kept.append(len(types))
         retriever = Retriever(graph, panel=panel, weights=suite.base.weights)
         inside, labeller = np.isin(retriever.nodes, types), Labeller(suite.ontology)
-        open_set = [retriever.scored(make_query(panel, cell_set)) for cell_set in suite.cell_sets(block)]
+        queries = [make_query(panel, cell_set) for cell_set in suite.cell_sets(block)]
         for weight in WEIGHTS:
-            preference, said = np.where(inside, 1.0, weight), []
-            for one in open_set:
-                separation = None if one.separation is None else one.separation * preference
-                best = labeller.best(replace(one, score=one.score * preference, separation=separation), 5)
+            retriever.preference, said = np.where(inside, 1.0, weight), []
+            for query in queries:
+                best = labeller.best(retriever.scored(query), 5)
                 terms = tuple(graph.ids[node] for node in retriever.nodes[best].tolist())
                 said.append(Said(terms, next(iter(terms), "")))
             values = [unit.values for unit in suite.units(block, said, "", False)]
