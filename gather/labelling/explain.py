@@ -269,10 +269,8 @@ def _left_over(retriever: Retriever, answer: Annotation, query: GeneQuery) -> Le
     rest = [name for name in query.names if adds.get(name, 0.0) < FAINT * max(adds.values())]
     if len(rest) < 2:
         return None
-    ontology, asked = (
-        Ontology.of_cells(retriever.graph),
-        query_genes(retriever.graph, rest, keep_technical=True),
-    )
+    ontology = Ontology.of_cells(retriever.graph)
+    asked = query_genes(retriever.graph, rest, keep_technical=True)
     found = Labeller(ontology).decide(retriever.converge([asked])[0], retriever.support(asked)).candidates
     best = next(iter(found), None)
     if best is None or best.n_genes < 2 or not supported(best.fdr):
@@ -280,7 +278,9 @@ def _left_over(retriever: Retriever, answer: Annotation, query: GeneQuery) -> Le
     lineages = [ontology.lineage(ontology.position(curie)) for curie in (answer.curie, best.curie)]
     if None in lineages or lineages[0] == lineages[1] or best.confidence < default_calibration().threshold:
         return None
-    return LeftOver(tuple(rest), best.label, best.curie)
+    column = np.searchsorted(retriever.nodes, retriever.graph.index(best.curie))
+    speaks = retriever.matrix[asked.genes][:, [column]].toarray().ravel() > 0
+    return LeftOver(tuple(np.array(asked.names)[speaks].tolist()), best.label, best.curie)
 
 
 def _answer(given: Retriever, genes: Sequence[str]) -> Annotation:
