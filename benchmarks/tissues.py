@@ -5,23 +5,31 @@ live elsewhere are not. The two lists were written from textbooks, not from the 
 naming the tissue does to the answers of the development suite, best candidate, means over files. ``--tissue`` counts
 the scores of all other types by `gather.retrieval.scores.NOT_PREFERRED`. That number was chosen on these files, among
 those of the table; 0 leaves out all other types, 1 is no tissue.
+
+The last table names a wrong tissue for every file, each of the other nine organs of the first table. It counts the
+files of which ``gather annotate`` asks whether the tissue is right (`gather.cells.command.FITS`), and how sure the
+answers are: the mean confidence of the best candidates, and how many are right or a relative of the truth.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from gather.benchmark.suite import METRICS, Floats, Said, Suite
+from gather.benchmark.suite import AVERAGES, METRICS, Floats, Said, Suite, Unit
+from gather.benchmark.suite_data import Block
 from gather.benchmark.suite_data import suite as blocks_of
+from gather.cells.command import FITS
 from gather.labelling.decide import Labeller
+from gather.metrics.labels import expected_calibration_error
 from gather.retrieval.candidates import types_of_tissue
-from gather.retrieval.query import make_query
+from gather.retrieval.query import GeneQuery, make_query
 from gather.retrieval.scores import NOT_PREFERRED, Retriever
 from vckg.base.resources import default_cache
 from vckg.graph.graph import Graph
@@ -62,6 +70,14 @@ NAMED = {
     "pancreas_wang2016_scclassify": "pancreas", "marrow_he2020_scdiagnostics": "bone marrow",
     "pbmc_kang18_ifnb_muscat": "blood", "pbmc3k_clustifyr_2000hvg": "blood", "h_pbmc3k": "blood",
 }  # fmt: skip
+SAME_ORGAN = {
+    "colon": "intestine",
+    "ileum": "intestine",
+    "rectum": "intestine",
+    "eye": "retina",
+    "bone marrow": "blood",
+}
+"""Tissues of files that one of `TISSUES` holds, or whose cells it has."""
 MODES = ("label groups", "profile files")
 WEIGHTS = (0.0, 0.5, 0.7, 0.8, 0.9, 1.0)
 
@@ -104,37 +120,95 @@ def table(graph: Graph) -> str:
     return "\n".join(lines)
 
 
+class Asked(NamedTuple):
+    """One file asked with the types of one tissue preferred."""
+
+    inside: float
+    """Share of the cells whose best type is preferred."""
+    units: list[Unit]
+    """Of the sets that are answered."""
+    sets: int
+
+
 def answers(graph: Graph, data: Path) -> str:
-    """What naming the tissue does to the answers by the weight of all other types, in Markdown."""
+    """What naming the right tissue and a wrong one does to the answers, in Markdown."""
     suite, found = Suite(graph), dict[float, list[Floats]]()
-    kept = []
+    kept, asked = list[int](), dict[str, list[Asked]]()
+    organs = {tissue: types_of_tissue(graph, tissue) for tissue, _, _ in TISSUES}
     for block in blocks_of(graph, data, default_cache()):
         if block.study not in NAMED or block.mode not in MODES or block.species != "human":
             continue
-        types, panel = types_of_tissue(graph, NAMED[block.study]), suite.panel(block)
+        tissue, panel = NAMED[block.study], suite.panel(block)
+        types = types_of_tissue(graph, tissue)
         kept.append(len(types))
         retriever = Retriever(graph, panel=panel, weights=suite.base.weights)
-        inside, labeller = np.isin(retriever.nodes, types), Labeller(suite.ontology)
         queries = [make_query(panel, cell_set) for cell_set in suite.cell_sets(block)]
         for weight in WEIGHTS:
-            retriever.preference, said = np.where(inside, 1.0, weight), []
-            for query in queries:
-                best = labeller.best(retriever.scored(query), 5)
-                terms = tuple(graph.ids[node] for node in retriever.nodes[best].tolist())
-                said.append(Said(terms, next(iter(terms), "")))
-            values = [unit.values for unit in suite.units(block, said, "", False)]
-            found.setdefault(weight, []).append(np.nanmean(np.array(values), axis=0))
-    lines = [
-        f"| weight of all others | {' | '.join(METRICS)} |",
-        "|---|" + "--:|" * len(METRICS),
-    ]
+            retriever.preference = np.where(np.isin(retriever.nodes, types), 1.0, weight)
+            found.setdefault(weight, []).append(_means(suite, block, retriever, queries))
+        own = SAME_ORGAN.get(tissue, tissue)
+        wrong = [("another organ", kinds) for organ, kinds in organs.items() if organ != own]
+        for said, kinds in [("none", []), ("its own", types), *wrong]:
+            preferred = np.isin(retriever.nodes, kinds) | (not kinds)
+            retriever.preference = np.where(preferred, 1.0, NOT_PREFERRED)
+            asked.setdefault(said, []).append(_asked(suite, block, retriever, queries, preferred))
+    lines = [f"| weight of all others | {' | '.join(METRICS)} |", "|---|" + "--:|" * len(METRICS)]
     for weight, rows in found.items():
         cells = " | ".join(f"{v:.3f}" for v in np.nanmean(np.array(rows), axis=0))
         name = {0.0: "0: left out", 1.0: "1: no tissue named"}.get(weight, f"{weight:g}")
         lines.append(f"| {f'**{name}**' if weight == NOT_PREFERRED else name} | {cells} |")
-    return f"{len(kept)} files, {np.mean(kept):.0f} types known in their tissue on average:\n\n" + "\n".join(
-        lines
-    )
+    head = f"{len(kept)} files, {np.mean(kept):.0f} types known in their tissue on average:"
+    return "\n".join([head, "", *lines, "", *_how_sure(asked)])
+
+
+def _means(suite: Suite, block: Block, retriever: Retriever, queries: Sequence[GeneQuery]) -> Floats:
+    """Means over the sets of a file of what its best candidates are worth."""
+    labeller, said = Labeller(suite.ontology), []
+    for query in queries:
+        best = labeller.best(retriever.scored(query), 5)
+        terms = tuple(suite.graph.ids[node] for node in retriever.nodes[best].tolist())
+        said.append(Said(terms, next(iter(terms), "")))
+    values = [unit.values for unit in suite.units(block, said, "", False)]
+    return np.asarray(np.nanmean(np.array(values), axis=0), np.float64)
+
+
+def _asked(
+    suite: Suite,
+    block: Block,
+    retriever: Retriever,
+    queries: Sequence[GeneQuery],
+    preferred: npt.NDArray[np.bool_],
+) -> Asked:
+    """Answer the sets of a file as the product does."""
+    kinds = {suite.graph.ids[node] for node in retriever.nodes[preferred].tolist()}
+    said, inside = [], []
+    for query, cells in zip(queries, block.n_cells, strict=True):
+        known = None if block.mode in AVERAGES else cells
+        decision = suite.open_labeller.decide(
+            retriever.converge([query])[0], retriever.support(query), cells=known
+        )
+        ranked = tuple(c.curie for c in decision.candidates)
+        said.append(Said(ranked, decision.curie, decision.confidence, decision.status))
+        inside += [ranked[0] in kinds] * cells if ranked else []
+    units = suite.units(block, said, "", False)
+    return Asked(float(np.mean(inside)), [u for u in units if u.confidence > 0], len(units))
+
+
+def _how_sure(asked: dict[str, list[Asked]]) -> Iterator[str]:
+    """How sure the answers are, and how often the product asks whether the tissue is right."""
+    yield "| tissue named | files asked about | sets answered | confidence | exact | relation | calibration error |"
+    yield "|---|--:|--:|--:|--:|--:|--:|"
+    exact, relation = METRICS.index("exact"), METRICS.index("relation")
+    for said, files in asked.items():
+        units = [unit for file in files for unit in file.units]
+        sure, right = [u.confidence for u in units], [u.values[relation] for u in units]
+        doubted = sum(file.inside < FITS for file in files)
+        yield (
+            f"| {said} | {'-' if said == 'none' else f'{doubted} of {len(files)}'} "
+            f"| {len(units) / sum(file.sets for file in files):.3f} | {np.mean(sure):.3f} "
+            f"| {np.nanmean([u.values[exact] for u in units]):.3f} | {np.mean(right):.3f} "
+            f"| {expected_calibration_error(sure, right):.3f} |"
+        )
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import pandas as pd
 import typer
 
@@ -29,14 +30,22 @@ from benchmarks.annotation.scores import (
     retrieval_line,
     table,
 )
+from benchmarks.annotation.textbook import LISTS
 from gather.benchmark.paper_protocol import PUBLISHED_FILTER, paper_sets
+from gather.labelling.explain import explain
+from gather.ontology import Ontology
 from gather.retrieval.query import query_genes
+from gather.retrieval.scores import Retriever
 from vckg.base.console import run
 from vckg.base.errors import InputError, did_you_mean
 from vckg.build.default_graph import load
 from vckg.graph.graph import Graph
 from vckg.graph.manifest import graph_label
 
+MIXED_PAIRS = 200
+"""Mixtures of two textbook lists that are asked."""
+GENES_OF_A_PAIR = 5
+"""Genes of each list in a mixture."""
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
@@ -173,6 +182,31 @@ def textbook(bench: Bench, data: Path) -> Iterator[str]:
         place = str(same.index(True) + 1) if any(same) else "-"
         said = (question.cell_set.name, terms.names[truth], terms.names[first], terms.relation(first, truth))
         yield f"| {' | '.join((*said, answer.status, place))} |"
+    yield ""
+    yield from two_types(bench.graph)
+
+
+def two_types(graph: Graph) -> Iterator[str]:
+    """How often `gather explain` asks about two cell types, of single lists and of pairs of lists in one."""
+    retriever, rng = Retriever(graph), np.random.default_rng(0)
+    ontology = Ontology.of_cells(graph)
+    asked = [bool(explain(genes, retriever=retriever).two_types) for _, _, genes in LISTS]
+    at = [ontology.position(curie) for curie, _, _ in LISTS]
+    lineages = [ontology.lineage(i) for i in at]
+    pairs: list[tuple[int, int]] = []
+    while len(pairs) < MIXED_PAIRS:
+        a, b = rng.choice(len(LISTS), 2, replace=False).tolist()
+        if None not in (lineages[a], lineages[b]) and lineages[a] != lineages[b]:
+            pairs.append((a, b))
+    found = both = 0
+    for a, b in pairs:
+        parts = [LISTS[i][2].split()[:GENES_OF_A_PAIR] for i in (a, b)]
+        voices = explain([g for two in zip(*parts, strict=True) for g in two], retriever=retriever).two_types
+        named = {ontology.lineage(ontology.position(voice.curie)) for voice in voices}
+        found, both = found + bool(voices), both + (named == {lineages[a], lineages[b]})
+    yield f"`gather explain` asks *two cell types?* of {sum(asked)} of the {len(LISTS)} lists. It asks of {found} of"
+    yield f"{len(pairs)} mixtures, the first {GENES_OF_A_PAIR} genes of two lists of different lineages by turns; of"
+    yield f"{both} both lineages are right."
 
 
 def paper(bench: Bench, data: Path) -> Iterator[str]:

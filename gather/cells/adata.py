@@ -261,6 +261,7 @@ def describe(options: Options, choice: Choice) -> dict[str, Any]:
         "seed": options.seed,
         "sample_key": options.sample_key or "",
         "tissue": options.tissue or "",
+        "tissue_ontology_term_id": choice.tissue,
         "candidates_from_obs": options.candidates_from_obs or "",
         "tissue_types": -1 if choice.preferred is None else len(choice.preferred),
         "closed": choice.allowed is not None,

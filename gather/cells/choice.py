@@ -32,17 +32,17 @@ def choice_of(
         declared = declared_taxon(adata.obs, adata.uns)
         species = species_of(adata.var, wanted=options.species, declared=declared).species
     preferred = types_of_tissue(graph_for(graph, species or HUMAN), options.tissue)
-    return Choice(_allowed(graph, options, adata), preferred)
+    return Choice(_allowed(graph, options, adata), preferred, graph.ids[tissue_node(graph, options.tissue)])
 
 
-def tissue_of_file(graph: Graph, obs: pd.DataFrame) -> str:
-    """Return the one tissue that CELLxGENE's columns of a file name, as the graph calls it; else an empty text."""
+def tissue_of_file(graph: Graph, obs: pd.DataFrame) -> tuple[str, str]:
+    """Return the column that names one tissue, as CELLxGENE does, and its name in the graph; else empty texts."""
     for column in ("tissue_ontology_term_id", "tissue"):
         named = obs[column].dropna().astype(str).unique().tolist() if column in obs else []
         if len(named) == 1:
             with suppress(InputError):
-                return graph.names[tissue_node(graph, named[0])]
-    return ""
+                return column, graph.names[tissue_node(graph, named[0])]
+    return "", ""
 
 
 def _allowed(graph: Graph, options: Options, adata: ad.AnnData | None) -> list[int] | None:

@@ -122,11 +122,10 @@ def _paragraph(
     within = (
         f", ranked within the samples of {parameters['sample_key']!r}" if parameters["sample_key"] else ""
     )
-    tissue = (
-        f" {parameters['tissue_types']:,} cell types that are known in {parameters['tissue']} were preferred."
-        if parameters.get("tissue_types", -1) >= 0
-        else ""
-    )
+    tissue = ""
+    if parameters.get("tissue_types", -1) >= 0:
+        where = " ".join(filter(None, (parameters["tissue"], parameters.get("tissue_ontology_term_id"))))
+        tissue = f" {parameters['tissue_types']:,} cell types that are known in {where} were preferred."
     closed = (
         f" Candidates were restricted to {parameters['candidate_types']:,} cell types."
         if parameters["closed"]

@@ -8,12 +8,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
+
 from gather.annotation import Annotation
 from gather.cells.adata import Outcome, asking, work_out
 from gather.cells.choice import declared_terms, tissue_of_file
 from gather.cells.exports import CELL_TYPE, cellxgene_columns, write_labels
 from gather.cells.file import check_paths, open_h5ad, write_annotated
 from gather.cells.options import CELL, LlmStep, Options
+from gather.labelling.annotator import OTHERWISE
+from gather.labelling.decide import UNKNOWN
+from gather.retrieval.candidates import ground_cell_types, types_of_tissue
 from gather.retrieval.cell_names import readings
 from gather.retrieval.tissue_names import tissue_in_words
 from gather.species import HUMAN, graph_for
@@ -26,6 +32,10 @@ if TYPE_CHECKING:
     from gather.report.page import Embedding
     from vckg.graph.graph import Graph
 
+FITS = 0.5
+"""A tissue fits where the best types of so many cells are known there."""
+SHOWN_CHANGES = 5
+"""Cell sets named whose label the tissue changed."""
 Work = Callable[..., Outcome]
 """A function with the parameters of `work_out`."""
 
@@ -79,7 +89,7 @@ def annotate_file(
     finally:
         if adata.isbacked:
             adata.file.close()
-    _say_what_was_read(outcome.kept["parameters"], graph, options, adata)
+    _say_what_was_read(outcome, graph, options, adata)
     if llm is not None and llm.dry_run:
         return outcome
     if asked:
@@ -115,29 +125,46 @@ def _refuse_what_does_not_fit(by_cell: bool, *, of_sets: bool, dask: bool, lost:
         raise InputError("--report and --model are for cell sets; choose another --groupby than cell")
 
 
-def _say_what_was_read(parameters: dict[str, Any], graph: Graph, options: Options, adata: ad.AnnData) -> None:
+def _say_what_was_read(outcome: Outcome, graph: Graph, options: Options, adata: ad.AnnData) -> None:
     """Say the species, the names that are no genes, and which cell types are preferred and left."""
+    parameters = outcome.kept["parameters"]
     told = str(parameters.get("species") or HUMAN)
-    for line in filter(None, (told, str(parameters.get("unknown_genes", "")))):
-        err().print(line, highlight=False, markup=False, soft_wrap=True)
-    if not options.tissue and (tissue := tissue_of_file(graph, adata.obs)):
-        hint = f"the file names a tissue: --tissue {shlex.quote(tissue)} would prefer its types"
-        err().print(hint, highlight=False, markup=False, soft_wrap=True)
-    for line in _what_was_chosen(graph_for(graph, told.partition(",")[0]), options, parameters):
-        err().print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _what_was_chosen(graph: Graph, options: Options, parameters: dict[str, Any]) -> Iterator[str]:
-    """Say how many cell types a tissue prefers and a list leaves, and how they were read."""
-    total = f"{graph.nodes_of('Cell').size:,} cell types"
+    lines = [told, str(parameters.get("unknown_genes", ""))]
+    column, tissue = ("", "") if options.tissue else tissue_of_file(graph, adata.obs)
+    if tissue:
+        hint = f"obs[{column!r}] names the tissue: --tissue {shlex.quote(tissue)} would prefer its cell types"
+        lines.append(hint)
+    seen = graph_for(graph, told.partition(",")[0])
     if options.tissue:
-        where, known = tissue_in_words(graph, options.tissue), parameters["tissue_types"]
-        what = "are preferred" if known else "are known there, so that it changes nothing"
-        yield f"tissue {where}: {known:,} of {total} {what}"
+        lines += _what_the_tissue_did(seen, options, outcome)
     if (left := parameters["candidate_types"]) >= 0:
-        yield f"candidates: {left:,} of {total} are left"
-    if read := readings(graph, options.candidates or ()):
-        yield f"candidates read: {', '.join(read)}"
+        lines.append(f"candidates: {left:,} of {seen.nodes_of('Cell').size:,} cell types are left")
+    if read := readings(seen, options.candidates or ()):
+        lines.append(f"candidates read: {', '.join(read)}")
+    for line in filter(None, lines):
+        err().print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _what_the_tissue_did(graph: Graph, options: Options, outcome: Outcome) -> Iterator[str]:
+    """Say how many types the tissue prefers, which labels it changed, and whether it fits the cells."""
+    tissue = str(options.tissue)
+    where, preferred = tissue_in_words(graph, tissue), types_of_tissue(graph, tissue)
+    what = "are preferred" if preferred else "are known there, so that it changes nothing"
+    yield f"tissue {where}: {len(preferred):,} of {graph.nodes_of('Cell').size:,} cell types {what}"
+    if options.candidates and preferred:
+        listed = ground_cell_types(graph, list(options.candidates), where="candidates")
+        yield f"{len(np.intersect1d(listed, preferred)):,} of the {len(listed):,} candidates are preferred"
+    if changed := [(a.cell_set, a.label, a.note.partition(OTHERWISE)[2].partition(";")[0])
+                   for a in outcome.annotations if OTHERWISE in a.note]:  # fmt: skip
+        shown = "; ".join(f"{name}: {label}, not {before}" for name, label, before in changed[:SHOWN_CHANGES])
+        more = "; ..." * (len(changed) > SHOWN_CHANGES)
+        yield f"the tissue changed {len(changed)} of {len(outcome.annotations)} labels: {shown}{more}"
+    elif outcome.annotations and preferred:
+        yield "the tissue changed no label"
+    best = pd.Series(outcome.columns[f"{options.key_added}_best_{CELL_TYPE}"].astype(str))
+    inside = best.isin([graph.ids[i] for i in preferred])[best != UNKNOWN].mean() if preferred else 1.0
+    if inside < FITS:
+        yield f"is the tissue right? only {inside:.0%} of the cells have a best type that is known there"
 
 
 def _add_cellxgene(adata: ad.AnnData, outcome: Outcome, options: Options) -> None:

@@ -39,6 +39,8 @@ ABSENT, PRESENT = 0.05, 0.25
 """A marker in a smaller share of a set's cells is absent, one in a greater share is present."""
 _RELATIONS = ("is_marker_for", "is_negative_marker_for")
 _MIN_RESOURCES = 2
+OTHERWISE = "without the tissue: "
+"""Begins the note of a set whose label the tissue changed."""
 _ID = re.compile(r"ENS[A-Z]*G\d|(HGNC|MGI):\d|\d+$")
 """Names of genes in files that no reader knows by heart."""
 
@@ -144,17 +146,28 @@ class Annotator:
             ungrounded_genes=query.ungrounded,
             closed=self.closed,
             score=self.parameters.score,
-            note="; ".join(filter(None, (_note(query), self.silence))),
+            note="; ".join(filter(None, (_note(query), self.silence, self._otherwise(cell_set, decision)))),
             standings=decision.standings,
         )
 
-    def decide(self, cell_set: CellSet) -> tuple[GeneQuery, Convergence, Decision]:
+    def decide(self, cell_set: CellSet, *, preferred: bool = True) -> tuple[GeneQuery, Convergence, Decision]:
         """Return the query of one cell set, what its genes say of every candidate, and the label; no evidence."""
         query = make_query(self.panel, cell_set, top=self.parameters.top)
         convergence = self.retriever.converge([query])[0]
+        if not preferred:
+            even, apart = 1 / self.retriever.preference, convergence.separation
+            apart = None if apart is None else apart * even
+            convergence = replace(convergence, score=convergence.score * even, separation=apart)
         cells = None if cell_set.detected is None or cell_set.profile else cell_set.n_cells
         decision = self.labeller.decide(convergence, self.retriever.support(query), cells=cells)
         return query, convergence, decision
+
+    def _otherwise(self, cell_set: CellSet, decision: Decision) -> str:
+        """Note the label that the set would have if no types were preferred; empty where it is the same."""
+        if (self.retriever.preference == 1).all():
+            return ""
+        plain = self.decide(cell_set, preferred=False)[2]
+        return f"{OTHERWISE}{plain.label}" * (plain.curie != decision.curie)
 
     def _symbols(self, query: GeneQuery) -> tuple[str, ...]:
         """The query's genes as the file names them; an id gives way to the symbol that the graph has for it."""

@@ -14,7 +14,7 @@ import pandas as pd
 from gather.annotation import Annotation, EvidenceItem
 from gather.labelling import plain_words
 from gather.labelling.annotator import Annotator, Parameters
-from gather.labelling.decide import SHOWN_CANDIDATES, Labeller, default_calibration, supported
+from gather.labelling.decide import SHOWN_CANDIDATES, Labeller, supported
 from gather.labelling.frames import html_table
 from gather.ontology import Ontology
 from gather.retrieval.query import DEFAULT_TOP, CellSet, GeneQuery, panel_of_list, query_genes
@@ -36,15 +36,20 @@ MOST_HINTS = 20
 
 FAINT = 0.1
 """A gene that adds less to the best type, relative to the one that adds most, may speak for another lineage."""
+LEAST_FOR_A_SECOND = 2
+"""So many genes may show a second cell type in a list."""
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOver:
-    """Genes of a list that speak for another lineage than its answer does, and the type they speak for."""
+class Voice:
+    """Genes of a list, and the cell type that they alone speak for."""
 
     genes: tuple[str, ...]
     label: str
     curie: str
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.genes)}: {self.label} ({self.curie})"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -72,8 +77,8 @@ class Explanation:
     """Symbols that unknown and ambiguous names may mean."""
     answer: Annotation | None = None
     """What `gather annotate` answers of this list alone; None for other targets than cell types."""
-    left_over: LeftOver | None = None
-    """What may be a second kind of cells in the list, as in a doublet."""
+    two_types: tuple[Voice, ...] = ()
+    """The two cell types of different lineages that the list may mix, as a doublet does; empty where it is one."""
 
     def __repr__(self) -> str:
         genes = f"{len(self.query)} gene" + ("" if len(self.query) == 1 else "s")
@@ -88,17 +93,14 @@ class Explanation:
         words, status = plain_words.answer(self.answer), plain_words.status_reason(self.answer)
         if not self.answer.curie:
             return f"answer: {words} ({status})"
-        return f"answer: {words}, {plain_words.certainty(self.answer)} {self.answer.confidence:.2f}, {status}"
+        second = ", but a second cell type speaks" if self.two_types else ""
+        certainty = plain_words.certainty(self.answer)
+        return f"answer: {words}, {certainty} {self.answer.confidence:.2f}, {status}{second}"
 
     @property
     def remark(self) -> str:
-        """Name the genes that speak for another lineage; empty where there are none."""
-        if self.left_over is None:
-            return ""
-        genes = ", ".join(self.left_over.genes)
-        return (
-            f"two lineages? {genes} speak for another type: {self.left_over.label} ({self.left_over.curie})"
-        )
+        """Name the two cell types that the list may mix, with their genes; empty where it is one."""
+        return f"two cell types? {'; '.join(map(str, self.two_types))}" if self.two_types else ""
 
     def _repr_html_(self) -> str:
         return html_table(repr(self), self.table())
@@ -137,7 +139,7 @@ class Explanation:
             "target": self.target,
             "score": self.score,
             "answer": self._answer_in_plain_values(),
-            "left_over": self.left_over and asdict(self.left_over),
+            "two_types": [asdict(voice) for voice in self.two_types],
             "evidence": [asdict(item) for item in self.items],
         }
 
@@ -248,7 +250,7 @@ def explain(
         found = found[:0]  # all genes are of families that tell no cell type
     items = evidence_items(retriever, convergence, found[:top], walks=walks)
     answer = answer and replace(answer, evidence=items)
-    left_over = _left_over(retriever, answer, query) if answer is not None else None
+    two_types = _two_types(retriever, answer, query) if answer is not None else ()
     return Explanation(
         query,
         retriever.target.name,
@@ -257,30 +259,46 @@ def explain(
         retriever.graph.species,
         hints,
         answer,
-        left_over,
+        two_types,
     )
 
 
-def _left_over(retriever: Retriever, answer: Annotation, query: GeneQuery) -> LeftOver | None:
-    """Return the genes that add next to nothing to the answer, if they are a sure sign of another lineage."""
-    if not answer.curie or not answer.evidence:
-        return None
+def _two_types(retriever: Retriever, answer: Annotation, query: GeneQuery) -> tuple[Voice, ...]:
+    """Part a list by what its genes add to the best type; return the types of both parts if their lineages differ."""
+    if not answer.evidence:
+        return ()
     adds = {gene.name_in_file: gene.contribution for gene in answer.evidence[0].genes}
     rest = [name for name in query.names if adds.get(name, 0.0) < FAINT * max(adds.values())]
-    if len(rest) < 2:
-        return None
+    second = _voice(retriever, rest)
+    if second is None:
+        return ()
+    first = _voice(retriever, [name for name in query.names if name not in rest])
+    if answer.curie:
+        genes = first.genes if first else tuple(n for n in query.names if n not in rest)
+        first = Voice(genes, answer.label, answer.curie)
     ontology = Ontology.of_cells(retriever.graph)
-    asked = query_genes(retriever.graph, rest, keep_technical=True)
-    found = Labeller(ontology).decide(retriever.converge([asked])[0], retriever.support(asked)).candidates
-    best = next(iter(found), None)
-    if best is None or best.n_genes < 2 or not supported(best.fdr):
+    voices = (first, second) if first else ()
+    lineages = {ontology.lineage(ontology.position(voice.curie)) for voice in voices}
+    return voices if len(lineages) == 2 and None not in lineages else ()
+
+
+def _voice(retriever: Retriever, genes: Sequence[str]) -> Voice | None:
+    """Return the best type of these genes alone, and those that speak for it; None where it would be no name."""
+    if len(genes) < LEAST_FOR_A_SECOND:
         return None
-    lineages = [ontology.lineage(ontology.position(curie)) for curie in (answer.curie, best.curie)]
-    if None in lineages or lineages[0] == lineages[1] or best.confidence < default_calibration().threshold:
+    asked = query_genes(retriever.graph, genes, keep_technical=True)
+    labeller = Labeller(Ontology.of_cells(retriever.graph))
+    found = labeller.decide(retriever.converge([asked])[0], retriever.support(asked))
+    best = next(iter(found.candidates), None)
+    if best is None or best.n_genes < LEAST_FOR_A_SECOND:
+        return None
+    sure = supported(best.fdr) and best.confidence >= labeller.calibration.threshold
+    if not found.curie and not sure:  # two genes are no name, however sure
         return None
     column = np.searchsorted(retriever.nodes, retriever.graph.index(best.curie))
     speaks = retriever.matrix[asked.genes][:, [column]].toarray().ravel() > 0
-    return LeftOver(tuple(np.array(asked.names)[speaks].tolist()), best.label, best.curie)
+    label, curie = (found.label, found.curie) if found.curie else (best.label, best.curie)
+    return Voice(tuple(np.array(asked.names)[speaks].tolist()), label, curie)
 
 
 def _answer(given: Retriever, genes: Sequence[str]) -> Annotation:

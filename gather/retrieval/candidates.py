@@ -27,10 +27,14 @@ ENOUGH = 4
 
 
 class Choice(NamedTuple):
-    """Which cell types may be the answer (None: every one), and which are preferred: graph nodes, ascending."""
+    """Which cell types may be the answer (None: every one), and which are preferred: graph nodes, ascending.
+
+    `tissue` is the id of the one whose types are preferred.
+    """
 
     allowed: list[int] | None = None
     preferred: list[int] | None = None
+    tissue: str = ""
 
 
 def ground_cell_types(graph: Graph, names: Sequence[str], *, where: str) -> list[int]:

@@ -191,6 +191,27 @@ def test_a_tissue_prefers_what_is_known_there_and_closes_nothing(blood_graph, bl
     again = answers(blood_cells, blood_graph, tissue="blood")
     assert [a.candidates for a in again] == [a.candidates for a in found]
     assert blood_cells.uns["gather"]["parameters"]["tissue_types"] == 1
+    assert blood_cells.uns["gather"]["parameters"]["tissue_ontology_term_id"] == "UBERON:0000178"
+
+
+@pytest.mark.data
+@pytest.mark.xdist_group("core-graph")
+def test_the_command_names_the_labels_that_a_tissue_changed_and_doubts_a_wrong_one(
+    core_graph, mirror, capsys
+):
+    cells = mirror / "h5ad" / "pbmc68k_reduced.h5ad"
+    plain = annotate_file(cells, None, core_graph, Options(groupby="bulk_labels")).annotations
+    for tissue, right in (("blood", True), ("retina", False)):
+        capsys.readouterr()
+        options = Options(groupby="bulk_labels", tissue=tissue)
+        found, said = annotate_file(cells, None, core_graph, options).annotations, capsys.readouterr().err
+        changed = [(a, b.label) for a, b in zip(found, plain, strict=True) if a.label != b.label]
+        assert [a for a, _ in changed] == [a for a in found if "without the tissue: " in a.note]
+        assert all(f"without the tissue: {before}" in a.note for a, before in changed)
+        assert f"the tissue changed {f'{len(changed)} of 10 labels: ' if changed else 'no label'}" in said
+        assert all(f"{a.cell_set}: {a.label}, not {before}" in said for a, before in changed)
+        assert ("is the tissue right? only " not in said) is right
+    assert changed
 
 
 def test_a_tissue_goes_with_a_list_of_candidates(blood_graph, blood_cells):
@@ -222,7 +243,7 @@ def test_a_tissue_that_the_file_names_is_offered_and_not_taken(
     blood_cells.obs[column] = [values[i % len(values)] for i in range(blood_cells.n_obs)]
     blood_cells.write_h5ad(tmp_path / "in.h5ad")
     annotate_file(tmp_path / "in.h5ad", tmp_path / "out.h5ad", blood_graph, Options(groupby="group"))
-    assert ("--tissue blood would prefer its types" in capsys.readouterr().err) is said
+    assert (f"obs[{column!r}] names the tissue: --tissue blood would" in capsys.readouterr().err) is said
 
 
 def test_unmeasured_markers_are_warned_of_and_negative_ones_reported(blood_graph, blood_cells):

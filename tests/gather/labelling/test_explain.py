@@ -112,27 +112,39 @@ def test_one_gene_that_speaks_alone_is_no_answer_and_is_named(core_graph: Graph)
 
 @pytest.mark.data
 @pytest.mark.parametrize(
-    ("genes", "answer", "genes_of_another", "other"),
+    ("genes", "answer", "first", "second"),
     [
-        ("CD3D CD3E MS4A1 CD79A", "T cell", ("MS4A1", "CD79A"), "B cell"),
-        ("PECAM1 VWF COL1A1 DCN", "endothelial cell", ("COL1A1", "DCN"), "fibroblast"),
+        ("CD3D CD3E MS4A1 CD79A", "T cell", "CD3D, CD3E: T cell", "MS4A1, CD79A: B cell"),
+        (
+            "PECAM1 VWF COL1A1 DCN",
+            "endothelial cell",
+            "PECAM1, VWF: endothelial cell",
+            "COL1A1, DCN: fibroblast",
+        ),
+        ("PPBP PF4 CD3D CD3E TRAC", "unknown", "PPBP, PF4: megakaryocyte", "CD3D, CD3E, TRAC: T cell"),
+        (
+            "EPCAM KRT8 KRT18 CD3D CD3E TRAC",
+            "unknown",
+            "CD3D, CD3E, TRAC: T cell",
+            "EPCAM, KRT8, KRT18: epithelial cell",
+        ),
     ],
 )
-def test_genes_of_a_second_lineage_are_named(
-    full_graph: Graph, genes: str, answer: str, genes_of_another: tuple[str, ...], other: str
+def test_two_cell_types_in_one_list_are_named_with_their_genes(
+    full_graph: Graph, genes: str, answer: str, first: str, second: str
 ) -> None:
     found = gather.explain(genes, graph=full_graph)
     assert found.answer is not None
     assert found.answer.label == answer
-    assert found.left_over is not None
-    assert (found.left_over.genes, found.left_over.label) == (genes_of_another, other)
-    assert found.remark.startswith("two lineages? ")
-    assert found.to_dict()["left_over"]["label"] == other
+    assert [f"{', '.join(v.genes)}: {v.label}" for v in found.two_types] == [first, second]
+    assert found.remark.startswith(f"two cell types? {first} (CL:")
+    assert (", but a second cell type speaks" in found.verdict) is (answer != "unknown")
+    assert [voice["label"] for voice in found.to_dict()["two_types"]] == [v.label for v in found.two_types]
 
 
 @pytest.mark.data
-def test_few_textbook_lists_seem_to_be_of_two_lineages(core_graph: Graph) -> None:
+def test_few_textbook_lists_seem_to_mix_two_types(core_graph: Graph) -> None:
     retriever = Retriever(core_graph)
     lists = [genes for _, _, genes in LISTS[::4]]
-    flagged = [genes for genes in lists if gather.explain(genes, retriever=retriever).left_over]
+    flagged = [genes for genes in lists if gather.explain(genes, retriever=retriever).two_types]
     assert len(flagged) <= len(lists) / 20
