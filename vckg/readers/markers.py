@@ -294,12 +294,13 @@ def read_celltypist(parts: Parts) -> Reading:
         raise SourceError(path, f"not the encyclopedia's database: {error}") from error
     reading = Reading(rows=len(rows))
     frame = pd.DataFrame(rows, columns=["gene", "cl", "name", "part", "pmids"]).fillna("").astype(str)
-    reading.mapped.append(_mapped(texts(frame["name"]), texts(frame["cl"])))
+    stated = _corrected(parts, texts(frame["name"]), texts(frame["cl"].str.strip()))
+    reading.mapped.append(_mapped(texts(frame["name"]), stated))
     reading.statements.append(
         Statements(
             "is_marker_for",
             (End("genes", texts(frame["gene"])),),
-            (End("curie", texts(frame["cl"].str.strip())),),
+            (End("curie", stated),),
             publications=pmids(texts(frame["pmids"])),
             part=texts(frame["part"]),
         )
