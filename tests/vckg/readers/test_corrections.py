@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.vckg.readers.forms import encyclopedia
 from vckg.base.resources import resource
 from vckg.graph.graph import Graph
-from vckg.readers.markers import read_accordion, read_cellmarker
+from vckg.readers.markers import read_accordion, read_cellmarker, read_celltypist
 
 
 @pytest.mark.data
@@ -32,6 +33,9 @@ def test_a_correction_leads_from_a_stated_class_to_the_one_the_name_means(
     killers = full_graph.in_edges(full_graph.index("CL:0000623"), "is_marker_for")
     aagab = full_graph.index(full_graph.genes.ground(["AAGAB"])[0].curie)
     assert aagab not in full_graph.subject[killers], "all genes that one paper found in NKT cells"
+    stem = full_graph.in_edges(full_graph.index("CL:0000037"), "is_marker_for")
+    collagen = full_graph.index(full_graph.genes.ground(["COL1A1"])[0].curie)
+    assert collagen not in full_graph.subject[stem], "HSC of the liver are hepatic stellate cells"
 
 
 @pytest.mark.data
@@ -109,3 +113,11 @@ def test_one_name_means_another_class_by_tissue_or_paper(tmp_path: Path) -> None
     reading = read_cellmarker({"main": tmp_path / "main", "corrections": tmp_path / "fix"})
     found = reading.statements[0].object[0].names.to_pylist()
     assert found == [right for _, _, right in rows if right]
+
+
+def test_a_name_of_the_encyclopedia_is_corrected_and_a_joint_one_left_out(tmp_path: Path) -> None:
+    (tmp_path / "main").write_bytes(encyclopedia())
+    for right, kept in (("CL:0000785", ["CL:0000785"] * 2), ("", [])):
+        (tmp_path / "fix").write_text(f"name\tstated\twhere\tcl_id\twhy\nB cells\tCL:0000236\t\t{right}\tx\n")
+        reading = read_celltypist({"main": tmp_path / "main", "corrections": tmp_path / "fix"})
+        assert [name for name in reading.statements[0].object[0].names.to_pylist() if name] == kept
