@@ -164,7 +164,7 @@ def _what_the_tissue_did(graph: Graph, options: Options, outcome: Outcome) -> It
     best = pd.Series(outcome.columns[f"{options.key_added}_best_{CELL_TYPE}"].astype(str))
     inside = best.isin([graph.ids[i] for i in preferred])[best != UNKNOWN].mean() if preferred else 1.0
     if inside < FITS:
-        yield f"is the tissue right? only {inside:.0%} of the cells have a best type that is known there"
+        yield f"is the tissue right? only {inside:.0%} of the best types are known there"
 
 
 def _add_cellxgene(adata: ad.AnnData, outcome: Outcome, options: Options) -> None:

@@ -89,8 +89,9 @@ def status_reason(annotation: Annotation) -> str:
         item = annotation.item(best.curie)
         loudest = sorted(item.genes, key=lambda gene: (-gene.contribution, gene.rank)) if item else []
         names = ", ".join(gene.symbol for gene in loudest[: best.n_genes])
-        speak = f"{_count(best.n_genes, 'gene')} of {len(annotation.query_genes)}"
-        return f"{speak} speak for the best, {best.label}{f': {names}' * bool(names)}; a name needs {LEAST_GENES}"
+        some = f"{_count(best.n_genes, 'gene')} of {len(annotation.query_genes)}"
+        speak = "speaks" if best.n_genes == 1 else "speak"
+        return f"{some} {speak} for the best, {best.label}{f': {names}' * bool(names)}; a name needs {LEAST_GENES}"
     if annotation.reason == "chance":
         needed = f"; a set of fewer than {FEW_CELLS} cells needs {FEW_CELLS_FDR:g}" * supported(
             annotation.fdr

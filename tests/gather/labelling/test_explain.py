@@ -106,7 +106,7 @@ def test_one_gene_that_speaks_alone_is_no_answer_and_is_named(core_graph: Graph)
     found = gather.explain(["SST", "GAD1", "NPY"], graph=core_graph)
     assert found.answer is not None
     assert (found.answer.status, found.answer.reason) == ("unknown", "few_genes")
-    assert "1 gene of 3 speak for the best, pancreatic D cell: SST;" in found.verdict
+    assert "1 gene of 3 speaks for the best, pancreatic D cell: SST;" in found.verdict
     assert gather.explain(["SST", "HHEX", "LEPR"], graph=core_graph).items[0].curie == "CL:0000173"
 
 
