@@ -23,7 +23,7 @@ from gather.benchmark.suite_data import Block
 from gather.benchmark.suite_data import suite as blocks_of
 from gather.labelling.decide import MAX_FDR, Calibration, Decision, default_calibration, logit
 from gather.metrics.labels import (
-    area_under_risk_coverage,
+    FloatsLike,
     expected_calibration_error,
     reliability,
     score_label,
@@ -226,6 +226,22 @@ def _curves(asked: Sequence[Sample], sure: Floats) -> Iterator[str]:
         yield ""
         yield f"Area under the risk-coverage curve: {area_under_risk_coverage(sure[at], right):.3f}."
         yield ""
+
+
+def area_under_risk_coverage(confidence: FloatsLike, correct: FloatsLike) -> float:
+    """Mean error over all coverages when the most confident answers come first (AURC, lower is better).
+
+    Ties in confidence share their mean error, so the order of the input does not matter.
+    """
+    c, y = np.asarray(confidence, float), np.asarray(correct, float)
+    if not len(c):
+        return float("nan")
+    levels, which = np.unique(-c, return_inverse=True)
+    mean_in_level = np.bincount(which, weights=1.0 - y) / np.bincount(which)
+    order = np.argsort(which, kind="stable")
+    errors = mean_in_level[which[order]]
+    del levels
+    return float((np.cumsum(errors) / np.arange(1, len(c) + 1)).mean())
 
 
 def _chance(found: Sequence[Sample]) -> Iterator[str]:

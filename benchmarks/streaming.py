@@ -41,8 +41,7 @@ def _write(cells: Any, chosen: npt.NDArray[np.int64], path: Path, form: str) -> 
     """Write cells drawn from real ones, block by block so that a million fit."""
     import h5py
     import zarr
-
-    from gather.cells.file import write_matrix
+    from anndata.io import write_elem
 
     if form == "csr" and len(chosen) > 200_000:
         _write_large(cells, chosen, path)
@@ -50,10 +49,10 @@ def _write(cells: Any, chosen: npt.NDArray[np.int64], path: Path, form: str) -> 
     matrix = cells[chosen]
     stored = {"dense": lambda: matrix.toarray(), "csc": lambda: matrix.tocsc()}.get(form, lambda: matrix)()
     if form == "zarr":
-        write_matrix(zarr.open_group(str(path), mode="w"), stored)
+        write_elem(zarr.open_group(str(path), mode="w"), "X", stored)
         return
     with h5py.File(path, "w") as file:
-        write_matrix(file, stored, compression="gzip" if form == "gzip" else None)
+        write_elem(file, "X", stored, dataset_kwargs={"compression": "gzip"} if form == "gzip" else {})
 
 
 def _write_large(cells: Any, chosen: npt.NDArray[np.int64], path: Path) -> None:

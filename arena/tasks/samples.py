@@ -34,11 +34,6 @@ def limited(samples: list[Sample], seed: int, limit: int | None) -> list[Sample]
     return sorted(kept, key=lambda s: s.id)
 
 
-def views(cell: VirtualCell) -> tuple[TaskName, ...]:
-    """Return the tasks that the cell's fields allow."""
-    return tuple(name for name, task in TASK_TABLE.items() if task.view(cell, 0))
-
-
 def view_all(cells: Iterable[VirtualCell], task: TaskName, *, seed: int) -> list[Sample]:
     """Return the samples of one task from many cells, in the order of their ids.
 

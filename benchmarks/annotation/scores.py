@@ -14,15 +14,13 @@ from benchmarks.annotation.comparison_scores import ComparisonRetriever
 from benchmarks.annotation.data_sets import Question
 from gather.labelling.decide import Decision, Labeller
 from gather.metrics.labels import (
+    ROOTS,
     Interval,
     adjusted,
     bootstrap,
-    hit_at,
     lin_expected,
-    mean_reciprocal_rank,
     paired_difference,
     paired_permutation,
-    rank_of_truth,
     reliability,
     score_label,
 )
@@ -216,6 +214,34 @@ def comparison(ours: Scored, others: Sequence[Scored], metrics: Sequence[str] = 
             cells.append(f"{paired_difference(a, b, strata=strata)}, p {p:.2g}")
         lines.append(f"| {other.method} | {' | '.join(cells)} |")
     return lines
+
+
+def rank_of_truth(
+    ontology: Ontology, ranked: Sequence[str], truth: str, *, ancestors: bool = False
+) -> int | None:
+    """Rank (from 1) of the truth, or with `ancestors` of the truth or a term above it; None where it is
+    absent.
+    """
+    t = ontology.position(truth)
+    for rank, curie in enumerate(ranked, start=1):
+        if curie not in ontology:
+            continue
+        relation = ontology.relation(ontology.position(curie), t)
+        if relation == "exact" or (ancestors and relation == "ancestor" and curie not in ROOTS):
+            return rank
+    return None
+
+
+def hit_at(ranks: Iterable[int | None], k: int) -> float:
+    """Return the share of items with a rank of at most `k`."""
+    hits = [rank is not None and rank <= k for rank in ranks]
+    return float(np.mean(hits)) if hits else float("nan")
+
+
+def mean_reciprocal_rank(ranks: Iterable[int | None]) -> float:
+    """Mean of ``1 / rank``, 0 where the truth is absent."""
+    values = [1.0 / rank if rank else 0.0 for rank in ranks]
+    return float(np.mean(values)) if values else float("nan")
 
 
 def retrieval_line(row: Scored, ontology: Ontology) -> str:

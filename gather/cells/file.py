@@ -334,13 +334,6 @@ def _add_to(
             file["obs"].attrs["column-order"] = [*order, *(name for name in stored if name not in order)]
 
 
-def write_matrix(store: Any, matrix: Any, *, compression: str | None = None) -> None:
-    """Write a matrix as element ``X`` of an open HDF5 or zarr store, in anndata's encoding."""
-    from anndata.io import write_elem
-
-    write_elem(store, "X", matrix, dataset_kwargs={"compression": compression} if compression else {})
-
-
 def _first_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:200]

@@ -112,34 +112,6 @@ def adjusted(score: float, expected: float) -> float:
     return (score - expected) / (1.0 - expected) if expected < 1.0 else 0.0
 
 
-def rank_of_truth(
-    ontology: Ontology, ranked: Sequence[str], truth: str, *, ancestors: bool = False
-) -> int | None:
-    """Rank (from 1) of the truth, or with `ancestors` of the truth or a term above it; None where it is
-    absent.
-    """
-    t = ontology.position(truth)
-    for rank, curie in enumerate(ranked, start=1):
-        if curie not in ontology:
-            continue
-        relation = ontology.relation(ontology.position(curie), t)
-        if relation == "exact" or (ancestors and relation == "ancestor" and curie not in ROOTS):
-            return rank
-    return None
-
-
-def hit_at(ranks: Iterable[int | None], k: int) -> float:
-    """Return the share of items with a rank of at most `k`."""
-    hits = [rank is not None and rank <= k for rank in ranks]
-    return float(np.mean(hits)) if hits else float("nan")
-
-
-def mean_reciprocal_rank(ranks: Iterable[int | None]) -> float:
-    """Mean of ``1 / rank``, 0 where the truth is absent."""
-    values = [1.0 / rank if rank else 0.0 for rank in ranks]
-    return float(np.mean(values)) if values else float("nan")
-
-
 def expected_calibration_error(confidence: FloatsLike, correct: FloatsLike, *, bins: int = 10) -> float:
     """Mean distance of confidence and accuracy over equal-width bins, weighted by their size (Naeini
     2015).
@@ -164,22 +136,6 @@ def reliability(
         for inside in (which == b for b in range(bins))
         if inside.any()
     ]
-
-
-def area_under_risk_coverage(confidence: FloatsLike, correct: FloatsLike) -> float:
-    """Mean error over all coverages when the most confident answers come first (AURC, lower is better).
-
-    Ties in confidence share their mean error, so the order of the input does not matter.
-    """
-    c, y = _known(confidence, correct)
-    if not len(c):
-        return float("nan")
-    levels, which = np.unique(-c, return_inverse=True)
-    mean_in_level = np.bincount(which, weights=1.0 - y) / np.bincount(which)
-    order = np.argsort(which, kind="stable")
-    errors = mean_in_level[which[order]]
-    del levels
-    return float((np.cumsum(errors) / np.arange(1, len(c) + 1)).mean())
 
 
 @dataclass(frozen=True, slots=True)

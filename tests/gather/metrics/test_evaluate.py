@@ -94,27 +94,10 @@ def test_chance_is_the_mean_similarity_of_a_random_candidate(tree):
     assert ev.adjusted(1.0, expected) == 1.0
 
 
-def test_rank_of_the_truth_or_of_what_is_above_it(tree):
-    ranked = ["CL:6", "CL:2", "CL:4"]
-    assert ev.rank_of_truth(tree, ranked, "CL:4") == 3
-    assert ev.rank_of_truth(tree, ranked, "CL:4", ancestors=True) == 2
-    assert ev.rank_of_truth(tree, ranked, "CL:1") is None
-    assert ev.hit_at([1, 3, None], 1) == pytest.approx(1 / 3)
-    assert ev.mean_reciprocal_rank([1, 2, None]) == pytest.approx(0.5)
-
-
 def test_calibration_error_of_a_worked_example():
     """Two bins: 0.9 said, half right, two items; 0.1 said, none right, two items."""
     assert ev.expected_calibration_error([0.9, 0.9, 0.1, 0.1], [1, 0, 0, 0]) == pytest.approx(0.25)
     assert ev.reliability([0.9, 0.9, 0.1], [1, 0, 0]) == [(1, 0.1, 0.0), (2, 0.9, 0.5)]
-
-
-def test_aurc_rewards_confidence_in_right_answers_and_ignores_order_of_ties():
-    good = ev.area_under_risk_coverage([0.9, 0.8, 0.2], [1, 1, 0])
-    bad = ev.area_under_risk_coverage([0.9, 0.8, 0.2], [0, 1, 1])
-    assert good == pytest.approx((0 + 0 + 1 / 3) / 3)
-    assert good < bad
-    assert ev.area_under_risk_coverage([0.5, 0.5], [1, 0]) == ev.area_under_risk_coverage([0.5, 0.5], [0, 1])
 
 
 def test_a_bootstrap_interval_holds_the_mean_and_knows_strata():
@@ -166,7 +149,6 @@ NAN = float("nan")
         lambda: multiple.holm([0.1, NAN]),
         lambda: ev.expected_calibration_error([0.5, NAN], [1, 0]),
         lambda: ev.reliability([0.5, 0.5], [1, NAN]),
-        lambda: ev.area_under_risk_coverage([0.5, NAN], [1, 0]),
     ],
 )
 def test_an_unscored_unit_is_refused_with_its_count(asked):
