@@ -103,7 +103,7 @@ def read_prompts(path: Path, tokenizer: Any, each: int) -> list[Prompt]:
 def cost_curve(model: Model, rows: Sequence[int], context: int = 300, repeats: int = 15) -> dict[int, float]:
     """Median milliseconds of a forward pass of n new rows (a chain) behind `context` tokens; the n take turns."""
     cache = model.new_cache((context + max(rows)) // 16 + 2)
-    blocks = list(range(cache.n_blocks))
+    blocks = list(range(cache.data.shape[2]))
     plans = {
         n: plan_attention([Segment(blocks, context, n, np.arange(-1, n - 1), ALL_LOGITS)], 16) for n in rows
     }

@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.arrivals import readers
+from benchmarks.load.relatives import goodput
 from benchmarks.simulated_server import Server, echo_scheduler, plain_scheduler
 from benchmarks.simulator import Arrival, VirtualClock, simulate
 from serve.goodput import (
@@ -22,7 +23,6 @@ from serve.goodput import (
     SmoothGoodput,
     Timeline,
     attainment,
-    goodput,
     idle_latency,
     throughput,
 )

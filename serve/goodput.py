@@ -79,14 +79,6 @@ class Timeline:
         if self.ending is Ending.FINISHED and not self.token_s:
             raise InputError(f"request {self.request_id}: finished without a token; call it dropped")
 
-    @classmethod
-    def of(
-        cls, times: Sequence[float], *, ended: float | None = None, ending: Ending = Ending.FINISHED
-    ) -> Timeline:
-        """Build a timeline committed at 0, for arithmetic and tests."""
-        last = times[-1] if times else 0.0
-        return cls("", 0.0, tuple(times), last if ended is None else ended, ending)
-
     @property
     def n(self) -> int:
         """Number of output tokens, n_r."""
@@ -159,12 +151,6 @@ def attainment(timelines: Sequence[Timeline], slo: Slo) -> float:
     if not timelines:
         raise InputError("no timelines: attainment of nothing is undefined")
     return sum(met(t, slo) for t in timelines) / len(timelines)
-
-
-def goodput(timelines: Iterable[Timeline], slo: Slo, window_s: float) -> float:
-    """Eq. 7: tokens a second, of the requests that met the SLO."""
-    require_positive(window_s=window_s)
-    return sum(t.n for t in timelines if met(t, slo)) / window_s
 
 
 def throughput(timelines: Iterable[Timeline], window_s: float) -> float:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from serve.errors import InputError
-from serve.goodput import Float64, Timeline, attainment, require_positive
+from serve.goodput import Float64, Slo, Timeline, attainment, met, require_positive
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,12 @@ class StepPenalty:
     def tokens(self, n: int, idle: float, alpha: float) -> float:
         """Return the tokens lost."""
         return float(n) if idle > 0 and alpha > 0 else 0.0
+
+
+def goodput(timelines: Iterable[Timeline], slo: Slo, window_s: float) -> float:
+    """Eq. 7: tokens a second, of the requests that met the SLO."""
+    require_positive(window_s=window_s)
+    return sum(t.n for t in timelines if met(t, slo)) / window_s
 
 
 def andes_qoe(timeline: Timeline, *, ttft: float, speed: float) -> float:

@@ -19,6 +19,7 @@ from benchmarks.load.relatives import (
     distserve_goodput,
     fluid_token_rate,
     fluidity_index,
+    goodput,
 )
 from serve.goodput import (
     Ending,
@@ -28,7 +29,6 @@ from serve.goodput import (
     SmoothGoodput,
     Timeline,
     attainment,
-    goodput,
     idle_latency,
     throughput,
 )

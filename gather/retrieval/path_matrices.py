@@ -65,11 +65,6 @@ class Operators:
     _tables: dict[int, Table] = field(default_factory=dict, repr=False)
 
     @cached_property
-    def gene_row(self) -> dict[int, int]:
-        """Row of each gene node."""
-        return {node: row for row, node in enumerate(self.genes.tolist())}
-
-    @cached_property
     def column_of(self) -> dict[int, int]:
         """Column of each target node."""
         return {node: column for column, node in enumerate(self.targets.tolist())}
@@ -79,12 +74,6 @@ class Operators:
         found = np.searchsorted(self.genes, gene_nodes)
         assert np.array_equal(self.genes[found], gene_nodes), "a query holds a node that is not a gene"
         return found
-
-    def reach(self, hop: int) -> Sparse:
-        """Boolean ``R_hop`` [genes, targets]."""
-        weights = self.weights[hop - 1]
-        ones = np.ones(len(weights.data), bool)
-        return sp.csr_array((ones, weights.indices, weights.indptr), shape=weights.shape)
 
     def table(self, hops: int) -> Table:
         """Return the dense byte table of reach within `hops`; made once, a few tens of megabytes."""

@@ -32,11 +32,6 @@ class PagedKV:
         host = device.type == "cpu"
         self.arrays = [(layer[0].numpy(), layer[1].numpy()) for layer in self.data] if host else []
 
-    @property
-    def n_blocks(self) -> int:
-        """Number of blocks."""
-        return self.data.shape[2]
-
     def read(
         self, layer: int, blocks: Sequence[int] | Int64, n_tokens: int
     ) -> tuple[torch.Tensor, torch.Tensor]:

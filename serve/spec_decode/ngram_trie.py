@@ -90,22 +90,6 @@ class Trie:
             keys.append(parents * self.vocabulary + level.tokens)
         return keys
 
-    def merge(self, other: Trie) -> Trie:
-        """Add the counts of another trie of the same order and vocabulary."""
-        if (self.order, self.vocabulary) != (other.order, other.vocabulary):
-            raise ModelError("n-grams: tries of different order or vocabulary cannot be merged")
-        maps = [np.zeros(1, np.int64), np.zeros(1, np.int64)]
-        keys, counts = [], []
-        for level, (a, b) in enumerate(zip(self._keys(), other._keys(), strict=True)):
-            v = self.vocabulary
-            moved = [maps[0][a // v] * v + a % v, maps[1][b // v] * v + b % v]
-            unique, place = np.unique(np.concatenate(moved), return_inverse=True)
-            both = np.concatenate([self.levels[level].counts, other.levels[level].counts])
-            keys.append(unique)
-            counts.append(np.bincount(place, weights=both, minlength=len(unique)).astype(np.int64))
-            maps = [place[: len(a)], place[len(a) :]]
-        return _assemble(self.vocabulary, keys, counts)
-
     def prune(self, least: int) -> Trie:
         """Drop the n-grams seen fewer than `least` times; an n-gram is never seen more often than its prefix."""
         keys, counts, place = [], [], np.zeros(1, np.int64)
@@ -137,26 +121,6 @@ class Trie:
         start, stop = self.levels[len(context) - 1].children[index : index + 2]
         below = self.levels[len(context)]
         return below.tokens[start:stop], below.counts[start:stop]
-
-    def query(self, context: Sequence[int], candidates: Sequence[int]) -> tuple[Float64, Int64]:
-        """Return each candidate's probability after the context, and how many context tokens matched.
-
-        The longest context first; a candidate takes ``count(child) / count(context)`` from the first context
-        that it was seen after. No unigram level and no smoothing: unmatched candidates have 0, as in DART.
-        """
-        p, matched = np.zeros(len(candidates)), np.zeros(len(candidates), np.int64)
-        for length in range(min(self.order - 1, len(context)), 0, -1):
-            suffix = context[len(context) - length :]
-            index = self.find(suffix)
-            if index < 0:
-                continue
-            tokens, counts = self.continuations(suffix)
-            for i, token in enumerate(candidates):
-                place = int(np.searchsorted(tokens, token))
-                if not matched[i] and place < len(tokens) and tokens[place] == token:
-                    p[i] = counts[place] / self.levels[length - 1].counts[index]
-                    matched[i] = length
-        return p, matched
 
     def save(self, path: Path, tokenizer_hash: str) -> None:
         """Write the file atomically."""

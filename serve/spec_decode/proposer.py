@@ -45,14 +45,6 @@ class DraftTree:
         """One path, each token below the one before it."""
         return cls(np.asarray(tokens, np.int64), np.arange(-1, len(tokens) - 1, dtype=np.int64))
 
-    @property
-    def depths(self) -> Int64:
-        """Depth of each node, 1 for the root's children; int64[n]."""
-        depth = np.zeros(len(self), np.int64)
-        for i, parent in enumerate(self.parents):
-            depth[i] = 1 if parent < 0 else depth[parent] + 1
-        return depth
-
 
 @dataclass(frozen=True, slots=True)
 class Observed:

@@ -1,7 +1,7 @@
 """Smooth goodput: every equation against its definition, and the properties that make it worth having."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from benchmarks.load.relatives import (
     TpotSlo,
     distserve_goodput,
     fluid_token_rate,
+    goodput,
 )
 from serve.errors import InputError
 from serve.goodput import (
@@ -24,7 +25,6 @@ from serve.goodput import (
     SmoothGoodput,
     Timeline,
     attainment,
-    goodput,
     idle_latency,
     met,
     throughput,
@@ -37,13 +37,21 @@ penalties: st.SearchStrategy[Penalty] = st.sampled_from(
 )
 
 
+def timeline_of(
+    times: Sequence[float], *, ended: float | None = None, ending: Ending = Ending.FINISHED
+) -> Timeline:
+    """A timeline that was committed at 0."""
+    last = times[-1] if times else 0.0
+    return Timeline("", 0.0, tuple(times), last if ended is None else ended, ending)
+
+
 @st.composite
 def timelines(draw: st.DrawFn, censored: bool = True) -> Timeline:
     tokens = draw(times)
     if censored and draw(st.booleans()):
         ending = draw(st.sampled_from([Ending.DROPPED, Ending.CANCELLED, Ending.UNFINISHED]))
-        return Timeline.of(tokens, ended=tokens[-1] + draw(st.floats(0, 20)), ending=ending)
-    return Timeline.of(tokens)
+        return timeline_of(tokens, ended=tokens[-1] + draw(st.floats(0, 20)), ending=ending)
+    return timeline_of(tokens)
 
 
 def reader_stalls(tokens: list[float], pace: float) -> float:
@@ -71,7 +79,7 @@ def test_deadlines_are_the_papers() -> None:
 
 
 def test_the_equations_on_one_small_example() -> None:
-    on_time, late = Timeline.of([0.1, 0.2, 0.3, 0.4]), Timeline.of([0.1, 0.2, 1.6])
+    on_time, late = timeline_of([0.1, 0.2, 0.3, 0.4]), timeline_of([0.1, 0.2, 1.6])
     slo = ReadingSlo(0.2)
     assert [met(on_time, slo), met(late, slo)] == [True, False]
     assert attainment([on_time, late], slo) == 0.5
@@ -94,14 +102,14 @@ def test_what_an_idle_time_costs_is_what_each_penalty_says() -> None:
 
 @given(times, paces)
 def test_idle_latency_is_the_sum_of_all_stalls_of_a_reader(tokens: list[float], pace: float) -> None:
-    assert idle_latency(Timeline.of(tokens), ReadingSlo(pace)) == pytest.approx(
+    assert idle_latency(timeline_of(tokens), ReadingSlo(pace)) == pytest.approx(
         reader_stalls(tokens, pace), abs=1e-9
     )
 
 
 @given(times, paces)
 def test_no_idle_time_exactly_where_the_slo_is_met(tokens: list[float], pace: float) -> None:
-    timeline, slo = Timeline.of(tokens), ReadingSlo(pace)
+    timeline, slo = timeline_of(tokens), ReadingSlo(pace)
     assert (idle_latency(timeline, slo) == 0) == met(timeline, slo)
 
 
@@ -109,7 +117,7 @@ def test_no_idle_time_exactly_where_the_slo_is_met(tokens: list[float], pace: fl
 def test_when_a_request_was_committed_does_not_matter(tokens: list[float], shift: int) -> None:
     moved = Timeline("a", shift, tuple(t + shift for t in tokens), tokens[-1] + shift)
     assert SmoothGoodput().benefit(moved) == pytest.approx(
-        SmoothGoodput().benefit(Timeline.of(tokens)), abs=1e-6
+        SmoothGoodput().benefit(timeline_of(tokens)), abs=1e-6
     )
 
 
@@ -125,13 +133,13 @@ def test_a_later_token_never_raises_the_benefit(
     k = data.draw(st.integers(0, len(tokens) - 1))
     ceiling = tokens[k + 1] if k + 1 < len(tokens) else tokens[k] + 10
     delayed = [*tokens[:k], data.draw(st.floats(tokens[k], ceiling)), *tokens[k + 1 :]]
-    assert measure.benefit(Timeline.of(delayed)) <= measure.benefit(Timeline.of(tokens))
+    assert measure.benefit(timeline_of(delayed)) <= measure.benefit(timeline_of(tokens))
 
 
 def test_example_1_padding_gaps_to_a_threshold_does_not_raise_smooth_goodput() -> None:
     honest = [0.1, 0.2, 0.3, 0.4, 1.7]  # fast, then one stall longer than 0.5 s between tokens
     padded = [0.1, 0.6, 1.1, 1.6, 2.1]
-    assert SmoothGoodput().benefit(Timeline.of(padded)) < SmoothGoodput().benefit(Timeline.of(honest))
+    assert SmoothGoodput().benefit(timeline_of(padded)) < SmoothGoodput().benefit(timeline_of(honest))
 
 
 # --- abandonment
@@ -146,15 +154,15 @@ def test_giving_up_at_any_token_never_beats_serving(
     k = data.draw(st.integers(0, whole.n))
     # Whenever it is given up, the user waits until then at least; a drop that is told only at the end is the
     # worst.
-    cut = Timeline.of(whole.token_s[:k], ended=whole.ended_s, ending=Ending.DROPPED)
+    cut = timeline_of(whole.token_s[:k], ended=whole.ended_s, ending=Ending.DROPPED)
     assert measure.benefit(cut) <= measure.benefit(whole) + 1e-9
 
 
 def test_the_literal_formula_rewards_giving_up_and_the_censored_rule_does_not() -> None:
     measure = SmoothGoodput()
-    whole = Timeline.of([0.1, 0.2, 0.3, 10.0])
-    literal = Timeline.of([0.1, 0.2, 0.3])  # pretends that it was complete
-    ruled = Timeline.of([0.1, 0.2, 0.3], ended=10.0 + 2.0, ending=Ending.DROPPED)
+    whole = timeline_of([0.1, 0.2, 0.3, 10.0])
+    literal = timeline_of([0.1, 0.2, 0.3])  # pretends that it was complete
+    ruled = timeline_of([0.1, 0.2, 0.3], ended=10.0 + 2.0, ending=Ending.DROPPED)
     assert measure.benefit(whole) == pytest.approx(4 - 2.5 * 9.2 / 0.2)  # -111
     assert measure.benefit(literal) == 3  # the known gap of Eq. 10
     assert measure.benefit(ruled) < measure.benefit(whole)
@@ -174,13 +182,13 @@ def test_example_2_killing_late_requests_raises_goodput_but_not_smooth_goodput()
 
 
 def test_a_rejected_request_costs_the_time_its_user_waited() -> None:
-    rejected = Timeline.of([], ended=0.7, ending=Ending.REJECTED)
+    rejected = timeline_of([], ended=0.7, ending=Ending.REJECTED)
     assert idle_latency(rejected, ReadingSlo(0.2)) == pytest.approx(0.5)
     assert SmoothGoodput().benefit(rejected) == pytest.approx(-2.5 * 0.5 / 0.2)
 
 
 def test_a_user_who_left_in_time_has_lost_nothing() -> None:
-    left = Timeline.of([0.1, 0.2, 0.3], ended=0.5, ending=Ending.CANCELLED)
+    left = timeline_of([0.1, 0.2, 0.3], ended=0.5, ending=Ending.CANCELLED)
     assert met(left, ReadingSlo(0.2))
     assert SmoothGoodput().benefit(left) == 3
 
@@ -226,11 +234,11 @@ def test_it_adds_up_over_requests_in_any_order_over_a_fixed_window(all_: list[Ti
 @pytest.mark.parametrize(
     ("build", "word"),
     [
-        (lambda: Timeline.of([0.1, math.nan]), "finite"),
-        (lambda: Timeline.of([0.2, 0.1]), "in order"),
-        (lambda: Timeline.of([-0.1]), "in order"),
-        (lambda: Timeline.of([1.0], ended=0.5), "in order"),
-        (lambda: Timeline.of([]), "without a token"),
+        (lambda: timeline_of([0.1, math.nan]), "finite"),
+        (lambda: timeline_of([0.2, 0.1]), "in order"),
+        (lambda: timeline_of([-0.1]), "in order"),
+        (lambda: timeline_of([1.0], ended=0.5), "in order"),
+        (lambda: timeline_of([]), "without a token"),
         (lambda: ReadingSlo(0), "pace"),
         (lambda: ReadingSlo(allowance=-1), "allowance"),
         (lambda: SmoothGoodput(alpha=-1), "alpha"),
@@ -250,8 +258,8 @@ def test_no_request_at_all_is_zero_goodput() -> None:
 
 
 def test_one_token() -> None:
-    assert SmoothGoodput().benefit(Timeline.of([0.2])) == 1
-    assert met(Timeline.of([0.2]), TpotSlo(0.2, 0.1))
+    assert SmoothGoodput().benefit(timeline_of([0.2])) == 1
+    assert met(timeline_of([0.2]), TpotSlo(0.2, 0.1))
 
 
 # --- in a simulated server
@@ -303,4 +311,4 @@ def test_least_laxity_first_beats_first_come_first_served_in_overload() -> None:
 def test_delivery_in_bursts_is_no_worse_where_it_is_earlier(tokens: list[float]) -> None:
     """Speculative decoding brings several tokens at once: earlier or equal times, larger gaps."""
     burst = [tokens[i // 3 * 3] for i in range(len(tokens))]  # each chunk of three when its first is there
-    assert SmoothGoodput().benefit(Timeline.of(burst)) >= SmoothGoodput().benefit(Timeline.of(tokens))
+    assert SmoothGoodput().benefit(timeline_of(burst)) >= SmoothGoodput().benefit(timeline_of(tokens))

@@ -88,7 +88,7 @@ def longer(retriever, query, node):
     first, last = operators.first.toarray(), operators.last.toarray()
     onward = last[operators.column_of[node]].astype(float)
     found = [
-        (float(first[operators.gene_row[gene], x] * onward[x] * w), rank, (gene, x, node))
+        (float(first[operators.rows(np.array([gene]))[0], x] * onward[x] * w), rank, (gene, x, node))
         for rank, (gene, w) in enumerate(zip(query.genes.tolist(), query.weights.tolist(), strict=True))
         for x in np.flatnonzero(onward).tolist()
     ]

@@ -57,6 +57,12 @@ def reach_by_sets(edges, category, gene, hop, target):
     return found
 
 
+def reached_from(graph, operators, gene, hop):
+    """The targets that have a weight in the row of a gene."""
+    row = operators.weights[hop - 1][operators.rows(np.array([gene]))]
+    return [graph.ids[operators.targets[column]] for column in row.indices]
+
+
 @settings(max_examples=150, deadline=None)
 @given(edges=edge_lists, target=st.sampled_from(["Cell", "AnatomicalEntity"]))
 def test_operators_walks_and_plain_sets_reach_the_same_nodes(make_graph, edges, target):
@@ -66,8 +72,7 @@ def test_operators_walks_and_plain_sets_reach_the_same_nodes(make_graph, edges, 
     for gene in (g for g in GENES if g in category):
         node = graph.index(gene)
         for hop in (1, 2, 3):
-            row = made.reach(hop)[[made.gene_row[node]]]
-            by_operators = {graph.ids[made.targets[c]] for c in row.indices}
+            by_operators = set(reached_from(graph, made, node, hop))
             by_walks = {graph.ids[i] for i in walker.reach(node, hop)}
             assert by_operators == by_walks == reach_by_sets(edges, category, gene, hop, target)
 
@@ -120,8 +125,7 @@ def test_transcription_factors_and_drugs_are_reached_against_their_arrows(make_g
     gene = graph.index("HGNC:0")
     for target, reached in (("Regulon", "HGNC:9"), ("Drug", "CHEMBL.COMPOUND:1")):
         made = build(graph, target, hops=1)
-        row = made.reach(1)[[made.gene_row[gene]]]
-        assert [graph.ids[made.targets[c]] for c in row.indices] == [reached]
+        assert reached_from(graph, made, gene, 1) == [reached]
         assert {graph.ids[i] for i in Walker(graph, target).reach(gene, 1)} == {reached}
 
 

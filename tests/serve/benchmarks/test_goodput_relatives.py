@@ -9,24 +9,24 @@ from hypothesis import strategies as st
 
 from benchmarks.load.relatives import TpotSlo, andes_qoe, distserve_goodput, fluid_token_rate, fluidity_index
 from serve.goodput import Ending, Timeline
-from tests.serve.test_goodput import timelines
+from tests.serve.test_goodput import timeline_of, timelines
 
 times = st.lists(st.floats(0, 30, allow_nan=False), min_size=1, max_size=12).map(sorted)
 
 
 def test_andes_is_1_on_time_and_falls_with_delay() -> None:
     expected = [1.0, 1.5, 2.0, 2.5]
-    assert andes_qoe(Timeline.of(expected), ttft=1, speed=2) == 1
-    assert andes_qoe(Timeline.of([0.1] * 4), ttft=1, speed=2) == 1
+    assert andes_qoe(timeline_of(expected), ttft=1, speed=2) == 1
+    assert andes_qoe(timeline_of([0.1] * 4), ttft=1, speed=2) == 1
     # One token, one second late: it is read from 2.0 to 2.5 where 1.0 to 2.5 was expected.
-    assert andes_qoe(Timeline.of([2.0]), ttft=1, speed=2) == pytest.approx(0.5 / 1.5)
-    assert andes_qoe(Timeline.of([], ended=1, ending=Ending.REJECTED), ttft=1, speed=2) == 0
+    assert andes_qoe(timeline_of([2.0]), ttft=1, speed=2) == pytest.approx(0.5 / 1.5)
+    assert andes_qoe(timeline_of([], ended=1, ending=Ending.REJECTED), ttft=1, speed=2) == 0
 
 
 @given(times, st.data())
 def test_andes_stays_in_the_unit_interval(tokens: list[float], data: st.DataObject) -> None:
     quality = andes_qoe(
-        Timeline.of(tokens), ttft=data.draw(st.floats(0, 5)), speed=data.draw(st.floats(0.5, 20))
+        timeline_of(tokens), ttft=data.draw(st.floats(0, 5)), speed=data.draw(st.floats(0.5, 20))
     )
     assert 0 <= quality <= 1 + 1e-12
 
@@ -42,7 +42,7 @@ def test_andes_is_the_area_after_what_can_be_read_over_the_area_after_what_was_e
         read.append(max(time, due, read[-1] + 1 / speed))
     end = read[-1] + 1 / speed
     area = sum(end - at for at in read[1:]) / sum(end - due for due in expected)
-    assert andes_qoe(Timeline.of(tokens), ttft=ttft, speed=speed) == pytest.approx(area)
+    assert andes_qoe(timeline_of(tokens), ttft=ttft, speed=speed) == pytest.approx(area)
 
 
 eighths = st.integers(1, 40).map(lambda n: n / 8)
@@ -67,32 +67,32 @@ def test_fluidity_is_a_walk_over_all_deadlines(
     ended = (tokens or [0.0])[-1] + (wait or 0.0)
     if wait is not None and due < ended:  # given up: what has passed by then was missed
         missed += sum(due + k * decode <= ended for k in range(int(ended / decode) + 1))
-    timeline = Timeline.of(tokens, ended=ended, ending=Ending.FINISHED if wait is None else Ending.DROPPED)
+    timeline = timeline_of(tokens, ended=ended, ending=Ending.FINISHED if wait is None else Ending.DROPPED)
     expected = kept / (kept + missed) if kept + missed else 0
     assert fluidity_index(timeline, prefill=prefill, decode=decode) == expected
 
 
 def test_fluidity_counts_a_stall_as_every_deadline_it_covers() -> None:
-    steady = Timeline.of([1.0, 1.5, 2.0, 2.5])
+    steady = timeline_of([1.0, 1.5, 2.0, 2.5])
     assert fluidity_index(steady, prefill=1, decode=0.5) == 1
-    stalled = Timeline.of([1.0, 1.5, 3.2, 3.7])
+    stalled = timeline_of([1.0, 1.5, 3.2, 3.7])
     # The third is due at 2.0 and 1.2 late: 3 deadlines missed; then 3.7 is on time.
     assert fluidity_index(stalled, prefill=1, decode=0.5) == pytest.approx(3 / 6)
-    dropped = Timeline.of([1.0, 1.5], ended=3.2, ending=Ending.DROPPED)
+    dropped = timeline_of([1.0, 1.5], ended=3.2, ending=Ending.DROPPED)
     assert fluidity_index(dropped, prefill=1, decode=0.5) == pytest.approx(2 / 5)
-    left = Timeline.of([1.0, 1.5], ended=1.6, ending=Ending.CANCELLED)
+    left = timeline_of([1.0, 1.5], ended=1.6, ending=Ending.CANCELLED)
     assert fluidity_index(left, prefill=1, decode=0.5) == 1
-    assert fluidity_index(Timeline.of([], ended=0.5, ending=Ending.CANCELLED), prefill=1, decode=0.5) == 0
+    assert fluidity_index(timeline_of([], ended=0.5, ending=Ending.CANCELLED), prefill=1, decode=0.5) == 0
 
 
 def test_the_fluid_token_rate_of_a_steady_stream_is_its_rate() -> None:
-    steady = Timeline.of([1.0 + 0.1 * i for i in range(200)])
+    steady = timeline_of([1.0 + 0.1 * i for i in range(200)])
     assert fluid_token_rate([steady], prefill=1) == pytest.approx(10, rel=0.15)
-    assert fluid_token_rate([Timeline.of([], ended=1, ending=Ending.REJECTED)], prefill=1) == 0
+    assert fluid_token_rate([timeline_of([], ended=1, ending=Ending.REJECTED)], prefill=1) == 0
 
 
 def test_the_fluid_token_rate_is_that_of_the_slowest_of_the_share() -> None:
-    fast, slow = (Timeline.of([1.0 + i / rate for i in range(20)]) for rate in (10, 2))
+    fast, slow = (timeline_of([1.0 + i / rate for i in range(20)]) for rate in (10, 2))
     for share, rate in ((0.5, 10), (0.51, 2), (1.0, 2)):
         assert fluid_token_rate([fast, slow], prefill=1, share=share, index=1.0) == pytest.approx(
             rate, rel=2e-3
@@ -103,12 +103,12 @@ def test_the_fluid_token_rate_is_that_of_the_slowest_of_the_share() -> None:
 
 
 def test_the_fluid_token_rate_lies_between_a_thousandth_and_a_thousand() -> None:
-    assert fluid_token_rate([Timeline.of([0.1] * 5)], prefill=1) == pytest.approx(1000, rel=2e-3)
-    assert fluid_token_rate([Timeline.of([1.0, 501.0])], prefill=1, index=1.0) == pytest.approx(
+    assert fluid_token_rate([timeline_of([0.1] * 5)], prefill=1) == pytest.approx(1000, rel=2e-3)
+    assert fluid_token_rate([timeline_of([1.0, 501.0])], prefill=1, index=1.0) == pytest.approx(
         0.002, rel=2e-3
     )
-    assert fluid_token_rate([Timeline.of([1.0, 2001.0])], prefill=1, index=1.0) == 0
-    tenth_late = Timeline.of([*np.arange(1.0, 5.5, 0.5), 5.9])
+    assert fluid_token_rate([timeline_of([1.0, 2001.0])], prefill=1, index=1.0) == 0
+    tenth_late = timeline_of([*np.arange(1.0, 5.5, 0.5), 5.9])
     assert fluid_token_rate([tenth_late], prefill=1) == pytest.approx(2, rel=2e-3)  # nine of ten will do
     assert fluid_token_rate([tenth_late], prefill=1, index=0.91) < 1.9
 
@@ -129,7 +129,7 @@ def test_the_fluid_token_rate_is_where_the_share_is_lost(
 
 
 def test_distserve_goodput_interpolates_the_crossing() -> None:
-    good, bad = Timeline.of([0.1, 0.2]), Timeline.of([5.0, 9.0])
+    good, bad = timeline_of([0.1, 0.2]), timeline_of([5.0, 9.0])
     runs = {0: [good] * 10, 1: [good] * 8 + [bad] * 2}
     assert distserve_goodput([1.0, 2.0], runs.__getitem__, TpotSlo(1, 1)) == pytest.approx(1.5)
     runs = {0: [good] * 95 + [bad] * 5, 1: [good] * 90 + [bad] * 10, 2: [good] * 70 + [bad] * 30}
