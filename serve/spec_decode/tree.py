@@ -63,7 +63,7 @@ class Candidates:
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _place(tokens: Int32, low: int, high: int, token: int) -> int:
+def place_of(tokens: Int32, low: int, high: int, token: int) -> int:
     """Index of a token among the sorted ``tokens[low:high]``, -1 if it is not there."""
     end = high
     while low < high:
@@ -86,19 +86,19 @@ def _following(
     """Fill `out` with q of every candidate after (older, newer), from the longest context that has it; else 0."""
     one, one_count, one_below, two, two_count, two_below, three, three_count = levels
     out[:] = 0.0
-    short = _place(one, 0, len(one), newer)
+    short = place_of(one, 0, len(one), newer)
     long = -1
-    first = _place(one, 0, len(one), older)
+    first = place_of(one, 0, len(one), older)
     if first >= 0:
-        long = _place(two, one_below[first], one_below[first + 1], newer)
+        long = place_of(two, one_below[first], one_below[first + 1], newer)
     for i in range(len(candidates)):
         if long >= 0:
-            index = _place(three, two_below[long], two_below[long + 1], candidates[i])
+            index = place_of(three, two_below[long], two_below[long + 1], candidates[i])
             if index >= 0:
                 out[i] = three_count[index] / two_count[long]
                 continue
         if short >= 0:
-            index = _place(two, one_below[short], one_below[short + 1], candidates[i])
+            index = place_of(two, one_below[short], one_below[short + 1], candidates[i])
             if index >= 0:
                 out[i] = two_count[index] / one_count[short]
 

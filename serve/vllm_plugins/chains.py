@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serve.spec_decode.ngram_trie import Trie
+from serve.spec_decode.tree import place_of
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -118,31 +119,31 @@ def _tally_ring(
 
 
 @_compiled
-def _add_tally(
+def _add(
     tokens: Int32,
     counts: Int32,
-    n: int,
-    length: int,
+    span: tuple[int, int],
     left: float,
     chance: Float64,
     touched: Int32,
     known: int,
 ) -> tuple[float, int]:
-    """Add the chances from the matches of `length` tokens or more; the chance left, and how many tokens have one."""
+    """Add the chances by the counts of a span of tokens; the chance left, and how many tokens have one."""
+    low, high = span
     total = distinct = 0
-    for i in range(n):
-        total += counts[i, length]
-        distinct += counts[i, length] > 0
+    for i in range(low, high):
+        total += counts[i]
+        distinct += counts[i] > 0
     if total == 0:
         return left, known
     scale = left / (total + distinct)
-    for i in range(n):
-        if counts[i, length] > 0:
+    for i in range(low, high):
+        if counts[i] > 0:
             token = tokens[i]
             if chance[token] == 0.0:
                 touched[known] = token
                 known += 1
-            chance[token] += scale * counts[i, length]
+            chance[token] += scale * counts[i]
     return left * (distinct / (total + distinct)), known
 
 
@@ -151,48 +152,13 @@ def _children(tail: Int32, length: int, tokens: Int32, children: Int64, begin: I
     """Where the continuations of the tail's last `length` tokens lie in the trie's flat arrays; (0, 0) if unseen."""
     low, high = begin[0], begin[1]
     for level in range(length):
-        token = tail[length - 1 - level]
-        end = high
-        while low < high:
-            middle = (low + high) // 2
-            if tokens[middle] < token:
-                low = middle + 1
-            else:
-                high = middle
-        if low == end or tokens[low] != token:
+        found = place_of(tokens, low, high, tail[length - 1 - level])
+        if found < 0:
             return 0, 0
         # Every level has one child offset more than it has tokens.
-        position = low + level
+        position = found + level
         low, high = begin[level + 1] + children[position], begin[level + 1] + children[position + 1]
     return low, high
-
-
-@_compiled
-def _add_trie(
-    tokens: Int32,
-    counts: Int32,
-    place: tuple[int, int],
-    left: float,
-    chance: Float64,
-    touched: Int32,
-    known: int,
-) -> tuple[float, int]:
-    """Add the chances from one context of the trie, as `_add_tally`."""
-    low, high = place
-    total = 0
-    for i in range(low, high):
-        total += counts[i]
-    if total == 0:
-        return left, known
-    distinct = high - low
-    scale = left / (total + distinct)
-    for i in range(low, high):
-        token = tokens[i]
-        if chance[token] == 0.0:
-            touched[known] = token
-            known += 1
-        chance[token] += scale * counts[i]
-    return left * (distinct / (total + distinct)), known
 
 
 @_compiled
@@ -233,11 +199,11 @@ def _chain(
         in_ring = _tally_ring(tail, length, ring, written, place, recent, of_recent)
         left, known = 1.0, 0
         for size in range(length, 0, -1):
-            left, known = _add_tally(own, of_own, in_row, size, left, chance, touched, known)
-            left, known = _add_tally(recent, of_recent, in_ring, size, left, chance, touched, known)
+            left, known = _add(own, of_own[:, size], (0, in_row), left, chance, touched, known)
+            left, known = _add(recent, of_recent[:, size], (0, in_ring), left, chance, touched, known)
             if size <= static:
                 span = _children(tail, size, tokens, children, begin)
-                left, known = _add_trie(tokens, counts, span, left, chance, touched, known)
+                left, known = _add(tokens, counts, span, left, chance, touched, known)
             if left < ESCAPED:
                 break
         token, likely = _likeliest(chance, touched, known)
