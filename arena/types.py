@@ -98,6 +98,15 @@ class Answer:
     prompt: str = ""
     """The prompt exactly as sent, for the drill-down."""
 
+    @property
+    def without_reading(self) -> tuple[float | None, str] | None:
+        """Value and reason of an answer that needs no look: unscored after a failed call, else 0; None for the rest."""
+        if self.error:
+            return None, f"call failed: {self.error}"
+        if self.parsed is None:
+            return 0.0, "refused" if self.refused else "no answer in the reply"
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Score:
@@ -117,6 +126,21 @@ class Score:
     epoch: int = 1
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Prompt id, judge's served id, cited evidence ...; JSON values only."""
+
+    @classmethod
+    def of(
+        cls,
+        answer: Answer,
+        scorer: str,
+        dimension: str,
+        value: float | None,
+        reason: str = "",
+        **metadata: Any,
+    ) -> Score:
+        """Score one dimension of an answer."""
+        return cls(
+            answer.sample_id, answer.contestant, answer.task, scorer, dimension, value, reason, answer.epoch, metadata
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

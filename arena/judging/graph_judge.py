@@ -50,18 +50,13 @@ def knowledge_scores(sample: Sample, answer: Answer, graph: Graph) -> list[Score
     names = names_of(graph)
     values = {s.dimension: s.value for s in metrics.score(sample, answer, graph)}
     rubric = [d.name for d in RUBRICS[sample.task]]
-    if answer.error:
-        ratings, reason = dict.fromkeys(rubric, None), f"call failed: {answer.error}"
-    elif answer.parsed is None:
-        ratings, reason = (
-            dict.fromkeys(rubric, 0.0),
-            "refused" if answer.refused else "no answer in the reply",
-        )
+    if known := answer.without_reading:
+        ratings, reason = dict.fromkeys(rubric, known[0]), known[1]
     else:
         ratings, reason = RATERS[sample.task](sample, answer, values, names), ""
     scored = {name: None if r is None else r / TOP for name, r in ratings.items()}
     return [
-        Score(sample.id, answer.contestant, sample.task, SCORER, dimension, value, reason, answer.epoch)
+        Score.of(answer, SCORER, dimension, value, reason)
         for dimension, value in {**scored, "total": total(sample.task, ratings)}.items()
     ]
 

@@ -73,13 +73,8 @@ async def judge(
     if official is not None:
         return [await _rate_officially(sample, answer, official, generate, scorer)]
     form = _CompatForm() if compat else _RubricForm()
-    if answer.error:
-        return _constant(
-            sample, answer, scorer, form.names(sample.task), None, f"call failed: {answer.error}"
-        )
-    if answer.parsed is None:
-        reason = "refused" if answer.refused else "no answer in the reply"
-        return _constant(sample, answer, scorer, form.names(sample.task), 0.0, reason)
+    if settled := answer.without_reading:
+        return [Score.of(answer, scorer, name, *settled) for name in (*form.names(sample.task), "total")]
     known = evidence(sample, answer, graph)
     # Together, so that a server finds their common beginning still in its cache.
     rounds = await asyncio.gather(
@@ -92,17 +87,8 @@ async def _rate_officially(
     sample: Sample, answer: Answer, official: Official, generate: Generate, scorer: str
 ) -> Score:
     """Rate an answer as SC-Arena does: one call, its words, its parser; a failed call stays unscored."""
-    total = Score(
-        sample.id,
-        answer.contestant,
-        sample.task,
-        scorer,
-        "total",
-        None,
-        f"call failed: {answer.error}",
-        answer.epoch,
-        {"prompt": f"sc-arena@{official.digest(sample.task)}"},
-    )
+    prompt = f"sc-arena@{official.digest(sample.task)}"
+    total = Score.of(answer, scorer, "total", None, f"call failed: {answer.error}", prompt=prompt)
     if answer.error:
         return total
     asked = official.asked(sample, answer.text)
@@ -148,7 +134,6 @@ class _Round:
 class _RubricForm:
     """The rubric of this arena: JSON in, ratings of every dimension out."""
 
-    system = "arena/judge-system"
     template = "arena/judge-rubric"
 
     def names(self, task: TaskName) -> list[str]:
@@ -188,8 +173,6 @@ class _RubricForm:
 class _CompatForm:
     """SC-Arena's form: one holistic 0-5 score in the text."""
 
-    system = "arena/judge-system"
-
     def names(self, task: TaskName) -> list[str]:
         return []
 
@@ -226,7 +209,7 @@ async def _rate(
 ) -> _Round:
     """Ask, and ask once more where the reply cannot be used."""
     found = _Round()
-    system = load_prompt(form.system).render()
+    system = load_prompt("arena/judge-system").render()
     request = form.prompt(sample, answer, known, seed)
     prompt = request
     for attempt in range(2):
@@ -254,28 +237,16 @@ def _merge(
     rated = [r for r in rounds if r.ratings is not None]
     last = (rated or rounds)[-1]
     totals = [t for r in rated if (t := form.total(sample.task, dict(r.ratings or {}))) is not None]
-
-    def scored(dimension: str, value: float | None, reason: str, **metadata: Any) -> Score:
-        return Score(
-            sample.id,
-            answer.contestant,
-            sample.task,
-            scorer,
-            dimension,
-            value,
-            reason,
-            answer.epoch,
-            metadata,
-        )
-
     scores = []
     for name in form.names(sample.task):
         given = [(r.ratings or {})[name] / TOP for r in rated]
         value = statistics.fmean(given) if given else None
-        scores.append(scored(name, value, last.reasons.get(name, last.problem)))
+        scores.append(Score.of(answer, scorer, name, value, last.reasons.get(name, last.problem)))
     template = form.template if isinstance(form, _RubricForm) else form.template_of(sample.task)
     scores.append(
-        scored(
+        Score.of(
+            answer,
+            scorer,
             "total",
             statistics.fmean(totals) if totals else None,
             last.rationale or last.problem,
@@ -292,15 +263,6 @@ def _merge(
         )
     )
     return scores
-
-
-def _constant(
-    sample: Sample, answer: Answer, scorer: str, names: list[str], value: float | None, reason: str
-) -> list[Score]:
-    return [
-        Score(sample.id, answer.contestant, sample.task, scorer, name, value, reason, answer.epoch)
-        for name in (*names, "total")
-    ]
 
 
 # ---- what a judge is shown --------------------------------------------------------------------------------

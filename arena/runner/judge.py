@@ -154,13 +154,4 @@ def scores_of_judge(
         if not result.error:
             yield from (Score(**{**value, "scorer": scorer}) for value in result.facts["scores"])
         else:
-            yield Score(
-                answer.sample_id,
-                answer.contestant,
-                answer.task,
-                scorer,
-                dimension="total",
-                value=None,
-                reason=f"the judge did not reply: {result.error}",
-                epoch=answer.epoch,
-            )
+            yield Score.of(answer, scorer, "total", None, f"the judge did not reply: {result.error}")

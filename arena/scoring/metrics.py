@@ -73,16 +73,12 @@ def score(sample: Sample, answer: Answer, graph: Graph) -> list[Score]:
     """
     if answer.sample_id != sample.id:
         raise ValueError(f"answer to {answer.sample_id!r} put to sample {sample.id!r}")
-    if answer.error:
-        values, reason = _constant(sample, None), f"call failed: {answer.error}"
-    elif answer.parsed is None:
-        values, reason = _constant(sample, 0.0), "refused" if answer.refused else "no answer in the reply"
+    if known := answer.without_reading:
+        values, reason = _constant(sample, known[0]), known[1]
     else:
+        assert answer.parsed is not None
         values, reason = MEASURES[sample.task](sample, answer.parsed, names_of(graph))
-    return [
-        Score(sample.id, answer.contestant, sample.task, SCORER, dimension, value, reason, answer.epoch)
-        for dimension, value in values.items()
-    ]
+    return [Score.of(answer, SCORER, dimension, value, reason) for dimension, value in values.items()]
 
 
 def gold_answer(sample: Sample) -> dict[str, Any]:
