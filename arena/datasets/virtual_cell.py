@@ -114,6 +114,11 @@ class VirtualCell:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def named(self) -> dict[str, Any]:
+        """Name and id of its type, as the gold of samples holds them."""
+        return {"cell_type": self.cell_type, "cl_id": self.cl_id}
+
+    @property
     def context(self) -> str:
         """The cell in words that do not give its type away, e.g. ``"a human cell from lung"``."""
         if self.wording:
@@ -130,8 +135,7 @@ def annotation(cell: VirtualCell, seed: int = 0) -> list[Sample]:
     """Hide the type: which cell expresses these genes in this order?"""
     if not (cell.expression and cell.cell_type):
         return []
-    gold = {"cell_type": cell.cell_type, "cl_id": cell.cl_id}
-    return [expression_sample(cell, "annotation", gold)]
+    return [expression_sample(cell, "annotation", cell.named)]
 
 
 def captioning(cell: VirtualCell, seed: int = 0) -> list[Sample]:
@@ -142,9 +146,7 @@ def captioning(cell: VirtualCell, seed: int = 0) -> list[Sample]:
     said += [f"It expresses {', '.join(cell.evident[:EVIDENT])}."] if cell.evident else []
     where = " ".join(part for part in (cell.state, cell.tissue) if part)
     said += [f"It is from {where}."] if where and not cell.wording else []
-    gold = {
-        "cell_type": cell.cell_type,
-        "cl_id": cell.cl_id,
+    gold = cell.named | {
         "caption": " ".join(said),
         "definition": cell.description,
         "markers": list(cell.evident),
@@ -170,17 +172,13 @@ def generation(cell: VirtualCell, seed: int = 0) -> list[Sample]:
         "context": cell.context,
         "length": str(SENTENCE_LENGTH),
     }
-    fields_ = {
-        "cell_type": cell.cell_type,
-        "cl_id": cell.cl_id,
+    fields_ = cell.named | {
         "description": cell.description,
         "tissue": cell.tissue,
         "species": cell.species,
         "length": SENTENCE_LENGTH,
     }
-    gold = {
-        "cell_type": cell.cell_type,
-        "cl_id": cell.cl_id,
+    gold = cell.named | {
         "markers": list(cell.markers),
         "sentences": sentences,
         "floor": cell.floor,
@@ -206,8 +204,12 @@ def qa(cell: VirtualCell, seed: int = 0) -> list[Sample]:
 
 def item_rng(seed: int, item: str) -> np.random.Generator:
     """A generator that depends on the seed and the item alone, so that no two items share a permutation."""
-    digest = hashlib.sha256(f"{seed}\n{item}".encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
+    return rng_of(f"{seed}\n{item}")
+
+
+def rng_of(text: str) -> np.random.Generator:
+    """A generator that depends on a text alone."""
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
 
 
 def expression_sample(cell: VirtualCell, task: TaskName, gold: dict[str, Any]) -> Sample:

@@ -7,15 +7,13 @@ and publications. Each piece has an id; a judge has to cite ids and quote their 
 
 from __future__ import annotations
 
-import hashlib
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-import numpy as np
-
+from arena.datasets.virtual_cell import rng_of
 from arena.scoring.grounding import Names, names_of
 from arena.tasks import OWN
 from arena.types import Answer, Sample, TaskName
@@ -76,8 +74,7 @@ def evidence(sample: Sample, answer: Answer, graph: Graph) -> tuple[Evidence, ..
     of_sample, of_answer = FACTS[sample.task]
     shared = list(dict.fromkeys(of_sample(sample, names)))
     own = [fact for fact in dict.fromkeys(of_answer(sample, answer, names)) if fact not in shared]
-    digest = hashlib.sha256(sample.id.encode()).digest()
-    rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+    rng = rng_of(sample.id)
     ordered = [part[at] for part in (shared, own) for at in rng.permutation(len(part)).tolist()]
     return tuple(Evidence(f"E{number}", *fact) for number, fact in enumerate(ordered, start=1))
 
@@ -240,11 +237,7 @@ def _qa(sample: Sample, names: Names) -> Iterator[Fact]:
         yield from marker_facts(curie, sorted(genes), names)
 
 
-def _no_facts(_sample: Sample, _names: Names) -> Iterator[Fact]:
-    yield from ()
-
-
-def _nothing(_sample: Sample, _answer: Answer, _names: Names) -> Iterator[Fact]:
+def _nothing(*_about: object) -> Iterator[Fact]:
     yield from ()
 
 
@@ -256,5 +249,5 @@ FACTS: Final[Mapping[TaskName, tuple[OfSample, OfAnswer]]] = {
     "generation": (_asked_type, _listed_genes),
     "perturbation": (_perturbation, _nothing),
     "qa": (_qa, _nothing),
-    **dict.fromkeys(OWN, (_no_facts, _nothing)),
+    **dict.fromkeys(OWN, (_nothing, _nothing)),
 }

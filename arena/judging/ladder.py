@@ -7,12 +7,12 @@ siblings, an answer that is half right stands for them.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from arena.datasets.virtual_cell import rng_of
 from arena.scoring import metrics
 from arena.scoring.grounding import Names, names_of
 from arena.tasks import OWN, TASK_TABLE
@@ -43,10 +43,6 @@ def ladder(sample: Sample, graph: Graph) -> list[Rung]:
     return list(LADDERS[sample.task](sample, names_of(graph)))
 
 
-def _rng(sample: Sample) -> np.random.Generator:
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(sample.id.encode()).digest()[:8], "big"))
-
-
 def _types(sample: Sample, names: Names) -> Iterator[tuple[str, str, str]]:
     """Yield (rung, CURIE, name) of each type of a ladder."""
     truth = names.truth(sample)
@@ -72,7 +68,7 @@ def _types(sample: Sample, names: Names) -> Iterator[tuple[str, str, str]]:
     far = far[
         [normal_key(ontology.names[i])[1:] == ontology.names[i].lower() for i in far]
     ]  # plain names only
-    wrong = int(_rng(sample).choice(far))
+    wrong = int(rng_of(sample.id).choice(far))
     yield "wrong", ontology.terms[wrong], ontology.names[wrong]
 
 
@@ -103,7 +99,7 @@ def _traps(key: str, wrong: str) -> Iterator[Rung]:
 
 def _generation(sample: Sample, names: Names) -> Iterator[Rung]:
     gold = metrics.gold_answer(sample)["genes"]
-    random = [names.symbol(key) for key in names.random_genes(len(gold), _rng(sample))]
+    random = [names.symbol(key) for key in names.random_genes(len(gold), rng_of(sample.id))]
     yield Rung("gold", {"genes": gold})
     half = [pair[place % 2] for place, pair in enumerate(zip(gold, random, strict=True))]
     yield Rung("half", {"genes": half})

@@ -6,12 +6,12 @@ answer that is honestly half right (`BOUND`).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
 
+from arena.datasets.virtual_cell import rng_of
 from arena.scoring.grounding import Names
 from arena.types import Sample, TaskName
 
@@ -35,9 +35,7 @@ def tricks(sample: Sample, names: Names) -> Answers:
 
 
 def _rng(sample: Sample) -> np.random.Generator:
-    return np.random.default_rng(
-        int.from_bytes(hashlib.sha256(f"trick {sample.id}".encode()).digest()[:8], "big")
-    )
+    return rng_of(f"trick {sample.id}")
 
 
 def _other_types(sample: Sample, names: Names) -> list[str]:

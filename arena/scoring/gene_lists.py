@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from arena import rankings
+from arena.datasets.virtual_cell import rng_of
 from arena.scoring.grounding import Names
 from arena.types import Sample
 
@@ -92,12 +92,8 @@ def _overlap(
     )
     chance, ceiling = float(sample.gold.get("floor", 0.0)), float(sample.gold.get("ceiling", 1.0))
     if not chance:
-        rng = np.random.default_rng(_seed(sample.id))
+        rng = rng_of(sample.id)
         size = max(map(len, references))
         draws = [names.random_genes(size, rng) for _ in range(RANDOM_LISTS)]
         chance = float(np.mean([max(rankings.rank_biased_overlap(d, r) for r in references) for d in draws]))
     return {"rbo": overlap, "likeness": min(1.0, max(0.0, (overlap - chance) / (ceiling - chance)))}
-
-
-def _seed(item: str) -> int:
-    return int.from_bytes(hashlib.sha256(item.encode()).digest()[:8], "big")
