@@ -32,28 +32,16 @@ class Peers:
         return self._markers()
 
     @cached_property
-    def up(self) -> Counter[str]:
-        """How often a gene rises."""
-        return Counter(g for s in self.samples.values() for g in s.gold["up"])
+    def directions(self) -> Counter[tuple[str, bool]]:
+        """How often a gene rises, and how often it falls."""
+        sides = [(s.gold[side], side == "up") for s in self.samples.values() for side in ("up", "down")]
+        return Counter((gene, up) for genes, up in sides for gene in genes)
 
     @cached_property
-    def down(self) -> Counter[str]:
-        """How often a gene falls."""
-        return Counter(g for s in self.samples.values() for g in s.gold["down"])
-
-    @cached_property
-    def up_at(self) -> Counter[int]:
-        """How often the gene at a position of the candidate list rises."""
-        return Counter(
-            i for s in self.samples.values() for i, g in enumerate(s.fields["candidates"]) if rises(s, g)
-        )
-
-    @cached_property
-    def down_at(self) -> Counter[int]:
-        """How often the gene at a position of the candidate list falls."""
-        return Counter(
-            i for s in self.samples.values() for i, g in enumerate(s.fields["candidates"]) if not rises(s, g)
-        )
+    def directions_at(self) -> Counter[tuple[int, bool]]:
+        """How often the gene at a position of the candidate list rises, and how often it does not."""
+        listed = [(s, i, g) for s in self.samples.values() for i, g in enumerate(s.fields["candidates"])]
+        return Counter((position, rises(sample, gene)) for sample, position, gene in listed)
 
     @cached_property
     def types(self) -> Counter[str]:
@@ -131,8 +119,8 @@ def majority(sample: Sample, peers: Peers) -> dict[str, Any] | None:
         genes = sorted(weights, key=lambda g: (-weights[g], g))[:SENTENCE_LENGTH]
         return {"genes": genes} if genes else None
     if sample.task == "perturbation":
-        up = peers.up.total() - len(sample.gold["up"]) > peers.down.total() - len(sample.gold["down"])
-        return _directions(sample, lambda _gene, _position: up)
+        balance = sum(len(s.gold["up"]) - len(s.gold["down"]) for s in peers.others(sample))
+        return _directions(sample, lambda _gene, _position: balance > 0)
     if sample.task in OWN:
         seen = Counter(canonical_json(TASK_TABLE[s.task].perfect(s)) for s in peers.others(sample))
         return json.loads(min(seen, key=lambda text: (-seen[text], text))) if seen else None
@@ -144,8 +132,8 @@ def gene_prior(sample: Sample, peers: Peers) -> dict[str, Any]:
     """Give each gene its direction in most other samples; ties and unseen genes are left out."""
 
     def direction(gene: str, _position: int) -> bool | None:
-        up = peers.up[gene] - rises(sample, gene)
-        down = peers.down[gene] - (not rises(sample, gene))
+        up = peers.directions[gene, True] - rises(sample, gene)
+        down = peers.directions[gene, False] - (not rises(sample, gene))
         return None if up == down else up > down
 
     return _directions(sample, direction)
@@ -155,8 +143,8 @@ def position_prior(sample: Sample, peers: Peers) -> dict[str, Any]:
     """Give each gene the direction of its position in the other samples: a probe for leaks by order."""
 
     def direction(gene: str, position: int) -> bool:
-        up = peers.up_at[position] - rises(sample, gene)
-        return up >= peers.down_at[position] - (not rises(sample, gene))
+        up = peers.directions_at[position, True] - rises(sample, gene)
+        return up >= peers.directions_at[position, False] - (not rises(sample, gene))
 
     return _directions(sample, direction)
 

@@ -73,22 +73,14 @@ def make(graph: Graph, *, seed: int, mirrors: Sequence[Path] = ()) -> Fresh:
 # ---- what the graph says, for contestants that read it ----------------------------------------------------
 
 
-class Support(NamedTuple):
-    """How well an edge is supported, summed over its sources; greater is better."""
-
-    n_sources: int
-    n_publications: int
-    evidence: int
-
-
 def markers_of_types(graph: Graph) -> dict[int, list[int]]:
     """Marker genes of each cell type, the best supported first, ties by CURIE; node indices."""
-    support: dict[int, dict[int, Support]] = defaultdict(dict)
+    support: dict[int, dict[int, tuple[int, int, int]]] = defaultdict(dict)  # sources, publications, rows
     rows = graph.rows("is_marker_for")
     columns = (graph.subject, graph.object, graph.n_publications, graph.evidence_count)
     for gene, cell, publications, evidence in zip(*(c[rows].tolist() for c in columns), strict=True):
-        had = support[cell].get(gene, Support(0, 0, 0))
-        support[cell][gene] = Support(had[0] + 1, had[1] + publications, had[2] + evidence)
+        had = support[cell].get(gene, (0, 0, 0))
+        support[cell][gene] = (had[0] + 1, had[1] + publications, had[2] + evidence)
     return {
         cell: sorted(genes, key=lambda g: (*(-x for x in genes[g]), g))
         for cell, genes in sorted(support.items())

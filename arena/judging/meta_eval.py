@@ -24,7 +24,7 @@ from arena.leaderboard.agreement import agreement
 from arena.leaderboard.statistics import finite
 from arena.scoring import metrics
 from arena.scoring.grounding import names_of
-from arena.types import Answer, Generate, Sample, Score, TaskName
+from arena.types import Answer, Generate, Sample, TaskName
 from vckg.graph.graph import Graph
 
 CONTESTANT: Final = "ladder"
@@ -142,7 +142,8 @@ class Check:
         broken = [o for o in self.orders if o.violations]
         compared = sum(o.n for o in self.orders)
         wrong = sum(o.violations for o in self.orders)
-        lines += ["", f"  order violations  {wrong} of {compared} ({_percent(self.violation_share)})"]
+        share = "–" if self.violation_share is None else f"{100 * self.violation_share:.1f} %"
+        lines += ["", f"  order violations  {wrong} of {compared} ({share})"]
         lines += [f"    {o.task}: {o.worse} above {o.better} in {o.violations} of {o.n}" for o in broken]
         lines += [
             f"  agreement with the deterministic score  kappa {_three(self.kappa)}, Spearman {_three(self.spearman)}",
@@ -169,10 +170,6 @@ class Check:
 
 def _three(value: float | None) -> str:
     return "    –" if value is None else f"{value:.3f}"
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
 
 
 class _Rated(NamedTuple):
@@ -235,8 +232,12 @@ async def _rate_all(
     slots = asyncio.Semaphore(connections)
 
     async def total(sample: Sample, answer: Answer, turn: int) -> float | None:
-        async with slots:
-            return _total(await _judge(sample, answer, graph, generate, judge_id, seed + turn))
+        if generate is None:
+            scores = knowledge_scores(sample, answer, graph)
+        else:
+            async with slots:
+                scores = await judge(sample, answer, graph, generate, judge_id=judge_id, seed=seed + turn)
+        return next(s.value for s in scores if s.dimension == "total")
 
     async def rate(sample: Sample, rung: Rung, trick: bool) -> _Rated:
         answer = Answer(sample.id, CONTESTANT, sample.task, "", rung.parsed, True, False)
@@ -257,18 +258,6 @@ async def _rate_all(
         for rung in found
     ]
     return await asyncio.gather(*(rate(*one) for one in rungs))
-
-
-async def _judge(
-    sample: Sample, answer: Answer, graph: Graph, generate: Generate | None, judge_id: str, seed: int
-) -> list[Score]:
-    if generate is None:
-        return knowledge_scores(sample, answer, graph)
-    return await judge(sample, answer, graph, generate, judge_id=judge_id, seed=seed)
-
-
-def _total(scores: Sequence[Score]) -> float | None:
-    return next(s.value for s in scores if s.dimension == "total")
 
 
 def _rungs(rated: Sequence[_Rated]) -> Iterator[RungResult]:

@@ -7,6 +7,7 @@ same bytes. What the numbers mean is in docs/arena.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from statistics import fmean, median
 from typing import Final
 
@@ -26,7 +27,7 @@ from arena.leaderboard.ranking import (
     helped_pairs,
     ranked_tests,
 )
-from arena.leaderboard.reliability import agreements, estimate, trusts
+from arena.leaderboard.reliability import agreements, estimate, trust
 from arena.leaderboard.score_table import Column, Table, fingerprints, tables
 from arena.leaderboard.statistics import Floats, finite
 from arena.scoring import metrics
@@ -288,7 +289,7 @@ def _task_board(
         strength={name: round(float(s), 6) for name, s in zip(ranked, fit.strength, strict=True)},
         strata=_strata(column, resamples),
         agreement=agreements(column),
-        trust=trusts(column, column.scorers, resamples=resamples),
+        trust=tuple(trust(column, judge, resamples=resamples) for judge in column.scorers),
     )
 
 
@@ -372,22 +373,15 @@ def _notes(
 
 
 def _provenance(run: Run) -> schema.Provenance:
-    m = run.manifest
+    m, kept = run.manifest, schema.Provenance.model_fields
+    known = {name: value for name, value in asdict(m).items() if name in kept}
+    for name in ("prompts", "samples_sha256", "model_args"):
+        known[name] = dict(sorted(known[name].items()))
     return schema.Provenance(
-        contestant=m.contestant,
-        folder=run.folder.rstrip("/").rpartition("/")[2],
-        tasks=tuple(fingerprints(run)),
-        dataset=m.dataset,
-        seed=m.seed,
-        limit=m.limit,
-        epochs=m.epochs,
-        arena_version=m.arena_version,
-        engine=m.engine,
-        git_sha=m.git_sha,
-        command=m.command,
-        created=m.created,
-        judges=tuple(sorted(m.judges)),
-        prompts=dict(sorted(m.prompts.items())),
-        samples_sha256=dict(sorted(m.samples_sha256.items())),
-        model_args=dict(sorted(m.model_args.items())),
+        **known
+        | {
+            "folder": run.folder.rstrip("/").rpartition("/")[2],
+            "tasks": tuple(fingerprints(run)),
+            "judges": tuple(sorted(m.judges)),
+        }
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from itertools import combinations
 from typing import Final
 
@@ -119,8 +118,3 @@ def _slope(products: Floats) -> Floats:
     solved = np.linalg.solve(products[sound, :3, :3], products[sound, :3, 3:])
     slopes[sound] = solved[:, 2, 0]
     return slopes
-
-
-def trusts(column: Column, judges: Sequence[str], *, resamples: int) -> tuple[schema.JudgeTrust, ...]:
-    """What is known of every judge of a task."""
-    return tuple(trust(column, judge, resamples=resamples) for judge in judges)

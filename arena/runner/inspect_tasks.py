@@ -49,16 +49,8 @@ from vckg.base.prompts import load_prompt
 if TYPE_CHECKING:
     from vckg.graph.graph import Graph
 
-__all__ = [
-    "TASK_MAKERS",
-    "arena_provider",
-    "ask",
-    "average",
-    "endpoint_provider",
-    "judging",
-    "knowledge",
-    "metrics",
-]
+__all__ = ["arena_provider", "endpoint_provider"]
+"""Providers of models, which the engine finds here."""
 
 
 # ---- tasks ------------------------------------------------------------------------------------------------
