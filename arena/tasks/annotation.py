@@ -6,14 +6,9 @@ One real instance (SC-Arena, shortened): a human lung cell ``MT-CO1 ACTB MALAT1 
 
 from __future__ import annotations
 
-from typing import Any
-
 from arena.datasets import virtual_cell
-from arena.tasks.reply import last_tagged
-from arena.tasks.task import Shape, Task, cell_of, top_genes
+from arena.tasks.task import Shape, Task, cell_of, one_text, top_genes
 from arena.types import Sample
-
-_PLACEHOLDERS = {"name of the cell type"}
 
 
 class Fields(Shape):
@@ -37,23 +32,13 @@ class Parsed(Shape):
     cell_type: str
 
 
-def parse(text: str) -> dict[str, Any] | None:
-    """Return ``{"cell_type": name}``."""
-    name = last_tagged(text, "Predicted_Cell_Type", _PLACEHOLDERS, alone=True, line=True)
-    return None if name is None else {"cell_type": " ".join(name.split())}
-
-
-def wrap(answer: dict[str, Any]) -> str:
-    """Return the reply with this answer."""
-    return f"[Predicted_Cell_Type: {answer['cell_type']}]"
-
-
 def question(sample: Sample) -> str:
     """Return the question as a judge reads it."""
     cell = cell_of(sample) or "origin unknown"
     return f"Name the type of a cell ({cell}) from its highest genes: {top_genes(sample)}"
 
 
+_parse, _wrap = one_text("cell_type", "Predicted_Cell_Type", {"name of the cell type"}, line=True)
 TASK = Task(
     name="annotation",
     title="name the cell type of a ranked gene list",
@@ -62,8 +47,8 @@ TASK = Task(
     view=virtual_cell.annotation,
     prompts=("arena/annotation",),
     prompt_of=lambda _sample: "arena/annotation",
-    parse=parse,
-    wrap=wrap,
+    parse=_parse,
+    wrap=_wrap,
     fields=Fields,
     gold=Gold,
     answer=Parsed,

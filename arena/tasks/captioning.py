@@ -6,17 +6,12 @@ reference is the Cell Ontology's definition of ``central memory CD4-positive, al
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
 from arena.datasets import virtual_cell
 from arena.tasks import annotation
-from arena.tasks.reply import last_tagged
-from arena.tasks.task import Shape, Task, cell_of, top_genes
+from arena.tasks.task import Shape, Task, cell_of, one_text, top_genes
 from arena.types import Sample
-
-_PLACEHOLDERS = {"the description"}
 
 
 class Gold(annotation.Gold):
@@ -36,17 +31,6 @@ class Parsed(Shape):
     caption: str
 
 
-def parse(text: str) -> dict[str, Any] | None:
-    """Return ``{"caption": text}``."""
-    caption = last_tagged(text, "Captioning", _PLACEHOLDERS, alone=True)
-    return None if caption is None else {"caption": caption}
-
-
-def wrap(answer: dict[str, Any]) -> str:
-    """Return the reply with this answer."""
-    return f"[Captioning: {answer['caption']}]"
-
-
 def question(sample: Sample) -> str:
     """Return the question as a judge reads it."""
     return (
@@ -54,6 +38,7 @@ def question(sample: Sample) -> str:
     )
 
 
+_parse, _wrap = one_text("caption", "Captioning", {"the description"})
 TASK = Task(
     name="captioning",
     title="describe a cell from its ranked genes",
@@ -62,8 +47,8 @@ TASK = Task(
     view=virtual_cell.captioning,
     prompts=("arena/captioning",),
     prompt_of=lambda _sample: "arena/captioning",
-    parse=parse,
-    wrap=wrap,
+    parse=_parse,
+    wrap=_wrap,
     fields=annotation.Fields,
     gold=Gold,
     answer=Parsed,

@@ -6,13 +6,8 @@ DNA or interact with MSX1 affect tooth development ...?"
 
 from __future__ import annotations
 
-from typing import Any
-
 from arena.datasets import virtual_cell
-from arena.tasks.reply import last_tagged
-from arena.tasks.task import Shape, Task
-
-_PLACEHOLDERS = {"the answer", "first: name. second: name."}
+from arena.tasks.task import Shape, Task, one_text
 
 
 class Fields(Shape):
@@ -39,17 +34,7 @@ class Parsed(Shape):
     answer: str
 
 
-def parse(text: str) -> dict[str, Any] | None:
-    """Return ``{"answer": text}``."""
-    answer = last_tagged(text, "Answer", _PLACEHOLDERS, alone=True)
-    return None if answer is None else {"answer": answer}
-
-
-def wrap(answer: dict[str, Any]) -> str:
-    """Return the reply with this answer."""
-    return f"[Answer: {answer['answer']}]"
-
-
+_parse, _wrap = one_text("answer", "Answer", {"the answer", "first: name. second: name."})
 TASK = Task(
     name="qa",
     title="answer a question that a paper or a sourced edge settles",
@@ -58,8 +43,8 @@ TASK = Task(
     view=virtual_cell.qa,
     prompts=("arena/qa",),
     prompt_of=lambda _sample: "arena/qa",
-    parse=parse,
-    wrap=wrap,
+    parse=_parse,
+    wrap=_wrap,
     fields=Fields,
     gold=Gold,
     answer=Parsed,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from arena.datasets.virtual_cell import VirtualCell
+from arena.tasks.reply import last_tagged
 from arena.types import Sample, TaskName
 
 
@@ -71,6 +72,18 @@ class Task:
     def perfect(self, sample: Sample) -> dict[str, Any]:
         """Return the reference as a bound answer: the keys that both hold."""
         return {key: sample.gold[key] for key in self.answer.model_fields if key in sample.gold}
+
+
+def one_text(
+    key: str, tag: str, placeholders: Collection[str], *, line: bool = False
+) -> tuple[Callable[[str], dict[str, Any] | None], Callable[[dict[str, Any]], str]]:
+    """Return `parse` and `wrap` of a task whose answer is ``{key: text}``; with `line` the text is one line."""
+
+    def parse(text: str) -> dict[str, Any] | None:
+        found = last_tagged(text, tag, placeholders, alone=True, line=line)
+        return None if found is None else {key: " ".join(found.split()) if line else found}
+
+    return parse, lambda answer: f"[{tag}: {answer[key]}]"
 
 
 def cell_of(sample: Sample) -> str:
