@@ -20,8 +20,8 @@ from gather.annotation import Annotation
 from gather.benchmark.baselines import pog, rog, tog, tog2
 from gather.benchmark.baselines.graph_view import GraphView, KnowledgeGraph
 from gather.benchmark.baselines.interface import Method, Outcome, Question, attempt
-from gather.llm.base import estimate_tokens
-from gather.llm.client import Counted, Counters, Model, concurrently
+from gather.llm.base import Counted, Counters, Model, estimate_tokens
+from gather.llm.client import concurrently
 from gather.llm.evidence_text import KINDS, EvidenceKind, evidence_text
 from gather.llm.label import Term, label_with_llm, shared_candidates
 from gather.metrics.labels import (
@@ -131,12 +131,13 @@ def compare(
     annotations = [c.annotation for c in own_cases]
     terms = list(candidates) if candidates is not None else shared_candidates(annotations)
     view = GraphView(graph)
+    questions = [Question(c.genes, c.symbols, tuple(terms), seeds=seeds, seed=seed) for c in own_cases]
     results = []
     for name in methods or method_names():
         counted = Counted(model)
         start = time.perf_counter()
         if name in KG_RAG:
-            result = _kg_rag(KG_RAG[name].answer, own_cases, view, counted, terms, seeds, seed, workers)
+            result = _kg_rag(KG_RAG[name].answer, questions, view, counted, workers)
         elif name == "retrieval":
             result = Result(name, tuple(_retrieved(c.annotation) for c in own_cases), Counters(), 0.0)
         else:
@@ -211,20 +212,12 @@ def _labels(
 
 
 def _kg_rag(
-    method: Method,
-    cases: Sequence[Case],
-    kg: KnowledgeGraph,
-    model: Counted,
-    terms: Sequence[Term],
-    seeds: int,
-    seed: int,
-    workers: int,
+    method: Method, questions: Sequence[Question], kg: KnowledgeGraph, model: Counted, workers: int
 ) -> Result:
-    def ask(case: Case) -> Outcome:
-        question = Question(case.genes, case.symbols, tuple(terms), seeds=seeds, seed=seed)
+    def ask(question: Question) -> Outcome:
         return attempt(method, question, kg, model)
 
-    outcomes = concurrently(ask, cases, workers=workers, model=model)
+    outcomes = concurrently(ask, questions, workers=workers, model=model)
     return Result(
         "", tuple(o.curie for o in outcomes), model.counters, 0.0, misread=sum(o.misread for o in outcomes)
     )
@@ -389,12 +382,11 @@ def _paired(ours: Sequence[float], theirs: Sequence[float], strata: Sequence[str
     return [shown, f"{paired_permutation(ours, theirs, strata=strata):.4f}"]
 
 
-def render_costs(seeds: Iterable[int] = SEED_CAPS) -> Iterator[str]:
+def render_costs() -> Iterator[str]:
     """Yield what each KG-RAG method may call at most for several seed caps, as lines of Markdown."""
-    caps = list(seeds)
-    yield "| method | " + " | ".join(f"{n} genes" for n in caps) + " |"
-    yield "|---|" + "---|" * len(caps)
+    yield "| method | " + " | ".join(f"{n} genes" for n in SEED_CAPS) + " |"
+    yield "|---|" + "---|" * len(SEED_CAPS)
     for name, module in KG_RAG.items():
-        yield f"| {name} | " + " | ".join(str(module.calls_at_most(n)) for n in caps) + " |"
+        yield f"| {name} | " + " | ".join(str(module.calls_at_most(n)) for n in SEED_CAPS) + " |"
     yield ""
     yield "Calls a query at most, by formula. `pog` sets no width: its row assumes three relations and three entities."

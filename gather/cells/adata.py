@@ -156,7 +156,7 @@ def asking(
     done: Callable[[float], None] = lambda _cells: None,
 ) -> Callable[[tuple[Annotation, ...]], tuple[Annotation, ...]]:
     """Return the LLM step for `work_out`; calls and tokens are put into `usage`."""
-    from gather.llm.client import Counted
+    from gather.llm.base import Counted
     from gather.llm.label import label_with_llm
 
     if options.groupby == CELL:

@@ -104,7 +104,6 @@ class Counters:
     """Counts of calls and tokens; ``asked == calls + cached + failures``.
 
     `prompt_tokens` and `completion_tokens` count all replies, cached or not: the need of the method at list price.
-    The `paid_` counts leave out cached replies.
     """
 
     asked: int = 0
@@ -114,8 +113,6 @@ class Counters:
     retries: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    paid_prompt_tokens: int = 0
-    paid_completion_tokens: int = 0
     estimated: bool = False
     """Whether some endpoint gave no usage, so that the estimate counts."""
 
@@ -165,8 +162,6 @@ class Counted:
             retries=max(reply.attempts - 1, 0),
             prompt_tokens=reply.usage.prompt_tokens,
             completion_tokens=reply.usage.completion_tokens,
-            paid_prompt_tokens=paid * reply.usage.prompt_tokens,
-            paid_completion_tokens=paid * reply.usage.completion_tokens,
             estimated=reply.usage.estimated,
         )
         return reply

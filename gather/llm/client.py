@@ -1,8 +1,7 @@
 """Language models behind an endpoint: one way to ask, cached, bounded, nothing paid for twice.
 
 `Client` speaks to any OpenAI-compatible server; `concurrently` asks many prompts at once and survives
-Ctrl-C. The rest of the interface (`Model`, `Counted`, `Scripted`, ...) is `gather.llm.base`'s and is
-exported here too.
+Ctrl-C. The rest of the interface (`Model`, `Counted`, `Scripted`, ...) is in `gather.llm.base`.
 
 A prompt that gets no answer after all attempts raises `ModelFailure`. A key or an address that cannot
 be right is an `InputError` and ends the run. Keys come from the environment only and are written
@@ -23,13 +22,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gather.llm.base import (
     Counted,
-    Counters,
     Message,
     Model,
     ModelFailure,
     Reply,
     Schema,
-    Scripted,
     Usage,
     as_messages,
     estimate_prompt_tokens,
@@ -40,21 +37,6 @@ from vckg.base.errors import InputError
 
 if TYPE_CHECKING:
     from gather.llm.cache import ReplyCache
-
-__all__ = [
-    "Client",
-    "Counted",
-    "Counters",
-    "Message",
-    "Model",
-    "ModelFailure",
-    "Reply",
-    "Schema",
-    "Scripted",
-    "Usage",
-    "concurrently",
-    "estimate_tokens",
-]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -164,13 +146,9 @@ class Client:
         own.set_result(reply)
         return reply
 
-    def cached(
-        self, prompt: str | Sequence[Message], *, schema: Schema | None = None, max_tokens: int | None = None
-    ) -> bool:
+    def cached(self, prompt: str | Sequence[Message], *, schema: Schema | None = None) -> bool:
         """Whether the reply to a prompt is already here; nothing is sent."""
         request = self._settings | {"messages": as_messages(prompt)}
-        if max_tokens is not None:
-            request["max_tokens"] = max_tokens
         return self._cache is not None and self._cache.get(self._key(request, schema)) is not None
 
     @property

@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from gather.annotation import Annotation
 from gather.labelling.decide import supported
-from gather.llm.base import estimate_prompt_tokens
-from gather.llm.client import Client, Counted, Counters, Message, ModelFailure, concurrently
+from gather.llm.base import Counted, Counters, Message, ModelFailure, estimate_prompt_tokens
+from gather.llm.client import Client, concurrently
 from gather.llm.evidence_text import EvidenceKind, evidence_text, plain
 from vckg.base.prompts import load_prompt
 
@@ -146,16 +146,11 @@ def dry_run(
     *,
     candidates: Sequence[Term] | None = None,
     tissue: str = "",
-    kind: EvidenceKind = "both",
-    budget_tokens: int = 1500,
-    most_items: int | None = None,
 ) -> DryRun:
     """Count the calls and tokens that `label_with_llm` needs; send nothing."""
     terms = offered(annotations, candidates)
     schema = answer_schema(terms)
-    prompts = [
-        p for p in label_prompts(annotations, terms, tissue, kind, budget_tokens, most_items) if p is not None
-    ]
+    prompts = [p for p in label_prompts(annotations, terms, tissue) if p is not None]
     different = list({json.dumps(prompt): prompt for prompt in prompts}.values())
     new = [p for p in different if client is None or not client.cached(p, schema=schema)]
     return DryRun(
@@ -194,9 +189,9 @@ def label_prompts(
     annotations: Sequence[Annotation],
     terms: Sequence[Term],
     tissue: str,
-    kind: EvidenceKind,
-    budget_tokens: int,
-    most_items: int | None,
+    kind: EvidenceKind = "both",
+    budget_tokens: int = 1500,
+    most_items: int | None = None,
 ) -> Iterator[list[Message] | None]:
     """Yield the chat messages of each cell set; None without candidates or grounded genes."""
     listed = "\n".join(f"{curie} {plain(name)}" for curie, name in terms)

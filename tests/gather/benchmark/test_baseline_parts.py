@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gather.benchmark.baselines.interface import Dialogue, Question
 from gather.benchmark.baselines.ranking import bm25, within_budget
-from gather.llm.client import Scripted
+from gather.llm.base import Scripted
 
 TERMS = (("CL:0000084", "T cell"), ("CL:0000236", "B cell"))
 

@@ -10,7 +10,7 @@ import pytest
 from gather.benchmark.baselines import pog, rog, tog, tog2
 from gather.benchmark.baselines.graph_view import GraphView, Hop
 from gather.benchmark.baselines.interface import Question, attempt
-from gather.llm.client import Counted, ModelFailure, Scripted
+from gather.llm.base import Counted, ModelFailure, Scripted
 
 TERMS = (("CL:0000084", "T cell"), ("CL:0000236", "B cell"))
 RIGHT = json.dumps({"sufficient": True, "cell_type_ontology_term_id": "CL:0000084", "reasons": []})

@@ -20,7 +20,7 @@ from gather.benchmark.llm import (
     rows,
 )
 from gather.labelling.annotator import Annotator
-from gather.llm.client import ModelFailure, Scripted
+from gather.llm.base import ModelFailure, Scripted
 from gather.llm.label import shared_candidates
 from gather.ontology import Ontology
 from gather.retrieval.query import CellSet, ground_panel

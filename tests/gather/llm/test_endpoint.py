@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from gather.llm import endpoint
-from gather.llm.client import Client, ModelFailure
+from gather.llm.base import ModelFailure
+from gather.llm.client import Client
 from gather.llm.endpoint import Endpoint, EndpointFault, Unreadable, read_completion
 from vckg.base.errors import InputError
 

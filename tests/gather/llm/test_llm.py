@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gather.llm.base import Counted, Counters, ModelFailure, Scripted, estimate_tokens
 from gather.llm.cache import ReplyCache
-from gather.llm.client import Client, Counted, Counters, ModelFailure, Scripted, concurrently, estimate_tokens
+from gather.llm.client import Client, concurrently
 from gather.llm.label import label_with_llm
 from vckg.base.errors import InputError
 
@@ -40,9 +41,7 @@ def test_a_reply_comes_with_the_tokens_the_endpoint_counted(endpoint) -> None:
     model = Counted(client(server))
     reply = model.complete("hi")
     assert (reply.text, reply.usage.prompt_tokens, reply.usage.completion_tokens) == ("hello", 7, 3)
-    assert model.counters == Counters(
-        asked=1, calls=1, prompt_tokens=7, completion_tokens=3, paid_prompt_tokens=7, paid_completion_tokens=3
-    )
+    assert model.counters == Counters(asked=1, calls=1, prompt_tokens=7, completion_tokens=3)
     assert server.requests[0] == {
         "model": "m",
         "temperature": 0.0,
@@ -110,7 +109,7 @@ def test_identical_prompts_are_asked_once_also_while_the_first_is_under_way(
     assert len(server.requests) == 2
     assert [r.text for r in replies] == ["x"] * 21
     assert (model.counters.asked, model.counters.calls, model.counters.cached) == (21, 2, 19)
-    assert (model.counters.prompt_tokens, model.counters.paid_prompt_tokens) == (21 * 7, 2 * 7)
+    assert model.counters.prompt_tokens == 21 * 7
 
 
 def test_a_second_run_asks_nothing(endpoint, tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from gather.llm.base import Counted
 from gather.llm.cache import ReplyCache
-from gather.llm.client import Client, Counted
+from gather.llm.client import Client
 from vckg.base.errors import InputError
 
 Action = tuple[Any, ...]  # ("say", text) | ("status", code, headers) | ("raw", bytes) | ("hang",) | ("drop",)

@@ -18,7 +18,7 @@ from gather.cells.command import annotate_file
 from gather.cells.options import LlmStep, Options
 from gather.cli import app
 from gather.labelling.frames import unpacked
-from gather.llm.client import Scripted
+from gather.llm.base import Scripted
 from vckg.base.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:anndata.*")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gather.annotation import Standing
 from gather.labelling.annotator import Annotator
 from gather.labelling.decide import supported
-from gather.llm.client import Counted, ModelFailure, Scripted, estimate_tokens
+from gather.llm.base import Counted, ModelFailure, Scripted, estimate_tokens
 from gather.llm.evidence_text import KINDS, evidence_text, plain
 from gather.llm.label import (
     answer_schema,

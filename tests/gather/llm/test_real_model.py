@@ -17,8 +17,9 @@ from gather.benchmark.baselines.graph_view import GraphView
 from gather.benchmark.baselines.interface import Question, attempt
 from gather.benchmark.llm import KG_RAG
 from gather.cli import app
+from gather.llm.base import Counted
 from gather.llm.cache import ReplyCache
-from gather.llm.client import Client, Counted
+from gather.llm.client import Client
 from vckg.graph.graph import Graph
 
 pytestmark = pytest.mark.slow
