@@ -151,7 +151,7 @@ class Dialogue:
         curie = None
         if reply.get("sufficient") in (True, "true", "yes", "Yes"):
             try:
-                curie, _ = read_answer(_as_text(reply), self.question.candidates)
+                curie, _ = read_answer(json.dumps(reply), self.question.candidates)
             except Unusable:
                 self.misread += 1
         return {**reply, "curie": curie}
@@ -214,7 +214,3 @@ def _numbered(entry: object) -> tuple[int | None, float]:
     except ValueError:
         return None, 0.0
     return (number, score) if math.isfinite(score) else (None, 0.0)
-
-
-def _as_text(reply: Mapping[str, Any]) -> str:
-    return json.dumps(dict(reply))

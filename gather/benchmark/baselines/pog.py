@@ -51,23 +51,21 @@ def calls(frontiers: list[int], pruned: list[int], reflections: int, revisits: i
     return 1 + depths + reflections + revisits + fallback
 
 
-def calls_at_most(seeds: int, settings: Settings | None = None, *, relations: int = 3, kept: int = 3) -> int:
+def calls_at_most(seeds: int, settings: Settings = Settings(), *, relations: int = 3, kept: int = 3) -> int:
     """`calls` where every entity keeps `relations` relations, `kept` entities go on and nothing suffices.
 
     The method sets no width, so that no bound holds whatever the model says.
     """
-    settings = settings or Settings()
     frontiers = [seeds] + [kept] * (settings.depth - 1)
     turns = min(settings.depth - 1, settings.returns)
     return calls(frontiers, [f * relations for f in frontiers], turns, turns, fallback=True)
 
 
-def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings | None = None) -> Outcome:
+def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings = Settings()) -> Outcome:
     """Answer a question by Plan-on-Graph.
 
     A misread choice of relations or entities keeps none; a misread memory stays as it was.
     """
-    settings = settings or Settings()
     state = _State(seen=dict.fromkeys(talk.question.topics))
     state.objectives = (
         _listed(talk.ask("pog-objectives", {"objectives": _TEXTS}).get("objectives")) or talk.question.text

@@ -27,15 +27,14 @@ class Settings:
     budget_tokens: int = 1500
 
 
-def calls_at_most(seeds: int, settings: Settings | None = None) -> int:
+def calls_at_most(seeds: int, settings: Settings = Settings()) -> int:
     """Two, whatever the number of seeds."""
     del seeds, settings
     return 2
 
 
-def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings | None = None) -> Outcome:
+def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings = Settings()) -> Outcome:
     """Answer a question by Reasoning on Graphs; without a usable plan the answer comes without evidence."""
-    settings = settings or Settings()
     rng = np.random.default_rng(talk.question.seed)
     kinds = kg.schema()
     shown = "\n".join(f"{subject} -{relation}-> {target}" for subject, relation, target in kinds)

@@ -35,20 +35,18 @@ class _Step:
     other: int
 
 
-def calls_at_most(seeds: int, settings: Settings | None = None) -> int:
+def calls_at_most(seeds: int, settings: Settings = Settings()) -> int:
     """``N(1+W)+1 + (D-1)(W(1+W)+1) + 1``: every entity asked for relations, every relation for entities."""
-    settings = settings or Settings()
     first = seeds * (1 + settings.width) + 1
     return first + (settings.depth - 1) * (settings.width * (1 + settings.width) + 1) + 1
 
 
-def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings | None = None) -> Outcome:
+def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings = Settings()) -> Outcome:
     """Answer a question by Think-on-Graph.
 
     A misread choice of relations leaves its entity without any; misread scores of entities count as
     equal ones. Entities without a relation, and single neighbours, cost no call.
     """
-    settings = settings or Settings()
     rng = np.random.default_rng(talk.question.seed)
     frontier: Sequence[tuple[int, Hop | None]] = [(node, None) for node in talk.question.topics]
     for _ in range(settings.depth):

@@ -39,17 +39,16 @@ class _Step:
     other: int
 
 
-def calls_at_most(seeds: int, settings: Settings | None = None) -> int:
+def calls_at_most(seeds: int, settings: Settings = Settings()) -> int:
     """``1 + 2D + 1``, without the first for two seeds or fewer."""
-    return (1 if seeds > 2 else 0) + 2 * (settings or Settings()).depth + 1
+    return (1 if seeds > 2 else 0) + 2 * settings.depth + 1
 
 
-def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings | None = None) -> Outcome:
+def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings = Settings()) -> Outcome:
     """Answer a question by Think-on-Graph 2.0.
 
     A misread choice of topics keeps them all; a misread choice of relations ends the exploration.
     """
-    settings = settings or Settings()
     rng = np.random.default_rng(talk.question.seed)
     frontier = _topics(talk, kg)
     query = talk.question.text
