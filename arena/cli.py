@@ -143,7 +143,7 @@ def run_command(
             sampling=sampling,
             prices=prices,
             cache=cache,
-            command=_command(),
+            command=shlex.join(["arena", *sys.argv[1:]]),
         )
         folder = run_plan(plan, output)
         by_judges = replace(sampling, max_tokens=judge_max_tokens or max_tokens)
@@ -226,7 +226,7 @@ def _finished(runs: list[Path]) -> list[Path]:
 
     folders, unfinished = finished(find_runs(runs), runs)
     for folder in unfinished:
-        err().print(f"{folder} has no answers yet and is left out", highlight=False)
+        err().print(f"{folder} has no answers yet and is left out")
     if not folders:
         raise InputError(f"{runs[0]}: no run with answers; finish one with its `arena run` command")
     return folders
@@ -342,7 +342,3 @@ def _judge_all(
                 limit=limit,
                 sampling=sampling,
             )
-
-
-def _command() -> str:
-    return shlex.join(["arena", *sys.argv[1:]])

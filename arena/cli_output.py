@@ -52,7 +52,7 @@ def say_missing(name: str, tasks: Sequence[TaskName], samples: Mapping[TaskName,
     """Name the tasks that the cells do not allow, so that no column of a table is missing without a word."""
     for task in tasks:
         if task not in samples:
-            err().print(f"{name} has no {task} samples{reason_missing(name, task)}", highlight=False)
+            err().print(f"{name} has no {task} samples{reason_missing(name, task)}")
 
 
 def say_replayed(path: Path, samples: Sequence[Sample]) -> None:
@@ -71,7 +71,7 @@ def say_replayed(path: Path, samples: Sequence[Sample]) -> None:
             f"{path}: answers none of these {len(samples)} samples; give --dataset, --seed and --task of its answers"
         )
     for line in found.lines():
-        err().print(f"{path}: {line}", highlight=False, markup=False, soft_wrap=True)
+        err().print(f"{path}: {line}", soft_wrap=True)
 
 
 def reason_missing(name: str, *tasks: TaskName) -> str:
@@ -124,8 +124,8 @@ def print_table(folders: Sequence[Path], into: Path) -> None:
     console = out()
     for group in build(runs).groups:
         for line in table_lines(group):
-            console.print(line, highlight=False, markup=False)
-    console.print(str(page), highlight=False, soft_wrap=True)
+            console.print(line)
+    console.print(str(page), soft_wrap=True)
 
 
 def _comparable(folders: Sequence[Path]) -> list[Run]:
@@ -149,11 +149,11 @@ def _comparable(folders: Sequence[Path]) -> list[Run]:
             if manifest.contestant in known:
                 if folder not in folders:
                     say = f"{folder}: another run of {manifest.contestant}, with other settings; not in the table"
-                    err().print(say, highlight=False, markup=False, soft_wrap=True)
+                    err().print(say, soft_wrap=True)
                 continue
             run = read_run(folder)
         except InputError as error:
-            err().print(f"left out of the table: {error}", highlight=False, soft_wrap=True)
+            err().print(f"left out of the table: {error}", soft_wrap=True)
             continue
         other = newest.get(manifest.contestant, run)
         newest[manifest.contestant] = max(other, run, key=lambda r: r.manifest.created)
@@ -169,15 +169,13 @@ def print_run(folder: Path, *, as_json: bool) -> dict[str, Any]:
     finished = read_run(folder)
     if not as_json:
         console = out()
-        console.print(f"{folder}", highlight=False)
+        console.print(f"{folder}")
         for line in task_lines(finished):
-            console.print(f"  {line}", highlight=False)
+            console.print(f"  {line}")
     if failed := [a.error for a in finished.answers if a.error]:
         tries = Sampling().retries + 1
         err().print(
             f"{len(failed)} samples have no answer after {tries} tries each ({failed[0]}); "
-            "the same command asks them again",
-            highlight=False,
-            markup=False,
+            "the same command asks them again"
         )
     return run_facts(finished)

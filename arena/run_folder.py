@@ -280,7 +280,7 @@ def readable(folders: Sequence[Path], named: Sequence[Path]) -> list[Run]:
     if not runs:
         raise faults[0]
     for fault in faults:
-        err().print(f"left out: {fault}", highlight=False, markup=False, soft_wrap=True)
+        err().print(f"left out: {fault}", soft_wrap=True)
     return runs
 
 

@@ -28,5 +28,5 @@ def say_if_compiling(function: Callable[..., Any], what: str) -> bool:
     kept = Path(kernel.stats.cache_path or "").glob(f"{source.stem}.{kernel.py_func.__name__}-*.nbi")
     if any(path.stat().st_mtime >= source.stat().st_mtime for path in kept):
         return False
-    err().print(f"compiling {what}, once after an installation (some 15 s) ...", highlight=False)
+    err().print(f"compiling {what}, once after an installation (some 15 s) ...")
     return True

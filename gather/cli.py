@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,16 +26,13 @@ app = Application(
 )
 
 GraphOption = Annotated[
-    Path | None,
-    typer.Option("--graph", "-g", help="Graph folder; by default the one `vckg` keeps.", show_default=False),
+    Path | None, typer.Option("--graph", "-g", help="Graph folder; by default the one `vckg` keeps.")
 ]
 ScoreOption = Annotated[str, typer.Option(help="calibrated (the default) or paper (the published score).")]
 HopsOption = Annotated[int, typer.Option(help="Longest walk of the evidence (1 to 3).")]
 ExcludeOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--exclude-source", help="Source whose edges do not count; may be repeated.", show_default=False
-    ),
+    typer.Option("--exclude-source", help="Source whose edges do not count; may be repeated."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
@@ -56,7 +53,6 @@ def annotate(
             "-o",
             metavar="OUT.h5ad",
             help="The annotated copy; by default NAME.gather.h5ad, and a folder for several inputs.",
-            show_default=False,
         ),
     ] = None,
     groupby: Annotated[
@@ -76,8 +72,7 @@ def annotate(
         Path | None, typer.Option(help="File with one CL id or label a line: only these.")
     ] = None,
     candidates_from_obs: Annotated[
-        str | None,
-        typer.Option(help="Column of obs with CL ids or labels: only these."),
+        str | None, typer.Option(help="Column of obs with CL ids or labels: only these.")
     ] = None,
     exclude_source: ExcludeOption = None,
     threshold: Annotated[
@@ -167,7 +162,7 @@ def annotate(
             print_outcome(outcome, key_added)
         if writes:
             written = " and ".join(str(path) for path in (job.out, job.report, job.obs) if path)
-            err().print(f"wrote {written}", highlight=False)
+            err().print(f"wrote {written}")
 
 
 @app.command()
@@ -250,9 +245,7 @@ def check(
     else:
         print_check(found)
     if outputs.paths:
-        err().print(
-            f"wrote {', '.join(map(str, outputs.paths))}", highlight=False, markup=False, soft_wrap=True
-        )
+        err().print(f"wrote {', '.join(map(str, outputs.paths))}", soft_wrap=True)
 
 
 @app.command()
@@ -277,7 +270,7 @@ def data(
         return
     typer.echo(f"{prepared.sentences:,} sentences of {prepared.cells:,} cells, {prepared.labels} labels")
     for label, cells in prepared.unmapped.items():
-        err().print(f"left out, no Cell Ontology term: {label} ({cells:,} cells)", highlight=False)
+        err().print(f"left out, no Cell Ontology term: {label} ({cells:,} cells)")
 
 
 @app.command()
@@ -315,18 +308,16 @@ def explain(
         typer.echo(json.dumps(explained.to_dict(), sort_keys=True))
         return
     if species == "auto" and explained.species != "human":
-        err().print(
-            f"{explained.species} genes by their symbols; --species human for others", highlight=False
-        )
+        err().print(f"{explained.species} genes by their symbols; --species human for others")
     for reason, names in (("ambiguous", explained.query.ambiguous), ("unknown", explained.query.ungrounded)):
         if names:
             line = f"{reason}: {with_hints(names, explained.hints)}"
-            err().print(line, highlight=False, markup=False, soft_wrap=True)
+            err().print(line, soft_wrap=True)
     if explained.verdict:
-        out().print(explained.verdict, highlight=False, markup=False)
+        out().print(explained.verdict)
         if explained.remark:
-            out().print(explained.remark, highlight=False, markup=False, soft_wrap=True)
-        err().print(ALONE, highlight=False, markup=False, soft_wrap=True)
+            out().print(explained.remark, soft_wrap=True)
+        err().print(ALONE, soft_wrap=True)
     for item in explained.items:
         _print_item(item)
     if not explained.items and (explained.answer is None or explained.answer.status != "ungrounded"):
@@ -343,10 +334,7 @@ def _print_item(item: EvidenceItem) -> None:
     """Print one convergence node: genes, walks, and each step's best edge."""
     from gather.annotation import sources_in_words
 
-    console = out()
-
-    def say(text: str, **style: Any) -> None:
-        console.print(text, highlight=False, markup=False, **style)
+    say = out().print
 
     say(f"{item.id} {item.name} ({item.curie}, {item.category})", style="bold")
     genes = "1 gene" if item.n_genes == 1 else f"{item.n_genes} genes"

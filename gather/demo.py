@@ -71,8 +71,7 @@ def demo() -> None:
     outcome = annotate_file(cells, out, graph, Options(groupby=GROUPS), overwrite=True, report=page)
     print_annotations(outcome.annotations)
     err().print(
-        f"{graph.n:,} nodes and {graph.m:,} edges; {out} and {page} written in {time.perf_counter() - started:.1f} s",
-        highlight=False,
+        f"{graph.n:,} nodes and {graph.m:,} edges; {out} and {page} written in {time.perf_counter() - started:.1f} s"
     )
 
 

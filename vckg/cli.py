@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -13,12 +13,12 @@ from vckg.command_app import Application
 app = Application("vckg", "Build, inspect and export the cell-centric knowledge graph.")
 
 GraphOption = Annotated[
-    Optional[Path],  # noqa: UP045 - typer reads this at run time
+    Path | None,
     typer.Option("--graph", "-g", help="Graph folder. Default: VCKG_GRAPH, or the default graph."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 MirrorOption = Annotated[
-    Optional[list[Path]],  # noqa: UP045
+    list[Path] | None,
     typer.Option(
         "--mirror",
         exists=True,
@@ -27,21 +27,19 @@ MirrorOption = Annotated[
     ),
 ]
 CacheOption = Annotated[
-    Optional[Path],  # noqa: UP045
+    Path | None,
     typer.Option("--cache", help="Folder for downloads. Default: VCKG_CACHE, or the user's cache."),
 ]
 TableOption = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--table", help="Source table to use instead of the shipped data/sources.toml."),
+    Path | None, typer.Option("--table", help="Source table to use instead of the shipped data/sources.toml.")
 ]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Use only files in the cache and in mirrors.")]
 ProfileOption = Annotated[str, typer.Option(help="standard, core, full or paper.")]
 SourceOption = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option("--source", help="Add a source to the profile; may be repeated."),
+    list[str] | None, typer.Option("--source", help="Add a source to the profile; may be repeated.")
 ]
 ExcludeOption = Annotated[
-    Optional[list[str]],  # noqa: UP045
+    list[str] | None,
     typer.Option("--exclude-source", help="Leave out a source, or one part of it (accordion:CELLxGENE)."),
 ]
 
@@ -62,7 +60,7 @@ def fetch(
         str, typer.Option("--graph", "-g", help="Released graph to install instead: a file or an address.")
     ] = "",
     output: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("--output", "-o", help="With --graph: folder; without it the default graph's place."),
     ] = None,
     sha256: Annotated[str, typer.Option("--sha256", help="With --graph: checksum of the archive.")] = "",
@@ -102,7 +100,7 @@ def fetch(
 @app.command()
 def build(
     output: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("--output", "-o", help="Folder to write. Default: the place of the default graph."),
     ] = None,
     profile: ProfileOption = "standard",
@@ -189,7 +187,7 @@ def path(
 @app.command()
 def audit(
     graph: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Argument(help="Folder of a graph or an export. Default: VCKG_GRAPH, or the default graph."),
     ] = None,
     json: JsonOption = False,

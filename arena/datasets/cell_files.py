@@ -106,7 +106,6 @@ def cell_files(mirrors: Sequence[Path]) -> Iterator[tuple[CellFile, Path]]:
 def _say_gone(file: str, table: Path) -> None:
     err().print(
         f"{file} is gone, so the fresh set lacks its cells; put it back, or delete its line from {table}",
-        highlight=False,
         soft_wrap=True,
     )
 

@@ -60,7 +60,7 @@ def _all_tasks() -> tuple[dict[TaskName, Task], dict[str, str]]:
         task = _load(entry)
         if isinstance(task, str):
             broken[entry.name] = f"entry point {entry.name!r} ({GROUP}) of package {package}: {task}"
-            err().print(f"task left out: {broken[entry.name]}", highlight=False, soft_wrap=True)
+            err().print(f"task left out: {broken[entry.name]}", soft_wrap=True)
         elif task.name in found:
             raise InputError(
                 f"two tasks are called {task.name!r}, of package {owner[task.name]} and of package {package} "

@@ -17,7 +17,7 @@ from vckg.base.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from gather.benchmark.llm import Case
-    from gather.llm.client import Model
+    from gather.llm.base import Model
     from vckg.graph.graph import Graph
 
 Loader = Callable[["Graph"], "list[Case]"]
@@ -209,30 +209,20 @@ def tables(
 def benchmark_llm(
     model: Annotated[str, typer.Option("--model", "-m", help="Name of the model at the endpoint.")],
     sentences: Annotated[
-        Path | None, typer.Option(help="Cell sentences: JSON lines (SC-Arena's form).", show_default=False)
+        Path | None, typer.Option(help="Cell sentences: JSON lines (SC-Arena's form).")
     ] = None,
     h5ad: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="FILE=COLUMN",
-            help="Labelled cells and their column of obs; may be repeated.",
-            show_default=False,
-        ),
+        typer.Option(metavar="FILE=COLUMN", help="Labelled cells and their column of obs; may be repeated."),
     ] = None,
     labels: Annotated[
-        Path | None,
-        typer.Option(help="With --h5ad: table of dataset (file stem), label, cl_id.", show_default=False),
+        Path | None, typer.Option(help="With --h5ad: table of dataset (file stem), label, cl_id.")
     ] = None,
     candidates: Annotated[
-        Path | None,
-        typer.Option(
-            help="File of names or ids, one a line: only these may be answered.", show_default=False
-        ),
+        Path | None, typer.Option(help="File of names or ids, one a line: only these may be answered.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="With --sentences: how many.")] = 100,
-    method: Annotated[
-        list[str] | None, typer.Option(help="Only this method; may be repeated.", show_default=False)
-    ] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Only this method; may be repeated.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Genes the KG-RAG methods start from.")] = 10,
     claim: Annotated[bool, typer.Option(help="Also the table of kinds of evidence.")] = True,
     budget: Annotated[
@@ -240,7 +230,6 @@ def benchmark_llm(
         typer.Option(
             min=1,
             help="With --claim: tokens of evidence; may be repeated. [default: 200, 400, 800; none with --items]",
-            show_default=False,
         ),
     ] = None,
     items: Annotated[
@@ -248,22 +237,15 @@ def benchmark_llm(
         typer.Option(
             min=1,
             help="With --claim: items of evidence; may be repeated. [default: 5, 10; none with --budget]",
-            show_default=False,
         ),
     ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(help="OpenAI-compatible endpoint.", show_default=False)
-    ] = None,
+    base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.")] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds a reply may take.")] = 120.0,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a reply at most.")] = 1024,
     connections: Annotated[int, typer.Option(min=1, help="Calls in flight.")] = 4,
     seed: Annotated[int, typer.Option(help="Of random choices.")] = 0,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Also write the tables here.", show_default=False)
-    ] = None,
-    graph: Annotated[
-        Path | None, typer.Option("--graph", "-g", help="Graph folder.", show_default=False)
-    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write the tables here.")] = None,
+    graph: Annotated[Path | None, typer.Option("--graph", "-g", help="Graph folder.")] = None,
 ) -> None:
     """Compare GATHER, ToG, ToG-2, RoG, Plan-on-Graph and the bare model on the same questions."""
     import vckg

@@ -255,7 +255,7 @@ def annotate_each_cell(
     say_if_compiling(label_cells, "the loops of per-cell annotation")
     if CELL in adata.obs:
         said = f"every cell is named; obs[{CELL!r}] is not read: give it another name to annotate its sets"
-        err().print(said, highlight=False, markup=False, soft_wrap=True)
+        err().print(said, soft_wrap=True)
     with ExitStack() as stack:
         file = opened_file(adata, stack)
         held: dict[str, Rows] = {}

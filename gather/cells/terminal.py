@@ -27,7 +27,7 @@ def print_outcome(outcome: Outcome, key: str) -> None:
         print_annotations(outcome.annotations)
     elif f"{key}_status" in outcome.columns:
         for line in in_words(cell_counts(outcome.columns, key), key):
-            err().print(line, highlight=False, markup=False, soft_wrap=True)
+            err().print(line, soft_wrap=True)
 
 
 def as_dicts(outcome: Outcome, key: str) -> list[dict[str, Any]]:
@@ -115,6 +115,3 @@ def in_words(counts: Mapping[str, Any], key: str) -> Iterator[str]:
     if labels:
         more = f" and {len(labels) - MOST} more" if len(labels) > MOST else ""
         yield f"answers: {', '.join(f'{label} {n:,}' for label, n in labels[:MOST])}{more}"
-
-
-__all__ = ["as_dicts", "cell_counts", "in_words", "print_annotations", "print_outcome"]

@@ -45,38 +45,32 @@ def print_check(found: CheckResult) -> None:
         console.print(table)
     say = err().print
     if found.queue:
-        say(WORTH, highlight=False, markup=False, soft_wrap=True)
+        say(WORTH, soft_wrap=True)
     if len(found.queue) > SHOWN:
-        say(f"{len(found.queue) - SHOWN} more are in --table and --report", highlight=False)
+        say(f"{len(found.queue) - SHOWN} more are in --table and --report")
     counts = Counter(check.relation for check in found.checks)
     relations = ", ".join(f"{n} {relation}" for relation, n in counts.most_common())
-    say(
-        f"{len(found.queue)} of {len(found.checks)} labels to review; compared with our answers: {relations}",
-        highlight=False,
-        markup=False,
-    )
+    say(f"{len(found.queue)} of {len(found.checks)} labels to review; compared with our answers: {relations}")
     for check in found.checks:
         if not check.decidable:
-            say(f"{check.cell_set}: {check.coverage}", highlight=False, markup=False, soft_wrap=True)
+            say(f"{check.cell_set}: {check.coverage}", soft_wrap=True)
     read = [f"{m.label} as {m.name}" for m in found.mapping if m.how in LOOSELY]
     if read:
         say(
             f"read without a state or a number, or in another order: {', '.join(read[:8])}"
             f"{' ...' if read[8:] else ''}; --write-mapping MAP.tsv to correct it",
-            highlight=False, markup=False, soft_wrap=True,
-        )  # fmt: skip
+            soft_wrap=True,
+        )
     for column, count in found.parameters["unlabelled"].items():
         if count:
-            say(
-                f"{count:,} cells have no label in {column!r} and are left out", highlight=False, markup=False
-            )
+            say(f"{count:,} cells have no label in {column!r} and are left out")
     lost = [m.label for m in found.mapping if not m.curie and m.how not in SETTLED]
     if lost:
         say(
             f"no cell type of the ontology is named {', '.join(map(repr, lost[:8]))}{' ...' if lost[8:] else ''}: "
             "--write-mapping MAP.tsv, fill in the ids, --mapping MAP.tsv",
-            highlight=False, markup=False, soft_wrap=True,
-        )  # fmt: skip
+            soft_wrap=True,
+        )
 
 
 def meaning(check: LabelCheck) -> str:

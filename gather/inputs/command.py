@@ -99,7 +99,7 @@ def _annotate_markers(
     line = f"{job.source}: {table.form}, {clusters}, {ranked:,} genes{by}"
     if measured is None and table.background is None:
         line += f"; {NO_FDR} (give them by --measured GENES)"
-    err().print(line, highlight=False, markup=False, soft_wrap=True)
+    err().print(line, soft_wrap=True)
     with tempfile.TemporaryDirectory(prefix="gather-") as scratch:
         h5ad = written(as_anndata(table), Path(scratch) / f"{stem_of(job.source)}.h5ad")
         work = MarkerWork(table, measured)
@@ -112,7 +112,7 @@ def _say_cells_without_group(parameters: dict[str, Any]) -> None:
     if left := parameters.get("cells_without_group", 0):
         column = parameters["groupby"]
         line = f"{left:,} cells have no value in {column!r}: they are unknown, with status ungrounded"
-        err().print(line, highlight=False, markup=False, soft_wrap=True)
+        err().print(line, soft_wrap=True)
 
 
 def _say_what_samples_gave(outcome: Outcome) -> None:
@@ -125,7 +125,7 @@ def _say_what_samples_gave(outcome: Outcome) -> None:
         parts = [p for p in answer.note.split("; ") if p.startswith(DIFFERING) or OF_ONE_SAMPLE in p]
         lines += [f"{answer.cell_set}: {'; '.join(parts)}"] if parts else []
     for line in lines:
-        err().print(line, highlight=False, markup=False, soft_wrap=True)
+        err().print(line, soft_wrap=True)
 
 
 def _write_index(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:

@@ -15,10 +15,7 @@ def mcp(
         Path, typer.Option("--folder", metavar="DIR", help="The only folder that tools read and write.")
     ],
     graph: Annotated[
-        Path | None,
-        typer.Option(
-            "--graph", "-g", help="Graph folder; by default the one `vckg` keeps.", show_default=False
-        ),
+        Path | None, typer.Option("--graph", "-g", help="Graph folder; by default the one `vckg` keeps.")
     ] = None,
 ) -> None:
     """Serve annotation, check and graph as tools for a language model, on standard input and output."""

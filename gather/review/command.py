@@ -19,10 +19,7 @@ def apply(
         Path, typer.Argument(metavar="decisions.json", help="What the page of --report saved.")
     ],
     output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="A copy to write; by default the file itself.", show_default=False
-        ),
+        Path | None, typer.Option("--output", "-o", help="A copy to write; by default the file itself.")
     ] = None,
     force: ForceOption = False,
 ) -> None:
@@ -33,8 +30,6 @@ def apply(
     states = ", ".join(f"{n:,} {state}" for state, n in sorted(applied.states.items()))
     err().print(
         f"{applied.path}: {applied.new:,} new entries, {applied.known:,} known; cell sets: {states}",
-        highlight=False,
-        markup=False,
         soft_wrap=True,
     )
 
@@ -60,4 +55,4 @@ def cas(
     check_outputs([output], inputs=[source], overwrite=force)
     document = to_cas(read_annotated(source, key_added), author=author, title=title, url=published_at)
     write_text(output, json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
-    err().print(f"wrote {output}", highlight=False, markup=False, soft_wrap=True)
+    err().print(f"wrote {output}", soft_wrap=True)

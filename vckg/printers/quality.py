@@ -100,9 +100,7 @@ def print_exported(folder: Path, manifest: dict[str, Any], *, json: bool) -> Non
         sizes: Iterable[tuple[str, str]] = (
             (name, f"{entry['bytes'] / 1e6:,.1f} MB") for name, entry in manifest["files"].items()
         )
-        out().print(
-            f"{folder}: {manifest['nodes']:,} nodes, {manifest['edges']:,} edges",
-        )
+        out().print(f"{folder}: {manifest['nodes']:,} nodes, {manifest['edges']:,} edges")
         print_table(("file", "size"), sizes, right=("size",))
     closed = manifest["left_out"]
     if closed:
@@ -120,9 +118,7 @@ def print_released(archive: Path, released: dict[str, Any], *, json: bool) -> No
     if json:
         print_json(released)
         return
-    out().print(
-        f"{archive}: {released['bytes'] / 1e6:,.1f} MB, sha256 {released['sha256']}",
-    )
+    out().print(f"{archive}: {released['bytes'] / 1e6:,.1f} MB, sha256 {released['sha256']}")
     left_out = released["left_out"]
     if left_out["edges"]:
         err().print(
