@@ -100,6 +100,10 @@ class Reading:
     unread: Rejections = field(default_factory=Rejections)
     """Values that their row goes without: the row itself is kept."""
 
+    def state(self, relation: str, subject: tuple[End, ...], object: tuple[End, ...], **columns: Any) -> None:
+        """Add statements; the other `columns` are those of `Statements`."""
+        self.statements.append(Statements(relation, subject, object, **columns))
+
 
 def keep(table: pa.Table, mask: Bools, reason: str, rejected: Rejections, example: str) -> pa.Table:
     """Return the rows of `mask` and count the others as rejected; `example` is the column to quote."""

@@ -102,10 +102,10 @@ def read_columns(
         A column is missing, or a row has another number of columns.
     """
     with _opened(path) as file:
-        head = file.read(len(MAGIC[0]))
-        if head in MAGIC:
-            return read_frame(path, head + file.read(), columns)
-        file = _Again(head, file)
+        is_workspace = file.read(len(MAGIC[0])) in MAGIC
+    if is_workspace:
+        return read_frame(path, read_bytes(path), columns)
+    with _opened(path) as file:
         lines = _Lines(io.BytesIO(_without_last(file.read(), cut_off)) if cut_off is not None else file)
         skipped = lines.beginning_with(comment) if comment else 0
         names = list(header) if header else _header(path, lines.line(skipped), skipped, separator, quoted)
@@ -142,18 +142,6 @@ def read_mapping(path: Path, key: str, value: str) -> dict[str, str]:
     """Return two columns of a tab-separated table as a dict; ``#`` begins a comment at the top."""
     table = read_columns(path, [key, value], comment=b"#")
     return dict(zip(table[key].to_pylist(), table[value].to_pylist(), strict=True))
-
-
-class _Again:
-    """A file whose first bytes were read already, to be read from its beginning."""
-
-    def __init__(self, head: bytes, file: Any) -> None:
-        self._head, self._file = head, file
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes, `size` at most or all."""
-        head, self._head = self._head, b""
-        return head + bytes(self._file.read(size if size < 0 else max(size - len(head), 0)))
 
 
 def _without_last(data: bytes, cut_off: Rejections) -> bytes:

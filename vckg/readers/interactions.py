@@ -16,7 +16,6 @@ from vckg.base.types import SignedBytes
 from vckg.graph.statements import (
     End,
     Reading,
-    Statements,
     equals,
     exploded,
     keep,
@@ -39,7 +38,7 @@ def read_pairs(
     reading = Reading(rows=table.num_rows)
     distinct = np.asarray(pc.not_equal(table[a], table[b]).to_numpy(zero_copy_only=False), dtype=bool)
     table = keep(table, distinct, "a gene with itself", reading.rejected, a)
-    reading.statements.append(Statements(relation, (End("genes", table[a]),), (End("genes", table[b]),)))
+    reading.state(relation, (End("genes", table[a]),), (End("genes", table[b]),))
     return reading
 
 
@@ -51,14 +50,12 @@ def read_collectri(parts: Parts) -> Reading:
     table = read_columns(parts["main"], ["source", "target", "weight", "PMID"], separator=",", quoted=True)
     reading = Reading(rows=table.num_rows)
     sign = np.sign(numbers(table["weight"]))
-    reading.statements.append(
-        Statements(
-            "regulates",
-            (End("genes", table["source"]),),
-            (End("genes", table["target"]),),
-            sign=np.nan_to_num(sign).astype(np.int8),
-            publications=pmids(table["PMID"]),
-        )
+    reading.state(
+        "regulates",
+        (End("genes", table["source"]),),
+        (End("genes", table["target"]),),
+        sign=np.nan_to_num(sign).astype(np.int8),
+        publications=pmids(table["PMID"]),
     )
     return reading
 
@@ -69,14 +66,12 @@ def read_dorothea(parts: Parts, *, levels: Sequence[str]) -> Reading:
     reading = Reading(rows=table.num_rows)
     wanted = one_of(table["confidence"], levels)
     table = keep(table, wanted, f"confidence not {', '.join(levels)}", reading.rejected, "tf")
-    reading.statements.append(
-        Statements(
-            "regulates",
-            (End("genes", table["tf"]),),
-            (End("genes", table["target"]),),
-            sign=np.nan_to_num(np.sign(numbers(table["mor"]))).astype(np.int8),
-            evidence=pc.binary_join_element_wise(pa.scalar("confidence"), table["confidence"], " "),
-        )
+    reading.state(
+        "regulates",
+        (End("genes", table["tf"]),),
+        (End("genes", table["target"]),),
+        sign=np.nan_to_num(np.sign(numbers(table["mor"]))).astype(np.int8),
+        evidence=pc.binary_join_element_wise(pa.scalar("confidence"), table["confidence"], " "),
     )
     return reading
 
@@ -89,14 +84,12 @@ def read_trrust(parts: Parts) -> Reading:
         table = table.slice(1)
     reading = Reading(rows=table.num_rows)
     sign = np.array([_SIGNS.get(r, 0) for r in table["Regulation"].to_pylist()], dtype=np.int8)
-    reading.statements.append(
-        Statements(
-            "regulates",
-            (End("genes", table["TF"]),),
-            (End("genes", table["Target"]),),
-            sign=sign,
-            publications=pmids(table["Reference"]),
-        )
+    reading.state(
+        "regulates",
+        (End("genes", table["TF"]),),
+        (End("genes", table["Target"]),),
+        sign=sign,
+        publications=pmids(table["Reference"]),
     )
     return reading
 
@@ -120,19 +113,15 @@ def read_cellphonedb(parts: Parts) -> Reading:
     ]
     owner, proteins = exploded(members)
     complex_ids = pa.array([_complex_id(names[i]) for i in owner], pa.string())
-    reading.statements.append(
-        Statements("has_component", (End("curie", complex_ids),), _product(proteins, symbol))
-    )
+    reading.state("has_component", (End("curie", complex_ids),), _product(proteins, symbol))
     known = set(names)
     ends = [_partner(rows[f"partner_{side}"], known, symbol) for side in "ab"]
-    reading.statements.append(
-        Statements(
-            "ligand_receptor",
-            ends[0],
-            ends[1],
-            publications=pmids(pc.replace_substring_regex(rows["source"], r"[,\s]+", ";")),
-            evidence=rows["classification"],
-        )
+    reading.state(
+        "ligand_receptor",
+        ends[0],
+        ends[1],
+        publications=pmids(pc.replace_substring_regex(rows["source"], r"[,\s]+", ";")),
+        evidence=rows["classification"],
     )
     return reading
 
@@ -186,10 +175,8 @@ def read_liana(parts: Parts, *, human: Sequence[str]) -> Reading:
     reading.nodes.append(term_table(order, "ProteinComplex", [" + ".join(members[n]) for n in order]))
     owner, genes_of = exploded([members[n] for n in order])
     complex_ids = pa.array([order[i] for i in owner], pa.string())
-    reading.statements.append(
-        Statements("has_component", (End("curie", complex_ids),), (End("genes", genes_of),))
-    )
-    reading.statements.append(Statements("ligand_receptor", ends[0], ends[1], part=table["resource"]))
+    reading.state("has_component", (End("curie", complex_ids),), (End("genes", genes_of),))
+    reading.state("ligand_receptor", ends[0], ends[1], part=table["resource"])
     return reading
 
 
@@ -235,16 +222,14 @@ def read_dgidb(parts: Parts, *, cut_off: bool = False) -> Reading:
     names = names.sort_values(["id", "name"]).drop_duplicates("id", keep="last")
     names["name"] = names["name"].where(names["name"] != "", names["id"])
     reading.nodes.append(term_table(names["id"].tolist(), "Drug", names["name"].tolist()))
-    reading.statements.append(
-        Statements(
-            "targets",
-            (End("curie", pa.array(curie.to_numpy(dtype=object), pa.string())),),
-            (End("genes", table["gene_name"]), End("genes", table["entrez_id"])),
-            sign=_drug_sign(table["interaction_types"]),
-            weight=numbers(table["interaction_group_score"]),
-            publications=pmids(table["PMIDs"], ","),
-            evidence=table["interaction_types"],
-        )
+    reading.state(
+        "targets",
+        (End("curie", pa.array(curie.to_numpy(dtype=object), pa.string())),),
+        (End("genes", table["gene_name"]), End("genes", table["entrez_id"])),
+        sign=_drug_sign(table["interaction_types"]),
+        weight=numbers(table["interaction_group_score"]),
+        publications=pmids(table["PMIDs"], ","),
+        evidence=table["interaction_types"],
     )
     return reading
 

@@ -20,7 +20,6 @@ from vckg.graph.statements import (
     End,
     Names,
     Reading,
-    Statements,
     equals,
     exploded,
     keep,
@@ -77,16 +76,14 @@ def read_cellmarker(parts: Parts, *, separator: str = "\t") -> Reading:
         rows = keep(rows, ~equals(stated, ""), "no cell type id", reading.rejected, "cell_name")
         cancer = ~equals(rows["cancer_type"], "Normal")
         named_by = ("Symbol", "GeneID", "UNIPROTID", "marker") if species is _HUMAN else ("Symbol", "marker")
-        reading.statements.append(
-            Statements(
-                species.marker,
-                tuple(End(species.space, _blank_na(rows[c])) for c in named_by),
-                (End("curie", rows["cell"]),),
-                publications=pmids(rows["PMID"]),
-                tissue=End("curie", _right_tissue(parts, rows["tissue_type"], rows["uberonongology_id"])),
-                evidence=rows["marker_source"],
-                part=texts(np.where(cancer, "cancer", "")),
-            )
+        reading.state(
+            species.marker,
+            tuple(End(species.space, _blank_na(rows[c])) for c in named_by),
+            (End("curie", rows["cell"]),),
+            publications=pmids(rows["PMID"]),
+            tissue=End("curie", _right_tissue(parts, rows["tissue_type"], rows["uberonongology_id"])),
+            evidence=rows["marker_source"],
+            part=texts(np.where(cancer, "cancer", "")),
         )
     return reading
 
@@ -118,16 +115,14 @@ def read_accordion(parts: Parts) -> Reading:
         for kind, relation in (("positive", species.marker), ("negative", species.negative)):
             of_kind = rows.filter(pa.array(equals(rows["marker_type"], kind)))
             tissue = _right_tissue(parts, of_kind["original_tissue"], of_kind["Uberon_ID"])
-            reading.statements.append(
-                Statements(
-                    relation,
-                    (End(species.space, of_kind["marker"]),),
-                    (End("curie", of_kind["cell"]),),
-                    weight=numbers(of_kind["ECs_global"]),
-                    specificity=numbers(of_kind["SPs_global"]),
-                    tissue=End("curie", tissue),
-                    part=pc.replace_substring(of_kind["resource"], " ", "_"),
-                )
+            reading.state(
+                relation,
+                (End(species.space, of_kind["marker"]),),
+                (End("curie", of_kind["cell"]),),
+                weight=numbers(of_kind["ECs_global"]),
+                specificity=numbers(of_kind["SPs_global"]),
+                tissue=End("curie", tissue),
+                part=pc.replace_substring(of_kind["resource"], " ", "_"),
             )
     return reading
 
@@ -155,15 +150,13 @@ def read_panglaodb(parts: Parts) -> Reading:
         if species is _HUMAN:
             reading.mapped.append(_mapped(rows["cell type"], given))
         suffix = species.word.lower()
-        reading.statements.append(
-            Statements(
-                species.marker,
-                (End(species.space, rows["official gene symbol"]),),
-                (End("curie", given), End("cells", rows["cell type"])),
-                weight=numbers(rows[f"sensitivity_{suffix}"]),
-                specificity=1 - numbers(rows[f"specificity_{suffix}"]),
-                tissue=End("anatomy", rows["organ"]),
-            )
+        reading.state(
+            species.marker,
+            (End(species.space, rows["official gene symbol"]),),
+            (End("curie", given), End("cells", rows["cell type"])),
+            weight=numbers(rows[f"sensitivity_{suffix}"]),
+            specificity=1 - numbers(rows[f"specificity_{suffix}"]),
+            tissue=End("anatomy", rows["organ"]),
         )
     return reading
 
@@ -191,16 +184,14 @@ def read_cellmatch(parts: Parts) -> Reading:
         unbracketed = frame["celltype"].str.replace(r"\s*\([^)]*\)", "", regex=True)
         bare = unbracketed.where(subtypes.str.strip() == "", "")
         cancer = frame["cancer"] != "Normal"
-        reading.statements.append(
-            Statements(
-                species.marker,
-                (End(species.space, rows["gene"]),),
-                (End("cells", texts(label)), End("cells", texts(bare))),
-                publications=pmids(rows["pmid"]),
-                tissue=End("anatomy", rows["tissue"]),
-                evidence=rows["resource"],
-                part=texts(np.where(cancer, "cancer", "")),
-            )
+        reading.state(
+            species.marker,
+            (End(species.space, rows["gene"]),),
+            (End("cells", texts(label)), End("cells", texts(bare))),
+            publications=pmids(rows["pmid"]),
+            tissue=End("anatomy", rows["tissue"]),
+            evidence=rows["resource"],
+            part=texts(np.where(cancer, "cancer", "")),
         )
     return reading
 
@@ -217,14 +208,12 @@ def read_singlecellbase(parts: Parts) -> Reading:
     words = texts(latin.get(w, w) for w in wide["species"].to_pylist())
     wide = wide.set_column(wide.schema.get_field_index("species"), "species", words)
     for species, rows in _of_both(reading, wide):
-        reading.statements.append(
-            Statements(
-                species.marker,
-                (End(species.space, rows["gene"]),),
-                (End("cells", rows["cell_subtype"]),),
-                publications=pmids(rows["pubmed_id"]),
-                tissue=End("anatomy", rows["tissue_type"]),
-            )
+        reading.state(
+            species.marker,
+            (End(species.space, rows["gene"]),),
+            (End("cells", rows["cell_subtype"]),),
+            publications=pmids(rows["pubmed_id"]),
+            tissue=End("anatomy", rows["tissue_type"]),
         )
     return reading
 
@@ -238,14 +227,12 @@ def read_marker_atlas(parts: Parts) -> Reading:
     reading = Reading(rows=len(rows))
     for polarity, relation in (("positive", "is_marker_for"), ("negative", "is_negative_marker_for")):
         chosen = [r for r in rows if r["polarity"] == polarity]
-        reading.statements.append(
-            Statements(
-                relation,
-                (End("genes", texts(r["gene"] for r in chosen)),),
-                (End("curie", texts(r["cl_id"] for r in chosen)),),
-                publications=pa.array([r["publications"] for r in chosen], pa.list_(pa.string())),
-                tissue=End("anatomy", texts(r["tissue"] for r in chosen)),
-            )
+        reading.state(
+            relation,
+            (End("genes", texts(r["gene"] for r in chosen)),),
+            (End("curie", texts(r["cl_id"] for r in chosen)),),
+            publications=pa.array([r["publications"] for r in chosen], pa.list_(pa.string())),
+            tissue=End("anatomy", texts(r["tissue"] for r in chosen)),
         )
     return reading
 
@@ -296,14 +283,12 @@ def read_celltypist(parts: Parts) -> Reading:
     frame = pd.DataFrame(rows, columns=["gene", "cl", "name", "part", "pmids"]).fillna("").astype(str)
     stated = _corrected(parts, texts(frame["name"]), texts(frame["cl"].str.strip()))
     reading.mapped.append(_mapped(texts(frame["name"]), stated))
-    reading.statements.append(
-        Statements(
-            "is_marker_for",
-            (End("genes", texts(frame["gene"])),),
-            (End("curie", stated),),
-            publications=pmids(texts(frame["pmids"])),
-            part=texts(frame["part"]),
-        )
+    reading.state(
+        "is_marker_for",
+        (End("genes", texts(frame["gene"])),),
+        (End("curie", stated),),
+        publications=pmids(texts(frame["pmids"])),
+        part=texts(frame["part"]),
     )
     return reading
 
@@ -347,13 +332,11 @@ def read_sctype(parts: Parts) -> Reading:
         lists = [sorted({g.strip() for g in cell.split(",")} - {""}) for cell in frame[column].fillna("")]
         owner, genes = exploded(lists)
         rows = frame.iloc[owner]
-        reading.statements.append(
-            Statements(
-                relation,
-                (End("genes", genes),),
-                (End("cells", texts(rows["cellName"])),),
-                tissue=End("anatomy", texts(rows["tissueType"])),
-            )
+        reading.state(
+            relation,
+            (End("genes", genes),),
+            (End("cells", texts(rows["cellName"])),),
+            tissue=End("anatomy", texts(rows["tissueType"])),
         )
     return reading
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vckg.base.errors import SourceError
-from vckg.graph.statements import End, Names, Reading, Statements, as_mask, equals, exploded, keep, numbers
+from vckg.graph.statements import End, Names, Reading, as_mask, equals, exploded, keep, numbers
 from vckg.readers._csv import line_of, read_bytes, read_columns
 from vckg.readers._json import CellGuide, read_json
 from vckg.readers.sets import gmt_lines
@@ -43,9 +43,7 @@ def read_string(parts: Parts, *, at_least: int) -> Reading:
             .take(rows.combine_chunks() if links.num_rows else pa.array([], pa.int32()))
         )
         ends.append((End("genes", pc.fill_null(names, "")),))
-    reading.statements.append(
-        Statements("interacts_with", ends[0], ends[1], weight=score[strong] / np.float32(1000))
-    )
+    reading.state("interacts_with", ends[0], ends[1], weight=score[strong] / np.float32(1000))
     return reading
 
 
@@ -112,15 +110,13 @@ def read_cellguide(parts: Parts, *, organism: str) -> Reading:
     ours = [r for r in rows if r[0] == organism]
     reading.rejected.add(f"not {organism}", len(rows) - len(ours), {r[0] for r in rows} - {organism})
     gene, cell, tissue = (pa.array([r[i] for r in ours], pa.string()) for i in (1, 2, 3))
-    reading.statements.append(
-        Statements(
-            "is_marker_for",
-            (End("genes", gene),),
-            (End("curie", cell),),
-            weight=np.array([r[4] for r in ours], dtype=np.float32),
-            specificity=np.array([r[5] for r in ours], dtype=np.float32),
-            tissue=End("anatomy", tissue),
-        )
+    reading.state(
+        "is_marker_for",
+        (End("genes", gene),),
+        (End("curie", cell),),
+        weight=np.array([r[4] for r in ours], dtype=np.float32),
+        specificity=np.array([r[5] for r in ours], dtype=np.float32),
+        tissue=End("anatomy", tissue),
     )
     return reading
 
@@ -134,7 +130,7 @@ def read_regulon_sets(parts: Parts) -> Reading:
     owner, genes = exploded(targets)
     factor = pa.array(factors, pa.string()).take(pa.array(owner))
     reading = Reading(rows=len(factors))
-    reading.statements.append(Statements("regulates", (End("genes", factor),), (End("genes", genes),)))
+    reading.state("regulates", (End("genes", factor),), (End("genes", genes),))
     return reading
 
 
@@ -163,13 +159,11 @@ def read_marker_owl(parts: Parts) -> Reading:
         pairs |= {(about, f) for r, f in fillers if r == "RO:0015004"}
     rows = [(g, cell, sets[s][1]) for cell, s in sorted(pairs) if s in sets for g in sorted(sets[s][0])]
     reading = Reading(rows=len(sets))
-    reading.statements.append(
-        Statements(
-            "is_marker_for",
-            (End("genes", pa.array([r[0] for r in rows], pa.string())),),
-            (End("curie", pa.array([r[1] for r in rows], pa.string())),),
-            weight=np.array([r[2] for r in rows], dtype=np.float32),
-        )
+    reading.state(
+        "is_marker_for",
+        (End("genes", pa.array([r[0] for r in rows], pa.string())),),
+        (End("curie", pa.array([r[1] for r in rows], pa.string())),),
+        weight=np.array([r[2] for r in rows], dtype=np.float32),
     )
     return reading
 

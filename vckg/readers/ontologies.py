@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from vckg.base.errors import SourceError
-from vckg.graph.statements import End, Reading, Statements, equals, keep, name_pairs, term_table
+from vckg.graph.statements import End, Reading, equals, keep, name_pairs, term_table
 from vckg.readers._csv import read_columns
 from vckg.readers._json import GuideTerm, IndraTerm, IndraXref, read_json
 from vckg.readers._terms import GO_CATEGORY, RO_RELATIONS, links_of
@@ -137,10 +137,8 @@ def read_relation_table(parts: Parts) -> Reading:
     predicates = predicates[known]
     for predicate in sorted(set(predicates)):
         rows = table.filter(pa.array(predicates == predicate))
-        reading.statements.append(
-            Statements(
-                RO_RELATIONS[predicate], (End("curie", rows["subject"]),), (End("curie", rows["object"]),)
-            )
+        reading.state(
+            RO_RELATIONS[predicate], (End("curie", rows["subject"]),), (End("curie", rows["object"]),)
         )
     return reading
 

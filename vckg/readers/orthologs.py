@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vckg.graph.name_keys import case_keys
-from vckg.graph.statements import End, Names, Reading, Statements, as_mask, keep, numbers, term_table
+from vckg.graph.statements import End, Names, Reading, as_mask, keep, numbers, term_table
 from vckg.readers._csv import read_columns
 
 Parts = Mapping[str, Path]
@@ -41,27 +41,23 @@ def read_mouse_genes(parts: Parts) -> Reading:
             xrefs=_lists(table["ensembl"], "ENSEMBL:"),
         )
     )
-    reading.statements.append(
-        Statements(
-            "orthologous_to",
-            (End("curie", mouse),),
-            (End("curie", human),),
-            evidence=_types(human, mouse),
-            part="hgnc",
-        )
+    reading.state(
+        "orthologous_to",
+        (End("curie", mouse),),
+        (End("curie", human),),
+        evidence=_types(human, mouse),
+        part="hgnc",
     )
     homologies = read_columns(parts["ensembl"], _ENSEMBL, separator=",", quoted=True, header=_ENSEMBL)
     homologies = homologies.filter(pc.starts_with(homologies["type"], "ortholog_"))
     reading.rows += len(human) + homologies.num_rows
-    reading.statements.append(
-        Statements(
-            "orthologous_to",
-            tuple(End("mouse_genes", homologies[f"mouse_{c}"]) for c in ("id", "name")),
-            tuple(End("genes", homologies[f"human_{c}"]) for c in ("id", "name")),
-            weight=numbers(homologies["confidence"]),
-            evidence=pc.replace_substring(homologies["type"], "ortholog_", ""),
-            part="ensembl",
-        )
+    reading.state(
+        "orthologous_to",
+        tuple(End("mouse_genes", homologies[f"mouse_{c}"]) for c in ("id", "name")),
+        tuple(End("genes", homologies[f"human_{c}"]) for c in ("id", "name")),
+        weight=numbers(homologies["confidence"]),
+        evidence=pc.replace_substring(homologies["type"], "ortholog_", ""),
+        part="ensembl",
     )
     return reading
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from vckg.graph.statements import End, Reading, Statements, pmids
+from vckg.graph.statements import End, Reading, pmids
 from vckg.graph.string_array import texts
 from vckg.readers._csv import read_mapping
 from vckg.readers._json import AxiomRule, read_json
@@ -45,16 +45,14 @@ def read_axiom_rules(parts: Parts) -> Reading:
         tissues = [
             rule.tissue_context[0].replace("_", " ") if rule.tissue_context else "" for rule in several
         ]
-        reading.statements.append(
-            Statements(
-                relation,
-                (End("genes", texts(gene for gene, _ in pairs)),),
-                (
-                    End("curie", texts(classes.get(name, "") for name in names)),
-                    End("cells", texts(name.replace("_", " ") for name in names)),
-                ),
-                publications=pmids(texts(rule.pmid for rule in several)),
-                tissue=End("anatomy", texts(tissues)),
-            )
+        reading.state(
+            relation,
+            (End("genes", texts(gene for gene, _ in pairs)),),
+            (
+                End("curie", texts(classes.get(name, "") for name in names)),
+                End("cells", texts(name.replace("_", " ") for name in names)),
+            ),
+            publications=pmids(texts(rule.pmid for rule in several)),
+            tissue=End("anatomy", texts(tissues)),
         )
     return reading

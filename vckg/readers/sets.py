@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vckg.base.errors import SourceError
-from vckg.graph.statements import End, Reading, Statements, equals, exploded, keep, one_of, pmids, term_table
+from vckg.graph.statements import End, Reading, equals, exploded, keep, one_of, pmids, term_table
 from vckg.readers._csv import read_columns, read_mapping, read_text
 from vckg.readers._json import read_json
 
@@ -75,7 +75,7 @@ def read_gmt(parts: Parts, *, prefix: str, category: str = "Pathway", id_column:
     owner, genes = exploded(members)
     reading.nodes.append(term_table([*ids], category, names))
     sets = pa.array([*ids], type=pa.string()).take(pa.array(owner))
-    reading.statements.append(Statements("participates_in", (End("genes", genes),), (End("curie", sets),)))
+    reading.state("participates_in", (End("genes", genes),), (End("curie", sets),))
     return reading
 
 
@@ -109,15 +109,13 @@ def read_gaf(parts: Parts) -> Reading:
     reading.rejected.add("aspect is none of P, F, C", table.num_rows - sum(map(len, of_aspect.values())))
     for letter, rows in of_aspect.items():
         indices = pa.array(rows)
-        reading.statements.append(
-            Statements(
-                _ASPECT[letter],
-                (End("genes", table["symbol"].take(indices)), End("genes", table["db_id"].take(indices))),
-                (End("curie", table["go_id"].take(indices)),),
-                publications=references.take(indices),
-                evidence=evidence.take(indices),
-                part=part.take(indices),
-            )
+        reading.state(
+            _ASPECT[letter],
+            (End("genes", table["symbol"].take(indices)), End("genes", table["db_id"].take(indices))),
+            (End("curie", table["go_id"].take(indices)),),
+            publications=references.take(indices),
+            evidence=evidence.take(indices),
+            part=part.take(indices),
         )
     return reading
 
@@ -130,9 +128,7 @@ def read_gene_terms(parts: Parts, *, gene: str, term: str, aspect: str) -> Readi
     for value, relation in _ASPECT.items():
         rows = table.filter(pa.array(equals(table[aspect], value)))
         if rows.num_rows:
-            reading.statements.append(
-                Statements(relation, (End("genes", rows[gene]),), (End("curie", rows[term]),))
-            )
+            reading.state(relation, (End("genes", rows[gene]),), (End("curie", rows[term]),))
     return reading
 
 
@@ -142,14 +138,12 @@ def read_diseases(parts: Parts) -> Reading:
     table = read_columns(parts["main"], header, header=header)
     reading = Reading(rows=table.num_rows)
     confidence = pd.to_numeric(pd.Series(table["confidence"].to_pandas()), errors="coerce")
-    reading.statements.append(
-        Statements(
-            "associated_with",
-            (End("genes", table["gene"]),),
-            (End("diseases", table["disease"]),),
-            weight=confidence.to_numpy(dtype=np.float32),
-            evidence=table["source"],
-        )
+    reading.state(
+        "associated_with",
+        (End("genes", table["gene"]),),
+        (End("diseases", table["disease"]),),
+        weight=confidence.to_numpy(dtype=np.float32),
+        evidence=table["source"],
     )
     return reading
 
@@ -186,7 +180,7 @@ def read_cell_signatures(parts: Parts, *, form: str = "gmt", most_lists: int | N
             reading.rejected.add("no class of that meaning in the Cell Ontology", len(genes), [name])
     owner, genes = exploded(members)
     types = pa.array(names, type=pa.string()).take(pa.array(owner))
-    reading.statements.append(Statements("is_marker_for", (End("genes", genes),), (End("curie", types),)))
+    reading.state("is_marker_for", (End("genes", genes),), (End("curie", types),))
     return reading
 
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from vckg.base.errors import BuildError
 from vckg.base.types import Bools, SignedBytes
-from vckg.graph.statements import End, Reading, Statements, as_mask, keep, numbers, one_of, pmids, term_table
+from vckg.graph.statements import End, Reading, as_mask, keep, numbers, one_of, pmids, term_table
 from vckg.graph.string_array import whole
 from vckg.readers._csv import read_columns
 
@@ -96,19 +96,15 @@ def read_table(
         table = keep(table, _kept(table, rule), rule.reason, reading.rejected, rule.column)
     if terms:
         reading.nodes.append(_nodes(table, terms))
-    reading.statements.append(
-        Statements(
-            relation,
-            tuple(_end(table, n) for n in subject),
-            tuple(_end(table, n) for n in object),
-            sign=_signs(table, sign) if sign else None,
-            weight=numbers(table[weight], reading.unread) if weight else None,
-            publications=_cited(table[publications], publication_separator, reading)
-            if publications
-            else None,
-            tissue=_end(table, tissue) if tissue else None,
-            evidence=table[evidence] if evidence else None,
-        )
+    reading.state(
+        relation,
+        tuple(_end(table, n) for n in subject),
+        tuple(_end(table, n) for n in object),
+        sign=_signs(table, sign) if sign else None,
+        weight=numbers(table[weight], reading.unread) if weight else None,
+        publications=_cited(table[publications], publication_separator, reading) if publications else None,
+        tissue=_end(table, tissue) if tissue else None,
+        evidence=table[evidence] if evidence else None,
     )
     return reading
 
