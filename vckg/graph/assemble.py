@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,6 @@ def parts_from_frames(
         evidence_count=_column(edges, "evidence_count", 1, np.int64),
         weight=_column(edges, "weight", np.nan, np.float32),
         specificity=_column(edges, "specificity", np.nan, np.float32),
-        lists={},
     )
     dictionaries: dict[str, pa.Array] = {}
     lists: dict[str, Pairs] = {}
@@ -56,7 +56,7 @@ def parts_from_frames(
         lists[name] = Pairs(row, codes.astype(np.int32))
     row, words = _exploded(edges, "tissues", m)
     lists["tissues"] = Pairs(row, _codes_of(ids, pd.Series(words, dtype=object), "tissue").astype(np.int32))
-    oriented = orient(EdgeRows(**{f: getattr(rows, f) for f in rows.__slots__ if f != "lists"}, lists=lists))
+    merged = merge(orient(replace(rows, lists=lists)))
     known = names_of_nodes(table, category)
     if names is not None:
         known = NameRows.joined([known, NameRows.of_frame(names, ids)])
@@ -64,7 +64,7 @@ def parts_from_frames(
         "sources": {s: dict(sources.get(s, {})) for s in sorted({*sources, *source_names})},
         "source_names": source_names,
     }
-    return assemble(table, category, merge(oriented), dictionaries, NameTable.build(known), manifest)
+    return assemble(table, category, merged, dictionaries, NameTable.build(known), manifest)
 
 
 def assemble(
@@ -144,8 +144,7 @@ def orient(rows: EdgeRows) -> EdgeRows:
     swap = symmetric & (rows.subject > rows.object)
     subject = np.where(swap, rows.object, rows.subject)
     target = np.where(swap, rows.subject, rows.object)
-    rest = {f: getattr(rows, f) for f in rows.__slots__ if f not in ("subject", "object")}
-    return EdgeRows(subject=subject, object=target, **rest)
+    return replace(rows, subject=subject, object=target)
 
 
 def _known(values: pd.Series[Any], codes: Mapping[str, int], what: str) -> Longs:

@@ -261,6 +261,35 @@ def _cycles(graph: Graph) -> Hits:
 _MANIFEST_FIX = "state it in its row of the source table and build again"
 _BUILD_BUG = "the build should have rejected it; report it with the manifest of the graph"
 
+_STATED: tuple[tuple[str, Severity, str, Callable[[Graph], Hits]], ...] = (
+    ("source-undescribed", "error", "sources that the manifest does not describe", _undescribed),
+    ("source-licence", "error", "sources without a licence", _lacking("licence")),
+    (
+        "source-redistribution",
+        "error",
+        "sources that do not state whether redistribution is allowed",
+        _lacking("redistribute"),
+    ),
+    ("source-infores", "error", "sources without an information resource id", _lacking("infores")),
+    ("source-release", "error", "sources without a release", _lacking("release")),
+    ("source-checksum", "warning", "sources without the checksum of their file", _lacking("sha256")),
+    ("source-citation", "warning", "sources without a citation", _lacking("citation")),
+    (
+        "source-knowledge-level",
+        "error",
+        "knowledge levels that biolink does not know",
+        _outside("knowledge_level", KNOWLEDGE_LEVELS),
+    ),
+    (
+        "source-agent-type",
+        "error",
+        "agent types that biolink does not know",
+        _outside("agent_type", AGENT_TYPES),
+    ),
+    ("source-not-provided", "warning", "knowledge level or agent type not provided", _not_provided),
+)
+"""Checks of what the manifest states of a source: id, severity, title and hits."""
+
 CHECKS = (
     Check("content-hash", "error", "another content hash is stored", "build it again", _stored_hash_differs),
     Check("edge-end-missing", "error", "edges whose ends are not nodes", _BUILD_BUG, _dangling),
@@ -282,58 +311,7 @@ CHECKS = (
         "correct the reader of the source",
         _odd_publications,
     ),
-    Check(
-        "source-undescribed",
-        "error",
-        "sources that the manifest does not describe",
-        _MANIFEST_FIX,
-        _undescribed,
-    ),
-    Check("source-licence", "error", "sources without a licence", _MANIFEST_FIX, _lacking("licence")),
-    Check(
-        "source-redistribution",
-        "error",
-        "sources that do not state whether redistribution is allowed",
-        _MANIFEST_FIX,
-        _lacking("redistribute"),
-    ),
-    Check(
-        "source-infores",
-        "error",
-        "sources without an information resource id",
-        _MANIFEST_FIX,
-        _lacking("infores"),
-    ),
-    Check("source-release", "error", "sources without a release", _MANIFEST_FIX, _lacking("release")),
-    Check(
-        "source-checksum",
-        "warning",
-        "sources without the checksum of their file",
-        _MANIFEST_FIX,
-        _lacking("sha256"),
-    ),
-    Check("source-citation", "warning", "sources without a citation", _MANIFEST_FIX, _lacking("citation")),
-    Check(
-        "source-knowledge-level",
-        "error",
-        "knowledge levels that biolink does not know",
-        _MANIFEST_FIX,
-        _outside("knowledge_level", KNOWLEDGE_LEVELS),
-    ),
-    Check(
-        "source-agent-type",
-        "error",
-        "agent types that biolink does not know",
-        _MANIFEST_FIX,
-        _outside("agent_type", AGENT_TYPES),
-    ),
-    Check(
-        "source-not-provided",
-        "warning",
-        "knowledge level or agent type not provided",
-        _MANIFEST_FIX,
-        _not_provided,
-    ),
+    *(Check(id, severity, title, _MANIFEST_FIX, find) for id, severity, title, find in _STATED),
     Check(
         "source-empty",
         "error",
