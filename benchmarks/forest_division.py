@@ -17,14 +17,14 @@ bound by bisection and the cap on b_i follow the FlashForge paper; how they are 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from serve.forest_attention.forest import Forest, Ints
-from serve.forest_attention.plan import Plan, make_plan, tiles
+from serve.forest_attention.plan import Plan, Task, make_plan
 
 TARGETS = np.geomspace(1.0, 2.0, 6)
 """Candidate costs of the longest task, as multiples of the lower bound."""
@@ -62,7 +62,26 @@ def balanced_plan(
     """The plan of a forest in tiles of `cost`, divided for `workers`; `cuts` overrides the division."""
     cost = cost or CostModel()
     division = divide(forest, cost, workers) if cuts is None else cuts
-    return make_plan(forest, rows_per_tile=cost.rows_per_tile, cuts=division)
+    return make_plan(forest, _cut(forest, cost, division))
+
+
+def tiles(forest: Forest, rows_per_tile: int) -> Iterator[tuple[int, Ints]]:
+    """Every node with its rows, `rows_per_tile` at most together."""
+    for node in range(forest.n_nodes):
+        rows = forest.rows[forest.row_indptr[node] : forest.row_indptr[node + 1]]
+        for start in range(0, len(rows), rows_per_tile):
+            yield node, rows[start : start + rows_per_tile]
+
+
+def _cut(forest: Forest, cost: CostModel, cuts: Sequence[int] | Ints) -> Iterator[Task]:
+    """The tasks of each (node, tile), whose blocks are cut into so many runs, at most the node's blocks."""
+    for runs, (node, tile) in zip(cuts, tiles(forest, cost.rows_per_tile), strict=True):
+        own = forest.blocks[forest.block_indptr[node] : forest.block_indptr[node + 1]]
+        left = int(forest.n_tokens[node])
+        for piece in np.array_split(own, min(int(runs), len(own))):
+            n_tokens = min(left, len(piece) * forest.block_tokens)
+            yield tile, piece, n_tokens
+            left -= n_tokens
 
 
 def divide(forest: Forest, cost: CostModel, workers: int) -> Ints:

@@ -50,7 +50,8 @@ def tokens_a_round(texts: list[Text]) -> float:
     for prompt, text in texts[:REPLAYED]:
         at = prompt
         while at < len(text) - 1:
-            drafted = made.draft(text[: at + 1], DRAFTED, None, LEAST_CHANCE)
+            row, length, most = text[None, : at + 1], np.array([at + 1]), np.array([DRAFTED])
+            (drafted,) = made.draft_all(row, length, most, None, LEAST_CHANCE)
             true = text[at + 1 :].tolist()
             accepted = next(
                 (k for k, t in enumerate(drafted) if k >= len(true) or t != true[k]), len(drafted)

@@ -131,15 +131,12 @@ class EchoScheduler(Scheduler):
         left = {id(r) for r in preempted}
         for request in preempted:
             self._queue(request)
-            self._insert(request)
+            bisect.insort(self.waiting, request, key=urgency)
         return Schedule(
             [r for r in (*online.decodes, *decodes) if id(r) not in left],
             [c for c in (*online.chunks, *chunks) if id(c.request) not in left],
             preempted,
         )
-
-    def _insert(self, request: Request) -> None:
-        bisect.insort(self.waiting, request, key=urgency)
 
     def due_s(self, request: Request) -> float:
         """Due time of the next token of an interactive request, on the scheduler's clock."""

@@ -7,7 +7,7 @@ as a GPU's many processors need it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,33 +64,25 @@ class Plan:
         return int(self.n_tokens.sum())
 
 
-def make_plan(
-    forest: Forest, *, rows_per_tile: int | None = None, cuts: Sequence[int] | Ints | None = None
-) -> Plan:
+Task = tuple[Ints, Ints, int]
+"""Query rows, cache blocks, and the tokens that these hold."""
+
+
+def make_plan(forest: Forest, tasks: Iterable[Task] | None = None) -> Plan:
     """Return the tasks and the merge program of a forest.
 
-    A tile has `rows_per_tile` rows at most (None: all of a node). `cuts` is into how many runs the blocks of each
-    (node, tile) are cut, at most the node's blocks; None cuts nothing. The output of all is the same up to rounding.
+    By default every node is a task. Other `tasks` cover each row's path once too, so that the output is the same up to
+    rounding.
     """
-    rows: list[Ints] = []
-    blocks: list[Ints] = []
-    n_tokens: list[int] = []
-    for unit, (node, tile) in enumerate(tiles(forest, rows_per_tile)):
-        own = forest.blocks[forest.block_indptr[node] : forest.block_indptr[node + 1]]
-        left = int(forest.n_tokens[node])
-        pieces = np.array_split(own, min(1 if cuts is None else int(cuts[unit]), len(own)))
-        for piece in pieces:
-            rows.append(tile)
-            blocks.append(piece)
-            n_tokens.append(min(left, len(piece) * forest.block_tokens))
-            left -= n_tokens[-1]
+    parts = list(_nodes(forest) if tasks is None else tasks)
+    rows, blocks = [part[0] for part in parts], [part[1] for part in parts]
     flat_rows = np.concatenate(rows) if rows else np.zeros(0, np.int64)
     return Plan(
         row_indptr=_indptr(rows),
         rows=flat_rows,
         block_indptr=_indptr(blocks),
         blocks=np.concatenate(blocks) if blocks else np.zeros(0, np.int64),
-        n_tokens=np.array(n_tokens, np.int64),
+        n_tokens=np.array([part[2] for part in parts], np.int64),
         merge_indptr=np.concatenate(([0], np.cumsum(np.bincount(flat_rows, minlength=forest.n_rows)))).astype(
             np.int64
         ),
@@ -99,13 +91,11 @@ def make_plan(
     )
 
 
-def tiles(forest: Forest, rows_per_tile: int | None) -> Iterator[tuple[int, Ints]]:
-    """Every node with its rows, `rows_per_tile` at most together."""
+def _nodes(forest: Forest) -> Iterator[Task]:
     for node in range(forest.n_nodes):
         rows = forest.rows[forest.row_indptr[node] : forest.row_indptr[node + 1]]
-        step = rows_per_tile or len(rows)
-        for start in range(0, len(rows), step):
-            yield node, rows[start : start + step]
+        blocks = forest.blocks[forest.block_indptr[node] : forest.block_indptr[node + 1]]
+        yield rows, blocks, int(forest.n_tokens[node])
 
 
 def _indptr(pieces: list[Ints]) -> Ints:

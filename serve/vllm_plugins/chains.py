@@ -267,17 +267,13 @@ class Chains:
         self._make_room(int(row.max(initial=0)), len(row))
         self._written = _remember(row, start, *self._ring, self._written)
 
-    def draft(self, row: Int32, most: int, end: int | None, least: float) -> list[int]:
-        """The likeliest continuation of a text int32[n], at most `most` tokens.
-
-        It ends behind the token `end`, and before its chance falls below `least`.
-        """
-        return self.draft_all(row[None], np.array([len(row)]), np.array([most]), end, least)[0]
-
     def draft_all(
         self, rows: Int32, lengths: Int64, rooms: Int64, end: int | None, least: float
     ) -> list[list[int]]:
-        """`draft` of the texts ``rows[i, : lengths[i]]``, of at most ``rooms[i]`` tokens; none where that is 0."""
+        """The likeliest continuations of the texts ``rows[i, : lengths[i]]``, at most ``rooms[i]`` tokens of each.
+
+        Each ends behind the token `end`, and before its chance falls below `least`.
+        """
         self._make_room(int(rows.max(initial=0)), rows.shape[1])
         drafted = np.empty((len(rows), max(int(rooms.max(initial=0)), 1)), np.int32)
         counts = np.zeros(len(rows), np.int64)

@@ -46,18 +46,23 @@ def row(text: Sequence[int]) -> np.ndarray:
     return np.asarray(text, np.int32)
 
 
+def draft(chains: Chains, text: np.ndarray, most: int, end: int | None, least: float) -> list[int]:
+    """The draft of one text."""
+    return chains.draft_all(text[None], np.array([len(text)]), np.array([most]), end, least)[0]
+
+
 def test_a_repeating_text_is_drafted_on():
-    assert Chains(None).draft(row([1, 2, 3, 4] * 4), 5, 9, LEAST_CHANCE) == [1, 2, 3, 4, 1]
+    assert draft(Chains(None), row([1, 2, 3, 4] * 4), 5, 9, LEAST_CHANCE) == [1, 2, 3, 4, 1]
 
 
 def test_a_draft_ends_with_the_text():
     trie = Trie.build([[5, 6]] * 20, 3, 10, end=9)
-    assert Chains(trie).draft(row([5]), 5, 9, LEAST_CHANCE) == [6, 9]
+    assert draft(Chains(trie), row([5]), 5, 9, LEAST_CHANCE) == [6, 9]
 
 
 def test_nothing_known_is_nothing_drafted():
-    assert Chains(None).draft(row([1, 2, 3]), 5, 9, LEAST_CHANCE) == []
-    assert Chains(None).draft(row([]), 5, None, LEAST_CHANCE) == []
+    assert draft(Chains(None), row([1, 2, 3]), 5, 9, LEAST_CHANCE) == []
+    assert draft(Chains(None), row([]), 5, None, LEAST_CHANCE) == []
 
 
 texts = st.lists(st.integers(0, 6), min_size=1, max_size=40)
@@ -80,7 +85,7 @@ def test_a_compiled_chain_is_the_slow_one(documents, order, answers, asked, most
         chains.remember(row(text), start)
     model = GramModel(shared, trie, most=10**6)  # no continuation is left out
     for text in asked:
-        assert chains.draft(row(text), most, 7, LEAST_CHANCE) == slow_chain(
+        assert draft(chains, row(text), most, 7, LEAST_CHANCE) == slow_chain(
             model, counted(text), text, most, 7
         )
 
@@ -88,12 +93,12 @@ def test_a_compiled_chain_is_the_slow_one(documents, order, answers, asked, most
 def test_the_oldest_answers_are_forgotten():
     chains = Chains(None, recent=8)
     chains.remember(row([1, 2, 3, 4, 5]), 1)
-    assert chains.draft(row([1]), 1, None, 0.0) == [2]
+    assert draft(chains, row([1]), 1, None, 0.0) == [2]
     chains.remember(row([11, 12, 13, 14, 15]), 0)
-    assert chains.draft(row([1]), 1, None, 0.0) == [2]
+    assert draft(chains, row([1]), 1, None, 0.0) == [2]
     chains.remember(row([16, 17]), 0)  # the ninth
-    assert chains.draft(row([1]), 1, None, 0.0) == []
-    assert chains.draft(row([4]), 1, None, 0.0) == [5]
+    assert draft(chains, row([1]), 1, None, 0.0) == []
+    assert draft(chains, row([4]), 1, None, 0.0) == [5]
 
 
 def test_256_requests_cost_a_small_part_of_the_slow_definition(made):
@@ -144,14 +149,14 @@ def test_answers_are_shared_wherever_their_rows_stand_and_prompts_are_not(made):
     rows[0, :4], rows[1, :4], rows[2, :1] = [1, 2, 3, 7], [1, 2, 4, 8], [2]
     lengths = np.array([4, 4, 1], np.int32)
     made.propose([[7], [8], []], lengths, rows)
-    assert made.chains.draft(row([3]), 1, None, 0.0) == [7]
-    assert made.chains.draft(row([4]), 1, None, 0.0) == [8]
-    assert made.chains.draft(row([1]), 1, None, 0.0) == []  # what follows 1 stands in prompts only
+    assert draft(made.chains, row([3]), 1, None, 0.0) == [7]
+    assert draft(made.chains, row([4]), 1, None, 0.0) == [8]
+    assert draft(made.chains, row([1]), 1, None, 0.0) == []  # what follows 1 stands in prompts only
     rows[[0, 1]] = rows[[1, 0]]  # the rows change places, one says more
     rows[1, 4] = 5
     made.propose([[], [5], []], np.array([4, 5, 1], np.int32), rows)
-    assert made.chains.draft(row([3, 7]), 1, None, 0.0) == [5]
-    assert made.chains.draft(row([8]), 1, None, 0.0) == []
+    assert draft(made.chains, row([3, 7]), 1, None, 0.0) == [5]
+    assert draft(made.chains, row([8]), 1, None, 0.0) == []
 
 
 def test_another_vllm_is_refused(monkeypatch):
