@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property, lru_cache
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -112,19 +114,15 @@ class Ontology:
 
     def _children_last(self) -> list[int]:
         """Order positions so that every parent comes before its children."""
-        children: list[list[int]] = [[] for _ in self.terms]
-        waiting = [len(parents) for parents in self._parents]
-        for low, parents in enumerate(self._parents):
-            for high in parents:
-                children[high].append(low)
-        order = [i for i, n in enumerate(waiting) if n == 0]
-        for high in order:
-            for low in children[high]:
-                waiting[low] -= 1
-                if waiting[low] == 0:
-                    order.append(low)
+        sorter = TopologicalSorter(dict(enumerate(self._parents)))
+        with suppress(CycleError):  # it still gives out what no cycle blocks
+            sorter.prepare()
+        order: list[int] = []
+        while ready := sorter.get_ready():
+            order += ready
+            sorter.done(*ready)
         if len(order) < len(self.terms):
-            stuck = next(i for i, n in enumerate(waiting) if n > 0)
+            stuck = min(set(range(len(self.terms))).difference(order))
             raise GraphError(f"subclass_of has a cycle below {self.terms[stuck]}; rebuild the graph")
         return order
 

@@ -30,8 +30,6 @@ HOUSEKEEPING = (
 )
 NONCODING = r"|^RP\d+-|^CT[ABCD]-|^LINC\d+|^A[CL]\d{5,}|^ENSG\d+|-AS\d*$|-DT$"
 NONCODING_RNA = r"|^RNU\d|^RN7S[KL]|^MIR\d|^SNOR|^SCARNA|^RNA5|^MTRNR|^RF\d{5}"
-PUBLISHED_FILTER = re.compile(HOUSEKEEPING, re.IGNORECASE)
-"""Genes that the reference retriever ignores; our own list is `data/gene_families.tsv`."""
 
 
 @dataclass(frozen=True, slots=True)

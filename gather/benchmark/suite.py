@@ -172,13 +172,10 @@ class Suite:
     def panel(self, block: Block) -> Panel:
         """Return the measured genes of a block; averages say nothing of detection."""
         if self._panel is None or self._panel[0] is not block:
-            self._panel = block, self._measured(block)
+            nodes = self.graph.ids.positions(list(block.genes)).astype(np.int32)
+            detected = None if (block.background == 1).all() else block.background.astype(np.float64)
+            self._panel = block, Panel(block.genes, nodes, detected)
         return self._panel[1]
-
-    def _measured(self, block: Block) -> Panel:
-        nodes = self.graph.ids.positions(list(block.genes)).astype(np.int32)
-        known = not (block.background == 1).all()
-        return Panel(block.genes, nodes, block.background.astype(np.float64) if known else None)
 
     def cell_sets(self, block: Block) -> list[CellSet]:
         """Return the sets of a block as the product gets them."""

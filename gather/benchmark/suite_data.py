@@ -361,9 +361,6 @@ def _of_sentences(graph: Graph, path: Path) -> Block:
     )  # fmt: skip
 
 
-__all__ = ["Block", "blocks", "label_maps", "suite"]
-
-
 def by_rarity(panel: Panel, sentences: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Order every sentence by ``w ln(N / (df + 1))``, the TF-IDF of a cell's genes over the N sentences.
 

@@ -97,6 +97,3 @@ def over_representation(asked: npt.NDArray[np.bool_], lists: Sparse) -> Floats:
     genes = asked.sum(axis=1)[:, None]
     p = hypergeom.sf(overlap - 1, asked.shape[1], length[None, :], genes)
     return np.where(overlap > 0, -np.log10(np.maximum(p, 1e-300)), -np.inf)
-
-
-__all__ = ["PEERS", "marker_lists", "over_representation", "scaled", "sctype", "ulm"]

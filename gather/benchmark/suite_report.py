@@ -9,7 +9,7 @@ import numpy as np
 
 from gather.benchmark.suite import BEST, CELLS, METRICS, MODES, OURS, Unit, by_group, over_groups, select
 from gather.benchmark.suite_peers import PEERS
-from gather.metrics.labels import expected_calibration_error, paired_permutation
+from gather.metrics.labels import Interval, expected_calibration_error, paired_permutation
 from gather.metrics.multiple_testing import holm
 
 OTHERS = ("published score", *PEERS)
@@ -56,10 +56,12 @@ def _accuracy(units: Sequence[Unit], species: str, closed: bool) -> Iterator[str
                 continue
             groups = by_group(mine)
             found = over_groups(np.array(list(groups.values())))
-            cells = " | ".join(
-                "-" if np.isnan(i.value) else f"{i.value:.2f} [{i.low:.2f}, {i.high:.2f}]" for i in found
-            )
+            cells = " | ".join(map(_interval, found))
             yield f"| {mode} | {method} | {len(groups)} | {len(mine)} | {cells} | {_sureness(mine, method)} |"
+
+
+def _interval(found: Interval) -> str:
+    return "-" if np.isnan(found.value) else f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 def _sureness(units: Sequence[Unit], method: str) -> str:
@@ -105,10 +107,7 @@ def distances(units: Sequence[Unit]) -> Iterator[str]:
                 mine = select(units, method=method, mode=mode, species=species)
                 if mine:
                     both = by_group([replace(u, values=(u.values[k], u.on_line)) for u in mine])
-                    cells = " | ".join(
-                        f"{i.value:.2f} [{i.low:.2f}, {i.high:.2f}]"
-                        for i in over_groups(np.array(list(both.values())))
-                    )
+                    cells = " | ".join(map(_interval, over_groups(np.array(list(both.values())))))
                     yield f"| {species} | {mode} | {method} | {cells} |"
 
 

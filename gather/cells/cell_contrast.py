@@ -70,6 +70,3 @@ def expressed_genes(block: Block) -> tuple[Array, Array]:
         return block.indptr, block.indices
     kept = sp.csr_array(block > 0)
     return kept.indptr, kept.indices
-
-
-__all__ = ["CellContrast", "expressed_genes"]

@@ -67,6 +67,3 @@ class CellRanking:
             count += np.bincount(columns[inside], minlength=len(count))
             cells += len(n_genes)
         return np.asarray((count + self._detected) / (cells + 1), dtype=np.float64)
-
-
-__all__ = ["CellRanking"]

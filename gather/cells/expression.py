@@ -62,8 +62,6 @@ class Expression:
         Where the values come from: ``X``, ``raw``, or ``layers/NAME``.
     names_from
         ``var_names`` or the column of ``var`` that grounded best.
-    was_counts
-        Whether counts were normalised here.
     graph
         The graph of the file's species, whose nodes `panel` names.
     species
@@ -74,7 +72,6 @@ class Expression:
     panel: Panel
     origin: str
     names_from: str
-    was_counts: bool
     graph: Graph
     species: str
 
@@ -97,7 +94,7 @@ def read_expression(
     panel = Panel(
         panel.names, panel.nodes, detection(matrix), panel.ambiguous, panel.ungrounded, panel.technical
     )
-    return Expression(matrix, panel, place.where, names_from, counts, graph, in_words(told, graph, panel))
+    return Expression(matrix, panel, place.where, names_from, graph, in_words(told, graph, panel))
 
 
 def chosen_values(adata: ad.AnnData, layer: str | None) -> tuple[Place, Rows, bool]:

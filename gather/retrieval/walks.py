@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,6 @@ from gather.retrieval.edges import edge_refs, edge_rows
 from gather.retrieval.metapaths import Sparse
 from gather.retrieval.scores import Convergence, Retriever
 from vckg.graph.graph import spans_of
-
-if TYPE_CHECKING:
-    pass
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int32]
