@@ -150,6 +150,7 @@ def choose(files: Sequence[File]) -> dict[Reason, float]:
         "conflict": "conflict",
         "other kind": "related",
         "too fine": "finer",
+        "not supported": "no answer",
     }
     cuts = {}
     for reason, relation in relation_of.items():
@@ -233,7 +234,7 @@ def undamaged(files: Sequence[File]) -> Iterator[str]:
     from scipy.stats import binomtest
 
     own = [file.pairs[i][i].flags for file in files for i in range(len(file.truths))]
-    for reason in ("conflict", "weak conflict", "other kind", "too fine", None):
+    for reason in ("conflict", "weak conflict", "other kind", "too fine", "not supported", None):
         hits = sum(bool(flags) if reason is None else reason in flags for flags in own)
         low, high = binomtest(hits, len(own)).proportion_ci()
         yield f"| {reason or 'any reason'} | {hits} of {len(own)} | {hits / len(own):.3f} [{low:.3f}, {high:.3f}] |"

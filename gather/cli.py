@@ -313,6 +313,9 @@ def explain(
         if names:
             line = f"{reason}: {with_hints(names, explained.hints)}"
             err().print(line, soft_wrap=True)
+    if explained.read_as:
+        read = ", ".join(f"{name} is {symbol}" for name, symbol in explained.read_as.items())
+        err().print(f"read by other names: {read}", soft_wrap=True)
     if explained.verdict:
         out().print(explained.verdict)
         if explained.remark:

@@ -210,7 +210,7 @@ def names_that_ground(graph: Graph, var: Any, told: Detected | None = None) -> M
         raise InputError(
             f"{panel.n_grounded} of {len(panel.names)} gene names are known ({shown}, ...); give {told.species} gene "
             f"symbols{' or Ensembl ids' * (told.species == graph.species)} in var_names or in a column such as "
-            f"{NAME_COLUMNS[0]!r}"
+            f"{NAME_COLUMNS[0]!r}; where genes are the rows, transpose the table"
         )
     return Measured(best, panel, graph)
 

@@ -24,9 +24,12 @@ from vckg.base.errors import did_you_mean
 LabelRelation = Literal["same", "finer", "coarser", "related", "conflict", "no answer", "not grounded"]
 """A label against our answer: ``finer`` below it in the ontology, ``coarser`` above it, ``related`` another kind of the
 same lineage, ``conflict`` of another lineage (`gather.checking.weighing.relation_to`)."""
-Reason = Literal["conflict", "weak conflict", "other kind", "too fine", "mixed", "not grounded"]
+Reason = Literal[
+    "conflict", "weak conflict", "other kind", "too fine", "not supported", "mixed", "not grounded"
+]
 """Why a label is to be reviewed: it conflicts with our answer (weakly: genes speak for both), is another kind of the
-same lineage, is finer than the evidence supports, is one of a mixture, or has no term."""
+same lineage, is finer than the evidence supports, lacks evidence where we have no answer, is one of a mixture, or has
+no term."""
 MarkerState = Literal["present", "weak", "absent", "not measured", "unknown"]
 
 SETTLED = ("mapping", "no_type")

@@ -15,13 +15,16 @@ LEAST_SHARE = 0.8
 """A label that fewer of a set's labelled cells have is one of a mixture."""
 UNGROUNDED_WORTH = 0.5
 """Worth of a label without a term, which cannot be weighed: halfway."""
-CUTS: Mapping[Reason, float] = {"conflict": 0.6, "other kind": 0.65, "too fine": 0.45}
+CUTS: Mapping[Reason, float] = {"conflict": 0.6, "other kind": 0.65, "too fine": 0.45, "not supported": 0.6}
 """Least worth, by reason: that at which at most one of fifty undamaged profiles is flagged."""
 _REASON_OF: Mapping[LabelRelation, Reason] = {
     "conflict": "conflict",
     "related": "other kind",
     "finer": "too fine",
+    "no answer": "not supported",
 }
+_NEED_A_MARKER = ("too fine", "not supported")
+"""Reasons that hold below their cut, too, where the set lacks every measured marker of the label."""
 MARGIN = 0.25
 """Difference of standing that decides between two labels."""
 
@@ -65,7 +68,7 @@ def reasons(
     """
     found: list[Reason] = []
     reason = _REASON_OF.get(relation)
-    if reason is not None and (short >= CUTS[reason] or (absent and reason == "too fine")):
+    if reason is not None and (short >= CUTS[reason] or (absent and reason in _NEED_A_MARKER)):
         found.append(reason)
     elif reason == "conflict":
         found.append("weak conflict")

@@ -172,7 +172,7 @@ class Annotator:
     def _symbols(self, query: GeneQuery) -> tuple[str, ...]:
         """The query's genes as the file names them; an id gives way to the symbol that the graph has for it."""
         pairs = zip(query.names, query.genes.tolist(), strict=True)
-        return tuple(self.graph.names[node] if _ID.match(name) else name for name, node in pairs)
+        return tuple(self.graph.names[node] if is_id(name) else name for name, node in pairs)
 
     @cached_property
     def silence(self) -> str:
@@ -317,6 +317,11 @@ class Annotator:
         i, o = self.ontology.position(answer), self.ontology
         like = [c.curie for c in decision.candidates[:COMPETITORS] if o.lin(i, o.position(c.curie)) >= NEAR]
         return list(dict.fromkeys([answer, *like]))
+
+
+def is_id(name: str) -> bool:
+    """Whether a gene is named by an id of Ensembl, HGNC, MGI or NCBI."""
+    return _ID.match(name) is not None
 
 
 def _note(query: GeneQuery) -> str:

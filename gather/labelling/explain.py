@@ -13,7 +13,7 @@ import pandas as pd
 
 from gather.annotation import Annotation, EvidenceItem
 from gather.labelling import plain_words
-from gather.labelling.annotator import Annotator, Parameters
+from gather.labelling.annotator import Annotator, Parameters, is_id
 from gather.labelling.decide import SHOWN_CANDIDATES, Labeller, supported
 from gather.labelling.frames import html_table
 from gather.ontology import Ontology
@@ -73,6 +73,8 @@ class Explanation:
     items: tuple[EvidenceItem, ...]
     species: str = HUMAN
     """Whose genes they are."""
+    read_as: dict[str, str] = field(default_factory=dict)
+    """Symbols of the genes that were named otherwise: by an alias, an older symbol, or a spreadsheet's date."""
     hints: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Symbols that unknown and ambiguous names may mean."""
     answer: Annotation | None = None
@@ -134,6 +136,7 @@ class Explanation:
             "ambiguous": list(self.query.ambiguous),
             "ungrounded": list(self.query.ungrounded),
             "technical": list(self.query.technical),
+            "read_as": dict(self.read_as),
             "hints": {name: list(symbols) for name, symbols in self.hints.items()},
             "species": self.species,
             "target": self.target,
@@ -257,10 +260,20 @@ def explain(
         retriever.score,
         items,
         retriever.graph.species,
+        _read_as(retriever.graph, query),
         hints,
         answer,
         two_types,
     )
+
+
+def _read_as(graph: Graph, query: GeneQuery) -> dict[str, str]:
+    symbols = (
+        (name, graph.names[node]) for name, node in zip(query.names, query.genes.tolist(), strict=True)
+    )
+    return {
+        name: symbol for name, symbol in symbols if not is_id(name) and name.casefold() != symbol.casefold()
+    }
 
 
 def _two_types(retriever: Retriever, answer: Annotation, query: GeneQuery) -> tuple[Voice, ...]:

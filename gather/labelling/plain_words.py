@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from gather.annotation import Annotation, EvidenceItem, GeneSupport, sources_in_words
 from gather.labelling.decide import FEW_CELLS, FEW_CELLS_FDR, LEAST_CELLS, LEAST_GENES, supported
 
@@ -73,7 +75,7 @@ def status_reason(annotation: Annotation) -> str:
     if annotation.status == "named":
         return "named"
     if annotation.status == "backed_off":
-        finer = f": {best.label} has confidence {best.confidence:.2f}" if best else ""
+        finer = f": {best.label} has confidence {_rounded_down(best.confidence)}" if best else ""
         return f"backed off{finer}"
     if annotation.status == "ungrounded":
         return LEFT_OUT if " technical" in annotation.note else "no gene is known"
@@ -97,7 +99,7 @@ def status_reason(annotation: Annotation) -> str:
             annotation.fdr
         )
         return f"{genes}: cannot tell {best.label} from chance (FDR {annotation.fdr:.2g}{needed})"
-    return f"not sure enough: best is {best.label} with {best.confidence:.2f}"
+    return f"not sure enough: best is {best.label} with {_rounded_down(best.confidence)}"
 
 
 def answer(annotation: Annotation) -> str:
@@ -109,6 +111,11 @@ def answer(annotation: Annotation) -> str:
     if annotation.closed and annotation.best is not None:
         return f"{annotation.label}; best of the list: {annotation.best.label} ({annotation.best.curie})"
     return annotation.label
+
+
+def _rounded_down(confidence: float) -> str:
+    """Two digits of a confidence below the threshold, which never read as if it were reached."""
+    return f"{math.floor(100 * confidence) / 100:.2f}"
 
 
 def _count(n: int, noun: str) -> str:

@@ -310,10 +310,11 @@ def test_words_for_unnamed_cells_are_in_no_queue_and_cells_without_a_label_are_c
         ((), False),
     ],
 )
-def test_a_label_whose_measured_markers_are_all_absent_is_too_fine(states, lacks):
+def test_a_label_whose_measured_markers_are_all_absent_is_in_the_queue(states, lacks):
     markers = tuple(Marker("HGNC:1", "A", state) for state in states)
     assert all_absent(markers) is lacks
     assert reasons("finer", 0.0, 1.0, absent=lacks) == (("too fine",) if lacks else ())
+    assert reasons("no answer", 0.0, 1.0, absent=lacks) == (("not supported",) if lacks else ())
 
 
 def test_a_list_of_candidates_without_a_type_is_refused_and_a_near_name_given(blood_graph):
