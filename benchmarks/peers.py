@@ -35,7 +35,8 @@ from gather.retrieval.candidates import types_of_tissue
 from gather.retrieval.query import make_query
 from gather.retrieval.scores import Retriever
 from vckg.base.atomic import write_text
-from vckg.base.console import err, out, run
+from vckg.base.console import out, run
+from vckg.base.errors import InputError
 from vckg.base.resources import default_cache
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ TESTED = METRICS[:4]
 
 
 def answers(expression: Expression, groups: list[str], tissue: str) -> dict[str, list[str]]:
-    """Return celltypepilot's candidates for every group, CL ids or labels, best first; none where it fails."""
+    """Return celltypepilot's candidates for every group, CL ids or labels, best first; a failure of it is an error."""
     import anndata as ad
     import pandas as pd
 
@@ -65,8 +66,7 @@ def answers(expression: Expression, groups: list[str], tissue: str) -> dict[str,
         command += ["-s", "human", "-t", tissue, "-o", f"{folder}/out", "--no-figures"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            err().print(f"{PEER} failed: {done.stdout[-200:]}{done.stderr[-200:]}", markup=False)
-            return {}
+            raise InputError(f"{PEER} failed: {done.stdout[-200:]}{done.stderr[-200:]}; pip install {PEER}")
         return _ranked(Path(folder) / "out" / "backend_candidates.csv")
 
 

@@ -13,8 +13,8 @@ from arena.datasets.virtual_cell import (
     read_cells,
     write_cells,
 )
-from arena.tasks import TASKS
-from arena.tasks.samples import make_samples, view_all, views
+from arena.tasks import TASK_TABLE, TASKS
+from arena.tasks.samples import make_samples, view_all
 from vckg.base.errors import InputError
 from vckg.graph.graph import Graph
 
@@ -34,6 +34,11 @@ WHOLE = VirtualCell(
 
 
 # ---- one virtual cell, five views -------------------------------------------------------------------------------
+
+
+def views(cell: VirtualCell) -> tuple[str, ...]:
+    """Return the tasks that the cell's fields allow."""
+    return tuple(name for name, task in TASK_TABLE.items() if task.view(cell, 0))
 
 
 def test_a_whole_cell_gives_all_tasks_and_a_bare_one_what_its_fields_allow() -> None:
