@@ -19,6 +19,7 @@ _CONTROL = re.compile(
     re.I,
 )
 """Control probes and unused codes of Xenium, CosMx and MERSCOPE."""
+_MARKS = re.compile(r"[-._ ]")
 _MONTH = "(jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)"
 _DATE = re.compile(rf"\d{{1,2}}-{_MONTH}$|{_MONTH}-\d{{1,2}}$", re.I)
 
@@ -52,14 +53,19 @@ def unknown_in_words(panel: Panel) -> str:
 def meant_genes(graph: Graph, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return for unknown and ambiguous names the symbols that may be meant, those with most markers first.
 
-    Of an ambiguous name these are its genes; of an unknown one the symbols that add one or two letters to it.
+    Of an ambiguous name these are its genes. Of an unknown one they are what it means without hyphens and dots (TIM-3),
+    else the symbols that are the same without them (HLADRA), or add one or two letters to it (CD3).
     """
     found: dict[str, tuple[str, ...]] = {}
+    bare = {name: _MARKS.sub("", name) for name in names}
+    plain = {one.name: graph.index(one.curie) for one in graph.genes.ground([*bare.values()]) if one.curie}
     for one in graph.genes.ground(list(names)):
         nodes = [graph.index(curie) for curie in one.candidates]
         if one.how == "unknown" and len(one.name) > 1:
-            longer = re.compile(re.escape(one.name) + r"[A-Za-z]{1,2}", re.I)
-            nodes = [n for n in graph.nodes_of("Gene").tolist() if longer.fullmatch(graph.names[n])]
+            word = bare[one.name]
+            longer = re.compile(re.escape(word) + r"[A-Za-z]{0,2}", re.I)
+            genes = [plain[word]] if word in plain else graph.nodes_of("Gene").tolist()
+            nodes = [n for n in genes if word in plain or longer.fullmatch(_MARKS.sub("", graph.names[n]))]
         ranked = sorted(nodes, key=lambda n: (-len(graph.out_edges(n, "is_marker_for")), graph.ids[n]))
         if symbols := tuple(graph.names[n] for n in ranked[:_HINTS]):
             found[one.name] = symbols

@@ -195,7 +195,7 @@ def test_genes_are_counted_by_what_they_have_in_human(both: Graph) -> None:
 def test_the_types_of_a_tissue_are_those_of_the_species(both: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     spleen = Options(tissue="spleen")
     monkeypatch.setattr("gather.retrieval.candidates.ENOUGH", 1)
-    assert choice_of(both, spleen, None, species=MOUSE) == (None, [both.index("CL:1")])
+    assert choice_of(both, spleen, None, species=MOUSE) == (None, [both.index("CL:1")], "UBERON:1")
     assert choice_of(both, spleen, None, species=HUMAN) == (None, [])
 
 

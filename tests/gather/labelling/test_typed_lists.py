@@ -30,6 +30,11 @@ def test_names_that_are_no_symbols_are_shown_with_what_they_may_mean(core_graph:
     assert {"CD3D", "CD3E", "CD3G"} == set(found.hints["CD3"])
     assert found.hints["PD1"][0] == "PDCD1"
     assert "FOOBAR" not in found.hints
+    assert found.read_as == {"CD8": "CD8A"}
+    marked = gather.explain("LAG-3 TIM-3 HLADRA NKX2.1 MS4A1", graph=core_graph, top=1, walks=0).hints
+    assert {name: symbols[0] for name, symbols in marked.items()} == {
+        "LAG-3": "LAG3", "TIM-3": "HAVCR2", "HLADRA": "HLA-DRA", "NKX2.1": "NKX2-1"
+    }  # fmt: skip
     assert with_hints(["CD3", "FOOBAR"], {"CD3": ("CD3D", "CD3E")}) == "CD3 (CD3D? CD3E?), FOOBAR"
     with pytest.raises(InputError, match=r"none of 2 genes is known and unambiguous \(.*CD3 \(CD3"):
         gather.explain("CD3 FOOBAR", graph=core_graph)
