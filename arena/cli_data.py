@@ -48,7 +48,7 @@ def data_command(
     from vckg.base.atomic import write_text
 
     if add is not None:
-        add_cells(add, load_graph(graph), label=label, tissue=tissue, species=species)
+        add_cells(add, load_graph(graph), label=label, tissue=tissue, species=species, seed=seed)
         return
     tasks = parse_tasks(task or ["all"])
     name, virtual_cells = make_cells(dataset_name(dataset, compat), load_graph(graph), seed=seed)

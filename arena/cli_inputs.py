@@ -66,24 +66,39 @@ def official_words(checkout: Path | None, dataset: str) -> Official | None:
     return None if checkout is None else Official(checkout)
 
 
-def add_cells(path: Path, graph: Graph, *, label: str, tissue: str, species: str) -> None:
-    """Add a file of labelled cells to the fresh set and print how many of its cells have a type."""
+def add_cells(path: Path, graph: Graph, *, label: str, tissue: str, species: str, seed: int) -> None:
+    """Add a file of labelled cells to the fresh set; print how its labels were read and which types give no sample."""
+    from arena.datasets.admission import Admission
     from arena.datasets.cell_files import add_file, user_table
+    from arena.datasets.lineages import CellTerms
+    from arena.datasets.real import cells_of
 
     if species not in ("human", "mouse"):
         raise InputError(f"--species {species!r}: wanted human or mouse")
     added = add_file(path, graph, label=label, species=species, tissue=tissue)
-    unnamed = ", ".join(f"{name} {n:,}" for name, n in sorted(added.unnamed.items())[:10])
+    unnamed = [f"{name} {n:,}" for name, n in sorted(added.unnamed.items())]
     print(
         f"{path}: {len(added.types):,} rows, {len(set(added.types) - {''})} cell types; listed in {user_table()}"
     )
-    if unnamed:
-        print(f"labels without a cell type: {unnamed}")
+    for what, words in (("labels read", added.readings), ("labels without a cell type", unnamed)):
+        if words:
+            print(f"{what}: {_first(words, 10)}")
+    entry = Admission(CellTerms(graph), seed)
+    list(cells_of(added, entry))
+    if entry.absent:
+        print(f"{len(entry.absent)} of these types get no sample of a cell (seed {seed}):")
+    for reason in sorted(set(entry.absent.values())):
+        ids = [cl_id for (_set, cl_id), why in entry.absent.items() if why == reason]
+        print(f"  {reason} ({len(ids)}): {_first([graph.names[graph.index(i)] for i in ids], 5)}")
     if added.filtered:
         print(
             f"warning: {path} lacks most housekeeping genes; it may be filtered to its {len(added.genes)} genes, and a "
             "model cannot tell a gene that was left out from one that the cells lack"
         )
+
+
+def _first(words: Sequence[str], most: int) -> str:
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if words[most:] else "")
 
 
 def programs(tasks: Sequence[TaskName]) -> list[str]:

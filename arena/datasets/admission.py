@@ -66,10 +66,17 @@ class Admission:
     seed: int
     rejected: Counter[str] = field(default_factory=Counter)
     """Classes (a type of a set, or a label without a type) by the reason."""
+    absent: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Reason by set and type of cells that no sample shows."""
     uninformative: Counter[str] = field(default_factory=Counter)
     """Genes of `UNINFORMATIVE` that were no markers of a type, by symbol."""
     oracle: dict[str, str] = field(default_factory=dict)
     """Cell Ontology id that the oracle names for each virtual cell, by id."""
+
+    def reject(self, labelled: Labelled, cl_id: str, reason: str) -> None:
+        """Count a type of a set of cells, and keep why no sample shows it."""
+        self.rejected[reason] += 1
+        self.absent[labelled.source.name, cl_id] = reason
 
     def is_type(self, cl_id: str) -> bool:
         """Tell whether a term is a type that one cell can be."""

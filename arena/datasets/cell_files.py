@@ -1,7 +1,7 @@
 """Labelled expression files that real samples are drawn from: a table, its files in mirrors, and users' own.
 
 A set is of cells, one row a cell, or of profiles, one row the mean of a published type. Labels become Cell
-Ontology terms by the ``label_to_cl.tsv`` next to the file; where there is none, by the graph's names.
+Ontology terms by the ``label_to_cl.tsv`` next to the file; where that lacks the set, as `gather check` reads them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from gather.retrieval.cell_names import ground_labels, readings
 from vckg.base.atomic import write_text
 from vckg.base.console import err
 from vckg.base.errors import InputError, SourceError
@@ -72,6 +73,8 @@ class Labelled:
     """Rows of each label without a term."""
     rows: tuple[str, ...]
     sha256: str
+    readings: tuple[str, ...] = ()
+    """In words, labels that were read by more than a type's own name."""
 
     @property
     def filtered(self) -> bool:
@@ -164,7 +167,7 @@ def read_labelled(source: CellFile, path: Path, graph: Graph) -> Labelled:
         values = np.log1p(values / np.maximum(values.sum(axis=1, keepdims=True), 1) * np.float32(1e4))
     measured = np.flatnonzero(values.any(axis=0))
     labels = data.obs[source.label].astype(str).tolist()
-    terms = _terms_of(sorted(set(labels)), path, graph)
+    terms, read = _terms_of(sorted(set(labels)), path, graph)
     unnamed = {text: labels.count(text) for text, term in terms.items() if not term}
     return Labelled(
         source=source,
@@ -174,6 +177,7 @@ def read_labelled(source: CellFile, path: Path, graph: Graph) -> Labelled:
         unnamed=unnamed,
         rows=tuple(map(str, data.obs_names)),
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        readings=read,
     )
 
 
@@ -183,14 +187,15 @@ def _are_counts(values: Floats) -> bool:
     return bool((head == np.round(head)).all())
 
 
-def _terms_of(labels: Sequence[str], path: Path, graph: Graph) -> dict[str, str]:
+def _terms_of(labels: Sequence[str], path: Path, graph: Graph) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the term of each label, and in words which labels were read by more than a type's own name."""
     table = path.parent / LABEL_MAP
     if table.is_file():
         known = _label_map(table).get(path.stem)
         if known is not None:
-            return {label: known.get(label, "") for label in labels}
-    found = graph.cells.ground(labels)
-    return {name: one.curie or "" for name, one in zip(labels, found, strict=True)}
+            return {label: known.get(label, "") for label in labels}, ()
+    found = ground_labels(graph, labels)
+    return {one.name: one.curie or "" for one in found}, tuple(readings(graph, labels))
 
 
 @lru_cache(maxsize=16)

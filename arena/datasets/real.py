@@ -39,7 +39,8 @@ def cells_of(labelled: Labelled, entry: Admission) -> Iterator[VirtualCell]:
     """Yield virtual cells of a file of cells, by type and replicate."""
     halves = _halves(labelled, entry)
     if len(halves) < 2:
-        entry.rejected[admission.ALONE] += len(halves)
+        for cl_id in halves:
+            entry.reject(labelled, cl_id, admission.ALONE)
         return
     top = min(SENTENCE_LENGTH, len(labelled.genes) // 2)
     types = sorted(halves)
@@ -49,7 +50,7 @@ def cells_of(labelled: Labelled, entry: Admission) -> Iterator[VirtualCell]:
         name = f"{labelled.source.name}/{cl_id}"
         right = named[place, place]
         if min(right, right / max(named[:, place].sum(), 1e-9)) < SEPARABLE:
-            entry.rejected[admission.BLURRED] += 1
+            entry.reject(labelled, cl_id, admission.BLURRED)
             continue
         like[place, place] = -1
         rival = types[int(like[place].argmax())]
@@ -110,11 +111,11 @@ def _halves(labelled: Labelled, entry: Admission) -> dict[str, tuple[list[int], 
             item_rng(entry.seed, f"{labelled.source.name}/{cl_id}").permutation(labelled.of(cl_id)).tolist()
         )
         if not entry.is_type(cl_id):
-            entry.rejected[admission.GENERAL] += 1
+            entry.reject(labelled, cl_id, admission.GENERAL)
         elif (labelled.source.name, cl_id) in admission.doubted():
-            entry.rejected[admission.DOUBTED] += 1
+            entry.reject(labelled, cl_id, admission.DOUBTED)
         elif len(rows) < MIN_CELLS:
-            entry.rejected[admission.FEW] += 1
+            entry.reject(labelled, cl_id, admission.FEW)
         else:
             halves[cl_id] = rows[: len(rows) // 2], rows[len(rows) // 2 :]
     return halves

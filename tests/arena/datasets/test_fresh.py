@@ -19,6 +19,7 @@ from arena.datasets.virtual_cell import (
 from arena.tasks import TASKS
 from arena.tasks.samples import make_samples
 from arena.types import Sample, samples_sha256
+from gather.checking.mapping import map_labels
 from tests.arena.toy import PROFILES, write_mirror
 from vckg.graph.graph import Graph
 
@@ -228,6 +229,38 @@ def test_a_user_s_own_file_joins_by_one_command_and_is_missed_where_it_is_gone(
     capsys.readouterr()
     assert not [c for c in make(fresh_graph, seed=0, mirrors=()).cells if c.expression]
     assert "mine.h5ad is gone, so the fresh set lacks its cells" in capsys.readouterr().err
+
+
+def test_a_user_s_labels_are_read_as_gather_check_reads_them_and_absent_types_are_named(
+    toy_mirror: Path, fresh_folder: Path, fresh_graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import anndata
+
+    monkeypatch.setenv("VCKG_CACHE", str(tmp_path / "cache"))
+    data = anndata.read_h5ad(toy_mirror / "h5ad_more" / "breast_tnbc_wu2021_cid4465.h5ad")
+    labels = data.obs["cell_type"].astype(str).replace("T cell", "T cells 2").tolist()
+    few = [i for i, label in enumerate(labels) if label == "dendritic cell"]
+    for i in few[:30]:
+        labels[i] = "Doublet"
+    data.obs["cell_type"] = labels
+    data.write_h5ad(tmp_path / "mine.h5ad")
+    command = ["data", "--add", str(tmp_path / "mine.h5ad"), "--tissue", "lung", "-g", str(fresh_folder)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    said = done.output.splitlines()
+    checked = map_labels(fresh_graph, labels)
+    assert f"labels read: T cells 2 as {checked['T cells 2'].name}" in said
+    assert "labels without a cell type: Doublet 30" in said
+    assert said[-3:] == [
+        "2 of these types get no sample of a cell (seed 0):",
+        "  fewer than 20 cells (1): dendritic cell",
+        "  no type of one lineage, or too general (1): B cell",
+    ]
+    shown = {c.cl_id for c in make(fresh_graph, seed=0, mirrors=()).cells if c.expression}
+    assert shown == {m.curie for m in checked.values() if m.curie} - {
+        checked["dendritic cell"].curie,
+        checked["B cell"].curie,
+    }
 
 
 def test_samples_are_plain_json(fresh: list[VirtualCell]) -> None:
