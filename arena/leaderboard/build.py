@@ -67,7 +67,9 @@ def _group(table: Table, number: int, seed: int, resamples: int) -> schema.Group
     floors = {task: floor(column) for task, column in columns.items()}
     apart = {task: open_book(task, kinds, table.dataset) for task, column in columns.items()}
     tests = {task: ranked_tests(column, resamples, apart[task]) for task, column in columns.items()}
-    overall = Overall(columns, tests, resamples, frozenset().union(*apart.values()))
+    closed = frozenset().union(*apart.values())
+    contested = {t: c for t, c in columns.items() if len(set(c.ranked) - closed) > 1} or columns
+    overall = Overall(contested, {t: tests[t] for t in contested}, resamples, closed)
     rows = _rows(columns, tests, overall, resamples, table.dataset, kinds)
     views, shown, total = sample_views(columns, [row.name for row in rows])
     return schema.Group(
@@ -268,7 +270,7 @@ def _task_board(
         headline=column.headline,
         made_from_graph=column.task in MADE_FROM_GRAPH.get(table.dataset, ()),
         fingerprint=table.fingerprints[column.task],
-        prompt=table.runs[0].manifest.prompts.get(column.task, ""),
+        prompt=next(m for run in table.runs if (m := run.manifest.prompts.get(column.task))),
         n=len(column.samples),
         clusters=len(column.clusters.names),
         effective_clusters=round(column.clusters.effective(), 1),

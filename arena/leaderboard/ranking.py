@@ -66,9 +66,9 @@ class Tests:
 
 
 def ranked_tests(column: Column, resamples: int, apart: frozenset[str] = frozenset()) -> Tests | None:
-    """Tests among those who are ranked: all but the ceiling, and those that stand apart."""
+    """Tests among those who are ranked: all but the ceiling, and those that stand apart; None for fewer than two."""
     names = [name for name in column.ranked if name not in apart]
-    if not names:
+    if len(names) < 2:
         return None
     block = column.block([column.row[name] for name in names])
     return Tests(names, [block], resamples, column.seed)

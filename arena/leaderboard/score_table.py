@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import zlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -25,34 +25,36 @@ class Table:
 
     dataset: str
     graph_hash: str
+    seed: int
     runs: list[Run] = field(default_factory=list)
     fingerprints: dict[TaskName, str] = field(default_factory=dict)
 
-    def admits(self, run: Run) -> bool:
-        """Tell whether a run has the same samples, prompts and graph."""
-        same = (run.manifest.dataset, run.manifest.graph_hash) == (self.dataset, self.graph_hash)
-        return same and all(
-            self.fingerprints.get(task, mark) == mark for task, mark in fingerprints(run).items()
-        )
+    def shares(self, run: Run) -> bool:
+        """Tell whether a run answered the samples of a task here."""
+        return bool(self.fingerprints.items() & fingerprints(run).items())
+
+    def admits(self, run: Run, tasks: Collection[TaskName]) -> bool:
+        """Tell whether tasks of a run with samples of their own can join those here."""
+        m = run.manifest
+        same = (m.dataset, m.graph_hash, m.seed) == (self.dataset, self.graph_hash, self.seed)
+        return same and not self.fingerprints.keys() & set(tasks)
 
     def add(self, run: Run) -> None:
-        """Add a run.
+        """Add what a run answered of the samples here.
 
         Raises
         ------
         InputError
             Its contestant already has a run of one of its tasks here.
         """
+        run = part(run, dict(self.fingerprints.items() & fingerprints(run).items()))
         for other in self.runs:
-            if other.manifest.contestant == run.manifest.contestant and (
-                twice := set(fingerprints(other)) & set(fingerprints(run))
-            ):
+            if twice := shared_tasks(run, other):
                 raise InputError(
                     f"{other.folder} and {run.folder} are both runs of {run.manifest.contestant!r} on the same "
-                    f"{min(twice)} samples; give one of them, or name one apart with `arena run --name`"
+                    f"{twice[0]} samples; give one of them, or name one apart with `arena run --name`"
                 )
         self.runs.append(run)
-        self.fingerprints.update(fingerprints(run))
 
 
 def fingerprints(run: Run) -> dict[TaskName, str]:
@@ -61,12 +63,31 @@ def fingerprints(run: Run) -> dict[TaskName, str]:
     return {task: run.manifest.fingerprint(task) for task in TASKS if task in answered}
 
 
+def part(run: Run, tasks: Collection[TaskName]) -> Run:
+    """Return a run with its answers to some tasks only."""
+    if set(tasks) == set(fingerprints(run)):
+        return run
+    answers = tuple(answer for answer in run.answers if answer.task in tasks)
+    return replace(run, answers=answers, scores=tuple(score for score in run.scores if score.task in tasks))
+
+
+def shared_tasks(run: Run, other: Run) -> list[TaskName]:
+    """Return tasks of which two runs of one contestant answered the same samples; none of two contestants."""
+    if run.manifest.contestant != other.manifest.contestant:
+        return []
+    return sorted(task for task, _mark in fingerprints(run).items() & fingerprints(other).items())
+
+
 def tables(runs: Sequence[Run]) -> list[Table]:
-    """Group runs; two that do not share a task's fingerprint never stand in one table."""
+    """Group runs, the table of most runs first.
+
+    The samples of a task stand in one table, with every run that answered them, whatever else it was asked. Other
+    samples of that task stand in another.
+    """
     if not runs:
         raise InputError("no runs to report; give run folders that `arena run` wrote")
     found: list[Table] = []
-    # Runs of many tasks first: they say which fingerprints belong together.
+    # Runs of many tasks first: they say which samples belong together.
     ordered = sorted(
         runs,
         key=lambda r: (
@@ -78,12 +99,25 @@ def tables(runs: Sequence[Run]) -> list[Table]:
         ),
     )
     for run in ordered:
-        table = next((t for t in found if t.admits(run)), None)
-        if table is None:
-            table = Table(run.manifest.dataset, run.manifest.graph_hash)
-            found.append(table)
-        table.add(run)
-    return found
+        for table in [t for t in found if t.shares(run)]:
+            new = _unplaced(run, found)
+            table.fingerprints |= {task: mark for task, mark in new.items() if table.admits(run, [task])}
+        if new := _unplaced(run, found):
+            home = next((t for t in found if t.admits(run, new)), None)
+            if home is None:
+                home = Table(run.manifest.dataset, run.manifest.graph_hash, run.manifest.seed)
+                found.append(home)
+            home.fingerprints |= new
+    for run in ordered:
+        for table in [t for t in found if t.shares(run)]:
+            table.add(run)
+    return sorted(found, key=lambda t: -len(t.runs))
+
+
+def _unplaced(run: Run, found: Sequence[Table]) -> dict[TaskName, str]:
+    """Return the fingerprints of a run that no table has."""
+    placed = {mark for table in found for mark in table.fingerprints.values()}
+    return {task: mark for task, mark in fingerprints(run).items() if mark not in placed}
 
 
 def task_seed(seed: int, task: str) -> int:

@@ -11,6 +11,7 @@ from arena.leaderboard import schema
 from arena.leaderboard.build import build
 from arena.leaderboard.compare import compare
 from arena.report.view import GroupView
+from arena.tasks import TASKS
 from arena.types import Run
 from vckg.base.errors import InputError
 
@@ -153,12 +154,63 @@ def test_runs_on_other_samples_prompts_or_graphs_are_kept_apart(make_runs: MakeR
     runs = make_runs({"a": 0.5, "b": 0.5})
     for change in (
         {"graph_hash": "other"},
-        {"prompts": {"annotation": "x", "qa": "qa@1"}},
+        {"prompts": {"annotation": "x", "qa": "y"}},
         {"dataset": "sc-arena"},
     ):
         other = replace(runs[1], manifest=replace(runs[1].manifest, **change))  # type: ignore[arg-type]
         groups = build([runs[0], other], resamples=50).groups
         assert [[row.name for row in g.rows] for g in groups] in ([["a"], ["b"]], [["b"], ["a"]])
+
+
+def columns_of(runs: list[Run]) -> list[dict[str, set[str]]]:
+    """Contestants by task, one dictionary a ranking."""
+    groups = build(runs, resamples=20).groups
+    return [{t.task: {r.name for r in g.rows if t.task in r.tasks} for t in g.tasks} for g in groups]
+
+
+def test_the_same_samples_of_a_task_stand_in_one_ranking_whatever_else_was_asked(make_runs: MakeRuns) -> None:
+    short = make_runs({"majority": 0.2, "random": 0.1}, n=12)
+    (mine,) = make_runs({"mine": 0.5}, n=12, tasks=("annotation",))
+    (full,) = make_runs({"full": 0.5}, n=20, tasks=TASKS)
+    three = {"majority", "random", "mine"}
+    assert columns_of([*short, mine]) == [{"annotation": three, "qa": three - {"mine"}}]
+    apart, others = columns_of([full, *short, mine]), {task: {"full"} for task in TASKS}
+    assert apart == [{"annotation": three, "qa": three - {"mine"}}, others], "the larger ranking comes first"
+
+
+def test_a_run_with_one_task_s_samples_in_common_is_compared_on_that_task(make_runs: MakeRuns) -> None:
+    first, mine = make_runs({"a": 0.5, "mine": 0.6}, n=12)
+    (other,) = make_runs({"mine": 0.6}, n=20, tasks=("qa", "perturbation"))
+    marks, theirs = mine.manifest, other.manifest
+    mixed = replace(
+        mine,
+        manifest=replace(
+            marks,
+            tasks=("annotation", "qa", "perturbation"),
+            samples_sha256={**theirs.samples_sha256, "annotation": marks.samples_sha256["annotation"]},
+            prompts={**theirs.prompts, **marks.prompts},
+        ),
+        samples={**other.samples, **{s.id: s for s in mine.samples.values() if s.task == "annotation"}},
+        answers=(*other.answers, *(a for a in mine.answers if a.task == "annotation")),
+        scores=(*other.scores, *(s for s in mine.scores if s.task == "annotation")),
+    )
+    for runs in ([first, mixed], [mixed, first]):
+        shared, apart = sorted(columns_of(runs), key=lambda c: "annotation" not in c)
+        assert shared["annotation"] == {"a", "mine"}
+        assert {len(names) for task, names in (*shared.items(), *apart.items()) if task != "annotation"} == {
+            1
+        }
+        assert len(apart["qa"]) == len(shared["qa"]) == 1
+        assert apart["qa"] != shared["qa"]
+    assert "annotation" in compare(first, mixed, resamples=20).text()
+    assert " qa " not in compare(first, mixed, resamples=20).text()
+
+
+def test_a_task_that_one_contestant_answered_takes_no_rank_from_the_others(make_runs: MakeRuns) -> None:
+    runs = [*make_runs({"a": 0.9, "b": 0.1}, tasks=("annotation",)), *make_runs({"full": 0.5}, tasks=TASKS)]
+    (group,) = build(runs, resamples=50).groups
+    assert {row.name for row in group.rows if row.rank} == {"a", "b", "full"}
+    assert {task for row in group.rows for task, cell in row.tasks.items() if cell.rank} == {"annotation"}
 
 
 def test_one_contestant_twice_on_the_same_samples_is_refused_by_folder(make_runs: MakeRuns) -> None:
