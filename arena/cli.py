@@ -43,7 +43,7 @@ from arena.cli_options import (
     TaskOption,
     TimeoutOption,
 )
-from arena.cli_output import print_list, print_run, print_table
+from arena.cli_output import print_list, print_run, print_table, read_runs
 from vckg.base.console import err, fail, run
 from vckg.command_app import Application
 
@@ -154,7 +154,7 @@ def run_command(
     if as_json:
         print(json.dumps(facts, indent=1, ensure_ascii=False))
     else:
-        print_table(folders, output / "report")
+        print_table(folders, _finished([output]), output / "report")
 
 
 @app.command("score")
@@ -212,10 +212,8 @@ def report_command(
 ) -> None:
     """Write the leaderboard of runs as HTML, Markdown and JSON."""
     from arena.report.html import write_report
-    from arena.run_folder import readable
 
-    read = readable(_finished(runs), runs)
-    written = [str(path) for path in write_report(read, output)]
+    written = [str(path) for path in write_report(read_runs(_finished(runs), runs), output)]
     print(json.dumps(written) if as_json else "\n".join(written))
 
 

@@ -112,52 +112,37 @@ def print_summary(summary: Mapping[str, Any]) -> None:
             print(f"{'':13} {key}: {shown}{' ...' if len(counts) > 12 else ''}")
 
 
-def print_table(folders: Sequence[Path], into: Path) -> None:
-    """Print the main scores of runs and the path of their page, with those of their folder on the same samples."""
+def print_table(folders: Sequence[Path], found: Sequence[Path], into: Path) -> None:
+    """Write the page of all runs found, and print its first sentence, the rankings of some runs and its path."""
     from arena.leaderboard.build import build
-    from arena.report.html import write_report
+    from arena.report.html import write_board
     from arena.report.summary import table_lines
-    from arena.run_folder import read_run
 
-    runs = [*(read_run(folder) for folder in folders), *_comparable(folders)]
-    page = write_report(runs, into)[0]
+    board = build(read_runs(found, folders))
+    page = write_board(board, into)[0]
     console = out()
-    for group in build(runs).groups:
-        for line in table_lines(group):
-            console.print(line)
+    for line in table_lines(board, [folder.name for folder in folders]):
+        console.print(line)
     console.print(str(page), soft_wrap=True)
 
 
-def _comparable(folders: Sequence[Path]) -> list[Run]:
-    """Return the runs of other contestants in the same folder on the very same samples, the newest of each.
+def read_runs(found: Sequence[Path], named: Sequence[Path]) -> list[Run]:
+    """Read runs; of one contestant's on the same samples the newest counts, named ones first; say what does not."""
+    from arena.leaderboard.score_table import fingerprints, part, shared_tasks
+    from arena.run_folder import readable
 
-    One that cannot be read is named and left out: it must not take away the table of the run just made.
-    """
-    from arena.run_folder import find_runs, finished, read_manifest, read_run
-
-    here = [read_manifest(folder) for folder in folders]
-    known = {m.contestant for m in here}
-    asked = {(m.graph_hash, sha) for m in here for sha in m.samples_sha256.values()}
-    beside = {folder.parent for folder in folders}
-    newest: dict[str, Run] = {}
-    for folder in finished(find_runs(sorted(beside)), [])[0] if beside else []:
-        try:
-            manifest = read_manifest(folder)
-            theirs = {(manifest.graph_hash, sha) for sha in manifest.samples_sha256.values()}
-            if not theirs <= asked:
-                continue
-            if manifest.contestant in known:
-                if folder not in folders:
-                    say = f"{folder}: another run of {manifest.contestant}, with other settings; not in the table"
-                    err().print(say, soft_wrap=True)
-                continue
-            run = read_run(folder)
-        except InputError as error:
-            err().print(f"left out of the table: {error}", soft_wrap=True)
-            continue
-        other = newest.get(manifest.contestant, run)
-        newest[manifest.contestant] = max(other, run, key=lambda r: r.manifest.created)
-    return list(newest.values())
+    read = [
+        (Path(run.folder) in named, run.manifest.created, run.folder, run) for run in readable(found, named)
+    ]
+    kept: list[Run] = []
+    for *_order, run in sorted(read, key=lambda r: r[:3], reverse=True):
+        twice = {task for other in kept for task in shared_tasks(run, other)}
+        if twice:
+            why = f"another run of {run.manifest.contestant} on the same samples counts"
+            err().print(f"left out: {', '.join(sorted(twice))} of {run.folder}; {why}", soft_wrap=True)
+        if rest := fingerprints(run).keys() - twice:
+            kept.append(part(run, rest))
+    return kept
 
 
 def print_run(folder: Path, *, as_json: bool) -> dict[str, Any]:

@@ -77,13 +77,18 @@ class Cell(Part):
     score: Estimate
     """The task's main dimension."""
     rank: Rank | None
-    """None for the ceiling, which is not ranked."""
+    """None for the ceiling, who stands apart, and who is alone."""
     metrics: dict[str, Estimate]
     judges: dict[str, JudgeCell]
     answered: int
     format_failures: Rate
     refusals: Rate
     failed_calls: int
+
+    @property
+    def replied(self) -> int:
+        """Replies with an answer that could be read."""
+        return self.format_failures.n - self.format_failures.count - self.refusals.count
 
 
 class Row(Part):

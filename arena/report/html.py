@@ -26,7 +26,7 @@ from arena.leaderboard.labels import (
 )
 from arena.report.figures import bar
 from arena.report.markdown import markdown
-from arena.report.view import GroupView
+from arena.report.view import GroupView, headline
 from arena.types import Run
 from vckg.base import html as pages
 from vckg.base.atomic import write_text
@@ -54,9 +54,13 @@ def write_report(
     InputError
         The runs cannot be counted (see `arena.leaderboard.build.build`), or the folder is a file.
     """
+    return write_board(build(runs, seed=seed, resamples=resamples, graph_name=graph_name or ""), out)
+
+
+def write_board(leaderboard: schema.Leaderboard, out: Path) -> list[Path]:
+    """Write the page, the Markdown and the JSON of a leaderboard; return the three paths."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; give a folder for the report")
-    leaderboard = build(runs, seed=seed, resamples=resamples, graph_name=graph_name or "")
     texts = {HTML: html(leaderboard), MARKDOWN: markdown(leaderboard), JSON: leaderboard.to_json()}
     out.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
@@ -79,6 +83,7 @@ def html(leaderboard: schema.Leaderboard) -> str:
         scripts=[TEMPLATES / "leaderboard.js"],
         board=leaderboard,
         views=[GroupView(group) for group in leaderboard.groups],
+        headline=headline(leaderboard),
         bar=bar,
         hundred=hundred,
         span=span,

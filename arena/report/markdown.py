@@ -17,14 +17,16 @@ from arena.leaderboard.labels import (
     rank_text,
     span,
 )
-from arena.report.view import GroupView
+from arena.report.view import GroupView, headline
 
 
 def markdown(leaderboard: schema.Leaderboard) -> str:
     """Return the leaderboard as Markdown: summary, main table, comparisons, judges, provenance."""
     lines = [f"# {TITLE}", ""]
-    for group in leaderboard.groups:
-        lines += _group_markdown(GroupView(group))
+    if several := len(leaderboard.groups) > 1:
+        lines += [line for said in headline(leaderboard) for line in (cell_text(said), "")]
+    for view in map(GroupView, leaderboard.groups):
+        lines += _group_markdown(view, view.title if several else "")
     lines += [
         f"Seed {leaderboard.seed}, {leaderboard.resamples:,} resamples. {leaderboard.canary}",
         "",
@@ -32,9 +34,9 @@ def markdown(leaderboard: schema.Leaderboard) -> str:
     return "\n".join(lines)
 
 
-def _group_markdown(view: GroupView) -> Iterator[str]:
+def _group_markdown(view: GroupView, title: str) -> Iterator[str]:
     group = view.group
-    yield from summary(view)
+    yield from summary(view, title)
     for task in group.tasks:
         yield from _task_markdown(view, task)
     if group.notes:
@@ -49,10 +51,10 @@ def _group_markdown(view: GroupView) -> Iterator[str]:
     )
 
 
-def summary(view: GroupView) -> Iterator[str]:
+def summary(view: GroupView, title: str = "") -> Iterator[str]:
     """Yield what a group shows: conclusion, main table, who leaves the floor, and what evidence and tools change."""
     group = view.group
-    yield from (f"## {cell_text(group.dataset)} samples, seed {group.runs[0].seed}", "")
+    yield from (f"## {cell_text(title or f'{group.dataset} samples, seed {group.runs[0].seed}')}", "")
     yield from (f"**{cell_text(view.conclusion)}** {cell_text(view.caveat)}".rstrip(), "")
     yield from (
         "Scores of 100, with 95 % intervals. Win rate: the share of the other contestants that score lower, mean over "

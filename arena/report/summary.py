@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from arena.leaderboard import schema
 from arena.leaderboard.labels import rank_text
-from arena.report.view import GroupView
+from arena.report.view import GroupView, headline
 from arena.scoring.metrics import HEADLINE, mean_of
 from arena.types import Run, TaskName
 
@@ -36,10 +36,18 @@ def _task_facts(run: Run, task: TaskName) -> dict[str, Any]:
     }
 
 
-def table_lines(group: schema.Group) -> Iterator[str]:
-    """Yield the conclusion of the tests, and the main scores as a table for the terminal."""
-    view = GroupView(group)
-    yield view.conclusion
+def table_lines(board: schema.Leaderboard, folders: Collection[str]) -> Iterator[str]:
+    """Yield for the terminal what the tests say of every ranking, and the main scores of those with some runs."""
+    first, *others = headline(board)
+    yield first
+    for group, said in zip(board.groups, others or [""], strict=True):
+        if said:
+            yield said
+        if any(run.folder in folders for run in group.runs):
+            yield from _group_lines(group)
+
+
+def _group_lines(group: schema.Group) -> Iterator[str]:
     width = max(len(row.name) for row in group.rows)
     yield f"rank   {'':{width}}  " + "  ".join(f"{task.task:22}" for task in group.tasks).rstrip()
     for row in group.rows:
@@ -49,7 +57,7 @@ def table_lines(group: schema.Group) -> Iterator[str]:
         "main scores from 0 to 1, with 95 % intervals",
         "rank –: reads the graph, is the reference, or lacks a task",
     ]
-    if view.opened:
+    if GroupView(group).opened:
         notes.append("†: open book, the questions were made from the graph that this contestant reads")
     yield "; ".join(notes)
 

@@ -11,6 +11,15 @@ from arena.report.figures import Scatter, scatter
 from arena.types import TaskName
 
 
+def headline(leaderboard: schema.Leaderboard) -> list[str]:
+    """Return what the tests allow to say: one sentence, or how many rankings there are and then one of each."""
+    views = [GroupView(group) for group in leaderboard.groups]
+    if len(views) == 1:
+        return [views[0].conclusion]
+    apart = f"Here are {len(views)} rankings, because the runs differ in their samples, prompts or graph."
+    return [apart, *(f"{view.title}: {view.conclusion}" for view in views)]
+
+
 class GroupView:
     """One group with what the page and the Markdown say about it in words."""
 
@@ -18,6 +27,11 @@ class GroupView:
         self.group = group
         self.ranked = [row for row in group.rows if row.kind != "ceiling"]
         self.placed = [row for row in self.ranked if row.rank is not None]
+
+    @property
+    def title(self) -> str:
+        """Number and samples of the ranking."""
+        return f"Ranking {self.group.id[1:]} ({self.group.dataset}, seed {self.group.runs[0].seed})"
 
     @property
     def caveat(self) -> str:
@@ -38,10 +52,8 @@ class GroupView:
     def conclusion(self) -> str:
         """State what the paired tests of each task show, and nothing else."""
         if len(self.ranked) < 2:
-            alone = (
-                f"{self.ranked[0].name} is the only contestant" if self.ranked else "No contestant is ranked"
-            )
-            return f"{alone}, so nothing can be compared."
+            names = [f"{row.name} is the only contestant on its set of samples" for row in self.ranked]
+            return f"{(names or ['No contestant is ranked'])[0]}, so nothing can be compared."
         parts = [self._settled(task) for task in self.group.tasks]
         if len(parts) > 1 and len({first for first, _ in parts}) == 1 and parts[0][0]:
             others = "every other ranked contestant" if self.opened else "every other contestant"
@@ -57,17 +69,22 @@ class GroupView:
         asking = [row for row in self.ranked if task.task in row.tasks]
         rows = [row for row in asking if row.tasks[task.task].rank is not None]
         others = "every other contestant" if rows == asking else "every other ranked contestant"
-        first = sorted(r.name for r in rows if (k := r.tasks[task.task].rank) and k.best == 1)
+        ranks = {r.name: r.tasks[task.task].rank for r in rows}
+        first = sorted(name for name, rank in ranks.items() if rank and rank.best == 1)
+        if asking and not any(row.tasks[task.task].replied for row in asking):
+            return "", "nobody answered"
         if len(rows) < 2:
             return "", "there is nobody to compare"
-        if len(first) == 1:
+        if len(first) == 1 and ranks[first[0]] == schema.Rank(best=1, worst=1):
             return first[0], f"{first[0]} scores higher than {others}"
+        if len(first) == 1:
+            return "", f"{first[0]} is not shown to score higher than {others}, and nobody higher than it"
         if len(first) == len(rows):
             kind = "contestants" if rows == asking else "ranked contestants"
             which = f"the two {kind}" if len(rows) == 2 else f"no two of the {len(rows)} {kind}"
-            settled = any(r.tasks[task.task].rank != rows[0].tasks[task.task].rank for r in rows)
-            if not settled:
-                return "", f"{which} can{'not' if len(rows) == 2 else ''} be told apart"
+            return "", f"{which} can{'not' if len(rows) == 2 else ''} be told apart"
+        if not first:
+            return "", "nobody is shown to be the best"
         return "", f"{listed(first)} cannot be told apart as the best"
 
     @property
@@ -96,15 +113,20 @@ class GroupView:
         """Tasks of the group."""
         return tuple(t.task for t in self.group.tasks)
 
-    def best_at(self, board: schema.TaskBoard) -> tuple[schema.Row, str] | None:
-        """Return the best ranked contestant of a task that reads the cell, and a sentence on where it stands."""
+    def best_at(self, board: schema.TaskBoard) -> tuple[schema.Row | None, str]:
+        """Return the best contestant of a task that reads the cell, and a sentence on where it stands, or why none is.
+
+        Who looks answers up, gave none, or scored 0 is not best.
+        """
         task = board.task
-        rows = [row for row in self.ranked if task in row.tasks and row.kind != "trivial"]
-        rows = [row for row in rows if row.tasks[task].rank is not None]
-        rows = [row for row in rows if row.tasks[task].score.value is not None]
-        if not rows:
-            return None
+        asked = [row for row in self.ranked if task in row.tasks and row.kind != "trivial"]
+        asked = [row for row in asked if not (row.open_book and board.made_from_graph)]
+        rows = [row for row in asked if row.tasks[task].score.value is not None]
         rows.sort(key=lambda row: (-(row.tasks[task].score.value or 0.0), row.name))
+        if not rows or not rows[0].tasks[task].score.value:
+            if any(row.tasks[task].replied for row in asked):
+                return None, "Every such answer scored 0."
+            return None, "Nobody who looks at the cell and has the book closed answered it."
         best, cell = rows[0], rows[0].tasks[task]
         equal = [
             r.name for r in rows[1:] if (k := r.tasks[task].rank) and cell.rank and k.best <= cell.rank.worst

@@ -118,22 +118,39 @@ def test_run_prints_a_line_a_task_and_the_report_and_the_comparison_follow(arena
     assert said.startswith("random minus majority")
 
 
-def test_a_later_run_on_the_same_samples_stands_beside_the_earlier_ones(arena: Arena) -> None:
+def test_a_run_ends_with_the_page_of_its_whole_folder(arena: Arena) -> None:
     asked = ("-t", "perturbation", "-n", "3")
-    assert arena("run", "-m", "majority", *asked)[0] == 0
-    assert arena("run", "-m", "random", "-t", "qa", "-n", "2")[0] == 0
-    code, _, stderr = arena("run", "-m", "copy-control", *asked)
+    assert arena("run", "-m", "majority", "-t", "perturbation,qa", "-n", "3")[0] == 0
+    assert arena("run", "-m", "random", "-t", "perturbation", "-n", "2")[0] == 0
+    code, said, stderr = arena("run", "-m", "copy-control", *asked)
     assert code == 0, stderr
+    counted, first, second = (line for line in said.splitlines() if "anking" in line)
+    assert counted.startswith("Here are 2 rankings")
+    assert "On “Predict a response” with 3 samples the two contestants cannot be told apart" in first
+    assert second.endswith("random is the only contestant on its set of samples, so nothing can be compared.")
     page = Path("runs/report/leaderboard.md").read_text(encoding="utf-8")
-    assert "| majority |" in page
-    assert "| copy-control |" in page
-    assert "| random |" not in page, "it answered other samples"
+    assert all(f"| {name} |" in page for name in ("majority", "copy-control", "random"))
+    assert arena("report", "runs", "-o", "page")[0] == 0
+    assert Path("page/leaderboard.md").read_text(encoding="utf-8") == page
     (old,) = Path("runs").glob("majority--*")
     (old / "manifest.json").write_text('{"format": "arena-run"', encoding="utf-8")
     code, said, stderr = arena("run", "-m", "copy-control", *asked)
     assert code == 0, stderr
-    assert "left out of the table" in stderr
+    assert "left out: runs/majority--" in stderr
     assert "copy-control" in said
+
+
+def test_of_two_runs_of_one_contestant_the_newer_counts_and_the_older_keeps_its_other_tasks(
+    arena: Arena,
+) -> None:
+    asked = ("-m", "random", "-m", "majority", "-n", "2")
+    assert arena("run", *asked, "-t", "qa,perturbation")[0] == 0
+    code, said, stderr = arena("run", *asked, "-t", "qa")
+    assert code == 0, stderr
+    assert stderr.count("on the same samples counts") == 2
+    assert "left out: qa of runs/random--" in stderr
+    assert "On “Predict a response” with 2 samples the two contestants cannot be told apart" in said
+    assert arena("report", "runs")[0] == 0
 
 
 def test_a_task_that_the_cells_do_not_allow_is_said_to_be_missing(
@@ -255,7 +272,7 @@ def test_a_run_of_another_graph_is_not_scored(
     assert "made with graph" in complaint
 
 
-def test_duplicate_empty_and_foreign_runs_are_refused_by_the_report(
+def test_a_duplicate_is_left_out_and_empty_and_foreign_runs_are_refused_by_the_report(
     arena: Arena, finished: Path, tmp_path: Path
 ) -> None:
     import shutil
@@ -264,8 +281,8 @@ def test_duplicate_empty_and_foreign_runs_are_refused_by_the_report(
     shutil.copytree(gold, tmp_path / "twice" / "a")
     shutil.copytree(gold, tmp_path / "twice" / "b")
     code, _, complaint = arena("report", str(tmp_path / "twice"))
-    assert code == 2
-    assert "arena: error:" in complaint
+    assert code == 0
+    assert "another run of gold on the same samples counts" in complaint.replace("\n", " ")
     shutil.copytree(gold, tmp_path / "empty" / "a")
     (tmp_path / "empty" / "a" / "answers.jsonl").write_text("")
     code, _, complaint = arena("report", str(tmp_path / "empty"))

@@ -90,7 +90,7 @@ def test_the_first_sentence_says_what_the_tests_allow(make_runs: MakeRuns) -> No
     two = said(make_runs({"a": 0.5, "b": 0.5}, n=60, tasks=("qa",)))
     assert two == "On “Answer questions” with 60 samples the two contestants cannot be told apart."
     one = said(make_runs({"a": 0.5, "gold": 1.0}, n=60))
-    assert one == "a is the only contestant, so nothing can be compared."
+    assert one == "a is the only contestant on its set of samples, so nothing can be compared."
     best = said(make_runs({"a": 0.9, "b": 0.9, "majority": 0.1}, n=100, tasks=("qa",)))
     assert best == "On “Answer questions” with 100 samples a and b cannot be told apart as the best."
 

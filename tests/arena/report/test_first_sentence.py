@@ -6,15 +6,22 @@ from dataclasses import replace
 import pytest
 
 from arena.leaderboard.build import build
+from arena.leaderboard.schema import Rank
+from arena.report.html import html
 from arena.report.markdown import markdown
-from arena.report.view import GroupView
+from arena.report.summary import table_lines
+from arena.report.view import GroupView, headline
 from arena.types import Run
+
+
+def said(runs: list[Run]) -> str:
+    return headline(build(runs, resamples=500))[0]
 
 
 @pytest.mark.parametrize(
     ("field", "sentence"),
     [
-        ({"a": 0.5}, "a is the only contestant, so nothing can be compared."),
+        ({"a": 0.5}, "a is the only contestant on its set of samples, so nothing can be compared."),
         (
             {"a": 0.5, "b": 0.5},
             "On “Answer questions” with 40 samples the two contestants cannot be told apart.",
@@ -36,8 +43,80 @@ from arena.types import Run
 def test_the_first_sentence(
     field: dict[str, float], sentence: str, make_runs: Callable[..., list[Run]]
 ) -> None:
-    group = build(make_runs(field, tasks=("qa",), judges=()), resamples=500).groups[0]
-    assert GroupView(group).conclusion == sentence
+    assert said(make_runs(field, tasks=("qa",), judges=())) == sentence
+
+
+def unanswered(run: Run, task: str) -> Run:
+    """The run without a readable answer to a task: each scores 0."""
+    answers = [replace(a, parsed=None, format_ok=False) if a.task == task else a for a in run.answers]
+    scores = [replace(s, value=0.0) if s.task == task else s for s in run.scores]
+    return replace(run, answers=tuple(answers), scores=tuple(scores))
+
+
+def test_who_gave_no_answer_is_best_at_nothing(make_runs: Callable[..., list[Run]]) -> None:
+    full = unanswered(make_runs({"replay full": 0.9})[0], "qa")
+    others = make_runs({"a": 0.1, "majority": 0.1}, tasks=("annotation",))
+    group = build([full, *others], resamples=100).groups[0]
+    view = GroupView(group)
+    _, qa = group.tasks
+    assert view.best_at(qa) == (None, "Nobody who looks at the cell and has the book closed answered it.")
+    assert next(r for r in group.rows if r.name == "replay full").tasks["qa"].rank is None, "alone there"
+    assert view.conclusion.endswith("on “Answer questions” with 40 samples nobody answered.")
+    assert "Nobody who looks at the cell and has the book closed answered it." in html(
+        build([full, *others], resamples=100)
+    )
+    silent = [unanswered(run, "qa") for run in make_runs({"a": 0.5, "b": 0.5}, tasks=("qa",))]
+    assert said(silent) == "On “Answer questions” with 40 samples nobody answered."
+    mixed = build(make_runs({"a": 0.5, "b": 0.0}, tasks=("qa",)), resamples=100).groups[0]
+    best, said_of_it = GroupView(mixed).best_at(mixed.tasks[0])
+    assert best is not None
+    assert (best.name, said_of_it) == ("a", "Significantly better than all others that look at the cell.")
+    (wrong,) = build(make_runs({"a": 0.0, "b": 0.0}, tasks=("qa",)), resamples=100).groups
+    assert GroupView(wrong).best_at(wrong.tasks[0]) == (None, "Every such answer scored 0.")
+
+
+def test_the_best_is_not_said_to_beat_whom_it_was_not_shown_to_beat(
+    make_runs: Callable[..., list[Run]],
+) -> None:
+    """Where a beats b and b beats c, but a against c is open."""
+    group = build(make_runs({"a": 0.9, "b": 0.5, "c": 0.1}, tasks=("qa",)), resamples=100).groups[0]
+    places = {"a": (1, 2), "b": (2, 2), "c": (2, 3)}
+    rows = [
+        row.model_copy(
+            update={
+                "tasks": {
+                    "qa": row.tasks["qa"].model_copy(
+                        update={"rank": Rank(best=places[row.name][0], worst=places[row.name][1])}
+                    )
+                }
+            }
+        )
+        for row in group.rows
+    ]
+    told = GroupView(group.model_copy(update={"rows": tuple(rows)})).conclusion
+    assert told.endswith(
+        "a is not shown to score higher than every other contestant, and nobody higher than it."
+    )
+
+
+def test_with_several_rankings_the_first_sentence_counts_them_and_one_of_each_follows(
+    make_runs: Callable[..., list[Run]],
+) -> None:
+    runs = [*make_runs({"full": 0.5}, n=20), *make_runs({"a": 0.5, "b": 0.5}, n=12, tasks=("qa",))]
+    board = build(runs, resamples=100)
+    lines = [
+        "Here are 2 rankings, because the runs differ in their samples, prompts or graph.",
+        "Ranking 1 (fresh, seed 1): On “Answer questions” with 12 samples the two contestants cannot be told apart.",
+        "Ranking 2 (fresh, seed 1): full is the only contestant on its set of samples, so nothing can be compared.",
+    ]
+    assert headline(board) == lines
+    assert markdown(board).splitlines()[2:7:2] == lines
+    page = html(board).partition("</header>")[0]
+    assert [line in page for line in lines] == [True] * 3
+    shown = list(table_lines(board, ["full"]))
+    assert [line for line in shown if "anking" in line] == lines
+    assert sum("full " in line for line in shown) == 2, "its sentence, and its row"
+    assert not any(line.endswith(("  a", "  b")) for line in shown), "the other table is on the page"
 
 
 def test_one_sample_is_not_called_samples(make_runs: Callable[..., list[Run]]) -> None:

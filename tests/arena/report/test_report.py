@@ -138,7 +138,10 @@ def test_groups_that_must_not_be_compared_are_apart_on_the_page(make_runs: MakeR
     runs = make_runs({"a": 0.4, "b": 0.5}, n=8)
     other = replace(runs[1], manifest=replace(runs[1].manifest, graph_hash="another"))
     html = report.html(build([runs[0], other], resamples=20))
-    assert "2 separate rankings" in html
+    lede, _, _page = html.partition("</header>")
+    assert "<strong><bdi>Here are 2 rankings, because" in lede
+    assert lede.count("is the only contestant on its set of samples") == 2
+    assert "Ranking 2 (fresh, seed 1), of 2</h2>" in html
     assert 'id="ranking-g2"' in html
 
 
