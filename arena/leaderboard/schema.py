@@ -101,7 +101,7 @@ class Row(Part):
     served: tuple[str, ...]
     """Model ids the endpoint named."""
     overall: Estimate | None
-    """Mean win rate over the group's tasks; None for who did not take part in all of them."""
+    """Mean win rate over the tasks on which two or more are ranked; None for who lacks one of them."""
     rank: Rank | None
     tied_with_above: bool
     """The interval of the difference in win rate to the row above holds 0."""
