@@ -196,7 +196,7 @@ def test_the_types_of_a_tissue_are_those_of_the_species(both: Graph, monkeypatch
     spleen = Options(tissue="spleen")
     monkeypatch.setattr("gather.retrieval.candidates.ENOUGH", 1)
     assert choice_of(both, spleen, None, species=MOUSE) == (None, [both.index("CL:1")], "UBERON:1")
-    assert choice_of(both, spleen, None, species=HUMAN) == (None, [])
+    assert choice_of(both, spleen, None, species=HUMAN) == (None, [], "UBERON:1")
 
 
 def test_a_table_of_mouse_markers_is_answered_by_mouse_evidence(both: Graph) -> None:
