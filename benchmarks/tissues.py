@@ -7,8 +7,8 @@ the scores of all other types by `gather.retrieval.scores.NOT_PREFERRED`. That n
 those of the table; 0 leaves out all other types, 1 is no tissue.
 
 The last table names a wrong tissue for every file, each of the other nine organs of the first table. It counts the
-files of which ``gather annotate`` asks whether the tissue is right (`gather.cells.command.FITS`), and how sure the
-answers are: the mean confidence of the best candidates, and how many are right or a relative of the truth.
+files of which ``gather annotate`` asks whether the tissue is right (`gather.cells.command.FITS`). It also shows how
+sure the answers are, and how many are right or a relative of the truth.
 """
 
 from __future__ import annotations
