@@ -26,6 +26,8 @@ Reason = Literal[
 DecidedBy = Literal["retrieval", "llm", "fallback"]
 ContradictionKind = Literal["expected_absent", "negative_present", "disputed"]
 
+OTHERWISE = "without the tissue: "
+"""Begins the part of a note that says which label a set would have, had no tissue been named."""
 FORMAT = "gather-annotation"
 FORMAT_VERSION = 3
 
@@ -280,6 +282,7 @@ class Annotation:
             confidence=0.0,
             reason="two_lineages",
             contradictions=(),
+            note="; ".join(part for part in self.note.split("; ") if not part.startswith(OTHERWISE)),
             mixture=mixture,
         )
 

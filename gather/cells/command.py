@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from gather.annotation import Annotation
+from gather.annotation import OTHERWISE, Annotation
 from gather.cells.adata import Outcome, asking, work_out
 from gather.cells.choice import declared_terms, tissue_of_file
 from gather.cells.exports import CELL_TYPE, cellxgene_columns, write_labels
 from gather.cells.file import check_paths, open_h5ad, write_annotated
 from gather.cells.options import CELL, LlmStep, Options
-from gather.labelling.annotator import OTHERWISE
 from gather.labelling.decide import UNKNOWN
 from gather.retrieval.candidates import ground_cell_types, types_of_tissue
 from gather.retrieval.cell_names import readings

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gather.annotation import Annotation, Contradiction, ContradictionKind, CoverageWarning, EvidenceItem
+from gather.annotation import (
+    OTHERWISE,
+    Annotation,
+    Contradiction,
+    ContradictionKind,
+    CoverageWarning,
+    EvidenceItem,
+)
 from gather.labelling.decide import Decision, Labeller, calibration_with, default_calibration
 from gather.ontology import Ontology
 from gather.retrieval.edges import edges_between
@@ -39,8 +46,6 @@ ABSENT, PRESENT = 0.05, 0.25
 """A marker in a smaller share of a set's cells is absent, one in a greater share is present."""
 _RELATIONS = ("is_marker_for", "is_negative_marker_for")
 _MIN_RESOURCES = 2
-OTHERWISE = "without the tissue: "
-"""Begins the note of a set whose label the tissue changed."""
 _ID = re.compile(r"ENS[A-Z]*G\d|(HGNC|MGI):\d|\d+$")
 """Names of genes in files that no reader knows by heart."""
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from gather.annotation import Annotation, EvidenceItem
 from gather.labelling import plain_words
-from gather.labelling.annotator import Annotator, Parameters, is_id
+from gather.labelling.annotator import NEAR, Annotator, Parameters, is_id
 from gather.labelling.decide import SHOWN_CANDIDATES, Labeller, supported
 from gather.labelling.frames import html_table
 from gather.ontology import Ontology
@@ -289,10 +289,16 @@ def _two_types(retriever: Retriever, answer: Annotation, query: GeneQuery) -> tu
     if answer.curie:
         genes = first.genes if first else tuple(n for n in query.names if n not in rest)
         first = Voice(genes, answer.label, answer.curie)
-    ontology = Ontology.of_cells(retriever.graph)
-    voices = (first, second) if first else ()
-    lineages = {ontology.lineage(ontology.position(voice.curie)) for voice in voices}
-    return voices if len(lineages) == 2 and None not in lineages else ()
+    return (first, second) if first and _apart(Ontology.of_cells(retriever.graph), first, second) else ()
+
+
+def _apart(ontology: Ontology, one: Voice, other: Voice) -> bool:
+    """Whether two types are of different lineages; where a lineage is unknown, whether they are no kin."""
+    i, j = ontology.position(one.curie), ontology.position(other.curie)
+    lineages = ontology.lineage(i), ontology.lineage(j)
+    if all(lineages):
+        return lineages[0] != lineages[1]
+    return ontology.relation(i, j) == "other" and ontology.lin(i, j) < NEAR
 
 
 def _voice(retriever: Retriever, genes: Sequence[str]) -> Voice | None:

@@ -1,6 +1,7 @@
 """AnnData as people have it: every kind that works, and every kind that does not, with its one line."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 import gather
+from gather.annotation import Mixture
 from gather.cells.command import annotate_file
 from gather.cells.options import Options
 from gather.retrieval.scores import NOT_PREFERRED
@@ -212,6 +214,12 @@ def test_the_command_names_the_labels_that_a_tissue_changed_and_doubts_a_wrong_o
         assert all(f"{a.cell_set}: {a.label}, not {before}" in said for a, before in changed)
         assert ("is the tissue right? only " not in said) is right
     assert changed
+
+
+def test_a_mixed_set_tells_no_label_that_a_tissue_changed(blood_graph, blood_cells):
+    one = replace(answers(blood_cells, blood_graph)[0], note="30 genes asked; without the tissue: T cell; x")
+    mixture = Mixture(("CL:1", "CL:2"), ("a", "b"), 0.5, 0.1, 0.0)
+    assert one.mixed_of(mixture).note == "30 genes asked; x"
 
 
 def test_a_tissue_goes_with_a_list_of_candidates(blood_graph, blood_cells):

@@ -121,6 +121,12 @@ def test_one_gene_that_speaks_alone_is_no_answer_and_is_named(core_graph: Graph)
             "PECAM1, VWF: endothelial cell",
             "COL1A1, DCN: fibroblast",
         ),
+        (
+            "PMEL MLANA TYR CD3D CD3E CD8A",
+            "melanocyte",
+            "PMEL, MLANA, TYR: melanocyte",
+            "CD3D, CD3E, CD8A: T cell",
+        ),
         ("PPBP PF4 CD3D CD3E TRAC", "unknown", "PPBP, PF4: megakaryocyte", "CD3D, CD3E, TRAC: T cell"),
         (
             "EPCAM KRT8 KRT18 CD3D CD3E TRAC",
