@@ -270,7 +270,7 @@ def _task_board(
         headline=column.headline,
         made_from_graph=column.task in MADE_FROM_GRAPH.get(table.dataset, ()),
         fingerprint=table.fingerprints[column.task],
-        prompt=next(m for run in table.runs if (m := run.manifest.prompts.get(column.task))),
+        prompt=next((m for run in table.runs if (m := run.manifest.prompts.get(column.task))), ""),
         n=len(column.samples),
         clusters=len(column.clusters.names),
         effective_clusters=round(column.clusters.effective(), 1),

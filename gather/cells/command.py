@@ -153,8 +153,9 @@ def _what_the_tissue_did(graph: Graph, options: Options, outcome: Outcome) -> It
     if options.candidates and preferred:
         listed = ground_cell_types(graph, list(options.candidates), where="candidates")
         yield f"{len(np.intersect1d(listed, preferred)):,} of the {len(listed):,} candidates are preferred"
-    if changed := [(a.cell_set, a.label, a.note.partition(OTHERWISE)[2].partition(";")[0])
-                   for a in outcome.annotations if OTHERWISE in a.note]:  # fmt: skip
+    noted = ((a, a.note.partition(OTHERWISE)[2].partition(";")[0]) for a in outcome.annotations)
+    changed = [(a.cell_set, a.label, before) for a, before in noted if before not in ("", a.label)]
+    if changed:
         shown = "; ".join(f"{name}: {label}, not {before}" for name, label, before in changed[:SHOWN_CHANGES])
         more = "; ..." * (len(changed) > SHOWN_CHANGES)
         yield f"the tissue changed {len(changed)} of {len(outcome.annotations)} labels: {shown}{more}"

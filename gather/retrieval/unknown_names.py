@@ -61,8 +61,7 @@ def meant_genes(graph: Graph, names: Sequence[str]) -> dict[str, tuple[str, ...]
     plain = {one.name: graph.index(one.curie) for one in graph.genes.ground([*bare.values()]) if one.curie}
     for one in graph.genes.ground(list(names)):
         nodes = [graph.index(curie) for curie in one.candidates]
-        if one.how == "unknown" and len(one.name) > 1:
-            word = bare[one.name]
+        if one.how == "unknown" and len(word := bare[one.name]) > 1:
             longer = re.compile(re.escape(word) + r"[A-Za-z]{0,2}", re.I)
             genes = [plain[word]] if word in plain else graph.nodes_of("Gene").tolist()
             nodes = [n for n in genes if word in plain or longer.fullmatch(_MARKS.sub("", graph.names[n]))]

@@ -151,7 +151,7 @@ def test_answers_are_shared_wherever_their_rows_stand_and_prompts_are_not(made):
     made.propose([[7], [8], []], lengths, rows)
     assert draft(made.chains, row([3]), 1, None, 0.0) == [7]
     assert draft(made.chains, row([4]), 1, None, 0.0) == [8]
-    assert draft(made.chains, row([1]), 1, None, 0.0) == []  # what follows 1 stands in prompts only
+    assert draft(made.chains, row([1]), 1, None, 0.0) == []  # only prompts hold what follows 1
     rows[[0, 1]] = rows[[1, 0]]  # the rows change places, one says more
     rows[1, 4] = 5
     made.propose([[], [5], []], np.array([4, 5, 1], np.int32), rows)

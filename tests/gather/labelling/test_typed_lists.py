@@ -31,6 +31,7 @@ def test_names_that_are_no_symbols_are_shown_with_what_they_may_mean(core_graph:
     assert found.hints["PD1"][0] == "PDCD1"
     assert "FOOBAR" not in found.hints
     assert found.read_as == {"CD8": "CD8A"}
+    assert gather.explain("-- MS4A1", graph=core_graph, top=1, walks=0).hints == {}
     marked = gather.explain("LAG-3 TIM-3 HLADRA NKX2.1 MS4A1", graph=core_graph, top=1, walks=0).hints
     assert {name: symbols[0] for name, symbols in marked.items()} == {
         "LAG-3": "LAG3", "TIM-3": "HAVCR2", "HLADRA": "HLA-DRA", "NKX2.1": "NKX2-1"
