@@ -180,6 +180,13 @@ def board_of(folder: Path) -> Leaderboard:
     return board.model_copy(update={"groups": tuple(groups)})
 
 
+def with_others(board: Leaderboard, before: Leaderboard) -> Leaderboard:
+    """Return the board with those data sets of an earlier one that it lacks."""
+    here = {group.dataset for group in board.groups}
+    kept = [group for group in before.groups if group.dataset not in here]
+    return board.model_copy(update={"groups": (*kept, *board.groups)})
+
+
 def not_run(board: Leaderboard) -> Iterator[str]:
     """Yield what a whole table has and this one lacks, a line a data set."""
     for data in DATA:
@@ -208,7 +215,6 @@ def page(board: Leaderboard) -> Iterator[str]:
     yield from ("# Local models on the arena's tasks", "")
     for view in views:
         yield from (f"{view.group.dataset}: {view.conclusion}", "")
-    limit = max(run.limit or 0 for group in board.groups for run in group.runs)
     here = {row.name for group in board.groups for row in group.rows}
     sizes = "; ".join(f"{name}, {size}" for name, size in SIZES.items() if name in here) or "none was run"
     yield f"The models are small ({sizes}; four bits), served by `vckg-serve` on the CPU. The table shows"
@@ -224,11 +230,15 @@ def page(board: Leaderboard) -> Iterator[str]:
     yield "- `tools+` may call `explain`, `node` and `path` of gather's MCP server in two rounds, then has to answer."
     yield ""
     yield from (
-        "```sh",
-        f"VCKG_MIRROR=FOLDER make models-table LIMIT={limit}   # resumes a stopped run; LIMIT=100 for a night",
-        "```",
+        "A command for each data set. Given again, it resumes a stopped run; `-n 100` takes a night.",
+        "",
     )
-    yield ""
+    yield "```sh"
+    for group in board.groups:
+        limit = max(run.limit or 0 for run in group.runs)
+        ask = f"python -m benchmarks.models_table FOLDER -d {group.dataset} -n {limit}"
+        yield f"{ask} --board docs/results/models.json --page docs/results/models.md"
+    yield from ("```", "")
     for view in views:
         yield from summary(view)
     yield f"The same as data: [models.json](models.json). {board.canary}"
@@ -244,7 +254,7 @@ def main() -> None:
     parser.add_argument("--model", "-m", action="append", choices=tuple(MODELS), help="default: both")
     parser.add_argument("--data", "-d", action="append", choices=DATA, help="default: both")
     parser.add_argument("--task", "-t", action="append", choices=tuple(MOST_TOKENS), help="default: all")
-    parser.add_argument("--board", type=Path, help="JSON file of the board, written after the runs")
+    parser.add_argument("--board", type=Path, help="JSON file of the board; other data sets in it stay")
     parser.add_argument("--page", type=Path, help="Markdown file of the page; default: standard output")
     parser.add_argument("--page-only", action="store_true", help="ask nothing: make the page from --board")
     chosen = parser.parse_args()
@@ -254,6 +264,8 @@ def main() -> None:
         tasks = chosen.task or list(MOST_TOKENS)
         ask_all(chosen.folder, chosen.model or list(MODELS), chosen.data or list(DATA), tasks, chosen.limit)
         board = board_of(chosen.folder)
+        if chosen.board and chosen.board.is_file():
+            board = with_others(board, Leaderboard.model_validate_json(chosen.board.read_bytes()))
         if chosen.board:
             write_text(chosen.board, board.to_json())
     text = "\n".join(page(board)) + "\n"

@@ -17,6 +17,14 @@ def test_the_page_is_made_from_the_committed_board() -> None:
     assert "\n".join(models_table.page(board)) + "\n" == (RESULTS / "models.md").read_text(encoding="utf-8")
 
 
+def test_a_data_set_that_was_not_asked_again_stays_on_the_board() -> None:
+    before = Leaderboard.model_validate_json((RESULTS / "models.json").read_bytes())
+    other = before.groups[0].model_copy(update={"dataset": "other"})
+    again = models_table.with_others(before.model_copy(update={"groups": (other,)}), before)
+    assert [group.dataset for group in again.groups] == [*(g.dataset for g in before.groups), "other"]
+    assert models_table.with_others(before, before) == before
+
+
 def test_the_limits_of_replies_cover_every_task() -> None:
     assert set(models_table.MOST_TOKENS) == set(TASKS)
 
