@@ -81,7 +81,8 @@ class Guard:
         for name, value in scope["headers"]:
             headers.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
         if "transfer-encoding" in headers and "content-length" in headers:
-            return _refuse(400, "Content-Length and Transfer-Encoding both say where the body ends; send one")
+            both = "Content-Length and Transfer-Encoding both say where the body ends; send one"
+            return _refuse(400, both, {"Connection": "close"})  # where the next request begins is not known
         hosts = headers.get("host", [])
         if len(hosts) != 1 or not self.hosts.admits(hosts[0]):
             named = hosts[0][:100] if hosts else "none"
@@ -94,8 +95,9 @@ class Guard:
         return None
 
 
-def _refuse(status: int, message: str) -> JSONResponse:
-    return JSONResponse(error_body(message, "invalid_request_error"), status, {"Connection": "close"})
+def _refuse(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """A refusal. The connection stays open: closed before the body came, it is reset, and the answer is lost."""
+    return JSONResponse(error_body(message, "invalid_request_error"), status, headers)
 
 
 class Protocol(H11Protocol):

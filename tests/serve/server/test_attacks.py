@@ -7,6 +7,8 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 
 import httpx
 import pytest
@@ -295,6 +297,24 @@ def test_a_body_that_is_not_named_json_is_refused(keyless, media):
     assert httpx.post(keyless + CHAT, content=body, headers=headers).status_code == 415
     named = {"Content-Type": "application/json; charset=utf-8"}
     assert httpx.post(keyless + CHAT, content=body, headers=named, timeout=60).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "media", "status"),
+    [("localhost", "text/plain", 415), ("evil.example", "application/json", 421)],
+)
+def test_a_refusal_before_the_body_came_is_read_and_the_connection_serves_on(served, host, media, status):
+    """A close with the body unread would reset the connection, and the client would lose the answer."""
+    with closing(HTTPConnection("127.0.0.1", served[1], timeout=30)) as connection:
+        connection.putrequest("POST", CHAT, skip_host=True)
+        for name, value in (("Host", host), ("Content-Type", media), ("Content-Length", "900")):
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        assert (answer.status, bool(answer.read())) == (status, True)
+        connection.sock.sendall(b"x" * 900)
+        connection.request("GET", "/health")
+        assert connection.getresponse().status == 200
 
 
 def test_two_lengths_of_one_body_are_refused_and_the_connection_ends(served):
