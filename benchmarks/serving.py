@@ -1,9 +1,10 @@
-"""``python -m benchmarks.serving``: measure draft methods, the tree search, and running servers side by side."""
+"""``python -m benchmarks.serving``: measure drafts, llama.cpp's too, the tree search, and running servers."""
 
 from __future__ import annotations
 
 import json
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,9 @@ import typer
 
 from benchmarks import compare_servers as comparing
 from benchmarks import draft_methods as measuring
+from benchmarks import llama_speculation as speculating
 from benchmarks.draft_peers import NAMES
+from benchmarks.llama_server import PACKAGE
 from serve.atomic import write_text
 from serve.command_app import Application, run
 from serve.commands import ModelOption, ThreadsOption, note
@@ -120,6 +123,61 @@ def parse_method(text: str) -> measuring.Method:
     if nodes not in ("", "auto") and not (nodes.isdigit() and int(nodes) > 0):
         raise InputError(f"--method {text!r}: nodes are a positive number or auto")
     return measuring.Method(name, int(nodes) if nodes.isdigit() else None)
+
+
+@app.command()
+def llama(
+    prompts: Annotated[Path, typer.Argument(help="JSONL with `messages` and `workload`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="JSON file for the figures.")],
+    model: Annotated[
+        Path | None, typer.Option("--model", "-m", help="A .gguf file; default: the embedded model.")
+    ] = None,
+    speculation: Annotated[
+        list[str] | None, typer.Option(help="KIND or KIND:MATCH:DRAFT of llama.cpp; repeat.")
+    ] = None,
+    method: Annotated[list[str] | None, typer.Option(help="name:nodes of vckg-serve; repeat.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of either server.")] = 2,
+    each: Annotated[int, typer.Option(min=1, help="Prompts per workload.")] = 8,
+    max_tokens: Annotated[int, typer.Option(min=16, help="Tokens of an answer at most.")] = 48,
+    warm: Annotated[int, typer.Option(min=0, help="Prompts per workload that are answered before.")] = 2,
+    rows: Annotated[str, typer.Option(help="Rows of the passes that are timed.")] = "1,2,4,8,16",
+) -> None:
+    """Measure llama.cpp's n-gram speculation beside vckg-serve's drafts, each against its own plain decoding."""
+    speculating.require_llama()
+    kinds = [speculating.Speculation.parse(name) for name in speculation or speculating.DEFAULTS]
+    methods = [parse_method(name) for name in method or ["lookup:5", "ngram:auto"]]
+    try:
+        sizes = sorted({1, *(int(n) for n in rows.split(","))})
+    except ValueError as error:
+        raise InputError(f"--rows {rows!r}: wanted numbers such as 1,2,4") from error
+    use_threads(threads)
+    checkpoint = load_checkpoint(model)
+    if checkpoint.path.is_dir():
+        raise InputError(f"{checkpoint.path}: not a .gguf file, which both servers can read")
+    own = Model.load(checkpoint, "float16")
+    taken = measuring.read_prompts(prompts, checkpoint.tokenizer, each)
+    more = measuring.read_prompts(prompts, checkpoint.tokenizer, each + warm)
+    folder = plug.draft_folder(checkpoint.name)
+    course = measuring.Course(checkpoint, own, methods, folder, batch=1, max_tokens=max_tokens)
+    asked = {(speculating.OWN, speculating.PLAIN): speculating.ask_own(course, course.plain)}
+    asked |= {
+        (speculating.OWN, one.label): speculating.ask_own(course, e) for one, e in course.engines.items()
+    }
+    before = [prompt for prompt in more if prompt not in taken]
+    with ExitStack() as started:
+        for kind in (None, *kinds):
+            other = started.enter_context(speculating.Llama(checkpoint.path, threads, kind))
+            label = kind.label if kind else speculating.PLAIN
+            asked[speculating.OTHER, label] = speculating.ask_llama(other, max_tokens)
+        tallies = speculating.measure(asked, taken, before, note)
+    with speculating.Llama(checkpoint.path, threads, slots=max(sizes)) as many:
+        costs = {
+            speculating.OWN: measuring.cost_curve(own, sizes),
+            speculating.OTHER: speculating.step_ms(many, taken, sizes, max_tokens),
+        }
+    write_text(output, speculating.as_json(tallies, costs, many.about))
+    typer.echo(f"llama.cpp of {PACKAGE} {many.about['version']}: {many.about['built']}\n")
+    typer.echo(f"{speculating.table(tallies)}\n\n{speculating.pass_table(costs)}")
 
 
 @app.command()
