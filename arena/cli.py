@@ -232,22 +232,23 @@ def _finished(runs: list[Path]) -> list[Path]:
 
 @app.command("compare")
 def compare_command(
-    a: Annotated[Path, typer.Argument(help="One run.")],
-    b: Annotated[Path, typer.Argument(help="Another run.")],
+    a: Annotated[Path, typer.Argument(help="Run, or folder of one contestant's runs.")],
+    b: Annotated[Path, typer.Argument(help="Those to compare it with.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Compare two runs sample by sample: differences with intervals and paired tests."""
+    """Compare two contestants sample by sample: differences with intervals and paired tests."""
     from arena.leaderboard.compare import compare
-    from arena.run_folder import find_runs, read_run
+    from arena.run_folder import read_run
     from vckg.base.errors import InputError
 
-    pair = []
+    sides = []
     for path in (a, b):
-        found = find_runs([path])
-        if len(found) > 1:
-            raise InputError(f"{path}: {len(found)} runs in it, name one: {', '.join(p.name for p in found)}")
-        pair.append(read_run(found[0]))
-    compared = compare(pair[0], pair[1])
+        runs = [read_run(folder) for folder in _finished([path])]
+        if len({run.manifest.contestant for run in runs}) > 1:
+            names = ", ".join(Path(run.folder).name for run in runs)
+            raise InputError(f"{path}: runs of several contestants in it, name one: {names}")
+        sides.append(runs)
+    compared = compare(*sides)
     print(compared.json() if as_json else compared.text())
 
 

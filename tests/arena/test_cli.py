@@ -312,10 +312,10 @@ def test_a_run_without_answers_is_named_and_left_out_of_the_report(
     assert "no answers yet" in complaint
 
 
-def test_two_runs_in_one_folder_are_named_to_choose_from(arena: Arena, finished: Path) -> None:
+def test_runs_of_two_contestants_in_one_folder_are_named_to_choose_from(arena: Arena, finished: Path) -> None:
     code, _, complaint = arena("compare", str(finished), str(finished))
     assert code == 2
-    assert "2 runs in it, name one" in complaint
+    assert "runs of several contestants in it, name one" in complaint
 
 
 def test_the_engine_finds_the_arena_by_its_entry_point() -> None:

@@ -202,8 +202,8 @@ def test_a_run_with_one_task_s_samples_in_common_is_compared_on_that_task(make_r
         }
         assert len(apart["qa"]) == len(shared["qa"]) == 1
         assert apart["qa"] != shared["qa"]
-    assert "annotation" in compare(first, mixed, resamples=20).text()
-    assert " qa " not in compare(first, mixed, resamples=20).text()
+    assert "annotation" in compare([first], [mixed], resamples=20).text()
+    assert " qa " not in compare([first], [mixed], resamples=20).text()
 
 
 def test_a_task_that_one_contestant_answered_takes_no_rank_from_the_others(make_runs: MakeRuns) -> None:
@@ -334,7 +334,7 @@ def test_a_name_of_your_own_makes_no_model_of_a_baseline_and_no_contestant_of_th
     assert [name for name, row in rows.items() if row.rank is None] == ["perfect"]
     assert {task.floor_of for task in group.tasks} == {"maj"}
     with pytest.raises(InputError, match="perfect is the reference and is not compared"):
-        compare(runs[[r.manifest.contestant for r in runs].index("perfect")], runs[0])
+        compare([runs[[r.manifest.contestant for r in runs].index("perfect")]], [runs[0]])
 
 
 def test_who_can_look_the_answer_up_is_not_ranked_there(make_runs: MakeRuns) -> None:

@@ -147,20 +147,39 @@ def test_groups_that_must_not_be_compared_are_apart_on_the_page(make_runs: MakeR
 
 def test_two_runs_are_compared_in_words(make_runs: MakeRuns) -> None:
     strong, weak = make_runs({"strong": 0.9, "weak": 0.3}, n=60)
-    text = comparison.compare(weak, strong, resamples=200).text()
+    text = comparison.compare([weak], [strong], resamples=200).text()
     assert text.startswith("weak minus strong")
     assert re.search(r"annotation +-0\.\d+ +\[-0\.\d+, -0\.\d+\] +p .* strong is better", text)
-    again = comparison.compare(strong, replace(strong, folder="/runs/second"), resamples=50).text()
+    again = comparison.compare([strong], [replace(strong, folder="/runs/second")], resamples=50).text()
     assert "strong (strong) minus strong (second)" in again
     assert "no significant difference" in again
     other = replace(weak, manifest=replace(weak.manifest, graph_hash="z"))
     with pytest.raises(InputError, match="no task with the same samples"):
-        comparison.compare(strong, other)
+        comparison.compare([strong], [other])
+
+
+def test_runs_of_two_contestants_are_compared_on_every_set_of_samples_that_both_answered(
+    make_runs: MakeRuns,
+) -> None:
+    strong, weak = make_runs({"strong": 0.9, "weak": 0.3}, n=60)
+    strong_2, weak_2 = make_runs({"strong": 0.9, "weak": 0.3}, n=20, tasks=("annotation",))
+    (alone,) = make_runs({"strong": 0.9}, n=30, tasks=("perturbation",))
+    one = comparison.compare([strong, strong_2, alone], [weak], resamples=20)
+    assert list(json.loads(one.json())["tasks"]) == ["annotation", "qa"]
+    both = comparison.compare([strong, strong_2], [weak, weak_2], resamples=20)
+    assert set(json.loads(both.json())["tasks"]) == {
+        "annotation (fresh, seed 1, 60 samples)",
+        "annotation (fresh, seed 1, 20 samples)",
+        "qa",
+    }
+    again = replace(strong, folder="/runs/again")
+    with pytest.raises(InputError, match=r"two runs of strong answered .* name one: .*strong, /runs/again"):
+        comparison.compare([strong, again], [weak])
 
 
 def test_a_task_that_one_of_two_runs_can_look_up_is_compared_and_said_to_be(make_runs: MakeRuns) -> None:
     one, other = make_runs({"gather": 0.9, "m": 0.3}, n=20)
-    compared = comparison.compare(one, other, resamples=20)
+    compared = comparison.compare([one], [other], resamples=20)
     assert re.search(r"\n  qa +\+0\.\d+", compared.text())
     assert compared.text().endswith(
         "qa: open book for gather, who can look into the graph that it was made from"
