@@ -16,13 +16,20 @@ if TYPE_CHECKING:
 
 LOCATED = ("part_of", "has_soma_location")
 """Relations by which the ontology places cell types."""
-NO_ORGANS = frozenset({
-    "tumor", "tumors", "tumour", "tumours", "cancer", "cancers", "carcinoma", "adenocarcinoma", "melanoma", "glioma",
-    "glioblastoma", "lymphoma", "leukemia", "leukaemia", "metastasis", "metastases", "organoid", "organoids",
+NO_ORGANS = dict.fromkeys((
+    "tumor", "tumors", "tumour", "tumours", "cancer", "cancers", "carcinoma", "adenocarcinoma",
+    "lymphoma", "leukemia", "leukaemia", "metastasis", "metastases", "organoid", "organoids",
     "xenograft", "pdx", "cell line", "cell lines",
-})  # fmt: skip
-"""What samples are called by, and what is no tissue: its cells are those of an organ."""
-_CUTOFF = 0.8
+), "") | {
+    "melanoma": "skin", "glioma": "brain", "glioblastoma": "brain", "gbm": "brain", "pdac": "pancreas", "hcc": "liver",
+    "nsclc": "lung", "luad": "lung", "lusc": "lung", "sclc": "lung", "crc": "colon", "tnbc": "breast", "rcc": "kidney",
+    "ccrcc": "kidney", "hnscc": "head and neck", "aml": "bone marrow",
+}  # fmt: skip
+"""What samples are called by and what is no tissue, its cells being those of an organ; the organ of some."""
+_PLURALS = (("ies", "y"), ("es", ""), ("s", ""), ("i", "us"), ("ia", "ion"), ("ae", "a"))
+_CUTOFF, _LEAST_CUTOFF = 0.8, 0.6
+"""Likeness of a hint; the lower one where the first letter is right and the name is no abbreviation."""
+_ABBREVIATION = 4
 _ANATOMY = CATEGORIES.index("AnatomicalEntity")
 _CELL = CATEGORIES.index("Cell")
 
@@ -35,9 +42,14 @@ def tissue_node(graph: Graph, tissue: str) -> int:
     InputError
         None is known; the hint is a tissue whose cell types are known, or asks for the organ.
     """
-    found = graph.get(tissue)
-    if found is not None and graph.category[found] == _ANATOMY:
-        return found
+    found = _found(graph, tissue)
+    if found is None:
+        raise InputError(f"no tissue {tissue!r} in the graph{_hint(graph, tissue)}")
+    return found
+
+
+def _found(graph: Graph, tissue: str) -> int | None:
+    """Return the node of a tissue; None where it is unknown."""
     for name in _spellings(tissue):
         meant = graph.get(tissue_words().get(name, ""))
         if meant is not None:
@@ -45,7 +57,7 @@ def tissue_node(graph: Graph, tissue: str) -> int:
         grounded = graph.labels("anatomy").ground([name])[0]
         if grounded.curie is not None:
             return graph.index(grounded.curie)
-    raise InputError(f"no tissue {tissue!r} in the graph{_hint(graph, tissue)}")
+    return None
 
 
 def tissue_in_words(graph: Graph, tissue: str) -> str:
@@ -66,10 +78,19 @@ def tissue_words() -> dict[str, str]:
 
 
 def _spellings(tissue: str) -> list[str]:
-    """Return a name, and what it is without a plural and without the word tissue."""
+    """Return a name, its singulars (``islets of Langerhans``), and both without the word tissue."""
     name = " ".join(tissue.replace("_", " ").split()).casefold()
     bare = name.removesuffix(" tissue").removesuffix(" tissues")
-    return list(dict.fromkeys([name, name.removesuffix("s"), bare, bare.removesuffix("s")]))
+    found = [tissue.strip()]  # UBERON_0000178 keeps its underscore
+    for words in (name.split(), bare.split()):
+        found.append(" ".join(words))
+        found += [
+            " ".join([*words[:i], word.removesuffix(plural) + singular, *words[i + 1 :]])
+            for i, word in enumerate(words)
+            for plural, singular in _PLURALS
+            if word.endswith(plural)
+        ]
+    return list(dict.fromkeys(found))
 
 
 def _hint(graph: Graph, tissue: str) -> str:
@@ -78,8 +99,15 @@ def _hint(graph: Graph, tissue: str) -> str:
     known = _names_of_tissues(graph)
     organ = next((word for word in (rest, *rest.split()[::-1]) if word in known), "")
     if name in NO_ORGANS or rest != name:
+        grown = next(filter(None, (NO_ORGANS.get(word) for word in name.split())), "")
+        node = _found(graph, organ or rest)
+        organ = grown if node is None else graph.names[node]
         return f"; give the organ: {organ or 'the one it grows in or resembles, such as lung'}"
     near = did_you_mean(name, known, cutoff=_CUTOFF) or (f" (did you mean {organ!r}?)" if organ else "")
+    if not near:
+        longer = sorted((k for k in known if {*name.split()} <= {*k.split()}), key=lambda k: (len(k), k))
+        alike = [k for k in known if k[:1].casefold() == name[:1] and len(name) > _ABBREVIATION]
+        near = did_you_mean(name, longer[:1] or alike, cutoff=0.0 if longer else _LEAST_CUTOFF)
     return f"{near}; give an UBERON id such as UBERON:0000178 (blood)"
 
 

@@ -128,6 +128,12 @@ def test_every_word_for_a_tissue_leads_to_one_with_cell_types(core_graph: Graph)
         ("Lung tissue", "Lung tissue (lung, UBERON:0002048)"),
         ("Blood", "blood (UBERON:0000178)"),
         ("UBERON:0000178", "blood (UBERON:0000178)"),
+        ("UBERON_0000178", "UBERON_0000178 (blood, UBERON:0000178)"),
+        ("islets of Langerhans", "islets of Langerhans (islet of Langerhans, UBERON:0000006)"),
+        ("ovaries", "ovaries (ovary, UBERON:0000992)"),
+        ("dorsal root ganglia", "dorsal root ganglia (dorsal root ganglion, UBERON:0000044)"),
+        ("head and neck", "head and neck (craniocervical region, UBERON:0007811)"),
+        ("renal", "renal (kidney, UBERON:0002113)"),
     ],
 )
 def test_a_tissue_is_shown_by_the_users_word(core_graph: Graph, given: str, shown: str) -> None:
@@ -144,6 +150,10 @@ def test_a_tissue_is_shown_by_the_users_word(core_graph: Graph, given: str, show
         ("cell line", "; give the organ: the one it grows in or resembles, such as lung"),
         ("bone marow", r" \(did you mean 'bone marrow'\?\); give an UBERON id"),
         ("upper lung", r" \(did you mean 'lung'\?\); give an UBERON id"),
+        ("bluud", r" \(did you mean 'blood'\?\); give an UBERON id"),
+        ("plasma", r" \(did you mean 'blood plasma'\?\); give an UBERON id"),
+        ("PDAC", "; give the organ: pancreas"),
+        ("gastric cancer", "; give the organ: stomach"),
         ("xyzzy", "; give an UBERON id"),
     ],
 )
