@@ -36,17 +36,22 @@ def data_command(
         Path | None, typer.Option("--add", help="Add an h5ad file of labelled cells to the fresh set.")
     ] = None,
     label: Annotated[str, typer.Option("--label", help="Its column of cell types.")] = "cell_type",
-    tissue: Annotated[str, typer.Option("--tissue", help="Its tissue.")] = "",
+    tissue: Annotated[str, typer.Option("--tissue", help="Its tissue: UBERON id or name.")] = "",
     species: Annotated[str, typer.Option("--species", help="human or mouse.")] = "human",
+    remove: Annotated[str, typer.Option("--remove", help="Take an added file out again, by its name.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Show the contents of a data set: samples by task and stratum, clusters, hash; or add a file to the fresh set."""
     from arena.datasets import make_cells
+    from arena.datasets.cell_files import remove_file
     from arena.datasets.virtual_cell import write_cells
     from arena.tasks import parse_tasks, render
     from arena.tasks.samples import make_samples
     from vckg.base.atomic import write_text
 
+    if remove:
+        print(f"{remove}: no longer in the fresh set; {remove_file(remove).file} stays as it is")
+        return
     if add is not None:
         add_cells(add, load_graph(graph), label=label, tissue=tissue, species=species, seed=seed)
         return

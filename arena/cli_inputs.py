@@ -72,14 +72,18 @@ def add_cells(path: Path, graph: Graph, *, label: str, tissue: str, species: str
     from arena.datasets.cell_files import add_file, user_table
     from arena.datasets.lineages import CellTerms
     from arena.datasets.real import cells_of
+    from gather.retrieval.tissue_names import tissue_in_words, tissue_node
 
     if species not in ("human", "mouse"):
         raise InputError(f"--species {species!r}: wanted human or mouse")
-    added = add_file(path, graph, label=label, species=species, tissue=tissue)
+    where = graph.names[tissue_node(graph, tissue)] if tissue else ""
+    added = add_file(path, graph, label=label, species=species, tissue=where)
     unnamed = [f"{name} {n:,}" for name, n in sorted(added.unnamed.items())]
     print(
         f"{path}: {len(added.types):,} rows, {len(set(added.types) - {''})} cell types; listed in {user_table()}"
     )
+    if tissue:
+        print(f"tissue: {tissue_in_words(graph, tissue)}")
     for what, words in (("labels read", added.readings), ("labels without a cell type", unnamed)):
         if words:
             print(f"{what}: {_first(words, 10)}")

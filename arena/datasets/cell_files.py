@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
@@ -20,7 +21,7 @@ import numpy.typing as npt
 from gather.retrieval.cell_names import ground_labels, readings
 from vckg.base.atomic import write_text
 from vckg.base.console import err
-from vckg.base.errors import InputError, SourceError
+from vckg.base.errors import InputError, SourceError, did_you_mean
 from vckg.base.resources import default_cache, resource
 from vckg.graph.graph import Graph
 
@@ -93,22 +94,21 @@ def cell_files(mirrors: Sequence[Path]) -> Iterator[tuple[CellFile, Path]]:
     Sets on which a contestant of this project was developed are not in the table (`data/benchmark_sets.tsv`).
     """
     own = user_table()
-    for table in (resource("data", "arena", "cell_files.tsv"), *([own] if own.is_file() else [])):
-        with table.open(encoding="utf-8", newline="") as lines:
-            for row in csv.DictReader(lines, delimiter="\t"):
-                source = CellFile(**row)
-                places = (folder / source.file for folder in (*mirrors, Path()))
-                path = next((place for place in places if place.is_file()), None)
-                if path is not None:
-                    yield source, path
-                elif table == own:
-                    _say_gone(source.file, own)
+    for table in (resource("data", "arena", "cell_files.tsv"), own):
+        for source in _rows(table):
+            places = (folder / source.file for folder in (*mirrors, Path()))
+            path = next((place for place in places if place.is_file()), None)
+            if path is not None:
+                yield source, path
+            elif table == own:
+                _say_gone(source)
 
 
 @lru_cache
-def _say_gone(file: str, table: Path) -> None:
+def _say_gone(source: CellFile) -> None:
     err().print(
-        f"{file} is gone, so the fresh set lacks its cells; put it back, or delete its line from {table}",
+        f"{source.file} is gone, so the fresh set lacks its cells; put it back, or take it out: "
+        f"arena data --remove {shlex.quote(source.name)}",
         soft_wrap=True,
     )
 
@@ -130,7 +130,6 @@ def add_file(path: Path, graph: Graph, *, label: str, species: str, tissue: str,
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; wanted an h5ad file of labelled cells")
-    known = [source for source, _path in cell_files(())]
     row = CellFile(
         path.stem, str(path.resolve()), label, species, tissue, state, "counts", "samples", path.stem
     )
@@ -140,11 +139,39 @@ def add_file(path: Path, graph: Graph, *, label: str, species: str, tissue: str,
             f"{path}: no label of {label!r} names a cell type ({', '.join(sorted(found.unnamed)[:5])}); write a "
             f"{LABEL_MAP} next to it with the columns set, label, cl_id"
         )
-    own = [s for s in known if s.of_user and s.name != row.name]
-    columns = [f.name for f in fields(CellFile)]
-    lines = ["\t".join(columns), *("\t".join(asdict(s)[c] for c in columns) for s in (*own, row))]
-    write_text(user_table(), "\n".join(lines) + "\n")
+    _write_own([*(own for own in _rows(user_table()) if own.name != row.name), row])
     return found
+
+
+def remove_file(name: str) -> CellFile:
+    """Take a file of the user's out of the sets that fresh samples are drawn from; return its row.
+
+    Raises
+    ------
+    InputError
+        No file of this name was added.
+    """
+    own = {row.name: row for row in _rows(user_table())}
+    if name not in own:
+        names = f"there are {', '.join(own)}" if own else "no file was added"
+        raise InputError(f"no added file {name!r}{did_you_mean(name, own)}; {names}")
+    row = own.pop(name)
+    _write_own(list(own.values()))
+    return row
+
+
+def _rows(table: Path) -> list[CellFile]:
+    """Return the rows of a table; none where there is no table."""
+    if not table.is_file():
+        return []
+    with table.open(encoding="utf-8", newline="") as lines:
+        return [CellFile(**row) for row in csv.DictReader(lines, delimiter="\t")]
+
+
+def _write_own(rows: Sequence[CellFile]) -> None:
+    columns = [f.name for f in fields(CellFile)]
+    lines = ["\t".join(columns), *("\t".join(asdict(row)[c] for c in columns) for row in rows)]
+    write_text(user_table(), "\n".join(lines) + "\n")
 
 
 def read_labelled(source: CellFile, path: Path, graph: Graph) -> Labelled:

@@ -106,13 +106,14 @@ FRESH_REGULONS = {
 
 def make_fresh_graph() -> Graph:
     """Nine cell types, four with markers that cite papers, two usable signed regulons, a ligand with its
-    receptor."""
+    receptor, a tissue."""
     symbols = {g for genes in FRESH_MARKERS.values() for g in genes} | {"CCR5"}
     for regulator, (up, down) in FRESH_REGULONS.items():
         symbols |= {regulator, *up, *down}
     curie = {gene: f"HGNC:{number}" for number, gene in enumerate(sorted(symbols), start=1)}
     nodes = [(i, "Cell", name, f"A {name} of the blood.") for i, (name, _parent) in FRESH_CELLS.items()]
     nodes += [(curie[gene], "Gene", gene, "") for gene in sorted(symbols)]
+    nodes.append(("UBERON:0002048", "AnatomicalEntity", "lung", ""))
     edges = [(i, "subclass_of", parent, "cl", 0, []) for i, (_n, parent) in FRESH_CELLS.items() if parent]
     for cell, genes in FRESH_MARKERS.items():
         for source in ("cellmarker", "panglaodb"):

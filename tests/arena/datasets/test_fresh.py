@@ -10,6 +10,7 @@ from arena.cli import app
 from arena.contestants.graph_questions import gene_words
 from arena.datasets import make_cells
 from arena.datasets.admission import BLURRED
+from arena.datasets.cell_files import user_table
 from arena.datasets.facts import replicated
 from arena.datasets.fresh import make, markers_of_types, signed_targets
 from arena.datasets.lineages import CellTerms
@@ -21,6 +22,7 @@ from arena.tasks.samples import make_samples
 from arena.types import Sample, samples_sha256
 from gather.checking.mapping import map_labels
 from tests.arena.toy import PROFILES, write_mirror
+from vckg.base.errors import InputError
 from vckg.graph.graph import Graph
 
 
@@ -229,6 +231,16 @@ def test_a_user_s_own_file_joins_by_one_command_and_is_missed_where_it_is_gone(
     capsys.readouterr()
     assert not [c for c in make(fresh_graph, seed=0, mirrors=()).cells if c.expression]
     assert "mine.h5ad is gone, so the fresh set lacks its cells" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"no added file 'min' \(did you mean 'mine'\?\); there are mine"):
+        CliRunner().invoke(app, ["data", "--remove", "min"], catch_exceptions=False)
+    done = CliRunner().invoke(app, ["data", "--remove", "mine"])
+    assert done.output.startswith("mine: no longer in the fresh set"), done.output
+    assert not user_table().read_text().splitlines()[1:]
+    with pytest.raises(InputError, match="no file was added"):
+        CliRunner().invoke(app, ["data", "--remove", "mine"], catch_exceptions=False)
+    command[6] = "lnug"
+    with pytest.raises(InputError, match="no tissue 'lnug' in the graph"):
+        CliRunner().invoke(app, command, catch_exceptions=False)
 
 
 def test_a_user_s_labels_are_read_as_gather_check_reads_them_and_absent_types_are_named(
@@ -251,6 +263,7 @@ def test_a_user_s_labels_are_read_as_gather_check_reads_them_and_absent_types_ar
     checked = map_labels(fresh_graph, labels)
     assert f"labels read: T cells 2 as {checked['T cells 2'].name}" in said
     assert "labels without a cell type: Doublet 30" in said
+    assert "tissue: lung (UBERON:0002048)" in said
     assert said[-3:] == [
         "2 of these types get no sample of a cell (seed 0):",
         "  fewer than 20 cells (1): dendritic cell",
