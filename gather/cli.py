@@ -56,7 +56,7 @@ def annotate(
         ),
     ] = None,
     groupby: Annotated[
-        str, typer.Option(help="Column of obs, or auto (Leiden clusters), or cell (every cell by itself).")
+        str, typer.Option(help="Column of obs or of a table, or auto (Leiden clusters), or cell (every cell).")
     ] = "auto",
     score: ScoreOption = "calibrated",
     hops: HopsOption = 2,

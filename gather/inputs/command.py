@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gather.cells.command import annotate_file
+from gather.cells.options import AUTO
 from gather.cells.samples import DIFFERING, OF_ONE_SAMPLE
 from gather.inputs.jobs import Job, Reading
 from gather.inputs.kinds import stem_of
@@ -91,7 +92,8 @@ def _annotate_markers(
     if table is None and job.kind not in ("marker table", "h5ad"):
         raise InputError(f"{job.source}: is a {job.kind}; --markers reads tables and h5ad files only")
     if table is None:
-        table = table_of_uns(job.source) if job.kind == "h5ad" else read_marker_table(job.source)
+        column = None if options.groupby == AUTO else options.groupby
+        table = table_of_uns(job.source) if job.kind == "h5ad" else read_marker_table(job.source, column)
     measured = None if reading.measured is None else measured_genes(reading.measured)
     ranked = sum(len(genes) for genes in table.genes.values())
     by = f", ranked by {table.used}" if table.used else ", in the order of the table"

@@ -18,7 +18,7 @@ from gather.inputs.text import (
     with_decimal_points,
     writes_decimal_commas,
 )
-from vckg.base.errors import InputError
+from vckg.base.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,24 +148,30 @@ def _is_listed(head: str) -> bool:
     return bool(quoted) or all(":" in line and "," in line.partition(":")[2] for line in lines[:20])
 
 
-def read_marker_table(path: Path) -> MarkerTable:
-    """Read a table of markers.
+def read_marker_table(path: Path, groupby: str | None = None) -> MarkerTable:
+    """Read a table of markers; `groupby` names its column of clusters.
 
     Raises
     ------
     InputError
-        No cluster, no gene, or a column that should hold numbers holds words.
+        No such column, no cluster, no gene, or a column that should hold numbers holds words.
     """
     head = head_of_text(path)
+    if groupby is not None and (groupby not in header_of(head) or "gene" not in columns_of(header_of(head))):
+        names = [name for name in header_of(head) if name]
+        raise InputError(
+            f"{path}: no column {groupby!r}{did_you_mean(groupby, names)} next to a column of genes; --groupby names "
+            f"the clusters of a table with a gene in each row; its columns are {', '.join(names)}"
+        )
     if path.name.removesuffix(".gz").endswith(".gmt"):
         return listed(path, "GMT", _gmt_lines(path))
     header = header_of(head)
     if conditions := conditions_of(header):
-        table = table_of_frame(as_one_test(_read(path, head), conditions), where=str(path))
+        table = table_of_frame(as_one_test(_read(path, head, groupby), conditions), where=str(path))
         where = f"the least of {', '.join(conditions)}" if len(conditions) > 1 else conditions[0]
         return replace(table, form=f"Seurat FindConservedMarkers ({where})")
     if columns_of(header).keys() & {"gene", "fold", "natural fold"}:
-        frame = _read(path, head)
+        frame = _read(path, head, groupby)
         if "," in "".join(frame[columns_of(header).get("gene", frame.columns[0])].head(5)):
             return listed(path, "list of genes per cluster", _cells_with_lists(frame))
         return table_of_frame(frame, where=str(path))
@@ -174,8 +180,8 @@ def read_marker_table(path: Path) -> MarkerTable:
     return _wide(path, head)
 
 
-def _read(path: Path, head: str) -> pd.DataFrame:
-    """Read a table as text, field by field."""
+def _read(path: Path, head: str, groupby: str | None = None) -> pd.DataFrame:
+    """Read a table as text, field by field; its column `groupby` becomes the one of clusters."""
     import pandas as pd
 
     try:
@@ -183,6 +189,10 @@ def _read(path: Path, head: str) -> pd.DataFrame:
             frame = pd.read_csv(file, sep=separator_of(head), dtype=str, keep_default_na=False)
     except (ValueError, pd.errors.ParserError) as error:
         raise InputError(f"{path}: is no table ({str(error).splitlines()[0][:160]})") from error
+    if groupby is not None:
+        named = frame.rename(columns=str.strip)
+        others = [c for c in named.columns if _plain(c) in COLUMNS["cluster"] and c != groupby]
+        frame = named.drop(columns=others).rename(columns={groupby: "cluster"})
     return frame.map(with_decimal_points) if writes_decimal_commas(head) else frame
 
 

@@ -37,6 +37,20 @@ def test_seurat_is_ranked_as_cells_are(tmp_path) -> None:
     assert table.background is None
 
 
+def test_the_user_names_the_column_of_clusters(tmp_path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("gene,cluster, my clusters \nCD3D,0,T\nIL7R,1,T\nLYZ,1,M\n")
+    assert read_marker_table(path, "my clusters").genes == {"T": ("CD3D", "IL7R"), "M": ("LYZ",)}
+    assert set(read_marker_table(path, "cluster").genes) == {"0", "1"}
+    with pytest.raises(
+        InputError, match=r"no column 'clusters' \(did you mean 'cluster'\?\).*are gene, cluster, my clusters"
+    ):
+        read_marker_table(path, "clusters")
+    path.write_text('cluster,markers\nT,"CD3D, IL7R"\nM,"LYZ, CD14"\n')
+    with pytest.raises(InputError, match="next to a column of genes"):
+        read_marker_table(path, "cluster")
+
+
 def test_seurat_3_and_presto_give_natural_logarithms() -> None:
     rows = {"gene": ["A", "B"], "cluster": ["0", "0"], "avg_logFC": [np.log(2), np.log(4)], "pct.1": [1, 1]}
     assert table_of_frame(pd.DataFrame(rows), where="t").strengths["0"] == pytest.approx((2.0, 1.0))
