@@ -16,6 +16,7 @@ from gather.annotation import Reason
 from gather.cells import _cell_kernels as kernels
 from gather.labelling.decide import UNKNOWN
 from gather.ontology import Ontology
+from gather.retrieval.candidates import Choice
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -44,6 +45,8 @@ class CellAnswers:
         Key of `REASONS`, uint8.
     best, best_confidence
         Position of the best candidate in the ontology, int32, -1 for none; its confidence, float64.
+    plain
+        What `term` is where no tissue is preferred, int32.
     """
 
     term: Array
@@ -53,12 +56,18 @@ class CellAnswers:
     reason: Array
     best: Array
     best_confidence: Floats
+    plain: Array
 
     @classmethod
     def joined(cls, parts: Iterable[CellAnswers]) -> CellAnswers:
         """Return the answers of consecutive runs as one."""
         runs = list(parts)
         return cls(*(np.concatenate([getattr(r, f.name) for r in runs]) for f in fields(cls)))
+
+    def changes(self, choice: Choice) -> dict[str, Any]:
+        """Return what the tissue changed, as a parameter of the run; nothing where none is preferred."""
+        changed = int((self.term != self.plain).sum())
+        return {"cells_changed_by_tissue": changed} if choice.preferred else {}
 
 
 def obs_of(answers: CellAnswers, ontology: Ontology) -> dict[str, Any]:

@@ -161,6 +161,9 @@ def _what_the_tissue_did(graph: Graph, options: Options, outcome: Outcome) -> It
         yield f"the tissue changed {len(changed)} of {len(outcome.annotations)} labels: {shown}{more}"
     elif outcome.annotations and preferred:
         yield "the tissue changed no label"
+    elif preferred:
+        cells = int(outcome.kept["parameters"]["cells_changed_by_tissue"])
+        yield f"the tissue changed the answer of {cells:,} of {len(outcome.cell_set):,} cells"
     best = pd.Series(outcome.columns[f"{options.key_added}_best_{CELL_TYPE}"].astype(str))
     inside = best.isin([graph.ids[i] for i in preferred])[best != UNKNOWN].mean() if preferred else 1.0
     if inside < FITS:

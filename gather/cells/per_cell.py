@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from copy import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -136,6 +138,16 @@ class CellAnnotator:
         self._levels = MAX_FDR * self._counts / max(n, 1)
         self._critical = np.empty((len(self._ranks) + 1, len(self._counts), len(length)))
         self._known = np.zeros(len(self._ranks) + 1, bool)
+        self._plain = self._without_preference() if preferred else None
+
+    def _without_preference(self) -> CellAnnotator:
+        """Return the same annotator without preferred types."""
+        plain, panel = copy(self), self.retriever.panel
+        assert panel is not None
+        plain._contrast = CellContrast.of(panel, sp.csr_array(self._by_column))
+        plain._scaling = (self.retriever.inverse_length, *self._scaling[1:])
+        plain._plain = None
+        return plain
 
     def _lines(self) -> None:
         """For every term, the candidates on its line, at or below it, and of its kind; for every candidate, its
@@ -174,7 +186,7 @@ class CellAnnotator:
                 self._known[length] = True
         best, statistic = np.full(n, -1, np.int32), np.zeros(n)
         term, codes, none = np.full(n, -1, np.int32), np.zeros(n, np.uint8), np.zeros(n)
-        answers = CellAnswers(term, codes, none, np.ones(n), codes.copy(), term.copy(), none.copy())
+        answers = CellAnswers(term, codes, none, np.ones(n), codes.copy(), term.copy(), none.copy(), term)
         labels = (answers.term, answers.status, answers.confidence, answers.reason, answers.best_confidence)
         arrays = (columns, n_genes, *expressed_genes(block), best, statistic, *labels)
         self._label(arrays, self._critical, self._counts)
@@ -185,7 +197,7 @@ class CellAnnotator:
             most = np.where(answers.term[cells] >= 0, MAX_FDR, 1.0)
             answers.fdr[cells] = np.minimum(p * len(self._testable), most)
             answers.best[cells] = self._candidates[0][c]
-        return answers
+        return answers if self._plain is None else replace(answers, plain=self._plain.annotate(block).term)
 
     def _label(self, arrays: tuple[Array, ...], critical: Array, counts: Array) -> None:
         columns, n_genes, starts, genes, *filled = arrays
@@ -272,7 +284,7 @@ def annotate_each_cell(
         answers = CellAnswers.joined(stream(rows, annotator, done=lambda n: done(n / 2)))
     origin = {"values": place.where, "gene_names": names_from, "species": in_words(told, graph, panel)}
     origin["unknown_genes"] = unknown_in_words(panel)
-    return obs_of(answers, annotator.ontology), origin
+    return obs_of(answers, annotator.ontology), origin | answers.changes(choice)
 
 
 def opened_file(adata: ad.AnnData, stack: ExitStack) -> Any:
