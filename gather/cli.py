@@ -56,7 +56,8 @@ def annotate(
         ),
     ] = None,
     groupby: Annotated[
-        str, typer.Option(help="Column of obs or of a table, or auto (Leiden clusters), or cell (every cell).")
+        str,
+        typer.Option(help="Column of obs or of a table, or auto (Leiden clusters), or cell (every cell)."),
     ] = "auto",
     score: ScoreOption = "calibrated",
     hops: HopsOption = 2,

@@ -144,7 +144,7 @@ def work_out_check(
     expression = read_expression(adata, graph, layer=options.layer, species=options.species)
     groups = cell_groups(adata, expression, question.sets_from, options.seed)
     texts = {column: texts_of(adata.obs[column]) for column in question.labels}
-    mapping = map_labels(graph, {t for of in texts.values() for t in of.tolist() if t}, question.mapping)
+    mapping = _mapping(graph, texts, question.mapping)
     sets = rank_cell_sets(expression, groups.tolist(), ranking=options.ranking)
     parameters = replace(options.parameters(), hyper_entities=())  # of cell types, nothing else is shown
     annotator = Annotator(expression.graph, expression.panel, parameters, contrast=len(sets) > 1)
@@ -201,6 +201,17 @@ def _refuse(adata: ad.AnnData, question: Question) -> None:
             raise InputError(f"weight of {column!r} is {weight}; wanted a positive number such as 2")
 
 
+def _mapping(
+    graph: Graph, texts: Mapping[str, Texts], given: Mapping[str, str] | None
+) -> dict[str, MappedLabel]:
+    """Return what each label of any column means, ascending; a term goes before a cluster's name."""
+    found: dict[str, MappedLabel] = {}
+    for of in texts.values():
+        read = map_labels(graph, {text for text in of.tolist() if text}, given)
+        found |= {label: one for label, one in read.items() if one.curie or label not in found}
+    return dict(sorted(found.items()))
+
+
 def _weight(question: Question, column: str) -> float:
     return float((question.weights or {}).get(column, 1.0))
 
@@ -240,10 +251,11 @@ def opinion_on(weighed: Weighed, column: str, mapped: MappedLabel, share: float 
     figures, markers = (weighed.figures(curie), weighed.markers(curie)) if curie else ({}, ())
     settled = not curie and mapped.how in SETTLED
     standing = figures.get("standing", 0.0)
-    how_much = 0.0 if settled else worth(standing, share, grounded=bool(curie))
+    how_much = 0.0 if settled or weighed.too_few else worth(standing, share, grounded=bool(curie))
     why = reasons(
         relation, 1.0 - standing, share, mixed=str(answer.status) == "mixed", absent=all_absent(markers)
     )
+    why = ("few cells",) if why and weighed.too_few else why
     rival = answer.label if {"conflict", "weak conflict"} & {*why} else ""
     decidable, remark = coverage(mapped.name, markers, rival) if curie else (True, "")
     return LabelCheck(

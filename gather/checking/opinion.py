@@ -25,15 +25,24 @@ LabelRelation = Literal["same", "finer", "coarser", "related", "conflict", "no a
 """A label against our answer: ``finer`` below it in the ontology, ``coarser`` above it, ``related`` another kind of the
 same lineage, ``conflict`` of another lineage (`gather.checking.weighing.relation_to`)."""
 Reason = Literal[
-    "conflict", "weak conflict", "other kind", "too fine", "not supported", "mixed", "not grounded"
+    "conflict",
+    "weak conflict",
+    "other kind",
+    "too fine",
+    "not supported",
+    "mixed",
+    "not grounded",
+    "few cells",
 ]
 """Why a label is to be reviewed: it conflicts with our answer (weakly: genes speak for both), is another kind of the
-same lineage, is finer than the evidence supports, lacks evidence where we have no answer, is one of a mixture, or has
-no term."""
+same lineage, is finer than the evidence supports, lacks evidence where we have no answer, is one of a mixture, has no
+term, or would be here for one of these and has too few cells to tell."""
 MarkerState = Literal["present", "weak", "absent", "not measured", "unknown"]
 
-SETTLED = ("mapping", "no_type")
-"""Ways in which a label has no term and needs none: the user's table says so, or it is a word for unnamed cells."""
+CLUSTER = "cluster"
+"""How a column of numbers or of letters such as *A*, *B*, *C* is read (`gather.retrieval.cell_names`)."""
+SETTLED = ("mapping", "no_type", CLUSTER)
+"""Ways in which a label has no term and needs none: the user's table, a word for unnamed cells, a cluster's name."""
 FORMAT = "gather-check"
 FORMAT_VERSION = 1
 
@@ -44,7 +53,7 @@ class MappedLabel:
 
     `how` is the kind of name that decided (``label``, ``exact_synonym``, ...), ``tool_label``, ``word_order`` or
     ``without_state`` (`gather.retrieval.cell_names`), ``mapping`` where the user's table did, ``ambiguous`` or
-    ``unknown``, and ``no_type`` for a label such as *Doublets*. Without a term `curie` and `name` are empty.
+    ``unknown``, ``no_type`` for a label such as *Doublets*, and ``cluster`` for a cluster's name. Without a term `curie` and `name` are empty.
     `suggestions` and `suggested_names` are terms that an ambiguous or misspelt label may mean.
     """
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 
-from gather.checking.opinion import SETTLED, CheckResult, LabelCheck
-from gather.labelling.decide import MAX_FDR
+from gather.checking.opinion import CLUSTER, SETTLED, CheckResult, LabelCheck
+from gather.labelling.decide import LEAST_CELLS, MAX_FDR
 from vckg.base.console import err, out
 
 SHOWN = 30
@@ -51,6 +52,13 @@ def print_check(found: CheckResult) -> None:
     counts = Counter(check.relation for check in found.checks)
     relations = ", ".join(f"{n} {relation}" for relation, n in counts.most_common())
     say(f"{len(found.queue)} of {len(found.checks)} labels to review; compared with our answers: {relations}")
+    for column in found.columns:
+        if {check.mapped.how for check in found.checks if check.column == column} == {CLUSTER}:
+            say(
+                f"{column!r} holds names of clusters, which say no cell type; `gather annotate --groupby "
+                f"{shlex.quote(column)}` names them",
+                soft_wrap=True,
+            )
     for check in found.checks:
         if not check.decidable:
             say(f"{check.cell_set}: {check.coverage}", soft_wrap=True)
@@ -85,9 +93,14 @@ def meaning(check: LabelCheck) -> str:
 
 
 def against(check: LabelCheck, top: int = 4) -> str:
-    """What speaks against a label: absent markers, then a mixture of labels."""
+    """What speaks against a label: too few cells, absent markers, then a mixture of labels."""
     absent = [m for m in check.markers if m.state == "absent"]
-    words = [f"{m.symbol} in {m.fraction_in_set:.0%}" for m in absent[:top] if m.fraction_in_set is not None]
+    words = (
+        [f"{check.n_cells} of the {LEAST_CELLS} cells that a set needs"]
+        if "few cells" in check.reasons
+        else []
+    )
+    words += [f"{m.symbol} in {m.fraction_in_set:.0%}" for m in absent[:top] if m.fraction_in_set is not None]
     words += [f"{share:.0%} of the cells are labelled {label}" for label, share in check.others]
     return ", ".join(words)
 

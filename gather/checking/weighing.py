@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gather.annotation import Annotation, EvidenceItem
 from gather.checking.opinion import LabelRelation, Marker, MarkerState
 from gather.labelling.annotator import ABSENT, DEFINING_MARKERS, NEAR, PRESENT, Annotator
-from gather.labelling.decide import second_stage
+from gather.labelling.decide import LEAST_CELLS, second_stage
 from gather.ontology import Ontology
 from gather.retrieval.query import CellSet, make_query
 from gather.retrieval.walks import evidence_items
@@ -30,6 +30,12 @@ class Weighed:
         self._found = annotator.retriever.converge([query])[0]
         self._positions = annotator.labeller.positions(self._found)
         self._confidence = annotator.labeller.confidences(self._found, annotator.retriever.support(query))
+
+    @property
+    def too_few(self) -> bool:
+        """Whether the set has so few cells that it is never named; a mean profile stands for many."""
+        one = self.cell_set
+        return one.detected is not None and not one.profile and one.n_cells < LEAST_CELLS
 
     @cached_property
     def _standings(self) -> Floats:

@@ -37,6 +37,7 @@ NO_TYPE = {
 MOST_WORDS, MOST_ORDERED = 8, 4
 GREEK = str.maketrans({"α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon"})
 _BETWEEN = re.compile(r"[\s_:.,()]+|-(?=cell)|-(?=\d+$)")
+_CLUSTER = re.compile(r"(cluster|c)?[\s_-]*(\d+([.,_-]\d+)*|(?P<letter>[a-z]))", re.IGNORECASE)
 _NUMBER = re.compile(r"[Cc]?\d+")
 
 
@@ -44,10 +45,13 @@ def ground_labels(graph: Graph, labels: Sequence[str]) -> list[Grounded]:
     """Return what each label means, in order.
 
     `how` may also be ``tool_label``, ``word_order`` or ``without_state``, or ``no_type`` for labels such as *Doublets*.
+    It is ``cluster`` for all of them where they are numbers, or letters such as *A*, *B*, *C*.
 
     Labels without the word *cell* mean the type of that very name (*Dendritic*). Only a type's own label goes before
     the table of other tools.
     """
+    if _name_clusters(labels):
+        return [Grounded(label, None, "cluster") for label in labels]
     completed = graph.cells.ground([f"{label} cell" for label in labels])
     found = []
     for label, plain, whole in zip(labels, graph.cells.ground(list(labels)), completed, strict=True):
@@ -62,6 +66,13 @@ def ground_labels(graph: Graph, labels: Sequence[str]) -> list[Grounded]:
             one = _rearranged(graph, label) or one
         found.append(one._replace(name=label))
     return found
+
+
+def _name_clusters(labels: Sequence[str]) -> bool:
+    """Whether all labels are numbers, or lone letters with *A* among them: *B* and *T* alone are types."""
+    found = [_CLUSTER.fullmatch(label) for label in labels]
+    names = {match["letter"].upper() for match in found if match and match["letter"]}
+    return bool(found) and all(found) and (not names or (len(names) > 1 and "A" in names))
 
 
 def readings(graph: Graph, labels: Sequence[str]) -> list[str]:

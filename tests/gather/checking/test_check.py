@@ -11,6 +11,7 @@ import gather
 from gather.checking.mapping import map_labels, read_mapping, write_mapping
 from gather.checking.opinion import TABLE, Marker
 from gather.checking.queue import reasons, worth
+from gather.checking.terminal import print_check
 from gather.checking.weighing import all_absent
 from gather.retrieval.candidates import ground_cell_types
 from vckg.base.errors import GraphError, InputError
@@ -203,6 +204,50 @@ def test_a_label_of_another_tool_whose_term_a_graph_lacks_is_unknown_there(blood
 
 
 @pytest.mark.data
+def test_a_label_on_four_cells_is_last_and_says_so(blood_graph, blood_cells, capsys):
+    labels = swapped(blood_cells.obs["group"], "T cells", "monocytes").to_numpy()
+    labels[:4] = "B lymphocytes of mine"
+    blood_cells.obs["wrong"] = labels
+    found = gather.check(blood_cells, "wrong", graph=blood_graph)
+    assert len(found.queue) == 3
+    last = found.queue[-1]
+    assert (last.label, last.worth, last.reasons) == ("B lymphocytes of mine", 0.0, ("few cells",))
+    print_check(found)
+    assert "4 of the 5 cells that a set needs" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("labels", "clusters"),
+    [
+        (["A", "B", "C"], True),
+        (["a", "b", "d"], True),
+        (["cluster 1", "c2", "10", "0,1"], True),
+        (["B", "T"], False),
+        (["B"], False),
+        (["A", "B", "T cell"], False),
+    ],
+)
+def test_a_column_of_numbers_or_of_letters_names_clusters(blood_graph, labels, clusters):
+    found = map_labels(blood_graph, labels)
+    assert all(one.how == "cluster" and not one.curie for one in found.values()) is clusters
+
+
+def test_names_of_clusters_are_not_asked_about_and_a_term_goes_before_them(blood_graph, blood_cells, capsys):
+    kinds = blood_cells.obs["group"].astype(str)
+    letters = dict(zip(sorted(set(kinds)), "ABCDEFGHIJ", strict=False))
+    blood_cells.obs["my letters"] = kinds.map(letters)
+    found = gather.check(blood_cells, "my letters", graph=blood_graph)
+    assert not found.queue
+    print_check(found)
+    said = capsys.readouterr().err
+    assert "'my letters' holds names of clusters" in said
+    assert "gather annotate --groupby 'my letters'" in said
+    assert "--write-mapping" not in said
+    blood_cells.obs["short"] = kinds.map({"B cells": "B"}).fillna("T")
+    both = gather.check(blood_cells, ["my letters", "short"], graph=blood_graph)
+    assert {m.label: m.curie for m in both.mapping}["B"] == "CL:0000236"
+
+
 def test_labels_of_other_tools_have_a_term(core_graph):
     """10x, Azimuth, CellTypist, SingleR's references and CIBERSORT; states and numbers are no part of a type."""
     wanted = {
