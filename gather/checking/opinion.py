@@ -53,7 +53,8 @@ class MappedLabel:
 
     `how` is the kind of name that decided (``label``, ``exact_synonym``, ...), ``tool_label``, ``word_order`` or
     ``without_state`` (`gather.retrieval.cell_names`), ``mapping`` where the user's table did, ``ambiguous`` or
-    ``unknown``, ``no_type`` for a label such as *Doublets*, and ``cluster`` for a cluster's name. Without a term `curie` and `name` are empty.
+    ``unknown``, ``no_type`` for a label such as *Doublets*, and ``cluster`` for a cluster's name. Without a term
+    `curie` and `name` are empty.
     `suggestions` and `suggested_names` are terms that an ambiguous or misspelt label may mean.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from collections.abc import Iterator
 
 from gather.checking.opinion import CLUSTER, SETTLED, CheckResult, LabelCheck
 from gather.labelling.decide import LEAST_CELLS, MAX_FDR
@@ -52,32 +53,33 @@ def print_check(found: CheckResult) -> None:
     counts = Counter(check.relation for check in found.checks)
     relations = ", ".join(f"{n} {relation}" for relation, n in counts.most_common())
     say(f"{len(found.queue)} of {len(found.checks)} labels to review; compared with our answers: {relations}")
+    for line in _notes(found):
+        say(line, soft_wrap=True)
+
+
+def _notes(found: CheckResult) -> Iterator[str]:
+    """Yield what could not be told, what was read loosely, and labels and cells that were left out."""
     for column in found.columns:
         if {check.mapped.how for check in found.checks if check.column == column} == {CLUSTER}:
-            say(
-                f"{column!r} holds names of clusters, which say no cell type; `gather annotate --groupby "
-                f"{shlex.quote(column)}` names them",
-                soft_wrap=True,
-            )
+            named = f"`gather annotate --groupby {shlex.quote(column)}` names them"
+            yield f"{column!r} holds names of clusters, which say no cell type; {named}"
     for check in found.checks:
         if not check.decidable:
-            say(f"{check.cell_set}: {check.coverage}", soft_wrap=True)
+            yield f"{check.cell_set}: {check.coverage}"
     read = [f"{m.label} as {m.name}" for m in found.mapping if m.how in LOOSELY]
     if read:
-        say(
+        yield (
             f"read without a state or a number, or in another order: {', '.join(read[:8])}"
-            f"{' ...' if read[8:] else ''}; --write-mapping MAP.tsv to correct it",
-            soft_wrap=True,
+            f"{' ...' if read[8:] else ''}; --write-mapping MAP.tsv to correct it"
         )
     for column, count in found.parameters["unlabelled"].items():
         if count:
-            say(f"{count:,} cells have no label in {column!r} and are left out")
+            yield f"{count:,} cells have no label in {column!r} and are left out"
     lost = [m.label for m in found.mapping if not m.curie and m.how not in SETTLED]
     if lost:
-        say(
+        yield (
             f"no cell type of the ontology is named {', '.join(map(repr, lost[:8]))}{' ...' if lost[8:] else ''}: "
-            "--write-mapping MAP.tsv, fill in the ids, --mapping MAP.tsv",
-            soft_wrap=True,
+            "--write-mapping MAP.tsv, fill in the ids, --mapping MAP.tsv"
         )
 
 
