@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, Final
 
 from arena.leaderboard import schema
 from arena.leaderboard.labels import rank_text
 from arena.report.view import GroupView, headline
 from arena.scoring.metrics import HEADLINE, mean_of
 from arena.types import Run, TaskName
+
+MOST_BEST: Final = 3
+"""Contestants that are named of a ranking without runs just made."""
 
 
 def run_facts(run: Run) -> dict[str, Any]:
@@ -19,7 +22,7 @@ def run_facts(run: Run) -> dict[str, Any]:
 
 
 def _task_facts(run: Run, task: TaskName) -> dict[str, Any]:
-    """Return counts of answers, refusals and failures, the share in format, and the mean of each scorer."""
+    """Return counts of answers, empty ones, refusals and failures, the share in format, and the mean of each scorer."""
     answers = [a for a in run.answers if a.task == task]
     scores = {}
     for scorer in sorted({s.scorer for s in run.scores if s.task == task}):
@@ -29,6 +32,7 @@ def _task_facts(run: Run, task: TaskName) -> dict[str, Any]:
         scores[scorer] = {"dimension": wanted, "mean": mean_of(values), "unscored": len(listed) - len(values)}
     return {
         "answers": len(answers),
+        "missing": sum(not (a.text or a.error) for a in answers),
         "in_format": sum(a.format_ok for a in answers) / max(len(answers), 1),
         "refused": sum(a.refused for a in answers),
         "failed": sum(bool(a.error) for a in answers),
@@ -37,7 +41,7 @@ def _task_facts(run: Run, task: TaskName) -> dict[str, Any]:
 
 
 def table_lines(board: schema.Leaderboard, folders: Collection[str]) -> Iterator[str]:
-    """Yield for the terminal what the tests say of every ranking, and the main scores of those with some runs."""
+    """Yield for the terminal what the tests say of every ranking and its main scores: all of those with some runs."""
     first, *others = headline(board)
     yield first
     for group, said in zip(board.groups, others or [""], strict=True):
@@ -45,6 +49,17 @@ def table_lines(board: schema.Leaderboard, folders: Collection[str]) -> Iterator
             yield said
         if any(run.folder in folders for run in group.runs):
             yield from _group_lines(group)
+        else:
+            yield from _best_lines(group)
+
+
+def _best_lines(group: schema.Group) -> Iterator[str]:
+    """Yield a line a task with the best scores of a ranking whose table is left to the page."""
+    for task in group.tasks:
+        asked = [row for row in group.rows if task.task in row.tasks and row.kind != "ceiling"]
+        asked.sort(key=lambda row: (-(row.tasks[task.task].score.value or 0.0), row.name))
+        shown = ", ".join(f"{row.name} {_cell(row, task)}" for row in asked[:MOST_BEST])
+        yield f"  {task.task}: {shown}{', ...' * (len(asked) > MOST_BEST)}"
 
 
 def _group_lines(group: schema.Group) -> Iterator[str]:
@@ -75,7 +90,9 @@ def task_lines(run: Run) -> Iterator[str]:
     """Yield one line a task."""
     for task in run.manifest.tasks:
         facts = _task_facts(run, task)
-        parts = [f"{task:13} {facts['answers']:5,} answers", f"in format {facts['in_format']:.0%}"]
+        asked, missing = facts["answers"], facts["missing"]
+        of_all = f" of {asked:,}, {missing:,} missing" if missing else ""
+        parts = [f"{task:13} {asked - missing:5,} answers{of_all}", f"in format {facts['in_format']:.0%}"]
         parts += [f"{what} {facts[what]}" for what in ("refused", "failed") if facts[what]]
         for scorer, of in facts["scores"].items():
             mean = "none" if of["mean"] is None else f"{of['mean']:.3f}"

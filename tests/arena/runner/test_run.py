@@ -11,6 +11,7 @@ import pytest
 
 from arena import run_folder
 from arena.contestants.resolve import resolve
+from arena.report.summary import task_lines
 from arena.runner import inspect_engine, run
 from arena.runner.judge import judge as judge_run
 from arena.types import Sample
@@ -309,6 +310,16 @@ def test_corrected_answers_are_another_run_and_only_results_go_to_stdout(
     for folder, text in zip(found, texts, strict=True):
         assert {a.parsed["cell_type"] for a in run_folder.read_run(folder).answers if a.parsed} == {text}
     assert capsys.readouterr().out == ""  # the third run only resumed
+
+
+def test_a_replay_of_some_answers_says_how_many_are_missing(
+    plan: Callable[..., run.Plan], samples: dict[Any, list[Sample]], tmp_path: Path
+) -> None:
+    file, asked = tmp_path / "answers.jsonl", samples["annotation"]
+    file.write_text(json.dumps({"sample_id": asked[0].id, "text": "[Predicted_Cell_Type: T cell]"}) + "\n")
+    folder = run.run(replace(plan(f"replay:{file}"), samples={"annotation": asked}), tmp_path / "runs")
+    (line,) = task_lines(run_folder.read_run(folder))
+    assert f"1 answers of {len(asked)}, {len(asked) - 1} missing" in line
 
 
 def test_a_cached_run_makes_no_call_and_costs_the_same_at_list_price(
