@@ -18,7 +18,7 @@ from arena.datasets import FRESH
 from arena.datasets.fresh import OPEN_BOOK
 from arena.leaderboard import schema, statistics
 from arena.leaderboard.drilldown import sample_views, score_lists
-from arena.leaderboard.labels import listed
+from arena.leaderboard.labels import TASK_NAMES, listed
 from arena.leaderboard.ranking import (
     Overall,
     Tests,
@@ -339,6 +339,9 @@ def _notes(
     floors: dict[TaskName, tuple[float | None, str]],
     kinds: Mapping[str, Kind],
 ) -> list[str]:
+    def named(tasks: Sequence[TaskName]) -> str:
+        return listed([f"“{TASK_NAMES[task]}”" for task in tasks])
+
     notes = []
     if table.dataset.startswith("sc-arena"):
         notes.append("These samples have been public since 2026; a model may have seen them in training.")
@@ -346,21 +349,24 @@ def _notes(
     opened = [task for task in columns if task in MADE_FROM_GRAPH.get(table.dataset, ())]
     if opened and readers:
         notes.append(
-            f"Open book: {listed(readers)} can look into the graph from which the samples of {listed(opened)} were "
+            f"Open book: {listed(readers)} can look into the graph from which the samples of {named(opened)} were "
             "made; there they show that retrieval works, not what a model knows."
         )
     for task, column in columns.items():
         if not floors[task][1]:
             notes.append(
-                f"{task}: no baseline that ignores the cell was run, so nothing says what its scores are worth."
+                f"{named([task])}: no baseline that ignores the cell was run, so nothing says what its "
+                "scores are worth."
             )
         for name in column.contestants:
             missing = len(column.samples) - len(column.answers[name])
             if missing:
-                notes.append(f"{task}: {name} has not answered {missing} of {len(column.samples)} samples.")
+                notes.append(
+                    f"{named([task])}: {name} has not answered {missing} of {len(column.samples)} samples."
+                )
     few = {t: n for t, c in columns.items() if (n := c.clusters.effective()) < FEW_CLUSTERS}
     if few:
-        counts = ", ".join(f"{task} {n:.0f}" for task, n in few.items())
+        counts = ", ".join(f"{named([task])} {n:.0f}" for task, n in few.items())
         notes.append(
             f"Few independent samples, related ones counted together ({counts}): intervals are rough, and below "
             f"{statistics.FEWEST_CLUSTERS} there is none."

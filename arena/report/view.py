@@ -50,19 +50,24 @@ class GroupView:
 
     @property
     def conclusion(self) -> str:
+        """The findings as one sentence."""
+        first, *others = self.findings
+        return "; ".join([first, *(f"o{finding[1:]}" for finding in others)]) + "."
+
+    @property
+    def findings(self) -> list[str]:
         """State what the paired tests of each task show, and nothing else."""
         if len(self.ranked) < 2:
             names = [f"{row.name} is the only contestant on its set of samples" for row in self.ranked]
-            return f"{(names or ['No contestant is ranked'])[0]}, so nothing can be compared."
+            return [f"{(names or ['No contestant is ranked'])[0]}, so nothing can be compared"]
         parts = [self._settled(task) for task in self.group.tasks]
         if len(parts) > 1 and len({first for first, _ in parts}) == 1 and parts[0][0]:
             others = "every other ranked contestant" if self.opened else "every other contestant"
-            return f"On each of the {len(parts)} tasks {parts[0][0]} scores higher than {others}."
+            return [f"On each of the {len(parts)} tasks {parts[0][0]} scores higher than {others}"]
         tasks_of: dict[str, list[schema.TaskBoard]] = {}
         for task, (_, finding) in zip(self.group.tasks, parts, strict=True):
             tasks_of.setdefault(finding, []).append(task)
-        text = "; ".join(f"on {_asked(tasks)} {finding}" for finding, tasks in tasks_of.items())
-        return f"{text[0].upper()}{text[1:]}."
+        return [f"On {_asked(tasks)} {finding}" for finding, tasks in tasks_of.items()]
 
     def _settled(self, task: schema.TaskBoard) -> tuple[str, str]:
         """Who is better than all others on a task ("" where nobody is), and half a sentence on that."""

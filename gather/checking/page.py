@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gather.checking.opinion import CheckResult, LabelCheck, LabelRelation, SetCheck
+from gather.checking.opinion import CheckResult, LabelCheck, LabelRelation, Reason, SetCheck
+from gather.checking.queue import LEAST_SHARE
 from gather.checking.terminal import against, for_it, meaning
 from vckg.base import html as pages
 from vckg.base.atomic import write_text
@@ -25,6 +26,15 @@ _TONES: dict[LabelRelation, str] = {
     "conflict": "bad",
     "no answer": "",
     "not grounded": "warn",
+}
+_REASONS: dict[Reason, str] = {
+    "conflict": "another lineage than our answer",
+    "weak conflict": "another lineage than our answer, but genes speak for both",
+    "other kind": "the same lineage, neither above nor below our answer",
+    "too fine": "below our answer, and the evidence does not reach that far",
+    "not supported": "little evidence for the label, and we have no answer",
+    "mixed": f"fewer than {LEAST_SHARE:.0%} of the set's cells have this label",
+    "not grounded": "the label has no term of the Cell Ontology, so that it cannot be weighed",
 }
 
 
@@ -55,6 +65,7 @@ def page_html(found: CheckResult, *, title: str) -> str:
         title=title,
         found=found,
         rows=rows,
+        reasons={r: words for r, words in _REASONS.items() if any(r in c.reasons for c in found.queue)},
         n_cells=sum(one.n_cells for one in found.sets),
         several=len(found.columns) > 1,
         sets=[_set_words(i, one) for i, one in enumerate(found.sets[:MOST_DETAILS])],

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from gather.cells.command import annotate_file
 from gather.cells.options import AUTO
@@ -132,18 +132,22 @@ def _say_what_samples_gave(outcome: Outcome) -> None:
 
 def _write_index(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
     """Write a page that links the pages of all inputs."""
-    lines = []
-    for job, outcome in zip(jobs, outcomes, strict=True):
-        assert job.report is not None
-        labels = ", ".join(dict.fromkeys(a.label for a in outcome.annotations))
-        lines.append(
-            f'<li><a href="{escape(job.report.name)}">{escape(str(job.source))}</a>: '
-            f"{len(outcome.annotations)} cell sets ({escape(labels)})</li>\n"
-        )
+    from gather.report.page import TEMPLATES
+    from vckg.base.html import render
+
     first = jobs[0].report
     assert first is not None
-    page = (
-        '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Annotated inputs</title>\n'
-        f"<h1>Annotated inputs</h1>\n<ul>\n{''.join(lines)}</ul>\n</html>\n"
-    )
+    rows = [
+        {
+            "href": quote(job.report.name),
+            "name": job.report.stem,
+            "cells": sum(a.n_cells for a in outcome.annotations),
+            "sets": len(outcome.annotations),
+            "named": sum(bool(a.curie) for a in outcome.annotations),
+            "labels": list(dict.fromkeys(a.label for a in outcome.annotations if a.curie)),
+        }
+        for job, outcome in zip(jobs, outcomes, strict=True)
+        if job.report is not None
+    ]
+    page = render(TEMPLATES / "index.html.j2", title="Annotated inputs", rows=rows)
     write_text(first.parent / "index.html", page)

@@ -57,10 +57,10 @@ def _usable(coordinates: Any) -> bool:
 
 
 def embedding_block(
-    embedding: Embedding | None, annotations: Sequence[Annotation], labels: Sequence[str], *, most_sets: int
+    embedding: Embedding | None, annotations: Sequence[Annotation], label_at: Sequence[int], *, most_sets: int
 ) -> dict[str, Any] | None:
     """Return points as base64 of little-endian numbers: uint16 x, uint16 y, int32 cell set, uint16 label,
-    uint8.
+    uint8 confidence; `label_at` is the label's position in the legend.
     """
     if embedding is None:
         return None
@@ -70,8 +70,7 @@ def embedding_block(
     low, high = (xy.min(axis=0), xy.max(axis=0)) if len(xy) else (np.zeros(2), np.ones(2))
     span = max(float((high - low).max()), 1e-9)  # one scale for both axes: distances keep their meaning
     scaled = np.round((xy - (low + high) / 2) / span * 65_535 + 32_767.5).clip(0, 65_535)
-    position = {label: i for i, label in enumerate(labels)}
-    label_of = np.array([position[a.label] for a in annotations] + [65_535], np.uint16)
+    label_of = np.array([*label_at, 65_535], np.uint16)
     confidence = [a.confidence if np.isfinite(a.confidence) else 0.0 for a in annotations] + [0.0]
     return {
         "name": embedding.name,

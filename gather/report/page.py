@@ -92,6 +92,7 @@ def write_report(
     sets = {f"set-{at}": _set_block(a, limits, words) for at, a in enumerate(shown)}
     labels = _labels(annotations)
     position = {label: at for at, label in enumerate(labels)}
+    label_at = [position[_kind(a)] for a in annotations]
     html = pages.render(
         TEMPLATES / "report.html.j2",
         title=title,
@@ -101,21 +102,21 @@ def write_report(
             "report": {
                 "labels": [{"label": label, "cells": n} for label, n in labels.items()],
                 "sets": len(shown),
-                "embedding": embedding_block(embedding, annotations, list(labels), most_sets=MOST_SETS),
+                "embedding": embedding_block(embedding, annotations, label_at, most_sets=MOST_SETS),
             },
             **sets,
             "words": words.list,
             **({"review-data": review} if review is not None else {}),
         },
         review=review is not None,
-        rows=[_row(at, a, position[a.label]) for at, a in enumerate(shown)],
+        rows=[_row(at, a, label_at[at]) for at, a in enumerate(shown)],
         doubtful=_doubtful(shown),
         n_sets=len(annotations),
         n_cells=sum(a.n_cells for a in annotations),
         statuses=[(_STATUS[s], _TONES[s], n) for s, n in _statuses(annotations).items()],
         embedding=embedding_words(embedding),
         graph=_graph_words(graph),
-        parameters={k: str(v) for k, v in (parameters or {}).items() if (k, v) != ("candidate_types", -1)},
+        parameters={k: str(v) for k, v in (parameters or {}).items() if v not in ("", -1, (), None)},
         versions={str(k): str(v) for k, v in (versions or {}).items()},
         model={str(k): str(v) for k, v in (model or {}).items()},
     )
@@ -133,15 +134,17 @@ def _statuses(annotations: Sequence[Annotation]) -> dict[Status, int]:
 
 
 def _row(at: int, a: Annotation, label_at: int) -> dict[str, Any]:
-    remarks = [f"{n} {word}{'' if n == 1 else 's'}" for n, word in _remarks(a) if n]
+    against = len(a.contradictions)
+    remarks = [f"{against} gene{'' if against == 1 else 's'} against"] if against else []
+    remarks += ["usual markers not measured"] if any(w.curie == a.curie for w in a.coverage) else []
     remarks += [_BY[a.decided_by]] if a.decided_by in _BY else []
     remarks += [state.name for state in a.states if state.present]
-    remarks += [answer(a)] if (a.closed and not a.curie) or a.mixture else []
+    remarks += [answer(a)] if a.closed and not a.curie and not a.mixture else []
     remarks += [status_reason(a)] if a.status != "named" else []
     return {
         "at": at,
         "cell_set": a.cell_set or "(no name)",
-        "label": a.label,
+        "label": _shown(a),
         "label_at": label_at,
         "because": _because(a),
         "curie": a.curie,
@@ -177,15 +180,21 @@ def _doubtful(annotations: Sequence[Annotation]) -> list[dict[str, Any]]:
     ][:FIRST_LOOK]
 
 
-def _remarks(a: Annotation) -> list[tuple[int, str]]:
-    return [(len(a.coverage), "coverage warning"), (len(a.contradictions), "contradiction")]
+def _shown(a: Annotation) -> str:
+    """The label, or both names of a mixed set."""
+    return answer(a) if a.mixture else a.label
+
+
+def _kind(a: Annotation) -> str:
+    """What the legend calls a set: its label, or ``mixed``."""
+    return "mixed" if a.mixture else a.label
 
 
 def _labels(annotations: Sequence[Annotation]) -> dict[str, int]:
     """Labels with their numbers of cells, the most frequent first, ties by name."""
     counts: Counter[str] = Counter()
     for a in annotations:
-        counts[a.label] += a.n_cells
+        counts[_kind(a)] += a.n_cells
     return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
@@ -213,6 +222,8 @@ def _set_block(a: Annotation, limits: Detail, words: _Words) -> dict[str, Any]:
         "status": _STATUS[a.status],
         "tone": _TONES[a.status],
         "label": a.label,
+        "answer": _shown(a),
+        "why": status_reason(a) if a.status != "named" else "",
         "curie": a.curie,
         "confidence": _finite(a.confidence) if a.curie else None,
         "fdr": _finite(a.fdr),
@@ -220,7 +231,6 @@ def _set_block(a: Annotation, limits: Detail, words: _Words) -> dict[str, Any]:
         "reasons": list(a.reasons),
         "note": a.note,
         "closed": a.closed,
-        "score": a.score,
         "candidates": [
             [c.curie, words(c.label), *map(_finite, (c.score, c.p, c.fdr, c.confidence)), c.n_genes]
             for c in a.candidates

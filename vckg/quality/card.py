@@ -39,28 +39,6 @@ SHOWN_HUBS = 40
 SHOWN_TISSUES = 24
 
 
-class Bar(NamedTuple):
-    """One bar of a histogram: nodes whose degree lies in ``[low, high]``."""
-
-    low: int
-    high: int
-    nodes: int
-    share: float
-    """Height relative to the tallest bar."""
-
-
-class Distribution(NamedTuple):
-    """Degrees of the nodes of a category."""
-
-    category: str
-    nodes: int
-    median: int
-    most: int
-    alone: int
-    """Number of nodes without edges."""
-    bars: tuple[Bar, ...]
-
-
 class Coverage(NamedTuple):
     """Numbers of cell types of a group with and without markers."""
 
@@ -121,7 +99,6 @@ def card(graph: Graph) -> str:
         sources=source_rows(graph),
         kinds=[(*key, count) for key, count in metagraph(graph).items()],
         drawing=drawing(graph),
-        distributions=distributions(graph),
         hubs=hubs(graph),
         whole=coverage_of(graph, "", "all cell types", graph.nodes_of("Cell"), marked),
         lineages=lineage_coverage(graph, marked),
@@ -137,15 +114,17 @@ def card(graph: Graph) -> str:
 
 
 def category_counts(graph: Graph) -> list[dict[str, Any]]:
-    """Return nodes and edge ends by category, most nodes first."""
-    nodes = np.bincount(graph.category, minlength=len(CATEGORIES))
-    touched = np.zeros(len(CATEGORIES), dtype=np.int64)
-    np.add.at(touched, graph.category, degrees(graph))
-    rows = [
-        {"name": name, "nodes": int(nodes[code]), "ends": int(touched[code])}
-        for code, name in enumerate(CATEGORIES)
-    ]
-    return sorted((r for r in rows if r["nodes"]), key=lambda r: -r["nodes"])
+    """Return nodes, their edge ends and nodes without edges by category, most nodes first."""
+    touching = degrees(graph)
+    rows = []
+    for name in CATEGORIES:
+        ends = touching[graph.nodes_of(name)]
+        if ends.size:
+            median, alone = int(np.median(ends)), int((ends == 0).sum())
+            rows.append(
+                {"name": name, "nodes": ends.size, "ends": int(ends.sum()), "median": median, "alone": alone}
+            )
+    return sorted(rows, key=lambda r: -r["nodes"])
 
 
 def source_rows(graph: Graph) -> list[dict[str, Any]]:
@@ -199,7 +178,7 @@ def reject_rows(graph: Graph) -> list[dict[str, Any]]:
     rows = [
         {
             "source": entry.get("title") or name,
-            "reason": f"term {reason}" if kind == "rejected_terms" else reason,
+            "reason": f"term: {reason}" if kind == "rejected_terms" else reason,
             "rows": int(lost),
             "read": int(entry.get("rows" if kind == "rejected_terms" else "read") or 0),
             "examples": (entry.get("examples") or {}).get(reason, []),
@@ -211,36 +190,7 @@ def reject_rows(graph: Graph) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda r: (-r["rows"], r["source"], r["reason"]))
 
 
-# ---- degrees ---------------------------------------------------------------------------------------------------
-
-
-def distributions(graph: Graph, *, least: int = 20) -> list[Distribution]:
-    """Return degree histograms in doubling bins of the categories with at least `least` nodes."""
-    touching = degrees(graph)
-    rows = []
-    for category in CATEGORIES:
-        degree = touching[graph.nodes_of(category)]
-        if degree.size >= least:
-            some = degree[degree > 0]
-            rows.append(
-                Distribution(
-                    category,
-                    int(degree.size),
-                    int(np.median(degree)),
-                    int(degree.max()),
-                    int((degree == 0).sum()),
-                    _bars(some),
-                )
-            )
-    return rows
-
-
-def _bars(touching: Longs) -> tuple[Bar, ...]:
-    if not touching.size:
-        return ()
-    bins = np.floor(np.log2(touching)).astype(int)
-    counts = np.bincount(bins)
-    return tuple(Bar(2**b, 2 ** (b + 1) - 1, int(c), float(c / counts.max())) for b, c in enumerate(counts))
+# ---- hubs ------------------------------------------------------------------------------------------------------
 
 
 def hubs(graph: Graph) -> list[Hub]:

@@ -2,7 +2,8 @@
    the right. Everything drawn is also in the tables below it; pointing at a node lights its links up. */
 "use strict";
 const convergence = (() => {
-  const MOST = { gene: 16, node: 10, cell: 6 };
+  const MOST = { gene: 16, node: 10, cell: 6 }, FDR = 0.05;
+  const beyondChance = (item) => item.fdr !== null && item.fdr <= FDR;
   const WIDTH = 980, ROW = 25, TOP = 34, COLUMNS = { gene: 112, node: 372, cell: 716 };
 
   const short = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
@@ -39,7 +40,7 @@ const convergence = (() => {
         link(inner[inner.length - 1][0], item.curie, weight || 0, chosen);
       }
     });
-    set.convergence.slice(0, MOST.node).forEach((item) => {
+    set.convergence.filter(beyondChance).slice(0, MOST.node).forEach((item) => {
       node("node", item.curie, word(item.name), item.n);
       for (const [curie, symbol, , , share] of item.genes) {
         node("gene", curie, word(symbol), 0);
@@ -80,7 +81,7 @@ const convergence = (() => {
     return page.svg("path", {
       class: link.chosen ? "link chosen" : "link", "data-from": link.from, "data-to": link.to,
       d: `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`,
-      "stroke-width": (0.8 + 3.2 * Math.sqrt(link.weight / heaviest)).toFixed(2),
+      "stroke-width": (0.4 + 3.6 * link.weight / heaviest).toFixed(2),
     });
   }
 
@@ -128,5 +129,5 @@ const convergence = (() => {
     return picture;
   }
 
-  return { draw };
+  return { draw, beyondChance };
 })();

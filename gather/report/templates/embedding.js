@@ -3,7 +3,7 @@
 
    embedding.start(report, open, describe)   wires canvas, legend and buttons; open(set) shows a cell set's evidence,
                                              describe(set) is {title, label, confidence} of a set
-   embedding.choose(set)                     makes a set the chosen one: its name is drawn first and in the accent */
+   embedding.choose(set)                     makes a set the chosen one: its name is drawn first, on the accent */
 "use strict";
 const embedding = (() => {
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
@@ -85,7 +85,7 @@ const embedding = (() => {
     const free = (box) => box[0] >= 2 && box[1] >= 2 && box[2] <= width - 2 && box[3] <= height - 2
       && taken.every((t) => box[2] < t[0] || box[0] > t[2] || box[3] < t[1] || box[1] > t[3]);
     const face = getComputedStyle(document.body).fontFamily;
-    const [ink, paper, accent] = ["--ink", "--surface", "--accent"].map(page.colour);
+    const [ink, paper, accent, onAccent] = ["--ink", "--surface", "--accent", "--on-accent"].map(page.colour);
     const wanted = anchors.filter((a) => lit === null || a.label === lit);
     const first = wanted.filter((a) => a.set === chosen);
     Object.assign(pen, { textAlign: "center", textBaseline: "middle", lineJoin: "round", lineWidth: 4, strokeStyle: paper, globalAlpha: 1 });
@@ -99,10 +99,13 @@ const embedding = (() => {
       const shift = (anchor.n < FEW ? [-1, 1, 0, -2, 2] : [0, -1, 1, -2, 2]).map((s) => s * (tall + 4)).find((dy) => free([x - half, y + dy - tall, x + half, y + dy + tall]));
       if (shift === undefined) continue;
       taken.push([x - half, y + shift - tall, x + half, y + shift + tall]);
-      pen.fillStyle = anchor.set === chosen ? accent : ink;
+      const own = anchor.set === chosen;
+      pen.fillStyle = accent;
+      if (own) pen.fillRect(x - half, y + shift - tall - 1, 2 * half, 2 * tall + 1);
+      pen.fillStyle = own ? onAccent : ink;
       text.forEach((line, i) => {
         const at = y + shift + LINE * (i - (text.length - 1) / 2);
-        pen.strokeText(line, x, at);
+        if (!own) pen.strokeText(line, x, at);
         pen.fillText(line, x, at);
       });
     }

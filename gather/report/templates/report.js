@@ -32,7 +32,7 @@
   }
 
   function table(caption, heads, rows) {
-    return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    return el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption },
       el("table", { class: "data" }, el("caption", { class: "visually-hidden" }, caption),
         el("thead", {}, el("tr", {}, heads.map(([text, numeric]) => el("th", { scope: "col", class: numeric ? "number" : null }, text)))),
         el("tbody", {}, rows.map((cells) => el("tr", {}, cells.map((cell, i) => el(i ? "td" : "th", { scope: i ? null : "row", class: heads[i][1] ? "number" : null }, cell)))))));
@@ -138,10 +138,10 @@
   function answer(set) {
     const facts = [["Confidence", share(set.confidence)], ["FDR", tiny(set.fdr)], ["Cells", set.cells.toLocaleString("en")]];
     return el("div", { class: "card answer" },
-      el("div", {}, el("p", { class: "label" }, bdi(set.label || "(no label)")),
-        el("div", { class: "line" }, el("span", { class: "badge", "data-tone": set.tone }, set.status), set.curie ? curie(set.curie) : null,
-          el("span", { class: "muted small" }, `${set.score} score, ${set.closed ? "closed list of candidates" : "open set of candidates"}`,
-            set.note && set.by === "retrieval" ? [", ", bdi(set.note)] : null))),
+      el("div", {}, el("p", { class: "label" }, bdi(set.answer || set.label || "(no label)")),
+        el("div", { class: "line" }, set.status === set.label ? null : el("span", { class: "badge", "data-tone": set.tone }, set.status), set.why ? bdi(set.why) : null, set.curie ? curie(set.curie) : null,
+          set.closed ? el("span", { class: "muted small" }, "closed list of candidates") : null,
+          set.note && set.by === "retrieval" ? el("span", { class: "muted small" }, bdi(set.note)) : null)),
       el("dl", { class: "facts" }, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
       because(set));
   }
@@ -159,6 +159,15 @@
     return list.length ? [el("h3", {}, title), el("ol", { class: "genes" }, list.map((gene) => el("li", {}, bdi(gene))))] : null;
   }
 
+  // Convergence nodes that are no cell types; those that chance may explain are folded away.
+  function shared(set) {
+    const sure = set.convergence.filter(convergence.beyondChance), rest = set.convergence.filter((item) => !sure.includes(item));
+    return [el("h3", {}, "What else these genes share"),
+      el("p", { class: "small muted" }, "Processes, pathways, tissues, diseases and genes where many of their walks through the graph meet (convergence nodes)."),
+      items(sure, rest.length ? 0 : set.more[1], set),
+      rest.length ? unfold("rest", `${rest.length} more that chance may explain (FDR above 0.05)`, () => items(rest, set.more[1], set)) : null];
+  }
+
   function detail(set) {
     const picture = convergence.draw(set, word);
     return [
@@ -166,7 +175,7 @@
       picture ? [el("h3", {}, "Where the genes meet"), el("div", { class: "card scroll picture", tabindex: "0", role: "region", "aria-label": "Convergence graph" }, picture)] : null,
       set.candidates.length ? [el("h3", {}, "Candidates"), candidates(set)] : null,
       set.evidence.length ? [el("h3", {}, "Evidence for the candidates"), items(set.evidence, set.more[0], set)] : null,
-      set.convergence.length ? [el("h3", {}, "Convergence nodes of other kinds"), items(set.convergence, set.more[1], set)] : null,
+      set.convergence.length ? shared(set) : null,
       genes("Query genes, most distinctive first", set.genes),
       genes("Ambiguous names, left out", set.ambiguous), genes("Names the graph does not know", set.ungrounded),
     ].flat(Infinity).filter(Boolean);

@@ -53,7 +53,7 @@ def test_the_three_forms_say_the_same(folder: Path) -> None:
     html = (folder / "index.html").read_text(encoding="utf-8")
     assert f"| {leader['name']} | model | {shown} (" in markdown
     assert f"<strong>{shown}</strong>" in html
-    first = "<p><strong><bdi>On “"
+    first = "<li><bdi>On “"
     assert first in html
     assert unescape(html.partition(first)[2].partition("</bdi>")[0]) in markdown.replace("\\", "")
     assert board["canary"] in markdown
@@ -115,7 +115,10 @@ def test_open_book_is_said_where_a_reader_looks(make_runs: MakeRuns) -> None:
     assert "gather" not in made_from_graph
     assert "<bdi>small</bdi>" in made_from_graph.replace("\n", "")
     assert page.count('class="open"') == 1
-    assert "Open book: gather can look into the graph from which the samples of qa were made" in page
+    assert (
+        "Open book: gather can look into the graph from which the samples of “Answer questions” were made"
+        in page
+    )
     assert report.markdown(build(make_runs(field), resamples=50)).count(") †") == 1
 
 

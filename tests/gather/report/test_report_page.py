@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gather.annotation import Mixture
 from gather.report.page import Embedding
 from tests.gather.report.report_pages import embedding, write
 
@@ -23,7 +24,7 @@ def unfold_everything(page) -> None:
 @pytest.mark.browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 375])
-def test_axe_finds_nothing_serious_with_everything_unfolded(
+def test_axe_finds_nothing_with_everything_unfolded(
     make_annotation, tmp_path: Path, page, axe, theme: str, width: int
 ) -> None:
     statuses = ("named", "backed_off", "unknown", "ungrounded")
@@ -233,9 +234,9 @@ def test_what_to_look_at_first_and_why_is_said(make_annotation, tmp_path: Path, 
     ]
     open_page(page, write(tmp_path, sets, embedding=embedding([0, 1, 2])))
     first = page.locator(".first")
-    assert first.inner_text().split(":")[1].split() == ["lost", "unknown,", "doubtful", "0.30"]
+    assert first.inner_text().split(": ")[1] == "lost (unknown), doubtful (confidence 0.30)"
     assert page.locator("#row-0 td.because").inner_text() == "CD3D, CD3E"
-    assert "unknown" in page.locator("#row-2 .badge").inner_text()
+    assert page.locator("#row-2 td").first.inner_text() == "unknown"  # once: the badge would repeat it
     shares = page.locator(".answer .because li").all_inner_texts()
     assert [share.split()[0] for share in shares] == ["CD3D", "CD3E"]
     before = page.locator("#embedding").evaluate("c => c.toDataURL()")
@@ -244,3 +245,21 @@ def test_what_to_look_at_first_and_why_is_said(make_annotation, tmp_path: Path, 
     assert page.locator("#embedding").evaluate("c => c.toDataURL()") != before  # its name is in the accent
     colours = page.locator("#table .swatch").evaluate_all("all => all.map(s => s.style.background)")
     assert len(set(colours)) == 3
+
+
+@pytest.mark.browser
+def test_a_mixed_set_has_both_names_and_the_drawing_only_what_chance_does_not_explain(
+    make_annotation, tmp_path: Path, page
+) -> None:
+    both = Mixture(("CL:1", "CL:2"), ("monocyte", "T cell"), share=0.8, expected=0.1, fdr=0.01)
+    base = make_annotation("doublets", label="unknown", curie="", status="mixed", mixture=both)
+    by_chance = replace(base.convergence[0], curie="GO:2", name="by chance", fdr=0.4)
+    mixed = replace(base, convergence=(*base.convergence, by_chance))
+    open_page(page, write(tmp_path, [mixed], embedding=embedding([0])))
+    assert page.locator("#row-0 td bdi").first.inner_text() == "monocyte + T cell"
+    assert page.locator("#detail .label").inner_text() == "monocyte + T cell"
+    assert page.locator("#legend bdi").all_inner_texts() == ["mixed"]
+    titles = page.locator(".picture title").all_text_contents()
+    assert "TCR signalling (GO:0050852)" in titles
+    assert "by chance (GO:2)" not in titles
+    assert page.locator("summary", has_text="1 more that chance may explain").count() == 1

@@ -142,7 +142,7 @@ def test_without_a_reviewer_nothing_is_decided(reviewed_page, page) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 375])
-def test_axe_finds_nothing_serious_while_the_search_is_open(reviewed_page, page, axe, width: int) -> None:
+def test_axe_finds_nothing_while_the_search_is_open(reviewed_page, page, axe, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
     open_as(page, reviewed_page())
     page.keyboard.press("1")

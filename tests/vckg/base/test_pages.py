@@ -74,7 +74,7 @@ def test_the_same_page_is_written_byte_for_byte_and_leaves_nothing_beside_it(
 
 @pytest.mark.browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_serious(template: Path, tmp_path: Path, page, axe, theme: str) -> None:
+def test_axe_finds_nothing(template: Path, tmp_path: Path, page, axe, theme: str) -> None:
     write_text(tmp_path / "page.html", html(template))
     page.emulate_media(color_scheme=theme)
     page.goto((tmp_path / "page.html").as_uri())
