@@ -166,7 +166,7 @@ def _command(words: str, command: Any) -> Iterator[str]:
             names = ", ".join(f"`{n}`" for n in (*parameter.opts, *parameter.secondary_opts))
             rows.append((names, parameter.help, _default(parameter)))
     yield from ("", f"## `{words}`", "", " ".join(str(command.help).split()), "")
-    yield from ("```text", " ".join(usage), "```", "", "| | | default |", "|---|---|---|")
+    yield from ("```text", " ".join(usage), "```", "", "| name | meaning | default |", "|---|---|---|")
     for row in rows:
         yield "| " + " | ".join(" ".join(str(cell or "").split()).replace("|", r"\|") for cell in row) + " |"
 
