@@ -35,6 +35,7 @@ _REASONS: dict[Reason, str] = {
     "not supported": "little evidence for the label, and we have no answer",
     "mixed": f"fewer than {LEAST_SHARE:.0%} of the set's cells have this label",
     "not grounded": "the label has no term of the Cell Ontology, so that it cannot be weighed",
+    "few cells": "doubtful, but the set has too few cells to tell",
 }
 
 
