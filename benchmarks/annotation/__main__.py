@@ -33,6 +33,7 @@ from benchmarks.annotation.scores import (
 )
 from benchmarks.annotation.textbook import LISTS
 from gather.benchmark.paper_protocol import HOUSEKEEPING, paper_sets
+from gather.labelling.decide import Labeller
 from gather.labelling.explain import explain
 from gather.ontology import Ontology
 from gather.retrieval.query import query_genes
@@ -49,6 +50,9 @@ MIXED_PAIRS = 200
 """Mixtures of two textbook lists that are asked."""
 GENES_OF_A_PAIR = 5
 """Genes of each list in a mixture."""
+SHORT = (3, 4, 5, 7)
+"""Genes of a short list."""
+RIGHT = ("exact", "ancestor", "descendant")
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
@@ -187,6 +191,37 @@ def textbook(bench: Bench, data: Path) -> Iterator[str]:
         yield f"| {' | '.join((*said, answer.status, place))} |"
     yield ""
     yield from two_types(bench.graph)
+    yield ""
+    yield from short_lists(bench.graph)
+
+
+def short_lists(graph: Graph) -> Iterator[str]:
+    """How sure and how right answers to a few genes are: each list's first ones, and two draws of its first ten."""
+    retriever, rng = Retriever(graph), np.random.default_rng(0)
+    ontology = Ontology.of_cells(graph)
+    labeller = Labeller(ontology)
+    yield "Of each list its first genes, and two draws of its first ten:"
+    yield ""
+    yield "| genes | lists | answered | mean confidence | right | right from .85 on | below .85 |"
+    yield "|--:|--:|--:|--:|--:|--:|--:|"
+    for size in SHORT:
+        found = []
+        for curie, _, genes in LISTS:
+            ten = genes.split()[:10]
+            for asked in (ten[:size], *(rng.permutation(ten)[:size].tolist() for _ in range(2))):
+                query = query_genes(graph, asked, keep_technical=True)
+                said = labeller.decide(retriever.converge([query])[0], retriever.support(query))
+                stands = ontology.relation(*map(ontology.position, (said.curie or curie, curie)))
+                found.append((bool(said.curie), said.confidence, stands in RIGHT))
+        answered = np.array([(sure, right) for named, sure, right in found if named])
+        sure = answered[:, 0] >= 0.85
+        shares = (
+            len(answered) / len(found),
+            *answered.mean(0),
+            answered[sure, 1].mean(),
+            answered[~sure, 1].mean(),
+        )
+        yield f"| {size} | {len(found)} | {' | '.join(f'{x:.2f}' for x in shares)} |"
 
 
 def two_types(graph: Graph) -> Iterator[str]:
