@@ -193,9 +193,10 @@ def read_labelled(source: CellFile, path: Path, graph: Graph) -> Labelled:
     if source.values == "counts" and _are_counts(values):
         values = np.log1p(values / np.maximum(values.sum(axis=1, keepdims=True), 1) * np.float32(1e4))
     measured = np.flatnonzero(values.any(axis=0))
-    labels = data.obs[source.label].astype(str).tolist()
-    terms, read = _terms_of(sorted(set(labels)), path, graph)
-    unnamed = {text: labels.count(text) for text, term in terms.items() if not term}
+    labels = data.obs[source.label].astype("string").fillna("").str.strip().tolist()
+    terms, read = _terms_of(sorted({*labels} - {""}), path, graph)
+    terms[""] = ""  # a cell without a label
+    unnamed = {text: labels.count(text) for text, term in terms.items() if text and not term}
     return Labelled(
         source=source,
         genes=tuple(map(str, data.var_names[measured])),

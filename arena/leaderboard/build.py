@@ -136,7 +136,7 @@ def _rows(
                     sorted({a.model for c in columns.values() for a in _answers(c, name) if a.model})
                 ),
                 overall=overall.estimates.get(name),
-                rank=overall.rank.get(name),
+                rank=overall.rank.get(name) if name in overall.estimates else None,
                 tied_with_above=tied,
                 tasks=cells[name],
                 cost=costs[name],

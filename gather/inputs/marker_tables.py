@@ -190,6 +190,8 @@ def _read(path: Path, head: str, groupby: str | None = None) -> pd.DataFrame:
     except (ValueError, pd.errors.ParserError) as error:
         raise InputError(f"{path}: is no table ({str(error).splitlines()[0][:160]})") from error
     if groupby is not None:
+        if any(_plain(groupby) in names for role, names in COLUMNS.items() if role != "cluster"):
+            raise InputError(f"{path}: {groupby!r} is a column of genes or of measurements, no clusters")
         named = frame.rename(columns=str.strip)
         others = [c for c in named.columns if _plain(c) in COLUMNS["cluster"] and c != groupby]
         frame = named.drop(columns=others).rename(columns={groupby: "cluster"})
