@@ -18,7 +18,7 @@ from arena.report import figures
 from arena.report import html as report
 from arena.report.markdown import cell_text
 from arena.tasks import TASKS
-from arena.types import Run
+from arena.types import Run, TaskName
 from vckg.base.errors import InputError
 
 MakeRuns = Callable[..., list[Run]]
@@ -285,3 +285,14 @@ def test_50_contestants_on_2000_samples_stay_under_10_megabytes_and_accessible(
     page.locator("[data-browser]").scroll_into_view_if_needed()
     page.wait_for_selector(".sample .card")
     assert axe(page) == []
+
+
+def test_a_page_is_written_where_nobody_to_rank_took_part_in_every_task(
+    make_runs: MakeRuns, tmp_path: Path
+) -> None:
+    tasks: tuple[TaskName, ...] = ("annotation", "captioning")
+    runs = make_runs({"gather": 0.4, "majority": 0.4}, n=12, tasks=tasks)
+    runs += make_runs({"b": 0.5}, n=12, tasks=("annotation",))
+    report.write_report(runs, tmp_path, resamples=50)
+    (group,) = json.loads((tmp_path / report.JSON).read_text(encoding="utf-8"))["groups"]
+    assert [row["name"] for row in group["rows"] if row["rank"] and not row["overall"]] == []
