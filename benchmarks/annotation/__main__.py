@@ -211,8 +211,8 @@ def short_lists(graph: Graph) -> Iterator[str]:
             for asked in (ten[:size], *(rng.permutation(ten)[:size].tolist() for _ in range(2))):
                 query = query_genes(graph, asked, keep_technical=True)
                 said = labeller.decide(retriever.converge([query])[0], retriever.support(query))
-                stands = ontology.relation(*map(ontology.position, (said.curie or curie, curie)))
-                found.append((bool(said.curie), said.confidence, stands in RIGHT))
+                relation = ontology.relation(*map(ontology.position, (said.curie or curie, curie)))
+                found.append((bool(said.curie), said.confidence, relation in RIGHT))
         answered = np.array([(sure, right) for named, sure, right in found if named])
         sure = answered[:, 0] >= 0.85
         shares = (

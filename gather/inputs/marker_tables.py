@@ -253,8 +253,11 @@ def table_of_frame(frame: pd.DataFrame, *, where: str) -> MarkerTable:
     import pandas as pd
 
     found = columns_of([str(name) for name in frame.columns])
-    gene = frame[found["gene"]] if "gene" in found else frame[frame.columns[0]]
-    genes = gene.astype(str).str.strip()
+    genes = frame[found.get("gene", str(frame.columns[0]))].astype(str).str.strip()
+    if "cluster" not in found and genes.duplicated().any():
+        others = (c for c in frame if c not in (*found.values(), genes.name))
+        if named := [c for c in others if not frame[c].astype(str).str.fullmatch(r"[-+.\deE]*|NA|nan").any()]:
+            raise InputError(f"{where}: genes stand in it repeatedly; --groupby one of {', '.join(named)}")
     clusters = (
         frame[found["cluster"]].astype(str) if "cluster" in found else pd.Series("0", index=frame.index)
     )

@@ -193,24 +193,6 @@ def test_every_storage_gives_the_same_bytes(blood_graph, blood_cells, tmp_path, 
         pd.testing.assert_series_equal(found[f"gather_{column}"], expected.obs[f"gather_{column}"])
 
 
-def test_the_command_counts_the_cells_whose_answer_a_tissue_changed(
-    blood_graph, blood_cells, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setattr("gather.retrieval.candidates.ENOUGH", 1)
-    monkeypatch.setattr("gather.retrieval.scores.NOT_PREFERRED", 0.1)
-    blood_cells.write_h5ad(tmp_path / "in.h5ad")
-    columns = []
-    for tissue in (None, "blood"):
-        capsys.readouterr()
-        outcome = annotate_file(
-            tmp_path / "in.h5ad", None, blood_graph, Options(groupby="cell", tissue=tissue)
-        )
-        columns.append(np.asarray(outcome.columns["gather_cell_type_ontology_term_id"]))
-    changed = int((columns[0] != columns[1]).sum())
-    assert 0 < changed < len(columns[0])
-    assert f"the tissue changed the answer of {changed} of {len(columns[0])} cells" in capsys.readouterr().err
-
-
 def test_blocks_of_any_size_give_the_same(blood_graph, blood_cells, monkeypatch):
     whole = blood_cells.copy()
     gather.annotate(whole, graph=blood_graph, groupby="cell")

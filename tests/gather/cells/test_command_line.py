@@ -5,12 +5,15 @@ import sys
 from pathlib import Path
 
 import anndata as ad
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import gather
 from gather.annotation import Annotation, Candidate, Mixture
+from gather.cells.command import annotate_file
 from gather.cells.file import check_input
+from gather.cells.options import Options
 from gather.cells.terminal import cell_counts, in_words
 from gather.cli import app
 from gather.labelling.plain_words import certainty, objections, status_reason
@@ -134,3 +137,21 @@ def test_clusters_are_recommended_where_most_single_cells_have_no_answer(unknown
     )
     assert f"{unknown} cells unanswered by chance, mostly {refused}" in lines
     assert "annotate clusters for these" in lines
+
+
+def test_the_command_counts_the_cells_whose_answer_a_tissue_changed(
+    blood_graph, blood_cells, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("gather.retrieval.candidates.ENOUGH", 1)
+    monkeypatch.setattr("gather.retrieval.scores.NOT_PREFERRED", 0.1)
+    blood_cells.write_h5ad(tmp_path / "in.h5ad")
+    columns = []
+    for tissue in (None, "blood"):
+        capsys.readouterr()
+        outcome = annotate_file(
+            tmp_path / "in.h5ad", None, blood_graph, Options(groupby="cell", tissue=tissue)
+        )
+        columns.append(np.asarray(outcome.columns["gather_cell_type_ontology_term_id"]))
+    changed = int((columns[0] != columns[1]).sum())
+    assert 0 < changed < len(columns[0])
+    assert f"the tissue changed the answer of {changed} of {len(columns[0])} cells" in capsys.readouterr().err

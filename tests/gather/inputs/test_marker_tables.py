@@ -290,3 +290,13 @@ def test_markers_that_a_table_says_are_absent_speak_against_the_answer(core_grap
     assert against["CD3D"] == pytest.approx(0.01)
     rare = [(g, c, inside, min(outside, 0.02)) for g, c, inside, outside in absent]
     assert not of_table(core_graph, [*own, *rare, *other[2:]])["a"].contradictions
+
+
+def test_clusters_are_not_pooled_where_their_column_is_not_told(tmp_path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("gene,avg_log2FC,my_cluster,n\nCD3D,2,one,1\nMS4A1,2,two,2\nCD3D,1,two,3\n")
+    with pytest.raises(InputError, match=r"--groupby one of my_cluster$"):
+        read_marker_table(table)
+    assert len(read_marker_table(table, "my_cluster").genes) == 2
+    with pytest.raises(InputError, match="a column of genes or of measurements"):
+        read_marker_table(table, "avg_log2FC")
