@@ -255,7 +255,7 @@ def table_of_frame(frame: pd.DataFrame, *, where: str) -> MarkerTable:
     found = columns_of([str(name) for name in frame.columns])
     genes = frame[found.get("gene", str(frame.columns[0]))].astype(str).str.strip()
     if "cluster" not in found and genes.duplicated().any():
-        others = (c for c in frame if c not in (*found.values(), genes.name))
+        others = (c for c in map(str, frame.columns) if c not in (*found.values(), genes.name))
         if named := [c for c in others if not frame[c].astype(str).str.fullmatch(r"[-+.\deE]*|NA|nan").any()]:
             raise InputError(f"{where}: genes stand in it repeatedly; --groupby one of {', '.join(named)}")
     clusters = (
