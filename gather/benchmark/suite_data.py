@@ -1,7 +1,7 @@
 """The development suite's cell sets: every labelled file of a data folder as arrays, computed once and kept.
 
 A `Block` is one file under one grouping. It holds the average expression and the detection of every gene in every
-cell set, so that any retriever can be asked in seconds, and names genes by CURIE, so that it serves every graph.
+cell set, so that any retriever can be asked in seconds, and names genes by CURIE.
 
 Modes of a block: ``label groups``, ``clusters`` (Leiden), ``panel 300`` and ``panel 1000`` (the label groups on
 fewer genes), ``50 cells`` (the label groups of a sample), ``cells`` (single cells) and ``sentences``. Published
@@ -123,7 +123,9 @@ _ARRAYS = ("background", "strength", "mean", "detected")
 
 
 def suite(graph: Graph, data: Path, cache: Path) -> list[Block]:
-    """Return all blocks, from the cache where it was made from the same files; it needs some minutes otherwise.
+    """Return all blocks, from the cache where it was made from the same files and graph; else it takes minutes.
+
+    The graph decides which names of a file are genes, so that blocks of one graph do not serve another.
 
     Raises
     ------
@@ -135,7 +137,7 @@ def suite(graph: Graph, data: Path, cache: Path) -> list[Block]:
     )
     if not files:
         raise InputError(f"{data}: no h5ad/, h5ad_more/, profiles/ or scarena/; name the folder by --data")
-    said = [f"{p.name} {p.stat().st_size}" for p in files]
+    said = [graph.content_hash, *(f"{p.name} {p.stat().st_size}" for p in files)]
     folder = cache / f"suite-{hashlib.sha256(json.dumps([FORMAT, said]).encode()).hexdigest()[:12]}"
     done = folder / "done.json"
     if not done.is_file():
