@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gather.benchmark import suite_data
 from gather.benchmark.suite_data import Block, _read, _write, label_maps, suite
 from vckg.base.errors import InputError
+from vckg.graph.graph import Graph
 
 
 def block() -> Block:
@@ -68,3 +71,21 @@ def test_labels_are_read_with_their_flags(tmp_path: Path) -> None:
         "set\tlabel\tcl_id\tcl_label\tflag\nx\tT\tCL:0000084\tT cell\tcoarse\n", encoding="utf-8"
     )
     assert label_maps(tmp_path)["x"] == {"T": ("CL:0000084", "coarse")}
+
+
+def test_cell_sets_are_kept_for_one_graph_and_not_taken_for_another(
+    tmp_path: Path, make_graph: Callable[..., Graph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which names of a file are genes is the graph's to say."""
+    (tmp_path / "h5ad").mkdir()
+    (tmp_path / "h5ad" / "x.h5ad").write_bytes(b"")
+    asked: list[str] = []
+    monkeypatch.setattr(
+        suite_data, "blocks", lambda graph, _data: asked.append(graph.content_hash) or iter([block()])
+    )
+    b_cell, t_cell = (
+        make_graph([("HGNC:1", "is_marker_for", cell)]) for cell in ("CL:0000236", "CL:0000084")
+    )
+    for graph in (b_cell, t_cell, b_cell):
+        assert [b.study for b in suite(graph, tmp_path, tmp_path / "cache")] == ["file"]
+    assert asked == [b_cell.content_hash, t_cell.content_hash]
