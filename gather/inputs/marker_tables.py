@@ -1,14 +1,15 @@
-"""Tables of markers per cluster, as Seurat, presto, scanpy and people write them: columns are told by their names."""
+"""Tables of markers per cluster, as Seurat, presto, scanpy and people write them: without cells."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gather.inputs.conserved import as_one_test, conditions_of
+from gather.inputs.marker_columns import columns_of, plain, wanted_columns
 from gather.inputs.text import (
     head_of_text,
     header_of,
@@ -23,19 +24,6 @@ from vckg.base.errors import InputError, did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "gene": ("gene", "genes", "names", "feature", "symbol", "gene_symbol", "gene_name", "marker"),
-    "cluster": (
-        "cluster", "group", "cluster_id", "celltype", "cell_type", "seurat_clusters", "leiden", "louvain", "ident",
-    ),
-    "fold": ("avg_log2fc", "logfoldchanges", "log2fc", "log2foldchange"),
-    "natural fold": ("avg_logfc", "logfc"),
-    "score": ("scores", "score", "statistic", "auc", "myauc"),
-    "p": ("p_val_adj", "pvals_adj", "padj", "p_adj", "fdr", "p_val", "pvals", "pval", "p_value"),
-    "inside": ("pct_1", "pct_in", "pct_nz_group"),
-    "outside": ("pct_2", "pct_out", "pct_nz_reference"),
-}  # fmt: skip
-"""What a column means and the names it goes by, in lower case, dots as underscores."""
 MAX_LOG2FC = 5.0
 _LEAST_BACKGROUND = 100
 
@@ -69,30 +57,15 @@ class MarkerTable:
     fractions: pd.DataFrame | None = None
 
 
-def _plain(name: str) -> str:
-    return name.strip().lower().replace(".", "_").replace(" ", "_")
-
-
-def columns_of(header: Sequence[str]) -> dict[str, str]:
-    """Return which column of a table means what; an empty name is that of the row names."""
-    plain = {_plain(name): name for name in reversed(header)}
-    return {
-        meaning: next(plain[name] for name in names if name in plain)
-        for meaning, names in COLUMNS.items()
-        if any(name in plain for name in names)
-    }
-
-
 def is_marker_table(head: str) -> bool:
     """Whether a text holds markers: columns of a marker test, a list per cluster, or words where numbers would be."""
     found = columns_of(header_of(head))
-    if "gene" in found and ("cluster" in found or len(found) > 2):
+    fold = {"fold", "natural fold"} & found.keys()
+    if "gene" in found and ("cluster" in found or fold or len(found) > 2):
         return True
-    if {"fold", "natural fold"} & found.keys() and "p" in found:
+    if fold and "p" in found:
         return True  # of one cluster, the genes as row names
-    if conditions_of(header_of(head)):
-        return True
-    return _is_wide(head) or _is_listed(head)
+    return bool(conditions_of(header_of(head))) or _is_wide(head) or _is_listed(head)
 
 
 def _fields(head: str) -> list[list[str]]:
@@ -157,15 +130,16 @@ def read_marker_table(path: Path, groupby: str | None = None) -> MarkerTable:
         No such column, no cluster, no gene, or a column that should hold numbers holds words.
     """
     head = head_of_text(path)
-    if groupby is not None and (groupby not in header_of(head) or "gene" not in columns_of(header_of(head))):
-        names = [name for name in header_of(head) if name]
+    header = header_of(head)
+    if groupby is not None and "gene" not in columns_of(header):
+        raise InputError(f"{path}: --groupby needs a gene in each row; {wanted_columns(header)}")
+    if groupby is not None and groupby not in header:
+        names = [name for name in header if name]
         raise InputError(
-            f"{path}: no column {groupby!r}{did_you_mean(groupby, names)} next to a column of genes; --groupby names "
-            f"the clusters of a table with a gene in each row; its columns are {', '.join(names)}"
+            f"{path}: no column {groupby!r}{did_you_mean(groupby, names)}; its columns are {', '.join(names)}"
         )
     if path.name.removesuffix(".gz").endswith(".gmt"):
         return listed(path, "GMT", _gmt_lines(path))
-    header = header_of(head)
     if conditions := conditions_of(header):
         table = table_of_frame(as_one_test(_read(path, head, groupby), conditions), where=str(path))
         where = f"the least of {', '.join(conditions)}" if len(conditions) > 1 else conditions[0]
@@ -190,10 +164,10 @@ def _read(path: Path, head: str, groupby: str | None = None) -> pd.DataFrame:
     except (ValueError, pd.errors.ParserError) as error:
         raise InputError(f"{path}: is no table ({str(error).splitlines()[0][:160]})") from error
     if groupby is not None:
-        if any(_plain(groupby) in names for role, names in COLUMNS.items() if role != "cluster"):
+        if columns_of([groupby]).keys() - {"cluster"}:
             raise InputError(f"{path}: {groupby!r} is a column of genes or of measurements, no clusters")
         named = frame.rename(columns=str.strip)
-        others = [c for c in named.columns if _plain(c) in COLUMNS["cluster"] and c != groupby]
+        others = [c for c in named.columns if "cluster" in columns_of([c]) and c != groupby]
         frame = named.drop(columns=others).rename(columns={groupby: "cluster"})
     return frame.map(with_decimal_points) if writes_decimal_commas(head) else frame
 
@@ -253,11 +227,15 @@ def table_of_frame(frame: pd.DataFrame, *, where: str) -> MarkerTable:
     import pandas as pd
 
     found = columns_of([str(name) for name in frame.columns])
-    genes = frame[found.get("gene", str(frame.columns[0]))].astype(str).str.strip()
-    if "cluster" not in found and genes.duplicated().any():
-        others = (c for c in map(str, frame.columns) if c not in (*found.values(), genes.name))
-        if named := [c for c in others if not frame[c].astype(str).str.fullmatch(r"[-+.\deE]*|NA|nan").any()]:
-            raise InputError(f"{where}: genes stand in it repeatedly; --groupby one of {', '.join(named)}")
+    first = str(frame.columns[0])
+    genes = frame[found.get("gene", first)].astype(str).str.strip()
+    if "gene" not in found and (first in found.values() or genes.str.isdecimal().all()):
+        raise InputError(f"{where}: {wanted_columns([str(name) for name in frame.columns])}")
+    groupings = (
+        "" if "cluster" in found else " or ".join(_groupings(frame, {*found.values(), str(genes.name)}))
+    )
+    if groupings and genes.duplicated().any():
+        raise InputError(f"{where}: genes stand in it repeatedly; name its clusters by --groupby {groupings}")
     clusters = (
         frame[found["cluster"]].astype(str) if "cluster" in found else pd.Series("0", index=frame.index)
     )
@@ -278,7 +256,15 @@ def table_of_frame(frame: pd.DataFrame, *, where: str) -> MarkerTable:
         )
     background = _background(genes, clusters)
     fractions = _fractions(genes, clusters, numbers)
-    return MarkerTable(ranked, strengths, _form(found), used, background, fractions)
+    form = _form(found) + (f" (are clusters in {groupings}? name it by --groupby)" if groupings else "")
+    return MarkerTable(ranked, strengths, form, used, background, fractions)
+
+
+def _groupings(frame: pd.DataFrame, known: set[str]) -> list[str]:
+    """Return the columns that may name clusters: beyond the known ones, words or whole numbers that repeat."""
+    others = [c for c in map(str, frame.columns) if c not in known and 1 < frame[c].nunique() < len(frame)]
+    measured = r"-.*|\d*\.\d*|[\d.]+[eE][-+]?\d+|NA|nan"
+    return [c for c in others if not frame[c].astype(str).str.fullmatch(measured).any()]
 
 
 def _numbers(frame: pd.DataFrame, column: str, where: str) -> pd.Series[float]:
@@ -299,7 +285,7 @@ def _strength(
     """What genes are ordered by, and the columns it comes from in words."""
     fold = numbers.get("fold")
     if fold is None and "natural fold" in numbers:
-        natural = _plain(found["natural fold"]) == "avg_logfc" or _form(found).startswith("presto")
+        natural = plain(found["natural fold"]) == "avglogfc" or _form(found).startswith("presto")
         fold = numbers["natural fold"] / (
             math.log(2) if natural else 1.0
         )  # others write log2 below this name
@@ -309,7 +295,7 @@ def _strength(
         inside = numbers["inside"]
         fraction = inside / 100 if inside.max() > 1 else inside
         strength = fold.fillna(0).clip(upper=MAX_LOG2FC) * fraction.fillna(0)
-        if score is not None and found["score"] in ("scores", "statistic") and (score < 0).any():
+        if score is not None and plain(found["score"]) in ("scores", "statistic") and (score < 0).any():
             strength = strength.where(score > 0, 0.0)  # scanpy: above the others by its test, too
         return strength, f"{fold_column} and {found['inside']}"
     if score is not None:
@@ -357,10 +343,10 @@ def _fractions(
 
 
 def _form(found: dict[str, str]) -> str:
-    names = {_plain(name) for name in found.values()}
-    if "pct_1" in names:
+    names = {plain(name) for name in found.values()}
+    if "pct1" in names:
         return "Seurat FindAllMarkers" if "cluster" in found else "Seurat FindMarkers (one cluster)"
-    if "pct_in" in names or {"feature", "auc"} <= names:
+    if "pctin" in names or {"feature", "auc"} <= names:
         return "presto wilcoxauc"
     if "logfoldchanges" in names or "scores" in names:
         return "scanpy rank_genes_groups_df"

@@ -7,7 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gather.inputs.marker_tables import MarkerTable, columns_of, listed, table_of_frame
+from gather.inputs.marker_columns import columns_of, wanted_columns
+from gather.inputs.marker_tables import MarkerTable, listed, table_of_frame
 from vckg.base.errors import InputError
 from vckg.base.resources import resource
 
@@ -76,8 +77,7 @@ def _markers(found: Any, path: Path) -> MarkerTable | None:
     if not isinstance(found, pd.DataFrame):
         return None
     if not columns_of([str(c) for c in found.columns]).keys() & _MARKS:
-        shown = ", ".join(map(str, found.columns[:5]))
-        raise InputError(f"{path}: is a data.frame of {shown}; wanted columns as FindAllMarkers gives them")
+        raise InputError(f"{path}: is a data.frame; {wanted_columns([str(c) for c in found.columns])}")
     return table_of_frame(_with_genes(found), where=str(path))
 
 

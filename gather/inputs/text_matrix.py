@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gather.inputs.marker_tables import columns_of
+from gather.inputs.marker_columns import columns_of, wanted_columns
 from gather.inputs.text import head_of_text, header_of, open_text, separator_of, writes_decimal_commas
 from vckg.base.errors import InputError
 
@@ -44,8 +44,8 @@ def read_text_matrix(path: Path, graph: Graph) -> ad.AnnData:
     except (ValueError, pd.errors.ParserError) as error:
         first = (str(error).splitlines() or ["no table"])[0][:160]
         raise InputError(
-            f"{path}: is no matrix of numbers and no table of markers ({first}); wanted a first row and a first "
-            "column of names and numbers in all other fields, or columns such as cluster, gene, avg_log2FC"
+            f"{path}: is no matrix of numbers and no table of markers ({first}); a matrix has names in its first row "
+            f"and column and numbers elsewhere; {wanted_columns(header_of(head))}"
         ) from error
     rows, columns = [str(name) for name in frame.index], [str(name) for name in frame.columns]
     if not columns:
@@ -74,6 +74,5 @@ def _refuse_a_test(path: Path, header: list[str]) -> None:
     shown = [name for name in header if name in measures]
     if len(shown) > 1:
         raise InputError(
-            f"{path}: columns such as {', '.join(shown[:3])} are of a test of markers, but which column holds genes or "
-            "clusters is not clear; name columns cluster, gene, avg_log2FC, pct.1, p_val_adj"
+            f"{path}: columns such as {', '.join(shown[:3])} are of a test of markers; {wanted_columns(header)}"
         )

@@ -6,8 +6,9 @@ import pytest
 
 from gather.cells.options import Options
 from gather.inputs.kinds import kind_of, stem_of
+from gather.inputs.marker_columns import columns_of
 from gather.inputs.marker_sets import NO_FDR, MarkerWork, as_anndata
-from gather.inputs.marker_tables import columns_of, is_marker_table, read_marker_table, table_of_frame
+from gather.inputs.marker_tables import is_marker_table, read_marker_table, table_of_frame
 from gather.inputs.text import head_of_text, writes_decimal_commas
 from gather.inputs.text_matrix import read_text_matrix
 from vckg.base.errors import InputError
@@ -46,8 +47,10 @@ def test_the_user_names_the_column_of_clusters(tmp_path) -> None:
         InputError, match=r"no column 'clusters' \(did you mean 'cluster'\?\).*are gene, cluster, my clusters"
     ):
         read_marker_table(path, "clusters")
-    path.write_text('cluster,markers\nT,"CD3D, IL7R"\nM,"LYZ, CD14"\n')
-    with pytest.raises(InputError, match="next to a column of genes"):
+    path.write_text('cluster,top\nT,"CD3D, IL7R"\nM,"LYZ, CD14"\n')
+    with pytest.raises(
+        InputError, match=r"needs a gene in each row.* column of genes.*columns here are cluster, top"
+    ):
         read_marker_table(path, "cluster")
 
 
@@ -71,6 +74,7 @@ def test_seurat_3_and_presto_give_natural_logarithms() -> None:
     [
         ("t.gmt", "T\tmarkers\tCD3D\tIL7R\nM\tmarkers\tLYZ\tCD14\n"),
         ("t.csv", 'cluster,markers\nT,"CD3D, IL7R"\nM,"LYZ, CD14"\n'),
+        ("t.csv", 'cluster,top\nT,"CD3D, IL7R"\nM,"LYZ, CD14"\n'),
         ("t.csv", ',Broad.cell.type,Top.Markers\n0,T,"CD3D,IL7R"\n1,M,"LYZ,CD14"\n'),
         ("t.txt", "T: CD3D, IL7R\nM: LYZ, CD14\n"),
         ("t.tsv", "\tT\tM\n0\tCD3D\tLYZ\n1\tIL7R\tCD14\n2\t\t\n3\t\t\n"),
@@ -146,6 +150,53 @@ def test_names_of_columns() -> None:
         "gene": "gene", "cluster": "cluster", "fold": "avg_log2FC", "p": "p_val_adj", "inside": "pct.1",
         "outside": "pct.2",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "form", [str.upper, str.title, lambda name: name.replace("_", "."), lambda name: f" {name}s"]
+)
+@pytest.mark.parametrize(
+    ("meaning", "name"),
+    [
+        *(("gene", n) for n in ("gene_symbol", "gene_name", "gene-symbol", "gene", "symbol", "feature")),
+        *(("fold", n) for n in ("log2fc", "log_fold_change", "avg_log2FC", "log2 fold change")),
+        *(("natural fold", n) for n in ("log_fc", "logfc", "avg_logFC")),
+        *(("p", n) for n in ("p_value", "pvalue", "p.value", "pval", "p_val_adj", "adj.P.Val", "padj")),
+        *(("cluster", n) for n in ("cluster", "cell type", "seurat_cluster", "cluster_id")),
+    ],
+)
+def test_case_and_separators_of_a_column_do_not_matter(meaning: str, name: str, form) -> None:
+    assert columns_of(["", form(name), "n_cells"]) == {meaning: form(name)}
+
+
+@pytest.mark.parametrize(
+    ("text", "lacks"),
+    [
+        (
+            "cluster,log_fc,p_value,my_gene\nT,2,0.1,CD3D\nB,2,0.1,MS4A1\n",
+            "a column of genes, such as 'gene'",
+        ),
+        (
+            ",cluster,log_fc,p_value,my_gene\n1,T,2,0.1,CD3D\n2,B,2,0.1,MS4A1\n",
+            "a column of genes, such as 'gene'",
+        ),
+        ("cluster,p_val,pct.1,id\nT,0.1,0.5,9\n", "a column of genes, such as 'gene'"),
+        (
+            "g,n,cl\nCD3D,1,T\nMS4A1,2,B\n",
+            "a column of genes, such as 'gene' and one of clusters, such as 'cluster'",
+        ),
+        ("gene,n,cl\nCD3D,1,T\nMS4A1,2,B\n", "a column of clusters, such as 'cluster'"),
+    ],
+)
+def test_a_table_that_lacks_a_column_is_refused_with_the_columns_it_has(
+    tmp_path, blood_graph, text: str, lacks: str
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    with pytest.raises(InputError) as refused:
+        read_marker_table(path) if is_marker_table(text) else read_text_matrix(path, blood_graph)
+    header = ", ".join(name for name in text.splitlines()[0].split(",") if name)
+    assert str(refused.value).endswith(f"a table of markers needs {lacks}; the columns here are {header}")
 
 
 def test_fractions_of_clusters_that_do_not_list_a_gene_are_what_the_others_leave() -> None:
@@ -295,8 +346,10 @@ def test_markers_that_a_table_says_are_absent_speak_against_the_answer(core_grap
 def test_clusters_are_not_pooled_where_their_column_is_not_told(tmp_path) -> None:
     table = tmp_path / "t.csv"
     table.write_text("gene,avg_log2FC,my_cluster,n\nCD3D,2,one,1\nMS4A1,2,two,2\nCD3D,1,two,3\n")
-    with pytest.raises(InputError, match=r"--groupby one of my_cluster$"):
+    with pytest.raises(InputError, match=r"by --groupby my_cluster$"):
         read_marker_table(table)
     assert len(read_marker_table(table, "my_cluster").genes) == 2
     with pytest.raises(InputError, match="a column of genes or of measurements"):
         read_marker_table(table, "avg_log2FC")
+    table.write_text("gene,avg_log2FC,my_cluster,n\nCD3D,2,1,1\nMS4A1,2,0,2\nCD2,1,0,3\n")
+    assert "are clusters in my_cluster?" in read_marker_table(table).form
