@@ -22,6 +22,7 @@ from gather.retrieval.query import CellSet, Panel, compared, contrasts, ground_p
 from gather.species import HUMAN, Detected, declared_taxon, detect, graph_for, ground, in_words
 from vckg.base.errors import InputError
 from vckg.base.extras import require_extra
+from vckg.base.words import natural_order
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -342,12 +343,6 @@ def _moments(
     variance = squares / n - mean**2
     variance[variance < _ROUNDING * squares / n] = 0.0
     return mean, variance * n / max(n - 1.0, 1.0)
-
-
-def natural_order(name: str) -> list[tuple[int, int, str]]:
-    """Sort key that puts "2" before "10"."""
-    parts = re.findall(r"\d+|\D+", name)
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 
 
 def _ranked_by_scanpy(

@@ -20,6 +20,7 @@ from gather.inputs.text import (
     writes_decimal_commas,
 )
 from vckg.base.errors import InputError, did_you_mean
+from vckg.base.words import natural_order
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -202,7 +203,7 @@ def listed(path: Path, form: str, lists: Lists) -> MarkerTable:
     found: dict[str, dict[str, None]] = {}
     for name, genes in lists:
         found.setdefault(name.strip(), {}).update(dict.fromkeys(g.strip() for g in genes if g.strip()))
-    clean = {name: tuple(genes) for name, genes in found.items() if genes}
+    clean = {name: tuple(found[name]) for name in sorted(found, key=natural_order) if found[name]}
     if not clean:
         raise InputError(f"{path}: holds no cluster with genes; wanted a name and its genes in each line")
     return MarkerTable(clean, {}, form)
@@ -244,7 +245,7 @@ def table_of_frame(frame: pd.DataFrame, *, where: str) -> MarkerTable:
     good = (genes != "") & (strength > 0 if strength is not None else True)
     ranked: dict[str, tuple[str, ...]] = {}
     strengths: dict[str, tuple[float, ...]] = {}
-    for name in dict.fromkeys(clusters):
+    for name in sorted(set(clusters), key=natural_order):
         rows = np.flatnonzero((clusters == name).to_numpy() & good.to_numpy())
         if strength is not None:
             rows = rows[np.argsort(-strength.to_numpy()[rows], kind="stable")]

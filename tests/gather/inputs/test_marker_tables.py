@@ -135,11 +135,11 @@ def test_without_measured_genes_there_is_no_fdr(tmp_path, blood_graph) -> None:
         tmp_path, "T: CD3D, CD3E, CD2, IL7R, LCK, TRAC\nB: CD79A, MS4A1, CD19, CD79B, BLK, BANK1\n", "t.txt"
     )
     unknown = MarkerWork(table)(as_anndata(table), blood_graph, Options())
-    assert [a.label for a in unknown.annotations] == ["T cell", "B cell"]
+    assert [a.label for a in unknown.annotations] == ["B cell", "T cell"]
     assert all(np.isnan(a.fdr) and NO_FDR in a.note for a in unknown.annotations)
     symbols = tuple(blood_graph.names[int(i)] for i in blood_graph.nodes_of("Gene"))
     known = MarkerWork(table, symbols)(as_anndata(table), blood_graph, Options())
-    assert [a.label for a in known.annotations] == ["T cell", "B cell"]
+    assert [a.label for a in known.annotations] == ["B cell", "T cell"]
     assert all(a.fdr <= 0.5 and NO_FDR not in a.note for a in known.annotations)
     assert known.kept["parameters"]["measured_genes"] == "--measured"
 
@@ -199,6 +199,13 @@ def test_a_table_that_lacks_a_column_is_refused_with_the_columns_it_has(
     assert str(refused.value).endswith(f"a table of markers needs {lacks}; the columns here are {header}")
 
 
+def test_clusters_come_in_natural_order(tmp_path) -> None:
+    rows = "".join(f"{name},CD3D,2\n" for name in ("T", "10", "2", "B", "0"))
+    assert list(read(tmp_path, f"cluster,gene,log_fc\n{rows}").genes) == ["0", "2", "10", "B", "T"]
+    lists = "".join(f"{name}: CD3D, CD2\n" for name in ("10", "2", "B"))
+    assert list(read(tmp_path, lists, "t.txt").genes) == ["2", "10", "B"]
+
+
 def test_fractions_of_clusters_that_do_not_list_a_gene_are_what_the_others_leave() -> None:
     rows = [("CD3D", "T", 0.9, 0.2), ("CD14", "M", 0.6, 0.1), ("CD14", "D", 0.5, 0.15)]
     frame = pd.DataFrame(rows, columns=["gene", "cluster", "pct.1", "pct.2"]).assign(avg_log2FC=1.0)
@@ -218,7 +225,7 @@ def test_clusters_of_a_table_are_contrasted_and_equals_are_ordered_by_curie(bloo
     sets = work.cell_sets(panel)
     node = dict(zip(panel.names, panel.nodes.tolist(), strict=True))
     assert all(list(one.genes) == sorted(one.genes, key=lambda gene: node[gene]) for one in sets)
-    t = dict(zip(panel.names, sets[0].contrast, strict=True))
+    t = dict(zip(panel.names, sets[1].contrast, strict=True))
     assert t["CD3D"] == t["CD3E"] > 0 > t["CD14"] == -t["CD3D"]
     assert t["MS4A1"] == 0  # measured, in no list
 

@@ -1,0 +1,28 @@
+"""Numbers with what they count, and names in the order that people expect."""
+
+from __future__ import annotations
+
+import re
+
+
+def counted(n: int, one: str, several: str = "") -> str:
+    """Write a number with its thing.
+
+    Examples
+    --------
+    >>> counted(1, "sample"), counted(2400, "cell"), counted(2, "is", "are")
+    ('1 sample', '2,400 cells', '2 are')
+    """
+    return f"{n:,} {one if n == 1 else several or f'{one}s'}"
+
+
+def natural_order(name: str) -> list[tuple[int, int, str]]:
+    """Sort key that puts "2" before "10".
+
+    Examples
+    --------
+    >>> sorted(["T", "10", "2", "B"], key=natural_order)
+    ['2', '10', 'B', 'T']
+    """
+    parts = re.findall(r"\d+|\D+", name)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
