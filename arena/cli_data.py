@@ -38,7 +38,9 @@ def data_command(
     label: Annotated[str, typer.Option("--label", help="Its column of cell types.")] = "cell_type",
     tissue: Annotated[str, typer.Option("--tissue", help="Its tissue: UBERON id or name.")] = "",
     species: Annotated[str, typer.Option("--species", help="human or mouse.")] = "human",
-    remove: Annotated[str, typer.Option("--remove", help="Take an added file out again, by its name.")] = "",
+    remove: Annotated[
+        str, typer.Option("--remove", help="Take an added file out again: its name or path.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Show the contents of a data set: samples by task and stratum, clusters, hash; or add a file to the fresh set."""
@@ -50,7 +52,8 @@ def data_command(
     from vckg.base.atomic import write_text
 
     if remove:
-        print(f"{remove}: no longer in the fresh set; {remove_file(remove).file} stays as it is")
+        row = remove_file(remove)
+        print(f"{row.name}: no longer in the fresh set; {row.file} stays as it is")
         return
     if add is not None:
         add_cells(add, load_graph(graph), label=label, tissue=tissue, species=species, seed=seed)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from arena.cli_output import reason_missing, say_missing, say_replayed
 from vckg.base.errors import InputError
+from vckg.base.words import counted
 
 if TYPE_CHECKING:
     from arena.contestants.resolve import Contestant
@@ -69,7 +70,7 @@ def official_words(checkout: Path | None, dataset: str) -> Official | None:
 def add_cells(path: Path, graph: Graph, *, label: str, tissue: str, species: str, seed: int) -> None:
     """Add a file of labelled cells to the fresh set; print how its labels were read and which types give no sample."""
     from arena.datasets.admission import Admission
-    from arena.datasets.cell_files import add_file, user_table
+    from arena.datasets.cell_files import LABEL_MAP, list_own, read_own, user_table
     from arena.datasets.lineages import CellTerms
     from arena.datasets.real import cells_of
     from gather.retrieval.tissue_names import tissue_in_words, tissue_node
@@ -77,17 +78,26 @@ def add_cells(path: Path, graph: Graph, *, label: str, tissue: str, species: str
     if species not in ("human", "mouse"):
         raise InputError(f"--species {species!r}: wanted human or mouse")
     where = graph.names[tissue_node(graph, tissue)] if tissue else ""
-    added = add_file(path, graph, label=label, species=species, tissue=where)
+    added = read_own(path, graph, label=label, species=species, tissue=where)
+    types, entry = set(added.types) - {""}, Admission(CellTerms(graph), seed)
+    if not any(map(entry.is_type, types)):
+        general = [f"{graph.names[graph.index(one)]}: too general" for one in sorted(types)]
+        examples = _first([*sorted(added.unnamed), *general] or ["it is empty"], 5)
+        raise InputError(
+            f"{path}: no label of {label!r} names a cell type ({examples}); name another "
+            f"column by --label, or write a {LABEL_MAP} next to it with the columns set, label, cl_id"
+        )
     unnamed = [f"{name} {n:,}" for name, n in sorted(added.unnamed.items())]
-    print(
-        f"{path}: {len(added.types):,} rows, {len(set(added.types) - {''})} cell types; listed in {user_table()}"
-    )
+    earlier, name = list_own(added.source), added.source.name
+    of_types = f"{counted(len(added.types), 'row')}, {counted(len(types), 'cell type')}"
+    print(f"{path}: is {name!r} in the fresh set, {of_types}; listed in {user_table()}")
+    if earlier is not None:
+        print(f"replaced: its earlier entry with the labels of {earlier.label!r}")
     if tissue:
         print(f"tissue: {tissue_in_words(graph, tissue)}")
     for what, words in (("labels read", added.readings), ("labels without a cell type", unnamed)):
         if words:
             print(f"{what}: {_first(words, 10)}")
-    entry = Admission(CellTerms(graph), seed)
     list(cells_of(added, entry))
     if entry.absent:
         print(f"{len(entry.absent)} of these types get no sample of a cell (seed {seed}):")

@@ -56,7 +56,7 @@ class CellFile:
 
     @property
     def of_user(self) -> bool:
-        """Whether `add_file` added it."""
+        """Whether `list_own` listed it."""
         return Path(self.file).is_absolute()
 
 
@@ -114,37 +114,42 @@ def _say_gone(source: CellFile) -> None:
 
 
 def user_table() -> Path:
-    """Return the path of the table that `add_file` extends."""
+    """Return the path of the table that `list_own` extends."""
     return default_cache() / "arena" / "cell_files.tsv"
 
 
-def add_file(path: Path, graph: Graph, *, label: str, species: str, tissue: str, state: str = "") -> Labelled:
-    """Add a file of the user's to the sets that fresh samples are drawn from; return it as read.
-
-    A file of the same name that was added before gives way, since ids of samples begin with the name.
+def read_own(path: Path, graph: Graph, *, label: str, species: str, tissue: str, state: str = "") -> Labelled:
+    """Read a file of the user's that `list_own` can list under its name, with which ids of samples begin.
 
     Raises
     ------
     InputError
-        No such file or column, or no label names a type of the graph.
+        No such file or column, or another file has the name.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; wanted an h5ad file of labelled cells")
     row = CellFile(
         path.stem, str(path.resolve()), label, species, tissue, state, "counts", "samples", path.stem
     )
-    found = read_labelled(row, path, graph)
-    if not any(found.types):
-        raise InputError(
-            f"{path}: no label of {label!r} names a cell type ({', '.join(sorted(found.unnamed)[:5])}); write a "
-            f"{LABEL_MAP} next to it with the columns set, label, cl_id"
-        )
-    _write_own([*(own for own in _rows(user_table()) if own.name != row.name), row])
-    return found
+    for other in _rows(resource("data", "arena", "cell_files.tsv")) + _rows(user_table()):
+        if other.name == row.name and other.file != row.file:
+            fix = f", or take that out: arena data --remove {shlex.quote(row.name)}" if other.of_user else ""
+            raise InputError(
+                f"{path}: {other.file} is {row.name!r} in the fresh set already; rename your file{fix}"
+            )
+    return read_labelled(row, path, graph)
+
+
+def list_own(row: CellFile) -> CellFile | None:
+    """List a file among the sets that fresh samples are drawn from; return its earlier entry, which it replaces."""
+    own = {one.name: one for one in _rows(user_table())}
+    earlier = own.pop(row.name, None)
+    _write_own([*own.values(), row])
+    return earlier
 
 
 def remove_file(name: str) -> CellFile:
-    """Take a file of the user's out of the sets that fresh samples are drawn from; return its row.
+    """Take a file of the user's, named with or without .h5ad, out of the sets that fresh samples are drawn from.
 
     Raises
     ------
@@ -152,6 +157,7 @@ def remove_file(name: str) -> CellFile:
         No file of this name was added.
     """
     own = {row.name: row for row in _rows(user_table())}
+    name = name if name in own else Path(name.removesuffix(".h5ad")).name
     if name not in own:
         names = f"there are {', '.join(own)}" if own else "no file was added"
         raise InputError(f"no added file {name!r}{did_you_mean(name, own)}; {names}")

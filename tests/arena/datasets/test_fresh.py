@@ -243,6 +243,53 @@ def test_a_user_s_own_file_joins_by_one_command_and_is_missed_where_it_is_gone(
         CliRunner().invoke(app, command, catch_exceptions=False)
 
 
+def test_an_added_file_tells_its_name_and_what_it_replaces_and_a_column_without_types_is_refused(
+    toy_mirror: Path, fresh_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import anndata
+
+    monkeypatch.setenv("VCKG_CACHE", str(tmp_path / "cache"))
+    data = anndata.read_h5ad(toy_mirror / "h5ad_more" / "breast_tnbc_wu2021_cid4465.h5ad")
+    data.obs["other"], data.obs["donor"] = data.obs["cell_type"], "D1"
+    data.obs["general"], data.obs["blank"] = "cell", ""
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        data.write_h5ad(tmp_path / folder / "mine.h5ad")
+    data.write_h5ad(tmp_path / "wang2016.h5ad")
+
+    def told(*words: str) -> str:
+        done = CliRunner().invoke(app, ["data", *words, "-g", str(fresh_folder)])
+        return done.output if done.exception is None else str(done.exception)
+
+    mine, other = str(tmp_path / "one" / "mine.h5ad"), str(tmp_path / "two" / "mine.h5ad")
+    for column, example in (("donor", "D1"), ("general", "cell: too general"), ("blank", "it is empty")):
+        with pytest.raises(
+            InputError, match=rf"no label of '{column}' names a cell type \({example}\); name another"
+        ):
+            CliRunner().invoke(
+                app,
+                ["data", "--add", mine, "--label", column, "-g", str(fresh_folder)],
+                catch_exceptions=False,
+            )
+    assert not user_table().is_file()
+    first = told("--add", mine)
+    assert "mine.h5ad: is 'mine' in the fresh set, " in first
+    assert "replaced" not in first
+    assert "replaced: its earlier entry with the labels of 'cell_type'" in told(
+        "--add", mine, "--label", "other"
+    )
+    assert (
+        f"{mine} is 'mine' in the fresh set already; rename your file, or take that out: arena data --remove"
+        in told("--add", other)
+    )
+    assert told("--add", str(tmp_path / "wang2016.h5ad")).endswith(
+        "in the fresh set already; rename your file"
+    )
+    assert [row.split("\t")[2] for row in user_table().read_text().splitlines()[1:]] == ["other"]
+    assert told("--remove", mine).startswith("mine: no longer in the fresh set")
+    assert not user_table().read_text().splitlines()[1:]
+
+
 def test_a_user_s_labels_are_read_as_gather_check_reads_them_and_absent_types_are_named(
     toy_mirror: Path, fresh_folder: Path, fresh_graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
