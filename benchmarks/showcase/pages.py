@@ -10,7 +10,7 @@ import json
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -102,6 +102,7 @@ def write_pages(
             styles=[LEADERBOARD / "leaderboard.css", TEMPLATES / "showcase.css"],
             folders=[LEADERBOARD],
             graph=graph,
+            n_sources=sources_with_edges(graph["sources"]),
             profile=profile,
             files=[read_file(folder, name) for name in names],
             more=list(second_looks(folder, mouse)),
@@ -125,6 +126,11 @@ def write_pages(
         ),
     )
     return index
+
+
+def sources_with_edges(sources: Mapping[str, Mapping[str, Any]]) -> int:
+    """Return how many sources of `vckg info --json` have edges, as the graph card counts them: parts in their whole."""
+    return len({name.partition(":")[0] for name, entry in sources.items() if entry.get("edges")})
 
 
 def serving(folder: Path, counters: dict[str, float], load: dict[str, Any]) -> str:

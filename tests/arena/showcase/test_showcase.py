@@ -17,9 +17,12 @@ import pytest
 
 from arena.tasks import TASKS
 from benchmarks.showcase.__main__ import CONTESTANTS, LABELLED, Plan, make_plan, steps
-from benchmarks.showcase.pages import clock, histogram, labelled, server_facts
+from benchmarks.showcase.pages import clock, histogram, labelled, server_facts, sources_with_edges
 from benchmarks.showcase.steps import SERVER, Server, Step, StepFailed, Story, read_counters
 from vckg.base.errors import InputError
+from vckg.graph.graph import Graph
+from vckg.printers.graph import graph_facts
+from vckg.quality.card import source_rows
 
 ROOT = Path(__file__).parents[3]
 
@@ -142,6 +145,13 @@ vckg_serve_ttft_seconds_bucket{le="0.5"} 1
 vckg_serve_ttft_seconds_bucket{le="10.0"} 3
 vckg_serve_ttft_seconds_bucket{le="+Inf"} 4
 """
+
+
+@pytest.mark.data
+@pytest.mark.xdist_group("core-graph")
+def test_sources_are_counted_as_on_the_graph_card(core_graph: Graph) -> None:
+    told = graph_facts(core_graph)["sources"]
+    assert sources_with_edges(told) == len(source_rows(core_graph)) < sum(":" not in name for name in told)
 
 
 def test_the_servers_counters_are_read_as_they_are_written() -> None:
