@@ -218,7 +218,7 @@ def page(
             "",
             f"![Readers above, batch work below]({picture})",
             "",
-            "| | |",
+            "| measure | value |",
             "|---|---|",
             *(f"| {name} | {value} |" for name, value in rows),
             "",

@@ -84,3 +84,8 @@ def test_links_between_documents_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
             if not re.match(r"[a-z]+:", target):
                 assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} -> {target}"
+
+
+def test_the_first_column_of_every_table_has_a_header() -> None:
+    corner = re.compile(r"^\|\s*\|.*\n\|[-:| ]+\|$", re.MULTILINE)
+    assert [page.name for page in PAGES if corner.search(page.read_text(encoding="utf-8"))] == []
