@@ -242,10 +242,11 @@ def table(runs: Sequence[Sequence[Pair]]) -> str:
         )
         said = float(np.mean([p.simulated.offline_tokens_s for p in pairs]))
         said_met = float(np.mean([p.simulated.attainment for p in pairs]))
+        error = f"{100 * (said / float(np.mean(real)) - 1):+.0f} %" if any(real) else "-"
         rows.append(
             f"| {pairs[0].real.scheduler} | {met:.3f} | {smooth:.1f} | {done:.0f} | "
             f"{np.mean(real):.0f} ({min(real):.0f} to {max(real):.0f}) | {np.mean(real) / max(strict, 1e-9):.2f} | "
-            f"{said_met:.3f} | {said:.0f} | {100 * (said / max(float(np.mean(real)), 1e-9) - 1):+.0f} % |"
+            f"{said_met:.3f} | {said:.0f} | {error} |"
         )
     return "\n".join(rows)
 
