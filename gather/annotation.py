@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from vckg.base.words import with_release
+
 Status = Literal["named", "backed_off", "mixed", "unknown", "ungrounded"]
 Reason = Literal[
     "", "no_marker", "few_cells", "few_genes", "chance", "unsure", "two_lineages", "no_gene", "no_group"
@@ -62,9 +64,8 @@ class EdgeRef:
 
     @property
     def cited_source(self) -> str:
-        """Title and release of the source; the release once where the title names it, as ``CellMarker 2.0`` does."""
-        named = self.release in self.source_title.replace(",", " ").split()
-        return self.source_title if named else f"{self.source_title} {self.release}".strip()
+        """Title and release of the source."""
+        return with_release(self.source_title or self.source, self.release)
 
 
 def sources_in_words(step: Sequence[EdgeRef]) -> str:

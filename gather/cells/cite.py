@@ -16,6 +16,7 @@ from gather.cells.results import kept_annotations
 from gather.retrieval.metapaths import target_named, walkable_rows
 from vckg.base.errors import InputError
 from vckg.base.resources import resource
+from vckg.base.words import with_release
 
 if TYPE_CHECKING:
     from vckg.graph.graph import Graph
@@ -115,7 +116,7 @@ def _paragraph(
     ranking, score = str(parameters["ranking"]), str(parameters["score"])
     sources = graph.manifest["sources"]
     listed = "; ".join(
-        f"{sources[n]['title']}" + (f" {sources[n]['release']}" if sources[n].get("release") else "")
+        with_release(sources[n]["title"], sources[n].get("release") or "")
         + f" ({sources[n].get('licence') or 'no licence stated'}) [@{n}]"
         for n in names
     )  # fmt: skip

@@ -97,8 +97,7 @@ def _walks(check: LabelCheck) -> list[dict[str, Any]]:
             "names": walk.names,
             "edges": [
                 {
-                    "source": edge.source_title or edge.source,
-                    "release": edge.release,
+                    "source": edge.cited_source,
                     "licence": edge.licence,
                     "publications": edge.publications[:SHOWN_PUBLICATIONS],
                 }

@@ -8,6 +8,7 @@ import pytest
 import vckg
 
 MODULES = (
+    "base.words",
     "export.export",
     "export.networks",
     "graph.example",

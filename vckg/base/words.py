@@ -16,6 +16,18 @@ def counted(n: int, one: str, several: str = "") -> str:
     return f"{n:,} {one if n == 1 else several or f'{one}s'}"
 
 
+def with_release(title: str, release: str) -> str:
+    """Write the title of a source with its release, which stands once where the title names it.
+
+    Examples
+    --------
+    >>> with_release("CellMarker 2.0", "2.0"), with_release("PanglaoDB", "2020-03-27"), with_release("TIGER", "")
+    ('CellMarker 2.0', 'PanglaoDB 2020-03-27', 'TIGER')
+    """
+    named = release in title.replace(",", " ").split()
+    return title if named else f"{title} {release}".strip()
+
+
 def natural_order(name: str) -> list[tuple[int, int, str]]:
     """Sort key that puts "2" before "10".
 

@@ -49,10 +49,10 @@
   // --- one walk ----------------------------------------------------------------------------------------------
   function edges(step) {
     const [list, more] = step;
-    const rows = list.map(([, relation, predicate, source, release, licence, level, count, sign, publications, n, tissues, orthologue]) => [
+    const rows = list.map(([, relation, predicate, source, licence, level, count, sign, publications, n, tissues, orthologue]) => [
       [readable(word(relation)), sign ? ` (${sign > 0 ? "activates" : "represses"})` : null, el("div", { class: "mono muted small" }, word(predicate)),
         word(orthologue) ? el("div", { class: "small" }, ["By orthology, from ", bdi(word(orthologue))]) : null],
-      [bdi(word(source)), el("div", { class: "muted small" }, [word(release), word(licence)].filter(Boolean).join(" · "))],
+      [bdi(word(source)), el("div", { class: "muted small" }, word(licence))],
       [readable(word(level)), tissues.length ? el("div", { class: "muted small" }, `in ${tissues.map(word).join(", ")}`) : null],
       counted(count, "row"),
       n ? [publications.map((id, i) => [i ? ", " : null, curie(id)]), n > publications.length ? ` and ${n - publications.length} more` : null] : el("span", { class: "muted" }, "none given"),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import anndata as ad
 import pytest
@@ -63,6 +64,20 @@ def test_all_outputs_agree_and_the_input_stays(check, source, tmp_path):
     again = check("--labels", "group", "-o", copy)
     assert (again.exit_code, type(again.exception).__name__) != (0, "NoneType")
     assert check("--labels", "group", "-o", copy, "--force").exit_code == 0
+
+
+def test_the_page_tells_a_release_once(blood_graph, blood_cells, tmp_path):
+    found = gather.check(blood_cells, ["group"], graph=blood_graph)
+    (first, *_) = (one for one in found.sets if one.labels[0].evidence)
+    evidence = first.labels[0].evidence
+    walk = evidence.walks[0]
+    edge = replace(walk.steps[0][0], source_title="CellMarker 2.0", release="2.0")
+    evidence = replace(evidence, walks=(replace(walk, steps=((edge,), *walk.steps[1:])),))
+    label = replace(first.labels[0], evidence=evidence)
+    told = replace(found, sets=(replace(first, labels=(label,)),))
+    page = write_page(told, tmp_path / "r.html", title="t").read_text()
+    assert "CellMarker 2.0" in page
+    assert "2.0 2.0" not in page
 
 
 def test_the_column_worth_is_explained_below_the_table(check):
