@@ -232,9 +232,7 @@ def table_of_frame(frame: pd.DataFrame, *, where: str) -> MarkerTable:
     genes = frame[found.get("gene", first)].astype(str).str.strip()
     if "gene" not in found and (first in found.values() or genes.str.isdecimal().all()):
         raise InputError(f"{where}: {wanted_columns([str(name) for name in frame.columns])}")
-    groupings = (
-        "" if "cluster" in found else " or ".join(_groupings(frame, {*found.values(), str(genes.name)}))
-    )
+    groupings = " or ".join(_groupings(frame, found | {"gene": str(genes.name)}))
     if groupings and genes.duplicated().any():
         raise InputError(f"{where}: genes stand in it repeatedly; name its clusters by --groupby {groupings}")
     clusters = (
@@ -261,11 +259,12 @@ def table_of_frame(frame: pd.DataFrame, *, where: str) -> MarkerTable:
     return MarkerTable(ranked, strengths, form, used, background, fractions)
 
 
-def _groupings(frame: pd.DataFrame, known: set[str]) -> list[str]:
-    """Return the columns that may name clusters: beyond the known ones, words or whole numbers that repeat."""
-    others = [c for c in map(str, frame.columns) if c not in known and 1 < frame[c].nunique() < len(frame)]
+def _groupings(frame: pd.DataFrame, found: dict[str, str]) -> list[str]:
+    """Return the columns that may name clusters where none does: others of words or whole numbers that repeat."""
+    others = [] if "cluster" in found else [str(c) for c in frame.columns if c not in found.values()]
     measured = r"-.*|\d*\.\d*|[\d.]+[eE][-+]?\d+|NA|nan"
-    return [c for c in others if not frame[c].astype(str).str.fullmatch(measured).any()]
+    repeated = [c for c in others if 1 < frame[c].nunique() < len(frame)]
+    return [c for c in repeated if not frame[c].astype(str).str.fullmatch(measured).any()]
 
 
 def _numbers(frame: pd.DataFrame, column: str, where: str) -> pd.Series[float]:

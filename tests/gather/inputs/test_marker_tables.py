@@ -152,51 +152,38 @@ def test_names_of_columns() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "form", [str.upper, str.title, lambda name: name.replace("_", "."), lambda name: f" {name}s"]
-)
-@pytest.mark.parametrize(
-    ("meaning", "name"),
-    [
-        *(("gene", n) for n in ("gene_symbol", "gene_name", "gene-symbol", "gene", "symbol", "feature")),
-        *(("fold", n) for n in ("log2fc", "log_fold_change", "avg_log2FC", "log2 fold change")),
-        *(("natural fold", n) for n in ("log_fc", "logfc", "avg_logFC")),
-        *(("p", n) for n in ("p_value", "pvalue", "p.value", "pval", "p_val_adj", "adj.P.Val", "padj")),
-        *(("cluster", n) for n in ("cluster", "cell type", "seurat_cluster", "cluster_id")),
-    ],
-)
-def test_case_and_separators_of_a_column_do_not_matter(meaning: str, name: str, form) -> None:
-    assert columns_of(["", form(name), "n_cells"]) == {meaning: form(name)}
+NAMES = {
+    "gene": ("gene_symbol", "gene_name", "gene-symbol", "gene", "symbol", "feature"),
+    "fold": ("log2fc", "log_fold_change", "avg_log2FC", "log2 fold change"),
+    "natural fold": ("log_fc", "logfc", "avg_logFC"),
+    "p": ("p_value", "pvalue", "p.value", "pval", "p_val_adj", "adj.P.Val", "padj"),
+    "cluster": ("cluster", "cell type", "seurat_cluster", "cluster_id"),
+}
 
 
-@pytest.mark.parametrize(
-    ("text", "lacks"),
-    [
-        (
-            "cluster,log_fc,p_value,my_gene\nT,2,0.1,CD3D\nB,2,0.1,MS4A1\n",
-            "a column of genes, such as 'gene'",
-        ),
-        (
-            ",cluster,log_fc,p_value,my_gene\n1,T,2,0.1,CD3D\n2,B,2,0.1,MS4A1\n",
-            "a column of genes, such as 'gene'",
-        ),
-        ("cluster,p_val,pct.1,id\nT,0.1,0.5,9\n", "a column of genes, such as 'gene'"),
-        (
-            "g,n,cl\nCD3D,1,T\nMS4A1,2,B\n",
-            "a column of genes, such as 'gene' and one of clusters, such as 'cluster'",
-        ),
-        ("gene,n,cl\nCD3D,1,T\nMS4A1,2,B\n", "a column of clusters, such as 'cluster'"),
-    ],
-)
-def test_a_table_that_lacks_a_column_is_refused_with_the_columns_it_has(
-    tmp_path, blood_graph, text: str, lacks: str
-) -> None:
+def test_case_and_separators_of_a_column_do_not_matter() -> None:
+    for meaning, name in ((meaning, name) for meaning, names in NAMES.items() for name in names):
+        for form in (name, name.upper(), name.title(), name.replace("_", "."), f" {name}s"):
+            assert columns_of(["", form, "n_cells"]) == {meaning: form}
+
+
+LACKING = {
+    "cluster,log_fc,p_value,my_gene\nT,2,0.1,CD3D\nB,2,0.1,MS4A1\n": "a column of genes, such as 'gene'",
+    ",cluster,log_fc,p_value,my_gene\n1,T,2,0.1,CD3D\n2,B,2,0.1,MS4A1\n": "a column of genes, such as 'gene'",
+    "cluster,p_val,pct.1,id\nT,0.1,0.5,9\n": "a column of genes, such as 'gene'",
+    "g,n,cl\nCD3D,1,T\nMS4A1,2,B\n": "a column of genes, such as 'gene' and one of clusters, such as 'cluster'",
+    "gene,n,cl\nCD3D,1,T\nMS4A1,2,B\n": "a column of clusters, such as 'cluster'",
+}
+
+
+def test_a_table_that_lacks_a_column_is_refused_with_the_columns_it_has(tmp_path, blood_graph) -> None:
     path = tmp_path / "t.csv"
-    path.write_text(text)
-    with pytest.raises(InputError) as refused:
-        read_marker_table(path) if is_marker_table(text) else read_text_matrix(path, blood_graph)
-    header = ", ".join(name for name in text.splitlines()[0].split(",") if name)
-    assert str(refused.value).endswith(f"a table of markers needs {lacks}; the columns here are {header}")
+    for text, lacks in LACKING.items():
+        path.write_text(text)
+        with pytest.raises(InputError) as refused:
+            read_marker_table(path) if is_marker_table(text) else read_text_matrix(path, blood_graph)
+        header = ", ".join(name for name in text.splitlines()[0].split(",") if name)
+        assert str(refused.value).endswith(f"a table of markers needs {lacks}; the columns here are {header}")
 
 
 def test_clusters_come_in_natural_order(tmp_path) -> None:
