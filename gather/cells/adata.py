@@ -316,9 +316,7 @@ def cell_groups(
     groups = leiden(expression, ~empty, seed) if groupby == AUTO else texts_of(adata.obs[groupby])
     groups[empty] = ""
     if not (groups != "").any():
-        raise InputError(
-            f"no cell has both expression and a group in {groupby!r}; there is nothing to annotate"
-        )
+        raise InputError(f"no cell has both expression and a group in {groupby!r}; name another column")
     return groups
 
 

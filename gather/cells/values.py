@@ -206,7 +206,7 @@ def choose(
     """
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise InputError(
-            f"the file holds {adata.n_obs} cells and {adata.n_vars} genes; there is nothing to annotate"
+            f"the file is empty: {adata.n_obs} x {adata.n_vars} cells by genes; wanted some of both"
         )
     scaled = []
     for place in places(adata, layer, file):

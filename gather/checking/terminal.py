@@ -52,7 +52,9 @@ def print_check(found: CheckResult) -> None:
         say(f"{len(found.queue) - SHOWN} more are in --table and --report")
     counts = Counter(check.relation for check in found.checks)
     relations = ", ".join(f"{n} {relation}" for relation, n in counts.most_common())
-    say(f"{len(found.queue)} of {len(found.checks)} labels to review; compared with our answers: {relations}")
+    say(
+        f"labels to review: {len(found.queue)} of {len(found.checks)}; compared with our answers: {relations}"
+    )
     for line in _notes(found):
         say(line, soft_wrap=True)
 
@@ -74,7 +76,7 @@ def _notes(found: CheckResult) -> Iterator[str]:
         )
     for column, count in found.parameters["unlabelled"].items():
         if count:
-            yield f"{count:,} cells have no label in {column!r} and are left out"
+            yield f"cells without a label in {column!r}, left out: {count:,}"
     lost = [m.label for m in found.mapping if not m.curie and m.how not in SETTLED]
     if lost:
         yield (

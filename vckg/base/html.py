@@ -17,6 +17,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from vckg.base.words import counted
+
 TEMPLATES = Path(__file__).parent / "templates"
 
 # Characters that can end a script element or open a comment, and two line ends that JavaScript once refused.
@@ -67,6 +69,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["counted"] = counted
     style = _inline("style.css", styles, closing="</style")
     script = _inline("page.js", scripts, closing="</script")
     return environment.get_template(template.name).render(

@@ -2,9 +2,11 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 
 import anndata as ad
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -60,10 +62,29 @@ def test_all_outputs_agree_and_the_input_stays(check, source, tmp_path):
     assert len(written.uns["check"]["table"]) == 6
     assert page.read_text().count("<details") == 3
     assert mapping.read_text().startswith("label\tcell_type_ontology_term_id\t")
-    assert "2 of 6 labels to review" in " ".join(done.stderr.split())
+    assert "labels to review: 2 of 6;" in " ".join(done.stderr.split())
     again = check("--labels", "group", "-o", copy)
     assert (again.exit_code, type(again.exception).__name__) != (0, "NoneType")
     assert check("--labels", "group", "-o", copy, "--force").exit_code == 0
+
+
+def test_one_thing_is_told_in_the_singular(check, source, tmp_path):
+    data = ad.read_h5ad(source)
+    first = data[data.obs["group"] == "T cells"][:6].copy()
+    first.obs.loc[first.obs_names[0], "group"] = np.nan
+    first.write_h5ad(source)
+    page = tmp_path / "r.html"
+    done = check("--labels", "group", "--report", page)
+    assert done.exit_code == 0, done.output
+    told = " ".join(done.stderr.split())
+    assert "labels to review: 0 of 1;" in told
+    assert "cells without a label in 'group', left out: 1" in told
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", page.read_text()))
+    assert (
+        "0 of 1 label is doubtful, on 1 cell set of 5 cells. Label column: group; cell set column: group."
+        in text
+    )
+    assert not re.search(r"\b1 (cells|sets|cell sets|labels)\b", text + told)
 
 
 def test_the_page_tells_a_release_once(blood_graph, blood_cells, tmp_path):
