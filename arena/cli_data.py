@@ -92,7 +92,7 @@ def form_command(
     listed = [s for group in samples.values() for s in group]
     if read is None:
         form, key = write_form(output, listed)
-        print(f"{form}: {len(listed)} questions\n{key}: their key; keep it from who answers")
+        print(f"{form}: questions: {len(listed)}\n{key}: their key; keep it from who answers")
         return
     submission = read_form(read, listed)
     scored = f"arena run -m replay:{submission} --name 'human NAME' -d {dataset} --seed {seed} -n {PER_TASK}"
@@ -116,7 +116,7 @@ def check_command(
     loaded = load_graph(graph)
     _name, samples = make_all_samples(name, loaded, tasks, seed, limit)
     found = check_submission(answers, [s for group in samples.values() for s in group], loaded)
-    print(f"{answers}: {found.answered} answers to samples of {name}, seed {seed}")
+    print(f"{answers}: answers to samples of {name}, seed {seed}: {found.answered}")
     for line in found.lines(most=None):
         print(line)
     if found.missing or found.unread or found.unnamed:

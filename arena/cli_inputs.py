@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from arena.cli_output import reason_missing, say_missing, say_replayed
 from vckg.base.errors import InputError
-from vckg.base.words import counted
 
 if TYPE_CHECKING:
     from arena.contestants.resolve import Contestant
@@ -89,8 +88,8 @@ def add_cells(path: Path, graph: Graph, *, label: str, tissue: str, species: str
         )
     unnamed = [f"{name} {n:,}" for name, n in sorted(added.unnamed.items())]
     earlier, name = list_own(added.source), added.source.name
-    of_types = f"{counted(len(added.types), 'row')}, {counted(len(types), 'cell type')}"
-    print(f"{path}: is {name!r} in the fresh set, {of_types}; listed in {user_table()}")
+    of_types = f"rows: {len(added.types):,}, cell types: {len(types)}"
+    print(f"{path}: is {name!r} in the fresh set; {of_types}; listed in {user_table()}")
     if earlier is not None:
         print(f"replaced: its earlier entry with the labels of {earlier.label!r}")
     if tissue:
@@ -100,7 +99,7 @@ def add_cells(path: Path, graph: Graph, *, label: str, tissue: str, species: str
             print(f"{what}: {_first(words, 10)}")
     list(cells_of(added, entry))
     if entry.absent:
-        print(f"{len(entry.absent)} of these types get no sample of a cell (seed {seed}):")
+        print(f"types without a sample of a cell (seed {seed}): {len(entry.absent)} of {len(types)}")
     for reason in sorted(set(entry.absent.values())):
         ids = [cl_id for (_set, cl_id), why in entry.absent.items() if why == reason]
         print(f"  {reason} ({len(ids)}): {_first([graph.names[graph.index(i)] for i in ids], 5)}")

@@ -68,7 +68,7 @@ def say_replayed(path: Path, samples: Sequence[Sample]) -> None:
     found = check_submission(path, samples)
     if not found.answered:
         raise InputError(
-            f"{path}: answers none of these {len(samples)} samples; give --dataset, --seed and --task of its answers"
+            f"{path}: answers none of these samples ({len(samples)}); give --dataset, --seed and --task of its answers"
         )
     for line in found.lines():
         err().print(f"{path}: {line}", soft_wrap=True)
@@ -104,9 +104,8 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     """Print the summary of a data set, a few lines a task."""
     print(f"{summary['dataset']}: {summary['virtual_cells']:,} virtual cells, seed {summary['seed']}")
     for task, row in summary["tasks"].items():
-        print(
-            f"{task:13} {row['samples']:5,} samples in {row['clusters']:,} clusters  sha256 {row['sha256'][:12]}"
-        )
+        sizes = f"samples {row['samples']:5,}  clusters {row['clusters']:5,}"
+        print(f"{task:13} {sizes}  sha256 {row['sha256'][:12]}")
         for key, counts in row["strata"].items():
             shown = ", ".join(f"{value} {n:,}" for value, n in list(counts.items())[:12])
             print(f"{'':13} {key}: {shown}{' ...' if len(counts) > 12 else ''}")
@@ -160,7 +159,7 @@ def print_run(folder: Path, *, as_json: bool) -> dict[str, Any]:
     if failed := [a.error for a in finished.answers if a.error]:
         tries = Sampling().retries + 1
         err().print(
-            f"{len(failed)} samples have no answer after {tries} tries each ({failed[0]}); "
+            f"samples without an answer after {tries} tries each: {len(failed)} ({failed[0]}); "
             "the same command asks them again"
         )
     return run_facts(finished)

@@ -53,7 +53,7 @@ class Checked(NamedTuple):
             ("answers that name no cell type of the graph (each scores 0)", self.unnamed),
         )
         return [
-            f"{len(ids)} {what}: {', '.join(ids[:most])}{' ...' if ids[:most] != ids else ''}"
+            f"{what}: {len(ids)} ({', '.join(ids[:most])}{' ...' if ids[:most] != ids else ''})"
             for what, ids in faults
             if ids
         ]
@@ -128,7 +128,7 @@ def read_form(path: Path, samples: Sequence[Sample]) -> Path:
     answers = [(row["sample_id"], text) for row in rows if (text := (row["answer"] or "").strip())]
     if foreign := [str(i) for i, _text in answers if i not in known]:
         raise InputError(
-            f"{path}: {len(foreign)} answers are to no question of this data set and seed, e.g. {foreign[0]!r}; "
+            f"{path}: answers to no question of this data set and seed: {len(foreign)}, e.g. {foreign[0]!r}; "
             "give the --dataset and --seed of the form"
         )
     replies = [

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from vckg.base.words import with_release
+from vckg.base.words import counted, with_release
 
 Status = Literal["named", "backed_off", "mixed", "unknown", "ungrounded"]
 Reason = Literal[
@@ -135,7 +135,7 @@ class EvidenceItem:
     def __repr__(self) -> str:
         return (
             f"EvidenceItem({self.id!r}: {self.name} ({self.curie}), score {self.score:.3g}, FDR {self.fdr:.1g}, "
-            f"{self.n_genes} genes, {len(self.walks)} walks)"
+            f"{counted(self.n_genes, 'gene')}, {counted(len(self.walks), 'walk')})"
         )
 
 
@@ -295,7 +295,7 @@ class Annotation:
         shown = f"{self.label} ({self.curie})" if self.curie else self.label
         return (
             f"Annotation({self.cell_set!r}: {shown}, {self.status}, confidence {self.confidence:.2f}, "
-            f"FDR {self.fdr:.1g}, {len(self.candidates)} candidates, {len(self.evidence)} evidence items)"
+            f"FDR {self.fdr:.1g}, {counted(len(self.candidates), 'candidate')}, evidence: {len(self.evidence)})"
         )
 
     def standing(self, curie: str) -> Standing | None:

@@ -15,6 +15,7 @@ from gather.mcp.command import mcp
 from gather.review.command import apply, cas
 from vckg.base.console import err, out, run
 from vckg.base.errors import InputError
+from vckg.base.words import counted
 from vckg.command_app import Application
 
 if TYPE_CHECKING:
@@ -341,8 +342,7 @@ def _print_item(item: EvidenceItem) -> None:
     say = out().print
 
     say(f"{item.id} {item.name} ({item.curie}, {item.category})", style="bold")
-    genes = "1 gene" if item.n_genes == 1 else f"{item.n_genes} genes"
-    say(f"   score {item.score:.3f}  p {item.p:.2g}  FDR {item.fdr:.2g}  {genes}")
+    say(f"   score {item.score:.3f}  p {item.p:.2g}  FDR {item.fdr:.2g}  {counted(item.n_genes, 'gene')}")
     shown = ", ".join(f"{g.symbol} {g.contribution:.0%}" for g in item.genes[:8])
     say(f"   genes: {shown}")
     for walk in item.walks:

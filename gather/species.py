@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vckg.base.errors import InputError
+from vckg.base.words import counted
 from vckg.graph.name_keys import gene_key, symbol_and_id
 from vckg.graph.schema import ORTHOLOGY
 from vckg.graph.species import NATIVE, ONE_TO_MANY, ONE_TO_ONE, of_species
@@ -168,10 +169,10 @@ def _by_symbols(names: Sequence[str]) -> Detected:
     upper = sum(name == name.upper() and name[:1].isalpha() for name in names)
     best, n = only.most_common(1)[0]
     if best != HUMAN and n >= _LEAST_ONLY and n > 2 * only[HUMAN]:
-        return Detected(best, f"{n:,} symbols that only {best} has")
+        return Detected(best, f"{counted(n, 'symbol')} of {best} alone")
     if title > 2 * upper and only[HUMAN] <= only[MOUSE]:
         return Detected(MOUSE, "the case of its symbols alone")
-    return Detected(HUMAN, f"{only[HUMAN]:,} symbols that only human has" if only[HUMAN] else "its symbols")
+    return Detected(HUMAN, f"{counted(n, 'symbol')} of human alone" if (n := only[HUMAN]) else "its symbols")
 
 
 def declared_taxon(obs: Any, uns: Any) -> str | None:
@@ -270,7 +271,7 @@ def mapped(graph: Graph, panel: Panel) -> Mapped:
 def in_words(told: Detected, graph: Graph, panel: Panel) -> str:
     """Say the species of a file, what tells it, how its genes were mapped and how many take part."""
     counts = mapped(graph, panel)
-    head = f"{told.species}, told by {told.by}: {counts.known:,} of {len(panel.names):,} genes known"
+    head = f"{told.species}, told by {told.by}: {counts.known:,} of {counted(len(panel.names), 'gene')} known"
     if told.species == HUMAN:
         return head
     if graph.species == told.species:

@@ -131,7 +131,7 @@ class Check:
     def text(self) -> str:
         """The check for a terminal."""
         lines = [
-            f"{self.judge} on {self.samples} samples",
+            f"{self.judge}, samples: {self.samples}",
             "",
             "  task           rung       n   judge  metric  unscored",
         ]

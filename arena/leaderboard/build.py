@@ -361,9 +361,7 @@ def _notes(
         for name in column.contestants:
             missing = len(column.samples) - len(column.answers[name])
             if missing:
-                notes.append(
-                    f"{named([task])}: {name} has not answered {missing} of {len(column.samples)} samples."
-                )
+                notes.append(f"{named([task])}: {name} left {missing} of {len(column.samples)} unanswered.")
     few = {t: n for t, c in columns.items() if (n := c.clusters.effective()) < FEW_CLUSTERS}
     if few:
         counts = ", ".join(f"{named([task])} {n:.0f}" for task, n in few.items())

@@ -73,7 +73,7 @@ def compare(
                 name = (
                     task
                     if once
-                    else f"{task} ({table.dataset}, seed {table.seed}, {len(column.samples)} samples)"
+                    else f"{task} ({table.dataset}, seed {table.seed}, n = {len(column.samples)})"
                 )
                 pairs += [(name, pair) for pair in pairs_of(column, tests)]
                 read[name] = sorted(open_book(task, kinds, table.dataset))

@@ -61,11 +61,6 @@ def number(value: float | None, digits: int = 2) -> str:
     return "–" if value is None else f"{value:,.{digits}f}".replace("-", "−")
 
 
-def counted(n: int, thing: str) -> str:
-    """A number with its thing: "1 sample", "24 samples"."""
-    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
-
-
 def listed(names: Sequence[str]) -> str:
     """List names in a sentence; more than four are counted."""
     if len(names) > 4:

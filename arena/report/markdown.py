@@ -10,7 +10,6 @@ from arena.leaderboard.labels import (
     TASK_NAMES,
     TITLE,
     bounds,
-    counted,
     hundred,
     number,
     p_value,
@@ -18,6 +17,7 @@ from arena.leaderboard.labels import (
     span,
 )
 from arena.report.view import GroupView, headline
+from vckg.base.words import counted
 
 
 def markdown(leaderboard: schema.Leaderboard) -> str:

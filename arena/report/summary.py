@@ -92,7 +92,7 @@ def task_lines(run: Run) -> Iterator[str]:
         facts = _task_facts(run, task)
         asked, missing = facts["answers"], facts["missing"]
         of_all = f" of {asked:,}, {missing:,} missing" if missing else ""
-        parts = [f"{task:13} {asked - missing:5,} answers{of_all}", f"in format {facts['in_format']:.0%}"]
+        parts = [f"{task:13} answered {asked - missing:5,}{of_all}", f"in format {facts['in_format']:.0%}"]
         parts += [f"{what} {facts[what]}" for what in ("refused", "failed") if facts[what]]
         for scorer, of in facts["scores"].items():
             mean = "none" if of["mean"] is None else f"{of['mean']:.3f}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from arena.leaderboard import schema
-from arena.leaderboard.labels import TASK_NAMES, counted, listed
+from arena.leaderboard.labels import TASK_NAMES, listed
 from arena.leaderboard.ranking import ALPHA
 from arena.report.figures import Scatter, scatter
 from arena.types import TaskName
+from vckg.base.words import counted
 
 
 def headline(leaderboard: schema.Leaderboard) -> list[str]:

@@ -43,7 +43,7 @@ def generation(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, st
         values["fidelity"] = clean * sum(parts) / len(parts) if parts else None
     else:
         values["fidelity"] = _f1(clean * values["plausible"], sum(parts) / len(parts)) if parts else None
-    return values, f"{len(keys)} names, {len(distinct)} distinct genes counted"
+    return values, f"names: {len(keys)}, distinct genes counted: {len(distinct)}"
 
 
 def _count(n: int, wanted: int, length: int) -> float:

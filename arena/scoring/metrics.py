@@ -151,7 +151,7 @@ def captioning(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, st
         "type_lin": label.get("lin"),
         "marker_precision": len(claimed & expressed) / len(claimed) if claimed else None,
     }
-    return values, f"claims {curie or 'no cell type'} ({relation}) and {len(claimed)} genes"
+    return values, f"claims {curie or 'no cell type'} ({relation}), genes: {len(claimed)}"
 
 
 # ---- perturbation -----------------------------------------------------------------------------------------
@@ -264,7 +264,7 @@ def qa(sample: Sample, parsed: Parsed, names: Names) -> tuple[Values, str]:
         "rouge_l": wording.rouge_l(wording.listed_words(text), wording.listed_words(reference)),
         "consistency": 1 - float(np.mean(contradicted)) if contradicted else None,
     }
-    return values, f"{sum(share >= COVERED for share in shares)} of {len(shares)} claims"
+    return values, f"claims covered: {sum(share >= COVERED for share in shares)} of {len(shares)}"
 
 
 def _first_words(text: str, most: int) -> str:

@@ -126,9 +126,9 @@ def _paragraph(
     tissue = ""
     if parameters.get("tissue_types", -1) >= 0:
         where = " ".join(filter(None, (parameters["tissue"], parameters.get("tissue_ontology_term_id"))))
-        tissue = f" {parameters['tissue_types']:,} cell types that are known in {where} were preferred."
+        tissue = f" Cell types that are known in {where} were preferred ({parameters['tissue_types']:,})."
     closed = (
-        f" Candidates were restricted to {parameters['candidate_types']:,} cell types."
+        f" Candidates were restricted to given cell types ({parameters['candidate_types']:,})."
         if parameters["closed"]
         else ""
     )

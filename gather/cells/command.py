@@ -24,6 +24,7 @@ from gather.retrieval.tissue_names import tissue_in_words
 from gather.species import HUMAN, graph_for
 from vckg.base.console import err, progress
 from vckg.base.errors import InputError
+from vckg.base.words import counted
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -137,7 +138,7 @@ def _say_what_was_read(outcome: Outcome, graph: Graph, options: Options, adata: 
     if options.tissue:
         lines += _what_the_tissue_did(seen, options, outcome)
     if (left := parameters["candidate_types"]) >= 0:
-        lines.append(f"candidates: {left:,} of {seen.nodes_of('Cell').size:,} cell types are left")
+        lines.append(f"candidates left: {left:,} of {seen.nodes_of('Cell').size:,} cell types")
     if read := readings(seen, options.candidates or ()):
         lines.append(f"candidates read: {', '.join(read)}")
     for line in filter(None, lines):
@@ -158,12 +159,12 @@ def _what_the_tissue_did(graph: Graph, options: Options, outcome: Outcome) -> It
     if changed:
         shown = "; ".join(f"{name}: {label}, not {before}" for name, label, before in changed[:SHOWN_CHANGES])
         more = "; ..." * (len(changed) > SHOWN_CHANGES)
-        yield f"the tissue changed {len(changed)} of {len(outcome.annotations)} labels: {shown}{more}"
+        yield f"the tissue changed {len(changed)} of {counted(len(outcome.annotations), 'label')}: {shown}{more}"
     elif outcome.annotations and preferred:
         yield "the tissue changed no label"
     elif preferred:
         cells = int(outcome.kept["parameters"]["cells_changed_by_tissue"])
-        yield f"the tissue changed the answer of {cells:,} of {len(outcome.cell_set):,} cells"
+        yield f"the tissue changed the answer of {cells:,} of {counted(len(outcome.cell_set), 'cell')}"
     best = pd.Series(outcome.columns[f"{options.key_added}_best_{CELL_TYPE}"].astype(str))
     inside = best.isin([graph.ids[i] for i in preferred])[best != UNKNOWN].mean() if preferred else 1.0
     if inside < FITS:
@@ -185,7 +186,7 @@ def _add_cellxgene(adata: ad.AnnData, outcome: Outcome, options: Options) -> Non
 def _what_it_took(asked: dict[str, Any]) -> str:
     """The counts of the LLM step in one line."""
     said = (
-        f"{asked['model']}: {asked['calls']} calls, {asked['cached']} more from the cache, "
+        f"{asked['model']}: {counted(asked['calls'], 'call')}, {asked['cached']} more from the cache, "
         f"{asked['prompt_tokens']:,} prompt and {asked['completion_tokens']:,} completion tokens"
     )
     if asked["fallbacks"] == "none":
@@ -219,7 +220,7 @@ def _with_model(
         terms = declared_terms(adata, graph, options)
         plan = dry_run(annotations, client, candidates=terms, tissue=options.tissue or "")
         err().print(
-            f"{plan.calls} calls for {plan.cell_sets} cell sets ({plan.cached} more are in the cache), "
+            f"{counted(plan.calls, 'call')} for {counted(plan.cell_sets, 'cell set')} ({plan.cached} in the cache), "
             f"about {plan.prompt_tokens:,} prompt tokens ({plan.shared_prefix_tokens:,} of each shared) "
             f"and {plan.completion_tokens:,} completion tokens; nothing was asked and nothing written",
             highlight=False,

@@ -147,7 +147,7 @@ def _remark(cells: Mapping[str, int], asked: int, others: Sequence[str]) -> str:
     total = sum(cells.values())
     words = []
     if asked:
-        words.append(f"{asked - len(others)} of {asked} samples agree")
+        words.append(f"samples that agree: {asked - len(others)} of {asked}")
     words += [f"{DIFFERING}{', '.join(others[:5])}"] if others else []
     if total and max(cells.values()) >= MOST_OF_ONE * total:
         largest = max(cells, key=lambda s: cells[s])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from vckg.base.console import err, out
+from vckg.base.words import counted
 
 if TYPE_CHECKING:
     from gather.annotation import Annotation
@@ -100,7 +101,7 @@ def cell_counts(columns: Mapping[str, Any], key: str) -> dict[str, Any]:
 def in_words(counts: Mapping[str, Any], key: str) -> Iterator[str]:
     """Yield the lines that a terminal shows."""
     told = [f"{n:,} {status.replace('_', ' ')}" for status, n in counts["status"].items()]
-    yield f"{counts['cells']:,} cells: {', '.join(told)}"
+    yield f"{counted(counts['cells'], 'cell')}: {', '.join(told)}"
     if counts["reason"]:
         why = ", ".join(f"{reason.replace('_', ' ')} {n:,}" for reason, n in counts["reason"].items())
         yield f"no answer because of: {why}; each cell's best candidate is in obs['{key}_best_cell_type']"
@@ -108,7 +109,7 @@ def in_words(counts: Mapping[str, Any], key: str) -> Iterator[str]:
     if refused:
         most = ", ".join(f"{name} ({n:,})" for name, n in refused[:MOST_REFUSED])
         total = sum(n for _, n in refused)
-        yield f"{total:,} cells unanswered by chance, mostly {most}: annotate clusters for these"
+        yield f"{counted(total, 'cell')} unanswered by chance, mostly {most}: annotate clusters for these"
     if counts["status"].get("unknown", 0) > MOST_UNKNOWN * counts["cells"]:
         yield "most cells have no answer: one cell has few genes that tell; clusters get more answers (--groupby auto)"
     labels = list(counts["cell_type"].items())

@@ -19,6 +19,7 @@ from gather.inputs.rds import read_rds
 from vckg.base.atomic import write_text
 from vckg.base.console import err
 from vckg.base.errors import InputError
+from vckg.base.words import counted
 
 if TYPE_CHECKING:
     from gather.cells.adata import Outcome
@@ -97,8 +98,8 @@ def _annotate_markers(
     measured = None if reading.measured is None else measured_genes(reading.measured)
     ranked = sum(len(genes) for genes in table.genes.values())
     by = f", ranked by {table.used}" if table.used else ", in the order of the table"
-    clusters = "1 cluster" if len(table.genes) == 1 else f"{len(table.genes):,} clusters"
-    line = f"{job.source}: {table.form}, {clusters}, {ranked:,} genes{by}"
+    clusters, genes = counted(len(table.genes), "cluster"), counted(ranked, "gene")
+    line = f"{job.source}: {table.form}, {clusters}, {genes}{by}"
     if measured is None and table.background is None:
         line += f"; {NO_FDR} (give them by --measured GENES)"
     err().print(line, soft_wrap=True)
@@ -113,7 +114,7 @@ def _say_cells_without_group(parameters: dict[str, Any]) -> None:
     """Print how many cells have no group."""
     if left := parameters.get("cells_without_group", 0):
         column = parameters["groupby"]
-        line = f"{left:,} cells have no value in {column!r}: they are unknown, with status ungrounded"
+        line = f"cells without a value in {column!r}: {left:,}; they are unknown, with status ungrounded"
         err().print(line, soft_wrap=True)
 
 
@@ -122,7 +123,7 @@ def _say_what_samples_gave(outcome: Outcome) -> None:
     table = outcome.kept["tables"].get("samples")
     if table is None:
         return
-    lines = [f"{int(table['agrees'].sum())} of {len(table)} answers of samples alone agree with their set's"]
+    lines = [f"samples that alone agree with their set: {int(table['agrees'].sum())} of {len(table)}"]
     for answer in outcome.annotations:
         parts = [p for p in answer.note.split("; ") if p.startswith(DIFFERING) or OF_ONE_SAMPLE in p]
         lines += [f"{answer.cell_set}: {'; '.join(parts)}"] if parts else []

@@ -183,7 +183,7 @@ class MarkerWork:
         known = int((panel.nodes[: len(listed)] >= 0).sum())
         if known < min(LEAST_KNOWN, len(listed)):
             raise InputError(
-                f"{known} of {len(listed)} genes of the table are known ({', '.join(listed[:3])}, ...); give "
+                f"known genes of the table: {known} of {len(listed)} ({', '.join(listed[:3])}, ...); give "
                 f"{species} symbols or Ensembl ids in the gene column"
             )
         if self.measured is not None:

@@ -68,7 +68,7 @@ def as_h5ad(
         yield path
         return
     adata = read_cells(path, kind, graph, modality) if read is None else read
-    err().print(f"{path}: {kind}, {adata.n_obs:,} cells x {adata.n_vars:,} genes")
+    err().print(f"{path}: {kind}, {adata.n_obs:,} x {adata.n_vars:,} cells by genes")
     with tempfile.TemporaryDirectory(prefix="gather-") as scratch:
         yield written(adata, Path(scratch) / f"{stem_of(path)}.h5ad")
 

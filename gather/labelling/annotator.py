@@ -336,4 +336,4 @@ def _note(query: GeneQuery) -> str:
         ("technical", query.technical),
     )
     said = [f"{len(names)} {reason}" for reason, names in passed if names]
-    return f"{len(query)} genes asked" + (f"; passed over: {', '.join(said)}" if said else "")
+    return f"genes asked: {len(query)}" + (f"; passed over: {', '.join(said)}" if said else "")

@@ -238,7 +238,7 @@ def explain(
     hints = meant_genes(retriever.graph, unknown[:MOST_HINTS])
     if not len(query):
         raise InputError(
-            f"none of {len(genes)} genes is known and unambiguous ({with_hints(unknown[:5], hints)}); "
+            f"none of the genes is known and unambiguous ({with_hints(unknown[:5], hints)}); "
             "give HGNC symbols or Ensembl ids"
         )
     convergence = retriever.converge([query])[0]

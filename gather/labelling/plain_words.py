@@ -6,6 +6,7 @@ import math
 
 from gather.annotation import Annotation, EvidenceItem, GeneSupport, sources_in_words
 from gather.labelling.decide import FEW_CELLS, FEW_CELLS_FDR, LEAST_CELLS, LEAST_GENES, supported
+from vckg.base.words import counted
 
 HIGH, MEDIUM = 0.9, 0.7
 """Least confidence that is called high, and medium; an answer below is low."""
@@ -40,7 +41,7 @@ def best_evidence(annotation: Annotation, top: int = 3) -> list[str]:
         return [gene.symbol for gene in genes[:top]]
     return [
         f"{walk.names[0]} ({sources_in_words(walk.steps[0])}, "
-        f"{_count(sum(e.n_publications for e in walk.steps[0]), 'paper')}"
+        f"{counted(sum(e.n_publications for e in walk.steps[0]), 'paper')}"
         f"{'; disputed' if walk.names[0] in disputed else ''})"
         for walk in direct
     ]
@@ -71,7 +72,7 @@ def objections(annotation: Annotation, top: int = 3) -> list[str]:
 def status_reason(annotation: Annotation) -> str:
     """Return the status and, where the answer is general or missing, the reason."""
     best, mixture = annotation.best, annotation.mixture
-    genes = _count(len(annotation.query_genes), "gene")
+    genes = counted(len(annotation.query_genes), "gene")
     if annotation.status == "named":
         return "named"
     if annotation.status == "backed_off":
@@ -86,12 +87,12 @@ def status_reason(annotation: Annotation) -> str:
             return f"mixed: two groups of cells, the second {mixture.share:.0%} of them; cluster finer"
         return f"mixed: {mixture.share:.0%} of cells express markers of both"
     if annotation.reason == "few_cells":
-        return f"{_count(annotation.n_cells, 'cell')}: a name needs {LEAST_CELLS}; best is {best.label}"
+        return f"{counted(annotation.n_cells, 'cell')}: a name needs {LEAST_CELLS}; best is {best.label}"
     if annotation.reason == "few_genes":
         item = annotation.item(best.curie)
         loudest = sorted(item.genes, key=lambda gene: (-gene.contribution, gene.rank)) if item else []
         names = ", ".join(gene.symbol for gene in loudest[: best.n_genes])
-        some = f"{_count(best.n_genes, 'gene')} of {len(annotation.query_genes)}"
+        some = f"{counted(best.n_genes, 'gene')} of {len(annotation.query_genes)}"
         speak = "speaks" if best.n_genes == 1 else "speak"
         return f"{some} {speak} for the best, {best.label}{f': {names}' * bool(names)}; a name needs {LEAST_GENES}"
     if annotation.reason == "chance":
@@ -116,7 +117,3 @@ def answer(annotation: Annotation) -> str:
 def _rounded_down(confidence: float) -> str:
     """Two digits of a confidence below the threshold, which never read as if it were reached."""
     return f"{math.floor(100 * confidence) / 100:.2f}"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" + ("" if n == 1 else "s")

@@ -49,7 +49,7 @@ def ground_cell_types(graph: Graph, names: Sequence[str], *, where: str) -> list
         )
         more = " ..." if len(lost) > 5 else ""
         raise InputError(
-            f"{where}: {len(lost)} of {len(names)} are no cell types of the graph: {shown}{more}; give names or CL ids"
+            f"{where}: no cell types of the graph, {len(lost)} of {len(names)}: {shown}{more}; give names or CL ids"
         )
     if not grounded:
         raise InputError(f"{where}: names no cell type; give names or CL ids")

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vckg.base.words import counted
+
 if TYPE_CHECKING:
     from gather.retrieval.query import Panel
     from vckg.graph.graph import Graph
@@ -34,20 +36,15 @@ def unknown_in_words(panel: Panel) -> str:
     controls = [name for name in panel.ungrounded if _CONTROL.match(name)]
     others = [name for name in panel.ungrounded if not _CONTROL.match(name) and name not in made]
     ambiguous = [name for name in panel.ambiguous if name not in made]
-    parts = [
-        f"{_count(others, 'name is', 'names are')} unknown: {_some(others)}" if others else "",
-        f"{_count(controls, 'name is a control probe', 'names are control probes')} and left out: {_some(controls)}"
-        if controls
-        else "",
-        f"{_count(ambiguous, 'name is', 'names are')} ambiguous and left out: {_some(ambiguous)}"
-        if ambiguous
-        else "",
-        f"{_count(dates, 'name is a date', 'names are dates')} that a spreadsheet made of a gene symbol: "
-        f"{_some(dates)}; import the column as text"
-        if dates
-        else "",
-    ]
-    return "; ".join(part for part in parts if part)
+    made_of = "that a spreadsheet made of a gene symbol"
+    kinds = (
+        (others, "name is unknown", "names are unknown"),
+        (controls, "name is a control probe and left out", "names are control probes and left out"),
+        (ambiguous, "name is ambiguous and left out", "names are ambiguous and left out"),
+        (dates, f"name is a date {made_of}", f"names are dates {made_of}"),
+    )
+    parts = [f"{counted(len(names), one, several)}: {_some(names)}" for names, one, several in kinds if names]
+    return "; ".join(parts + ["import the column as text"] * bool(dates))
 
 
 def meant_genes(graph: Graph, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -77,10 +74,6 @@ def with_hints(names: Sequence[str], hints: dict[str, tuple[str, ...]]) -> str:
         name + (f" ({' '.join(f'{symbol}?' for symbol in hints[name])})" if name in hints else "")
         for name in names
     )
-
-
-def _count(names: Sequence[str], one: str, several: str) -> str:
-    return f"{len(names):,} {one if len(names) == 1 else several}"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -29,7 +29,7 @@ def apply(
     applied = apply_decisions(source, decisions, output, overwrite=force)
     states = ", ".join(f"{n:,} {state}" for state, n in sorted(applied.states.items()))
     err().print(
-        f"{applied.path}: {applied.new:,} new entries, {applied.known:,} known; cell sets: {states}",
+        f"{applied.path}: entries: {applied.new:,} new, {applied.known:,} known; cell sets: {states}",
         soft_wrap=True,
     )
 

@@ -80,7 +80,7 @@ def test_both_directions_are_read_in_either_order(asked: list[Sample], tmp_path:
 
 def test_an_answer_to_another_form_is_not_dropped(asked: list[Sample], tmp_path: Path) -> None:
     _fill(tmp_path / "form.csv", {asked[0].id: "T cell", "fresh/annotation/other": "B cell"})
-    with pytest.raises(InputError, match=r"1 answers are to no question .* 'fresh/annotation/other'"):
+    with pytest.raises(InputError, match=r"answers to no question .*: 1, e\.g\. 'fresh/annotation/other'"):
         submission.read_form(tmp_path / "form.csv", asked)
     assert not (tmp_path / submission.ANSWERS).exists()
 
@@ -108,8 +108,8 @@ def test_a_replay_says_what_it_leaves_out_and_needs_one_answer(
     path.write_text(json.dumps({"sample_id": asked[0].id, "text": "I do not know"}) + "\n")
     samples_for({asked[0].task: asked}, resolve(f"replay:{path}"))
     said = capsys.readouterr().err
-    assert f"{len(asked) - 1} samples without an answer (each scores 0)" in said
-    assert f"1 answers not in the form that the prompt asks for (each scores 0): {asked[0].id}" in said
+    assert f"samples without an answer (each scores 0): {len(asked) - 1} (" in said
+    assert f"answers not in the form that the prompt asks for (each scores 0): 1 ({asked[0].id})" in said
     path.write_text('{"sample_id": "of another seed", "text": "x"}\n')
     with pytest.raises(InputError, match="answers none of these"):
         samples_for({asked[0].task: asked}, resolve(f"replay:{path}"))
@@ -125,7 +125,7 @@ def test_names_of_no_cell_type_are_listed(asked: list[Sample], fresh_graph: Grap
     rows = [{"sample_id": s.id, "text": text} for s, text in zip(cells, replies, strict=True)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert submission.check_submission(path, cells, fresh_graph).unnamed == (cells[0].id,)
-    assert "1 answers that name no cell type of the graph" in "".join(
+    assert "answers that name no cell type of the graph (each scores 0): 1 (" in "".join(
         submission.check_submission(path, cells, fresh_graph).lines()
     )
 

@@ -48,7 +48,7 @@ SHARED = ["CD3D", "CD79A", "LYZ", "GAPDH", "ACTB", "MS4A1"]
 )
 def test_mouse_is_told_by_its_own_symbols_whatever_their_case(own) -> None:
     found = detect(SHARED + own)
-    assert (found.species, found.by) == (MOUSE, "3 symbols that only mouse has")
+    assert (found.species, found.by) == (MOUSE, "3 symbols of mouse alone")
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@
       const [a, b, difference, low, high, p, holm, detectable, common] = found;
       note.textContent = `${a} minus ${b}: ${points(difference)} points (95 % interval ${points(low)} to ${points(high)}), ` +
         `p = ${p === null ? "–" : p.toPrecision(2)}, after Holm ${holm === null ? "–" : holm.toPrecision(2)}, ` +
-        `${common} common samples; ` + (detectable === null ? "too few of them are independent for an interval." :
+        `samples in common: ${common}; ` + (detectable === null ? "too few of them are independent for an interval." :
           `differences from ${points(detectable)} points would be found four times in five.`);
     });
   });
@@ -110,7 +110,7 @@
       });
       const by = { gap: (a, b) => b.gap - a.gap, low: (a, b) => (a.l ?? 999) - (b.l ?? 999), id: () => 0 }[order.value];
       rows.sort(by);
-      role("count").textContent = rows.length > LISTED ? `first ${LISTED} of ${rows.length}` : `${rows.length} questions`;
+      role("count").textContent = rows.length > LISTED ? `first ${LISTED} of ${rows.length}` : `${rows.length} question${rows.length === 1 ? "" : "s"}`;
       const buttons = rows.slice(0, LISTED).map(({ view, l, r }) => {
         const button = el("button", { type: "button", onclick: () => show(view, button) },
           el("span", {}, view.id.split("/").slice(2).join("/") || view.id), el("span", { class: "number" }, percent(l)), el("span", { class: "number" }, percent(r)));

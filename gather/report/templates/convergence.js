@@ -105,7 +105,7 @@ const convergence = (() => {
     const column = new Map(Object.entries(kept).flatMap(([kind, list]) => list.map((n) => [n.curie, COLUMNS[kind]])));
     const picture = page.svg("svg", {
       viewBox: `0 0 ${WIDTH} ${height}`, role: "img",
-      "aria-label": `${kept.gene.length} genes, ${kept.node.length} nodes where their walks meet, ${kept.cell.length} cell types; listed below`,
+      "aria-label": `genes: ${kept.gene.length}, nodes where their walks meet: ${kept.node.length}, cell types: ${kept.cell.length}; listed below`,
     });
     for (const [kind, title, anchor, shift] of [["gene", "Query genes", "end", -12], ["node", "Where walks meet", "middle", 0], ["cell", "Cell types", "start", 12]]) {
       if (kept[kind].length) picture.append(page.svg("text", { class: "head", x: COLUMNS[kind] + shift, y: 15, "text-anchor": anchor }, title));

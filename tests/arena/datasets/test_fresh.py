@@ -273,7 +273,7 @@ def test_an_added_file_tells_its_name_and_what_it_replaces_and_a_column_without_
             )
     assert not user_table().is_file()
     first = told("--add", mine)
-    assert "mine.h5ad: is 'mine' in the fresh set, " in first
+    assert "mine.h5ad: is 'mine' in the fresh set; " in first
     assert "replaced" not in first
     assert "replaced: its earlier entry with the labels of 'cell_type'" in told(
         "--add", mine, "--label", "other"
@@ -312,7 +312,7 @@ def test_a_user_s_labels_are_read_as_gather_check_reads_them_and_absent_types_ar
     assert "labels without a cell type: Doublet 30" in said
     assert "tissue: lung (UBERON:0002048)" in said
     assert said[-3:] == [
-        "2 of these types get no sample of a cell (seed 0):",
+        "types without a sample of a cell (seed 0): 2 of 4",
         "  fewer than 20 cells (1): dendritic cell",
         "  no type of one lineage, or too general (1): B cell",
     ]

@@ -280,7 +280,7 @@ def test_the_check_in_words() -> None:
     assert ["qa", "gold", "2", "0.900", "1.000", "0"] in lines
     assert ["qa", "half", "2", "–", "–", "2"] in lines
     for words in (
-        "j on 2 samples",
+        "j, samples: 2",
         "order violations  1 of 8 (12.5 %)",
         "qa: half above gold in 1 of 5",
         "kappa 0.250, Spearman     –",

@@ -258,7 +258,7 @@ def test_an_unfinished_run_is_said_to_be_and_failures_are_not_wrong_answers(make
     assert cell.failed_calls == 1
     assert cell.format_failures.count == 0
     assert cell.score.value == 1
-    assert any("a has not answered 10 of 40" in note for note in found.notes)
+    assert any("a left 10 of 40 unanswered" in note for note in found.notes)
 
 
 def test_epochs_are_averaged_within_the_sample_before_anything_is_counted(make_runs: MakeRuns) -> None:

@@ -171,8 +171,8 @@ def test_runs_of_two_contestants_are_compared_on_every_set_of_samples_that_both_
     assert list(json.loads(one.json())["tasks"]) == ["annotation", "qa"]
     both = comparison.compare([strong, strong_2], [weak, weak_2], resamples=20)
     assert set(json.loads(both.json())["tasks"]) == {
-        "annotation (fresh, seed 1, 60 samples)",
-        "annotation (fresh, seed 1, 20 samples)",
+        "annotation (fresh, seed 1, n = 60)",
+        "annotation (fresh, seed 1, n = 20)",
         "qa",
     }
     again = replace(strong, folder="/runs/again")

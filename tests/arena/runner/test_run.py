@@ -319,7 +319,7 @@ def test_a_replay_of_some_answers_says_how_many_are_missing(
     file.write_text(json.dumps({"sample_id": asked[0].id, "text": "[Predicted_Cell_Type: T cell]"}) + "\n")
     folder = run.run(replace(plan(f"replay:{file}"), samples={"annotation": asked}), tmp_path / "runs")
     (line,) = task_lines(run_folder.read_run(folder))
-    assert f"1 answers of {len(asked)}, {len(asked) - 1} missing" in line
+    assert f"answered     1 of {len(asked)}, {len(asked) - 1} missing" in line
 
 
 def test_a_cached_run_makes_no_call_and_costs_the_same_at_list_price(

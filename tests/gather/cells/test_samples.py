@@ -19,7 +19,7 @@ def test_genes_are_ranked_within_samples_and_disagreement_is_listed(blood_graph,
         "B cells": "B cell", "T cells": "T cell", "monocytes": "monocyte",
     }  # fmt: skip
     notes = {a.cell_set: a.note for a in outcome.annotations}
-    assert "2 of 2 samples agree" in notes["T cells"]
+    assert "samples that agree: 2 of 2" in notes["T cells"]
     assert "30 of 30 cells are of one sample (d2)" in notes["monocytes"]
     table = outcome.kept["tables"]["samples"]
     assert len(table) == 5

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 import gather
 from gather.cells.command import annotate_file
 from gather.cells.options import Options
+from gather.cells.terminal import in_words
 from gather.cli import app
 from gather.inputs.marker_sets import MarkerWork, as_anndata
 from gather.inputs.marker_tables import MarkerTable
@@ -50,6 +51,20 @@ def test_the_species_is_told_once_and_unknown_names_are_named(blood_graph, tmp_p
     assert done.stderr.count("mouse, told by") == 1
     assert "1 name is a control probe and left out: BLANK_1" in done.stderr
     assert "marker table, 1 cluster, 5 genes" in done.stderr
+
+
+def test_one_gene_of_one_cluster_is_told_in_the_singular(blood_graph, tmp_path) -> None:
+    table = tmp_path / "markers.csv"
+    table.write_text("gene,cluster\nCD3D,0\n")
+    folder = blood_graph.save(tmp_path / "graph")
+    done = CliRunner().invoke(app, ["annotate", str(table), "-g", str(folder)])
+    assert done.exit_code == 0, done.output
+    assert "1 cluster, 1 gene," in done.stderr
+    assert "1 of 1 gene known" in done.stderr
+    told = list(
+        in_words({"cells": 1, "status": {"named": 1}, "reason": {}, "refused": {}, "cell_type": {}}, "key")
+    )
+    assert told == ["1 cell: 1 named"]
 
 
 @pytest.mark.data

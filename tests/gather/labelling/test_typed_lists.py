@@ -37,5 +37,5 @@ def test_names_that_are_no_symbols_are_shown_with_what_they_may_mean(core_graph:
         "LAG-3": "LAG3", "TIM-3": "HAVCR2", "HLADRA": "HLA-DRA", "NKX2.1": "NKX2-1"
     }  # fmt: skip
     assert with_hints(["CD3", "FOOBAR"], {"CD3": ("CD3D", "CD3E")}) == "CD3 (CD3D? CD3E?), FOOBAR"
-    with pytest.raises(InputError, match=r"none of 2 genes is known and unambiguous \(.*CD3 \(CD3"):
+    with pytest.raises(InputError, match=r"none of the genes is known and unambiguous \(.*CD3 \(CD3"):
         gather.explain("CD3 FOOBAR", graph=core_graph)

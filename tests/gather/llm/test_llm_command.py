@@ -91,7 +91,7 @@ def test_a_dry_run_sends_and_writes_nothing(endpoint, source, blood_graph, capsy
     server = endpoint(lambda *_: ("say", RIGHT))
     run(source, blood_graph, server.url, dry_run=True)
     said = " ".join(capsys.readouterr().err.split())
-    assert "3 calls for 3 cell sets (0 more are in the cache)" in said
+    assert "3 calls for 3 cell sets (0 in the cache)" in said
     assert "nothing was asked and nothing written" in said
     assert server.requests == []
     assert not source.with_name("out.h5ad").exists()
@@ -99,7 +99,7 @@ def test_a_dry_run_sends_and_writes_nothing(endpoint, source, blood_graph, capsy
 
     run(source, blood_graph, server.url)
     run(source, blood_graph, server.url, dry_run=True)
-    assert "0 calls for 3 cell sets (3 more are in the cache)" in " ".join(capsys.readouterr().err.split())
+    assert "0 calls for 3 cell sets (3 in the cache)" in " ".join(capsys.readouterr().err.split())
 
 
 def test_ctrl_c_keeps_what_was_paid_for_and_writes_no_half_file(

@@ -97,7 +97,7 @@ def test_the_drawing_joins_genes_meeting_points_and_cell_types(make_annotation, 
         "T cell (CL:0000084)",
         "B cell (CL:0000236)",
     ]
-    assert picture.get_attribute("aria-label").startswith("2 genes, 1 nodes")
+    assert picture.get_attribute("aria-label").startswith("genes: 2, nodes where their walks meet: 1,")
     picture.locator("g.node", has_text="TCR signalling").hover()
     lit = picture.locator("path.on").evaluate_all(
         "all => all.map(l => [l.dataset.from, l.dataset.to]).sort()"

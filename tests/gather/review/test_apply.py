@@ -151,7 +151,7 @@ def test_the_command_refuses_in_one_line_with_exit_2(
 
     path = decide(ACCEPT)
     assert command("apply", str(annotated_file), str(path)) == 0
-    assert "1 new entries, 0 known; cell sets: 1 accepted, 2 open" in capsys.readouterr().err
+    assert "entries: 1 new, 0 known; cell sets: 1 accepted, 2 open" in capsys.readouterr().err
     assert command("apply", str(annotated_file), str(decide(ACCEPT, graph="1" * 64))) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert command("apply", str(annotated_file.parent / "in.h5ad"), str(path)) == 2
