@@ -95,7 +95,7 @@ def taught(corpus: Path, tokens: int) -> Iterator[tuple[str, dict[str, object]]]
             trainer = Trainer(
                 Path(state), checkpoint.config, checkpoint.tensors, corpus, settings, set(checkpoint.eos)
             )
-            trainer.run = loss  # type: ignore[method-assign]
+            trainer.run = loss  # type: ignore[assignment]
             one_epoch(trainer, tokens)
             trainer.settings = replace(settings, gamma=Settings().gamma)  # all losses are weighed alike
             yield name, trainer.validate()

@@ -291,7 +291,7 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Show where genes converge in the graph, with the walks and where every edge comes from."""
-    from gather.labelling.explain import ALONE
+    from gather.labelling.explain import ALONE, ORDER
     from gather.labelling.explain import explain as explain_genes
     from gather.retrieval.unknown_names import with_hints
 
@@ -323,6 +323,9 @@ def explain(
         if explained.remark:
             out().print(explained.remark, soft_wrap=True)
         err().print(ALONE, soft_wrap=True)
+    scores = [item.score for item in explained.items]
+    if scores != sorted(scores, reverse=True):
+        out().print(ORDER, soft_wrap=True)
     for item in explained.items:
         _print_item(item)
     if not explained.items and (explained.answer is None or explained.answer.status != "ungrounded"):
@@ -342,7 +345,8 @@ def _print_item(item: EvidenceItem) -> None:
     say = out().print
 
     say(f"{item.id} {item.name} ({item.curie}, {item.category})", style="bold")
-    say(f"   score {item.score:.3f}  p {item.p:.2g}  FDR {item.fdr:.2g}  {counted(item.n_genes, 'gene')}")
+    reached = f"reached by {counted(item.n_genes, 'gene')}"
+    say(f"   score {item.score:.3f}  p {item.p:.2g}  FDR {item.fdr:.2g}  {reached}")
     shown = ", ".join(f"{g.symbol} {g.contribution:.0%}" for g in item.genes[:8])
     say(f"   genes: {shown}")
     for walk in item.walks:

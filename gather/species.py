@@ -272,12 +272,14 @@ def in_words(told: Detected, graph: Graph, panel: Panel) -> str:
     """Say the species of a file, what tells it, how its genes were mapped and how many take part."""
     counts = mapped(graph, panel)
     head = f"{told.species}, told by {told.by}: {counts.known:,} of {counted(len(panel.names), 'gene')} known"
+    if panel.technical:
+        head += f" ({len(panel.technical):,} housekeeping or technical, left out)"
     if told.species == HUMAN:
         return head
     if graph.species == told.species:
         return (
-            f"{head}; of those asked about {counts.one_to_one:,} have one human orthologue, {counts.one_to_many:,} one "
-            f"of several, {counts.alone:,} none"
+            f"{head}; of the {panel.n_grounded:,} asked about {counts.one_to_one:,} have one human orthologue, "
+            f"{counts.one_to_many:,} one of several, {counts.alone:,} none"
         )
     how = (
         "by HGNC's rat orthologues" if told.species == RAT else "by the human symbol in capitals, which errs"

@@ -241,7 +241,7 @@ def work_out(
         columns = obs_columns(annotations, groups)
         read = {"values": expression.origin, "gene_names": expression.names_from}
         about |= {"cells_without_group": without_group(adata, options.groupby), "species": expression.species}
-        about["unknown_genes"] = unknown_in_words(expression.panel)
+        about["unknown_genes"] = unknown_in_words(expression.panel, expression.graph)
         position = {a.cell_set: i for i, a in enumerate(annotations)}
         cell_set = np.array([position.get(g, -1) for g in groups.tolist()], np.int32)
         if options.groupby == AUTO:

@@ -64,10 +64,17 @@ class CellAnswers:
         runs = list(parts)
         return cls(*(np.concatenate([getattr(r, f.name) for r in runs]) for f in fields(cls)))
 
-    def changes(self, choice: Choice) -> dict[str, Any]:
-        """Return what the tissue changed, as a parameter of the run; nothing where none is preferred."""
-        changed = int((self.term != self.plain).sum())
-        return {"cells_changed_by_tissue": changed} if choice.preferred else {}
+    def changes(self, choice: Choice, ontology: Ontology) -> dict[str, Any]:
+        """Return how many cells the tissue changed and which share of the answers without it are known there, as
+        parameters of the run; nothing where none is preferred.
+        """
+        if not choice.preferred:
+            return {}
+        known = np.isin(ontology.nodes[self.plain[self.plain >= 0]], choice.preferred)
+        return {
+            "cells_changed_by_tissue": int((self.term != self.plain).sum()),
+            "answers_known_in_tissue": float(known.mean()) if len(known) else 1.0,
+        }
 
 
 def obs_of(answers: CellAnswers, ontology: Ontology) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from gather.cells.exports import CELL_TYPE, cellxgene_columns, write_labels
 from gather.cells.file import check_paths, open_h5ad, write_annotated
 from gather.cells.options import CELL, LlmStep, Options
 from gather.labelling.decide import UNKNOWN
-from gather.retrieval.candidates import ground_cell_types, types_of_tissue
+from gather.retrieval.candidates import ground_cell_types, more_exact_tissues, types_of_tissue
 from gather.retrieval.cell_names import readings
 from gather.retrieval.tissue_names import tissue_in_words
 from gather.species import HUMAN, graph_for
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from vckg.graph.graph import Graph
 
 FITS = 0.5
-"""A tissue fits where the best types of so many cells are known there."""
+"""A tissue fits where the best types of so many cells are known there, of single cells those without the tissue."""
 SHOWN_CHANGES = 5
 """Cell sets named whose label the tissue changed."""
 Work = Callable[..., Outcome]
@@ -146,11 +146,13 @@ def _say_what_was_read(outcome: Outcome, graph: Graph, options: Options, adata: 
 
 
 def _what_the_tissue_did(graph: Graph, options: Options, outcome: Outcome) -> Iterator[str]:
-    """Say how many types the tissue prefers, which labels it changed, and whether it fits the cells."""
+    """Say how many types the tissue prefers, what it may mean, what it changed, and whether it fits the cells."""
     tissue = str(options.tissue)
     where, preferred = tissue_in_words(graph, tissue), types_of_tissue(graph, tissue)
     what = "are preferred" if preferred else "are known there, so that it changes nothing"
     yield f"tissue {where}: {len(preferred):,} of {graph.nodes_of('Cell').size:,} cell types {what}"
+    if exact := more_exact_tissues(graph, tissue):
+        yield f"{tissue!r} is a part of several organs; name one: {', '.join(exact)}"
     if options.candidates and preferred:
         listed = ground_cell_types(graph, list(options.candidates), where="candidates")
         yield f"{len(np.intersect1d(listed, preferred)):,} of the {len(listed):,} candidates are preferred"
@@ -167,6 +169,9 @@ def _what_the_tissue_did(graph: Graph, options: Options, outcome: Outcome) -> It
         yield f"the tissue changed the answer of {cells:,} of {counted(len(outcome.cell_set), 'cell')}"
     best = pd.Series(outcome.columns[f"{options.key_added}_best_{CELL_TYPE}"].astype(str))
     inside = best.isin([graph.ids[i] for i in preferred])[best != UNKNOWN].mean() if preferred else 1.0
+    inside = outcome.kept["parameters"].get(
+        "answers_known_in_tissue", inside
+    )  # of single cells, which it sways
     if inside < FITS:
         yield f"is the tissue right? only {inside:.0%} of the best types are known there"
 

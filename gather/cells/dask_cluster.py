@@ -111,7 +111,7 @@ def work_out_on_dask(
     columns = obs_of(answers, Ontology.of_cells(graph))
     named = {f"{options.key_added}_{suffix}": values for suffix, values in columns.items()}
     about = describe(options, choice) | {"values": place.where, "gene_names": names_from}
-    about |= {"species": in_words(told, seen, panel)} | answers.changes(choice)
+    about |= {"species": in_words(told, seen, panel)} | answers.changes(choice, Ontology.of_cells(seen))
     kept = summary((), graph, parameters, about)
     return Outcome((), named, kept, np.full(n, -1, np.int32), earlier - named.keys())
 

@@ -283,8 +283,8 @@ def annotate_each_cell(
         annotator = make_annotator(rows, panel, surveyed, graph, parameters, choice)
         answers = CellAnswers.joined(stream(rows, annotator, done=lambda n: done(n / 2)))
     origin = {"values": place.where, "gene_names": names_from, "species": in_words(told, graph, panel)}
-    origin["unknown_genes"] = unknown_in_words(panel)
-    return obs_of(answers, annotator.ontology), origin | answers.changes(choice)
+    origin["unknown_genes"] = unknown_in_words(panel, graph)
+    return obs_of(answers, annotator.ontology), origin | answers.changes(choice, annotator.ontology)
 
 
 def opened_file(adata: ad.AnnData, stack: ExitStack) -> Any:

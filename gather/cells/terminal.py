@@ -61,7 +61,7 @@ def print_annotations(annotations: Sequence[Annotation]) -> None:
             *([f"{a.n_cells:,}"] if counted else []),
             answer(a),
             sure,
-            "; ".join(best_evidence(a)) if a.curie else "",
+            "; ".join(best_evidence(a)),
             "; ".join(objections(a)),
             "; ".join([status_reason(a), *(s.name for s in a.states if s.present)]),
         )

@@ -257,7 +257,7 @@ def opinion_on(weighed: Weighed, column: str, mapped: MappedLabel, share: float 
     )
     why = ("few cells",) if why and weighed.too_few else why
     rival = answer.label if {"conflict", "weak conflict"} & {*why} else ""
-    decidable, remark = coverage(mapped.name, markers, rival) if curie else (True, "")
+    decidable, remark = coverage(weighed, curie, markers, relation, rival) if curie else (True, "")
     return LabelCheck(
         answer.cell_set, column, mapped.label, share, answer.n_cells, mapped, relation, how_much,
         tuple(reason for reason in why if not (settled and reason == "not grounded")),

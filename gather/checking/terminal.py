@@ -66,7 +66,7 @@ def _notes(found: CheckResult) -> Iterator[str]:
             named = f"`gather annotate --groupby {shlex.quote(column)}` names them"
             yield f"{column!r} holds names of clusters, which say no cell type; {named}"
     for check in found.checks:
-        if not check.decidable:
+        if check.coverage and check.markers:
             yield f"{check.cell_set}: {check.coverage}"
     read = [f"{m.label} as {m.name}" for m in found.mapping if m.how in LOOSELY]
     if read:

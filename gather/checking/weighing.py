@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from gather.annotation import Annotation, EvidenceItem
 from gather.checking.opinion import LabelRelation, Marker, MarkerState
-from gather.labelling.annotator import ABSENT, DEFINING_MARKERS, NEAR, PRESENT, Annotator
+from gather.labelling.annotator import ABSENT, NEAR, PRESENT, Annotator
 from gather.labelling.decide import LEAST_CELLS, second_stage
 from gather.ontology import Ontology
 from gather.retrieval.query import CellSet, make_query
@@ -117,20 +117,22 @@ def all_absent(markers: tuple[Marker, ...]) -> bool:
     return len(measured) >= 3 and set(measured) == {"absent"}
 
 
-def coverage(name: str, markers: tuple[Marker, ...], rival: str = "") -> tuple[bool, str]:
-    """Return whether the measured genes can tell a type by its markers, and a remark where they cannot.
+def coverage(
+    weighed: Weighed, curie: str, markers: tuple[Marker, ...], relation: LabelRelation, rival: str = ""
+) -> tuple[bool, str]:
+    """Return whether the measured genes can tell a type, and a remark where its usual markers are missing.
 
-    `rival` is the type of our answer where the label is in conflict with it.
+    They can where our answer is the type or a kind of it. `rival` is our answer where the label is in conflict with it.
     """
-    if not markers:
-        return True, f"the graph knows no marker of {name} that two resources attest"
-    defining = markers[:DEFINING_MARKERS]
-    missing = [marker.symbol for marker in defining if marker.state == "not measured"]
-    if len(defining) < 3 or 2 * len(missing) <= len(defining):
-        return True, ""
+    told = relation in ("same", "coarser")
+    missing = weighed.annotator.missing(curie, answered=told)
+    if missing is None:
+        name = weighed.annotator.graph.names[weighed.annotator.graph.index(curie)]
+        return True, "" if markers else f"the graph knows no marker of {name} that two resources attest"
     if rival:
-        return False, f"{', '.join(missing)} of {name} are not measured; the measured genes speak for {rival}"
-    return False, f"the measured genes cannot tell {name}: {', '.join(missing)} not measured"
+        genes = f"{', '.join(missing.missing)} of {missing.label} are"
+        return False, f"{genes} not measured; the measured genes speak for {rival}"
+    return told, missing.message
 
 
 def relation_to(ontology: Ontology, label: str, answer: str) -> LabelRelation:

@@ -115,7 +115,7 @@ class MarkerWork:
             "gene_names": "table",
             "measured_genes": source,
             "species": in_words(told, seen, self.of_table(panel)),
-            "unknown_genes": unknown_in_words(self.of_table(panel)),
+            "unknown_genes": unknown_in_words(self.of_table(panel), seen),
         }
         groups = np.array(list(self.table.genes), dtype=object)
         columns = {f"{options.key_added}_{k}": v for k, v in obs_columns(annotations, groups).items()}

@@ -5,7 +5,6 @@ Knows nothing of files; `gather.cells.adata` and `gather.cells.per_cell` bring t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -26,6 +25,7 @@ from gather.ontology import Ontology
 from gather.retrieval.edges import edges_between
 from gather.retrieval.query import DEFAULT_TOP, CellSet, GeneQuery, Panel, make_query
 from gather.retrieval.scores import Convergence, Retriever
+from gather.retrieval.unknown_names import is_id
 from gather.retrieval.walks import evidence_items
 
 if TYPE_CHECKING:
@@ -45,9 +45,8 @@ NEAR = 0.5
 ABSENT, PRESENT = 0.05, 0.25
 """A marker in a smaller share of a set's cells is absent, one in a greater share is present."""
 _RELATIONS = ("is_marker_for", "is_negative_marker_for")
-_MIN_RESOURCES = 2
-_ID = re.compile(r"ENS[A-Z]*G\d|(HGNC|MGI):\d|\d+$")
-"""Names of genes in files that no reader knows by heart."""
+_MIN_RESOURCES, _USUAL = 2, 3
+"""Resources that attest a marker, and a usual one: CellMatch largely repeats CellMarker, so two may be one."""
 
 
 @dataclass(frozen=True)
@@ -205,10 +204,8 @@ class Annotator:
 
     # ---- what speaks against -------------------------------------------------------------------------------
 
-    def markers(self, curie: str) -> list[int]:
-        """Genes that define a type by themselves (graph nodes), by descending weight, attested by two
-        resources.
-        """
+    def markers(self, curie: str, least: int = _MIN_RESOURCES) -> list[int]:
+        """Genes that define a type by themselves (graph nodes), by descending weight, attested by `least` resources."""
         weights = self.retriever.weights
         column = weights.column_of.get(self.graph.index(curie))
         if column is None:
@@ -217,7 +214,7 @@ class Annotator:
         span = slice(int(direct.indptr[column]), int(direct.indptr[column + 1]))
         genes, weight = direct.indices[span], direct.data[span]
         order = np.lexsort((genes, -weight))
-        kept: list[int] = genes[order[resources.data[span][order] >= _MIN_RESOURCES]].tolist()
+        kept: list[int] = genes[order[resources.data[span][order] >= least]].tolist()
         return kept
 
     @cached_property
@@ -285,48 +282,39 @@ class Annotator:
             found.append(Contradiction(*names, shown, inside, overall, (*edges, *others)))
         return tuple(found[:SHOWN_CONTRADICTIONS])
 
+    def missing(self, curie: str, *, answered: bool) -> CoverageWarning | None:
+        """Return which usual markers of a type the file lacks, where these are most of them; else None.
+
+        `answered` says whether the type, or a kind of it, is the answer all the same.
+        """
+        least = min(_USUAL, len({*self.graph.underlying}))
+        markers = self.markers(curie, least)[:DEFINING_MARKERS]
+        symbols = tuple(self.graph.names[gene] for gene in markers if gene not in self.panel_column)
+        if len(markers) < 3 or 2 * len(symbols) <= len(markers):
+            return None
+        label = self.graph.names[self.graph.index(curie)]
+        means = "the call rests on its other markers" if answered else f"{label} is hard to tell"
+        message = f"{', '.join(symbols)} not measured: {means}"
+        return CoverageWarning(curie, label, symbols, len(symbols), len(markers), message)
+
     def _coverage(self, decision: Decision) -> tuple[CoverageWarning, ...]:
-        """The answer and its competitors, those whose defining markers the file lacks."""
-        if not decision.candidates:
-            return ()
-        measured = self.panel_column
-        warnings = []
-        for curie in self._near(decision):
-            markers = self.markers(curie)[:DEFINING_MARKERS]
-            missing = [gene for gene in markers if gene not in measured]
-            if len(markers) < 3 or 2 * len(missing) <= len(markers):
-                continue
-            label = self.graph.names[self.graph.index(curie)]
-            symbols = tuple(self.graph.names[gene] for gene in missing)
-            means = (
-                "the call rests on its other markers" if curie == decision.curie else f"{label} not decidable"
-            )
-            warnings.append(
-                CoverageWarning(
-                    curie,
-                    label,
-                    symbols,
-                    len(missing),
-                    len(markers),
-                    f"{', '.join(symbols)} not measured: {means}",
-                )
-            )
-        return tuple(warnings[:SHOWN_WARNINGS])
+        """The answer and its competitors, those whose usual markers the file lacks."""
+        near = self._near(decision) if decision.candidates else []
+        found = (self.missing(curie, answered=curie == decision.curie) for curie in near)
+        return tuple(warning for warning in found if warning)[:SHOWN_WARNINGS]
 
     def _near(self, decision: Decision) -> list[str]:
-        """The answer and the first `COMPETITORS` like it (Lin at least `NEAR`); each once.
+        """The answer and the first `COMPETITORS` like it (Lin at least `NEAR`) and not above it; each once.
 
-        Only what competes can change the answer: that a pancreas file lacks the markers of kidney says nothing.
+        Only what competes can change the answer: that a pancreas file lacks the markers of kidney says nothing. A
+        macrophage is a myeloid cell, whatever was measured.
         """
         answer = decision.curie or decision.candidates[0].curie
         i, o = self.ontology.position(answer), self.ontology
-        like = [c.curie for c in decision.candidates[:COMPETITORS] if o.lin(i, o.position(c.curie)) >= NEAR]
-        return list(dict.fromkeys([answer, *like]))
-
-
-def is_id(name: str) -> bool:
-    """Whether a gene is named by an id of Ensembl, HGNC, MGI or NCBI."""
-    return _ID.match(name) is not None
+        like = [
+            c for c in (c.curie for c in decision.candidates[:COMPETITORS]) if o.lin(i, o.position(c)) >= NEAR
+        ]
+        return [answer, *(c for c in like if o.relation(o.position(c), i) not in ("exact", "ancestor"))]
 
 
 def _note(query: GeneQuery) -> str:

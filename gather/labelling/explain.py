@@ -13,13 +13,13 @@ import pandas as pd
 
 from gather.annotation import Annotation, EvidenceItem
 from gather.labelling import plain_words
-from gather.labelling.annotator import NEAR, Annotator, Parameters, is_id
+from gather.labelling.annotator import NEAR, Annotator, Parameters
 from gather.labelling.decide import SHOWN_CANDIDATES, Labeller, supported
 from gather.labelling.frames import html_table
 from gather.ontology import Ontology
 from gather.retrieval.query import DEFAULT_TOP, CellSet, GeneQuery, panel_of_list, query_genes
 from gather.retrieval.scores import Retriever
-from gather.retrieval.unknown_names import meant_genes, with_hints
+from gather.retrieval.unknown_names import is_renamed, meant_genes, with_hints
 from gather.retrieval.walks import SHOWN_WALKS, evidence_items
 from gather.species import HUMAN, MOUSE, detect, graph_for
 from vckg.base.errors import InputError
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 ALONE = (
     "a list alone has no other cells to compare with: the answer for a cluster with these genes may differ"
 )
+ORDER = "the order is that of the choice, which weighs the score and how alike the candidates are"
+"""Says why the nodes may stand in another order than that of their scores."""
 MOST_HINTS = 20
 """So many names at most get a hint of what they may mean."""
 
@@ -268,12 +270,8 @@ def explain(
 
 
 def _read_as(graph: Graph, query: GeneQuery) -> dict[str, str]:
-    symbols = (
-        (name, graph.names[node]) for name, node in zip(query.names, query.genes.tolist(), strict=True)
-    )
-    return {
-        name: symbol for name, symbol in symbols if not is_id(name) and name.casefold() != symbol.casefold()
-    }
+    symbols = zip(query.names, (graph.names[node] for node in query.genes.tolist()), strict=True)
+    return {name: symbol for name, symbol in symbols if is_renamed(name, symbol)}
 
 
 def _two_types(retriever: Retriever, answer: Annotation, query: GeneQuery) -> tuple[Voice, ...]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
-from gather.annotation import Annotation, EvidenceItem, GeneSupport, sources_in_words
+from gather.annotation import Annotation, EvidenceItem, GeneSupport, Walk, sources_in_words
 from gather.labelling.decide import FEW_CELLS, FEW_CELLS_FDR, LEAST_CELLS, LEAST_GENES, supported
+from gather.retrieval.scores import LEAST_VOICE
+from gather.retrieval.unknown_names import is_renamed
 from vckg.base.words import counted
 
 HIGH, MEDIUM = 0.9, 0.7
@@ -25,38 +28,73 @@ def certainty(annotation: Annotation) -> str:
     return "medium" if shown >= MEDIUM else "low"
 
 
-def best_evidence(annotation: Annotation, top: int = 3) -> list[str]:
-    """Return the `top` best direct walks to the label in words.
+class BestGene(NamedTuple):
+    """A gene behind a label: its share of the score, what is known of it in words, and whether sources disagree."""
 
-    For a label that was backed off, those to the best candidate. Where no direct walk is among those kept, the genes
-    that contribute most to the score.
+    symbol: str
+    share: float
+    known: str
+    disputed: bool
+
+    def __str__(self) -> str:
+        said = "; ".join(filter(None, (self.known, "disputed" * self.disputed)))
+        return self.symbol + f" ({said})" * bool(said)
+
+
+def best_evidence(annotation: Annotation, top: int = 3) -> list[str]:
+    """Return the first of `best_genes` in words; none without a label."""
+    return [str(gene) for gene in best_genes(annotation, top)] if annotation.curie else []
+
+
+def best_genes(annotation: Annotation, top: int) -> list[BestGene]:
+    """Return the genes that give a label most of its score, the greatest share first.
+
+    Terminal, tables, tools and page all show these. Each adds at least `LEAST_VOICE` of what the loudest adds, and has
+    an edge of its own to the type, unless no gene has. They speak for the best candidate where the label was backed off
+    or is missing. The sources and papers are those of the gene's own edge. Where its walk was not kept, they are those
+    of a more general type, which is named.
     """
-    item = annotation.item(annotation.curie) or (annotation.evidence[0] if annotation.evidence else None)
+    item = annotation.item(annotation.curie) or next(iter(annotation.evidence), None)
     if item is None:
         return []
     disputed = {c.symbol for c in annotation.contradictions if c.kind == "disputed"}
-    direct = [walk for walk in item.walks if walk.hops == 1][:top]
-    if not direct:
-        genes = sorted(item.genes, key=lambda gene: (-gene.contribution, gene.rank))
-        return [gene.symbol for gene in genes[:top]]
+    walks: dict[str, Walk] = {}
+    for walk in sorted(item.walks, key=lambda walk: walk.hops):
+        if walk.hops == 1 or {edge.relation for edge in walk.steps[-1]} == {"subclass_of"}:
+            walks.setdefault(walk.gene, walk)
+    least = LEAST_VOICE * max((gene.contribution for gene in item.genes), default=0.0)
     return [
-        f"{walk.names[0]} ({sources_in_words(walk.steps[0])}, "
-        f"{counted(sum(e.n_publications for e in walk.steps[0]), 'paper')}"
-        f"{'; disputed' if walk.names[0] in disputed else ''})"
-        for walk in direct
+        BestGene(gene.symbol, gene.contribution, _known(gene, walks.get(gene.curie)), gene.symbol in disputed)
+        for gene in (direct_genes(item) or by_share(item))[:top]
+        if gene.contribution >= least
     ]
+
+
+def _known(gene: GeneSupport, walk: Walk | None) -> str:
+    """What the file calls a gene that has another symbol now, and the sources and papers of its walk."""
+    said = [f"{gene.name_in_file} in the file"] if is_renamed(gene.name_in_file, gene.symbol) else []
+    if walk is not None:
+        papers = counted(sum(edge.n_publications for edge in walk.steps[0]), "paper")
+        general = f" for {walk.names[1]}" * (walk.hops > 1)
+        said.append(f"{sources_in_words(walk.steps[0])}, {papers}{general}")
+    return "; ".join(said)
+
+
+def by_share(item: EvidenceItem) -> list[GeneSupport]:
+    """Return the genes that reach a node, the greatest share of its score first."""
+    return sorted(item.genes, key=lambda gene: (-gene.contribution, gene.rank))
 
 
 def direct_genes(item: EvidenceItem) -> list[GeneSupport]:
     """Return the genes with an edge of their own to the node that add to its score, the greatest share first."""
-    direct = [gene for gene in item.genes if 1 in gene.hops and gene.contribution > 0]
-    return sorted(direct, key=lambda gene: (-gene.contribution, gene.rank))
+    return [gene for gene in by_share(item) if 1 in gene.hops and gene.contribution > 0]
 
 
 def objections(annotation: Annotation, top: int = 3) -> list[str]:
     """Return what speaks against the label: absent and unexpected markers, then markers that were not measured.
 
-    A gene of which sources disagree stands among the evidence, as disputed.
+    Terminal, tables, tools and page all show these. A gene of which sources disagree is no objection: it is marked
+    among the evidence, as disputed.
     """
     words = [
         f"{c.symbol} {'absent' if c.kind == 'expected_absent' else 'present'} ({c.fraction_in_set:.0%} of cells)"
@@ -90,8 +128,7 @@ def status_reason(annotation: Annotation) -> str:
         return f"{counted(annotation.n_cells, 'cell')}: a name needs {LEAST_CELLS}; best is {best.label}"
     if annotation.reason == "few_genes":
         item = annotation.item(best.curie)
-        loudest = sorted(item.genes, key=lambda gene: (-gene.contribution, gene.rank)) if item else []
-        names = ", ".join(gene.symbol for gene in loudest[: best.n_genes])
+        names = ", ".join(gene.symbol for gene in by_share(item)[: best.n_genes]) if item else ""
         some = f"{counted(best.n_genes, 'gene')} of {len(annotation.query_genes)}"
         speak = "speaks" if best.n_genes == 1 else "speak"
         return f"{some} {speak} for the best, {best.label}{f': {names}' * bool(names)}; a name needs {LEAST_GENES}"
@@ -115,5 +152,5 @@ def answer(annotation: Annotation) -> str:
 
 
 def _rounded_down(confidence: float) -> str:
-    """Two digits of a confidence below the threshold, which never read as if it were reached."""
-    return f"{math.floor(100 * confidence) / 100:.2f}"
+    """Three digits of a confidence below the threshold, which never read as if it were reached; tables round to two."""
+    return f"{math.floor(1000 * confidence + 1e-6) / 1000:.3f}"

@@ -17,17 +17,17 @@ from typing import Any
 import numpy as np
 
 from gather.annotation import Annotation, Contradiction, EdgeRef, EvidenceItem, Status, Walk
-from gather.labelling.plain_words import answer, direct_genes, status_reason
+from gather.labelling.plain_words import answer, best_genes, objections, status_reason
 from gather.report.embedding import Embedding, embedding_block, embedding_of, embedding_words, sample_points
 from vckg.base import html as pages
 from vckg.base.atomic import write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_SETS = 2_000
-REASONS = 5
-"""Genes named next to a label in the table."""
+REASONS, MORE_REASONS = 5, 8
+"""Genes named next to a label in the table, and above its evidence."""
 FIRST_LOOK, DOUBTFUL = 3, 0.9
-"""So many sets with the least confidence below this are named above the table."""
+"""So many sets of a lower confidence than this are named above the table."""
 _TONES: dict[Status, str] = {
     "named": "good", "backed_off": "info", "mixed": "warn", "unknown": "warn", "ungrounded": "bad",
 }  # fmt: skip
@@ -134,9 +134,7 @@ def _statuses(annotations: Sequence[Annotation]) -> dict[Status, int]:
 
 
 def _row(at: int, a: Annotation, label_at: int) -> dict[str, Any]:
-    against = len(a.contradictions)
-    remarks = [f"{against} gene{'' if against == 1 else 's'} against"] if against else []
-    remarks += ["usual markers not measured"] if any(w.curie == a.curie for w in a.coverage) else []
+    remarks = objections(a)
     remarks += [_BY[a.decided_by]] if a.decided_by in _BY else []
     remarks += [state.name for state in a.states if state.present]
     remarks += [answer(a)] if a.closed and not a.curie and not a.mixture else []
@@ -146,7 +144,7 @@ def _row(at: int, a: Annotation, label_at: int) -> dict[str, Any]:
         "cell_set": a.cell_set or "(no name)",
         "label": _shown(a),
         "label_at": label_at,
-        "because": _because(a),
+        "because": [g.symbol + " (disputed)" * g.disputed for g in best_genes(a, REASONS) if a.curie],
         "curie": a.curie,
         "status": _STATUS[a.status],
         "tone": _TONES[a.status],
@@ -158,26 +156,23 @@ def _row(at: int, a: Annotation, label_at: int) -> dict[str, Any]:
     }
 
 
-def _because(a: Annotation) -> list[str]:
-    """The genes that give the label most of its score by an edge of their own, the greatest share first."""
-    item = a.item(a.curie) or (a.evidence[0] if a.evidence else None)
-    if item is None:
-        return []
-    return [g.symbol for g in direct_genes(item)[:REASONS]]
-
-
 def _doubtful(annotations: Sequence[Annotation]) -> list[dict[str, Any]]:
-    """The cell sets to look at first: the least confidence, where it is low."""
-    low = [(a.confidence, at) for at, a in enumerate(annotations) if not a.confidence >= DOUBTFUL]
+    """The cell sets to look at first: of those that are not sure, the ones with most cells in doubt.
+
+    These are the cells times one minus the confidence, so that a set of two cells comes last.
+    """
+    sure = [float(np.nan_to_num(a.confidence)) if a.curie else 0.0 for a in annotations]
+    low = [at for at, confidence in enumerate(sure) if confidence < DOUBTFUL]
+    low.sort(key=lambda at: -annotations[at].n_cells * (1 - sure[at]))
     return [
         {
             "at": at,
             "cell_set": annotations[at].cell_set or "(no name)",
-            "confidence": _finite(confidence) if annotations[at].curie else None,
+            "confidence": _finite(annotations[at].confidence) if annotations[at].curie else None,
             "status": _STATUS[annotations[at].status],
         }
-        for confidence, at in sorted(low, key=lambda pair: (np.nan_to_num(pair[0], nan=-1.0), pair[1]))
-    ][:FIRST_LOOK]
+        for at in low[:FIRST_LOOK]
+    ]
 
 
 def _shown(a: Annotation) -> str:
@@ -229,6 +224,7 @@ def _set_block(a: Annotation, limits: Detail, words: _Words) -> dict[str, Any]:
         "fdr": _finite(a.fdr),
         "by": a.decided_by,
         "reasons": list(a.reasons),
+        "because": [[words(g.symbol), _finite(g.share), str(g)] for g in best_genes(a, MORE_REASONS)],
         "note": a.note,
         "closed": a.closed,
         "candidates": [

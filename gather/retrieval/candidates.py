@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gather.retrieval.cell_names import ground_labels, near_cell_types
-from gather.retrieval.tissue_names import LOCATED, tissue_node
+from gather.retrieval.tissue_names import LOCATED, known_tissues, tissue_node
 from vckg.base.atomic import reason
 from vckg.base.errors import InputError
 from vckg.base.resources import resource
@@ -90,6 +90,22 @@ def types_of_tissue(graph: Graph, tissue: str) -> list[int]:
     """
     inside = set().union(*(_parts(graph, one) for one in _of_one_organ(graph, tissue_node(graph, tissue))))
     return sorted(_placed(graph, inside) | _observed(graph, inside))
+
+
+def more_exact_tissues(graph: Graph, tissue: str, most: int = 8) -> list[str]:
+    """Return what a word of several organs may mean, such as cortex, each with its id; none for other tissues.
+
+    No cell type is known in the very tissue then, but in others with its words in their names. Those inside another one
+    are left out. The ones with most marker edges come first.
+    """
+    node, known = tissue_node(graph, tissue), known_tissues(graph)
+    words = {*tissue.casefold().split()}
+    inside = {n: _parts(graph, n) for n in known if words <= {*graph.names[n].casefold().split()}}
+    if node in known or len(inside) < 2:
+        return []
+    parts = set().union(*(below - {n} for n, below in inside.items()))
+    found = sorted(inside.keys() - parts, key=lambda n: (-sum(known[i] for i in inside[n]), graph.ids[n]))
+    return [f"{graph.names[n]} ({graph.ids[n]})" for n in found[:most]]
 
 
 def _of_one_organ(graph: Graph, node: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -111,12 +112,20 @@ def _hint(graph: Graph, tissue: str) -> str:
     return f"{near}; give an UBERON id such as UBERON:0000178 (blood)"
 
 
-def _names_of_tissues(graph: Graph) -> set[str]:
-    """Return the names of the tissues where cell types are known, and the words for them."""
+def known_tissues(graph: Graph) -> Counter[int]:
+    """Return the tissues where cell types are known, each with the number of marker edges that name it."""
     span = graph.rows("is_marker_for")
-    nodes = set(graph.list_codes("tissues").take(np.arange(span.start, span.stop)).codes.tolist())
+    nodes = Counter(graph.list_codes("tissues").take(np.arange(span.start, span.stop)).codes.tolist())
     for relation in LOCATED:
         rows = graph.rows(relation)
-        nodes.update(graph.object[rows][graph.category[graph.subject[rows]] == _CELL].tolist())
-    names = {graph.names[n] for n in nodes if graph.category[n] == _ANATOMY}
-    return names | {word for word, curie in tissue_words().items() if graph.get(curie) in nodes}
+        placed = graph.object[rows][graph.category[graph.subject[rows]] == _CELL].tolist()
+        nodes.update(dict.fromkeys(placed, 0))
+    return Counter({n: count for n, count in nodes.items() if graph.category[n] == _ANATOMY})
+
+
+def _names_of_tissues(graph: Graph) -> set[str]:
+    """Return the names of the tissues where cell types are known, and the words for them."""
+    nodes = known_tissues(graph)
+    return {graph.names[n] for n in nodes} | {
+        w for w, curie in tissue_words().items() if graph.get(curie) in nodes
+    }

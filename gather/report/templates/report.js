@@ -91,7 +91,7 @@
   function items(list, more, set) {
     return [el("div", {}, list.map((item) => unfold("item", [
       el("span", { class: "name" }, bdi(word(item.name))), " ",
-      el("span", { class: "muted small" }, `${item.curie} · ${readable(word(item.category))} · ${counted(item.n, "gene")} · score ${number(item.score)} · FDR ${tiny(item.fdr)} `),
+      el("span", { class: "muted small" }, `${item.curie} · ${readable(word(item.category))} · reached by ${counted(item.n, "gene")} · score ${number(item.score)} · FDR ${tiny(item.fdr)} `),
       set.reasons.includes(item.id) ? el("span", { class: "badge", "data-tone": "info" }, "named by the model") : null,
     ], () => inside(item)))),
     more ? el("p", { class: "muted small" }, `${counted(more, "further item")} in the annotated file.`) : null];
@@ -109,8 +109,11 @@
       notes.push(el("div", { class: "note", "data-tone": tone }, el("strong", {}, title), list(lines.slice(0, SHOWN)),
         rest.length ? unfold("rest", `${rest.length} more`, () => list(rest)) : null));
     };
-    listed("bad", "Against the label", set.contradictions.map(([symbol, id, kind, inSet, inFile]) => [bdi(word(symbol)), " ", curie(id),
-      ` ${{ expected_absent: "is expected but hardly there", disputed: "is there; sources disagree whether it is a marker" }[kind] || "speaks against it and is there"}: in ${percent(inSet)} of the set's cells, ${percent(inFile)} of the file's`]));
+    const KINDS = { expected_absent: "is expected but hardly there", negative_present: "speaks against it and is there", disputed: "is there" };
+    const lines = (of) => set.contradictions.filter(([, , kind]) => of.includes(kind)).map(([symbol, id, kind, inSet, inFile]) => [bdi(word(symbol)), " ", curie(id),
+      ` ${KINDS[kind]}: in ${percent(inSet)} of the set's cells, ${percent(inFile)} of the file's`]);
+    listed("bad", "Against the label", lines(["expected_absent", "negative_present"]));
+    listed("info", "Sources disagree whether these are markers, so they are no objection", lines(["disputed"]));
     listed("warn", "What this file cannot decide", set.coverage.map(([label, id, message]) => [bdi(message || word(label)), " ", curie(id)]));
     return notes.length ? el("div", { class: "notes" }, notes) : null;
   }
@@ -119,19 +122,14 @@
   // Why this label: the genes with an edge of their own to it and their shares of its score, and what came next.
   function because(set) {
     const item = set.evidence.find((e) => e.curie === set.curie) || set.evidence[0];
-    const direct = item ? item.genes.filter((g) => g[4] > 0 && g[5].includes(1)).sort((a, b) => b[4] - a[4] || a[2] - b[2]).slice(0, 8) : [];
-    if (!direct.length) return null;
-    const most = direct[0][4];
-    const support = item.walks.filter(([path]) => path.length === 2).map(([path, [[list, more]]]) => ({
-      gene: path[0][1], sources: list.length + more, papers: list.reduce((sum, edge) => sum + edge[10], 0) }));
-    const cited = support.sort((a, b) => b.papers - a.papers || b.sources - a.sources)[0];
+    if (!set.because.length) return null;
+    const most = Math.max(...set.because.map(([, part]) => part), 1e-12);
     const next = set.candidates.find(([id]) => id !== set.curie && id !== item.curie);
     const own = set.candidates.find(([id]) => id === item.curie);
     return el("div", { class: "because" },
       el("p", { class: "small muted" }, item.curie === set.curie ? "Because of these genes" : ["Because of these genes of ", bdi(word(item.name)), ", the best candidate"], ", with their shares of the score"),
-      el("ul", { class: "shares" }, direct.map(([, symbol, , , part]) => el("li", {}, bdi(word(symbol)), page.meter(part / most, "share of the score"), el("span", { class: "number" }, `${number(100 * part, 2)} %`)))),
-      el("p", { class: "small muted" },
-        cited ? ["Best known: ", bdi(word(cited.gene)), `, ${counted(cited.sources, "source")} and ${counted(cited.papers, "paper")}. `] : null,
+      el("ul", { class: "shares" }, set.because.map(([symbol, part]) => el("li", {}, bdi(word(symbol)), page.meter(part / most, "share of the score"), el("span", { class: "number" }, `${number(100 * part, 2)} %`)))),
+      el("p", { class: "small muted" }, "Best evidence: ", bdi(set.because.slice(0, 3).map(([, , known]) => known).join("; ")), ". ",
         next ? ["Next: ", bdi(word(next[1])), own ? `, score ${number(next[2])} against ${number(own[2])}.` : "."] : null));
   }
 
@@ -147,10 +145,10 @@
   }
 
   function candidates(set) {
-    const heads = [["Candidate"], ["Id"], ["Score", true], ["Confidence", true], ["p", true], ["FDR", true], ["Genes", true]];
+    const heads = [["Candidate"], ["Id"], ["Score", true], ["Confidence", true], ["p", true], ["FDR", true], ["Genes that speak", true]];
     const rows = set.candidates.map(([id, label, score, p, fdr, confidence, n]) => [bdi(word(label)), curie(id), number(score),
       [page.meter(confidence || 0, `confidence ${share(confidence)}`), ` ${share(confidence)}`], tiny(p), tiny(fdr), String(n)]);
-    return [el("p", { class: "small muted" }, "In the order of the choice. It weighs the score, the file's other cell sets and how alike the candidates are."),
+    return [el("p", { class: "small muted" }, "In the order of the choice. It weighs the score, the file's other cell sets and how alike the candidates are. A gene speaks that adds at least 2 % of what the loudest adds."),
       table("Candidates", heads, rows.slice(0, 5)),
       rows.length > 5 ? unfold("rest", `${rows.length - 5} more`, () => table("Further candidates", heads, rows.slice(5))) : null];
   }

@@ -214,6 +214,10 @@ def test_the_command_names_the_labels_that_a_tissue_changed_and_doubts_a_wrong_o
         assert all(f"{a.cell_set}: {a.label}, not {before}" in said for a, before in changed)
         assert ("is the tissue right? only " not in said) is right
     assert changed
+    for tissue, right in (("blood", True), ("retina", False)):  # to which a third of the single cells go over
+        capsys.readouterr()
+        annotate_file(cells, None, core_graph, Options(groupby="cell", tissue=tissue))
+        assert ("is the tissue right? only " not in capsys.readouterr().err) is right
 
 
 def test_a_mixed_set_tells_no_label_that_a_tissue_changed(blood_graph, blood_cells):

@@ -101,10 +101,10 @@ def answer(status, confidence, fdr, **more):
     [
         (answer("named", 0.93, 1e-5), "high", "named"),
         (answer("named", 0.9, 1e-5), "high", "named"),
-        (answer("backed_off", 0.7, 1e-5), "medium", "backed off: CD4 T cell has confidence 0.31"),
+        (answer("backed_off", 0.7, 1e-5), "medium", "backed off: CD4 T cell has confidence 0.310"),
         (answer("named", 0.696, 1e-5), "medium", "named"),  # as 0.70 is what stands beside it
         (answer("named", 0.5, 1e-5), "low", "named"),
-        (answer("unknown", 0, 0.01, reason="unsure"), "-", "not sure enough: best is CD4 T cell with 0.31"),
+        (answer("unknown", 0, 0.01, reason="unsure"), "-", "not sure enough: best is CD4 T cell with 0.310"),
         (answer("unknown", 0, 0.7, query_genes=("A", "B"), reason="chance"), "-",
          "2 genes: cannot tell CD4 T cell from chance (FDR 0.7)"),
         (answer("unknown", 0, 0.01, query_genes=("A",), reason="chance"), "-",

@@ -11,9 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import gather
-from gather.checking.opinion import Marker
 from gather.checking.page import write_page
-from gather.checking.weighing import coverage
 from gather.cli import app
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:anndata.*", "ignore::FutureWarning")
@@ -107,12 +105,15 @@ def test_the_column_worth_is_explained_below_the_table(check):
     assert "worth:" not in right.stderr
 
 
-def test_missing_markers_are_told_of_the_measured_genes_whatever_the_file():
-    markers = tuple(Marker(f"HGNC:{i}", f"G{i}", "not measured") for i in range(4))
-    assert coverage("T cell", markers) == (
-        False,
-        "the measured genes cannot tell T cell: G0, G1, G2, G3 not measured",
-    )
+def test_missing_markers_are_told_of_as_annotate_tells_them(blood_graph, blood_cells):
+    """A label that we give ourselves rests on its other markers; it is not said that nobody can tell it."""
+    missing = ["IL7R", "LCK", "TRAC"]
+    cells = blood_cells[:, ~blood_cells.var_names.isin(missing)].copy()
+    found = gather.check(cells, "group", graph=blood_graph)
+    (label,) = found["T cells"].labels
+    (warning,) = [w for w in found["T cells"].answer.coverage if w.curie == label.mapped.curie]
+    assert (label.relation, label.decidable, label.coverage) == ("same", True, warning.message)
+    assert label.coverage == "IL7R, LCK, TRAC not measured: the call rests on its other markers"
 
 
 def test_a_conflict_and_its_missing_markers_do_not_contradict_each_other(blood_graph, blood_cells):
@@ -122,7 +123,7 @@ def test_a_conflict_and_its_missing_markers_do_not_contradict_each_other(blood_g
     found = gather.check(cells, "wrong", graph=blood_graph)
     (conflict,) = [one for one in found.checks if one.label == "T cells"]
     assert conflict.reasons == ("conflict",)
-    assert "cannot tell" not in conflict.coverage
+    assert not conflict.decidable
     assert conflict.coverage.endswith(" of T cell are not measured; the measured genes speak for monocyte")
 
 

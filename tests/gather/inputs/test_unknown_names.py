@@ -15,6 +15,7 @@ from gather.inputs.marker_tables import MarkerTable
 from gather.retrieval.query import ground_panel
 from gather.retrieval.unknown_names import unknown_in_words
 from gather.species import by_upper_case, detect
+from gather.species import in_words as species_in_words
 from vckg.base.errors import InputError
 from vckg.graph.graph import Graph
 
@@ -33,13 +34,25 @@ MERSCOPE = ["Blank-1"]
 @pytest.mark.data
 def test_control_probes_dates_and_unknown_names_are_named(core_graph: Graph) -> None:
     names = ["CD3D", "NEGR1", "ANTXR1", *XENIUM, *COSMX, *MERSCOPE, "1-Mar", "2-Sep", "NOGENE1"]
-    told = unknown_in_words(ground_panel(core_graph, names))
+    told = unknown_in_words(ground_panel(core_graph, names), core_graph)
     unknown, controls, dates, import_as = told.split("; ")
     assert unknown == "1 name is unknown: NOGENE1"
     assert controls == f"9 names are control probes and left out: {', '.join(XENIUM)}, ..."
     assert dates == "2 names are dates that a spreadsheet made of a gene symbol: 1-Mar, 2-Sep"
     assert import_as == "import the column as text"
-    assert unknown_in_words(ground_panel(core_graph, ["CD3D", "NEGR1"])) == ""
+    assert unknown_in_words(ground_panel(core_graph, ["CD3D", "NEGR1"]), core_graph) == ""
+
+
+@pytest.mark.data
+def test_names_of_another_day_are_told_and_the_counts_add_up(core_graph: Graph) -> None:
+    names = ["CD3D", "SLC9A3R2", "CTGF", "CCN2", "ACTB", "NOGENE1", "ENSG00000156738", "MUM1"]
+    panel = ground_panel(core_graph, names)
+    told = unknown_in_words(panel, core_graph)
+    assert "2 names are read as another symbol: CTGF is CCN2, SLC9A3R2 is NHERF2" in told
+    assert "1 name is of a gene with an earlier column, and left out: CCN2" in told
+    known = species_in_words(detect(names), core_graph, panel)
+    assert known.endswith(": 5 of 8 genes known (1 housekeeping or technical, left out)")
+    assert "1 name is unknown: NOGENE1; 1 name is ambiguous and left out: MUM1" in told  # 5 + 1 + 1 + 1 are 8
 
 
 def test_the_species_is_told_once_and_unknown_names_are_named(blood_graph, tmp_path) -> None:

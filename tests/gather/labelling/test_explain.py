@@ -16,7 +16,7 @@ from gather.cli import app
 from gather.inputs.marker_sets import MarkerWork
 from gather.inputs.marker_tables import MarkerTable
 from gather.labelling.annotator import Annotator, Parameters
-from gather.labelling.explain import ALONE
+from gather.labelling.explain import ALONE, ORDER
 from gather.labelling.plain_words import LEFT_OUT, status_reason
 from gather.retrieval.scores import Retriever
 from tests.conftest import ROOT
@@ -98,6 +98,27 @@ def test_the_list_of_the_readme_is_named_rightly(core_graph: Graph, tmp_path: Pa
     core_graph.save(tmp_path / "graph")
     ran = CliRunner().invoke(app, [*line[1].split(), "--graph", str(tmp_path / "graph")])
     assert ran.stdout.splitlines()[0].startswith("answer: regulatory T cell (CL:0000815), high")
+
+
+@pytest.mark.xdist_group("core-graph")
+def test_an_order_that_is_not_that_of_the_scores_is_explained(core_graph: Graph, tmp_path: Path) -> None:
+    core_graph.save(tmp_path / "graph")
+    for top in (1, 4):
+        found = gather.explain("CD3D CD8A", graph=core_graph, top=top, walks=0)
+        scores = [item.score for item in found.items]
+        assert (scores != sorted(scores, reverse=True)) is (top == 4)
+        words = [
+            "explain",
+            "CD3D",
+            "CD8A",
+            "--top",
+            str(top),
+            "--walks",
+            "0",
+            "--graph",
+            str(tmp_path / "graph"),
+        ]
+        assert (ORDER in CliRunner().invoke(app, words).stdout) is (top == 4)
 
 
 @pytest.mark.xdist_group("core-graph")

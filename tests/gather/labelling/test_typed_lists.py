@@ -30,6 +30,8 @@ def test_names_that_are_no_symbols_are_shown_with_what_they_may_mean(core_graph:
     assert {"CD3D", "CD3E", "CD3G"} == set(found.hints["CD3"])
     assert found.hints["PD1"][0] == "PDCD1"
     assert "FOOBAR" not in found.hints
+    assert gather.explain("FOXP33 MS4A1", graph=core_graph, top=1, walks=0).hints == {"FOXP33": ("FOXP3",)}
+    assert "CD3D" in gather.explain("CD3X MS4A1", graph=core_graph, top=1, walks=0).hints["CD3X"]
     assert found.read_as == {"CD8": "CD8A"}
     assert gather.explain("-- MS4A1", graph=core_graph, top=1, walks=0).hints == {}
     marked = gather.explain("LAG-3 TIM-3 HLADRA NKX2.1 MS4A1", graph=core_graph, top=1, walks=0).hints

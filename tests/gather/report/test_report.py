@@ -1,6 +1,7 @@
 """The report: one file that asks for nothing, shows hostile labels as text, and unfolds to publications."""
 
 import base64
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gather.annotation import Walk
 from gather.cells.command import annotate_file
 from gather.cells.options import Options
-from gather.report.page import Embedding, _because, embedding_of, sample_points
+from gather.labelling.plain_words import best_evidence, best_genes, objections
+from gather.report.page import Embedding, embedding_of, sample_points
 from tests.gather.report.report_pages import blocks, embedding, write
 from vckg.base.errors import InputError
 
@@ -130,8 +133,56 @@ def test_a_label_names_the_genes_with_an_edge_of_their_own_greatest_share_first(
             replace(genes[0], symbol="GREAT", contribution=0.2, hops=(1, 2)),
         ),
     )
-    assert _because(replace(base, evidence=(item,))) == ["GREAT", "SMALL"]
-    assert _because(replace(base, evidence=())) == []
+    assert [gene.symbol for gene in best_genes(replace(base, evidence=(item,)), 5)] == ["GREAT", "SMALL"]
+    assert best_genes(replace(base, evidence=()), 5) == []
+
+
+def test_terminal_and_page_show_the_same_evidence_and_the_same_objections(
+    make_annotation, tmp_path: Path
+) -> None:
+    base = make_annotation()
+    item, against = base.evidence[0], base.contradictions[0]
+    gene, other = item.genes
+    edge = replace(item.walks[0].steps[0][0], subject="HGNC:1674", object_name="lymphocyte")
+    above = replace(edge, relation="subclass_of")
+    inherited = Walk(
+        "HGNC:1674", ("HGNC:1674", "CL:1", "CL:2"), ("CD3E", "lymphocyte", "T cell"), ((edge,), (above,)), 1
+    )
+    faint = replace(gene, curie="HGNC:1", symbol="FAINT", name_in_file="FAINT", contribution=0.01)
+    item = replace(
+        item,
+        genes=(replace(gene, name_in_file="T3D"), other, faint),
+        walks=(inherited, *item.walks),
+    )
+    disputed = replace(against, symbol="CD3E", kind="disputed")
+    found = replace(base, evidence=(item,), contradictions=(against, disputed))
+    assert best_evidence(found) == [
+        "CD3D (T3D in the file; 1 source, 0 papers)",
+        "CD3E (1 source, 0 papers for lymphocyte; disputed)",
+    ]
+    assert objections(found) == ["CD4 absent (2% of cells)"]
+    page = write(tmp_path, [found, replace(found, label="unknown", curie="", status="unknown")])
+    named, unknown = (blocks(page)[f"set-{at}"]["because"] for at in (0, 1))
+    assert [known for _, _, known in named] == best_evidence(found)
+    assert unknown == named, "of the best candidate, which the page names"
+    rows = [row.split("</tr>")[0] for row in page.read_text().split("<tr id=")[1:3]]
+    assert "<bdi>CD3D</bdi>, <bdi>CD3E (disputed)</bdi></span>" in rows[0]
+    assert ">CD4 absent (2% of cells)</td>" in rows[0]
+    assert "CD3D" not in rows[1]
+    assert best_evidence(replace(found, curie="")) == []
+
+
+def test_the_sets_to_look_at_first_have_most_cells_in_doubt(make_annotation, tmp_path: Path) -> None:
+    unknown = {"label": "unknown", "curie": "", "status": "unknown", "confidence": 0.0}
+    sets = [
+        make_annotation("tiny", n_cells=2, **unknown),
+        make_annotation("large", n_cells=900, confidence=0.8),
+        make_annotation("sure", n_cells=9000, confidence=0.95),
+        make_annotation("lost", n_cells=100, **unknown),
+        make_annotation("small", n_cells=20, confidence=0.3),
+    ]
+    first = write(tmp_path, sets).read_text().split('<p class="first">')[1].split("</p>")[0]
+    assert re.findall(r'data-set="(\d)"', first) == ["1", "3", "4"]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")

@@ -230,11 +230,15 @@ def test_what_to_look_at_first_and_why_is_said(make_annotation, tmp_path: Path, 
     sets = [
         make_annotation("sure", confidence=0.95),
         make_annotation("doubtful", label="B cell", confidence=0.3),
-        make_annotation("lost", label="unknown", curie="", status="unknown", confidence=float("nan")),
+        make_annotation(
+            "lost", label="unknown", curie="", status="unknown", n_cells=60, confidence=float("nan")
+        ),
     ]
     open_page(page, write(tmp_path, sets, embedding=embedding([0, 1, 2])))
     first = page.locator(".first")
-    assert first.inner_text().split(": ")[1] == "lost (unknown), doubtful (confidence 0.30)"
+    assert (
+        first.inner_text().split(": ")[1] == "doubtful (confidence 0.30), lost (unknown)"
+    )  # 70 cells, and 60
     assert page.locator("#row-0 td.because").inner_text() == "CD3D, CD3E"
     assert page.locator("#row-2 td").first.inner_text() == "unknown"  # once: the badge would repeat it
     shares = page.locator(".answer .because li").all_inner_texts()

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.tissues import TISSUES, row
-from gather.retrieval.candidates import ENOUGH, types_of_tissue
+from gather.retrieval.candidates import ENOUGH, more_exact_tissues, types_of_tissue
 from gather.retrieval.tissue_names import tissue_in_words, tissue_node
 from vckg.base.errors import InputError
 from vckg.base.resources import resource
@@ -162,6 +162,15 @@ def test_hints_are_tissues_with_cell_types_or_ask_for_the_organ(
 ) -> None:
     with pytest.raises(InputError, match=f"no tissue {given!r} in the graph{hint}"):
         tissue_node(core_graph, given)
+
+
+@pytest.mark.data
+def test_a_word_of_several_organs_is_answered_with_these(core_graph: Graph) -> None:
+    found = more_exact_tissues(core_graph, "cortex")
+    assert {"cerebral cortex (UBERON:0000956)", "ovarian cortex (UBERON:0013191)"} <= {*found}
+    assert "prefrontal cortex (UBERON:0000451)" not in found  # it is in the cerebral one
+    for exact in ("cerebral cortex", "kidney", "blood", "PBMC", "skin", "muscle", "UBERON:0001851"):
+        assert more_exact_tissues(core_graph, exact) == []
 
 
 @pytest.mark.data
