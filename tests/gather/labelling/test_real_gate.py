@@ -100,3 +100,28 @@ def test_lost_reads_of_a_tumour_are_no_objections(mirror: Path, core_graph: Grap
     cells = next(s for name, s in sets.items() if "CAF" in name)
     decision = annotator.decide(sets[wrong.cell_set])[2]
     assert [c for c in annotator._contradictions(decision, cells) if c.kind == "expected_absent"]
+
+
+@pytest.mark.parametrize("name", ["mouse_cortex_zeisel2015_scenic", "marrow_he2020_scdiagnostics"])
+def test_missing_markers_are_usual_ones_and_of_no_type_above_the_answer(
+    mirror: Path, core_graph: Graph, name: str
+) -> None:
+    """A macrophage is a myeloid cell whatever was measured; what one paper found in interneurons is no usual marker."""
+    found = open_h5ad(mirror / "h5ad_more" / f"{name}.h5ad")
+    expression = read_expression(found, core_graph)
+    sets = rank_cell_sets(expression, found.obs["cell_type"].astype(str).tolist())
+    annotator = Annotator(expression.graph, expression.panel, Parameters(hyper_entities=(), evidence=0))
+    told = [(a, warning) for a in annotator.annotate(sets) for warning in a.coverage]
+    ontology, weights = annotator.ontology, annotator.retriever.weights
+    assert told
+    for answer, warning in told:
+        best = answer.curie or answer.candidates[0].curie
+        pair = ontology.position(warning.curie), ontology.position(best)
+        assert ontology.relation(*pair) != "ancestor"
+        genes = [
+            node
+            for node in annotator.markers(warning.curie)
+            if annotator.graph.names[node] in warning.missing
+        ]
+        column = weights.column_of[annotator.graph.index(warning.curie)]
+        assert weights.resources[genes][:, [column]].toarray().min() >= 3

@@ -60,7 +60,10 @@ def test_links_to_the_least_sure_sets_can_be_tapped_on_a_phone(make_annotation, 
 def test_evidence_unfolds_to_walks_sources_and_publications(make_annotation, tmp_path: Path, page) -> None:
     open_page(page, write(tmp_path, [make_annotation("cluster 0")]))
     assert page.locator("#chosen").inner_text() == "Evidence for cluster 0"
+    heads = page.locator("#detail thead").first.inner_text()
+    assert "Genes that speak" in heads, "a gene that only reaches a type is counted with its evidence"
     item = page.locator("details.item").first
+    assert "reached by 2 genes" in item.locator("summary").first.inner_text()
     item.locator("summary").first.click()
     walk = item.locator("details.walk").nth(1)
     assert walk.inner_text().startswith("CD3D –participates in→ TCR signalling ←capable of– T cell")
@@ -236,9 +239,8 @@ def test_what_to_look_at_first_and_why_is_said(make_annotation, tmp_path: Path, 
     ]
     open_page(page, write(tmp_path, sets, embedding=embedding([0, 1, 2])))
     first = page.locator(".first")
-    assert (
-        first.inner_text().split(": ")[1] == "doubtful (confidence 0.30), lost (unknown)"
-    )  # 70 cells, and 60
+    doubtful = "doubtful (confidence 0.30), lost (unknown)"  # 70 cells in doubt, and 60
+    assert first.inner_text().split(": ")[1] == doubtful
     assert page.locator("#row-0 td.because").inner_text() == "CD3D, CD3E"
     assert page.locator("#row-2 td").first.inner_text() == "unknown"  # once: the badge would repeat it
     shares = page.locator(".answer .because li").all_inner_texts()
