@@ -255,7 +255,7 @@ def _write_report(
     write_report(
         outcome.annotations,
         path,
-        title=source.name,
+        title=source.name if of_cells else source.stem,
         graph=graph.manifest,
         embedding=embedding,
         parameters=outcome.kept["parameters"],

@@ -132,7 +132,9 @@ def _rearranged(graph: Graph, label: str) -> Grounded | None:
 
 
 def near_cell_types(graph: Graph, label: str, most: int = 3) -> tuple[str, ...]:
-    """CURIEs that parts of a label mean, the longest part first, then of the cell types with the nearest names."""
+    """CURIEs that parts of a label mean, the longest part first; else of the cell types with the nearest names, or with
+    all its words in theirs.
+    """
     words = re.findall(r"[^\W_]+", label)[:MOST_WORDS]
     parts = [
         " ".join(words[first : first + length])
@@ -143,5 +145,8 @@ def near_cell_types(graph: Graph, label: str, most: int = 3) -> tuple[str, ...]:
     if not found:
         names = {graph.names[i].lower(): graph.ids[i] for i in graph.nodes_of("Cell").tolist()}
         near = difflib.get_close_matches(label.lower(), names, n=most, cutoff=0.75)
-        found = [names[name] for name in near]
+        asked, whole = set(_key(label).split()), f"{label.lower().removesuffix(' cell')} cell"
+        ordered = sorted(names, key=lambda name: (not name.endswith(whole), len(name)))
+        with_all = (name for name in ordered if asked and asked <= set(_key(name).split()))
+        found = [names[name] for name in near or with_all]
     return tuple(curie for curie in dict.fromkeys(found) if curie not in ROOTS)[:most]

@@ -134,7 +134,7 @@
   }
 
   function answer(set) {
-    const facts = [["Confidence", share(set.confidence)], ["FDR", tiny(set.fdr)], ["Cells", set.cells.toLocaleString("en")]];
+    const facts = [["Confidence", share(set.confidence)], ["FDR", tiny(set.fdr)], ...(set.cells > 1 ? [["Cells", set.cells.toLocaleString("en")]] : [])];
     return el("div", { class: "card answer" },
       el("div", {}, el("p", { class: "label" }, bdi(set.answer || set.label || "(no label)")),
         el("div", { class: "line" }, set.status === set.label ? null : el("span", { class: "badge", "data-tone": set.tone }, set.status), set.why ? bdi(set.why) : null, set.curie ? curie(set.curie) : null,

@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks.tissues import TISSUES, row
 from gather.retrieval.candidates import ENOUGH, more_exact_tissues, types_of_tissue
+from gather.retrieval.cell_names import near_cell_types
 from gather.retrieval.tissue_names import tissue_in_words, tissue_node
 from vckg.base.errors import InputError
 from vckg.base.resources import resource
@@ -182,3 +183,9 @@ def test_breast_and_mammary_gland_are_one_organ_and_no_class_of_glands(core_grap
     assert {name for name in kept[0] if "luminal" in name and "mammary" in name}
     assert "hepatocyte" not in kept[0]
     assert "pancreatic acinar cell" not in kept[0]
+
+
+@pytest.mark.data
+def test_a_label_without_its_organ_leads_to_the_types_that_have_all_its_words(core_graph: Graph) -> None:
+    names = [core_graph.names[core_graph.index(c)] for c in near_cell_types(core_graph, "stellate")]
+    assert {"hepatic stellate cell", "pancreatic stellate cell"} <= {*names}
