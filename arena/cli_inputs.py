@@ -91,7 +91,7 @@ def add_cells(path: Path, graph: Graph, *, label: str, tissue: str, species: str
     of_types = f"rows: {len(added.types):,}, cell types: {len(types)}"
     print(f"{path}: is {name!r} in the fresh set; {of_types}; listed in {user_table()}")
     if earlier is not None:
-        print(f"replaced: its earlier entry with the labels of {earlier.label!r}")
+        print(f"replaced: the earlier {name!r}, the labels of {earlier.label!r} in {earlier.file}")
     if tissue:
         print(f"tissue: {tissue_in_words(graph, tissue)}")
     for what, words in (("labels read", added.readings), ("labels without a cell type", unnamed)):

@@ -124,19 +124,15 @@ def read_own(path: Path, graph: Graph, *, label: str, species: str, tissue: str,
     Raises
     ------
     InputError
-        No such file or column, or another file has the name.
+        No such file or column, or a file of the fresh set has the name.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; wanted an h5ad file of labelled cells")
     row = CellFile(
         path.stem, str(path.resolve()), label, species, tissue, state, "counts", "samples", path.stem
     )
-    for other in _rows(resource("data", "arena", "cell_files.tsv")) + _rows(user_table()):
-        if other.name == row.name and other.file != row.file:
-            fix = f", or take that out: arena data --remove {shlex.quote(row.name)}" if other.of_user else ""
-            raise InputError(
-                f"{path}: {other.file} is {row.name!r} in the fresh set already; rename your file{fix}"
-            )
+    if row.name in {other.name for other in _rows(resource("data", "arena", "cell_files.tsv"))}:
+        raise InputError(f"{path}: {row.name!r} is a file of the fresh set; rename yours")
     return read_labelled(row, path, graph)
 
 

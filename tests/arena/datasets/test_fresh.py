@@ -275,17 +275,13 @@ def test_an_added_file_tells_its_name_and_what_it_replaces_and_a_column_without_
     first = told("--add", mine)
     assert "mine.h5ad: is 'mine' in the fresh set; " in first
     assert "replaced" not in first
-    assert "replaced: its earlier entry with the labels of 'cell_type'" in told(
-        "--add", mine, "--label", "other"
-    )
-    assert (
-        f"{mine} is 'mine' in the fresh set already; rename your file, or take that out: arena data --remove"
-        in told("--add", other)
-    )
+    replaced = f"replaced: the earlier 'mine', the labels of 'cell_type' in {mine}"
+    assert replaced in told("--add", mine, "--label", "other")
+    assert f"replaced: the earlier 'mine', the labels of 'other' in {mine}" in told("--add", other)
     assert told("--add", str(tmp_path / "wang2016.h5ad")).endswith(
-        "in the fresh set already; rename your file"
+        "'wang2016' is a file of the fresh set; rename yours"
     )
-    assert [row.split("\t")[2] for row in user_table().read_text().splitlines()[1:]] == ["other"]
+    assert [row.split("\t")[1] for row in user_table().read_text().splitlines()[1:]] == [other]
     assert told("--remove", mine).startswith("mine: no longer in the fresh set")
     assert not user_table().read_text().splitlines()[1:]
 
