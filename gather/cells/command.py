@@ -169,9 +169,7 @@ def _what_the_tissue_did(graph: Graph, options: Options, outcome: Outcome) -> It
         yield f"the tissue changed the answer of {cells:,} of {counted(len(outcome.cell_set), 'cell')}"
     best = pd.Series(outcome.columns[f"{options.key_added}_best_{CELL_TYPE}"].astype(str))
     inside = best.isin([graph.ids[i] for i in preferred])[best != UNKNOWN].mean() if preferred else 1.0
-    inside = outcome.kept["parameters"].get(
-        "answers_known_in_tissue", inside
-    )  # of single cells, which it sways
+    inside = outcome.kept["parameters"].get("answers_known_in_tissue", inside)  # only single cells have it
     if inside < FITS:
         yield f"is the tissue right? only {inside:.0%} of the best types are known there"
 

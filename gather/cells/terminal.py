@@ -47,8 +47,8 @@ def print_annotations(annotations: Sequence[Annotation]) -> None:
 
     table = Table(title=None, show_lines=False)
     table.add_column("cell set")
-    counted = any(a.n_cells > 1 for a in annotations)  # else tables of markers or mean profiles
-    if counted:
+    of_cells = any(a.n_cells > 1 for a in annotations)  # else tables of markers or mean profiles
+    if of_cells:
         table.add_column("cells", justify="right")
     table.add_column("label", overflow="fold")
     table.add_column("certainty", no_wrap=True)
@@ -58,7 +58,7 @@ def print_annotations(annotations: Sequence[Annotation]) -> None:
         sure = f"{certainty(a)} {a.confidence:.2f}" if a.curie else "-"
         words = (
             a.cell_set,
-            *([f"{a.n_cells:,}"] if counted else []),
+            *([f"{a.n_cells:,}"] if of_cells else []),
             answer(a),
             sure,
             "; ".join(best_evidence(a)),
