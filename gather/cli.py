@@ -30,10 +30,13 @@ GraphOption = Annotated[
     Path | None, typer.Option("--graph", "-g", help="Graph folder; by default the one `vckg` keeps.")
 ]
 ScoreOption = Annotated[str, typer.Option(help="calibrated (the default) or paper (the published score).")]
-HopsOption = Annotated[int, typer.Option(help="Longest walk of the evidence (1 to 3).")]
+HopsOption = Annotated[int, typer.Option(help="Longest walk of a gene, 1 to 3 edges; is_a may follow.")]
 ExcludeOption = Annotated[
     list[str] | None,
     typer.Option("--exclude-source", help="Source whose edges do not count; may be repeated."),
+]
+TissueOption = Annotated[
+    str | None, typer.Option(help="UBERON id or name: cell types known there are preferred.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
@@ -52,8 +55,8 @@ def annotate(
         typer.Option(
             "--output",
             "-o",
-            metavar="OUT.h5ad",
-            help="The annotated copy; by default NAME.gather.h5ad, and a folder for several inputs.",
+            metavar="OUT.h5ad|csv",
+            help="The annotated copy, or the labels alone as .csv; by default NAME.gather.h5ad. A folder for several.",
         ),
     ] = None,
     groupby: Annotated[
@@ -67,9 +70,7 @@ def annotate(
         str, typer.Option(help="specific, t-test, t-test_overestim_var, wilcoxon or logreg.")
     ] = "specific",
     layer: Annotated[str | None, typer.Option(help="Layer with counts or log-normalised values.")] = None,
-    tissue: Annotated[
-        str | None, typer.Option(help="UBERON id or name: cell types known there are preferred.")
-    ] = None,
+    tissue: TissueOption = None,
     candidates: Annotated[
         Path | None, typer.Option(help="File with one CL id or label a line: only these.")
     ] = None,
@@ -211,6 +212,7 @@ def check(
         str, typer.Option(help="specific, t-test, t-test_overestim_var, wilcoxon or logreg.")
     ] = "specific",
     layer: Annotated[str | None, typer.Option(help="Layer with counts or log-normalised values.")] = None,
+    tissue: TissueOption = None,
     species: Annotated[str, typer.Option(help="human, mouse, or auto (told by the genes).")] = "auto",
     modality: Annotated[str | None, typer.Option(help="Modality of an h5mu; RNA by default.")] = None,
     exclude_source: ExcludeOption = None,
@@ -235,7 +237,8 @@ def check(
     outputs.refuse(source, mapping, overwrite=force)
     weights = weights_of(weight or [])
     options = Options(
-        top=top, ranking=ranking, layer=layer, species=species, key_added=key_added, seed=seed,  # type: ignore[arg-type]
+        top=top, ranking=ranking, layer=layer, tissue=tissue, species=species,  # type: ignore[arg-type]
+        key_added=key_added, seed=seed,
         exclude_source=tuple(exclude_source or ()),
     )  # fmt: skip
     loaded = _graph(graph)
@@ -285,6 +288,7 @@ def explain(
     hops: HopsOption = 2,
     top: Annotated[int, typer.Option(min=1, help="How many nodes to show.")] = 5,
     walks: Annotated[int, typer.Option(min=0, help="How many walks of each.")] = 5,
+    tissue: TissueOption = None,
     exclude_source: ExcludeOption = None,
     species: Annotated[str, typer.Option(help="human, mouse, or auto (told by the genes).")] = "auto",
     graph: GraphOption = None,
@@ -303,6 +307,7 @@ def explain(
         hops=hops,
         top=top,
         walks=walks,
+        tissue=tissue,
         exclude_source=tuple(exclude_source or ()),
         species=species,
     )
@@ -350,7 +355,7 @@ def _print_item(item: EvidenceItem) -> None:
     shown = ", ".join(f"{g.symbol} {g.contribution:.0%}" for g in item.genes[:8])
     say(f"   genes: {shown}")
     for walk in item.walks:
-        say(f"   {walk.weight:.4f}  {' - '.join(walk.names)}")
+        say(f"   weight {walk.weight:.3g}  {' - '.join(walk.names)}")
         for step in walk.steps:
             best = step[0]
             cited = f", {', '.join(best.publications[:3])}" if best.publications else ""

@@ -17,6 +17,7 @@ from gather.cells.choice import declared_terms, tissue_of_file
 from gather.cells.exports import CELL_TYPE, cellxgene_columns, write_labels
 from gather.cells.file import check_paths, open_h5ad, write_annotated
 from gather.cells.options import CELL, LlmStep, Options
+from gather.cells.results import Results
 from gather.labelling.decide import UNKNOWN
 from gather.retrieval.candidates import ground_cell_types, more_exact_tissues, types_of_tissue
 from gather.retrieval.cell_names import readings
@@ -57,7 +58,8 @@ def annotate_file(
 ) -> Outcome:
     """Annotate one file and write the copy, and the page where one is wanted; without `out` there is no copy.
 
-    `obs` is a table for the labels alone, CSV or Parquet; with `cellxgene` the columns of its schema are written, too.
+    `obs` is a table for the labels alone, CSV or Parquet; a cluster of a table of markers has its evidence there. With
+    `cellxgene` the columns of its schema are written, too.
     `work` is what works the answers out: `work_out`, or another of its form for obs that are no cells. A file that is
     `known` was written here and is not walked.
 
@@ -96,7 +98,8 @@ def annotate_file(
         outcome.kept["llm"] = asked
         err().print(_what_it_took(asked), highlight=False, markup=False)
     if obs is not None:
-        write_labels(obs, adata.obs_names, outcome.columns)
+        evidence = {} if work is work_out else _evidence_in_words(outcome, options.key_added)
+        write_labels(obs, adata.obs_names, outcome.columns | evidence)
     if cellxgene:
         _add_cellxgene(adata, outcome, options)
     if out is not None:
@@ -113,6 +116,12 @@ def annotate_file(
     if report is not None:
         _write_report(report, source, adata, graph, outcome, options, asked, of_cells=work is work_out)
     return outcome
+
+
+def _evidence_in_words(outcome: Outcome, key: str) -> dict[str, Any]:
+    """Return what speaks for and against the label of every cluster, as the terminal says it."""
+    table = Results(outcome.annotations, "").table()
+    return {f"{key}_{name.replace(' ', '_')}": table[name].tolist() for name in ("best evidence", "against")}
 
 
 def _refuse_what_does_not_fit(by_cell: bool, *, of_sets: bool, dask: bool, lost: bool) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gather.cells.adata import cell_groups, check_groupby
+from gather.cells.choice import choice_of
 from gather.cells.expression import rank_cell_sets, read_expression
 from gather.cells.groups import refuse_measurement, texts_of
 from gather.cells.options import CELL, Options
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from gather.ontology import Ontology
     from vckg.graph.graph import Graph
 
-OPTIONS = ("layer", "species", "ranking", "top", "exclude_source", "threshold", "seed")
+OPTIONS = ("layer", "species", "tissue", "ranking", "top", "exclude_source", "threshold", "seed")
 """Fields of `gather.Options` that a check takes: answers are open, over all samples."""
 Texts = npt.NDArray[np.object_]
 
@@ -147,7 +148,10 @@ def work_out_check(
     mapping = _mapping(graph, texts, question.mapping)
     sets = rank_cell_sets(expression, groups.tolist(), ranking=options.ranking)
     parameters = replace(options.parameters(), hyper_entities=())  # of cell types, nothing else is shown
-    annotator = Annotator(expression.graph, expression.panel, parameters, contrast=len(sets) > 1)
+    choice = choice_of(graph, options, adata, species=expression.graph.species)
+    annotator = Annotator(
+        expression.graph, expression.panel, parameters, preferred=choice.preferred, contrast=len(sets) > 1
+    )
     checked = []
     for ranked in sets:
         weighed = Weighed(annotator, ranked)
@@ -168,6 +172,7 @@ def work_out_check(
         "values": expression.origin,
         "gene_names": expression.names_from,
         "species": expression.species,
+        "tissue": options.tissue or "",
         "weights": {column: _weight(question, column) for column in question.labels},
     }
     about["unlabelled"] = {column: int((of == "").sum()) for column, of in texts.items()}

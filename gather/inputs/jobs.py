@@ -10,6 +10,9 @@ from gather.inputs.kinds import Kind, kind_of, stem_of
 from vckg.base.atomic import check_outputs
 from vckg.base.errors import InputError
 
+TABLES = (".csv", ".parquet")
+"""How the name of a table of labels ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -53,7 +56,7 @@ def jobs_of(
     """Return what is to be done, all paths checked.
 
     One input goes to `out` (by default ``NAME.gather.h5ad`` in its folder), several into the folder `out`; `obs` is the
-    table of the labels of one, and all that is written of it where `out` is None.
+    table of the labels of one, and all that is written of it where `out` is None, or is the table itself.
 
     Raises
     ------
@@ -61,13 +64,7 @@ def jobs_of(
         A path is wrong, or two inputs would be written to one file.
     """
     if len(sources) == 1:
-        source = sources[0]
-        if out is None and obs is not None:
-            return [_job(source, None, report, obs, overwrite)]
-        target = out or source.resolve().parent / f"{stem_of(source)}.gather.h5ad"
-        if target.is_dir():
-            target = target / f"{stem_of(source)}.h5ad"
-        return [_job(source, target, report, obs, overwrite)]
+        return [_only_job(sources[0], out, report, obs, overwrite)]
     if obs is not None:
         raise InputError(
             f"--obs {obs}: is one table; annotate {len(sources)} inputs one by one, or leave --obs out"
@@ -101,11 +98,23 @@ def jobs_of(
     ]
 
 
+def _only_job(source: Path, out: Path | None, report: Path | None, obs: Path | None, overwrite: bool) -> Job:
+    """Return the job of one input; an output that is named as a table is the table of labels."""
+    if out is not None and obs is None and out.suffix in TABLES:
+        out, obs = None, out
+    if out is None and obs is not None:
+        return _job(source, None, report, obs, overwrite)
+    target = out or source.resolve().parent / f"{stem_of(source)}.gather.h5ad"
+    if target.is_dir():
+        target = target / f"{stem_of(source)}.h5ad"
+    return _job(source, target, report, obs, overwrite)
+
+
 def _job(source: Path, out: Path | None, report: Path | None, obs: Path | None, overwrite: bool) -> Job:
     kind = kind_of(source)
     if out is not None and out.suffix != ".h5ad":
-        raise InputError(f"{out}: the output is an h5ad; give a name that ends in .h5ad")
-    if obs is not None and obs.suffix not in (".csv", ".parquet"):
+        raise InputError(f"{out}: wanted a name that ends in .h5ad, or in .csv for the labels alone")
+    if obs is not None and obs.suffix not in TABLES:
         raise InputError(
             f"{obs}: the table of labels is a CSV or Parquet; give a name that ends in .csv or .parquet"
         )

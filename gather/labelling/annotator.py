@@ -44,6 +44,8 @@ NEAR = 0.5
 """Least similarity to the answer of a competitor that a coverage warning may speak of."""
 ABSENT, PRESENT = 0.05, 0.25
 """A marker in a smaller share of a set's cells is absent, one in a greater share is present."""
+AMBIENT = 0.5
+"""A gene in a smaller share of a set's cells than this part of the greatest share of any set may be ambient RNA."""
 _RELATIONS = ("is_marker_for", "is_negative_marker_for")
 _MIN_RESOURCES, _USUAL = 2, 3
 """Resources that attest a marker, and a usual one: CellMatch largely repeats CellMarker, so two may be one."""
@@ -247,7 +249,7 @@ class Annotator:
         """Expected markers that are measured and absent, and negative markers that are present.
 
         A gene that no set of the file has in more than `PRESENT` of its cells is lost to sparse reads rather than
-        absent; it is no objection.
+        absent; it is no objection. Nor is one that another set has in far more cells: it leaked from there.
         A gene that some sources call a marker and others a negative one is no objection: it is ``disputed``.
         """
         if not decision.curie or cell_set.detected is None or self.panel.detected is None:
@@ -266,7 +268,7 @@ class Annotator:
             inside, overall = float(cell_set.detected[column]), float(self.panel.detected[column])
             seen = float((self.panel.detected if cell_set.most is None else cell_set.most)[column])
             absent = kind == "expected_absent" and inside < ABSENT and seen >= PRESENT
-            present = kind == "negative_present" and inside > PRESENT and inside > overall
+            present = kind == "negative_present" and inside > max(PRESENT, overall, AMBIENT * seen)
             if not absent and not present:
                 continue
             edges, others = (

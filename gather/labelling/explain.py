@@ -17,6 +17,7 @@ from gather.labelling.annotator import NEAR, Annotator, Parameters
 from gather.labelling.decide import SHOWN_CANDIDATES, Labeller, supported
 from gather.labelling.frames import html_table
 from gather.ontology import Ontology
+from gather.retrieval.candidates import types_of_tissue
 from gather.retrieval.query import DEFAULT_TOP, CellSet, GeneQuery, panel_of_list, query_genes
 from gather.retrieval.scores import Retriever
 from gather.retrieval.unknown_names import is_renamed, meant_genes, with_hints
@@ -170,6 +171,7 @@ def explain(
     hops: int = 2,
     top: int = 5,
     walks: int = SHOWN_WALKS,
+    tissue: str | None = None,
     exclude_source: Iterable[str] = (),
     species: str = "auto",
     retriever: Retriever | None = None,
@@ -190,17 +192,20 @@ def explain(
     score
         ``calibrated``, or ``paper``: that of the published method.
     hops
-        Most edges of a walk, 1 to 3.
+        Most edges of a walk, 1 to 3; steps of is_a may follow.
     top
         Number of nodes to return.
     walks
         Most walks of each node.
+    tissue
+        UBERON id or name: cell types known there are preferred.
     exclude_source
         Sources or parts (``cellmarker:cancer``) whose edges are left out.
     species
         ``human`` or ``mouse``: whose genes they are; ``auto``: told by their ids and symbols.
     retriever
-        A retriever to use again; it holds the graph, target, score, hops, sources and species, so give none of them.
+        A retriever to use again; it holds the graph, target, score, hops, tissue, sources and species, so give none
+        of them.
 
     Returns
     -------
@@ -210,7 +215,8 @@ def explain(
     Raises
     ------
     InputError
-        No gene is known, there is no such target, score, source or species, or `retriever` comes with one of them.
+        No gene is known, there is no such target, score, tissue, source or species, a tissue is given for another
+        target than ``Cell``, or `retriever` comes with one of them.
 
     Examples
     --------
@@ -228,10 +234,17 @@ def explain(
         if species not in (HUMAN, MOUSE):
             raise InputError(f"no list of {species!r} genes is explained; give human or mouse genes")
         seen = graph_for(vckg.as_graph(graph), species)
-        retriever = Retriever(seen, target=target, score=score, hops=hops, exclude=excluded)
-    elif (graph, target, score, hops, excluded, species) != (None, "Cell", "calibrated", 2, (), "auto"):
+        if tissue is not None and target != "Cell":
+            raise InputError(f"a tissue prefers cell types, not {target}; leave it out")
+        preferred = None if tissue is None else types_of_tissue(seen, tissue)
+        retriever = Retriever(
+            seen, target=target, score=score, hops=hops, preferred=preferred, exclude=excluded
+        )
+    elif (graph, target, score, hops, tissue, excluded, species) != (
+        None, "Cell", "calibrated", 2, None, (), "auto",
+    ):  # fmt: skip
         raise InputError(
-            "retriever was given with graph, target, score, hops, exclude_source or species, "
+            "retriever was given with graph, target, score, hops, tissue, exclude_source or species, "
             "which it holds; give either"
         )
     # genes that the user names are asked, also housekeeping genes: other targets may be reached by these alone
@@ -322,6 +335,7 @@ def _answer(given: Retriever, genes: Sequence[str]) -> Annotation:
     """What `gather annotate` answers of a list of genes; a retriever of a panel decides itself."""
     panel = panel_of_list(given.graph, genes)
     closed = len(given.nodes) < int(given.weights.own.sum())
+    liked = given.preference == 1
     annotator = Annotator(
         given.graph,
         panel,
@@ -329,6 +343,7 @@ def _answer(given: Retriever, genes: Sequence[str]) -> Annotation:
             score=given.score, hops=given.hops, exclude_source=given.exclude, hyper_entities=(), evidence=0
         ),
         candidates=given.nodes.tolist() if closed else None,
+        preferred=None if liked.all() else given.nodes[liked].tolist(),
         contrast=False,
     )
     if given.panel is not None:

@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from gather.annotation import Annotation, EvidenceItem, GeneSupport, Walk, sources_in_words
-from gather.labelling.decide import FEW_CELLS, FEW_CELLS_FDR, LEAST_CELLS, LEAST_GENES, supported
+from gather.labelling.decide import FEW_CELLS, FEW_CELLS_FDR, LEAST_CELLS, LEAST_GENES, MAX_FDR, supported
 from gather.retrieval.scores import LEAST_VOICE
 from gather.retrieval.unknown_names import is_renamed
 from vckg.base.words import counted
@@ -133,10 +133,11 @@ def status_reason(annotation: Annotation) -> str:
         speak = "speaks" if best.n_genes == 1 else "speak"
         return f"{some} {speak} for the best, {best.label}{f': {names}' * bool(names)}; a name needs {LEAST_GENES}"
     if annotation.reason == "chance":
-        needed = f"; a set of fewer than {FEW_CELLS} cells needs {FEW_CELLS_FDR:g}" * supported(
-            annotation.fdr
+        few = supported(annotation.fdr)
+        needed = f"{FEW_CELLS_FDR:g} below {FEW_CELLS} cells" if few else f"{MAX_FDR:g}"
+        return (
+            f"{genes}: cannot tell {best.label} from chance (FDR {annotation.fdr:.2g}; a name needs {needed})"
         )
-        return f"{genes}: cannot tell {best.label} from chance (FDR {annotation.fdr:.2g}{needed})"
     return f"not sure enough: best is {best.label} with {_rounded_down(best.confidence)}"
 
 

@@ -2,7 +2,7 @@
    the right. Everything drawn is also in the tables below it; pointing at a node lights its links up. */
 "use strict";
 const convergence = (() => {
-  const MOST = { gene: 16, node: 10, cell: 6 }, FDR = 0.05;
+  const MOST = { gene: 16, node: 10, cell: 6 }, FDR = 0.02;
   const beyondChance = (item) => item.fdr !== null && item.fdr <= FDR;
   const WIDTH = 980, ROW = 25, TOP = 34, COLUMNS = { gene: 112, node: 372, cell: 716 };
 

@@ -163,7 +163,7 @@
     return [el("h3", {}, "What else these genes share"),
       el("p", { class: "small muted" }, "Processes, pathways, tissues, diseases and genes where many of their walks through the graph meet (convergence nodes)."),
       items(sure, rest.length ? 0 : set.more[1], set),
-      rest.length ? unfold("rest", `${rest.length} more that chance may explain (FDR above 0.05)`, () => items(rest, set.more[1], set)) : null];
+      rest.length ? unfold("rest", `${rest.length} more that chance may explain (FDR above 0.02)`, () => items(rest, set.more[1], set)) : null];
   }
 
   function detail(set) {

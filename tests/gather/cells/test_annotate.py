@@ -11,7 +11,9 @@ import scipy.sparse as sp
 import gather
 from gather.annotation import Mixture
 from gather.cells.command import annotate_file
+from gather.cells.expression import rank_cell_sets, read_expression
 from gather.cells.options import Options
+from gather.labelling.annotator import Annotator
 from gather.retrieval.scores import NOT_PREFERRED
 from vckg.base.errors import GraphError, InputError
 
@@ -269,6 +271,17 @@ def test_unmeasured_markers_are_warned_of_and_negative_ones_reported(blood_graph
     against = found["T cells"].contradictions
     assert [(c.symbol, c.kind) for c in against] == [("CD19", "negative_present")]
     assert against[0].edges[0].relation == "is_negative_marker_for"
+    expression = read_expression(kept, blood_graph)
+    ranked = {one.name: one for one in rank_cell_sets(expression, kept.obs["group"].tolist())}["T cells"]
+    gene = np.array(expression.panel.names) == "CD19"
+    panel = replace(expression.panel, detected=np.where(gene, 0.1, expression.panel.detected))
+    for inside, kinds in ((0.4, ["negative_present"]), (0.3, [])):  # another set has it in .7 of its cells
+        fractions = {
+            "detected": np.where(gene, inside, ranked.detected),
+            "most": np.where(gene, 0.7, ranked.most),
+        }
+        again = Annotator(blood_graph, panel).annotate_one(replace(ranked, **fractions))
+        assert [c.kind for c in again.contradictions] == kinds
 
 
 # ---- what cannot be read

@@ -145,7 +145,7 @@ def test_the_result_is_a_table_a_mapping_and_json(blood_graph, blood_cells):
         (["group"], {"groupby": "nothing"}, "no column 'nothing'"),
         (["group"], {"weights": {"author": 2.0}}, "no column of --labels"),
         (["group"], {"weights": {"group": -1.0}}, "positive number"),
-        (["group"], {"tissue": "blood"}, "no option 'tissue'"),
+        (["group"], {"groupby_": "group"}, "no option 'groupby_'"),
         (["value"], {}, "no cell sets"),
     ],
 )

@@ -1,10 +1,13 @@
+import contextlib
 from io import StringIO
 
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from gather.cells.options import Options
+from gather.cli import app
 from gather.inputs.kinds import kind_of, stem_of
 from gather.inputs.marker_columns import columns_of
 from gather.inputs.marker_sets import NO_FDR, MarkerWork, as_anndata
@@ -100,6 +103,22 @@ def test_a_cluster_that_stands_twice_keeps_the_genes_of_both_lines(tmp_path, nam
         "T": ("CD3D", "CD3E", "IL7R"),
         "B": ("CD79A", "MS4A1"),
     }
+
+
+def test_a_table_of_markers_may_be_answered_as_a_table(tmp_path, blood_graph) -> None:
+    (tmp_path / "m.csv").write_text(
+        "gene,cluster,avg_log2FC,p_val_adj,pct.1,pct.2\n"
+        + "".join(f"{gene},7,2.0,0.001,0.9,0.1\n" for gene in ("CD3D", "CD3E", "IL7R", "LCK"))
+    )
+    words = ["annotate", "m.csv", "-o", "named.csv", "-g", str(blood_graph.save(tmp_path / "graph"))]
+    with contextlib.chdir(tmp_path):
+        done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    named = pd.read_csv(tmp_path / "named.csv", index_col=0)
+    assert named.index.tolist() == [7]
+    assert named.loc[7, "gather_cell_type"] == "T cell"
+    assert "CD3D (" in named.loc[7, "gather_best_evidence"]
+    assert not list(tmp_path.glob("*.h5ad"))
 
 
 @pytest.mark.parametrize("gap", ["", "NA", "NaN"])

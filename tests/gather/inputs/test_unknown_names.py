@@ -119,7 +119,8 @@ def test_the_path_of_a_file_is_no_anndata() -> None:
         gather.annotate(pd.DataFrame(), "louvain")
 
 
-def test_without_an_output_the_table_of_labels_is_all_that_is_written(blood_graph, source, tmp_path) -> None:
+@pytest.mark.parametrize("option", ["--obs", "-o"])
+def test_a_table_of_labels_may_be_all_that_is_written(blood_graph, source, tmp_path, option) -> None:
     folder = blood_graph.save(tmp_path / "graph")
     before = set(tmp_path.iterdir())
     words = [
@@ -129,7 +130,7 @@ def test_without_an_output_the_table_of_labels_is_all_that_is_written(blood_grap
         "group",
         "-g",
         str(folder),
-        "--obs",
+        option,
         str(tmp_path / "labels.csv"),
     ]
     done = CliRunner().invoke(app, words)

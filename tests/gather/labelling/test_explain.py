@@ -20,6 +20,7 @@ from gather.labelling.explain import ALONE, ORDER
 from gather.labelling.plain_words import LEFT_OUT, status_reason
 from gather.retrieval.scores import Retriever
 from tests.conftest import ROOT
+from vckg.base.errors import InputError
 from vckg.graph.graph import Graph
 
 
@@ -55,6 +56,23 @@ def test_no_answer_says_why_and_other_targets_have_none(blood_graph: Graph) -> N
     assert "a name needs 3" in gather.explain(["CD3D"], graph=blood_graph).verdict
     other = gather.explain(["CD3D"], graph=blood_graph, target="BiologicalProcess")
     assert (other.verdict, other.to_dict()["answer"]) == ("", None)
+
+
+def test_a_tissue_prefers_the_types_that_are_known_there(
+    blood_graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = gather.explain(["CD3D", "CD79A"], graph=blood_graph)
+    last = plain.items[-1].curie
+    monkeypatch.setattr(
+        "gather.labelling.explain.types_of_tissue", lambda graph, _tissue: [graph.index(last)]
+    )
+    told = gather.explain(["CD3D", "CD79A"], graph=blood_graph, tissue="blood")
+    assert told[last].score == plain[last].score
+    assert all(told[item.curie].score < item.score for item in plain if item.curie != last)
+    assert told.answer is not None
+    assert {c.curie: c.score for c in told.answer.candidates}[last] == pytest.approx(plain[last].score)
+    with pytest.raises(InputError, match="a tissue prefers cell types, not Pathway; leave it out"):
+        gather.explain(["CD3D"], graph=blood_graph, target="Pathway", tissue="blood")
 
 
 def test_the_command_says_that_a_list_has_no_other_cells_to_compare_with(
