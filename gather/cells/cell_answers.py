@@ -40,7 +40,7 @@ class CellAnswers:
         Position in `STATUSES`, uint8.
     confidence, fdr
         float64. `confidence` is 0 without an answer. `fdr` is a bound: the best candidate's p times the candidates,
-        but at most `MAX_FDR` where there is an answer, because no answer's is greater.
+        but at most `MAX_FDR_OF_CELL` where there is an answer, because no answer's is greater.
     reason
         Key of `REASONS`, uint8.
     best, best_confidence

@@ -51,19 +51,23 @@ class CellRanking:
         return columns, n_genes
 
     def asked(self, rows: Rows) -> Floats:
-        """Return how often each gene is in the query of a cell, float64[genes], above 0 where any cell expresses it.
+        """Return how likely each gene stands at each rank of a cell's query, float64[top, genes], summing to 1 a rank.
 
-        It is the background of the null of single cells. Read are all cells of a small file, `SAMPLED` of a large one.
+        It is above 0 where any cell expresses the gene, and the null of single cells: cells whose genes are those of
+        other cells at their ranks. Read are all cells of a small file, `SAMPLED` of a large one.
         """
         n = rows.shape[0]
         runs = [(0, n)]
         if n > SAMPLED:
             starts = np.linspace(0, n - SAMPLED // RUNS, RUNS).astype(int).tolist()
             runs = [(low, low + SAMPLED // RUNS) for low in starts]
-        count, cells = np.zeros(len(self._order)), 0
+        genes = len(self._order)
+        count = np.zeros((self.top, genes))
         for span in (span for run in runs for span in rows.spans(*run)):
             columns, n_genes = self.ranked(rows.block(*span))
-            inside = np.arange(self.top) < n_genes[:, None]
-            count += np.bincount(columns[inside], minlength=len(count))
-            cells += len(n_genes)
-        return np.asarray((count + self._detected) / (cells + 1), dtype=np.float64)
+            rank, inside = np.arange(self.top), np.arange(self.top) < n_genes[:, None]
+            flat = (rank * genes + columns)[inside]
+            count += np.bincount(flat, minlength=count.size).reshape(count.shape)
+        anywhere = count.sum(axis=0) + np.where(self._order >= 0, self._detected, 0.0)
+        count += anywhere / max(anywhere.sum(), 1e-300)  # one more cell, which is like all of them
+        return np.asarray(count / np.maximum(count.sum(axis=1, keepdims=True), 1e-300), dtype=np.float64)

@@ -35,7 +35,7 @@ from gather.labelling.decide import (
     CONSIDERED,
     EXACT_BONUS,
     LEAST_GENES,
-    MAX_FDR,
+    MAX_FDR_OF_CELL,
     SEPARATION,
     Calibration,
     Decision,
@@ -109,9 +109,12 @@ class CellAnnotator:
         )
         preference = self.retriever.preference
         self._order = panel.nodes
-        asked, known = np.zeros(graph.n), panel.nodes >= 0
-        asked[panel.nodes[known]] = self.ranking.asked(rows)[known]
-        self.null = Null.of(self.retriever.matrix, self.retriever.genes, asked)
+        column = np.full(graph.n, -1)
+        column[panel.nodes[panel.nodes >= 0]] = np.flatnonzero(panel.nodes >= 0)
+        genes = self.retriever.genes
+        self.null = Null(
+            sp.csr_array(self.retriever.matrix[genes]), self.ranking.asked(rows)[:, column[genes]]
+        )
         by_column = self.retriever.matrix[np.maximum(panel.nodes, 0)]
         by_column.sort_indices()
         self._by_column = by_column
@@ -121,7 +124,9 @@ class CellAnnotator:
             by_column.data,
         )
         self._contrast = CellContrast.of(panel, sp.csr_array(by_column @ sp.diags_array(preference)))
-        self._labeller = Labeller(self.ontology, self.calibration, back_off=self.back_off)
+        self._labeller = Labeller(
+            self.ontology, self.calibration, back_off=self.back_off, max_fdr=MAX_FDR_OF_CELL
+        )
         length = self.retriever.length
         self._testable = length > 0
         self._ranks = rank_weights(self.ranking.top)
@@ -135,7 +140,7 @@ class CellAnnotator:
         n = int(self._testable.sum())
         grid = np.rint(_COUNTS_RATIO ** np.arange(np.log(max(n, 2)) / np.log(_COUNTS_RATIO) + 1))
         self._counts = np.unique(np.minimum(grid, max(n, 1)).astype(np.int64))
-        self._levels = MAX_FDR * self._counts / max(n, 1)
+        self._levels = MAX_FDR_OF_CELL * self._counts / max(n, 1)
         self._critical = np.empty((len(self._ranks) + 1, len(self._counts), len(length)))
         self._known = np.zeros(len(self._ranks) + 1, bool)
         self._plain = self._without_preference() if preferred else None
@@ -194,7 +199,7 @@ class CellAnnotator:
         for c in np.unique(best[best >= 0]).tolist():
             cells = np.flatnonzero(best == c)
             p = self.null.p_of_prefixes(c, statistic[cells], n_genes[cells], self._ranks)
-            most = np.where(answers.term[cells] >= 0, MAX_FDR, 1.0)
+            most = np.where(answers.term[cells] >= 0, MAX_FDR_OF_CELL, 1.0)
             answers.fdr[cells] = np.minimum(p * len(self._testable), most)
             answers.best[cells] = self._candidates[0][c]
         return answers if self._plain is None else replace(answers, plain=self._plain.annotate(block).term)
@@ -216,7 +221,7 @@ class CellAnnotator:
         for cell in undecided:
             n = int(n_genes[cell])
             p = self.null.p_values(self._statistic(columns[cell, :n]), self._ranks[:n])
-            critical[n, 0] = np.where(self._fdr(p) <= MAX_FDR, -np.inf, np.inf)
+            critical[n, 0] = np.where(self._fdr(p) <= MAX_FDR_OF_CELL, -np.inf, np.inf)
             one = slice(cell, cell + 1)
             of_cell = (columns[one], n_genes[one], starts[cell : cell + 2], genes, *(a[one] for a in filled))
             self._label(of_cell, critical, np.ones(1, np.int64))
@@ -234,7 +239,7 @@ class CellAnnotator:
         """Decide one cell as `gather.labelling.decide.Labeller` does.
 
         `annotate` gives the same term, status and confidence, a hundred times faster. The null is that of single
-        cells: genes are drawn as often as cells ask for them.
+        cells: at each rank genes are drawn as often as cells have them there.
 
         Parameters
         ----------

@@ -103,7 +103,8 @@ EXACT_BONUS = 0.5
 MAX_FDR = 0.02
 """Some candidate at or below an answer has a false discovery rate of at most this, whatever the confidence. It
 refuses nearly all lists of random genes (docs/results/confidence.md)."""
-
+MAX_FDR_OF_CELL = 0.05
+"""The same for a single cell, whose null has each gene as often at each rank as the file (docs/results/suite.md)."""
 
 KNOWN = 0.75
 """Exponent of how many times as many resources know a kind as know the class that it may stand for. Chosen with whole
@@ -144,12 +145,12 @@ def second_stage(score: Floats, separation: Floats | None, weight: float = SEPAR
     return np.asarray(np.maximum(relative + weight * separation / most, 1e-6), dtype=np.float64)
 
 
-def supported(fdr: float, cells: int | None = None) -> bool:
+def supported(fdr: float, cells: int | None = None, most: float = MAX_FDR) -> bool:
     """Whether a term may be an answer, from the least FDR of the term and its kinds (`Standing.fdr`).
 
     Retrieval and the language model's step both ask this. `cells` is how many the set holds, where that is known.
     """
-    return fdr <= (FEW_CELLS_FDR if cells is not None and cells < FEW_CELLS else MAX_FDR)
+    return fdr <= (FEW_CELLS_FDR if cells is not None and cells < FEW_CELLS else most)
 
 
 def by_expected_similarity(
@@ -239,6 +240,8 @@ class Labeller:
         Weight of the second stage (`second_stage`).
     known
         Exponent of `kind_instead`; 0 leaves that out.
+    max_fdr
+        `MAX_FDR`, or that of a single cell.
     """
 
     def __init__(
@@ -249,8 +252,9 @@ class Labeller:
         back_off: bool = True,
         separation: float = SEPARATION,
         known: float = KNOWN,
+        max_fdr: float = MAX_FDR,
     ) -> None:
-        self.ontology, self.separation, self.known = ontology, separation, known
+        self.ontology, self.separation, self.known, self.max_fdr = ontology, separation, known, max_fdr
         self.calibration = calibration or default_calibration()
         self.back_off = back_off
         self._position = {node: i for i, node in enumerate(ontology.nodes.tolist())}
@@ -352,23 +356,24 @@ class Labeller:
     ) -> Decision:
         first, limit = candidates[0], self.calibration.threshold
         fdr = self._chance_of(chance, top)
+        enough = supported(fdr, cells, self.max_fdr)
         unknown = Decision("unknown", "", UNKNOWN, 0.0, fdr, candidates)
         if cells is not None and cells < LEAST_CELLS:
             return replace(unknown, reason="few_cells")
         if first.n_genes < LEAST_GENES:
             return replace(unknown, reason="few_genes")
         vague = self.ontology.information[top] < self.calibration.vague
-        if first.confidence >= limit and supported(fdr, cells) and not (vague and self.back_off):
+        if first.confidence >= limit and enough and not (vague and self.back_off):
             return Decision("named", first.curie, first.label, first.confidence, fdr, candidates)
         if self.back_off:
             above = self.ontology.ancestors(top)
             above = above[self.ontology.information[above] >= self.calibration.vague]
             for term in above[np.lexsort((above, -self.ontology.information[above]))].tolist():
                 of_term = self._chance_of(chance, term) if confidence[term] >= limit else 1.0
-                if supported(of_term, cells):
+                if supported(of_term, cells, self.max_fdr):
                     name, sure = self.ontology.names[term], float(confidence[term])
                     return Decision("backed_off", self.ontology.terms[term], name, sure, of_term, candidates)
-        return replace(unknown, reason="unsure" if supported(fdr, cells) else "chance")
+        return replace(unknown, reason="unsure" if enough else "chance")
 
     def _chance_of(self, chance: Floats, term: int) -> float:
         """Least false discovery rate at a term or below it, equivalents included."""

@@ -3,7 +3,8 @@
 The statistic of a query is ``sum_i w_i W[g_i, c]``. Under the null its genes are drawn one after the other from the
 measured ones, none twice, each as likely among those left as the background says (uniformly without one). With a
 background, exponential clocks order the genes as such draws do: gene g rings at rate background[g], and the first q
-to ring are drawn.
+to ring are drawn. A background may also say of each rank how likely it holds each gene, as single cells need it: there
+the gene that a cell expresses most is seldom another.
 
 The distribution is convolved on a grid from parts that are taken as independent: the few genes that hold much of a
 type's weight, each drawn at most once, and for all others the ranks. What it changes that no gene comes twice and no
@@ -123,7 +124,8 @@ class Null:
     rows
         Evidence weights of the measured genes, float64 CSR [genes, t].
     chance
-        How likely each gene is drawn first, float64[genes], summing to 1; None for all alike.
+        How likely each gene is drawn first, float64[genes], summing to 1, or stands at each rank, float64[ranks,
+        genes], each rank summing to 1; None for all alike.
     """
 
     rows: Sparse
@@ -178,7 +180,7 @@ class Null:
         weight = np.array([w[group].mean() for group in groups])
         if self.chance is None:
             return Draws(weight, size, np.full((len(groups), n), 1.0 / max(n, len(w))))
-        at_rank = _at_rank(self.chance, len(w))
+        at_rank = _at_rank(self.chance, len(w)) if self.chance.ndim == 1 else self.chance[: len(w)]
         return Draws(weight, size, np.stack([at_rank[group].mean(axis=0) for group in groups]))
 
     def _made(self, w: Floats) -> Tail:
@@ -186,7 +188,7 @@ class Null:
         expected = draws.size * draws.weight
         mean = (expected @ draws.chance) @ values
         square = ((expected * draws.weight) @ draws.chance) @ values.power(2)
-        drawable = np.ones(len(draws.chance[0])) if self.chance is None else self.chance > 0
+        drawable = draws.chance.max(axis=0) > 0
         most = np.asarray(values.max(axis=0).todense(), dtype=np.float64).ravel()
         unlike = (
             drawable.sum() * most - drawable @ values

@@ -28,7 +28,7 @@ from gather.cells.row_blocks import Rows
 from gather.cells.values import choose, rows_of, survey_rows
 from gather.cli import app
 from gather.labelling.annotator import Annotator, Parameters
-from gather.labelling.decide import MAX_FDR
+from gather.labelling.decide import MAX_FDR_OF_CELL
 from gather.metrics.multiple_testing import benjamini_hochberg
 from gather.retrieval.candidates import Choice, ground_cell_types, types_of_tissue
 from gather.retrieval.query import DEFAULT_TOP as TOP
@@ -137,12 +137,12 @@ def test_a_run_of_single_cells_says_what_it_found_and_where(blood_graph, blood_c
 def test_discoveries_lie_between_the_bounds(seed):
     rng = np.random.default_rng(seed)
     counts, p = np.array([*(2 ** np.arange(6)), 40]), rng.beta(0.3, 3 * (1 + seed % 3), 40) * (1 + seed % 4)
-    levels = MAX_FDR * counts / 40
+    levels = MAX_FDR_OF_CELL * counts / 40
     critical = np.repeat(-levels[:, None], 40, axis=1)
     low, high = _discoveries(-p, critical, counts)
     many = [(p <= q).sum() >= k for q, k in zip(levels, counts, strict=True)]
     assert low == max((i for i, yes in enumerate(many) if yes), default=-1)
-    discovered = benjamini_hochberg(np.minimum(p, 1)) <= MAX_FDR
+    discovered = benjamini_hochberg(np.minimum(p, 1)) <= MAX_FDR_OF_CELL
     assert discovered[p <= (levels[low] if low >= 0 else -1)].all()
     assert (p[discovered] <= (levels[high] if high >= 0 else -1)).all()
 
@@ -170,7 +170,7 @@ def test_no_cell_gets_an_answer_that_is_more_likely_chance_than_not(blood_graph,
     for cells in (blood_cells, mixed):
         gather.annotate(cells, graph=blood_graph, groupby="cell")
         answered = cells.obs["gather_status"].isin(["named", "backed_off"])
-        assert (cells.obs["gather_fdr"][answered] <= MAX_FDR).all()
+        assert (cells.obs["gather_fdr"][answered] <= MAX_FDR_OF_CELL).all()
     share = [(c.obs["gather_status"] == "unknown").mean() for c in (blood_cells, mixed)]
     assert share[0] < 0.1 < share[1]
 

@@ -96,6 +96,15 @@ def test_shuffled_cells_get_no_answer_that_chance_would_bring_as_often_as_not(fu
     assert mixed.obs["set"][answered].nunique() <= 2
 
 
+@pytest.mark.parametrize("name", ["pancreas_wang2016_scclassify", "pbmc3k_clustifyr_2000hvg"])
+def test_of_single_cells_whose_genes_are_those_of_others_two_in_a_hundred_are_named(full_graph, mirror, name):
+    cells = ad.read_h5ad(mirror / "h5ad" / f"{name}.h5ad")
+    values = cells.X if isinstance(cells.X, np.ndarray) else cells.X.toarray()
+    mixed = ad.AnnData(np.random.default_rng(0).permuted(values, axis=0), var=cells.var[[]])
+    gather.annotate(mixed, graph=full_graph, groupby="cell")
+    assert (mixed.obs["gather_status"] != "unknown").mean() <= 0.02
+
+
 @pytest.mark.parametrize("name", ["pancreas", "pbmc3k"])
 def test_coverage_warnings_speak_of_types_near_the_answer(full_graph, mirror, name):
     """That a file of a few hundred variable genes lacks the markers of other organs is not said of each cell set."""

@@ -112,6 +112,22 @@ def test_a_detection_background_makes_often_seen_genes_unsurprising(columns):
     assert seen[0] > uniform[0]
 
 
+def test_a_background_of_each_rank_gives_honest_p_of_genes_that_keep_their_ranks(columns):
+    """Queries of genes that are drawn rank by rank, none twice: as when each gene is shuffled over the cells."""
+    rng, ranks = np.random.default_rng(4), 12
+    at_rank = rng.gamma(0.3, size=(ranks, 400))
+    at_rank /= at_rank.sum(axis=1, keepdims=True)
+    drawn = np.array([rng.choice(400, 4000, p=row) for row in at_rank]).T
+    drawn = drawn[[len(set(row)) == ranks for row in drawn.tolist()]]
+    counts = np.array([np.bincount(column, minlength=400) for column in drawn.T], dtype=float)
+    null = Null(columns, counts / counts.sum(axis=1, keepdims=True))
+    weights = rank_weights(ranks)
+    some = drawn[:1000]
+    found = np.array([null.p_values(weights @ columns[row].toarray(), weights) for row in some])
+    for level in (0.05, 0.01):
+        assert (found <= level).mean() <= 1.2 * level
+
+
 def test_many_queries_of_one_column_get_the_same_p_as_alone(columns):
     ranks = rank_weights(30)
     for background in (None, np.linspace(1, 2, 400)):
