@@ -15,7 +15,7 @@ from gather.mcp.command import mcp
 from gather.review.command import apply, cas
 from vckg.base.console import err, out, run
 from vckg.base.errors import InputError
-from vckg.base.words import counted
+from vckg.base.words import counted, json_text
 from vckg.command_app import Application
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def annotate(
         jobs, _graph(graph), options, reading, overwrite=force, cellxgene=cellxgene, llm=step, dask=dask
     )
     if as_json:
-        typer.echo(json.dumps([d for o in outcomes for d in as_dicts(o, key_added)], sort_keys=True))
+        typer.echo(json_text([d for o in outcomes for d in as_dicts(o, key_added)]))
     for job, outcome in zip(jobs, outcomes, strict=True):
         if not as_json:
             print_outcome(outcome, key_added)
@@ -246,7 +246,7 @@ def check(
     question = Question(tuple(labels), groupby, decided, weights)
     found = check_file(source, loaded, question, options, outputs, modality=modality)
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), sort_keys=True))
+        typer.echo(json_text(found.to_dict()))
     else:
         print_check(found)
     if outputs.paths:
@@ -312,7 +312,7 @@ def explain(
         species=species,
     )
     if as_json:
-        typer.echo(json.dumps(explained.to_dict(), sort_keys=True))
+        typer.echo(json_text(explained.to_dict()))
         return
     if species == "auto" and explained.species != "human":
         err().print(f"{explained.species} genes by their symbols; --species human for others")

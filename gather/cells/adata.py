@@ -240,7 +240,13 @@ def work_out(
             annotations, by_sample = compare_samples(annotations, samples, annotator, options.top)
         columns = obs_columns(annotations, groups)
         read = {"values": expression.origin, "gene_names": expression.names_from}
-        about |= {"cells_without_group": without_group(adata, options.groupby), "species": expression.species}
+        per_cell = np.asarray((expression.matrix > 0).sum(axis=1)).ravel()
+        about |= {
+            "cells_without_group": without_group(adata, options.groupby),
+            "cells_without_expression": int((per_cell == 0).sum()),
+            "genes_per_cell": float(np.median(per_cell)),
+            "species": expression.species,
+        }
         about["unknown_genes"] = unknown_in_words(expression.panel, expression.graph)
         position = {a.cell_set: i for i, a in enumerate(annotations)}
         cell_set = np.array([position.get(g, -1) for g in groups.tolist()], np.int32)
@@ -315,6 +321,8 @@ def cell_groups(
     empty = np.asarray(expression.matrix.sum(axis=1)).ravel() == 0
     groups = leiden(expression, ~empty, seed) if groupby == AUTO else texts_of(adata.obs[groupby])
     groups[empty] = ""
+    if empty.all():
+        raise InputError("no cell expresses a known gene")
     if not (groups != "").any():
         raise InputError(f"no cell has both expression and a group in {groupby!r}; name another column")
     return groups

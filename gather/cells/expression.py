@@ -22,7 +22,7 @@ from gather.retrieval.query import CellSet, Panel, compared, contrasts, ground_p
 from gather.species import HUMAN, Detected, declared_taxon, detect, graph_for, ground, in_words
 from vckg.base.errors import InputError
 from vckg.base.extras import require_extra
-from vckg.base.words import natural_order
+from vckg.base.words import counted, natural_order
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -206,6 +206,11 @@ def names_that_ground(graph: Graph, var: Any, told: Detected | None = None) -> M
         )
     if told.species == HUMAN and told.by != "--species":
         _refuse_other_species(grounded)
+    if panel.n_grounded < MIN_GROUNDED <= 2 * panel.n_grounded >= len(panel.names):
+        raise InputError(
+            f"measures {counted(len(panel.names), 'gene')}; cells need {MIN_GROUNDED} known genes at least, and a "
+            "table of markers a column of genes and one of clusters"
+        )
     if panel.n_grounded < MIN_GROUNDED:
         shown = ", ".join(choices["var_names"][:3])
         raise InputError(

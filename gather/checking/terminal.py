@@ -113,4 +113,6 @@ def for_it(check: LabelCheck, top: int = 4) -> str:
     """What speaks for a label: present markers and the FDR."""
     present = [m for m in check.markers if m.state == "present"]
     words = [f"{m.symbol} in {m.fraction_in_set:.0%}" for m in present[:top] if m.fraction_in_set is not None]
-    return ", ".join([*words, f"FDR {check.fdr:.1g}"] if check.rank and check.fdr <= MAX_FDR else words)
+    return ", ".join(
+        [*words, f"FDR {check.fdr:.1g}"] if words and check.rank and check.fdr <= MAX_FDR else words
+    )

@@ -21,6 +21,9 @@ from vckg.base.console import err
 from vckg.base.errors import InputError
 from vckg.base.words import counted
 
+FEW_GENES = 20
+"""Cells that express fewer known genes at the median are warned of."""
+
 if TYPE_CHECKING:
     from gather.cells.adata import Outcome
     from gather.cells.options import LlmStep, Options
@@ -65,7 +68,7 @@ def annotate_inputs(
         with as_h5ad(job.source, job.kind, graph, reading.modality, read=read) as h5ad:
             asked["known"] = job.kind != "h5ad"
             outcomes.append(annotate_file(h5ad, job.out, graph, options, dask=dask, **asked))
-        _say_cells_without_group(outcomes[-1].kept["parameters"])
+        _say_which_cells_lack_what(outcomes[-1].kept["parameters"])
         _say_what_samples_gave(outcomes[-1])
     reports = [job for job in jobs if job.report is not None]
     if len(reports) > 1:
@@ -110,11 +113,18 @@ def _annotate_markers(
     return outcome
 
 
-def _say_cells_without_group(parameters: dict[str, Any]) -> None:
-    """Print how many cells have no group."""
-    if left := parameters.get("cells_without_group", 0):
-        column = parameters["groupby"]
-        line = f"cells without a value in {column!r}: {left:,}; they are unknown, with status ungrounded"
+def _say_which_cells_lack_what(parameters: dict[str, Any]) -> None:
+    """Print how many cells have no group, how many no expression, and whether cells express few genes."""
+    lacks = {
+        f"a value in {parameters['groupby']!r}": "cells_without_group",
+        "expression": "cells_without_expression",
+    }
+    for what, key in lacks.items():
+        if left := parameters.get(key, 0):
+            line = f"cells without {what}: {left:,}; they are unknown, with status ungrounded"
+            err().print(line, soft_wrap=True)
+    if (genes := parameters.get("genes_per_cell", FEW_GENES)) < FEW_GENES:
+        line = f"half of the cells express at most {genes:g} known genes: too few to tell most cell types"
         err().print(line, soft_wrap=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,8 +119,13 @@ def _is_wide(head: str) -> bool:
 def _is_listed(head: str) -> bool:
     """Whether a line holds a cluster and its genes in one field: ``0,"CD3D, CD3E"`` or ``0: CD3D, CD3E``."""
     lines = [line for line in head.splitlines() if line.strip()]
-    quoted = [row for row in _fields(head) if len(row) >= 2 and "," in row[-1] and _is_word(row[-1])]
-    return bool(quoted) or all(":" in line and "," in line.partition(":")[2] for line in lines[:20])
+    quoted = [row for row in _fields(head) if len(row) >= 2 and _is_list(row[-1])]
+    return bool(quoted) or all("\t" not in line and _is_list(line.partition(":")[2]) for line in lines[:20])
+
+
+def _is_list(text: str) -> bool:
+    """Whether a field holds several genes: two with a comma or a semicolon, or three words."""
+    return len(_genes_in(text)) > (1 if re.search("[,;]", text) else 2) and _is_word(text)
 
 
 def read_marker_table(path: Path, groupby: str | None = None) -> MarkerTable:
@@ -147,7 +153,7 @@ def read_marker_table(path: Path, groupby: str | None = None) -> MarkerTable:
         return replace(table, form=f"Seurat FindConservedMarkers ({where})")
     if columns_of(header).keys() & {"gene", "fold", "natural fold"}:
         frame = _read(path, head, groupby)
-        if "," in "".join(frame[columns_of(header).get("gene", frame.columns[0])].head(5)):
+        if frame[columns_of(header).get("gene", frame.columns[0])].head(5).map(_is_list).any():
             return listed(path, "list of genes per cluster", _cells_with_lists(frame))
         return table_of_frame(frame, where=str(path))
     if _is_listed(head):
@@ -186,27 +192,33 @@ def _gmt_lines(path: Path) -> Lists:
 def _cells_with_lists(frame: pd.DataFrame) -> Lists:
     found = columns_of(list(frame.columns))
     clusters = frame[found.get("cluster", str(frame.columns[0]))]
-    return zip(clusters.astype(str), frame[found["gene"]].astype(str).str.split(","), strict=True)
+    return zip(clusters.astype(str), map(_genes_in, frame[found["gene"]].astype(str)), strict=True)
+
+
+def _genes_in(text: str) -> list[str]:
+    """Part a field that holds several genes at commas, semicolons and blanks."""
+    return re.split(r"[,;|\s]+", text.strip())
 
 
 def _lines_with_lists(path: Path, head: str) -> Lists:
     with open_text(path) as file:
         lines = [line for line in file.read().splitlines() if line.strip()]
     if all(":" in line for line in lines):
-        return [(line.partition(":")[0], line.partition(":")[2].split(",")) for line in lines]
+        return [(line.partition(":")[0], _genes_in(line.partition(":")[2])) for line in lines]
     rows = rows_of(path, lines, separator_of(head))
-    return [(row[-2], row[-1].replace(";", ",").split(",")) for row in rows[1:] if len(row) >= 2]
+    return [(row[-2], _genes_in(row[-1])) for row in rows[1:] if len(row) >= 2]
 
 
 def listed(path: Path, form: str, lists: Lists) -> MarkerTable:
-    """Return the genes of each cluster as they stand; clusters without genes are left out."""
+    """Return the genes of each cluster as they stand; clusters without genes are left out and told in the form."""
     found: dict[str, dict[str, None]] = {}
     for name, genes in lists:
         found.setdefault(name.strip(), {}).update(dict.fromkeys(g.strip() for g in genes if g.strip()))
     clean = {name: tuple(found[name]) for name in sorted(found, key=natural_order) if found[name]}
     if not clean:
         raise InputError(f"{path}: holds no cluster with genes; wanted a name and its genes in each line")
-    return MarkerTable(clean, {}, form)
+    empty = [name for name in found if name and not found[name]]
+    return MarkerTable(clean, {}, form + f" (left out, without genes: {', '.join(empty)})" * bool(empty))
 
 
 def _wide(path: Path, head: str) -> MarkerTable:
@@ -227,6 +239,8 @@ def table_of_frame(frame: pd.DataFrame, *, where: str) -> MarkerTable:
     import numpy as np
     import pandas as pd
 
+    if frame.empty:
+        raise InputError(f"{where}: has names of columns and no rows")
     found = columns_of([str(name) for name in frame.columns])
     first = str(frame.columns[0])
     genes = frame[found.get("gene", first)].astype(str).str.strip()

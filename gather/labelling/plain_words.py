@@ -62,11 +62,9 @@ def best_genes(annotation: Annotation, top: int) -> list[BestGene]:
     for walk in sorted(item.walks, key=lambda walk: walk.hops):
         if walk.hops == 1 or {edge.relation for edge in walk.steps[-1]} == {"subclass_of"}:
             walks.setdefault(walk.gene, walk)
-    least = LEAST_VOICE * max((gene.contribution for gene in item.genes), default=0.0)
     return [
         BestGene(gene.symbol, gene.contribution, _known(gene, walks.get(gene.curie)), gene.symbol in disputed)
-        for gene in (direct_genes(item) or by_share(item))[:top]
-        if gene.contribution >= least
+        for gene in speaking(direct_genes(item) or by_share(item))[:top]
     ]
 
 
@@ -88,6 +86,11 @@ def by_share(item: EvidenceItem) -> list[GeneSupport]:
 def direct_genes(item: EvidenceItem) -> list[GeneSupport]:
     """Return the genes with an edge of their own to the node that add to its score, the greatest share first."""
     return [gene for gene in by_share(item) if 1 in gene.hops and gene.contribution > 0]
+
+
+def speaking(genes: list[GeneSupport]) -> list[GeneSupport]:
+    """Return the genes, best first, whose share counts beside the best one's (`LEAST_VOICE`)."""
+    return [gene for gene in genes if gene.contribution >= LEAST_VOICE * genes[0].contribution]
 
 
 def objections(annotation: Annotation, top: int = 3) -> list[str]:

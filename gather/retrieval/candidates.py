@@ -42,10 +42,12 @@ def ground_cell_types(graph: Graph, names: Sequence[str], *, where: str) -> list
     grounded = [found for found in ground_labels(graph, names) if found.how != "no_type"]
     lost = [found.name for found in grounded if found.curie is None]
     if lost:
-        hints = [(name, near_cell_types(graph, name, 1)) for name in lost[:5]]
+        near = {
+            name: [graph.names[graph.index(c)] for c in near_cell_types(graph, name)] for name in lost[:5]
+        }
         shown = ", ".join(
-            f"{name!r}" + (f" (did you mean {graph.names[graph.index(near[0])]!r}?)" if near else "")
-            for name, near in hints
+            f"{name!r}" + (f" (did you mean {' or '.join(map(repr, meant))}?)" if meant else "")
+            for name, meant in near.items()
         )
         more = " ..." if len(lost) > 5 else ""
         raise InputError(

@@ -141,7 +141,7 @@ def near_cell_types(graph: Graph, label: str, most: int = 3) -> tuple[str, ...]:
         for length in range(len(words), 0, -1)
         for first in range(len(words) - length + 1)
     ]
-    found = [grounded.curie for grounded in graph.cells.ground(parts) if grounded.curie]
+    found = [one.curie for one in graph.cells.ground(parts) if one.curie and one.curie not in ROOTS]
     if not found:
         names = {graph.names[i].lower(): graph.ids[i] for i in graph.nodes_of("Cell").tolist()}
         near = difflib.get_close_matches(label.lower(), names, n=most, cutoff=0.75)

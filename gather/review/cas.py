@@ -14,7 +14,7 @@ import numpy as np
 
 from gather.annotation import Annotation, EvidenceItem
 from gather.labelling.decide import UNKNOWN
-from gather.labelling.plain_words import certainty, direct_genes, objections, status_reason
+from gather.labelling.plain_words import certainty, direct_genes, objections, speaking, status_reason
 from gather.review.annotated import REVIEWED, Annotated
 from gather.review.decisions import Event, standing
 
@@ -149,12 +149,12 @@ def _reviewed(a: Annotation, event: Event | None) -> dict[str, Any]:
 
 
 def _genes(a: Annotation, item: EvidenceItem | None, curie: str | None = None) -> dict[str, Any]:
-    """Genes of the file that speak for the type, and markers of it: those, the absent and the unmeasured ones."""
+    """Genes of the file that speak for the type, and markers of it: the best of those, absent and unmeasured ones."""
     type_id = a.curie if curie is None else curie
-    direct = direct_genes(item) if item else []
+    direct = speaking(direct_genes(item)) if item else []
     absent = [c.symbol for c in a.contradictions if c.curie == type_id and c.kind == "expected_absent"]
     unmeasured = [gene for warning in a.coverage if warning.curie == type_id for gene in warning.missing]
-    canonical = dict.fromkeys([*(gene.symbol for gene in direct), *absent, *unmeasured])
+    canonical = dict.fromkeys([*(gene.symbol for gene in direct[:GENES]), *absent, *unmeasured])
     return {
         "marker_gene_evidence": list(dict.fromkeys(gene.name_in_file for gene in direct)),
         "canonical_marker_genes": list(canonical),

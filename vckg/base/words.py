@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
+from typing import Any
 
 
 def counted(n: int, one: str, several: str = "") -> str:
@@ -26,6 +29,28 @@ def with_release(title: str, release: str) -> str:
     """
     named = release in title.replace(",", " ").split()
     return title if named else f"{title} {release}".strip()
+
+
+def json_text(value: Any) -> str:
+    """Write a value as JSON with sorted keys, null for a number that is not finite.
+
+    Examples
+    --------
+    >>> json_text({"fdr": float("nan"), "n": (1, 2.5)})
+    '{"fdr": null, "n": [1, 2.5]}'
+    """
+    return json.dumps(_finite(value), sort_keys=True, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _finite(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_finite(inner) for inner in value]
+        case float() if not math.isfinite(value):
+            return None
+    return value
 
 
 def natural_order(name: str) -> list[tuple[int, int, str]]:

@@ -178,8 +178,9 @@ class Grounder:
 
     Kinds of gene names by precedence: CURIE, approved symbol, Ensembl id (without version), NCBI Gene id, UniProt id,
     previous symbol, alias, names that spreadsheets turn into dates, and all of these in any case (``how`` is then
-    ``case``; mouse symbols are often found so). Kinds of labels by precedence: CURIE (also ``CL_0000084``), label,
-    exact synonym, CURIE of a replaced term, normalised label, abbreviation. A part of a name never matches.
+    ``case``; mouse symbols are often found so). A symbol in another case goes before an alias. Kinds of labels by
+    precedence: CURIE (also ``CL_0000084``), label, exact synonym, CURIE of a replaced term, normalised label,
+    abbreviation. A part of a name never matches.
 
     Examples
     --------
@@ -214,7 +215,10 @@ def _keys_of(space: str) -> tuple[Callable[[str], str], Callable[[str], str]]:
 
 
 class BulkGrounder:
-    """Ground whole columns of names to node indices, by the rules of `Grounder`; the build uses it."""
+    """Ground whole columns of names to node indices, by the rules of `Grounder`; the build uses it.
+
+    Sources write symbols in their case, so that an alias goes before a symbol in another case.
+    """
 
     def __init__(self, table: NameTable, ids: Strings, obsolete: set[str]) -> None:
         self._table, self._obsolete = table, obsolete
@@ -273,11 +277,16 @@ class BulkGrounder:
 
 
 def resolve(name: str, pairs: list[tuple[str, int]], space: str, ids: Strings) -> Grounded:
-    """Decide one name by its (kind, node) pairs: the first kind with a pair decides, or is ambiguous."""
+    """Decide one name by its (kind, node) pairs: the first kind with a pair decides, or is ambiguous.
+
+    A symbol in another case goes before an alias: ``FAS`` of a mouse is Fas, not Fasn.
+    """
     answers = [(k.partition(".")[2], i) for k, i in pairs if k.startswith(f"{space}.")]
     if not answers:
         return Grounded(name, None, "unknown")
     kind = answers[0][0]
+    if kind == "alias" and any(k == "case" for k, _ in answers):
+        kind = "case"
     nodes = sorted({i for k, i in answers if k == kind})
     if len(nodes) == 1:
         return Grounded(name, ids[nodes[0]], kind)

@@ -146,6 +146,7 @@ def test_empty_cells_are_unknown_and_take_no_part(blood_graph, blood_cells):
     assert named(blood_cells, blood_graph) == TRUTH
     assert set(blood_cells.obs["gather_cell_type"][:3]) == {"unknown"}
     assert set(blood_cells.obs["gather_status"][:3]) == {"ungrounded"}
+    assert blood_cells.uns["gather"]["parameters"]["cells_without_expression"] == 3
 
 
 @pytest.mark.parametrize("value", [np.nan, ""])

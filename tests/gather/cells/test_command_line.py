@@ -1,5 +1,6 @@
 """``gather annotate`` as a user types it: where the copy goes, what is refused before anything is loaded, the table."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -155,3 +156,21 @@ def test_the_command_counts_the_cells_whose_answer_a_tissue_changed(
     changed = int((columns[0] != columns[1]).sum())
     assert 0 < changed < len(columns[0])
     assert f"the tissue changed the answer of {changed} of {len(columns[0])} cells" in capsys.readouterr().err
+
+
+def test_a_sparse_file_is_told_and_json_has_no_nan(blood_graph, blood_cells, tmp_path):
+    blood_cells.X[:, 3:] = 0
+    blood_cells.X[0] = 0
+    blood_cells.write_h5ad(tmp_path / "in.h5ad")
+    graph = str(blood_graph.save(tmp_path / "graph"))
+    words = ["annotate", str(tmp_path / "in.h5ad"), "--groupby", "group", "-g", graph]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "cells without expression: " in done.stderr
+    assert "known genes: too few to tell most cell types" in done.stderr.replace("\n", " ")
+    (tmp_path / "m.txt").write_text("T: CD3D, CD3E, IL7R, LCK\n")
+    done = CliRunner().invoke(
+        app, ["annotate", str(tmp_path / "m.txt"), "-o", str(tmp_path / "m.csv"), "-g", graph, "--json"]
+    )
+    (answer,) = json.loads(done.stdout, parse_constant=pytest.fail)
+    assert answer["fdr"] is None

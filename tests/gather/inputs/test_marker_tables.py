@@ -80,6 +80,8 @@ def test_seurat_3_and_presto_give_natural_logarithms() -> None:
         ("t.csv", 'cluster,top\nT,"CD3D, IL7R"\nM,"LYZ, CD14"\n'),
         ("t.csv", ',Broad.cell.type,Top.Markers\n0,T,"CD3D,IL7R"\n1,M,"LYZ,CD14"\n'),
         ("t.txt", "T: CD3D, IL7R\nM: LYZ, CD14\n"),
+        ("t.csv", "cluster,genes\nT,CD3D;IL7R\nM,LYZ;CD14\n"),
+        ("t.csv", 'cluster,genes\nT,"CD3D  IL7R"\nM,"LYZ, CD14"\n'),
         ("t.tsv", "\tT\tM\n0\tCD3D\tLYZ\n1\tIL7R\tCD14\n2\t\t\n3\t\t\n"),
     ],
 )
@@ -366,3 +368,11 @@ def test_clusters_are_not_pooled_where_their_column_is_not_told(tmp_path) -> Non
         read_marker_table(table, "avg_log2FC")
     table.write_text("gene,avg_log2FC,my_cluster,n\nCD3D,2,1,1\nMS4A1,2,0,2\nCD2,1,0,3\n")
     assert "are clusters in my_cluster?" in read_marker_table(table).form
+
+
+def test_a_cluster_without_genes_is_named_and_a_table_without_rows_refused(tmp_path, blood_graph) -> None:
+    table = read(tmp_path, 'cluster,genes\nT,"CD3D, IL7R"\nX,""\n')
+    assert list(table.genes) == ["T"]
+    assert table.form.endswith("(left out, without genes: X)")
+    with pytest.raises(InputError, match="has names of columns and no rows"):
+        read(tmp_path, "gene,cluster,avg_log2FC\n")

@@ -18,7 +18,7 @@ NODES = pd.DataFrame(
     [
         ("HGNC:1", "Gene", "CD3D", ["T3D"], ["ENSEMBL:ENSG00000167286", "NCBIGene:915"]),
         ("HGNC:2", "Gene", "NCAM1", ["CD56", "P40"], []),
-        ("HGNC:3", "Gene", "IL12B", ["P40"], []),
+        ("HGNC:3", "Gene", "IL12B", ["P40", "C1Orf112"], []),
         ("HGNC:4", "Gene", "C1orf112", [], []),
         ("CL:1", "Cell", "B cell", ["B lymphocyte"], []),
         ("CL:2", "Cell", "B cell, CD19-positive", ["B-cells"], []),
@@ -73,6 +73,7 @@ def graph() -> Graph:
         ("c1orf112", "HGNC:4", "case"),
         ("C1ORF112", "HGNC:4", "case"),
         ("Cd3d", "HGNC:1", "case"),
+        ("C1Orf112", "HGNC:4", "case"),  # a symbol in another case goes before an alias of another gene
         ("CD3", None, "unknown"),
         ("", None, "unknown"),
     ],
