@@ -79,7 +79,7 @@ def case(requests: int, prefix: int, suffix: int) -> str:
 
     torch.testing.assert_close(grouped(), one_by_one(), atol=1e-4, rtol=1e-4)
     ours, theirs = _least_ms(grouped, one_by_one)
-    reads = (unshared_tokens(forest), cascade_tokens(forest), step_plan.tokens_read())
+    reads = (unshared_tokens(forest), cascade_tokens(forest), int(step_plan.n_tokens.sum()))
     times = (f"{x:.2f}" for x in (theirs, ours, theirs / ours, planning))
     columns = (requests, prefix, suffix, *reads, *times)
     return "| " + " | ".join(map(str, columns)) + " |"

@@ -18,16 +18,18 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from serve.forest_attention.forest import Forest, Ints
-from serve.forest_attention.plan import Plan, Task, make_plan
+from serve.forest_attention.plan import Plan, make_plan
 
 TARGETS = np.geomspace(1.0, 2.0, 6)
 """Candidate costs of the longest task, as multiples of the lower bound."""
+Task = tuple[Ints, Ints, int]
+"""Query rows, cache blocks, and the tokens that these hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,25 @@ def balanced_plan(
     """The plan of a forest in tiles of `cost`, divided for `workers`; `cuts` overrides the division."""
     cost = cost or CostModel()
     division = divide(forest, cost, workers) if cuts is None else cuts
-    return make_plan(forest, _cut(forest, cost, division))
+    tasks = list(_cut(forest, cost, division))
+    row_indptr, rows = _joined([rows for rows, _, _ in tasks])
+    block_indptr, blocks = _joined([blocks for _, blocks, _ in tasks])
+    cut = replace(  # a node for each task; a plan does not ask for parents
+        forest,
+        parent=np.full(len(tasks), -1, np.int64),
+        row_indptr=row_indptr,
+        rows=rows,
+        block_indptr=block_indptr,
+        blocks=blocks,
+        n_tokens=np.array([n_tokens for _, _, n_tokens in tasks], np.int64),
+    )
+    return make_plan(cut)
+
+
+def _joined(pieces: list[Ints]) -> tuple[Ints, Ints]:
+    """Where each piece begins and ends in their concatenation, and the concatenation."""
+    ends = np.concatenate(([0], np.cumsum([len(piece) for piece in pieces]))).astype(np.int64)
+    return ends, np.concatenate([*pieces, np.empty(0, np.int64)])
 
 
 def tiles(forest: Forest, rows_per_tile: int) -> Iterator[tuple[int, Ints]]:

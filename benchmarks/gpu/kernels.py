@@ -180,7 +180,7 @@ def measure(case: Case, device: str, record: Record, workers: int) -> None:
         off = error(forest(), wanted)
         ms = median_ms(forest, device) if device == "cuda" else float("nan")
         if not best or ms < best["ms"]:
-            best = {"plan": name, "ms": ms, "tasks": plan.n_tasks, "read": plan.tokens_read()}
+            best = {"plan": name, "ms": ms, "tasks": len(plan.n_tokens), "read": int(plan.n_tokens.sum())}
         best["error"] = max(off, best.get("error", 0.0))
     began = time.perf_counter()
     balanced_plan(step.forest, CostModel(group=HEADS // KV_HEADS), workers=max(1, workers // KV_HEADS))

@@ -107,7 +107,7 @@ def to_device(plan: Plan, device: torch.device | str) -> DevicePlan:
     names = ("row_indptr", "rows", "block_indptr", "blocks", "n_tokens", "merge_indptr", "merge")
     arrays = {n: torch.from_numpy(getattr(plan, n)).to(device=device, dtype=torch.int32) for n in names}
     most_rows = int((plan.row_indptr[1:] - plan.row_indptr[:-1]).max(initial=1))
-    return DevicePlan(arrays, plan.n_tasks, len(plan.rows), plan.n_rows, most_rows, plan.block_tokens)
+    return DevicePlan(arrays, len(plan.n_tokens), len(plan.rows), plan.n_rows, most_rows, plan.block_tokens)
 
 
 def execute(

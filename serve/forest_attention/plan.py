@@ -1,13 +1,12 @@
 """Plan the attention of a forest and the merge of its partial results, as flat integer arrays.
 
 A task is a run of one node's blocks attended by a tile of its rows (PAC). A row's output is the merge of its
-partials over its path (POR). The engine runs a node as one task. `benchmarks.forest_division` cuts nodes into more,
-as a GPU's many processors need it.
+partials over its path (POR). The engine runs a node as one task. `benchmarks.forest_division` first cuts the nodes, as
+a GPU's many processors need it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,11 +43,6 @@ class Plan:
     block_tokens: int
 
     @property
-    def n_tasks(self) -> int:
-        """Number of tasks."""
-        return len(self.n_tokens)
-
-    @property
     def n_rows(self) -> int:
         """Number of query rows."""
         return len(self.merge_indptr) - 1
@@ -59,44 +53,18 @@ class Plan:
         slots = (blocks[:, None] * self.block_tokens + np.arange(self.block_tokens)).ravel()
         return slots[: self.n_tokens[task]]
 
-    def tokens_read(self) -> int:
-        """Keys (and as many values) read per key-value head."""
-        return int(self.n_tokens.sum())
 
-
-Task = tuple[Ints, Ints, int]
-"""Query rows, cache blocks, and the tokens that these hold."""
-
-
-def make_plan(forest: Forest, tasks: Iterable[Task] | None = None) -> Plan:
-    """Return the tasks and the merge program of a forest.
-
-    By default every node is a task. Other `tasks` cover each row's path once too, so that the output is the same up to
-    rounding.
-    """
-    parts = list(_nodes(forest) if tasks is None else tasks)
-    rows, blocks = [part[0] for part in parts], [part[1] for part in parts]
-    flat_rows = np.concatenate(rows) if rows else np.zeros(0, np.int64)
+def make_plan(forest: Forest) -> Plan:
+    """Return one task for each node of a forest, and the merge program."""
     return Plan(
-        row_indptr=_indptr(rows),
-        rows=flat_rows,
-        block_indptr=_indptr(blocks),
-        blocks=np.concatenate(blocks) if blocks else np.zeros(0, np.int64),
-        n_tokens=np.array([part[2] for part in parts], np.int64),
-        merge_indptr=np.concatenate(([0], np.cumsum(np.bincount(flat_rows, minlength=forest.n_rows)))).astype(
-            np.int64
-        ),
-        merge=np.argsort(flat_rows, kind="stable"),
+        row_indptr=forest.row_indptr,
+        rows=forest.rows,
+        block_indptr=forest.block_indptr,
+        blocks=forest.blocks,
+        n_tokens=forest.n_tokens,
+        merge_indptr=np.concatenate(
+            ([0], np.cumsum(np.bincount(forest.rows, minlength=forest.n_rows)))
+        ).astype(np.int64),
+        merge=np.argsort(forest.rows, kind="stable"),
         block_tokens=forest.block_tokens,
     )
-
-
-def _nodes(forest: Forest) -> Iterator[Task]:
-    for node in range(forest.n_nodes):
-        rows = forest.rows[forest.row_indptr[node] : forest.row_indptr[node + 1]]
-        blocks = forest.blocks[forest.block_indptr[node] : forest.block_indptr[node + 1]]
-        yield rows, blocks, int(forest.n_tokens[node])
-
-
-def _indptr(pieces: list[Ints]) -> Ints:
-    return np.concatenate(([0], np.cumsum([len(p) for p in pieces]))).astype(np.int64)

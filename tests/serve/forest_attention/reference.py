@@ -51,7 +51,7 @@ def execute(plan: Plan, query: Floats, keys: Floats, values: Floats, scale: floa
     """
     partial_out = np.zeros((len(plan.rows), *query.shape[1:]), query.dtype)
     partial_lse = np.full((len(plan.rows), query.shape[1]), -np.inf, query.dtype)
-    for task in range(plan.n_tasks):
+    for task in range(len(plan.n_tokens)):
         span = slice(plan.row_indptr[task], plan.row_indptr[task + 1])
         slots = plan.slots(task)
         partial_out[span], partial_lse[span] = pac(query[plan.rows[span]], keys[slots], values[slots], scale)

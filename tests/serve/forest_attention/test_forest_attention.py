@@ -83,7 +83,7 @@ def test_every_slot_of_a_context_is_in_exactly_one_task_of_its_row(
     block_tables, lengths = drawn
     plan = balanced_plan(forest_of(block_tables, lengths, BLOCK), workers=workers)
     seen: list[list[int]] = [[] for _ in lengths]
-    for task in range(plan.n_tasks):
+    for task in range(len(plan.n_tokens)):
         for row in plan.rows[plan.row_indptr[task] : plan.row_indptr[task + 1]]:
             seen[row].extend(plan.slots(task).tolist())
     for row, (table, length) in enumerate(zip(block_tables, lengths, strict=True)):
@@ -98,12 +98,12 @@ def test_keys_are_read_once_per_tile_and_never_more_often_than_row_by_row(
     forest = forest_of(*drawn, BLOCK)
     plan = balanced_plan(forest, CostModel(tile_rows=tile_rows))
     once_per_tile = (forest.n_tokens * -(-forest.n_sharing // tile_rows)).sum()
-    assert plan.tokens_read() == once_per_tile <= cascade_tokens(forest) * -(-len(drawn[1]) // tile_rows)
-    assert plan.tokens_read() <= unshared_tokens(forest)
+    assert plan.n_tokens.sum() == once_per_tile <= cascade_tokens(forest) * -(-len(drawn[1]) // tile_rows)
+    assert plan.n_tokens.sum() <= unshared_tokens(forest)
     if tile_rows >= len(drawn[1]):
         shared = (forest.n_sharing > 1).any()
-        assert (plan.tokens_read() < unshared_tokens(forest)) == shared
-        assert plan.tokens_read() <= cascade_tokens(forest) <= unshared_tokens(forest)
+        assert (plan.n_tokens.sum() < unshared_tokens(forest)) == shared
+        assert plan.n_tokens.sum() <= cascade_tokens(forest) <= unshared_tokens(forest)
 
 
 def test_a_family_tree_reads_an_eighth_of_what_requests_alone_and_a_fifth_of_what_one_level_reads() -> None:
@@ -116,7 +116,7 @@ def test_a_family_tree_reads_an_eighth_of_what_requests_alone_and_a_fifth_of_wha
     assert unshared_tokens(forest) == 32 * 3200 == 102_400
     assert cascade_tokens(forest) == 1024 + 32 * (2048 + 128) == 70_656
     assert (
-        balanced_plan(forest, CostModel(tile_rows=64)).tokens_read() == 1024 + 4 * 2048 + 32 * 128 == 13_312
+        balanced_plan(forest, CostModel(tile_rows=64)).n_tokens.sum() == 1024 + 4 * 2048 + 32 * 128 == 13_312
     )
 
 

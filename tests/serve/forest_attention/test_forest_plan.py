@@ -173,7 +173,7 @@ def test_the_tasks_of_two_rows_with_a_common_beginning_by_hand() -> None:
     """Blocks 0 1 2 are shared; the first row goes on with 3 (full), the second with 4 5 (5 tokens)."""
     forest = forest_of([[0, 1, 2, 3], [0, 1, 2, 4, 5]], [16, 17], BLOCK)
     plan = balanced_plan(forest, cuts=[2, 1, 2])
-    assert (plan.n_tasks, plan.n_rows, plan.block_tokens) == (5, 2, BLOCK)
+    assert (len(plan.n_tokens), plan.n_rows, plan.block_tokens) == (5, 2, BLOCK)
     assert plan.n_tokens.tolist() == [8, 4, 4, 4, 1]
     assert plan.row_indptr.tolist() == [0, 2, 4, 5, 6, 7]
     assert plan.rows.tolist() == [0, 1, 0, 1, 0, 1, 1]
@@ -182,7 +182,7 @@ def test_the_tasks_of_two_rows_with_a_common_beginning_by_hand() -> None:
     assert [plan.slots(t).tolist() for t in (0, 1, 4)] == [[0, 1, 2, 3, 4, 5, 6, 7], [8, 9, 10, 11], [20]]
     assert plan.merge_indptr.tolist() == [0, 3, 7]
     assert plan.merge.tolist() == [0, 2, 4, 1, 3, 5, 6]  # each row's partials, root first
-    assert plan.tokens_read() == 21
+    assert plan.n_tokens.sum() == 21
     assert unshared_tokens(forest) == 33
 
 
