@@ -30,8 +30,8 @@ class Forest:
         Tokens of each node inside its rows' contexts, int64[N]; only its last block may be part-filled.
     row_indptr, rows
         Rows below node i, ascending: ``rows[row_indptr[i]:row_indptr[i + 1]]``; int64[N + 1], int64[sum n_q].
-    leaf
-        Node at which each row's path ends, int64[R]; -1 for an empty context.
+    n_rows
+        Number of query rows, those of an empty context too.
     block_tokens
         Tokens a full block holds.
     """
@@ -42,7 +42,7 @@ class Forest:
     n_tokens: Ints
     row_indptr: Ints
     rows: Ints
-    leaf: Ints
+    n_rows: int
     block_tokens: int
 
     @property
@@ -51,29 +51,9 @@ class Forest:
         return len(self.parent)
 
     @property
-    def n_rows(self) -> int:
-        """Number of query rows."""
-        return len(self.leaf)
-
-    @property
     def n_sharing(self) -> Ints:
         """Number of rows that share each node (n_q), int64[N]."""
         return np.diff(self.row_indptr)
-
-    def path(self, row: int) -> list[int]:
-        """Nodes from the root to a row's leaf."""
-        nodes: list[int] = []
-        node = int(self.leaf[row])
-        while node >= 0:
-            nodes.append(node)
-            node = int(self.parent[node])
-        return nodes[::-1]
-
-    def slots(self, node: int) -> Ints:
-        """Cache slots (block * block_tokens + offset) of a node's tokens, in order."""
-        blocks = self.blocks[self.block_indptr[node] : self.block_indptr[node + 1]]
-        slots = (blocks[:, None] * self.block_tokens + np.arange(self.block_tokens)).ravel()
-        return slots[: self.n_tokens[node]]
 
 
 @dataclass(slots=True)
@@ -112,7 +92,7 @@ def forest_of(
     written = [row.tobytes() for row in keys]
     order = np.array(sorted(range(len(keys)), key=written.__getitem__), np.int64)
     keys, n_blocks = keys[order], n_blocks[order]
-    return _flatten(_nodes(n_blocks, _common(keys, n_blocks)), keys, order, n_blocks, block_tokens)
+    return _flatten(_nodes(n_blocks, _common(keys, n_blocks)), keys, order, block_tokens)
 
 
 def _keys(
@@ -178,18 +158,16 @@ def _nodes(n_blocks: Ints, common: Ints) -> list[_Closed]:
     return closed
 
 
-def _flatten(closed: list[_Closed], keys: Ints, order: Ints, n_blocks: Ints, block_tokens: int) -> Forest:
+def _flatten(closed: list[_Closed], keys: Ints, order: Ints, block_tokens: int) -> Forest:
     """Flat arrays, parents before children and siblings by their lowest row."""
     rows_of = [np.sort(order[first:last]) for _, _, first, last, _ in closed]
     ranks = sorted(range(len(closed)), key=lambda i: (closed[i][0], int(rows_of[i][0])))
     index = {node: position for position, node in enumerate(ranks)}
     parent = np.full(len(closed), -1, np.int64)
-    leaf = np.full(len(order), -1, np.int64)
     pieces: list[Ints] = []
     for position, node in enumerate(ranks):
-        low, high, first, last, children = closed[node]
+        low, high, first, _, children = closed[node]
         parent[[index[child] for child in children]] = position
-        leaf[order[first:last][n_blocks[first:last] == high]] = position
         pieces.append(keys[first, low:high])
     rows = [rows_of[node] for node in ranks]
     blocks, used = np.divmod(np.concatenate([*pieces, np.empty(0, np.int64)]), block_tokens + 1)
@@ -202,6 +180,6 @@ def _flatten(closed: list[_Closed], keys: Ints, order: Ints, n_blocks: Ints, blo
         n_tokens=np.diff(filled[block_indptr]),
         row_indptr=np.concatenate(([0], np.cumsum([len(r) for r in rows]))).astype(np.int64),
         rows=np.concatenate([*rows, np.empty(0, np.int64)]),
-        leaf=leaf,
+        n_rows=len(order),
         block_tokens=block_tokens,
     )

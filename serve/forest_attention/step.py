@@ -103,9 +103,6 @@ def _part(forest: Forest, chosen: Ints) -> tuple[Forest, Ints]:
     involved = np.unique(np.concatenate([forest.rows[span] for span in spans]))
     index = np.full(forest.n_nodes + 1, -1, np.int64)
     index[chosen] = np.arange(len(chosen))
-    leaf = np.full(len(involved), -1, np.int64)
-    for node, span in enumerate(spans):  # parents come first, so the deepest node stays
-        leaf[np.searchsorted(involved, forest.rows[span])] = node
     part = Forest(
         parent=index[forest.parent[chosen]],
         block_indptr=np.concatenate(([0], np.cumsum([len(b) for b in blocks]))).astype(np.int64),
@@ -113,7 +110,7 @@ def _part(forest: Forest, chosen: Ints) -> tuple[Forest, Ints]:
         n_tokens=forest.n_tokens[chosen],
         row_indptr=np.concatenate(([0], np.cumsum([s.stop - s.start for s in spans]))).astype(np.int64),
         rows=np.searchsorted(involved, np.concatenate([forest.rows[span] for span in spans])),
-        leaf=leaf,
+        n_rows=len(involved),
         block_tokens=forest.block_tokens,
     )
     return part, involved
