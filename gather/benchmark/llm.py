@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from gather.annotation import Annotation
 from gather.benchmark.baselines import pog, rog, tog, tog2
-from gather.benchmark.baselines.graph_view import GraphView, KnowledgeGraph
+from gather.benchmark.baselines.graph_view import GraphView
 from gather.benchmark.baselines.interface import Method, Outcome, Question, attempt
 from gather.llm.base import Counted, Counters, Model, estimate_tokens
 from gather.llm.client import concurrently
@@ -212,7 +212,7 @@ def _labels(
 
 
 def _kg_rag(
-    method: Method, questions: Sequence[Question], kg: KnowledgeGraph, model: Counted, workers: int
+    method: Method, questions: Sequence[Question], kg: GraphView, model: Counted, workers: int
 ) -> Result:
     def ask(question: Question) -> Outcome:
         return attempt(method, question, kg, model)

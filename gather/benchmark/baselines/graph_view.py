@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from gather.llm.evidence_text import plain
+from vckg.graph.metapaths import metagraph
 
 if TYPE_CHECKING:
     from vckg.graph.graph import Graph
@@ -40,28 +41,6 @@ class Triple(NamedTuple):
 
     def __str__(self) -> str:
         return f"({self.subject}, {self.relation}, {self.object})"
-
-
-class KnowledgeGraph(Protocol):
-    """All that a method may ask of a graph; nodes are integers."""
-
-    def hops(self, node: int) -> list[Hop]:
-        """The relations at a node, both ways, ascending."""
-
-    def neighbours(self, node: int, hop: Hop) -> list[int]:
-        """The nodes at the other end, ascending, each once."""
-
-    def name(self, node: int) -> str:
-        """Name of a node, safe to print in a prompt."""
-
-    def category(self, node: int) -> str:
-        """Category of a node."""
-
-    def text(self, node: int) -> str:
-        """Name and description of a node."""
-
-    def schema(self) -> list[tuple[str, str, str]]:
-        """The kinds of edges: (subject's category, relation, object's category), ascending."""
 
 
 class GraphView:
@@ -106,18 +85,10 @@ class GraphView:
 
     def schema(self) -> list[tuple[str, str, str]]:
         """The kinds of edges: (subject's category, relation, object's category), ascending."""
-        graph = self._graph
-        kinds = np.stack(
-            [graph.category[graph.subject], graph.relation, graph.category[graph.object]], axis=1
-        )
-        names = graph.categories
-        return sorted(
-            (names[subject], graph.relations[relation], names[target])
-            for subject, relation, target in np.unique(kinds, axis=0).tolist()
-        )
+        return sorted(metagraph(self._graph))
 
 
-def triple(kg: KnowledgeGraph, node: int, hop: Hop, other: int) -> Triple:
+def triple(kg: GraphView, node: int, hop: Hop, other: int) -> Triple:
     """The edge that a hop from `node` to `other` crosses."""
     subject, target = (node, other) if hop.way == "out" else (other, node)
     return Triple(kg.name(subject), hop.relation, kg.name(target))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gather.benchmark.baselines.graph_view import KnowledgeGraph
+from gather.benchmark.baselines.graph_view import GraphView
 from gather.llm.base import Message, Model, ModelFailure, Schema
 from gather.llm.evidence_text import plain
 from gather.llm.label import Term, Unusable, answer_schema, last_json_object, read_answer
@@ -193,10 +193,10 @@ class Dialogue:
         return found
 
 
-Method = Callable[[Dialogue, KnowledgeGraph], Outcome]
+Method = Callable[[Dialogue, GraphView], Outcome]
 
 
-def attempt(method: Method, question: Question, kg: KnowledgeGraph, model: Model) -> Outcome:
+def attempt(method: Method, question: Question, kg: GraphView, model: Model) -> Outcome:
     """Run a method on one question; a model that does not answer makes a wrong answer, not a missing one."""
     talk = Dialogue(question, model)
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gather.benchmark.baselines.graph_view import Hop, KnowledgeGraph, triple
+from gather.benchmark.baselines.graph_view import GraphView, Hop, triple
 from gather.benchmark.baselines.interface import BOOLEAN, STRING, Dialogue, Outcome, list_of
 from gather.benchmark.baselines.ranking import best_first, bm25
 from gather.llm.evidence_text import plain
@@ -51,17 +51,17 @@ def calls(frontiers: list[int], pruned: list[int], reflections: int, revisits: i
     return 1 + depths + reflections + revisits + fallback
 
 
-def calls_at_most(seeds: int, settings: Settings = Settings(), *, relations: int = 3, kept: int = 3) -> int:
-    """`calls` where every entity keeps `relations` relations, `kept` entities go on and nothing suffices.
+def calls_at_most(seeds: int, settings: Settings = Settings()) -> int:
+    """`calls` where every entity keeps three relations, three entities go on and nothing suffices.
 
     The method sets no width, so that no bound holds whatever the model says.
     """
-    frontiers = [seeds] + [kept] * (settings.depth - 1)
+    frontiers = [seeds] + [3] * (settings.depth - 1)
     turns = min(settings.depth - 1, settings.returns)
-    return calls(frontiers, [f * relations for f in frontiers], turns, turns, fallback=True)
+    return calls(frontiers, [3 * f for f in frontiers], turns, turns, fallback=True)
 
 
-def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings = Settings()) -> Outcome:
+def answer(talk: Dialogue, kg: GraphView, settings: Settings = Settings()) -> Outcome:
     """Answer a question by Plan-on-Graph.
 
     A misread choice of relations or entities keeps none; a misread memory stays as it was.
@@ -97,7 +97,7 @@ def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings = Settings()) 
 
 
 def _explore(
-    talk: Dialogue, kg: KnowledgeGraph, settings: Settings, state: _State, frontier: list[int]
+    talk: Dialogue, kg: GraphView, settings: Settings, state: _State, frontier: list[int]
 ) -> list[tuple[int, Hop, int]]:
     """The edges kept at one depth: a call for each entity's relations and for each longer list behind one."""
     found = []
@@ -115,7 +115,7 @@ def _explore(
 
 
 def _entities(
-    talk: Dialogue, kg: KnowledgeGraph, settings: Settings, state: _State, node: int, hop: Hop
+    talk: Dialogue, kg: GraphView, settings: Settings, state: _State, node: int, hop: Hop
 ) -> list[int]:
     others = kg.neighbours(node, hop)
     if len(others) > settings.most_neighbours:
@@ -131,7 +131,7 @@ def _entities(
 
 
 def _revisited(
-    talk: Dialogue, kg: KnowledgeGraph, settings: Settings, state: _State, kept: list[int], reason: str
+    talk: Dialogue, kg: GraphView, settings: Settings, state: _State, kept: list[int], reason: str
 ) -> list[int]:
     """Entities to look at again: one call whether, one which."""
     if state.returns >= settings.returns:

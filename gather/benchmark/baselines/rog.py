@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gather.benchmark.baselines.graph_view import Hop, KnowledgeGraph
+from gather.benchmark.baselines.graph_view import GraphView, Hop
 from gather.benchmark.baselines.interface import Dialogue, Outcome, list_of
 from gather.benchmark.baselines.ranking import within_budget
 
@@ -27,13 +27,12 @@ class Settings:
     budget_tokens: int = 1500
 
 
-def calls_at_most(seeds: int, settings: Settings = Settings()) -> int:
+def calls_at_most(seeds: int) -> int:
     """Two, whatever the number of seeds."""
-    del seeds, settings
     return 2
 
 
-def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings = Settings()) -> Outcome:
+def answer(talk: Dialogue, kg: GraphView, settings: Settings = Settings()) -> Outcome:
     """Answer a question by Reasoning on Graphs; without a usable plan the answer comes without evidence."""
     rng = np.random.default_rng(talk.question.seed)
     kinds = kg.schema()
@@ -82,7 +81,7 @@ def _steps(category: str, relation: str, kinds: list[tuple[str, str, str]]) -> l
 
 
 def _follow(
-    kg: KnowledgeGraph, gene: int, plan: tuple[Hop, ...], most: int, rng: np.random.Generator
+    kg: GraphView, gene: int, plan: tuple[Hop, ...], most: int, rng: np.random.Generator
 ) -> list[str]:
     """The walks of one gene along one path, as lines; those that do not end at a Cell are left out."""
     walks: list[tuple[int, str]] = [(gene, kg.name(gene))]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gather.benchmark.baselines.graph_view import Hop, KnowledgeGraph, triple
+from gather.benchmark.baselines.graph_view import GraphView, Hop, triple
 from gather.benchmark.baselines.interface import Dialogue, Outcome
 
 
@@ -41,7 +41,7 @@ def calls_at_most(seeds: int, settings: Settings = Settings()) -> int:
     return first + (settings.depth - 1) * (settings.width * (1 + settings.width) + 1) + 1
 
 
-def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings = Settings()) -> Outcome:
+def answer(talk: Dialogue, kg: GraphView, settings: Settings = Settings()) -> Outcome:
     """Answer a question by Think-on-Graph.
 
     A misread choice of relations leaves its entity without any; misread scores of entities count as
@@ -74,7 +74,7 @@ def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings = Settings()) 
 
 
 def _relations(
-    talk: Dialogue, kg: KnowledgeGraph, settings: Settings, node: int, came_by: Hop | None
+    talk: Dialogue, kg: GraphView, settings: Settings, node: int, came_by: Hop | None
 ) -> list[tuple[Hop, float]]:
     """The relations kept at a node, without the way back; one call."""
     hops = [hop for hop in kg.hops(node) if came_by is None or hop != came_by.back]
@@ -88,7 +88,7 @@ def _relations(
 
 def _entities(
     talk: Dialogue,
-    kg: KnowledgeGraph,
+    kg: GraphView,
     settings: Settings,
     rng: np.random.Generator,
     node: int,

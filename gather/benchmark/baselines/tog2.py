@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gather.benchmark.baselines.graph_view import Hop, KnowledgeGraph, triple
+from gather.benchmark.baselines.graph_view import GraphView, Hop, triple
 from gather.benchmark.baselines.interface import Dialogue, Outcome
 from gather.benchmark.baselines.ranking import best_first, bm25
 
@@ -39,12 +39,12 @@ class _Step:
     other: int
 
 
-def calls_at_most(seeds: int, settings: Settings = Settings()) -> int:
+def calls_at_most(seeds: int) -> int:
     """``1 + 2D + 1``, without the first for two seeds or fewer."""
-    return (1 if seeds > 2 else 0) + 2 * settings.depth + 1
+    return (1 if seeds > 2 else 0) + 2 * Settings().depth + 1
 
 
-def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings = Settings()) -> Outcome:
+def answer(talk: Dialogue, kg: GraphView, settings: Settings = Settings()) -> Outcome:
     """Answer a question by Think-on-Graph 2.0.
 
     A misread choice of topics keeps them all; a misread choice of relations ends the exploration.
@@ -70,7 +70,7 @@ def answer(talk: Dialogue, kg: KnowledgeGraph, settings: Settings = Settings()) 
     return talk.answer([*talk.evidence, *pool], stopped="depth")
 
 
-def _topics(talk: Dialogue, kg: KnowledgeGraph) -> list[int]:
+def _topics(talk: Dialogue, kg: GraphView) -> list[int]:
     topics = list(talk.question.topics)
     if len(topics) <= 2:
         return topics
@@ -79,7 +79,7 @@ def _topics(talk: Dialogue, kg: KnowledgeGraph) -> list[int]:
 
 
 def _relations(
-    talk: Dialogue, kg: KnowledgeGraph, settings: Settings, frontier: list[int]
+    talk: Dialogue, kg: GraphView, settings: Settings, frontier: list[int]
 ) -> list[tuple[int, Hop]]:
     """The relations kept of all entities; one call."""
     offered = [(node, hop) for node in frontier for hop in kg.hops(node)]
@@ -95,7 +95,7 @@ def _relations(
 
 
 def _expand(
-    kg: KnowledgeGraph, settings: Settings, rng: np.random.Generator, kept: list[tuple[int, Hop]]
+    kg: GraphView, settings: Settings, rng: np.random.Generator, kept: list[tuple[int, Hop]]
 ) -> list[_Step]:
     steps = []
     for node, hop in kept:
