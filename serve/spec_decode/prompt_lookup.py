@@ -14,9 +14,10 @@ from serve.spec_decode.tree import Candidates
 class LookupProposer(Sized):
     """Copies what stood behind the most recent earlier occurrence of the last `longest`, or fewer, tokens."""
 
-    def __init__(self, *, nodes: int | None = 8, longest: int = 3) -> None:
+    longest = 3
+
+    def __init__(self, *, nodes: int | None = 8) -> None:
         super().__init__(nodes)
-        self.longest = longest
 
     def candidates(self, requests: Sequence[Request], budgets: Sequence[int]) -> list[tuple[Candidates, ...]]:
         """One chain per request; every node has the same confidence before it is calibrated."""

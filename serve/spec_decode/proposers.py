@@ -190,9 +190,7 @@ class GramModel:
     chance for shorter contexts and other sources (method C of prediction by partial matching).
     """
 
-    def __init__(
-        self, shared: GrowingGrams | None, trie: Trie | None, *, longest: int = 4, most: int = 6
-    ) -> None:
+    def __init__(self, shared: GrowingGrams, trie: Trie | None, *, longest: int = 4, most: int = 6) -> None:
         self.shared, self.trie, self.longest, self.most = shared, trie, longest, most
         self._static = min(longest, trie.order - 1) if trie else 0
         self._known: dict[tuple[int, ...], tuple[int, int, list[tuple[int, int]]]] = {}
@@ -202,7 +200,7 @@ class GramModel:
     ) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
         """Total, distinct continuations and the commonest of them, source by source, for one context."""
         for grams in (own, self.shared):
-            if grams is not None and (seen := grams.continuations(context)):
+            if seen := grams.continuations(context):
                 yield sum(seen.values()), len(seen), seen.most_common(self.most)
         if len(context) <= self._static and (found := self._from_trie(context))[0]:
             yield found
@@ -238,19 +236,12 @@ class GramModel:
 class NgramProposer(Sized):
     """Trees of n-grams: the request's own prompt and answer, recent answers of others, and a static trie."""
 
-    def __init__(
-        self,
-        trie: Trie | None,
-        end: int,
-        *,
-        nodes: int | None = None,
-        depth: int = 8,
-        share: bool = True,
-        most: int = 24,
-    ) -> None:
+    most = 24
+
+    def __init__(self, trie: Trie | None, end: int, *, nodes: int | None = None, depth: int = 8) -> None:
         super().__init__(nodes)
-        self.end, self.depth, self.most = end, depth, most
-        self.shared = GrowingGrams() if share else None
+        self.end, self.depth = end, depth
+        self.shared = GrowingGrams()
         self.model = GramModel(self.shared, trie)
         self._own: dict[str, tuple[GrowingGrams, int]] = {}
 
@@ -259,8 +250,7 @@ class NgramProposer(Sized):
         own, done = self._own.get(request.id) or (GrowingGrams(), 0)
         if done < len(request.tokens):
             own.extend(request.tokens, done)
-            if self.shared is not None:
-                self.shared.extend(request.tokens, max(done, len(request.prompt)))
+            self.shared.extend(request.tokens, max(done, len(request.prompt)))
             self._own[request.id] = own, len(request.tokens)
         return own
 

@@ -35,8 +35,9 @@ class CostCurve:
     drafts pay.
     """
 
-    def __init__(self, memory: float = 0.99, others: float = 0.996, prior: float = 5.0) -> None:
-        self.memory, self.others, self.prior = memory, others, prior
+    memory, others, prior = 0.99, 0.996, 5.0
+
+    def __init__(self) -> None:
         self._weight: dict[int, float] = {}
         self._ratio: dict[int, float] = {}  # sums of measured over prior shape
 
@@ -81,12 +82,11 @@ class Calibration:
     Ten bins of confidence, each beginning at its own middle with the weight of `prior` observations.
     """
 
-    bins = 10
+    bins, prior, memory = 10, 10.0, 0.995
 
-    def __init__(self, prior: float = 10.0, memory: float = 0.995) -> None:
+    def __init__(self) -> None:
         middle = (np.arange(self.bins) + 0.5) / self.bins
-        self.memory = memory
-        self.hits, self.seen = prior * middle, np.full(self.bins, prior)
+        self.hits, self.seen = self.prior * middle, np.full(self.bins, self.prior)
 
     def _bin(self, confidence: Float64) -> npt.NDArray[np.int64]:
         return np.minimum((confidence * self.bins).astype(np.int64), self.bins - 1)
@@ -111,8 +111,10 @@ class Levels:
     more. That one shows whether the path now reaches further. What no tree would keep need not be computed.
     """
 
-    def __init__(self, most: int, least: float, memory: float = 0.95) -> None:
-        self.most, self.least, self.memory = most, least, memory
+    memory = 0.95
+
+    def __init__(self, most: int, least: float) -> None:
+        self.most, self.least = most, least
         self._reached = np.ones(most)  # by the head's own confidence, fading mean
         self._rounds = 0
 
@@ -183,8 +185,10 @@ class Arms:
     without it, a cost that comes once and not every round.
     """
 
-    def __init__(self, ways: int, tries: int = 32, memory: float = 0.98) -> None:
-        self.ways, self.tries, self.memory = ways, tries, memory
+    tries, memory = 32, 0.98
+
+    def __init__(self, ways: int) -> None:
+        self.ways = ways
         self._rates: dict[int, _Rates] = {}
         self._rounds = 0
 
