@@ -25,7 +25,17 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from arena.tasks import TASK_TABLE
-from arena.types import RUN_FORMAT, RUN_VERSION, Answer, Run, RunManifest, Sample, Score, canonical_json
+from arena.types import (
+    RUN_FORMAT,
+    RUN_VERSION,
+    Answer,
+    Run,
+    RunManifest,
+    Sample,
+    Score,
+    canonical_json,
+    first_fault,
+)
 from vckg.base.atomic import write_text
 from vckg.base.console import err
 from vckg.base.errors import InputError
@@ -330,11 +340,8 @@ def _check(shape: type[BaseModel], value: Mapping[str, Any], where: str) -> None
 
 
 def _cause(error: ValidationError) -> str:
-    """Return the first fault in one line; an unknown key comes before the key that it may stand for."""
-    faults = error.errors(include_url=False, include_input=False)
-    unknown = [f for f in faults if f["type"] == "unexpected_keyword_argument"]
-    fault = (unknown or faults)[0]
-    where = ".".join(map(str, fault["loc"]))
-    if unknown:
+    """Return the first fault in one line."""
+    where, what = first_fault(error)
+    if not what:
         return f"unknown key {where[:LONGEST_CAUSE]!r}"
-    return f"{where}: {fault['msg']}"[:LONGEST_CAUSE].removeprefix(": ")
+    return f"{where}: {what}"[:LONGEST_CAUSE].removeprefix(": ")

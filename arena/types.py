@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, ClassVar, Final, Literal, Protocol
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError
 
 TaskName = str
 """A name of `arena.tasks.TASK_TABLE`."""
@@ -235,3 +235,14 @@ def samples_sha256(samples: list[Sample]) -> str:
         digest.update(canonical_json(asdict(sample)).encode())
         digest.update(b"\n")
     return digest.hexdigest()
+
+
+def first_fault(error: ValidationError) -> tuple[str, str]:
+    """Return the path and the message of the first fault of a record; no message for an unknown key.
+
+    An unknown key comes before the key that it may stand for.
+    """
+    faults = error.errors(include_url=False, include_input=False)
+    unknown = [f for f in faults if f["type"] == "unexpected_keyword_argument"]
+    fault = (unknown or faults)[0]
+    return ".".join(map(str, fault["loc"])), "" if unknown else fault["msg"]

@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from arena.types import CLOSED, Sample, TaskName
+from arena.types import CLOSED, Sample, TaskName, first_fault
 from vckg.base.errors import InputError, did_you_mean
 
 SENTENCE_LENGTH = 200
@@ -349,12 +349,9 @@ def _read_cell(line: bytes, shape: TypeAdapter[VirtualCell], where: str, dataset
     try:
         return shape.validate_json(json.dumps({"dataset": dataset} | row))
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False)
-        unknown = [f for f in faults if f["type"] == "unexpected_keyword_argument"]
-        fault = (unknown or faults)[0]
-        key = ".".join(map(str, fault["loc"]))
-        if not unknown:
-            raise InputError(f"{where}: {key}: {fault['msg']}") from None
+        key, problem = first_fault(error)
+        if problem:
+            raise InputError(f"{where}: {key}: {problem}") from None
         known = [f.name for kind in (VirtualCell, Interaction, Question) for f in fields(kind)]
-        meant = did_you_mean(str(fault["loc"][-1]), known)
+        meant = did_you_mean(key.rpartition(".")[2], known)
         raise InputError(f"{where}: a virtual cell has no {key!r}{meant}") from None
