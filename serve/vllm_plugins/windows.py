@@ -47,7 +47,6 @@ class WindowSettings:
 class Report:
     """One window: its interactive requests, their smooth goodput and attainment, and the batch tokens that left."""
 
-    start_s: float
     seconds: float
     requests: int
     smooth_goodput: float
@@ -140,9 +139,7 @@ class Windows:
         timelines = [r.timeline(n, now) for n, r in inside.items()]
         if s.timelines:
             append_timelines(Path(s.timelines), timelines, s)
-        assert self._start is not None
         return Report(
-            self._start,
             s.window_s,
             len(timelines),
             s.measure(timelines, s.window_s),
