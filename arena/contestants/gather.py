@@ -16,13 +16,13 @@ from arena.contestants import graph_questions
 from arena.contestants.baselines import Markers
 from arena.contestants.edge_facts import Fact, edges_among, nodes_named
 from arena.datasets.fresh import markers_of_types, signed_targets
-from arena.datasets.questions import listed
 from arena.tasks import TASK_TABLE
 from arena.types import Sample
 from gather.labelling.annotator import Annotator
 from gather.llm.evidence_text import evidence_text
 from gather.retrieval.query import CellSet, ground_panel
 from gather.species import HUMAN, KINDS, graph_for, ground
+from vckg.base.words import listed
 
 if TYPE_CHECKING:
     from gather.annotation import Annotation

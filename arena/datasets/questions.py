@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from arena.datasets.admission import CANARY, Admission
 from arena.datasets.facts import attested, markers_of, publications, replicated
 from arena.datasets.virtual_cell import Question, VirtualCell, item_rng
+from vckg.base.words import listed
 from vckg.graph.graph import Graph
 
 PER_KIND: Final = 25
@@ -313,8 +314,3 @@ KINDS: Final = (
     ),
 )
 FORM: Final = " Name both, in the form [Answer: First: NAME. Second: NAME.]"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return names as a sentence lists them, e.g. "A, B and C"."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

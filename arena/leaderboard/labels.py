@@ -8,6 +8,7 @@ from typing import Final
 from arena.leaderboard import schema
 from arena.tasks import TASK_TABLE
 from arena.types import Kind, TaskName
+from vckg.base import words
 
 TITLE: Final = "Virtual cell arena"
 TASK_NAMES: Final[dict[TaskName, str]] = {task.name: task.label for task in TASK_TABLE.values()}
@@ -63,9 +64,7 @@ def number(value: float | None, digits: int = 2) -> str:
 
 def listed(names: Sequence[str]) -> str:
     """List names in a sentence; more than four are counted."""
-    if len(names) > 4:
-        return f"{', '.join(names[:3])} and {len(names) - 3} others"
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return words.listed([*names[:3], f"{len(names) - 3} others"] if len(names) > 4 else names)
 
 
 def rank_text(rank: schema.Rank | None) -> str:

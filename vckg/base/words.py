@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -17,6 +18,17 @@ def counted(n: int, one: str, several: str = "") -> str:
     ('1 sample', '2,400 cells', '2 are')
     """
     return f"{n:,} {one if n == 1 else several or f'{one}s'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """List names in a sentence; empty where there are none.
+
+    Examples
+    --------
+    >>> listed(["T"]), listed(["T", "B"]), listed(["T", "B", "NK"])
+    ('T', 'T and B', 'T, B and NK')
+    """
+    return "".join(names) if len(names) < 2 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def with_release(title: str, release: str) -> str:
