@@ -244,8 +244,13 @@ def _by_candidates(annotation: Annotation, ontology: Ontology) -> Annotation:
 
 
 def _profile(matrix: Any, cells: Positions) -> Profile:
-    part: Any = matrix[cells[np.linspace(0, len(cells) - 1, min(len(cells), CELLS)).astype(np.intp)]]
+    part: Any = matrix[evenly(cells)]
     return Profile.of(np.asarray(part.toarray() if sp.issparse(matrix) else part, dtype=np.float64))
+
+
+def evenly(cells: Positions) -> Positions:
+    """Return `CELLS` of the cells of a set, evenly taken; all where there are fewer."""
+    return cells[np.linspace(0, len(cells) - 1, min(len(cells), CELLS)).astype(np.intp)]
 
 
 def lineages_of(annotations: Sequence[Annotation], ontology: Ontology) -> dict[str, str]:

@@ -19,7 +19,7 @@ from scipy.linalg import eigh
 
 from gather.annotation import Annotation, Mixture
 from gather.cells.expression import Expression, rank_cell_sets
-from gather.cells.mixtures import kin, lineage_of, with_mixtures
+from gather.cells.mixtures import evenly, kin, lineage_of, with_mixtures
 from gather.cells.options import Ranking
 from gather.labelling.annotator import Annotator
 
@@ -27,8 +27,6 @@ Floats = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.intp]
 Bools = npt.NDArray[np.bool_]
 
-CELLS = 200
-"""Cells of each set that are looked at, evenly taken."""
 GENES, COMPONENTS = 1000, 5
 """Genes that vary most, and principal components of them, in which the cells are divided."""
 LEAST_CELLS, LEAST_SHARE = 10, 0.1
@@ -94,7 +92,7 @@ def with_mixed_sets(
         The set of every cell, "" for none.
     """
     annotations = with_mixtures(annotations, expression.matrix, groups, annotator.ontology)
-    cells = {a.cell_set: _some(groups, a.cell_set) for a in annotations}
+    cells = {a.cell_set: evenly(np.flatnonzero(groups == a.cell_set)) for a in annotations}
     parts = {
         a.cell_set: group
         for a in annotations
@@ -127,8 +125,3 @@ def with_mixed_sets(
             a.mixed_of(Mixture(*both, min(share, 1.0 - share), 0.0, max(one.fdr, other.fdr), merged=True))
         )
     return tuple(answers)
-
-
-def _some(groups: npt.NDArray[np.object_], name: str) -> Positions:
-    cells = np.flatnonzero(groups == name)
-    return cells[np.linspace(0, len(cells) - 1, min(len(cells), CELLS)).astype(np.intp)]
