@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vckg.base.atomic import check_outputs, reason, replacing
-from vckg.base.errors import InputError
+from vckg.base.errors import InputError, first_line
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -75,7 +75,7 @@ def open_h5ad(path: Path, *, backed: bool = False, known: bool = False) -> ad.An
         raise
     except Exception as error:
         raise InputError(
-            f"{path}: cannot be read, it may be cut off or damaged ({_first_line(error)})"
+            f"{path}: cannot be read, it may be cut off or damaged ({first_line(error)})"
         ) from error
 
 
@@ -263,7 +263,7 @@ def _reads_back(source: Path, path: Path, written: list[str]) -> None:
                 file[group].visititems(lambda _name, _object: None)
     except (KeyError, OSError, RuntimeError, ValueError) as error:
         raise InputError(
-            f"{source}: damaged; what is added to a copy of it cannot be read ({_first_line(error)}); "
+            f"{source}: damaged; what is added to a copy of it cannot be read ({first_line(error)}); "
             "write the file anew"
         ) from error
 
@@ -332,8 +332,3 @@ def _add_to(
                 del file["obs"][name]
             order = [c for c in map(str, file["obs"].attrs["column-order"]) if c not in outdated]
             file["obs"].attrs["column-order"] = [*order, *(name for name in stored if name not in order)]
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]

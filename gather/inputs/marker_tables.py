@@ -20,7 +20,7 @@ from gather.inputs.text import (
     with_decimal_points,
     writes_decimal_commas,
 )
-from vckg.base.errors import InputError, did_you_mean
+from vckg.base.errors import InputError, did_you_mean, first_line
 from vckg.base.words import natural_order
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _read(path: Path, head: str, groupby: str | None = None) -> pd.DataFrame:
         with open_text(path) as file:
             frame = pd.read_csv(file, sep=separator_of(head), dtype=str, keep_default_na=False)
     except (ValueError, pd.errors.ParserError) as error:
-        raise InputError(f"{path}: is no table ({str(error).splitlines()[0][:160]})") from error
+        raise InputError(f"{path}: is no table ({first_line(error)})") from error
     if groupby is not None:
         if columns_of([groupby]).keys() - {"cluster"}:
             raise InputError(f"{path}: {groupby!r} is a column of genes or of measurements, no clusters")

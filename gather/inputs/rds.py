@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gather.inputs.marker_columns import columns_of, wanted_columns
 from gather.inputs.marker_tables import MarkerTable, listed, table_of_frame
-from vckg.base.errors import InputError
+from vckg.base.errors import InputError, first_line
 from vckg.base.resources import resource
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ def read_rds(path: Path) -> ad.AnnData | MarkerTable:
     except InputError:
         raise
     except Exception as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise InputError(
-            f"{path}: rdata cannot read it, it may be damaged or keep its values elsewhere ({first}); {by_r}"
+            f"{path}: rdata cannot read it, it may be damaged or keep its values elsewhere "
+            f"({first_line(error)}); {by_r}"
         ) from error
     if made is None:
         raise InputError(

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vckg.base.errors import InputError, did_you_mean
+from vckg.base.errors import InputError, did_you_mean, first_line
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -60,8 +60,9 @@ def read_zarr(path: Path, table: str | None = None) -> ad.AnnData:
             warnings.simplefilter("ignore")
             return read(path)
     except Exception as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise InputError(f"{path}: cannot be read, it may be cut off or damaged ({first})") from error
+        raise InputError(
+            f"{path}: cannot be read, it may be cut off or damaged ({first_line(error)})"
+        ) from error
 
 
 def read_h5mu(path: Path, modality: str | None = None) -> ad.AnnData:

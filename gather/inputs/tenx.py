@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from gather.inputs.kinds import matrix_files
 from gather.inputs.text import DAMAGED
-from vckg.base.errors import InputError
+from vckg.base.errors import InputError, first_line
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -77,8 +77,9 @@ def _whole(path: Path, read: Callable[[Path], Any]) -> Any:
     try:
         return read(path)
     except (*DAMAGED, ValueError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0][:160]
-        raise InputError(f"{path}: cannot be read, it may be cut off or damaged ({first})") from error
+        raise InputError(
+            f"{path}: cannot be read, it may be cut off or damaged ({first_line(error)})"
+        ) from error
 
 
 def _cells(matrix: sp.csr_matrix, columns: list[Any], barcodes: Any) -> ad.AnnData:

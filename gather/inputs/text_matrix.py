@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gather.inputs.marker_columns import columns_of, wanted_columns
 from gather.inputs.text import head_of_text, header_of, open_text, separator_of, writes_decimal_commas
-from vckg.base.errors import InputError
+from vckg.base.errors import InputError, first_line
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -42,10 +42,9 @@ def read_text_matrix(path: Path, graph: Graph) -> ad.AnnData:
             )
         values = frame.to_numpy(dtype=np.float32)
     except (ValueError, pd.errors.ParserError) as error:
-        first = (str(error).splitlines() or ["no table"])[0][:160]
         raise InputError(
-            f"{path}: is no matrix of numbers and no table of markers ({first}); a matrix has names in its first row "
-            f"and column and numbers elsewhere; {wanted_columns(header_of(head))}"
+            f"{path}: is no matrix of numbers and no table of markers ({first_line(error)}); a matrix has names in its "
+            f"first row and column and numbers elsewhere; {wanted_columns(header_of(head))}"
         ) from error
     rows, columns = [str(name) for name in frame.index], [str(name) for name in frame.columns]
     if not columns:

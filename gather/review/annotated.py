@@ -19,7 +19,7 @@ from gather.cells.options import AUTO
 from gather.cells.results import kept_annotations
 from gather.report.review_block import FORMAT, answers_hash
 from gather.review.decisions import Event
-from vckg.base.errors import InputError
+from vckg.base.errors import InputError, first_line
 
 _COLUMNS = tuple(Event.model_fields)
 REVIEWED = ("reviewed_cell_type", "reviewed_cell_type_ontology_term_id", "review")
@@ -129,8 +129,9 @@ def _history(path: Path, kept: Any, key: str) -> tuple[Event, ...]:
         rows = kept["history"][list(_COLUMNS)].astype(str).to_dict("records")
         return tuple(Event(**row) for row in rows)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"{problem} is damaged ({first}); take the file of before the change") from error
+        raise InputError(
+            f"{problem} is damaged ({first_line(error)}); take the file of before the change"
+        ) from error
 
 
 def history_frame(history: tuple[Event, ...]) -> pd.DataFrame:

@@ -57,3 +57,9 @@ def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str
     folded = {k.lower(): k for k in known}
     near = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=cutoff)
     return f" (did you mean {folded[near[0]]!r}?)" if near else ""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of another library's message, or the error's type where it has none."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]
