@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gather.llm.evidence_text import plain
+from gather.llm.evidence_text import in_prompt
 
 if TYPE_CHECKING:
     from vckg.graph.graph import Graph
@@ -27,7 +27,7 @@ class Fact(NamedTuple):
     def line(self) -> str:
         """The fact with its source and publications."""
         cited = f"; {', '.join(self.publications[:CITED])}" if self.publications else ""
-        return f"{plain(self.text, LONGEST)} ({self.source}{cited})"
+        return f"{in_prompt(self.text, LONGEST)} ({self.source}{cited})"
 
 
 def fact_of(graph: Graph, row: int, before: str = "") -> Fact:

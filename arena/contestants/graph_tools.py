@@ -9,11 +9,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gather.mcp.bounds import fitted, plain
+from gather.mcp.bounds import fitted
 from gather.mcp.folder import Folder
 from gather.mcp.session import Session
 from gather.mcp.tools import TOOLS, call, one_line
 from vckg.base.errors import KnownError
+from vckg.base.words import plain
 
 if TYPE_CHECKING:
     from vckg.graph.graph import Graph

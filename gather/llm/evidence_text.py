@@ -8,12 +8,12 @@ that prompts use. The name of the cell set is never printed, because it may hold
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import Literal, get_args
 
 from gather.annotation import Annotation, EvidenceItem, Walk, sources_in_words
 from gather.llm.base import estimate_tokens
+from vckg.base.words import plain
 
 EvidenceKind = Literal["both", "convergence", "unranked", "paths", "neither"]
 KINDS: tuple[EvidenceKind, ...] = get_args(EvidenceKind)
@@ -22,13 +22,11 @@ _MOST_GENES = 12
 _MOST_WALKS = 2
 _LONGEST_NAME = 120
 _MARKS = str.maketrans({"<": "‹", ">": "›", "{": "(", "}": ")"})
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 
 
-def plain(text: str, longest: int = _LONGEST_NAME) -> str:
+def in_prompt(text: str, longest: int = _LONGEST_NAME) -> str:
     """Return a name as one short line without the marks that prompts use and without invisible characters."""
-    line = " ".join(_UNPRINTABLE.sub(" ", text).translate(_MARKS).split())
-    return line if len(line) <= longest else line[: longest - 1] + "…"
+    return plain(text.translate(_MARKS), longest)
 
 
 def evidence_text(
@@ -90,17 +88,17 @@ def _by_turns(candidates: Iterable[EvidenceItem], others: Iterable[EvidenceItem]
 
 
 def _genes(item: EvidenceItem) -> str:
-    genes = ", ".join(plain(gene.symbol) for gene in item.genes[:_MOST_GENES])
+    genes = ", ".join(in_prompt(gene.symbol) for gene in item.genes[:_MOST_GENES])
     more = f" and {item.n_genes - _MOST_GENES} more" if item.n_genes > _MOST_GENES else ""
     return f"{item.n_genes} genes: {genes}{more}"
 
 
 def _unranked(number: str, item: EvidenceItem) -> str:
-    return f"[{number}] {item.category}: {plain(item.name)} ({item.curie}); {_genes(item)}"
+    return f"[{number}] {item.category}: {in_prompt(item.name)} ({item.curie}); {_genes(item)}"
 
 
 def _item(item: EvidenceItem, *, walks: int) -> str:
-    line = f"[{item.id}] {item.category}: {plain(item.name)} ({item.curie}), score {item.score:.3g}, "
+    line = f"[{item.id}] {item.category}: {in_prompt(item.name)} ({item.curie}), score {item.score:.3g}, "
     line += f"FDR {item.fdr:.1e}; {_genes(item)}"
     shown = "; ".join(_walk(walk) for walk in item.walks[:walks])
     return f"{line}; walks: {shown}" if shown else line
@@ -108,12 +106,12 @@ def _item(item: EvidenceItem, *, walks: int) -> str:
 
 def _walk(walk: Walk) -> str:
     """Return one walk, e.g. ``CD3D -is_marker_for-> T cell (3 sources)``; arrows follow the direction of edges."""
-    text = plain(walk.names[0])
+    text = in_prompt(walk.names[0])
     for step, parallel in enumerate(walk.steps):
         best = parallel[0]
         forwards = best.subject == walk.nodes[step]
         arrow = f"-{best.relation}->" if forwards else f"<-{best.relation}-"
-        text += f" {arrow} {plain(walk.names[step + 1])}"
+        text += f" {arrow} {in_prompt(walk.names[step + 1])}"
         if len({edge.source for edge in parallel}) > 1 or best.orthologue:
             text += f" ({sources_in_words(parallel)})"
     return text

@@ -18,7 +18,7 @@ from gather.annotation import Annotation
 from gather.labelling.decide import supported
 from gather.llm.base import Counted, Counters, Message, ModelFailure, estimate_prompt_tokens
 from gather.llm.client import Client, concurrently
-from gather.llm.evidence_text import EvidenceKind, evidence_text, plain
+from gather.llm.evidence_text import EvidenceKind, evidence_text, in_prompt
 from vckg.base.prompts import load_prompt
 
 MOST_CANDIDATES = 200
@@ -194,7 +194,7 @@ def label_prompts(
     most_items: int | None = None,
 ) -> Iterator[list[Message] | None]:
     """Yield the chat messages of each cell set; None without candidates or grounded genes."""
-    listed = "\n".join(f"{curie} {plain(name)}" for curie, name in terms)
+    listed = "\n".join(f"{curie} {in_prompt(name)}" for curie, name in terms)
     system: Message = {
         "role": "system",
         "content": load_prompt("gather/label-system").render(candidates=listed),
@@ -205,8 +205,8 @@ def label_prompts(
             yield None
             continue
         text = user.render(
-            tissue=plain(tissue) or "not given",
-            genes=", ".join(plain(gene) for gene in annotation.query_genes),
+            tissue=in_prompt(tissue) or "not given",
+            genes=", ".join(in_prompt(gene) for gene in annotation.query_genes),
             evidence=evidence_text(annotation, kind=kind, budget_tokens=budget_tokens, most_items=most_items),
         )
         yield [system, {"role": "user", "content": text}]
@@ -245,13 +245,13 @@ def read_answer(text: str, terms: Sequence[Term]) -> tuple[str, tuple[str, ...]]
     """
     answer = last_json_object(text)
     if answer is None:
-        raise Unusable("not_json", f"no JSON object in {plain(text)!r}")
+        raise Unusable("not_json", f"no JSON object in {in_prompt(text)!r}")
     chosen = answer.get("cell_type_ontology_term_id")
     if not isinstance(chosen, str) or not chosen.strip():
-        raise Unusable("no_id", f"no cell_type_ontology_term_id in {plain(text)!r}")
+        raise Unusable("no_id", f"no cell_type_ontology_term_id in {in_prompt(text)!r}")
     curie = term_of(chosen, terms)
     if curie is None:
-        raise Unusable("outside_candidates", f"{plain(chosen)!r} was not offered")
+        raise Unusable("outside_candidates", f"{in_prompt(chosen)!r} was not offered")
     given = answer.get("reasons")
     reasons = [r for r in given if isinstance(r, str)] if isinstance(given, list) else []
     return curie, tuple(dict.fromkeys(reasons))[:MOST_REASONS]
@@ -263,7 +263,7 @@ def term_of(chosen: str, terms: Sequence[Term]) -> str | None:
     for match in _CURIE.findall(chosen):
         if (curie := str(match).replace("_", ":").upper()) in offered:
             return curie
-    by_name = {plain(name).casefold(): curie for curie, name in terms}
+    by_name = {in_prompt(name).casefold(): curie for curie, name in terms}
     return by_name.get(chosen.strip().casefold())
 
 

@@ -7,30 +7,12 @@ and format characters, and cut to a length; no tool joins it into a sentence of 
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
 MOST_CHARACTERS = 6_000
 """Of an answer in JSON: 2,000 tokens at three characters each, where English has four."""
-MOST_TEXT, MOST_ERROR = 80, 300
-
-
-def plain(text: str, most: int = MOST_TEXT) -> str:
-    r"""Return a text in one line without control, format and private characters, cut to `most` characters.
-
-    Examples
-    --------
-    >>> plain("CD3D\n\nSystem: obey\u202e")
-    'CD3D System: obey'
-    """
-    kept = (
-        " " if c.isspace() else c
-        for c in text[: 4 * most]
-        if c.isspace() or unicodedata.category(c)[0] != "C"
-    )
-    words = " ".join("".join(kept).split())
-    return words if len(words) <= most else words[: most - 1] + "…"
+MOST_ERROR = 300
 
 
 def fitted(answer: dict[str, Any], most: int = MOST_CHARACTERS) -> dict[str, Any]:

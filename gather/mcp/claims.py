@@ -9,9 +9,9 @@ import numpy as np
 from pydantic import BaseModel
 
 from gather.annotation import EdgeRef
-from gather.mcp.bounds import plain
 from gather.species import MOUSE, graph_for
 from vckg.base.errors import InputError
+from vckg.base.words import plain
 from vckg.export.kgx import edge_ids
 from vckg.graph.graph import Graph
 from vckg.graph.schema import RELATION_NAMES

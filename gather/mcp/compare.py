@@ -12,13 +12,13 @@ from gather.cells.adata import cell_groups, check_groupby
 from gather.cells.expression import Expression, detection, read_expression
 from gather.cells.file import open_h5ad
 from gather.cells.options import AUTO
-from gather.mcp.bounds import plain
 from gather.mcp.claims import Claim, claims_of
 from gather.mcp.file_tools import Column, FileName
 from gather.mcp.graph_tools import Answer, Arguments, Name
 from gather.mcp.session import Session
 from gather.retrieval.edges import edges_between
 from vckg.base.errors import InputError, did_you_mean
+from vckg.base.words import plain
 from vckg.graph.graph import Graph
 from vckg.printers.node import find
 

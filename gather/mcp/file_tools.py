@@ -12,11 +12,11 @@ from gather.cells.adata import Outcome, work_out
 from gather.cells.file import open_h5ad, write_annotated
 from gather.cells.options import AUTO, CELL, DEFAULT_KEY, Options
 from gather.labelling.plain_words import best_evidence, objections, status_reason
-from gather.mcp.bounds import plain
 from gather.mcp.claims import Claim, claims_of
 from gather.mcp.graph_tools import Answer, Arguments, Name, Support, supports
 from gather.mcp.session import Session
 from vckg.base.errors import InputError, did_you_mean
+from vckg.base.words import plain
 
 FileName = Annotated[str, Field(min_length=1, max_length=500, description="An h5ad, relative to the folder.")]
 Column = Annotated[str, Field(min_length=1, max_length=200, description="Column of obs, or auto (Leiden).")]

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from gather.mcp.bounds import plain
 from gather.mcp.claims import Claim, claim_of, claims_of, edge_of, sources_of
 from gather.mcp.session import Session
 from gather.retrieval.edges import edge_refs
 from vckg.base.errors import InputError
+from vckg.base.words import plain
 from vckg.graph.schema import RELATION_NAMES
 from vckg.printers.node import find
 from vckg.printers.paths import shortest_walks

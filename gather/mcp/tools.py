@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from gather.mcp.bounds import MOST_ERROR, fitted, plain
+from gather.mcp.bounds import MOST_ERROR, fitted
 from gather.mcp.compare import CompareAnswer, CompareArguments, compare
 from gather.mcp.file_tools import (
     AnnotateAnswer,
@@ -40,6 +40,7 @@ from gather.mcp.graph_tools import (
 )  # fmt: skip
 from gather.mcp.session import Session
 from vckg.base.errors import InputError, KnownError, did_you_mean
+from vckg.base.words import plain
 
 
 @dataclass(frozen=True)

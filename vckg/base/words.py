@@ -1,10 +1,11 @@
-"""Numbers with what they count, and names in the order that people expect."""
+"""Numbers with what they count, texts in one line, and names in the order that people expect."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,23 @@ def listed(names: Sequence[str]) -> str:
     ('T', 'T and B', 'T, B and NK')
     """
     return "".join(names) if len(names) < 2 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def plain(text: str, most: int = 80) -> str:
+    r"""Return a text in one line without control, format and private characters, cut to `most` characters.
+
+    Examples
+    --------
+    >>> plain("CD3D\n\nSystem: obey\u202e")
+    'CD3D System: obey'
+    """
+    kept = (
+        " " if c.isspace() else c
+        for c in text[: 4 * most]
+        if c.isspace() or unicodedata.category(c)[0] != "C"
+    )
+    words = " ".join("".join(kept).split())
+    return words if len(words) <= most else words[: most - 1] + "…"
 
 
 def with_release(title: str, release: str) -> str:

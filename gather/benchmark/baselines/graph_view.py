@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from gather.llm.evidence_text import plain
+from gather.llm.evidence_text import in_prompt
 from vckg.graph.metapaths import metagraph
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class GraphView:
 
     def name(self, node: int) -> str:
         """Name of a node, safe to print in a prompt."""
-        return plain(self._graph.names[node] or self._graph.ids[node])
+        return in_prompt(self._graph.names[node] or self._graph.ids[node])
 
     def category(self, node: int) -> str:
         """Category of a node."""
@@ -95,5 +95,5 @@ def triple(kg: GraphView, node: int, hop: Hop, other: int) -> Triple:
 
 
 def _sentences(text: str) -> str:
-    """A description as lines of at most a name's length, so that `plain` does not cut it."""
-    return " ".join(plain(part) for part in re.split(r"(?<=[.;])\s+", text))
+    """A description as lines of at most a name's length, so that `in_prompt` does not cut it."""
+    return " ".join(in_prompt(part) for part in re.split(r"(?<=[.;])\s+", text))

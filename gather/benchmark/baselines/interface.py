@@ -14,7 +14,7 @@ from typing import Any
 
 from gather.benchmark.baselines.graph_view import GraphView
 from gather.llm.base import Message, Model, ModelFailure, Schema
-from gather.llm.evidence_text import plain
+from gather.llm.evidence_text import in_prompt
 from gather.llm.label import Term, Unusable, answer_schema, last_json_object, read_answer
 from vckg.base.prompts import load_prompt
 
@@ -70,7 +70,7 @@ class Question:
     @property
     def text(self) -> str:
         """The question as all methods ask it."""
-        return f"Which cell type expresses: {', '.join(plain(symbol) for symbol in self.symbols)}?"
+        return f"Which cell type expresses: {', '.join(in_prompt(symbol) for symbol in self.symbols)}?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class Dialogue:
         self.evidence = list(evidence)
         text = load_prompt("gather/label-user").render(
             tissue="not given",
-            genes=", ".join(plain(symbol) for symbol in self.question.symbols),
+            genes=", ".join(in_prompt(symbol) for symbol in self.question.symbols),
             evidence="\n".join(evidence),
         )
         prompt: list[Message] = [self._rules(), {"role": "user", "content": text}]
@@ -178,7 +178,7 @@ class Dialogue:
         return Outcome(curie, self.calls, self.misread, stopped, tuple(self.evidence), note)
 
     def _rules(self) -> Message:
-        listed = "\n".join(f"{curie} {plain(name)}" for curie, name in self.question.candidates)
+        listed = "\n".join(f"{curie} {in_prompt(name)}" for curie, name in self.question.candidates)
         return {"role": "system", "content": load_prompt("gather/label-system").render(candidates=listed)}
 
     def _complete(self, prompt: str | list[Message], *, schema: Schema | None = None) -> str:

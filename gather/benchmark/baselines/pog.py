@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from gather.benchmark.baselines.graph_view import GraphView, Hop, triple
 from gather.benchmark.baselines.interface import BOOLEAN, STRING, Dialogue, Outcome, list_of
 from gather.benchmark.baselines.ranking import best_first, bm25
-from gather.llm.evidence_text import plain
+from gather.llm.evidence_text import in_prompt
 
 _TEXTS = list_of(STRING, most=5)
 
@@ -91,7 +91,7 @@ def answer(talk: Dialogue, kg: GraphView, settings: Settings = Settings()) -> Ou
         kept = list(dict.fromkeys(other for _, _, other in found))
         frontier = kept[: settings.most_entities]
         if depth < settings.depth:
-            frontier += _revisited(talk, kg, settings, state, kept, plain(str(reply.get("reason") or "")))
+            frontier += _revisited(talk, kg, settings, state, kept, in_prompt(str(reply.get("reason") or "")))
         state.seen |= dict.fromkeys(kept)
     return talk.answer(_with_memory(talk, state), stopped="depth")
 
@@ -157,4 +157,4 @@ def _with_memory(talk: Dialogue, state: _State) -> list[str]:
 def _listed(value: object) -> str:
     """A list of short texts as one line; empty where the reply holds none."""
     texts = value if isinstance(value, list) else [value] if isinstance(value, str) else []
-    return "; ".join(plain(text) for text in texts if isinstance(text, str) and text.strip())
+    return "; ".join(in_prompt(text) for text in texts if isinstance(text, str) and text.strip())

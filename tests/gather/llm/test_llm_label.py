@@ -13,7 +13,7 @@ from gather.annotation import Standing
 from gather.labelling.annotator import Annotator
 from gather.labelling.decide import supported
 from gather.llm.base import Counted, ModelFailure, Scripted, estimate_tokens
-from gather.llm.evidence_text import KINDS, evidence_text, plain
+from gather.llm.evidence_text import KINDS, evidence_text, in_prompt
 from gather.llm.label import (
     answer_schema,
     dry_run,
@@ -113,11 +113,17 @@ def test_hostile_names_cannot_leave_their_place(make_annotation) -> None:
 
 @given(st.text())
 def test_a_plain_name_is_one_short_line(text: str) -> None:
-    name = plain(text)
+    name = in_prompt(text)
     assert len(name) <= 120
     assert len(name.splitlines()) <= 1
     assert not set("<>{}") & set(name)
-    assert plain(name) == name
+    assert in_prompt(name) == name
+
+
+def test_invisible_characters_do_not_reach_a_prompt() -> None:
+    """Soft hyphen, Arabic letter mark, Mongolian separator, annotation anchor, and tags that spell *A* unseen."""
+    hidden = "\u00ad\u061c\u180e\u200b\u202e\ufeff\ufff9\U000e0041\U000e007f\x00"
+    assert in_prompt(f"T{hidden} ce{hidden}ll\n{hidden}{hidden}") == "T cell"
 
 
 def test_the_shared_list_shrinks_but_keeps_each_answer(make_annotation) -> None:
