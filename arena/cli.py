@@ -43,7 +43,7 @@ from arena.cli_options import (
     TaskOption,
     TimeoutOption,
 )
-from arena.cli_output import print_list, print_run, print_table, read_runs
+from arena.cli_output import print_list, print_run, read_runs, write_page
 from vckg.base.console import err, fail, run
 from vckg.command_app import Application
 
@@ -154,7 +154,7 @@ def run_command(
     if as_json:
         print(json.dumps(facts, indent=1, ensure_ascii=False))
     else:
-        print_table(folders, _finished([output]), output / "report")
+        write_page(folders, _finished([output]), output / "report")
 
 
 @app.command("score")

@@ -111,7 +111,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
             print(f"{'':13} {key}: {shown}{' ...' if len(counts) > 12 else ''}")
 
 
-def print_table(folders: Sequence[Path], found: Sequence[Path], into: Path) -> None:
+def write_page(folders: Sequence[Path], found: Sequence[Path], into: Path) -> None:
     """Write the page of all runs found, and print its first sentence, the rankings of some runs and its path."""
     from arena.leaderboard.build import build
     from arena.report.html import write_board

@@ -1,16 +1,14 @@
 """Smooth goodput, computed from the arrival times of tokens at the client.
 
-Smooth goodput is defined in "Revisiting SLOs and goodput metrics in LLM serving" (arXiv 2410.14257 v2); Eq.
-n below is the paper's. Times are seconds after the request was committed unless a name ends in `_s` and says
-otherwise. The paper leaves f of Eq. 10 open; results state which `Penalty` was used.
+Smooth goodput is defined in "Revisiting SLOs and goodput metrics in LLM serving" (arXiv 2410.14257 v2); Eq. n below is
+the paper's. Times are seconds after the request was committed unless a name ends in `_s` and says otherwise. The paper
+leaves f of Eq. 10 open; results state which `Penalty` was used.
 
 Two rules are ours, because the literal definition rewards giving up:
 
-- **Censoring.** A request that ended early counts one more token, delivered when it was given up: its idle
-time is
-  at least what the user waited for nothing. Then truncating a request never raises the sum.
-- **Fixed window.** The sum over all requests committed in the window is divided by the window, which is
-chosen before
+- **Censoring.** A request that ended early counts one more token, delivered when it was given up: its idle time is at
+  least what the user waited for nothing. Then truncating a request never raises the sum.
+- **Fixed window.** The sum over all requests committed in the window is divided by the window, which is chosen before
   the run; dropping slow requests cannot shorten it.
 """
 
