@@ -11,7 +11,7 @@ from arena.contestants.kinds import kind_of_run
 from arena.leaderboard import schema
 from arena.leaderboard.build import RESAMPLES, open_book, pairs_of
 from arena.leaderboard.labels import number, p_value
-from arena.leaderboard.ranking import ranked_tests
+from arena.leaderboard.ranking import ALPHA, ranked_tests
 from arena.leaderboard.score_table import Column, fingerprints, part, shared_tasks, tables
 from arena.types import Run
 from vckg.base.errors import InputError
@@ -128,7 +128,7 @@ def _pair_text(task: str, pair: schema.Pair, one: str, other: str) -> str:
         low, high = sorted((sign * pair.low, sign * pair.high))
         limits = f"[{low:+.3f}, {high:+.3f}]"
     better = one if sign * pair.difference > 0 else other
-    verdict = f"{better} is better" if pair.p is not None and pair.p <= 0.05 else "no significant difference"
+    verdict = f"{better} is better" if pair.p is not None and pair.p <= ALPHA else "no significant difference"
     power = (
         "too few independent samples"
         if pair.detectable is None

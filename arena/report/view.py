@@ -163,7 +163,7 @@ class GroupView:
             return "self"
         value = sign * pair.difference
         step = 1 + sum(abs(value) > edge for edge in (0.05, 0.15, 0.3))
-        sure = " sure" if pair.p_holm is not None and pair.p_holm <= 0.05 else ""
+        sure = " sure" if pair.p_holm is not None and pair.p_holm <= ALPHA else ""
         return f"{'up' if value > 0 else 'down'}{step}{sure}"
 
     def costs(self) -> Scatter | None:
