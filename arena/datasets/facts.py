@@ -17,6 +17,8 @@ from vckg.graph.graph import Graph
 if TYPE_CHECKING:
     from arena.datasets.lineages import CellTerms
 
+MOST_SHOWN: Final = 12
+"""Markers of its type that are kept of those that a cell shows."""
 COLLECTIONS: Final = ("accordion", "liana")
 NO_RESOURCE: Final = ("consensus", "cellmatch", "sctype", "sctyper")
 """Consensus, and markers compiled from CellMarker, PanglaoDB and others: scCATCH, ScType and scTyper."""
@@ -111,7 +113,7 @@ def _marked_types(graph: Graph) -> Mapping[int, int]:
     return Counter(gene for gene, _cell in pairs)
 
 
-def markers_shown(terms: CellTerms, cl_id: str, shown: Sequence[str], most: int = 12) -> tuple[str, ...]:
+def markers_shown(terms: CellTerms, cl_id: str, shown: Sequence[str]) -> tuple[str, ...]:
     """Return the genes of a cell that are replicated markers of its type or of a kind above it.
 
     The genes that mark the fewest types come first. A mouse symbol stands for the human gene of the same letters.
@@ -122,4 +124,4 @@ def markers_shown(terms: CellTerms, cl_id: str, shown: Sequence[str], most: int 
     above = [at, *(int(i) for i in ontology.ancestors(at) if ontology.lineage(int(i)) is not None)]
     known = {graph.names[g].upper(): general[g] for i in above for g in table.get(int(ontology.nodes[i]), ())}
     found = [gene for gene in shown if gene.upper() in known]
-    return tuple(sorted(found, key=lambda gene: known[gene.upper()])[:most])
+    return tuple(sorted(found, key=lambda gene: known[gene.upper()])[:MOST_SHOWN])

@@ -26,6 +26,10 @@ from gather.metrics import multiple_testing
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+LEVEL = 0.95
+"""Of intervals."""
+HALVES = 200
+"""Of the clusters, drawn for the reliability."""
 EXHAUSTIVE_CLUSTERS = 13
 """Up to this many clusters all 2^G sign patterns are tried, so the test is exact."""
 FEWEST_CLUSTERS = 10
@@ -129,7 +133,7 @@ def intervals(
     draws: Floats,
     groups: float,
     *,
-    level: float = 0.95,
+    level: float = LEVEL,
     bounds: tuple[float, float] | None = None,
 ) -> list[Interval]:
     """Expanded percentile interval of each row of ``draws[m, resamples]`` around its estimate.
@@ -156,21 +160,21 @@ def intervals(
 
 
 def mean_intervals(
-    scores: Floats, clusters: Clusters, *, resamples: int = 2000, seed: int = 0, level: float = 0.95
+    scores: Floats, clusters: Clusters, *, resamples: int = 2000, seed: int = 0
 ) -> list[Interval]:
     """Mean of each row of ``scores[m, n]`` with its cluster-bootstrap interval; NaN where one cluster has scores."""
     draws = bootstrap_means(scores, clusters, resamples=resamples, seed=seed)
-    found = intervals(means(scores), draws, clusters.effective(), level=level, bounds=(0.0, 1.0))
+    found = intervals(means(scores), draws, clusters.effective(), bounds=(0.0, 1.0))
     scored = (clusters.sums(np.isfinite(scores).astype(float)) > 0).sum(axis=-1)
     unknown = float("nan")
     return [i if n > 1 else Interval(i.value, unknown, unknown) for i, n in zip(found, scored, strict=True)]
 
 
-def wilson(successes: int, n: int, *, level: float = 0.95) -> Interval:
+def wilson(successes: int, n: int) -> Interval:
     """Wilson's score interval of a rate; NaN for n = 0."""
     if n == 0:
         return Interval(float("nan"), float("nan"), float("nan"))
-    limits = stats.binomtest(successes, n).proportion_ci(level, method="wilson")
+    limits = stats.binomtest(successes, n).proportion_ci(LEVEL, method="wilson")
     return Interval(successes / n, float(limits.low), float(limits.high))
 
 
@@ -259,9 +263,7 @@ def effective_clusters(blocks: Sequence[Block]) -> float:
     return sum(block.clusters.effective() for block in blocks)
 
 
-def paired_tests(
-    blocks: Sequence[Block], *, resamples: int = 2000, seed: int = 0, level: float = 0.95
-) -> Paired:
+def paired_tests(blocks: Sequence[Block], *, resamples: int = 2000, seed: int = 0) -> Paired:
     """Compare every two contestants: difference, interval, sign-flip p, Holm over all pairs.
 
     With several blocks the statistic is the sum of the blocks' mean differences, each over the
@@ -280,11 +282,11 @@ def paired_tests(
     possible = np.all([n > 0 for _, _, n in parts], axis=0)
     difference = np.where(possible, table.sum(axis=1), np.nan)
     most = float(len(blocks))  # scores lie in 0..1, a sum of differences in -blocks..blocks
-    limits = intervals(difference, draws, effective_clusters(blocks), level=level, bounds=(-most, most))
+    limits = intervals(difference, draws, effective_clusters(blocks), bounds=(-most, most))
     p = sign_flip_p(table, flips=max(FLIPS, 100 * len(which)), seed=seed)
     p = np.where(possible, p, np.nan)
     spread = np.array([row[np.isfinite(row)].std() if np.isfinite(row).any() else np.nan for row in draws])
-    reach = stats.norm.ppf(1 - (1 - level) / 2) + stats.norm.ppf(POWER)
+    reach = stats.norm.ppf(1 - (1 - LEVEL) / 2) + stats.norm.ppf(POWER)
     low, high = (np.array([getattr(limit, end) for limit in limits]) for end in ("low", "high"))
     detectable = np.where(np.isfinite(low), reach * spread, np.nan)
     return Paired(tuple(which), difference, low, high, p, holm(p), detectable, common)
@@ -372,7 +374,7 @@ def bradley_terry(scores: Floats, *, margin: float = 1e-9) -> BradleyTerry:
     return BradleyTerry(1 / (1 + np.exp(-(raw - raw.mean()))), rate)
 
 
-def split_half_reliability(scores: Floats, clusters: Clusters, *, halves: int = 200, seed: int = 0) -> float:
+def split_half_reliability(scores: Floats, clusters: Clusters, *, seed: int = 0) -> float:
     """Mean correlation of the contestants' means between random halves of the clusters, stepped up to full
     length.
 
@@ -386,8 +388,8 @@ def split_half_reliability(scores: Floats, clusters: Clusters, *, halves: int = 
     totals = clusters.sums(np.where(scored, scores, 0.0))
     counts = clusters.sums(scored.astype(float))
     rng = np.random.default_rng(seed)
-    half = np.zeros((groups, halves))
-    for column in range(halves):
+    half = np.zeros((groups, HALVES))
+    for column in range(HALVES):
         half[rng.permutation(groups)[: groups // 2], column] = 1
     a = _ratio(totals @ half, counts @ half)
     b = _ratio(totals @ (1 - half), counts @ (1 - half))

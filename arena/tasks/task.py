@@ -91,6 +91,6 @@ def cell_of(sample: Sample) -> str:
     return " ".join(part for part in (sample.fields["species"], sample.fields["tissue"]) if part)
 
 
-def top_genes(sample: Sample, most: int = 100) -> str:
-    """Return the highest genes of a sample's cell, separated by blanks."""
-    return " ".join(map(str, sample.fields["genes"][:most]))
+def top_genes(sample: Sample) -> str:
+    """Return the 100 highest genes of a sample's cell, separated by blanks."""
+    return " ".join(map(str, sample.fields["genes"][:100]))

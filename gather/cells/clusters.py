@@ -36,19 +36,17 @@ def leiden(expression: Expression, inside: npt.NDArray[np.bool_], seed: int) -> 
     return groups
 
 
-def umap(
-    expression: Expression, seed: int, *, most: int = MOST_EMBEDDED
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]] | None:
+def umap(expression: Expression, seed: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]] | None:
     """Return which cells were embedded, ascending, and their places, float32[embedded, 2].
 
-    Cells without expression are left out; of more than `most` a random choice is embedded. None where the
+    Cells without expression are left out; of more than `MOST_EMBEDDED` a random choice is embedded. None where the
     cells are too few.
     """
     import scanpy as sc
 
     rows = np.flatnonzero(np.asarray(expression.matrix.sum(axis=1)).ravel() > 0)
-    if len(rows) > most:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, size=most, replace=False))
+    if len(rows) > MOST_EMBEDDED:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, size=MOST_EMBEDDED, replace=False))
     with _one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # umap remarks that a seed makes it run on one thread
         view = _neighbours(expression, rows, seed)

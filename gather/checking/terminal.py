@@ -12,6 +12,8 @@ from vckg.base.console import err, out
 
 SHOWN = 30
 """Rows of the queue in the terminal; the table and the page hold all."""
+MOST_MARKERS = 4
+"""For or against a label that are named."""
 WORTH = "worth: how much a look at the label gains, 0 to 1; the highest first"
 LOOSELY = ("word_order", "without_state")
 """Ways of reading a label that the user should see (`gather.retrieval.cell_names`)."""
@@ -96,23 +98,21 @@ def meaning(check: LabelCheck) -> str:
     return f"{mapped.how}{hint}"
 
 
-def against(check: LabelCheck, top: int = 4) -> str:
+def against(check: LabelCheck) -> str:
     """What speaks against a label: too few cells, absent markers, then a mixture of labels."""
-    absent = [m for m in check.markers if m.state == "absent"]
+    absent = [m for m in check.markers if m.state == "absent"][:MOST_MARKERS]
     words = (
         [f"{check.n_cells} of the {LEAST_CELLS} cells that a set needs"]
         if "few cells" in check.reasons
         else []
     )
-    words += [f"{m.symbol} in {m.fraction_in_set:.0%}" for m in absent[:top] if m.fraction_in_set is not None]
+    words += [f"{m.symbol} in {m.fraction_in_set:.0%}" for m in absent if m.fraction_in_set is not None]
     words += [f"{share:.0%} of the cells are labelled {label}" for label, share in check.others]
     return ", ".join(words)
 
 
-def for_it(check: LabelCheck, top: int = 4) -> str:
+def for_it(check: LabelCheck) -> str:
     """What speaks for a label: present markers and the FDR."""
-    present = [m for m in check.markers if m.state == "present"]
-    words = [f"{m.symbol} in {m.fraction_in_set:.0%}" for m in present[:top] if m.fraction_in_set is not None]
-    return ", ".join(
-        [*words, f"FDR {check.fdr:.1g}"] if words and check.rank and check.fdr <= MAX_FDR else words
-    )
+    present = [m for m in check.markers if m.state == "present"][:MOST_MARKERS]
+    words = [f"{m.symbol} in {m.fraction_in_set:.0%}" for m in present if m.fraction_in_set is not None]
+    return ", ".join([*words, f"FDR {check.fdr:.1g}"] if words and check.rank and check.fdr <= MAX_FDR else words)

@@ -21,6 +21,10 @@ FloatsLike = Sequence[float] | Floats
 
 DEFAULT_REPLICATES = 2000
 DEFAULT_SEED = 0
+LEVEL = 0.95
+"""Of intervals."""
+BINS = 10
+"""Of equal width, by which confidence is compared with accuracy."""
 ROOTS = ("CL:0000000",)  # "cell" is an ancestor of everything; hierarchical measures leave it out
 
 PARTIAL_CREDIT: Mapping[Relation, float] = {
@@ -112,28 +116,26 @@ def adjusted(score: float, expected: float) -> float:
     return (score - expected) / (1.0 - expected) if expected < 1.0 else 0.0
 
 
-def expected_calibration_error(confidence: FloatsLike, correct: FloatsLike, *, bins: int = 10) -> float:
+def expected_calibration_error(confidence: FloatsLike, correct: FloatsLike) -> float:
     """Mean distance of confidence and accuracy over equal-width bins, weighted by their size (Naeini
     2015).
     """
     error = 0.0
-    for row in reliability(confidence, correct, bins=bins):
+    for row in reliability(confidence, correct):
         error += row[0] * abs(row[1] - row[2])
     total = len(np.asarray(confidence))
     return error / total if total else float("nan")
 
 
-def reliability(
-    confidence: FloatsLike, correct: FloatsLike, *, bins: int = 10
-) -> list[tuple[int, float, float]]:
+def reliability(confidence: FloatsLike, correct: FloatsLike) -> list[tuple[int, float, float]]:
     """Return (items, mean confidence, accuracy) of every non-empty equal-width bin: the reliability
     diagram.
     """
     c, y = _known(confidence, correct)
-    which = np.minimum((c * bins).astype(int), bins - 1)
+    which = np.minimum((c * BINS).astype(int), BINS - 1)
     return [
         (int(inside.sum()), float(c[inside].mean()), float(y[inside].mean()))
-        for inside in (which == b for b in range(bins))
+        for inside in (which == b for b in range(BINS))
         if inside.any()
     ]
 
@@ -157,7 +159,6 @@ def bootstrap(
     strata: Sequence[object] | None = None,
     replicates: int = DEFAULT_REPLICATES,
     seed: int = DEFAULT_SEED,
-    level: float = 0.95,
 ) -> Interval:
     """Mean with a percentile bootstrap interval over units.
 
@@ -178,7 +179,7 @@ def bootstrap(
     draws = np.mean(
         [part[rng.integers(0, len(part), (replicates, len(part)))].mean(axis=1) for part in parts], axis=0
     )
-    tail = (1.0 - level) / 2.0
+    tail = (1.0 - LEVEL) / 2.0
     low, high = np.quantile(draws, [tail, 1.0 - tail])
     return Interval(float(np.mean([part.mean() for part in parts])), float(low), float(high), len(v))
 

@@ -24,6 +24,8 @@ _INSIDE = ("is_a_or_part_of", "part_of", "subclass_of")
 _CELL = CATEGORIES.index("Cell")
 ENOUGH = 4
 """So many pairs of a resource and a marker gene place a type in a tissue."""
+MOST_MEANINGS = 8
+"""Of a word of several organs that are listed."""
 
 
 class Choice(NamedTuple):
@@ -94,7 +96,7 @@ def types_of_tissue(graph: Graph, tissue: str) -> list[int]:
     return sorted(_placed(graph, inside) | _observed(graph, inside))
 
 
-def more_exact_tissues(graph: Graph, tissue: str, most: int = 8) -> list[str]:
+def more_exact_tissues(graph: Graph, tissue: str) -> list[str]:
     """Return what a word of several organs may mean, such as cortex, each with its id; none for other tissues.
 
     No cell type is known in the very tissue then, but in others with its words in their names. Those inside another one
@@ -107,7 +109,7 @@ def more_exact_tissues(graph: Graph, tissue: str, most: int = 8) -> list[str]:
         return []
     parts = set().union(*(below - {n} for n, below in inside.items()))
     found = sorted(inside.keys() - parts, key=lambda n: (-sum(known[i] for i in inside[n]), graph.ids[n]))
-    return [f"{graph.names[n]} ({graph.ids[n]})" for n in found[:most]]
+    return [f"{graph.names[n]} ({graph.ids[n]})" for n in found[:MOST_MEANINGS]]
 
 
 def _of_one_organ(graph: Graph, node: int) -> list[int]:

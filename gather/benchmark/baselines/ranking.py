@@ -11,8 +11,11 @@ from gather.llm.base import estimate_tokens
 
 _WORD = re.compile(r"[a-z0-9]+(?:[-+][a-z0-9+]+)*", re.IGNORECASE)
 
+K1, B = 1.5, 0.75
+"""How soon a repeated word counts no more, and how much a long text's words count less."""
 
-def bm25(query: str, texts: Sequence[str], *, k1: float = 1.5, b: float = 0.75) -> list[float]:
+
+def bm25(query: str, texts: Sequence[str]) -> list[float]:
     """Score texts against a query by Okapi BM25 (Robertson & Zaragoza 2009), one float per text.
 
     It stands for the dense rankers of the papers, which need weights that cannot be taken for granted
@@ -29,7 +32,7 @@ def bm25(query: str, texts: Sequence[str], *, k1: float = 1.5, b: float = 0.75) 
         idf = math.log(1 + (len(texts) - containing + 0.5) / (containing + 0.5))
         for index, words in enumerate(documents):
             times = words[word]
-            scores[index] += idf * times * (k1 + 1) / (times + k1 * (1 - b + b * lengths[index] / mean))
+            scores[index] += idf * times * (K1 + 1) / (times + K1 * (1 - B + B * lengths[index] / mean))
     return scores
 
 
