@@ -307,7 +307,7 @@ def main() -> None:
     try:
         run(app, "arena")
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in ("inspect_ai", "evalica", "sklearn"):
+        if (error.name or "").split(".")[0] not in ("inspect_ai", "evalica"):
             raise
         fail("arena", f"{error.name} is not installed; pip install 'vckg[arena]'")
 
