@@ -5,7 +5,6 @@ Nothing here knows about scores or cells; labels, metrics and the arena all ask 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property, lru_cache
@@ -17,7 +16,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from vckg.base.errors import GraphError, did_you_mean
-from vckg.base.resources import resource
+from vckg.base.resources import table
 
 if TYPE_CHECKING:
     from vckg.graph.graph import Graph
@@ -276,16 +275,11 @@ class Ontology:
 
 
 def _read_groups() -> list[list[str]]:
-    with resource("data", "equivalent_cell_types.tsv").open(encoding="utf-8", newline="") as lines:
-        groups: dict[str, list[str]] = {}
-        for row in csv.DictReader(lines, delimiter="\t"):
-            groups.setdefault(row["group"], []).append(row["cell_type_ontology_term_id"])
+    groups: dict[str, list[str]] = {}
+    for row in table("data", "equivalent_cell_types.tsv"):
+        groups.setdefault(row["group"], []).append(row["cell_type_ontology_term_id"])
     return list(groups.values())
 
 
 def _read_lineages() -> list[tuple[str, str]]:
-    with resource("data", "lineages.tsv").open(encoding="utf-8", newline="") as lines:
-        return [
-            (row["lineage"], row["cell_type_ontology_term_id"])
-            for row in csv.DictReader(lines, delimiter="\t")
-        ]
+    return [(row["lineage"], row["cell_type_ontology_term_id"]) for row in table("data", "lineages.tsv")]

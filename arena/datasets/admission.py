@@ -6,7 +6,6 @@ genes that a sample shows by an oracle that sees reference profiles (`arena.data
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from arena.datasets.cell_files import Labelled
 from arena.datasets.facts import markers_shown
 from arena.datasets.lineages import CellTerms
 from arena.datasets.virtual_cell import VirtualCell
-from vckg.base.resources import resource
+from vckg.base.resources import table
 
 TOO_GENERAL: Final = 200
 """A type with more kinds below it is no answer to a question about one cell."""
@@ -54,8 +53,7 @@ SPREAD = "real cells of the type differ as much as from other types"
 @cache
 def doubted() -> frozenset[tuple[str, str]]:
     """Return the sets and types of which a biologist who read the samples doubts the label."""
-    with resource("data", "arena", "doubted_labels.tsv").open(encoding="utf-8", newline="") as lines:
-        return frozenset((row["set"], row["cl_id"]) for row in csv.DictReader(lines, delimiter="\t"))
+    return frozenset((row["set"], row["cl_id"]) for row in table("data", "arena", "doubted_labels.tsv"))
 
 
 @dataclass

@@ -36,7 +36,7 @@ from gather.retrieval.query import (
     query_genes,
 )
 from vckg.base.errors import InputError
-from vckg.base.resources import resource
+from vckg.base.resources import table
 
 if TYPE_CHECKING:
     from vckg.graph.graph import Graph
@@ -78,8 +78,7 @@ def file_questions(
 
 def read_sets() -> list[dict[str, str]]:
     """Return the rows of `data/benchmark_sets.tsv`."""
-    with resource("data", "benchmark_sets.tsv").open(encoding="utf-8", newline="") as lines:
-        return list(csv.DictReader(lines, delimiter="\t"))
+    return table("data", "benchmark_sets.tsv")
 
 
 def groups_of(

@@ -6,7 +6,6 @@ stand out from the file's other sets more than its other genes do. The identity 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from gather.annotation import State
 from gather.metrics.multiple_testing import benjamini_hochberg
 from gather.retrieval.panel_null import p_of_separation
 from gather.retrieval.query import CellSet, Panel
-from vckg.base.resources import resource
+from vckg.base.resources import table
 
 if TYPE_CHECKING:
     from vckg.graph.graph import Graph
@@ -36,9 +35,8 @@ LEAST_RISE, LEAST_FRACTION = 1.5, 0.05
 @lru_cache(maxsize=1)
 def gene_sets() -> dict[str, tuple[str, ...]]:
     """Return the symbols of each state."""
-    with resource("data", "cell_states.tsv").open(encoding="utf-8", newline="") as lines:
-        rows = [(row["state"], row["symbol"]) for row in csv.DictReader(lines, delimiter="\t")]
-    return {state: tuple(symbol for name, symbol in rows if name == state) for state in STATES}
+    rows = table("data", "cell_states.tsv")
+    return {state: tuple(row["symbol"] for row in rows if row["state"] == state) for state in STATES}
 
 
 def states_of(graph: Graph, panel: Panel, cell_sets: Sequence[CellSet]) -> list[tuple[State, ...]]:

@@ -14,7 +14,7 @@ from gather.retrieval.cell_names import ground_labels, near_cell_types
 from gather.retrieval.tissue_names import LOCATED, known_tissues, tissue_node
 from vckg.base.atomic import reason
 from vckg.base.errors import InputError
-from vckg.base.resources import resource
+from vckg.base.resources import table
 from vckg.graph.schema import CATEGORIES
 
 if TYPE_CHECKING:
@@ -115,8 +115,8 @@ def more_exact_tissues(graph: Graph, tissue: str) -> list[str]:
 def _of_one_organ(graph: Graph, node: int) -> list[int]:
     """A tissue and those that `data/tissues_of_one_organ.tsv` pairs with it: the breast has its gland's cells."""
     curie, found = graph.ids[node], [node]
-    for line in resource("data", "tissues_of_one_organ.tsv").read_text(encoding="utf-8").splitlines():
-        pair = line.split("\t")[:2]
+    for row in table("data", "tissues_of_one_organ.tsv"):
+        pair = [row["uberon_id"], row["other_uberon_id"]]
         if curie in pair:
             other = graph.get(pair[1 - pair.index(curie)])
             found += [] if other is None else [other]

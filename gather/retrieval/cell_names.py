@@ -7,7 +7,6 @@ Proliferating*) and without a number (*Fibroblast 2*).
 
 from __future__ import annotations
 
-import csv
 import difflib
 import re
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from itertools import permutations
 from typing import TYPE_CHECKING
 
 from gather.metrics.labels import ROOTS
-from vckg.base.resources import resource
+from vckg.base.resources import table
 from vckg.graph.grounding import Grounded
 
 if TYPE_CHECKING:
@@ -84,9 +83,7 @@ def readings(graph: Graph, labels: Sequence[str]) -> list[str]:
 @lru_cache(maxsize=1)
 def tool_labels() -> dict[str, str]:
     """Return the CL id of each label of `data/tool_labels.tsv`."""
-    with resource("data", "tool_labels.tsv").open(encoding="utf-8", newline="") as lines:
-        rows = csv.DictReader((line for line in lines if not line.startswith("#")), delimiter="\t")
-        return {row["label"]: row["cl_id"] for row in rows}
+    return {row["label"]: row["cl_id"] for row in table("data", "tool_labels.tsv")}
 
 
 @lru_cache(maxsize=1)

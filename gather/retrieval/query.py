@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vckg.base.errors import InputError
-from vckg.base.resources import resource
+from vckg.base.resources import table
 
 if TYPE_CHECKING:
     from vckg.graph.graph import Graph
@@ -224,9 +224,7 @@ def technical_genes() -> frozenset[str]:
     An explicit list (`data/gene_families.tsv`), because prefixes delete real markers: ``^ATP\d`` takes ATP1A2
     of astrocytes and ``^EEF\d`` EEF1A2 of neurons.
     """
-    path = resource("data", "gene_families.tsv")
-    rows = path.read_text(encoding="utf-8").splitlines()
-    return frozenset(row.split("\t")[0].upper() for row in rows[1:] if row and not row.startswith("#"))
+    return frozenset(row["symbol"].upper() for row in table("data", "gene_families.tsv"))
 
 
 def ground_panel(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vckg.base.errors import InputError, did_you_mean
-from vckg.base.resources import resource
+from vckg.base.resources import table
 from vckg.graph.schema import CATEGORIES
 
 if TYPE_CHECKING:
@@ -73,9 +73,7 @@ def tissue_in_words(graph: Graph, tissue: str) -> str:
 @lru_cache(maxsize=1)
 def tissue_words() -> dict[str, str]:
     """Return the Uberon id of each word of `data/tissue_words.tsv`, in lower case."""
-    text = resource("data", "tissue_words.tsv").read_text(encoding="utf-8")
-    rows = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
-    return {word.casefold(): curie for word, curie, _name in rows[1:]}
+    return {row["word"].casefold(): row["uberon_id"] for row in table("data", "tissue_words.tsv")}
 
 
 def _spellings(tissue: str) -> list[str]:

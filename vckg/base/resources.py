@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 
@@ -15,6 +16,12 @@ def resource(*parts: str) -> Path:
     """
     root = _PACKAGE if (_PACKAGE / parts[0]).exists() else _PACKAGE.parent
     return root.joinpath(*parts)
+
+
+def table(*parts: str) -> list[dict[str, str]]:
+    """Return the rows of a shipped table by the names of its columns; lines that begin with # are notes."""
+    with resource(*parts).open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader((line for line in lines if not line.startswith("#")), delimiter="\t"))
 
 
 def default_cache() -> Path:
