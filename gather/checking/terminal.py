@@ -115,4 +115,6 @@ def for_it(check: LabelCheck) -> str:
     """What speaks for a label: present markers and the FDR."""
     present = [m for m in check.markers if m.state == "present"][:MOST_MARKERS]
     words = [f"{m.symbol} in {m.fraction_in_set:.0%}" for m in present if m.fraction_in_set is not None]
-    return ", ".join([*words, f"FDR {check.fdr:.1g}"] if words and check.rank and check.fdr <= MAX_FDR else words)
+    return ", ".join(
+        [*words, f"FDR {check.fdr:.1g}"] if words and check.rank and check.fdr <= MAX_FDR else words
+    )
