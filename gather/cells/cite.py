@@ -43,8 +43,8 @@ _SCORES = {
 def cite(path: Path, graph: Graph, key: str = "gather") -> str:
     """Return the paragraph, then the BibTeX, of an annotated h5ad.
 
-    Named are the graph and its release, the sources that labels and shown evidence rest on with their licences, the
-    versions and the settings.
+    Named are the graph and its release, the sources that labels rest on and those of other shown evidence with their
+    licences, the versions and the settings.
 
     Raises
     ------
@@ -63,13 +63,16 @@ def cite(path: Path, graph: Graph, key: str = "gather") -> str:
             "the folder of that one by --graph"
         )
     parameters = {name: _plain(value) for name, value in kept["parameters"].items()}
-    names = used_sources(
-        graph, annotations, tuple(filter(None, str(parameters["exclude_source"]).split("|")))
-    )
+    excluded = tuple(filter(None, str(parameters["exclude_source"]).split("|")))
+    names, deciding = (used_sources(graph, shown, excluded) for shown in (annotations, ()))
     software = [*_ALWAYS, *_software(parameters)]
     entries = _software_entries(software) + [_entry(name, graph.manifest["sources"][name]) for name in names]
-    paragraph = _paragraph(graph, kept, parameters, names, software)
-    return f"{paragraph}\n\n" + "\n\n".join(entries) + "\n"
+    text = [_paragraph(kept, parameters, software), f"Labels rest on: {_listed(graph, deciding)}."]
+    if context := [name for name in names if name not in deciding]:
+        text.append(
+            f"The pathways, processes and diseases that are shown come from: {_listed(graph, context)}."
+        )
+    return "\n\n".join([*text, *entries]) + "\n"
 
 
 def used_sources(graph: Graph, annotations: Sequence[Annotation], exclude: Sequence[str]) -> list[str]:
@@ -78,12 +81,13 @@ def used_sources(graph: Graph, annotations: Sequence[Annotation], exclude: Seque
     A part of a source counts as the source.
     """
     target = target_named("Cell")
-    gene = graph.category == graph.categories.index("Gene")
-    codes = [np.unique(graph.source[graph.rows("subclass_of")])]
+    gene, cell = (graph.category == graph.categories.index(name) for name in ("Gene", "Cell"))
+    hierarchy = graph.rows("subclass_of")
+    codes = [np.unique(graph.source[hierarchy][cell[graph.subject[hierarchy]]])]
     for relation, rows in walkable_rows(graph, target, exclude).items():
         ends = graph.object if relation == target.back else graph.subject
         cells = graph.subject if relation == target.back else graph.object
-        direct = rows[gene[ends[rows]] & (graph.category[cells[rows]] == graph.categories.index("Cell"))]
+        direct = rows[gene[ends[rows]] & cell[cells[rows]]]
         codes.append(np.unique(graph.source[direct]))
     names = {graph.sources[int(code)] for code in np.unique(np.concatenate(codes))}
     for annotation in annotations:
@@ -103,23 +107,27 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _paragraph(
-    graph: Graph,
-    kept: dict[str, Any],
-    parameters: dict[str, Any],
-    names: Sequence[str],
-    software: Sequence[str],
-) -> str:
+def _graph_of(kept: dict[str, Any]) -> str:
+    """Name the graph, with the beginning of its content hash."""
+    label, hash_ = str(kept["graph_label"]), str(kept["graph"])[:12]
+    return label if hash_ in label else f"{label} (content hash {hash_})"
+
+
+def _listed(graph: Graph, names: Sequence[str]) -> str:
+    """Name sources with their releases, licences and keys."""
+    sources = graph.manifest["sources"]
+    return "; ".join(
+        with_release(sources[n]["title"], sources[n].get("release") or "")
+        + f" ({sources[n].get('licence') or 'no licence stated'}) [@{n}]"
+        for n in names
+    )
+
+
+def _paragraph(kept: dict[str, Any], parameters: dict[str, Any], software: Sequence[str]) -> str:
     named = {AUTO: "Leiden clusters", CELL: "single cells"}
     groups = named.get(parameters["groupby"], f"the cell sets of {parameters['groupby']!r}")
     asked = "cell" if parameters["groupby"] == CELL else "set"
     ranking, score = str(parameters["ranking"]), str(parameters["score"])
-    sources = graph.manifest["sources"]
-    listed = "; ".join(
-        with_release(sources[n]["title"], sources[n].get("release") or "")
-        + f" ({sources[n].get('licence') or 'no licence stated'}) [@{n}]"
-        for n in names
-    )  # fmt: skip
     within = (
         f", ranked within the samples of {parameters['sample_key']!r}" if parameters["sample_key"] else ""
     )
@@ -143,12 +151,12 @@ def _paragraph(
     )
     return (
         f"Cell types of {groups} were annotated by gather ({versions}; "
-        f"{', '.join(f'[@{n}]' for n in software)}) with the {kept['graph_label']} "
-        f"(content hash {kept['graph']}). Genes were ranked by {_RANKINGS.get(ranking, ranking)}{within}, with "
+        f"{', '.join(f'[@{n}]' for n in software)}) with the {_graph_of(kept)}. "
+        f"Genes were ranked by {_RANKINGS.get(ranking, ranking)}{within}, with "
         f"the values of {parameters['values']}. The first {parameters['top']} of each {asked} were scored against the "
         f"graph's cell types by {_SCORES.get(score, score)}. "
         f"Answers below a confidence of {parameters['threshold']:g} were given as a more general type or as unknown."
-        f"{tissue}{closed}{left_out}{model} Labels and evidence rest on: {listed}."
+        f"{tissue}{closed}{left_out}{model}"
     )
 
 
