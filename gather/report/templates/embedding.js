@@ -52,7 +52,7 @@ const embedding = (() => {
     return { span: low.map((v, i) => Math.max(high[i] - v, 1)), middle: low.map((v, i) => (high[i] + v) / 2) };
   }
 
-  // Where each set's name goes: the middle of its cells, the largest sets first.
+  // Where each set's name goes: the cell nearest to the middle of its cells, the largest sets first.
   function middles() {
     const cells = new Map();
     for (let i = 0; i < points.count; i += 1) {
@@ -61,10 +61,12 @@ const embedding = (() => {
       cells.get(points.set[i]).push(i);
     }
     const median = (list) => list.sort((a, b) => a - b)[list.length >> 1];
-    return [...cells].map(([set, list]) => ({
-      set, n: list.length, label: points.label[list[0]],
-      x: median(list.map((i) => points.xy[2 * i])), y: median(list.map((i) => points.xy[2 * i + 1])),
-    })).sort((a, b) => b.n - a.n || a.set - b.set);
+    return [...cells].map(([set, list]) => {
+      const middle = [0, 1].map((axis) => median(list.map((i) => points.xy[2 * i + axis])));
+      const away = (i) => Math.hypot(points.xy[2 * i] - middle[0], points.xy[2 * i + 1] - middle[1]);
+      const nearest = list.reduce((best, i) => (away(i) < away(best) ? i : best));
+      return { set, n: list.length, label: points.label[nearest], x: points.xy[2 * nearest], y: points.xy[2 * nearest + 1] };
+    }).sort((a, b) => b.n - a.n || a.set - b.set);
   }
 
   function lines(text) {
