@@ -109,8 +109,6 @@ MAX_FDR_OF_CELL = 0.05
 KNOWN = 0.75
 """Exponent of how many times as many resources know a kind as know the class that it may stand for. Chosen with whole
 study groups left out, over both graphs and both species (docs/results/suite.md)."""
-AS_WELL_KNOWN = 0.9
-"""A kind whose score is the greatest goes before its class where so many times as many resources know it."""
 
 
 LEAST_CELLS = 5
@@ -189,12 +187,11 @@ def kind_instead(
     ontology: Ontology,
     power: float = KNOWN,
 ) -> int:
-    """Return the place of the candidate that stands first: the first one, or a kind of it.
+    """Return the place of the candidate that stands first: the first one, or the first kind of it.
 
-    The first kind needs more resources r that name a marker of it, and ``s_kind * (r_kind / r_first) ** power >
-    s_first``. A class such as mononuclear phagocyte is a heading: few resources list it, and its markers are those of
-    its kinds. People call the cells macrophages, and nearly all resources list those.
-    A kind with the greatest score needs `AS_WELL_KNOWN` times as many resources: microglial cells are macrophages, too.
+    The kind needs more resources r that name a marker of it, and ``s_kind * (r_kind / r_first) ** power > s_first``.
+    A class such as mononuclear phagocyte is a heading: few resources list it, and its markers are those of its kinds.
+    People call the cells macrophages, and nearly all resources list those.
 
     Parameters
     ----------
@@ -205,11 +202,9 @@ def kind_instead(
     kinds = kinds[kinds > 0]
     if not len(kinds):
         return 0
-    kind, most = int(kinds[0]), int(np.argmax(score))
-    times = attested / max(int(attested[0]), 1)
-    if times[kind] > 1 and score[kind] * times[kind] ** power > score[0]:
-        return kind
-    return most if most in kinds and times[most] >= AS_WELL_KNOWN else 0
+    kind = int(kinds[0])
+    times = attested[kind] / max(int(attested[0]), 1)
+    return kind if times > 1 and score[kind] * times**power > score[0] else 0
 
 
 @dataclass(frozen=True, slots=True)
