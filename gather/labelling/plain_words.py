@@ -89,7 +89,7 @@ def direct_genes(item: EvidenceItem) -> list[GeneSupport]:
 
 
 def speaking(genes: list[GeneSupport]) -> list[GeneSupport]:
-    """Return the genes, best first, whose share counts beside the best one's (`LEAST_VOICE`)."""
+    """Return the genes, best first, whose share counts next to the best one's (`LEAST_VOICE`)."""
     return [gene for gene in genes if gene.contribution >= LEAST_VOICE * genes[0].contribution]
 
 
