@@ -224,7 +224,8 @@ def _finished(runs: list[Path]) -> list[Path]:
 
     folders, unfinished = finished(find_runs(runs), runs)
     for folder in unfinished:
-        err().print(f"{folder} has no answers yet and is left out")
+        said = f"{folder} is not finished and is left out; its `arena run` command goes on"
+        err().print(said, soft_wrap=True)
     if not folders:
         raise InputError(f"{runs[0]}: no run with answers; finish one with its `arena run` command")
     return folders

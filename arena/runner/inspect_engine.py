@@ -109,15 +109,15 @@ def evaluate(tasks: list[Any], model: Model, log_dir: Path, sampling: Sampling) 
 
 
 def newest_logs(log_dir: Path, names: set[str]) -> list[str]:
-    """Return where the newest finished log of each task is, in the order of their names.
+    """Return where the newest log of each task that ended is, in the order of their names.
 
-    After a kill the folder holds dead ``started`` logs, and recovering one leaves a copy; neither counts.
+    One that Ctrl-C ended lacks samples. After a kill the folder holds dead ``started`` logs, and recovering one leaves a copy; neither counts.
     """
     newest: dict[str, tuple[str, str]] = {}
     for info in list_eval_logs(str(log_dir)):
         with _damage(info.name):
             header = read_eval_log(info.name, header_only=True)
-        if header.status in ("success", "error") and header.eval.task in names:
+        if header.status != "started" and header.eval.task in names:
             entry = (header.stats.completed_at or header.eval.created, info.name)
             newest[header.eval.task] = max(newest.get(header.eval.task, ("", "")), entry)
     return [name for _task, (_when, name) in sorted(newest.items())]

@@ -42,7 +42,7 @@ from arena.types import (
     canonical_json,
     samples_sha256,
 )
-from vckg.base.console import progress
+from vckg.base.console import err, progress
 from vckg.base.errors import InputError, KnownError
 from vckg.base.lock import lock_if_possible
 
@@ -125,7 +125,13 @@ def _ask(plan: Plan, manifest: RunManifest, folder: Path, samples: list[Sample],
                 epochs=plan.epochs,
             )
             logs = evaluate([task], model, folder / "logs" / "answers", plan.sampling)
-            answers += answers_of(logs, manifest)
+            of_task = answers_of(logs, manifest)
+            answers += of_task
+            if len(of_task) < len(plan.samples[name]) * plan.epochs:  # the engine ends quietly on Ctrl-C
+                kept = sum(not answer.error for answer in answers)
+                said = f"{folder}: stopped; answers kept: {kept}; the same command goes on from there"
+                err().print(said, soft_wrap=True)
+                raise KeyboardInterrupt
     return sorted(answers, key=lambda a: (a.sample_id, a.epoch))
 
 

@@ -1,6 +1,8 @@
 """kill -9, for real: a process is killed while it asks and while it judges; the same command finishes the rest."""
 
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -59,6 +61,24 @@ def test_a_killed_run_resumes_and_asks_no_more_than_was_in_flight(
     fresh_folder: Path, tmp_path: Path, openai_server: Callable[..., Any], judge_of_fours: Reply
 ) -> None:
     check(fresh_folder, tmp_path, servers(openai_server, judge_of_fours), at_answers=0.4, at_verdicts=0.5)
+
+
+def test_ctrl_c_says_in_one_line_how_many_answers_are_kept(
+    fresh_folder: Path, tmp_path: Path, openai_server: Callable[..., Any]
+) -> None:
+    server = openai_server(answer, latency_s=0.3)
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    called = command(server, server, tmp_path / "runs")
+    called[2] = program + called[2]  # a shell in the background has its children ignore Ctrl-C
+    process = subprocess.Popen(
+        called, env=environment(fresh_folder, tmp_path), stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and len(server.prompts) <= IN_FLIGHT:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert re.search(r": stopped; answers kept: [1-9]\d*; the same command goes on from there\n$", said), said
 
 
 @pytest.mark.slow
