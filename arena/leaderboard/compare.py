@@ -99,8 +99,8 @@ def _sharing(runs: Sequence[Run], others: Sequence[Run]) -> list[Run]:
         for other in parts[:i]:
             if twice := shared_tasks(run, other):
                 raise InputError(
-                    f"two runs of {run.manifest.contestant} answered the same {twice[0]} samples; name one: "
-                    f"{other.folder}, {run.folder}"
+                    f"two runs of {run.manifest.contestant} answered the same {twice[0]} samples; give "
+                    f"the folder of one: {other.folder} or {run.folder}"
                 )
     return parts or list(runs)
 

@@ -119,7 +119,8 @@ def _task_markdown(view: GroupView, task: schema.TaskBoard) -> Iterator[str]:
     yield from (f"### {TASK_NAMES[task.task]} ({task.task})", "")
     yield (
         f"{counted(task.n, 'sample')} in {counted(task.clusters, 'cluster')}; main score `{task.headline}`; {line}; "
-        f"smallest difference found with 80 % power: {number(task.detectable, 3)}; fingerprint `{task.fingerprint}`."
+        f"smallest difference found with 80 % power (a typical pair): {number(task.detectable, 3)}; "
+        f"fingerprint `{task.fingerprint}`."
     )
     yield ""
     yield from _score_table(rows, task, judges)

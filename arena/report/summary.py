@@ -51,6 +51,9 @@ def table_lines(board: schema.Leaderboard, folders: Collection[str]) -> Iterator
             yield from _group_lines(group)
         else:
             yield from _best_lines(group)
+    scores = [cell.score for group in board.groups for row in group.rows for cell in row.tasks.values()]
+    if any(score.low is None and score.value is not None for score in scores):
+        yield "*: too few independent samples for an interval"
 
 
 def _best_lines(group: schema.Group) -> Iterator[str]:
@@ -63,6 +66,8 @@ def _best_lines(group: schema.Group) -> Iterator[str]:
 
 
 def _group_lines(group: schema.Group) -> Iterator[str]:
+    if caveat := GroupView(group).caveat:
+        yield caveat
     width = max(len(row.name) for row in group.rows)
     yield f"rank   {'':{width}}  " + "  ".join(f"{task.task:22}" for task in group.tasks).rstrip()
     for row in group.rows:
@@ -73,7 +78,7 @@ def _group_lines(group: schema.Group) -> Iterator[str]:
         "rank –: reads the graph, is the reference, or lacks a task",
     ]
     if GroupView(group).opened:
-        notes.append("†: open book, the questions were made from the graph that this contestant reads")
+        notes.append("†: open book")
     yield "; ".join(notes)
 
 
@@ -82,7 +87,7 @@ def _cell(row: schema.Row, task: schema.TaskBoard) -> str:
     if task.task not in row.tasks or (estimate := row.tasks[task.task].score).value is None:
         return "-"
     mark = " †" if row.open_book and task.made_from_graph else ""
-    span = "" if estimate.low is None else f" [{estimate.low:.2f}, {estimate.high:.2f}]"
+    span = " *" if estimate.low is None else f" [{estimate.low:.2f}, {estimate.high:.2f}]"
     return f"{estimate.value:.3f}{span}{mark}"
 
 

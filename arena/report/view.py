@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from arena.leaderboard import schema
 from arena.leaderboard.labels import TASK_NAMES, listed
@@ -10,6 +11,8 @@ from arena.leaderboard.ranking import ALPHA
 from arena.report.figures import Scatter, scatter
 from arena.types import TaskName
 from vckg.base.words import counted
+
+READABLE: Final = "an answer in the form that was asked for"
 
 
 def headline(leaderboard: schema.Leaderboard) -> list[str]:
@@ -32,15 +35,17 @@ class GroupView:
     @property
     def title(self) -> str:
         """Number and samples of the ranking."""
-        return f"Ranking {self.group.id[1:]} ({self.group.dataset}, seed {self.group.runs[0].seed})"
+        of = f"{self.group.dataset}, seed {self.group.runs[0].seed}, {counted(self.group.samples_total, 'sample')}"
+        return f"Ranking {self.group.id[1:]} ({of})"
 
     @property
     def caveat(self) -> str:
-        """Name the contestants that can look answers up."""
+        """Name the contestants that can look answers up; they have no rank over all tasks."""
         readers = [row.name for row in self.ranked if row.open_book]
         if not readers:
             return ""
-        return f"{listed(readers)} can look into the graph that many of these questions were made from (open book)."
+        opened = "can look into the graph that many of these questions were made from (open book)."
+        return f"{listed(readers)} {opened} An open book has no overall rank."
 
     @property
     def opened(self) -> str:
@@ -78,7 +83,7 @@ class GroupView:
         ranks = {r.name: r.tasks[task.task].rank for r in rows}
         first = sorted(name for name, rank in ranks.items() if rank and rank.best == 1)
         if asking and not any(row.tasks[task.task].replied for row in asking):
-            return "", "nobody answered"
+            return "", f"nobody gave {READABLE}"
         if len(rows) < 2:
             return "", "there is nobody to compare"
         if len(first) == 1 and ranks[first[0]] == schema.Rank(best=1, worst=1):
@@ -132,7 +137,7 @@ class GroupView:
         if not rows or not rows[0].tasks[task].score.value:
             if any(row.tasks[task].replied for row in asked):
                 return None, "Every such answer scored 0."
-            return None, "Nobody who looks at the cell and has the book closed answered it."
+            return None, f"Nobody who looks at the cell and has the book closed gave {READABLE}."
         best, cell = rows[0], rows[0].tasks[task]
         equal = [
             r.name for r in rows[1:] if (k := r.tasks[task].rank) and cell.rank and k.best <= cell.rank.worst

@@ -14,6 +14,8 @@ from arena.report.summary import table_lines
 from arena.report.view import GroupView, headline
 from arena.types import Run
 
+NONE = "gave an answer in the form that was asked for"
+
 
 def said(runs: list[Run]) -> str:
     return headline(build(runs, resamples=500))[0]
@@ -60,14 +62,14 @@ def test_who_gave_no_answer_is_best_at_nothing(make_runs: Callable[..., list[Run
     group = build([full, *others], resamples=100).groups[0]
     view = GroupView(group)
     _, qa = group.tasks
-    assert view.best_at(qa) == (None, "Nobody who looks at the cell and has the book closed answered it.")
+    assert view.best_at(qa) == (None, f"Nobody who looks at the cell and has the book closed {NONE}.")
     assert next(r for r in group.rows if r.name == "replay full").tasks["qa"].rank is None, "alone there"
-    assert view.conclusion.endswith("on “Answer questions” with 40 samples nobody answered.")
-    assert "Nobody who looks at the cell and has the book closed answered it." in html(
+    assert view.conclusion.endswith(f"on “Answer questions” with 40 samples nobody {NONE}.")
+    assert f"Nobody who looks at the cell and has the book closed {NONE}." in html(
         build([full, *others], resamples=100)
     )
     silent = [unanswered(run, "qa") for run in make_runs({"a": 0.5, "b": 0.5}, tasks=("qa",))]
-    assert said(silent) == "On “Answer questions” with 40 samples nobody answered."
+    assert said(silent) == f"On “Answer questions” with 40 samples nobody {NONE}."
     mixed = build(make_runs({"a": 0.5, "b": 0.0}, tasks=("qa",)), resamples=100).groups[0]
     best, said_of_it = GroupView(mixed).best_at(mixed.tasks[0])
     assert best is not None
@@ -105,10 +107,11 @@ def test_with_several_rankings_the_first_sentence_counts_them_and_one_of_each_fo
 ) -> None:
     runs = [*make_runs({"full": 0.5}, n=20), *make_runs({"a": 0.5, "b": 0.5}, n=12, tasks=("qa",))]
     board = build(runs, resamples=100)
+    of = "(fresh, seed 1,"
     lines = [
         "Here are 2 rankings, because the runs differ in their samples, prompts or graph.",
-        "Ranking 1 (fresh, seed 1): On “Answer questions” with 12 samples the two contestants cannot be told apart.",
-        "Ranking 2 (fresh, seed 1): full is the only contestant on its set of samples, so nothing can be compared.",
+        f"Ranking 1 {of} 12 samples): On “Answer questions” with 12 samples the two contestants cannot be told apart.",
+        f"Ranking 2 {of} 40 samples): full is the only contestant on its set of samples, so nothing can be compared.",
     ]
     assert headline(board) == lines
     assert markdown(board).splitlines()[2:7:2] == lines
@@ -118,7 +121,8 @@ def test_with_several_rankings_the_first_sentence_counts_them_and_one_of_each_fo
     assert [line for line in shown if "anking" in line] == lines
     assert sum("full " in line for line in shown) == 2, "its sentence, and its row"
     (other,) = [line for line in shown if line.startswith("  qa: ")]
-    assert re.fullmatch(r"  qa: [ab] 0\.\d{3}( \[.*?\])?, [ab] 0\.\d{3}( \[.*?\])?", other)
+    assert re.fullmatch(r"  qa: [ab] 0\.\d{3}( \[.*?\]| \*), [ab] 0\.\d{3}( \[.*?\]| \*)", other)
+    assert (shown[-1] == "*: too few independent samples for an interval") == (" *" in other)
 
 
 def test_one_sample_is_not_called_samples(make_runs: Callable[..., list[Run]]) -> None:

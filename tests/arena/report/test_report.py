@@ -109,7 +109,10 @@ def test_open_book_is_said_where_a_reader_looks(make_runs: MakeRuns) -> None:
     field = {"gold": 1.0, "majority": 0.2, "gather": 0.9, "small": 0.4}
     html = report.html(build(make_runs(field), resamples=50))
     lede, _, page = html.partition("</header>")
-    assert "gather can look into the graph that many of these questions were made from (open book)." in lede
+    assert (
+        "gather can look into the graph that many of these questions were made from (open book). An " in lede
+    )
+    assert "An open book has no overall rank." in lede
     cards = page[page.index("Best at each task") : page.index("All scores")]
     made_from_graph = cards[cards.index("Answer questions") :]
     assert "gather" not in made_from_graph
@@ -144,7 +147,7 @@ def test_groups_that_must_not_be_compared_are_apart_on_the_page(make_runs: MakeR
     lede, _, _page = html.partition("</header>")
     assert "<strong>Here are 2 rankings, because" in lede
     assert lede.count("is the only contestant on its set of samples") == 2
-    assert "Ranking 2 (fresh, seed 1), of 2</h2>" in html
+    assert "Ranking 2 (fresh, seed 1, 16 samples), of 2</h2>" in html
     assert 'id="ranking-g2"' in html
 
 
@@ -176,7 +179,9 @@ def test_runs_of_two_contestants_are_compared_on_every_set_of_samples_that_both_
         "qa",
     }
     again = replace(strong, folder="/runs/again")
-    with pytest.raises(InputError, match=r"two runs of strong answered .* name one: .*strong, /runs/again"):
+    with pytest.raises(
+        InputError, match=r"two runs of strong answered .* folder of one: .*strong or /runs/again"
+    ):
         comparison.compare([strong, again], [weak])
 
 
