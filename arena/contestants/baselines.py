@@ -124,8 +124,9 @@ def majority(sample: Sample, peers: Peers) -> dict[str, Any] | None:
     if sample.task in OWN:
         seen = Counter(canonical_json(TASK_TABLE[s.task].perfect(s)) for s in peers.others(sample))
         return json.loads(min(seen, key=lambda text: (-seen[text], text))) if seen else None
-    same_kind = [s for s in peers.others(sample) if s.fields["kind"] == sample.fields["kind"]]
-    return {"answer": same_kind[0].gold["answer"]} if same_kind else None
+    others = peers.others(sample)
+    near = [s for s in others if s.fields["kind"] == sample.fields["kind"]] or others
+    return {"answer": near[0].gold["answer"]} if near else None
 
 
 def gene_prior(sample: Sample, peers: Peers) -> dict[str, Any]:
@@ -172,14 +173,17 @@ def random_answer(sample: Sample, peers: Peers) -> dict[str, Any] | None:
 
 
 def marker_overlap(sample: Sample, peers: Peers) -> dict[str, Any] | None:
-    """Name the cell type of the graph whose markers overlap the sentence most, by cosine."""
+    """Name the cell type of the graph whose markers overlap the sentence most, by cosine.
+
+    A mouse gene stands for its human namesake.
+    """
     if sample.task == "generation":
         entry = peers.markers.get(sample.fields["cl_id"])
         if entry is None:
             return None
         filler = [g for g, _n in (peers.rank_sum - sentence_weights(sample)).most_common()]
         return {"genes": list(dict.fromkeys((*entry.genes, *filler)))[:SENTENCE_LENGTH]}
-    genes = set(sample.fields["genes"])
+    genes = {form for g in sample.fields["genes"] for form in (g, g.upper())}
 
     def cosine(entry: Markers) -> float:
         shared = len(genes.intersection(entry.genes))
@@ -190,7 +194,7 @@ def marker_overlap(sample: Sample, peers: Peers) -> dict[str, Any] | None:
         return None
     if sample.task == "annotation":
         return {"cell_type": best.name}
-    shared = [g for g in sample.fields["genes"] if g in best.genes][:8]
+    shared = [g for g in sample.fields["genes"] if {g, g.upper()} & {*best.genes}][:8]
     return {
         "caption": f"This is a {best.name}. {best.description} Its markers {', '.join(shared)} are expressed."
     }

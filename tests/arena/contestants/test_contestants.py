@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -260,6 +261,17 @@ def test_marker_overlap_is_the_cosine_of_gene_sets() -> None:
     (sample,) = samples.values()
     parsed, _ = read_reply("annotation", reply("marker-overlap", sample, Peers(samples, lambda: table)))
     assert parsed == {"cell_type": "narrow"}  # 1/sqrt(2*2) beats 2/sqrt(22*2)
+    mouse = replace(sample, fields=sample.fields | {"genes": ["a", "b"]})
+    assert (
+        read_reply("annotation", reply("marker-overlap", mouse, Peers(samples, lambda: table)))[0] == parsed
+    )
+
+
+def test_the_majority_answers_the_only_question_of_its_kind_by_another(fresh_graph: Graph) -> None:
+    (one,) = make_samples(make_cells("fresh", fresh_graph, seed=0)[1], ("qa",), seed=0, limit=1)["qa"]
+    other = replace(one, id="other", fields=one.fields | {"kind": "another"})
+    said = reply("majority", one, Peers({one.id: one, other.id: other}, _no_markers))
+    assert read_reply("qa", said)[0] == {"answer": other.gold["answer"]}
 
 
 @pytest.mark.parametrize("name", BASELINES)
