@@ -120,13 +120,13 @@ def run_command(
         check_tasks(contestant, tasks)
     prices = read_prices(price)
     data = dataset_name(dataset, compat)
+    sampling = Sampling(temperature, max_tokens, None, connections, timeout)
+    for one in (*(c for c in contestants if c.base_url or c.content), *judges):
+        open_model(one, sampling)  # a dead server, a missing key, an unreadable file of answers
     loaded = load_graph(graph)
     data_name, samples = make_all_samples(data, loaded, tasks, seed, limit)
     words = official_words(official, data_name)
     samples = samples if words is None else words.asking(samples)
-    sampling = Sampling(temperature, max_tokens, None, connections, timeout)
-    for judge_model in judges:  # fail on a judge's dead server or missing key before any call
-        open_model(judge_model, sampling)
     taking_part = [c for c in contestants if model is not None or set(c.tasks) & set(samples)]
     asked = [samples_for(samples, contestant) for contestant in taking_part]  # refuse before anybody is asked
     facts, folders = [], []

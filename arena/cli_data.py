@@ -32,6 +32,10 @@ def data_command(
     cells: Annotated[
         Path | None, typer.Option("--cells", help="Write the virtual cells as JSON lines.")
     ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option("--prompts", help="Write sample_id and prompt of every sample as JSON lines."),
+    ] = None,
     add: Annotated[
         Path | None, typer.Option("--add", help="Add an h5ad file of labelled cells to the fresh set.")
     ] = None,
@@ -64,6 +68,9 @@ def data_command(
     say_missing(name, tasks, samples)
     if cells is not None:
         write_text(cells, write_cells(virtual_cells))
+    if prompts is not None:
+        asked = [{"sample_id": s.id, "prompt": render(s)} for listed in samples.values() for s in listed]
+        write_text(prompts, (json.dumps(one, ensure_ascii=False) + "\n" for one in asked))
     summary = summarise(name, seed, len(virtual_cells), samples)
     if as_json:
         print(json.dumps(summary, indent=1, ensure_ascii=False))
@@ -111,13 +118,16 @@ def check_command(
     """Check a submission before `arena run -m replay:FILE`; the exit code is 1 where an answer will score 0."""
     from arena.submission import check_submission
     from arena.tasks import parse_tasks
+    from vckg.base.errors import InputError
 
+    if not answers.is_file():
+        raise InputError(f"{answers}: no such file; wanted JSON lines with sample_id and text")
     name, tasks = dataset_name(dataset, compat), parse_tasks(task or ["all"])
     loaded = load_graph(graph)
     _name, samples = make_all_samples(name, loaded, tasks, seed, limit)
     found = check_submission(answers, [s for group in samples.values() for s in group], loaded)
     print(f"{answers}: answers to samples of {name}, seed {seed}: {found.answered}")
-    for line in found.lines(most=None):
+    for line in found.lines(most=5):
         print(line)
     if found.missing or found.unread or found.unnamed:
         raise typer.Exit(1)

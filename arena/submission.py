@@ -44,7 +44,7 @@ class Checked(NamedTuple):
     unnamed: tuple[str, ...] = ()
     """Samples whose answer names no cell type of the graph: each scores 0."""
 
-    def lines(self, most: int | None = 3) -> list[str]:
+    def lines(self, most: int = 3) -> list[str]:
         """Return one line for each kind of id that scores 0 or is not read, with at most so many ids."""
         faults = (
             ("samples without an answer (each scores 0)", self.missing),

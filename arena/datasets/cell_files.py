@@ -127,7 +127,8 @@ def read_own(path: Path, graph: Graph, *, label: str, species: str, tissue: str,
         No such file or column, or a file of the fresh set has the name.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file; wanted an h5ad file of labelled cells")
+        fault = "is a folder" if path.is_dir() else "no such file"
+        raise InputError(f"{path}: {fault}; wanted an h5ad file of labelled cells")
     row = CellFile(
         path.stem, str(path.resolve()), label, species, tissue, state, "counts", "samples", path.stem
     )
@@ -190,7 +191,11 @@ def read_labelled(source: CellFile, path: Path, graph: Graph) -> Labelled:
 
     data = open_h5ad(path, known=True)
     if source.label not in data.obs:
-        raise SourceError(path, f"no column {source.label!r} in obs, found {list(data.obs.columns)}")
+        raise SourceError(
+            path,
+            f"no column {source.label!r} in obs",
+            fix=f"--label wants one of {', '.join(data.obs.columns)}",
+        )
     values = np.asarray(data.X.toarray() if hasattr(data.X, "toarray") else data.X, dtype=np.float32)
     if source.values == "counts" and _are_counts(values):
         values = np.log1p(values / np.maximum(values.sum(axis=1, keepdims=True), 1) * np.float32(1e4))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import io
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -111,7 +112,8 @@ def evaluate(tasks: list[Any], model: Model, log_dir: Path, sampling: Sampling) 
 def newest_logs(log_dir: Path, names: set[str]) -> list[str]:
     """Return where the newest log of each task that ended is, in the order of their names.
 
-    One that Ctrl-C ended lacks samples. After a kill the folder holds dead ``started`` logs, and recovering one leaves a copy; neither counts.
+    One that Ctrl-C ended lacks samples.
+    After a kill the folder holds dead ``started`` logs, and recovering one leaves a copy; neither counts.
     """
     newest: dict[str, tuple[str, str]] = {}
     for info in list_eval_logs(str(log_dir)):
@@ -160,6 +162,8 @@ def reason(error: EvalError) -> str:
         tried = error.traceback.partition("\nThe above exception was the direct cause")[0]
         message = plain_cause(tried.strip().rsplit("\n", 1)[-1].partition(": ")[2])
     last = message.replace("\\n", "\n").rsplit("\n\n", 1)[-1]
+    if plain := re.fullmatch(r"\w+\((['\"])(.*)\1\)", last, re.DOTALL):
+        return " ".join(plain[2].split()).replace("\\'", "'")
     return " ".join(last.split())[:500].replace("\\'", "'").strip("')\"\\") or "the engine gives no reason"
 
 

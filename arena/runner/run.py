@@ -92,6 +92,13 @@ def run(plan: Plan, root: Path) -> Path:
         if (folder / run_folder.MANIFEST).is_file():
             known = run_folder.read_manifest(folder)
             manifest = replace(manifest, created=known.created, judges=known.judges)
+        elif plan.contestant.model.partition("/")[0] != "arena":
+            earlier = [f for f in folder.parent.glob(f"{folder.name.rpartition('--')[0]}--*") if f != folder]
+            if earlier:
+                said = (
+                    f"{folder}: a new run, of other samples or settings than {earlier[0].name}: all is asked"
+                )
+                err().print(f"{said}; --cache FILE spares what two runs share", soft_wrap=True)
         samples = [s for task in manifest.tasks for s in plan.samples[task]]
         run_folder.write_records(folder / run_folder.SAMPLES, samples)
         run_folder.write_manifest(folder, manifest)

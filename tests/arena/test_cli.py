@@ -99,6 +99,31 @@ def test_data_counts_a_set_and_writes_its_cells_for_the_next_command(arena: Aren
     assert "[Predicted_Cell_Type:" in arena("data", "--example", "-t", "annotation")[1]
 
 
+def test_ids_and_prompts_are_written_without_references(arena: Arena) -> None:
+    assert arena("data", "-t", "annotation", "-n", "2", "--prompts", "asked.jsonl")[0] == 0
+    lines = [json.loads(line) for line in Path("asked.jsonl").read_text().splitlines()]
+    assert [set(line) for line in lines] == [{"sample_id", "prompt"}] * 2
+    assert "[Predicted_Cell_Type:" in lines[0]["prompt"]
+
+
+def test_a_model_asked_for_other_samples_is_told_to_be_a_new_run(
+    arena: Arena, openai_server: Callable[..., Any]
+) -> None:
+    asked = (
+        "run",
+        "-m",
+        "toy",
+        "--base-url",
+        openai_server(lambda _: "[Answer: yes]").url,
+        "-t",
+        "annotation",
+        "-n",
+    )
+    assert "a new run" not in arena(*asked, "2")[2]
+    assert "a new run, of other samples or settings than toy--fresh--" in arena(*asked, "3")[2]
+    assert "a new run" not in arena(*asked, "3")[2]
+
+
 def test_run_prints_a_line_a_task_and_the_report_and_the_comparison_follow(arena: Arena) -> None:
     code, said, _ = arena(
         "run", "-m", "gold", "-m", "majority", "-m", "random", "-t", "qa,perturbation", "-n", "3"
@@ -221,6 +246,8 @@ def test_a_further_judge_scores_a_finished_run(
         (("score", "nowhere"), "nowhere: no such folder of runs"),
         (("compare", "nowhere", "nowhere"), "nowhere: no such folder of runs"),
         (("judge-check", "-t", "q"), "no task 'q'"),
+        (("check", "none.jsonl"), "none.jsonl: no such file"),
+        (("data", "--add", "."), ".: is a folder; wanted an h5ad file"),
     ],
 )
 def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(
@@ -233,6 +260,7 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(
     assert len(lines) == 1
     assert message in lines[0]
     assert "Traceback" not in complaint
+    assert "making samples" not in complaint or "server" not in message
     assert not list(tmp_path.rglob("answers.jsonl"))
 
 

@@ -85,7 +85,8 @@ def load_prompt(name: str) -> Prompt:
     else:
         path = resource("prompts", *name.split("/")).with_suffix(".md")
     if not path.is_file():
-        raise InputError(f"{path}: no such prompt")
+        fix = f"; {package} has to list it as package data" if package else ""
+        raise InputError(f"{path}: no such prompt{fix}")
     return parse_prompt(path.read_text(encoding="utf-8"), where=str(path))
 
 
