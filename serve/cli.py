@@ -107,7 +107,6 @@ def start(
     drain: Annotated[int, typer.Option(min=0, help="Seconds open requests may go on after SIGTERM.")] = 120,
 ) -> None:
     """Serve a model at http://HOST:PORT/v1. An API key is read from VCKG_SERVE_API_KEY."""
-    note("vckg-serve: starting; libraries and model take up to half a minute")
     key = os.environ.get(KEY_VARIABLE)
     if not key and host not in ("127.0.0.1", "localhost", "::1"):
         raise InputError(f"--host {host} is reachable from outside: set an API key in {KEY_VARIABLE}")
@@ -137,6 +136,7 @@ def start(
         def ready() -> None:
             if listens(address):
                 note(f"serving {server.model_name} at {url}")
+                server.on_end = lambda: note("stopped")
             else:
                 sockets.clear()
                 give_up()
@@ -226,6 +226,7 @@ def load_engine(
     if pace <= 0:
         raise InputError(f"--pace is {pace:g}, must be positive")
     path = find_model(model)  # before torch is loaded: a typing error is answered at once
+    note("vckg-serve: starting; libraries and model take up to half a minute")
     use_threads(threads)
     from serve.engine.engine import Engine, EngineConfig
     from serve.model.decoder import Model

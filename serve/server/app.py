@@ -66,6 +66,8 @@ class Server:
         self.n_open = 0
         self.on_ready: Callable[[], object] = lambda: None
         """Called when the warm-up is done and the server takes requests."""
+        self.on_end: Callable[[], object] = lambda: None
+        """Called when the last request is answered and the engine has ended."""
 
     def app(self) -> Starlette:
         """The ASGI application; the engine runs from its start-up to its shut-down."""
@@ -78,6 +80,7 @@ class Server:
             yield
             await asyncio.to_thread(self.worker.stop)
             self.preparation.close()
+            self.on_end()
 
         routes = [
             Route(path, self._guarded(path, handler), methods=[method])
@@ -268,9 +271,12 @@ class Server:
         return JSONResponse(whole)
 
 
-def _http_error(_http: HttpRequest, error: Exception) -> Response:
+def _http_error(http: HttpRequest, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     code = _CODES.get(error.status_code)
-    body = error_body(str(error.detail), "invalid_request_error", code=code)
+    said = str(error.detail)
+    if said == "Not Found":
+        said = f"nothing is at {http.url.path[:100]}; the interface is below /v1, /openapi.json describes it"
+    body = error_body(said, "invalid_request_error", code=code)
     return JSONResponse(body, error.status_code, error.headers)

@@ -92,7 +92,9 @@ class Preparation:
         limits, param = self.limits, "messages" if isinstance(body, ChatBody) else "prompt"
         if len(ids) > limits.prompt_tokens:
             raise RequestError(
-                f"{len(ids)} prompt tokens; at most {limits.prompt_tokens}", param=param, code=TOO_LONG
+                f"{len(ids)} prompt tokens; at most {limits.prompt_tokens} (the server's --max-prompt)",
+                param=param,
+                code=TOO_LONG,
             )
         room = self.engine.longest - len(ids)
         if room < (body.max_tokens != 0):
@@ -101,7 +103,8 @@ class Preparation:
         params = body.parameters(min(limits.default_output_tokens, limits.output_tokens, room))
         if params.max_tokens > limits.output_tokens:
             raise RequestError(
-                f"max_tokens is {params.max_tokens}; at most {limits.output_tokens}", param="max_tokens"
+                f"max_tokens is {params.max_tokens}; at most {limits.output_tokens} (the server's --max-output)",
+                param="max_tokens",
             )
         if isinstance(body, ChatBody) and body.callable_tools:
             params = replace(params, lark=self._call_grammar(body))

@@ -6,6 +6,7 @@ the server applied it.
 
 from __future__ import annotations
 
+import difflib
 import json
 from dataclasses import replace
 from typing import Annotated, Any, Literal, TypeVar, cast
@@ -281,6 +282,9 @@ def parse(kind: type[Body], raw: bytes) -> Body:
         place, fault = max(zip(places, faults, strict=True), key=lambda found: len(found[0]))
         where = ".".join(place)[:200]
         message = f"{where or 'the body'}: {fault['msg'][:300]}"
+        if fault["type"] == "extra_forbidden":
+            near = ", ".join(difflib.get_close_matches(where, kind.model_fields))
+            message = f"no field {where!r}" + (f"; near it: {near}" if near else "")
         raise RequestError(message, param=where or None) from error
     body.refuse_unsupported()
     return body

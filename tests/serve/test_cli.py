@@ -72,6 +72,7 @@ def test_a_mistyped_draft_is_an_input_error_before_the_model_is_looked_for(comma
     result = CliRunner().invoke(app, [command, *port, "--draft", "drt", "--model", "/nowhere"])
     assert isinstance(result.exception, InputError)
     assert "--draft 'drt' (did you mean 'dart'?); wanted one of off, lookup," in str(result.exception)
+    assert "starting" not in result.output
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -126,8 +126,9 @@ def test_a_schema_is_obeyed(client):
         ({"messages": HELLO, "tools": [TOOL]}, 400, "tools", "chat template takes no tools"),
         ({"messages": HELLO, "tool_choice": "required"}, 400, "tool_choice", "there are no tools"),
         ({"messages": [{"role": "user"}]}, 400, "messages.0", "content is missing"),
-        ({"messages": HELLO, "wisdom": 9}, 400, "wisdom", "not permitted"),
-        ({"messages": HELLO, "max_tokens": 65}, 400, "max_tokens", "at most 64"),
+        ({"messages": HELLO, "wisdom": 9}, 400, "wisdom", "no field 'wisdom'"),
+        ({"messages": HELLO, "repetition_penalty": 1.1}, 400, "repetition_penalty", "near it: presence_penalty"),
+        ({"messages": HELLO, "max_tokens": 65}, 400, "max_tokens", "at most 64 (the server's --max-output)"),
         ({"messages": HELLO, "stop": [""]}, 400, "stop", "1 to 256 characters"),
         ({"messages": HELLO, "model": "gpt-9"}, 404, "model", "'gpt-9' is not served here"),
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, 400, "messages.0.content.0.type", "text"),
@@ -175,6 +176,7 @@ def test_a_key_is_wanted_everywhere_but_for_health_and_the_description(served):
 
 def test_unknown_paths_and_methods_are_errors_in_openais_form(client):
     assert client.get("/v1/nothing").json()["error"]["code"] == "not_found"
+    assert "nothing is at /; the interface is below /v1" in client.get("/").json()["error"]["message"]
     assert client.get("/v1/completions").json()["error"]["code"] == "method_not_allowed"
 
 

@@ -76,6 +76,8 @@ def test_start_says_what_it_does_and_is_ready_when_it_says_so(folder: Path) -> N
         assert httpx.post(base + "/chat/completions", json=HELLO, timeout=60).status_code == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) in (0, -signal.SIGTERM)  # uvicorn passes the signal on when it has drained
+        assert process.stderr is not None
+        assert process.stderr.read().splitlines()[-1] == "stopped"
 
 
 def test_a_process_whose_engine_fails_ends_with_one_line(folder: Path) -> None:
