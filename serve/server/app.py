@@ -275,8 +275,8 @@ def _http_error(http: HttpRequest, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     code = _CODES.get(error.status_code)
-    said = str(error.detail)
-    if said == "Not Found":
-        said = f"nothing is at {http.url.path[:100]}; the interface is below /v1, /openapi.json describes it"
-    body = error_body(said, "invalid_request_error", code=code)
+    detail = str(error.detail)
+    if detail == "Not Found":
+        detail = f"nothing is at {http.url.path[:100]}; the interface is below /v1, /openapi.json describes it"
+    body = error_body(detail, "invalid_request_error", code=code)
     return JSONResponse(body, error.status_code, error.headers)

@@ -1,7 +1,7 @@
 """Bodies of OpenAI's completion endpoints and of errors.
 
-A field that this server does not honour is refused unless its value asks for nothing. No client then believes that
-the server applied it.
+A field that this server does not honour is refused unless its value asks for nothing. docs/serving.md lists the
+others that change nothing.
 """
 
 from __future__ import annotations
