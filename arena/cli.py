@@ -73,18 +73,13 @@ def run_command(
     official: OfficialOption = None,
     limit: LimitOption = None,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Number of times each sample is asked.")] = 1,
-    base_url: Annotated[
-        str, typer.Option("--base-url", help="OpenAI-compatible URL, e.g. http://127.0.0.1:8000/v1.")
-    ] = "",
+    base_url: Annotated[str, typer.Option("--base-url", help="OpenAI-compatible http://HOST:PORT/v1.")] = "",
     judge_base_url: JudgeUrlOption = "",
     compat_judge: CompatJudgeOption = False,
     judge_repeats: RepeatsOption = 1,
     judge_limit: JudgeLimitOption = None,
     judge_max_tokens: Annotated[
-        int | None,
-        typer.Option(
-            "--judge-max-tokens", min=1, help="Most tokens of a judge's reply. Default: as --max-tokens."
-        ),
+        int | None, typer.Option("--judge-max-tokens", min=1, help="A judge's; default: as --max-tokens.")
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of runs.")] = Path("runs"),
     graph: GraphOption = None,
@@ -95,10 +90,7 @@ def run_command(
     connections: ConnectionsOption = 10,
     timeout: TimeoutOption = 300,
     price: Annotated[str, typer.Option("--price", help="IN,OUT: US dollars per million tokens.")] = "",
-    cache: Annotated[
-        Path | None,
-        typer.Option("--cache", help="File of replies that runs share, so that none is paid for twice."),
-    ] = None,
+    cache: Annotated[Path | None, typer.Option("--cache", help="File of replies that runs share.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Ask contestants every sample without an answer, then judge; the same command resumes."""
@@ -255,9 +247,7 @@ def compare_command(
 
 @app.command("judge-check")
 def judge_check_command(
-    judge: Annotated[
-        str, typer.Option("--judge", "-j", help="Model that judges. Default: the knowledge judge.")
-    ] = "",
+    judge: Annotated[str, typer.Option("--judge", "-j", help="Default: the knowledge judge.")] = "",
     judge_base_url: JudgeUrlOption = "",
     dataset: DataOption = "fresh",
     task: TaskOption = None,

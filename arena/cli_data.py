@@ -29,22 +29,13 @@ def data_command(
     seed: SeedOption = 0,
     graph: GraphOption = None,
     example: Annotated[bool, typer.Option("--example", help="Show one whole sample of each task.")] = False,
-    cells: Annotated[
-        Path | None, typer.Option("--cells", help="Write the virtual cells as JSON lines.")
-    ] = None,
-    prompts: Annotated[
-        Path | None,
-        typer.Option("--prompts", help="Write sample_id and prompt of every sample as JSON lines."),
-    ] = None,
-    add: Annotated[
-        Path | None, typer.Option("--add", help="Add an h5ad file of labelled cells to the fresh set.")
-    ] = None,
+    cells: Annotated[Path | None, typer.Option("--cells", help="Write virtual cells as JSON lines.")] = None,
+    prompts: Annotated[Path | None, typer.Option("--prompts", help="Write ids and prompts (JSON).")] = None,
+    add: Annotated[Path | None, typer.Option("--add", help="Add labelled cells (h5ad) to the set.")] = None,
     label: Annotated[str, typer.Option("--label", help="Its column of cell types.")] = "cell_type",
     tissue: Annotated[str, typer.Option("--tissue", help="Its tissue: UBERON id or name.")] = "",
     species: Annotated[str, typer.Option("--species", help="human or mouse.")] = "human",
-    remove: Annotated[
-        str, typer.Option("--remove", help="Take an added file out again: its name or path.")
-    ] = "",
+    remove: Annotated[str, typer.Option("--remove", help="Take out an added file: name or path.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Show the contents of a data set: samples by task and stratum, clusters, hash; or add a file to the fresh set."""
@@ -84,9 +75,7 @@ def data_command(
 
 
 def form_command(
-    read: Annotated[
-        Path | None, typer.Option("--read", help="Filled form to turn into a submission.")
-    ] = None,
+    read: Annotated[Path | None, typer.Option("--read", help="Filled form to make answers of.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of form and key.")] = Path("form"),
     dataset: DataOption = "fresh",
     seed: SeedOption = 0,
@@ -107,7 +96,7 @@ def form_command(
 
 
 def check_command(
-    answers: Annotated[Path, typer.Argument(help="JSON lines with sample_id and text.")],
+    answers: Annotated[Path, typer.Argument(help="JSON lines with sample_id and text.", exists=True)],
     dataset: DataOption = "fresh",
     compat: CompatOption = "",
     task: TaskOption = None,
@@ -118,10 +107,7 @@ def check_command(
     """Check a submission before `arena run -m replay:FILE`; the exit code is 1 where an answer will score 0."""
     from arena.submission import check_submission
     from arena.tasks import parse_tasks
-    from vckg.base.errors import InputError
 
-    if not answers.is_file():
-        raise InputError(f"{answers}: no such file; wanted JSON lines with sample_id and text")
     name, tasks = dataset_name(dataset, compat), parse_tasks(task or ["all"])
     loaded = load_graph(graph)
     _name, samples = make_all_samples(name, loaded, tasks, seed, limit)

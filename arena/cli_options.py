@@ -7,18 +7,13 @@ from typing import Annotated
 
 import typer
 
-GraphOption = Annotated[
-    Path | None, typer.Option("--graph", "-g", help="Graph folder. Default: the default graph.")
-]
+GraphOption = Annotated[Path | None, typer.Option("--graph", "-g", help="Folder of another graph.")]
 TaskOption = Annotated[
     list[str] | None,
     typer.Option("--task", "-t", help="annotation, captioning, generation, perturbation, qa, or all."),
 ]
 DataOption = Annotated[
-    str,
-    typer.Option(
-        "--dataset", "-d", help="fresh, sc-arena, sc-arena-compat, or a .jsonl file of virtual cells."
-    ),
+    str, typer.Option("--dataset", "-d", help="fresh, sc-arena, sc-arena-compat, or cells (.jsonl).")
 ]
 CompatOption = Annotated[str, typer.Option("--compat", help="'sc-arena': its public data, unchanged.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the fresh set, of shuffles and of --limit.")]
@@ -30,27 +25,18 @@ TimeoutOption = Annotated[
 RunsArgument = Annotated[list[Path], typer.Argument(help="Folders of runs.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 JudgeOption = Annotated[
-    list[str] | None,
-    typer.Option("--judge", "-j", help="Model that judges every answer; repeat it for a panel."),
+    list[str] | None, typer.Option("--judge", "-j", help="Model that judges; repeat it for a panel.")
 ]
 JudgeUrlOption = Annotated[str, typer.Option("--judge-base-url", help="OpenAI-compatible URL of the judges.")]
 RepeatsOption = Annotated[
-    int,
-    typer.Option("--judge-repeats", min=1, help="Ratings of one answer by each judge; their mean counts."),
+    int, typer.Option("--judge-repeats", min=1, help="Ratings of an answer by a judge.")
 ]
 JudgeLimitOption = Annotated[
     int | None,
     typer.Option("--judge-limit", min=1, help="Samples per task whose answers are judged; the same for all."),
 ]
-JudgeTokensOption = Annotated[
-    int, typer.Option("--judge-max-tokens", min=1, help="Most tokens of a judge's reply.")
-]
-CompatJudgeOption = Annotated[
-    bool, typer.Option("--compat-judge", help="Also ask the judges for SC-Arena's 0-5 score.")
-]
+JudgeTokensOption = Annotated[int, typer.Option("--judge-max-tokens", min=1, help="Of a judge's reply.")]
+CompatJudgeOption = Annotated[bool, typer.Option("--compat-judge", help="SC-Arena's 0-5 score, too.")]
 OfficialOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--official", help="Checkout of SC-Arena: ask and judge --compat sc-arena in its own words."
-    ),
+    Path | None, typer.Option("--official", help="SC-Arena's checkout: --compat sc-arena in its own words.")
 ]

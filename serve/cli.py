@@ -76,9 +76,7 @@ FolderOption = Annotated[
 def start(
     model: ModelOption = None,
     name: Annotated[str | None, typer.Option(help="Name the model is served under.")] = None,
-    host: Annotated[
-        str, typer.Option(help="Address to bind; other than 127.0.0.1 needs an API key.")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to bind; any other needs an API key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any free one.")] = 8000,
     precision: PrecisionOption = None,
     device: DeviceOption = "cpu",
@@ -87,9 +85,7 @@ def start(
     draft: DraftOption = "off",
     draft_folder: FolderOption = None,
     scheduler: SchedulerOption = "echo",
-    pace: Annotated[
-        float, typer.Option(help="Seconds a token that interactive readers are promised; echo keeps to it.")
-    ] = 0.2,
+    pace: Annotated[float, typer.Option(help="Seconds a token that echo promises to readers.")] = 0.2,
     max_running: Annotated[int, typer.Option(min=1, help="Requests that run together.")] = 32,
     step_tokens: Annotated[int, typer.Option(min=1, help="Tokens a step computes at most.")] = 256,
     max_open: Annotated[int, typer.Option(min=1, help="Requests open at once; more get 429.")] = 256,

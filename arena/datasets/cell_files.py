@@ -192,9 +192,7 @@ def read_labelled(source: CellFile, path: Path, graph: Graph) -> Labelled:
     data = open_h5ad(path, known=True)
     if source.label not in data.obs:
         raise SourceError(
-            path,
-            f"no column {source.label!r} in obs",
-            fix=f"--label wants one of {', '.join(data.obs.columns)}",
+            path, f"no column {source.label!r} in obs; --label is one of {list(data.obs.columns)}"
         )
     values = np.asarray(data.X.toarray() if hasattr(data.X, "toarray") else data.X, dtype=np.float32)
     if source.values == "counts" and _are_counts(values):

@@ -93,18 +93,17 @@ def run(plan: Plan, root: Path) -> Path:
             known = run_folder.read_manifest(folder)
             manifest = replace(manifest, created=known.created, judges=known.judges)
         elif plan.contestant.model.partition("/")[0] != "arena":
-            earlier = [f for f in folder.parent.glob(f"{folder.name.rpartition('--')[0]}--*") if f != folder]
-            if earlier:
-                said = (
-                    f"{folder}: a new run, of other samples or settings than {earlier[0].name}: all is asked"
-                )
-                err().print(f"{said}; --cache FILE spares what two runs share", soft_wrap=True)
+            beside = folder.parent.glob(f"{folder.name.rpartition('--')[0]}--*")
+            for other in [run for run in beside if run != folder][:1]:
+                said = f"{folder}: a new run: its samples or settings are not those of {other.name}; all is asked"
+                err().print(f"{said}, but what --cache FILE holds", soft_wrap=True)
         samples = [s for task in manifest.tasks for s in plan.samples[task]]
         run_folder.write_records(folder / run_folder.SAMPLES, samples)
         run_folder.write_manifest(folder, manifest)
         answers = _ask(plan, manifest, folder, samples, model)
         if all(answer.error for answer in answers):
-            raise RunFailed(f"{folder}: no sample was answered; the first error: {answers[0].error}")
+            asked = f"-m {plan.contestant.model.removeprefix('endpoint/')}"
+            raise RunFailed(f"{folder}: {asked} answered no sample; the first error: {answers[0].error}")
         run_folder.write_records(folder / run_folder.ANSWERS, answers)
         write_scores(folder, plan.load_graph)
     return folder
@@ -136,8 +135,9 @@ def _ask(plan: Plan, manifest: RunManifest, folder: Path, samples: list[Sample],
             answers += of_task
             if len(of_task) < len(plan.samples[name]) * plan.epochs:  # the engine ends quietly on Ctrl-C
                 kept = sum(not answer.error for answer in answers)
-                said = f"{folder}: stopped; answers kept: {kept}; the same command goes on from there"
-                err().print(said, soft_wrap=True)
+                err().print(
+                    f"{folder}: stopped; answers kept: {kept}; the same command goes on", soft_wrap=True
+                )
                 raise KeyboardInterrupt
     return sorted(answers, key=lambda a: (a.sample_id, a.epoch))
 

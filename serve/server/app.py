@@ -275,8 +275,7 @@ def _http_error(http: HttpRequest, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     code = _CODES.get(error.status_code)
-    detail = str(error.detail)
-    if detail == "Not Found":
-        detail = f"nothing is at {http.url.path[:100]}; the interface is below /v1, /openapi.json describes it"
+    unknown = f"nothing is at {http.url.path[:100]}; the interface is below /v1, /openapi.json describes it"
+    detail = unknown if error.detail == "Not Found" else str(error.detail)
     body = error_body(detail, "invalid_request_error", code=code)
     return JSONResponse(body, error.status_code, error.headers)

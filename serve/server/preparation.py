@@ -91,21 +91,16 @@ class Preparation:
         """How a prompt is answered, within the limits."""
         limits, param = self.limits, "messages" if isinstance(body, ChatBody) else "prompt"
         if len(ids) > limits.prompt_tokens:
-            raise RequestError(
-                f"{len(ids)} prompt tokens; at most {limits.prompt_tokens} (the server's --max-prompt)",
-                param=param,
-                code=TOO_LONG,
-            )
+            message = f"{len(ids)} prompt tokens; at most {limits.prompt_tokens} (the server's --max-prompt)"
+            raise RequestError(message, param=param, code=TOO_LONG)
         room = self.engine.longest - len(ids)
         if room < (body.max_tokens != 0):
             message = f"{len(ids)} prompt tokens leave no room; the model holds {self.engine.longest}"
             raise RequestError(message, param=param, code=TOO_LONG)
         params = body.parameters(min(limits.default_output_tokens, limits.output_tokens, room))
         if params.max_tokens > limits.output_tokens:
-            raise RequestError(
-                f"max_tokens is {params.max_tokens}; at most {limits.output_tokens} (the server's --max-output)",
-                param="max_tokens",
-            )
+            most = f"{limits.output_tokens} (the server's --max-output)"
+            raise RequestError(f"max_tokens is {params.max_tokens}; at most {most}", param="max_tokens")
         if isinstance(body, ChatBody) and body.callable_tools:
             params = replace(params, lark=self._call_grammar(body))
         return params

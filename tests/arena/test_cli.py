@@ -120,7 +120,7 @@ def test_a_model_asked_for_other_samples_is_told_to_be_a_new_run(
         "-n",
     )
     assert "a new run" not in arena(*asked, "2")[2]
-    assert "a new run, of other samples or settings than toy--fresh--" in arena(*asked, "3")[2]
+    assert "a new run: its samples or settings are not those of toy--fresh--" in arena(*asked, "3")[2]
     assert "a new run" not in arena(*asked, "3")[2]
 
 
@@ -246,7 +246,7 @@ def test_a_further_judge_scores_a_finished_run(
         (("score", "nowhere"), "nowhere: no such folder of runs"),
         (("compare", "nowhere", "nowhere"), "nowhere: no such folder of runs"),
         (("judge-check", "-t", "q"), "no task 'q'"),
-        (("check", "none.jsonl"), "none.jsonl: no such file"),
+        (("check", "none.jsonl"), "path 'none.jsonl' does not exist"),
         (("data", "--add", "."), ".: is a folder; wanted an h5ad file"),
     ],
 )

@@ -194,7 +194,9 @@ def test_a_run_that_gets_no_answer_at_all_says_why(
         raise refuse(401, "invalid key")
 
     server = openai_server(reply)
-    with pytest.raises(KnownError, match=r"no sample was answered; the first error: 401 [^()]*invalid key"):
+    with pytest.raises(
+        KnownError, match=r"-m toy answered no sample; the first error: 401 [^()]*invalid key"
+    ):
         run.run(plan("toy", server.url), tmp_path)
 
 
