@@ -32,6 +32,7 @@ from arena.contestants.resolve import Contestant
 from arena.runner.inspect_models import JudgeModel, plain_cause
 from arena.runner.inspect_tasks import NOTE
 from arena.types import Generate
+from vckg.base.console import err
 from vckg.base.errors import InputError
 
 NAME = "inspect-ai"
@@ -73,6 +74,11 @@ def evaluate(tasks: list[Any], model: Model, log_dir: Path, sampling: Sampling) 
 
     A call that fails is tried again `Sampling.retries` times, then its sample is kept as an error; the log then
     counts as unfinished, so the same call tries those samples again and no others.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        The user stopped it.
     """
     log_dir.mkdir(parents=True, exist_ok=True)
     _whole_logs(log_dir)
@@ -106,13 +112,18 @@ def evaluate(tasks: list[Any], model: Model, log_dir: Path, sampling: Sampling) 
             max_tokens=sampling.max_tokens,
             seed=sampling.seed,
         )
-    return newest_logs(log_dir, {task.name for task in tasks})
+    logs = newest_logs(log_dir, {task.name for task in tasks})
+    for log in logs:
+        if read_eval_log(log, header_only=True).status == "cancelled":  # the engine ends quietly on Ctrl-C
+            kept = sum(not outcome.error for outcome in outcomes(log))
+            err().print(f"{task_of(log)}: stopped; replies kept: {kept}; the same command goes on")
+            raise KeyboardInterrupt
+    return logs
 
 
 def newest_logs(log_dir: Path, names: set[str]) -> list[str]:
     """Return where the newest log of each task that ended is, in the order of their names.
 
-    One that Ctrl-C ended lacks samples.
     After a kill the folder holds dead ``started`` logs, and recovering one leaves a copy; neither counts.
     """
     newest: dict[str, tuple[str, str]] = {}

@@ -131,14 +131,7 @@ def _ask(plan: Plan, manifest: RunManifest, folder: Path, samples: list[Sample],
                 epochs=plan.epochs,
             )
             logs = evaluate([task], model, folder / "logs" / "answers", plan.sampling)
-            of_task = answers_of(logs, manifest)
-            answers += of_task
-            if len(of_task) < len(plan.samples[name]) * plan.epochs:  # the engine ends quietly on Ctrl-C
-                kept = sum(not answer.error for answer in answers)
-                err().print(
-                    f"{folder}: stopped; answers kept: {kept}; the same command goes on", soft_wrap=True
-                )
-                raise KeyboardInterrupt
+            answers += answers_of(logs, manifest)
     return sorted(answers, key=lambda a: (a.sample_id, a.epoch))
 
 

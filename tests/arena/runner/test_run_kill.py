@@ -78,7 +78,7 @@ def test_ctrl_c_says_in_one_line_how_many_answers_are_kept(
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert re.search(r": stopped; answers kept: [1-9]\d*; the same command goes on\n$", said), said
+    assert re.search(r"annotation: stopped; replies kept: [1-9]\d*; the same command goes on\n$", said), said
 
 
 @pytest.mark.slow
