@@ -227,6 +227,7 @@ def page(board: Leaderboard) -> Iterator[str]:
     yield from (f"- Not run: {text}." for text in not_run(board))
     yield f"- Greedy. Most tokens of a reply: {most}. A reply that is cut is read as far as it goes."
     yield f"- {', '.join(WITHOUT_TOOLS)} has no row with tools: its chat template has no form for them."
+    yield from (f"- {group.dataset}: {note}" for group in board.groups for note in group.notes)
     yield "- `tools+` may call `explain`, `node` and `path` of gather's MCP server in two rounds, then has to answer."
     yield ""
     yield from (
