@@ -206,7 +206,7 @@ def names_that_ground(graph: Graph, var: Any, told: Detected | None = None) -> M
         )
     if told.species == HUMAN and told.by != "--species":
         _refuse_other_species(grounded)
-    if panel.n_grounded < MIN_GROUNDED <= 2 * panel.n_grounded >= len(panel.names):
+    if panel.n_grounded < MIN_GROUNDED and 0 < len(panel.names) <= 2 * panel.n_grounded:
         raise InputError(
             f"measures {counted(len(panel.names), 'gene')}; cells need {MIN_GROUNDED} known genes at least, and a "
             "table of markers a column of genes and one of clusters"

@@ -21,13 +21,13 @@ from vckg.base.console import err
 from vckg.base.errors import InputError
 from vckg.base.words import counted
 
-FEW_GENES = 20
-"""Cells that express fewer known genes at the median are warned of."""
-
 if TYPE_CHECKING:
     from gather.cells.adata import Outcome
     from gather.cells.options import LlmStep, Options
     from vckg.graph.graph import Graph
+
+FEW_GENES = 20
+"""Cells that express fewer known genes at the median are warned of."""
 
 
 def annotate_inputs(

@@ -277,11 +277,8 @@ def test_unmeasured_markers_are_warned_of_and_negative_ones_reported(blood_graph
     gene = np.array(expression.panel.names) == "CD19"
     panel = replace(expression.panel, detected=np.where(gene, 0.1, expression.panel.detected))
     for inside, kinds in ((0.4, ["negative_present"]), (0.3, [])):  # another set has it in .7 of its cells
-        fractions = {
-            "detected": np.where(gene, inside, ranked.detected),
-            "most": np.where(gene, 0.7, ranked.most),
-        }
-        again = Annotator(blood_graph, panel).annotate_one(replace(ranked, **fractions))
+        seen = {k: np.where(gene, x, getattr(ranked, k)) for k, x in (("detected", inside), ("most", 0.7))}
+        again = Annotator(blood_graph, panel).annotate_one(replace(ranked, **seen))
         assert [c.kind for c in again.contradictions] == kinds
 
 
@@ -309,6 +306,7 @@ def holes(adata):
 BAD = [
     (mouse_ids, "give mouse gene symbols"),
     (nothing_grounds, "gene names are known"),
+    (lambda adata: adata._inplace_subset_var(["CD3D", "CD19"]), "measures 2 genes; cells need 5 known"),
     (scaled_without_raw, "no .raw"),
     (holes, "NaN or infinite"),
 ]
