@@ -119,9 +119,8 @@ def _is_wide(head: str) -> bool:
 def _is_listed(head: str) -> bool:
     """Whether a line holds a cluster and its genes in one field: ``0,"CD3D, CD3E"`` or ``0: CD3D, CD3E``."""
     lines = [line for line in head.splitlines() if line.strip()]
-    rows = [row for row in _fields(head) if len(row) == 2 or (len(row) > 2 and "," in row[-1])]
-    quoted = [row for row in rows if _is_list(row[-1])]
-    return bool(quoted) or all("\t" not in line and _is_list(line.partition(":")[2]) for line in lines[:20])
+    quoted = any(len(r) == 2 or "," in r[-1] for r in _fields(head) if len(r) > 1 and _is_list(r[-1]))
+    return quoted or all("\t" not in line and _is_list(line.partition(":")[2]) for line in lines[:20])
 
 
 def _is_list(text: str) -> bool:
