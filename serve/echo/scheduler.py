@@ -153,7 +153,8 @@ class EchoScheduler(Scheduler):
                 decodes.append(request)
                 work += StepWork.decode(request.computed)
                 budget -= 1
-        slack = min((self.due_s(r) - now for r in decodes), default=float("inf"))
+        on_time = (left for r in decodes if (left := self.due_s(r) - now) >= self._upper(work))
+        slack = min(on_time, default=float("inf"))
         chunks: list[Chunk] = []
         for request in sorted((r for r in self.running if _interactive(r) and not r.decoding), key=urgency):
             rows = self._rows_that_fit(request.pending, request.computed, budget, work, slack)
