@@ -52,6 +52,9 @@ class _Step:
             x += delta
         return torch_layers.rms_norm(x, weight, self.model.dims.eps)
 
+    def silu_product(self, gate_up: Tensor) -> Tensor:
+        return torch_layers.silu_product(gate_up)
+
 
 class _Whole(_Step):
     """All rows of B texts of T tokens, causal; their keys and values go to `rows` of `cache`, if there is one."""

@@ -190,9 +190,9 @@ class EchoScheduler(Scheduler):
         """Prompt rows that fit the token budget and, if any do, the time; at least a block, so that prompts advance."""
         rows = min(pending, budget)
         least = min(rows, self.forest.block_tokens)
-        while rows > least and self._upper(work + StepWork.chunk(rows, context)) > slack:
-            rows = max(least, rows // 2)
-        return rows
+        tries = range(least, rows + 1)
+        late = bisect.bisect_right(tries, slack, key=lambda n: self._upper(work + StepWork.chunk(n, context)))
+        return tries[max(late - 1, 0)] if tries else 0
 
     def _upper(self, work: StepWork) -> float:
         return self.times.upper(work) / (1.0 - self.config.tolerance)

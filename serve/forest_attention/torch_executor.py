@@ -131,12 +131,14 @@ def execute(
     sums = torch.float64 if query.dtype == torch.float64 else torch.float32
     heads, d = query.shape[1:]
     if plan.merge is None:
-        return _pac(plan.batches[0], query, keys, values, scale, sums)  # its rows are in order
+        part, part_lse = _pac(plan.batches[0], query, keys, values, scale, sums)  # its rows are in order
+        return part.to(sums), part_lse
     out = query.new_zeros((plan.n_partials + 1, heads, d), dtype=sums)
     lse = query.new_full((plan.n_partials + 1, heads), -torch.inf, dtype=sums)
     for batch in plan.batches:
         chosen = query.index_select(0, batch.rows.view(-1))
-        out[batch.partials], lse[batch.partials] = _pac(batch, chosen, keys, values, scale, sums)
+        part, lse[batch.partials] = _pac(batch, chosen, keys, values, scale, sums)
+        out[batch.partials] = part.to(sums)
     return _por(out[plan.merge], lse[plan.merge])
 
 
@@ -153,14 +155,15 @@ def _pac(
     group = query.shape[1] // kv_heads
     flat = batch.index.view(-1)
     k, v = (cache.view(-1, d).index_select(0, flat).view(b, kv_heads, -1, d) for cache in (keys, values))
-    if k.dtype != sums:
-        k, v = k.to(sums), v.to(sums)
+    fused = query.device.type == "cpu" and batch.mask is None  # sums in float32 at least by itself
+    if k.dtype != sums and not fused:
+        query, k, v = query.to(sums), k.to(sums), v.to(sums)
     if r == 1:  # a row's heads lie in groups already
-        out, lse = _softmax_attention(query.view(b, kv_heads, group, d).to(sums), k, v, batch.mask, scale)
+        out, lse = _softmax_attention(query.view(b, kv_heads, group, d), k, v, batch.mask, scale)
         return out.reshape(b, -1, d), lse.reshape(b, -1)
     # the group's heads of all rows are stacked, so that the product is a matrix times a matrix
     stacked = query.view(b, r, kv_heads, group, d).transpose(1, 2).reshape(b, kv_heads, r * group, d)
-    out, lse = _softmax_attention(stacked.to(sums), k, v, batch.mask, scale)
+    out, lse = _softmax_attention(stacked, k, v, batch.mask, scale)
     out, lse = out.contiguous(), lse.contiguous()
     unstacked = out.view(b, kv_heads, r, group, d).transpose(1, 2).reshape(b * r, -1, d)
     return unstacked, lse.view(b, kv_heads, r, group).transpose(1, 2).reshape(b * r, -1)

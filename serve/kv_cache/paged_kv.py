@@ -29,8 +29,6 @@ class PagedKV:
         shape = (layers, 2, n_blocks, kv_heads, block_tokens, head_width)
         self.data = torch.zeros(shape, dtype=dtype, device=device)
         self.block_tokens = block_tokens
-        host = device.type == "cpu"
-        self.arrays = [(layer[0].numpy(), layer[1].numpy()) for layer in self.data] if host else []
 
     def read(
         self, layer: int, blocks: Sequence[int] | Int64, n_tokens: int

@@ -1,6 +1,7 @@
-"""The two places where a decoder layer is not a matrix product, compiled for the CPU (numba).
+"""What a decoder layer does besides matrix products, compiled for the CPU (numba).
 
 Each row is computed on its own and in a fixed order, so its bits do not depend on which rows go with it.
+numpy has no bfloat16: such numbers come as their bits (uint16), and the kernels compute with them in float32.
 `serve.model.torch_layers` has the same in torch, for GPUs and for prompt chunks; the tests hold the two together.
 """
 
@@ -12,13 +13,108 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 import numpy.typing as npt
+import torch
+from numba import types
+from numba.extending import overload
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Floats = npt.NDArray[Any]
 
 
+NOTHING = -1e30
+"""Score of a place that holds no token."""
+
+
+def as_array(tensor: torch.Tensor) -> Floats:
+    """The tensor's memory as an array for the kernels: floats, or the bits of bfloat16."""
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def _wide(value: Any) -> Any:
+    """A number of an array as the kernels compute with it."""
+    raise NotImplementedError("compiled only")
+
+
+def _narrow(value: Any, array: Any) -> Any:
+    """A number as `array` holds it; bfloat16 rounds to the nearest, half to even."""
+    raise NotImplementedError("compiled only")
+
+
+def _number(value: Any, array: Any) -> Any:
+    """A number of the type in which the kernels compute with `array`."""
+    raise NotImplementedError("compiled only")
+
+
+@overload(_wide, inline="always")
+def _compile_wide(value):  # type: ignore[no-untyped-def]
+    if isinstance(value, types.Integer):
+        return lambda value: np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
+    return lambda value: value
+
+
+@overload(_narrow, inline="always")
+def _compile_narrow(value, array):  # type: ignore[no-untyped-def]
+    if not isinstance(array.dtype, types.Integer):
+        return lambda value, array: value
+
+    def round_to_even(value, array):  # type: ignore[no-untyped-def]
+        bits = np.float32(value).view(np.uint32)
+        odd = (bits >> np.uint32(16)) & np.uint32(1)
+        return np.uint16((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+
+    return round_to_even
+
+
+@overload(_number, inline="always")
+def _compile_number(value, array):  # type: ignore[no-untyped-def]
+    if isinstance(array.dtype, types.Integer):
+        return lambda value, array: np.float32(value)
+    return lambda value, array: array.dtype.type(value)
+
+
+def _exp(value: Any) -> Any:
+    """The exponential of a number that is at most 0; of float32 in operations that run on many numbers at once."""
+    raise NotImplementedError("compiled only")
+
+
+@overload(_exp, inline="always")
+def _compile_exp(value):  # type: ignore[no-untyped-def]
+    if value != types.float32:
+        return lambda value: np.exp(value)
+
+    def power_of_two_times_polynomial(value):  # type: ignore[no-untyped-def]
+        x = max(value, np.float32(-80)) * np.float32(1.44269504)  # log2(e)
+        whole = np.floor(x)
+        f = (x - whole) * np.float32(0.69314718)
+        # The polynomial of degree 6 through exp at Chebyshev's points of 0 to log(2): 3e-9 of the value off at most.
+        y = np.float32(0.00197157054) * f + np.float32(0.00774445198)
+        y = y * f + np.float32(0.0419528335)
+        y = y * f + np.float32(0.166596159)
+        y = y * f + np.float32(0.500008225)
+        y = y * f + np.float32(0.999999642)
+        y = y * f + np.float32(1)
+        power = np.uint32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
+        # Numbers smaller than float32's normal ones, which would come of less, are many times slower to compute with.
+        return y * power if value > np.float32(-80) else np.float32(0)
+
+    return power_of_two_times_polynomial
+
+
 def _compiled(function: Function) -> Function:
     return cast(Function, numba.njit(fastmath=True, parallel=True, nogil=True, cache=True)(function))
+
+
+def _helper(function: Function) -> Function:
+    return cast(Function, numba.njit(fastmath=True, nogil=True, cache=True)(function))
+
+
+@_helper
+def _norm_scale(x: Floats, eps: float) -> Any:
+    """One over the root mean square of x [d]."""
+    square = _number(0, x)
+    for j in range(len(x)):
+        square += _wide(x[j]) * _wide(x[j])
+    return _number(1, x) / np.sqrt(square / _number(len(x), x) + _number(eps, x))
 
 
 @_compiled
@@ -26,17 +122,24 @@ def add_rms_norm(x: Floats, delta: Floats, weight: Floats, eps: float, out: Floa
     """Add `delta` [r, h] (or nothing, if it has no rows) to `x` [r, h] in place, then norm rows into `out`."""
     rows, width = x.shape
     for r in numba.prange(rows):
-        square = x.dtype.type(0)
         if delta.shape[0] > 0:
             for j in range(width):
-                x[r, j] += delta[r, j]
-                square += x[r, j] * x[r, j]
-        else:
-            for j in range(width):
-                square += x[r, j] * x[r, j]
-        scale = x.dtype.type(1) / np.sqrt(square / x.dtype.type(width) + x.dtype.type(eps))
+                x[r, j] = _narrow(_wide(x[r, j]) + _wide(delta[r, j]), x)
+        scale = _norm_scale(x[r], eps)
         for j in range(width):
-            out[r, j] = weight[j] * (x[r, j] * scale)
+            out[r, j] = _narrow(_wide(weight[j]) * (_wide(x[r, j]) * scale), out)
+
+
+@_compiled
+def silu_product(gate_up: Floats, out: Floats) -> None:
+    """``silu(gate) * up`` of rows [r, 2 i], gate before up, into `out` [r, i]."""
+    (rows, width), one = out.shape, _number(1, out)
+    for r in numba.prange(rows):
+        for j in range(width):
+            gate, up = _wide(gate_up[r, j]), _wide(gate_up[r, j + width])
+            small = _exp(-abs(gate))
+            share = (one if gate > 0 else small) / (one + small)
+            out[r, j] = _narrow(gate * share * up, out)
 
 
 @_compiled
@@ -65,24 +168,21 @@ def rotate_and_store(
         for h in range(q_heads + kv_heads):
             x = qkv[r, h]
             if q_norm.shape[0] > 0:
-                square = qkv.dtype.type(0)
-                for j in range(width):
-                    square += x[j] * x[j]
-                scale = qkv.dtype.type(1) / np.sqrt(square / qkv.dtype.type(width) + qkv.dtype.type(eps))
+                scale = _norm_scale(x, eps)
                 weight = q_norm if h < q_heads else k_norm
                 for j in range(width):
-                    x[j] = weight[j] * (x[j] * scale)
+                    x[j] = _narrow(_wide(weight[j]) * (_wide(x[j]) * scale), x)
             for j in range(half):
-                a, b = x[j], x[j + half]
-                x[j] = a * cos[r, j] - b * sin[r, j]
-                x[j + half] = b * cos[r, j] + a * sin[r, j]
+                a, b, c, s = _wide(x[j]), _wide(x[j + half]), _wide(cos[r, j]), _wide(sin[r, j])
+                x[j] = _narrow(a * c - b * s, x)
+                x[j + half] = _narrow(b * c + a * s, x)
         for h in range(kv_heads):
             for j in range(width):
                 keys[block, h, offset, j] = qkv[r, q_heads + h, j]
                 values[block, h, offset, j] = qkv[r, q_heads + kv_heads + h, j]
 
 
-@numba.njit(fastmath=True, nogil=True, cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+@_helper
 def _weigh(scores: Floats, merges: bool, lse: float, out: Floats) -> None:
     """Turn scores into softmax weights in place, and `out` into what it contributes: attention with `lse`, or 0."""
     largest = scores[0]
@@ -92,7 +192,7 @@ def _weigh(scores: Floats, merges: bool, lse: float, out: Floats) -> None:
         largest = max(largest, lse)
     norm = scores.dtype.type(0)
     for t in range(len(scores)):
-        scores[t] = np.exp(scores[t] - largest)
+        scores[t] = _exp(scores[t] - largest)
         norm += scores[t]
     before = scores.dtype.type(0)
     if merges:
@@ -102,6 +202,72 @@ def _weigh(scores: Floats, merges: bool, lse: float, out: Floats) -> None:
         scores[t] /= norm
     for j in range(len(out)):
         out[j] = out[j] * (before / norm) if merges else 0
+
+
+@_helper
+def _places(
+    table: npt.NDArray[np.int32], block_tokens: int, skip: int, n: int, extra: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Block and offset of the `n` tokens behind `skip` and of the `extra` ones, filled up to a multiple of four."""
+    total = n + len(extra)
+    filled = (total + 3) & ~3
+    blocks, offsets = np.empty(filled, np.int32), np.empty(filled, np.int32)
+    block, offset = skip // block_tokens, skip % block_tokens
+    for t in range(n):
+        blocks[t], offsets[t] = table[block], offset
+        offset += 1
+        if offset == block_tokens:
+            block, offset = block + 1, 0
+    for t in range(n, total):
+        blocks[t], offsets[t] = table[extra[t - n] // block_tokens], extra[t - n] % block_tokens
+    for t in range(total, filled):
+        blocks[t], offsets[t] = blocks[0], offsets[0]
+    return blocks, offsets
+
+
+@_helper
+def _score(
+    queries: Floats,
+    keys: Floats,
+    h: int,
+    blocks: npt.NDArray[np.int32],
+    offsets: npt.NDArray[np.int32],
+    scores: Floats,
+) -> None:
+    """Dot products of `queries` [g, d] with head `h`'s keys at the places, into `scores` [g, n]; four at a time."""
+    zero = scores.dtype.type(0)
+    for t in range(0, len(blocks), 4):
+        a, b = keys[blocks[t], h, offsets[t]], keys[blocks[t + 1], h, offsets[t + 1]]
+        c, d = keys[blocks[t + 2], h, offsets[t + 2]], keys[blocks[t + 3], h, offsets[t + 3]]
+        for g in range(len(queries)):
+            q, dot_a, dot_b, dot_c, dot_d = queries[g], zero, zero, zero, zero
+            for j in range(len(q)):
+                dot_a += q[j] * _wide(a[j])
+                dot_b += q[j] * _wide(b[j])
+                dot_c += q[j] * _wide(c[j])
+                dot_d += q[j] * _wide(d[j])
+            scores[g, t], scores[g, t + 1] = dot_a, dot_b
+            scores[g, t + 2], scores[g, t + 3] = dot_c, dot_d
+
+
+@_helper
+def _add_weighted(
+    weights: Floats,
+    values: Floats,
+    h: int,
+    blocks: npt.NDArray[np.int32],
+    offsets: npt.NDArray[np.int32],
+    sums: Floats,
+) -> None:
+    """Add head `h`'s values at the places, weighed by `weights` [g, n], to `sums` [g, d]; four at a time."""
+    for t in range(0, len(blocks), 4):
+        a, b = values[blocks[t], h, offsets[t]], values[blocks[t + 1], h, offsets[t + 1]]
+        c, d = values[blocks[t + 2], h, offsets[t + 2]], values[blocks[t + 3], h, offsets[t + 3]]
+        for g in range(len(sums)):
+            o, at, bt = sums[g], weights[g, t], weights[g, t + 1]
+            ct, dt = weights[g, t + 2], weights[g, t + 3]
+            for j in range(len(o)):
+                o[j] += at * _wide(a[j]) + bt * _wide(b[j]) + ct * _wide(c[j]) + dt * _wide(d[j])
 
 
 @_compiled
@@ -128,7 +294,7 @@ def attend(
     heads, width = qkv.shape[1], qkv.shape[2]
     kv_heads, block_tokens = keys.shape[1], keys.shape[2]
     group = (heads - 2 * kv_heads) // kv_heads
-    scale = qkv.dtype.type(1) / np.sqrt(qkv.dtype.type(width))
+    scale = _number(1, qkv) / np.sqrt(_number(width, qkv))
     for task in numba.prange(len(rows) * kv_heads):
         r, h = rows[task // kv_heads], task % kv_heads
         table = tables[segment[r]]
@@ -137,22 +303,34 @@ def attend(
         total = n + extra_start[r + 1] - first
         if total == 0:
             continue
-        scores = np.empty((group, total), qkv.dtype)
-        for t in range(total):
-            place = t + skip if t < n else extra[first + t - n]
-            key = keys[table[place // block_tokens], h, place % block_tokens]
-            for g in range(group):
-                q = qkv[r, h * group + g]
-                dot = qkv.dtype.type(0)
-                for j in range(width):
-                    dot += q[j] * key[j]
-                scores[g, t] = dot * scale
+        blocks, offsets = _places(table, block_tokens, skip, n, extra[first : extra_start[r + 1]])
+        queries = np.empty((group, width), lse.dtype)
+        sums = np.empty((group, width), lse.dtype)
         for g in range(group):
-            o = out[r, h * group + g]
-            _weigh(scores[g], skip > 0, lse[r, h * group + g] if skip > 0 else qkv.dtype.type(0), o)
-            for t in range(total):
-                place = t + skip if t < n else extra[first + t - n]
-                value = values[table[place // block_tokens], h, place % block_tokens]
-                p = scores[g, t]
+            for j in range(width):
+                queries[g, j] = _wide(qkv[r, h * group + g, j]) * scale
+                sums[g, j] = _wide(out[r, h * group + g, j])
+        scores = np.empty((group, len(blocks)), lse.dtype)
+        _score(queries, keys, h, blocks, offsets, scores)
+        for g in range(group):
+            for t in range(total, len(blocks)):
+                scores[g, t] = NOTHING
+            _weigh(scores[g], skip > 0, lse[r, h * group + g] if skip > 0 else lse.dtype.type(0), sums[g])
+        _add_weighted(scores, values, h, blocks, offsets, sums)
+        for g in range(group):
+            for j in range(width):
+                out[r, h * group + g, j] = _narrow(sums[g, j], out)
+
+
+@_compiled
+def copy_pages(pages: Floats, blocks: npt.NDArray[np.int64], out: Floats) -> None:
+    """Copy the first n tokens of `blocks` from one layer's `pages` [blocks, kv heads, block tokens, d] to `out`.
+
+    `out` is [kv heads, n, d].
+    """
+    (kv_heads, tokens, width), size = out.shape, pages.shape[2]
+    for i in numba.prange((tokens + size - 1) // size):
+        for h in range(kv_heads):
+            for t in range(min(size, tokens - i * size)):
                 for j in range(width):
-                    o[j] += p * value[j]
+                    out[h, i * size + t, j] = pages[blocks[i], h, t, j]

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from serve.errors import ModelError
 from serve.forest_attention.step import Saving, Shared, share
@@ -29,7 +28,7 @@ BLOCKED_ROWS = 24
 """Chains of at least this many rows attend by matrix products (torch), shorter ones and trees row by row."""
 
 SERIAL_WORK = 500_000
-"""Multiplications a layer's kernels do on one thread at most."""
+"""Multiplications a kernel does on one thread at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ class Model:
         self.final_norm = own.take("norm.weight", d.hidden).to(self.device, self.dtype)
         self.layers = [self._layer(own, f"layers.{i}.") for i in range(d.layers)]
         stretch = own.find("rope_freqs.weight", d.head_width // 2)
-        self.cos, self.sin = _rotary(config, d, stretch, self.device, self.dtype)
+        self.cos, self.sin = torch_layers.rotary(config, d, stretch, self.device, self.dtype)
         self.forwards = 0
         self.saving: Saving | None = Saving()
         """Rule for attending to a shared prefix together (FlashForge); None: every row attends alone."""
@@ -194,8 +193,7 @@ class Model:
                 taps[i] = x.clone()
             delta = layer.o(step.attention(i, layer, layer.qkv(normed)))
             normed = step.add_norm(x, delta, layer.mlp_norm)
-            gate, up = layer.gate_up(normed).chunk(2, -1)
-            delta = layer.down(F.silu(gate).mul_(up))
+            delta = layer.down(step.silu_product(layer.gate_up(normed)))
         normed = step.add_norm(x, delta, self.final_norm)
         wanted = torch.as_tensor(logit_rows, device=self.device)
         logits = self.head(normed if len(wanted) == len(normed) else normed[wanted])
@@ -223,10 +221,14 @@ class Model:
 
 
 class Step(Protocol):
-    """Attention and norms of one pass over rows."""
+    """What one pass over rows does besides matrix products."""
 
     def add_norm(self, x: torch.Tensor, delta: torch.Tensor | None, weight: torch.Tensor) -> torch.Tensor:
         """Add `delta` to `x` in place, and return the norm of the sum."""
+        ...
+
+    def silu_product(self, gate_up: torch.Tensor) -> torch.Tensor:
+        """``silu(gate) * up`` [r, inner] of the product of both [r, 2 inner]."""
         ...
 
     def attention(self, index: int, layer: Layer, qkv: torch.Tensor) -> torch.Tensor:
@@ -235,7 +237,7 @@ class Step(Protocol):
 
 
 class _TorchStep:
-    """One step's attention and norms in torch."""
+    """A step in torch."""
 
     def __init__(self, model: Model, plan: AttentionPlan, cache: PagedKV) -> None:
         self.model, self.plan, self.cache = model, plan, cache
@@ -254,6 +256,9 @@ class _TorchStep:
             x += delta
         return torch_layers.rms_norm(x, weight, self.model.dims.eps)
 
+    def silu_product(self, gate_up: torch.Tensor) -> torch.Tensor:
+        return torch_layers.silu_product(gate_up)
+
     def attention(self, index: int, layer: Layer, qkv: torch.Tensor) -> torch.Tensor:
         q, k, v = self.model.split(layer, qkv, self.cos, self.sin)
         self.cache.write(index, self.slots, k, v)
@@ -267,7 +272,8 @@ class _TorchStep:
         for span, mask in zip(self.plan.spans, self.masks, strict=True):
             rows = slice(span.start, span.stop)
             if before is None or self.shared is None or not self.shared.begin[rows].any():
-                parts.append(torch_layers.attend_span(q[rows], span, mask, self.cache, index))
+                keys, values = self.cache.read(index, span.blocks, mask.shape[1])
+                parts.append(torch_layers.attend_span(q[rows], keys, values, mask))
             else:
                 held = before[0][rows], before[1][rows]
                 parts.append(torch_layers.attend_rest(q[rows], span, mask, self.cache, index, held))
@@ -275,54 +281,79 @@ class _TorchStep:
 
 
 class _CompiledStep:
-    """One step's attention and norms in the CPU kernels; long prompt chunks attend in torch."""
+    """A step in the CPU kernels; long prompt chunks attend in torch."""
 
     def __init__(self, model: Model, plan: AttentionPlan, cache: PagedKV) -> None:
         self.model, self.plan, self.cache = model, plan, cache
-        self.cos, self.sin = model.cos[plan.positions].numpy(), model.sin[plan.positions].numpy()
-        self.blocked = [(s, torch_layers.visible(plan, s, model.device)) for s in plan.spans if _blocked(s)]
+        from serve.model.cpu_kernels import as_array
+
+        self.cos, self.sin = as_array(model.cos[plan.positions]), as_array(model.sin[plan.positions])
+        self.blocked = [
+            (s, _added(torch_layers.visible(plan, s, model.device), model.dtype))
+            for s in plan.spans
+            if _blocked(s)
+        ]
+        longest = max((mask.shape[1] for _, mask in self.blocked), default=0)
+        self.pages = model.embedding.new_empty(2, model.dims.kv_heads, longest, model.dims.head_width)
         self.alone = _rows_alone(plan)
         self.shared = _shared(model, plan, self.alone)
         self.begin = np.zeros(plan.rows, np.int32) if self.shared is None else self.shared.begin
         left = plan.seen[self.alone] - self.begin[self.alone]
-        _set_threads(
-            int(left.sum()) * model.dims.heads * model.dims.head_width + plan.rows * model.dims.hidden
-        )
-        self.nothing = np.empty((0, 0), model.embedding.new_empty(0).numpy().dtype)
-        self.lse = (
-            self.nothing
-            if self.shared is None
-            else np.zeros((plan.rows, model.dims.heads), self.nothing.dtype)
-        )
+        self.attention_work = int(left.sum()) * model.dims.heads * model.dims.head_width
+        self.nothing = as_array(model.embedding.new_empty((0, 0)))
+        sums = torch.promote_types(model.dtype, torch.float32)
+        self.lse = torch.zeros(0 if self.shared is None else plan.rows, model.dims.heads, dtype=sums)
 
     def add_norm(self, x: torch.Tensor, delta: torch.Tensor | None, weight: torch.Tensor) -> torch.Tensor:
         from serve.model import cpu_kernels as kernels
 
         out = torch.empty_like(x)
-        change = self.nothing if delta is None else delta.numpy()
-        kernels.add_rms_norm(x.numpy(), change, weight.numpy(), self.model.dims.eps, out.numpy())
+        array = kernels.as_array
+        _set_threads(x.numel())
+        change = self.nothing if delta is None else array(delta)
+        kernels.add_rms_norm(array(x), change, array(weight), self.model.dims.eps, array(out))
+        return out
+
+    def silu_product(self, gate_up: torch.Tensor) -> torch.Tensor:
+        from serve.model import cpu_kernels as kernels
+
+        _set_threads(gate_up.numel())
+        out = gate_up.new_empty(len(gate_up), gate_up.shape[1] // 2)
+        kernels.silu_product(kernels.as_array(gate_up), kernels.as_array(out))
         return out
 
     def attention(self, index: int, layer: Layer, qkv: torch.Tensor) -> torch.Tensor:
         from serve.model import cpu_kernels as kernels
 
-        d, plan = self.model.dims, self.plan
-        keys, values = self.cache.arrays[index]
-        rows = qkv.numpy().reshape(len(qkv), d.heads + 2 * d.kv_heads, d.head_width)
-        norms = layer.q_norm.numpy(), layer.k_norm.numpy()
+        d, plan, array = self.model.dims, self.plan, kernels.as_array
+        keys, values = map(array, self.cache.data[index])
+        heads = qkv.view(len(qkv), d.heads + 2 * d.kv_heads, d.head_width)
+        rows, norms = array(heads), (array(layer.q_norm), array(layer.k_norm))
+        _set_threads(2 * qkv.numel())
         kernels.rotate_and_store(rows, self.cos, self.sin, plan.slots, *norms, d.eps, keys, values)
         out = torch.empty(len(qkv), d.heads, d.head_width, dtype=self.model.dtype)
-        queries = torch.from_numpy(rows[:, : d.heads])
+        queries = heads[:, : d.heads]
         if self.shared is not None:
             data, sharing = self.cache.data[index], self.shared.rows
-            out[sharing], torch.from_numpy(self.lse)[sharing] = self.shared(queries, data[0], data[1])
+            begun, self.lse[sharing] = self.shared(queries, data[0], data[1])
+            out[sharing] = begun.to(out.dtype)
         if len(self.alone):
+            _set_threads(self.attention_work)
             seen = plan.segment, plan.seen, plan.extra_start, plan.extra, plan.tables
-            kernels.attend(rows, self.alone, *seen, keys, values, self.begin, self.lse, out.numpy())
+            kernels.attend(rows, self.alone, *seen, keys, values, self.begin, self.lse.numpy(), array(out))
         for span, mask in self.blocked:
             part = slice(span.start, span.stop)
-            out[part] = torch_layers.attend_span(queries[part], span, mask, self.cache, index)
+            near_keys, near_values = self.pages[:, :, : mask.shape[1]]
+            _set_threads(near_keys.numel())
+            kernels.copy_pages(keys, span.blocks, array(near_keys))
+            kernels.copy_pages(values, span.blocks, array(near_values))
+            out[part] = torch_layers.attend_span(queries[part], near_keys, near_values, mask)
         return out.view(len(qkv), -1)
+
+
+def _added(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The mask as numbers to add to scores, once for all layers."""
+    return torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, -torch.inf)
 
 
 def _blocked(span: Span) -> bool:
@@ -351,32 +382,3 @@ def _set_threads(work: int) -> None:
     numba.set_num_threads(
         min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS) if work > SERIAL_WORK else 1
     )
-
-
-def _rotary(
-    config: Any, dims: Dimensions, stretch: torch.Tensor | None, device: torch.device, dtype: torch.dtype
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and sines for every position, [longest, d / 2], by transformers' own rope initialisation.
-
-    `stretch` [d / 2] divides the frequencies: what a GGUF file has of Llama 3's scaling.
-    """
-    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
-
-    scaling = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    kind = scaling.get("rope_type", "default") if isinstance(scaling, dict) else scaling
-    if kind in ("dynamic", "longrope"):
-        raise ModelError(
-            f"rope type {kind!r} depends on the prompt's length, which a shared cache cannot have"
-        )
-    try:
-        rope = LlamaRotaryEmbedding(config)
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise ModelError(f"the rope settings cannot be used: {type(error).__name__}: {error}") from error
-    if len(rope.inv_freq) != dims.head_width // 2:
-        raise ModelError(
-            f"the rope settings give {len(rope.inv_freq)} frequencies, head_dim is {dims.head_width}"
-        )
-    frequencies = rope.inv_freq.float() if stretch is None else rope.inv_freq.float() / stretch.float()
-    angles = torch.arange(dims.longest).float()[:, None] * frequencies[None]
-    factor = rope.attention_scaling
-    return (angles.cos() * factor).to(device, dtype), (angles.sin() * factor).to(device, dtype)

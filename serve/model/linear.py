@@ -4,7 +4,8 @@ Lossless speculation needs that: verification computes many rows at once and dec
 `F.linear` on a CPU does not have it (one row takes a matrix-vector kernel), oneDNN's packed product does.
 fbgemm's sums in another order where its kernels are left with one or two rows (seen on AVX2, not on AVX-512):
 `whole_rows` says which row counts those are, and rows of zeros fill them up. Dynamic activation quantisation
-never can have it, so it is not offered.
+never can have it, so it is not offered. Nor do bfloat16 and half have it: their kernels cut the sums by the number
+of rows.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ PRECISIONS = {
     "bfloat16": torch.bfloat16,
     "half": torch.float16,
 }
-"""Precision names and the type activations have under each; `bfloat16` and `half` are for GPUs."""
+"""Precision names and the type activations have under each; `half` is for GPUs."""
 
-CPU_PRECISIONS = ("float64", "float32", "float16")
+CPU_PRECISIONS = ("float64", "float32", "float16", "bfloat16")
 
 
 def check_device(name: str) -> torch.device:
@@ -46,7 +47,17 @@ def check_precision(precision: str, device: torch.device) -> torch.dtype:
     known = CPU_PRECISIONS if device.type == "cpu" else tuple(p for p in PRECISIONS if p != "float16")
     if precision not in known:
         raise InputError(f"precision {precision!r} on {device.type}; wanted one of {', '.join(known)}")
+    if precision == "bfloat16" and device.type == "cpu" and not computes_bfloat16():
+        raise InputError(
+            "precision 'bfloat16': this processor has no instructions for it; wanted float16 or float32"
+        )
     return PRECISIONS[precision]
+
+
+def computes_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 matrices itself (AVX512-BF16 or AMX), not by way of float32."""
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
 def make_linear(
@@ -58,9 +69,9 @@ def make_linear(
     """
     if precision == "float16":
         return _half_weights(weight.float(), None if bias is None else bias.float())
-    if precision == "float32" and device.type == "cpu" and torch._C._has_mkldnn:
-        return _onednn(weight.float(), None if bias is None else bias.float())
     dtype = PRECISIONS[precision]
+    if precision in ("float32", "bfloat16") and device.type == "cpu" and torch._C._has_mkldnn:
+        return _onednn(weight.to(dtype), None if bias is None else bias.to(dtype))
     own = weight.to(device, dtype)
     own_bias = None if bias is None else bias.to(device, dtype)
     return lambda x: F.linear(x, own, own_bias)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
+from serve.errors import ModelError
 from serve.forest_attention.torch_executor import merge
 from serve.kv_cache.attention_metadata import AttentionPlan, Span
 from serve.kv_cache.paged_kv import PagedKV
+from serve.model.weights import Dimensions
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
@@ -15,6 +19,41 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     scale = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
     return weight * (wide * scale).to(x.dtype)
+
+
+def silu_product(gate_up: torch.Tensor) -> torch.Tensor:
+    """``silu(gate) * up`` [r, i] of rows [r, 2 i], gate before up."""
+    gate, up = gate_up.chunk(2, -1)
+    return F.silu(gate).mul_(up)
+
+
+def rotary(
+    config: Any, dims: Dimensions, stretch: torch.Tensor | None, device: torch.device, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines and sines for every position, [longest, d / 2], by transformers' own rope initialisation.
+
+    `stretch` [d / 2] divides the frequencies: what a GGUF file has of Llama 3's scaling.
+    """
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+    scaling = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    kind = scaling.get("rope_type", "default") if isinstance(scaling, dict) else scaling
+    if kind in ("dynamic", "longrope"):
+        raise ModelError(
+            f"rope type {kind!r} depends on the prompt's length, which a shared cache cannot have"
+        )
+    try:
+        rope = LlamaRotaryEmbedding(config)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(f"the rope settings cannot be used: {type(error).__name__}: {error}") from error
+    if len(rope.inv_freq) != dims.head_width // 2:
+        raise ModelError(
+            f"the rope settings give {len(rope.inv_freq)} frequencies, head_dim is {dims.head_width}"
+        )
+    frequencies = rope.inv_freq.float() if stretch is None else rope.inv_freq.float() / stretch.float()
+    angles = torch.arange(dims.longest).float()[:, None] * frequencies[None]
+    factor = rope.attention_scaling
+    return (angles.cos() * factor).to(device, dtype), (angles.sin() * factor).to(device, dtype)
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -36,14 +75,12 @@ def visible(plan: AttentionPlan, span: Span, device: torch.device) -> torch.Tens
 
 
 def attend_span(
-    q: torch.Tensor,
-    span: Span,
-    mask: torch.Tensor,
-    cache: PagedKV,
-    layer: int,
+    q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor
 ) -> torch.Tensor:
-    """Attention of a segment's queries [rows, heads, d] over its cache under `mask`; [rows, heads, d]."""
-    keys, values = cache.read(layer, span.blocks, mask.shape[1])
+    """Attention of a segment's queries [rows, heads, d] over its n tokens [kv heads, n, d] under `mask` [rows, n].
+
+    The mask says what a row sees, or is added to the scores.
+    """
     out = F.scaled_dot_product_attention(
         q.transpose(0, 1)[None], keys[None], values[None], attn_mask=mask[None, None], enable_gqa=True
     )

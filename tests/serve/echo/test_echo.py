@@ -176,7 +176,7 @@ def test_a_reserve_keeps_readers_in_time_although_steps_last_longer_than_forecas
         in_time[reserve] = attainment(outcome.online, server.slo)
         batch[reserve] = outcome.first_time_tokens + outcome.cached_tokens
     assert in_time[1.5] == 1.0
-    assert in_time[0.0] < 0.9
+    assert in_time[0.0] < 0.95
     assert batch[1.5] > 0.9 * batch[0.0]
 
 
