@@ -24,14 +24,14 @@ class Saving:
     """Cost model of a matrix product over a shared node, in microseconds per layer (embedded model, one core).
 
     Row by row a token costs each row `row`. In a node `task` for the node, `read` for each token (the gather) and
-    `product` for each row and token. Other widths scale all but `task`. One reading on a busy AVX2 machine, so rough:
-    they only decide which way a node is computed, not what comes out.
+    `product` for each row and token. Other widths scale all but `task`. Fitted on one AVX-512 machine to 30 pairs of
+    times, so rough: they only decide which way a node is computed, not what comes out.
     """
 
-    row: float = 0.17
-    task: float = 130.0
-    read: float = 0.08
-    product: float = 0.042
+    row: float = 0.095
+    task: float = 140.0
+    read: float = 0.2
+    product: float = 0.015
 
     def worth(self, n_rows: int, n_tokens: int) -> bool:
         """Whether `n_rows` rows that share `n_tokens` tokens gain."""

@@ -324,13 +324,15 @@ def attend(
 
 @_compiled
 def copy_pages(pages: Floats, blocks: npt.NDArray[np.int64], out: Floats) -> None:
-    """Copy the first n tokens of `blocks` from one layer's `pages` [blocks, kv heads, block tokens, d] to `out`.
+    """Copy the keys and values of the first n tokens of `blocks` from one layer's cache to `out` [2, kv heads, n, d].
 
-    `out` is [kv heads, n, d].
+    `pages` is [2, blocks, kv heads, block tokens, d].
     """
-    (kv_heads, tokens, width), size = out.shape, pages.shape[2]
-    for i in numba.prange((tokens + size - 1) // size):
+    (_, kv_heads, tokens, width), size = out.shape, pages.shape[3]
+    used = (tokens + size - 1) // size
+    for task in numba.prange(2 * used):
+        which, i = task // used, task % used
         for h in range(kv_heads):
             for t in range(min(size, tokens - i * size)):
                 for j in range(width):
-                    out[h, i * size + t, j] = pages[blocks[i], h, t, j]
+                    out[which, h, i * size + t, j] = pages[which, blocks[i], h, t, j]

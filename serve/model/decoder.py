@@ -343,11 +343,10 @@ class _CompiledStep:
             kernels.attend(rows, self.alone, *seen, keys, values, self.begin, self.lse.numpy(), array(out))
         for span, mask in self.blocked:
             part = slice(span.start, span.stop)
-            near_keys, near_values = self.pages[:, :, : mask.shape[1]]
-            _set_threads(near_keys.numel())
-            kernels.copy_pages(keys, span.blocks, array(near_keys))
-            kernels.copy_pages(values, span.blocks, array(near_values))
-            out[part] = torch_layers.attend_span(queries[part], near_keys, near_values, mask)
+            near = self.pages[:, :, : mask.shape[1]]
+            _set_threads(near.numel())
+            kernels.copy_pages(array(self.cache.data[index]), span.blocks, array(near))
+            out[part] = torch_layers.attend_span(queries[part], near[0], near[1], mask)
         return out.view(len(qkv), -1)
 
 

@@ -61,9 +61,9 @@ def test_the_fast_exponential_is_within_float32s_precision():
 def test_pages_are_laid_in_a_row(kind, tokens):
     cache = PagedKV(1, 6, 4, 2, 8, kind, torch.device("cpu"))
     cache.data.copy_(drawn(*cache.data.shape, kind=kind))
-    blocks, out = np.array([4, 1, 5, 0]), torch.empty(2, tokens, 8, dtype=kind)
-    cpu_kernels.copy_pages(as_array(cache.data[0, 0]), blocks, as_array(out))
-    assert torch.equal(out, cache.read(0, blocks, tokens)[0])
+    blocks, out = np.array([4, 1, 5, 0]), torch.empty(2, 2, tokens, 8, dtype=kind)
+    cpu_kernels.copy_pages(as_array(cache.data[0]), blocks, as_array(out))
+    assert torch.equal(out, torch.stack(cache.read(0, blocks, tokens)))
 
 
 @pytest.mark.skipif(not computes_bfloat16(), reason="this processor has no instructions for bfloat16")
