@@ -16,6 +16,7 @@ from gather.inputs.marker_sets import NO_FDR, MarkerWork, as_anndata, measured_g
 from gather.inputs.marker_tables import MarkerTable, read_marker_table, table_of_uns
 from gather.inputs.opened import as_h5ad, written
 from gather.inputs.rds import read_rds
+from gather.labelling.plain_words import TWO_TYPES
 from vckg.base.atomic import write_text
 from vckg.base.console import err
 from vckg.base.errors import InputError
@@ -110,6 +111,10 @@ def _annotate_markers(
         h5ad = written(as_anndata(table), Path(scratch) / f"{stem_of(job.source)}.h5ad")
         work = MarkerWork(table, measured)
         outcome = annotate_file(h5ad, job.out, graph, options, work=work, known=True, **asked)
+    for answer in outcome.annotations:
+        asks = next((part for part in answer.note.split("; ") if part.startswith(TWO_TYPES)), "")
+        if asks:
+            err().print(f"{answer.cell_set}: {asks}", soft_wrap=True)
     return outcome
 
 

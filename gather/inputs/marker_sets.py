@@ -11,7 +11,7 @@ import numpy as np
 
 from gather.inputs.marker_tables import MarkerTable
 from gather.inputs.text import open_text
-from gather.retrieval.query import CellSet, Panel, contrasts, ground_panel
+from gather.retrieval.query import CellSet, Panel, contrasts, ground_panel, make_query
 from gather.retrieval.unknown_names import unknown_in_words
 from gather.species import HUMAN, detect, graph_for, ground, in_words
 from vckg.base.errors import InputError
@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from gather.annotation import Annotation
     from gather.cells.adata import Outcome
     from gather.cells.options import Options
+    from gather.labelling.annotator import Annotator
     from vckg.graph.graph import Graph
 
 LEAST_KNOWN = 3
+MOST_FOR_TWO_TYPES = 15
+"""Lists of at most so many known genes, as people write them, are asked whether they are of two cell types."""
 NO_FDR = "which genes were measured is unknown: no FDR"
 
 
@@ -103,7 +106,7 @@ class MarkerWork:
         )
         answers = []
         for one in self.cell_sets(panel):
-            answers.append(annotator.annotate_one(one))
+            answers.append(_asking(annotator, one))
             done(1)
         annotations = relabel(tuple(answers))
         if not known:
@@ -206,6 +209,18 @@ class MarkerWork:
             return None
         known = self.table.fractions.mean(axis=1)
         return known.reindex(list(names)).fillna(float(known.median())).to_numpy(dtype=np.float64)
+
+
+def _asking(annotator: Annotator, cell_set: CellSet) -> Annotation:
+    """Annotate ranked genes; the note asks where a short list seems to be of two cell types."""
+    from gather.labelling.two_types import in_words, two_types
+
+    answer = annotator.annotate_one(cell_set)
+    names = make_query(annotator.panel, cell_set, top=annotator.parameters.top).names
+    if len(names) > MOST_FOR_TWO_TYPES:
+        return answer
+    asks = in_words(two_types(annotator.retriever, answer, names)).replace(";", " and")
+    return replace(answer, note="; ".join(filter(None, (answer.note, asks))))
 
 
 def _symbols(graph: Graph) -> list[str]:

@@ -13,10 +13,10 @@ import pandas as pd
 
 from gather.annotation import Annotation, EvidenceItem
 from gather.labelling import plain_words
-from gather.labelling.annotator import NEAR, Annotator, Parameters
-from gather.labelling.decide import SHOWN_CANDIDATES, Labeller, supported
+from gather.labelling.annotator import Annotator, Parameters
+from gather.labelling.decide import SHOWN_CANDIDATES
 from gather.labelling.frames import html_table
-from gather.ontology import Ontology
+from gather.labelling.two_types import Voice, in_words, two_types
 from gather.retrieval.candidates import types_of_tissue
 from gather.retrieval.query import DEFAULT_TOP, CellSet, GeneQuery, panel_of_list, query_genes
 from gather.retrieval.scores import Retriever
@@ -35,24 +35,6 @@ ORDER = "the order is that of the choice, which weighs the score and how alike t
 """Says why the nodes may stand in another order than that of their scores."""
 MOST_HINTS = 20
 """So many names at most get a hint of what they may mean."""
-
-
-FAINT = 0.1
-"""A gene that adds less to the best type, relative to the one that adds most, may speak for another lineage."""
-LEAST_FOR_A_SECOND = 2
-"""So many genes may show a second cell type in a list."""
-
-
-@dataclass(frozen=True, slots=True)
-class Voice:
-    """Genes of a list, and the cell type that they alone speak for."""
-
-    genes: tuple[str, ...]
-    label: str
-    curie: str
-
-    def __str__(self) -> str:
-        return f"{', '.join(self.genes)}: {self.label} ({self.curie})"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -105,7 +87,7 @@ class Explanation:
     @property
     def remark(self) -> str:
         """Name the two cell types that the list may mix, with their genes; empty where it is one."""
-        return f"two cell types? {'; '.join(map(str, self.two_types))}" if self.two_types else ""
+        return in_words(self.two_types)
 
     def _repr_html_(self) -> str:
         return html_table(repr(self), self.table())
@@ -268,7 +250,7 @@ def explain(
         found = found[:0]  # all genes are of families that tell no cell type
     items = evidence_items(retriever, convergence, found[:top], walks=walks)
     answer = answer and replace(answer, evidence=items)
-    two_types = _two_types(retriever, answer, query) if answer is not None else ()
+    voices = two_types(retriever, answer, query.names) if answer is not None else ()
     return Explanation(
         query,
         retriever.target.name,
@@ -278,57 +260,13 @@ def explain(
         _read_as(retriever.graph, query),
         hints,
         answer,
-        two_types,
+        voices,
     )
 
 
 def _read_as(graph: Graph, query: GeneQuery) -> dict[str, str]:
     symbols = zip(query.names, (graph.names[node] for node in query.genes.tolist()), strict=True)
     return {name: symbol for name, symbol in symbols if is_renamed(name, symbol)}
-
-
-def _two_types(retriever: Retriever, answer: Annotation, query: GeneQuery) -> tuple[Voice, ...]:
-    """Part a list by what its genes add to the best type; return the types of both parts if their lineages differ."""
-    if not answer.evidence:
-        return ()
-    adds = {gene.name_in_file: gene.contribution for gene in answer.evidence[0].genes}
-    rest = [name for name in query.names if adds.get(name, 0.0) < FAINT * max(adds.values())]
-    second = _voice(retriever, rest)
-    if second is None:
-        return ()
-    first = _voice(retriever, [name for name in query.names if name not in rest])
-    if answer.curie:
-        genes = first.genes if first else tuple(n for n in query.names if n not in rest)
-        first = Voice(genes, answer.label, answer.curie)
-    return (first, second) if first and _apart(Ontology.of_cells(retriever.graph), first, second) else ()
-
-
-def _apart(ontology: Ontology, one: Voice, other: Voice) -> bool:
-    """Whether two types are of different lineages; where a lineage is unknown, whether they are no kin."""
-    i, j = ontology.position(one.curie), ontology.position(other.curie)
-    lineages = ontology.lineage(i), ontology.lineage(j)
-    if all(lineages):
-        return lineages[0] != lineages[1]
-    return ontology.relation(i, j) == "other" and ontology.lin(i, j) < NEAR
-
-
-def _voice(retriever: Retriever, genes: Sequence[str]) -> Voice | None:
-    """Return the best type of these genes alone, and those that speak for it; None where it would be no name."""
-    if len(genes) < LEAST_FOR_A_SECOND:
-        return None
-    asked = query_genes(retriever.graph, genes, keep_technical=True)
-    labeller = Labeller(Ontology.of_cells(retriever.graph))
-    found = labeller.decide(retriever.converge([asked])[0], retriever.support(asked))
-    best = next(iter(found.candidates), None)
-    if best is None or best.n_genes < LEAST_FOR_A_SECOND:
-        return None
-    sure = supported(best.fdr) and best.confidence >= labeller.calibration.threshold
-    if not found.curie and not sure:  # two genes are no name, however sure
-        return None
-    column = np.searchsorted(retriever.nodes, retriever.graph.index(best.curie))
-    speaks = retriever.matrix[asked.genes][:, [column]].toarray().ravel() > 0
-    label, curie = (found.label, found.curie) if found.curie else (best.label, best.curie)
-    return Voice(tuple(np.array(asked.names)[speaks].tolist()), label, curie)
 
 
 def _answer(given: Retriever, genes: Sequence[str]) -> Annotation:

@@ -14,6 +14,8 @@ from vckg.base.words import counted
 HIGH, MEDIUM = 0.9, 0.7
 """Least confidence that is called high, and medium; an answer below is low."""
 
+TWO_TYPES = "two cell types? "
+"""Begins the remark on a list of genes that may mix two cell types."""
 LEFT_OUT = "every known gene is of a family that is left out: housekeeping, ribosomal, mitochondrial"
 """Why a set has no answer whose known genes are all in `data/gene_families.tsv`."""
 

@@ -19,6 +19,7 @@ from numba.extending import overload
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Floats = npt.NDArray[Any]
+Ints = npt.NDArray[np.int32]
 
 
 NOTHING = -1e30
@@ -205,40 +206,32 @@ def _weigh(scores: Floats, merges: bool, lse: float, out: Floats) -> None:
 
 
 @_helper
-def _places(
-    table: npt.NDArray[np.int32], block_tokens: int, skip: int, n: int, extra: npt.NDArray[np.int32]
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Block and offset of the `n` tokens behind `skip` and of the `extra` ones, filled up to a multiple of four."""
+def _places(table: Ints, size: int, skip: int, n: int, extra: Ints, heads: int, head: int) -> Ints:
+    """Rows of a layer's pages [rows, d] with a head's `n` tokens behind `skip` and its `extra` ones.
+
+    The last is repeated up to a multiple of four.
+    """
     total = n + len(extra)
-    filled = (total + 3) & ~3
-    blocks, offsets = np.empty(filled, np.int32), np.empty(filled, np.int32)
-    block, offset = skip // block_tokens, skip % block_tokens
+    places = np.empty((total + 3) & ~3, np.int32)
+    block, offset = skip // size, skip % size
     for t in range(n):
-        blocks[t], offsets[t] = table[block], offset
+        places[t] = (table[block] * heads + head) * size + offset
         offset += 1
-        if offset == block_tokens:
+        if offset == size:
             block, offset = block + 1, 0
     for t in range(n, total):
-        blocks[t], offsets[t] = table[extra[t - n] // block_tokens], extra[t - n] % block_tokens
-    for t in range(total, filled):
-        blocks[t], offsets[t] = blocks[0], offsets[0]
-    return blocks, offsets
+        places[t] = (table[extra[t - n] // size] * heads + head) * size + extra[t - n] % size
+    for t in range(total, len(places)):
+        places[t] = places[total - 1]
+    return places
 
 
 @_helper
-def _score(
-    queries: Floats,
-    keys: Floats,
-    h: int,
-    blocks: npt.NDArray[np.int32],
-    offsets: npt.NDArray[np.int32],
-    scores: Floats,
-) -> None:
-    """Dot products of `queries` [g, d] with head `h`'s keys at the places, into `scores` [g, n]; four at a time."""
+def _score(queries: Floats, keys: Floats, places: Ints, scores: Floats) -> None:
+    """Dot products of `queries` [g, d] with the keys [rows, d] at the places, into `scores` [g, n]; four at a time."""
     zero = scores.dtype.type(0)
-    for t in range(0, len(blocks), 4):
-        a, b = keys[blocks[t], h, offsets[t]], keys[blocks[t + 1], h, offsets[t + 1]]
-        c, d = keys[blocks[t + 2], h, offsets[t + 2]], keys[blocks[t + 3], h, offsets[t + 3]]
+    for t in range(0, len(places), 4):
+        a, b, c, d = keys[places[t]], keys[places[t + 1]], keys[places[t + 2]], keys[places[t + 3]]
         for g in range(len(queries)):
             q, dot_a, dot_b, dot_c, dot_d = queries[g], zero, zero, zero, zero
             for j in range(len(q)):
@@ -246,42 +239,33 @@ def _score(
                 dot_b += q[j] * _wide(b[j])
                 dot_c += q[j] * _wide(c[j])
                 dot_d += q[j] * _wide(d[j])
-            scores[g, t], scores[g, t + 1] = dot_a, dot_b
-            scores[g, t + 2], scores[g, t + 3] = dot_c, dot_d
+            scores[g, t], scores[g, t + 1], scores[g, t + 2], scores[g, t + 3] = dot_a, dot_b, dot_c, dot_d
 
 
 @_helper
-def _add_weighted(
-    weights: Floats,
-    values: Floats,
-    h: int,
-    blocks: npt.NDArray[np.int32],
-    offsets: npt.NDArray[np.int32],
-    sums: Floats,
-) -> None:
-    """Add head `h`'s values at the places, weighed by `weights` [g, n], to `sums` [g, d]; four at a time."""
-    for t in range(0, len(blocks), 4):
-        a, b = values[blocks[t], h, offsets[t]], values[blocks[t + 1], h, offsets[t + 1]]
-        c, d = values[blocks[t + 2], h, offsets[t + 2]], values[blocks[t + 3], h, offsets[t + 3]]
+def _add_weighted(weights: Floats, values: Floats, places: Ints, sums: Floats) -> None:
+    """Add the values [rows, d] at the places, weighed by `weights` [g, n], to `sums` [g, d]; four at a time."""
+    for t in range(0, len(places), 4):
+        a, b, c, d = values[places[t]], values[places[t + 1]], values[places[t + 2]], values[places[t + 3]]
         for g in range(len(sums)):
-            o, at, bt = sums[g], weights[g, t], weights[g, t + 1]
-            ct, dt = weights[g, t + 2], weights[g, t + 3]
+            o, w = sums[g], weights[g]
+            v, x, y, z = w[t], w[t + 1], w[t + 2], w[t + 3]
             for j in range(len(o)):
-                o[j] += at * _wide(a[j]) + bt * _wide(b[j]) + ct * _wide(c[j]) + dt * _wide(d[j])
+                o[j] += v * _wide(a[j]) + x * _wide(b[j]) + y * _wide(c[j]) + z * _wide(d[j])
 
 
 @_compiled
 def attend(
     qkv: Floats,
     rows: npt.NDArray[np.int64],
-    segment: npt.NDArray[np.int32],
-    seen: npt.NDArray[np.int32],
-    extra_start: npt.NDArray[np.int32],
-    extra: npt.NDArray[np.int32],
-    tables: npt.NDArray[np.int32],
+    segment: Ints,
+    seen: Ints,
+    extra_start: Ints,
+    extra: Ints,
+    tables: Ints,
     keys: Floats,
     values: Floats,
-    begin: npt.NDArray[np.int32],
+    begin: Ints,
     lse: Floats,
     out: Floats,
 ) -> None:
@@ -295,6 +279,7 @@ def attend(
     kv_heads, block_tokens = keys.shape[1], keys.shape[2]
     group = (heads - 2 * kv_heads) // kv_heads
     scale = _number(1, qkv) / np.sqrt(_number(width, qkv))
+    all_keys, all_values = keys.reshape(-1, width), values.reshape(-1, width)
     for task in numba.prange(len(rows) * kv_heads):
         r, h = rows[task // kv_heads], task % kv_heads
         table = tables[segment[r]]
@@ -303,20 +288,20 @@ def attend(
         total = n + extra_start[r + 1] - first
         if total == 0:
             continue
-        blocks, offsets = _places(table, block_tokens, skip, n, extra[first : extra_start[r + 1]])
+        places = _places(table, block_tokens, skip, n, extra[first : extra_start[r + 1]], kv_heads, h)
         queries = np.empty((group, width), lse.dtype)
         sums = np.empty((group, width), lse.dtype)
         for g in range(group):
             for j in range(width):
                 queries[g, j] = _wide(qkv[r, h * group + g, j]) * scale
                 sums[g, j] = _wide(out[r, h * group + g, j])
-        scores = np.empty((group, len(blocks)), lse.dtype)
-        _score(queries, keys, h, blocks, offsets, scores)
+        scores = np.empty((group, len(places)), lse.dtype)
+        _score(queries, all_keys, places, scores)
         for g in range(group):
-            for t in range(total, len(blocks)):
+            for t in range(total, len(places)):
                 scores[g, t] = NOTHING
             _weigh(scores[g], skip > 0, lse[r, h * group + g] if skip > 0 else lse.dtype.type(0), sums[g])
-        _add_weighted(scores, values, h, blocks, offsets, sums)
+        _add_weighted(scores, all_values, places, sums)
         for g in range(group):
             for j in range(width):
                 out[r, h * group + g, j] = _narrow(sums[g, j], out)

@@ -358,6 +358,19 @@ def test_markers_that_a_table_says_are_absent_speak_against_the_answer(core_grap
     assert not of_table(core_graph, [*own, *rare, *other[2:]])["a"].contradictions
 
 
+@pytest.mark.xdist_group("core-graph")
+def test_a_short_list_of_two_cell_types_is_asked_about(tmp_path, core_graph) -> None:
+    table = read(
+        tmp_path, 'cluster,genes\nmixed,"CD3D, CD3E, TRAC, COL1A1, DCN, LUM"\nT,"CD3D, CD3E, TRAC"\n'
+    )
+    found = MarkerWork(table)(as_anndata(table), core_graph, Options()).annotations
+    notes = {answer.cell_set: answer.note for answer in found}
+    asked = next(part for part in notes["mixed"].split("; ") if part.startswith("two cell types? "))
+    assert "CD3D, CD3E, TRAC: T cell" in asked
+    assert "COL1A1, DCN, LUM: fibroblast" in asked
+    assert "two cell types" not in notes["T"]
+
+
 def test_clusters_are_not_pooled_where_their_column_is_not_told(tmp_path) -> None:
     table = tmp_path / "t.csv"
     table.write_text("gene,avg_log2FC,my_cluster,n\nCD3D,2,one,1\nMS4A1,2,two,2\nCD3D,1,two,3\n")
