@@ -51,8 +51,8 @@ ModelOption = Annotated[
 PrecisionOption = Annotated[
     str | None,
     typer.Option(
-        help="CPU: float16 (weights; arithmetic in float32), float32, bfloat16 (newer servers; fast); "
-        "GPU: bfloat16, half."
+        help="CPU: float16 (weights alone; the default), float32, float64, or bfloat16 where the processor "
+        "computes it; GPU: bfloat16 (the default), half, float32."
     ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
@@ -117,6 +117,7 @@ def start(
         engine.checkpoint.tensors.clear()  # the model has its own, packed
         import uvicorn
 
+        from serve.model.linear import computes_bfloat16
         from serve.server.app import Server
         from serve.server.guard import Hosts, config
         from serve.server.preparation import Limits
@@ -140,6 +141,8 @@ def start(
                 sockets.clear()
                 give_up()
 
+        if precision is None and device == "cpu" and computes_bfloat16():
+            note("hint: --precision bfloat16 answers many requests faster on this processor, and rounds more")
         server.on_ready = ready
         server.worker.on_failure = give_up
         note("answering once to warm up ...")
@@ -229,14 +232,10 @@ def load_engine(
     use_threads(threads)
     from serve.engine.engine import Engine, EngineConfig
     from serve.model.decoder import Model
-    from serve.model.linear import check_device, check_precision, computes_bfloat16
+    from serve.model.linear import check_device, check_precision
 
     chosen = precision or ("float16" if device == "cpu" else "bfloat16")
     check_precision(chosen, check_device(device))
-    if precision is None and device == "cpu" and computes_bfloat16():
-        note(
-            "this processor computes in bfloat16: with --precision bfloat16 many requests together are faster"
-        )
     config = EngineConfig(cache_tokens, 16, max_running, step_tokens)
     note(f"reading {model or 'the embedded model'} ...")
     checkpoint = load_checkpoint(path)

@@ -100,7 +100,7 @@ def _annotate_markers(
         column = None if options.groupby == AUTO else options.groupby
         table = table_of_uns(job.source) if job.kind == "h5ad" else read_marker_table(job.source, column)
     measured = None if reading.measured is None else measured_genes(reading.measured)
-    ranked = sum(len(genes) for genes in table.genes.values())
+    ranked = len({gene for genes in table.genes.values() for gene in genes})
     by = f", ranked by {table.used}" if table.used else ", in the order of the table"
     clusters, genes = counted(len(table.genes), "cluster"), counted(ranked, "gene")
     line = f"{job.source}: {table.form}, {clusters}, {genes}{by}"
@@ -112,9 +112,8 @@ def _annotate_markers(
         work = MarkerWork(table, measured)
         outcome = annotate_file(h5ad, job.out, graph, options, work=work, known=True, **asked)
     for answer in outcome.annotations:
-        asks = next((part for part in answer.note.split("; ") if part.startswith(TWO_TYPES)), "")
-        if asks:
-            err().print(f"{answer.cell_set}: {asks}", soft_wrap=True)
+        for asks in (part for part in answer.note.split("; ") if part.startswith(TWO_TYPES)):
+            err().print(f"cluster {answer.cell_set}: {asks}", soft_wrap=True)
     return outcome
 
 

@@ -113,7 +113,9 @@ def _only_job(source: Path, out: Path | None, report: Path | None, obs: Path | N
 def _job(source: Path, out: Path | None, report: Path | None, obs: Path | None, overwrite: bool) -> Job:
     kind = kind_of(source)
     if out is not None and out.suffix != ".h5ad":
-        raise InputError(f"{out}: wanted a name that ends in .h5ad, or in .csv for the labels alone")
+        raise InputError(
+            f"{out}: wanted a name that ends in .h5ad, in .csv for the labels alone, or a folder that exists"
+        )
     if obs is not None and obs.suffix not in TABLES:
         raise InputError(
             f"{obs}: the table of labels is a CSV or Parquet; give a name that ends in .csv or .parquet"

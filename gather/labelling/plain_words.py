@@ -96,12 +96,13 @@ def speaking(genes: list[GeneSupport]) -> list[GeneSupport]:
 
 
 def objections(annotation: Annotation, top: int = 3) -> list[str]:
-    """Return what speaks against the label: absent and unexpected markers, then markers that were not measured.
+    """Return what speaks against the label: a second type in the list, absent and unexpected markers, unmeasured ones.
 
     Terminal, tables, tools and page all show these. A gene of which sources disagree is no objection: it is marked
     among the evidence, as disputed.
     """
-    words = [
+    words = [part for part in annotation.note.split("; ") if part.startswith(TWO_TYPES)]
+    words += [
         f"{c.symbol} {'absent' if c.kind == 'expected_absent' else 'present'} ({c.fraction_in_set:.0%} of cells)"
         for c in annotation.contradictions
         if c.kind != "disputed"

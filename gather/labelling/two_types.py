@@ -70,7 +70,10 @@ def _apart(ontology: Ontology, one: Voice, other: Voice) -> bool:
 
 
 def _voice(retriever: Retriever, genes: Sequence[str]) -> Voice | None:
-    """Return the best type of these genes alone, and those that speak for it; None where it would be no name."""
+    """Return the best type of these genes alone, and those that speak for it; None where it would be no name.
+
+    Where genes of a third type keep it from being one, those that speak for it are asked alone.
+    """
     if len(genes) < LEAST_FOR_A_SECOND:
         return None
     asked = query_genes(retriever.graph, genes, keep_technical=True)
@@ -79,10 +82,11 @@ def _voice(retriever: Retriever, genes: Sequence[str]) -> Voice | None:
     best = next(iter(found.candidates), None)
     if best is None or best.n_genes < LEAST_FOR_A_SECOND:
         return None
+    column = np.searchsorted(retriever.nodes, retriever.graph.index(best.curie))
+    weights = retriever.matrix[asked.genes][:, [column]].toarray().ravel()
+    speak = tuple(np.array(asked.names)[weights > FAINT * weights.max()].tolist())
     sure = supported(best.fdr) and best.confidence >= labeller.calibration.threshold
     if not found.curie and not sure:  # two genes are no name, however sure
-        return None
-    column = np.searchsorted(retriever.nodes, retriever.graph.index(best.curie))
-    speaks = retriever.matrix[asked.genes][:, [column]].toarray().ravel() > 0
+        return _voice(retriever, speak) if LEAST_FOR_A_SECOND < len(speak) < len(genes) else None
     label, curie = (found.label, found.curie) if found.curie else (best.label, best.curie)
-    return Voice(tuple(np.array(asked.names)[speaks].tolist()), label, curie)
+    return Voice(speak, label, curie)

@@ -58,7 +58,7 @@ def write_hdf5_head(path):
     [
         (lambda _path: None, [], "no such file"),
         (lambda path: path.mkdir(), [], "is a folder"),
-        (write_hdf5_head, ["-o", "out.txt"], "ends in .h5ad, or in .csv"),
+        (write_hdf5_head, ["-o", "out.txt"], "ends in .h5ad, in .csv"),
         (write_hdf5_head, ["-o", "nowhere/out.h5ad"], "no such folder"),
         (write_hdf5_head, ["--base-url", "http://127.0.0.1:9"], "name one with --model"),
     ],
