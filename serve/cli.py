@@ -14,6 +14,7 @@ from serve import commands
 from serve.command_app import Application, note, run
 from serve.errors import InputError, KnownError, ModelError, check_name
 from serve.spec_decode import METHODS
+from serve.threads import one_thread
 
 if TYPE_CHECKING:
     from serve.engine.engine import Engine, EngineConfig
@@ -113,7 +114,8 @@ def start(
         engine, model_name = load_engine(
             model, precision, device, threads, cache_tokens, max_running, step_tokens, draft, scheduler, pace
         )
-        plug_draft(engine, draft, draft_folder)
+        with one_thread():
+            plug_draft(engine, draft, draft_folder)
         engine.checkpoint.tensors.clear()  # the model has its own, packed
         import uvicorn
 
@@ -238,11 +240,11 @@ def load_engine(
     check_precision(chosen, check_device(device))
     config = EngineConfig(cache_tokens, 16, max_running, step_tokens)
     note(f"reading {model or 'the embedded model'} ...")
-    checkpoint = load_checkpoint(path)
-    own_scheduler = make_scheduler(scheduler, config, pace)
-    return Engine(
-        Model.load(checkpoint, chosen, device), checkpoint, config, None, own_scheduler
-    ), checkpoint.name
+    with one_thread():
+        checkpoint = load_checkpoint(path)
+        whole = Model.load(checkpoint, chosen, device)
+        engine = Engine(whole, checkpoint, config, None, make_scheduler(scheduler, config, pace))
+    return engine, checkpoint.name
 
 
 def _priority(forest: PrefixForest, config: EngineConfig, pace_s: float) -> Scheduler:

@@ -74,8 +74,7 @@ class Server:
 
         @asynccontextmanager
         async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-            await asyncio.to_thread(self._warm_up)
-            self.worker.start()
+            await asyncio.wrap_future(self.worker.start(self._warm_up))
             self.on_ready()
             yield
             await asyncio.to_thread(self.worker.stop)

@@ -48,14 +48,18 @@ class Worker:
         """Called on the engine's thread when it ends without `stop`."""
         self._inbox: queue.SimpleQueue[_Add | _Cancel | None] = queue.SimpleQueue()
         self._deliver: dict[str, Deliver] = {}
+        self._first: Callable[[], object] = lambda: None
+        self._ready: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
-    def start(self) -> None:
-        """Start to take requests."""
-        # A full garbage collection walks every object of the loaded libraries and stops all answers for 0.2 s.
-        gc.collect()
-        gc.freeze()
+    def start(self, first: Callable[[], object] = lambda: None) -> Future[None]:
+        """Do `first` on the engine's thread, then take requests; the future says when that begins, or how it failed.
+
+        The model runs on this thread only (`serve.threads.one_thread` says why).
+        """
+        self._first = first
         self._thread.start()
+        return self._ready
 
     def stop(self) -> None:
         """Cancel the running requests, and wait for the thread to end."""
@@ -86,6 +90,17 @@ class Worker:
         self._inbox.put(_Cancel(request_id))
 
     def _run(self) -> None:
+        try:
+            self._first()
+        except BaseException as error:  # noqa: BLE001 - a panic in a Rust library is no Exception
+            self.failed = True
+            self._ready.set_exception(error)
+            self._refuse_all()
+            return
+        # A full garbage collection walks every object of the loaded libraries and stops all answers for 0.2 s.
+        gc.collect()
+        gc.freeze()
+        self._ready.set_result(None)
         try:
             while self._take_orders():
                 before = self.engine.stats.steps

@@ -32,9 +32,11 @@ def broken():
     raise ArithmeticError("planted")
 
 start = Worker.start
-def start_broken(self):
-    self.engine.step = broken
-    start(self)
+def start_broken(self, first):
+    def then_break():
+        first()
+        self.engine.step = broken
+    return start(self, then_break)
 Worker.start = start_broken
 from serve.cli import main
 main()
