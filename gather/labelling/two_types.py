@@ -46,7 +46,7 @@ def two_types(retriever: Retriever, answer: Annotation, names: Sequence[str]) ->
 
     `names` are those of the answer's evidence. Empty where the list is of one type.
     """
-    if not answer.evidence:
+    if not answer.evidence or not answer.evidence[0].genes:
         return ()
     adds = {gene.name_in_file: gene.contribution for gene in answer.evidence[0].genes}
     rest = [name for name in names if adds.get(name, 0.0) < FAINT * max(adds.values())]
